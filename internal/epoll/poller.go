@@ -1,0 +1,238 @@
+package epoll
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrClosed is returned by operations on a closed Poller. It matches
+// os.ErrClosed.
+var ErrClosed = fmt.Errorf("epoll: %w", os.ErrClosed)
+
+// wakeMark stands in the upper half of the eventfd's epoll data; a
+// descriptor's id takes the lower half and leaves the upper one 0.
+const wakeMark = 1
+
+// Event is a descriptor that is ready.
+type Event struct {
+	ID       uint32 // as given to Add
+	Readable bool
+	Err      bool // an error waits on the descriptor (EPOLLERR)
+	Hup      bool // the other side is gone (EPOLLHUP)
+}
+
+// Poller waits for events of the descriptors added to it.
+type Poller struct {
+	// waiting is held during Wait. It is taken before mu.
+	waiting sync.Mutex
+	raw     []unix.EpollEvent
+
+	// mu guards the descriptors below against Close.
+	mu     sync.RWMutex
+	closed bool
+	epfd   int
+	wakefd int
+}
+
+// New returns a Poller without descriptors.
+func New() (*Poller, error) {
+	epfd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("epoll create: %w", err)
+	}
+	wakefd, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	if err != nil {
+		unix.Close(epfd)
+		return nil, fmt.Errorf("epoll eventfd: %w", err)
+	}
+	p := &Poller{epfd: epfd, wakefd: wakefd}
+	ev := unix.EpollEvent{Events: unix.EPOLLIN, Pad: wakeMark}
+	if err := unix.EpollCtl(epfd, unix.EPOLL_CTL_ADD, wakefd, &ev); err != nil {
+		unix.Close(wakefd)
+		unix.Close(epfd)
+		return nil, fmt.Errorf("epoll add eventfd: %w", err)
+	}
+	return p, nil
+}
+
+// Add has fd waited for, until Remove or until it is closed. Its events carry
+// id.
+func (p *Poller) Add(fd int, id uint32) error {
+	return p.control("add", unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(id)})
+}
+
+// Remove ends the waiting for fd, which must still be open. An event of it
+// that Wait has returned by then stays returned.
+func (p *Poller) Remove(fd int) error {
+	return p.control("remove", unix.EPOLL_CTL_DEL, fd, nil)
+}
+
+func (p *Poller) control(name string, op, fd int, ev *unix.EpollEvent) error {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	if p.closed {
+		return ErrClosed
+	}
+	if err := unix.EpollCtl(p.epfd, op, fd, ev); err != nil {
+		return fmt.Errorf("epoll %s descriptor %d: %w", name, fd, err)
+	}
+	return nil
+}
+
+// Wait waits until a descriptor is ready, Wake was called or the timeout has
+// passed (rounded up to milliseconds; negative: no timeout), and fills events,
+// which must not be empty. It returns the number of events: 0 after the timeout or
+// a mere Wake, and ErrClosed once the Poller is closed. It does not allocate
+// once it was called with events of this length.
+func (p *Poller) Wait(events []Event, timeout time.Duration) (int, error) {
+	if len(events) == 0 {
+		return 0, fmt.Errorf("epoll wait: no room for events: %w", unix.EINVAL)
+	}
+	p.waiting.Lock()
+	defer p.waiting.Unlock()
+	p.mu.RLock()
+	closed := p.closed
+	p.mu.RUnlock()
+	if closed {
+		return 0, ErrClosed
+	}
+	if len(p.raw) < len(events) {
+		p.raw = make([]unix.EpollEvent, len(events))
+	}
+	n, err := p.wait(p.raw[:len(events)], timeout)
+	if err != nil {
+		return 0, fmt.Errorf("epoll wait: %w", err)
+	}
+	return p.collect(events, p.raw[:n])
+}
+
+// wait is epoll_wait that retries EINTR with the time that remains.
+func (p *Poller) wait(raw []unix.EpollEvent, timeout time.Duration) (int, error) {
+	ms, deadline := -1, time.Time{}
+	if timeout > 0 {
+		deadline = time.Now().Add(timeout)
+	}
+	for {
+		if timeout >= 0 {
+			ms = milliseconds(timeout)
+		}
+		n, err := unix.EpollWait(p.epfd, raw, ms)
+		if err == nil && (n > 0 || timeout <= 0) {
+			return n, nil
+		}
+		if err != nil && !errors.Is(err, unix.EINTR) {
+			return 0, err
+		}
+		if timeout > 0 {
+			if timeout = time.Until(deadline); timeout <= 0 {
+				return 0, nil
+			}
+		}
+	}
+}
+
+// milliseconds rounds up, so that a short timeout does not become a busy loop.
+func milliseconds(d time.Duration) int {
+	ms := d / time.Millisecond
+	if d%time.Millisecond != 0 {
+		ms++
+	}
+	return int(min(ms, math.MaxInt32))
+}
+
+// collect turns the kernel's events into ours and takes the wake-up out.
+func (p *Poller) collect(events []Event, raw []unix.EpollEvent) (int, error) {
+	n := 0
+	for i := range raw {
+		ev := &raw[i]
+		if ev.Pad == wakeMark {
+			p.mu.RLock()
+			closed := p.closed
+			p.mu.RUnlock()
+			if closed {
+				return 0, ErrClosed
+			}
+			if err := p.drain(); err != nil {
+				return 0, err
+			}
+			continue
+		}
+		events[n] = Event{
+			ID:       uint32(ev.Fd),
+			Readable: ev.Events&unix.EPOLLIN != 0,
+			Err:      ev.Events&unix.EPOLLERR != 0,
+			Hup:      ev.Events&unix.EPOLLHUP != 0,
+		}
+		n++
+	}
+	return n, nil
+}
+
+// drain resets the eventfd, of which only Wait is the reader.
+func (p *Poller) drain() error {
+	var count [8]byte
+	for {
+		_, err := unix.Read(p.wakefd, count[:])
+		switch {
+		case err == nil || errors.Is(err, unix.EAGAIN):
+			return nil
+		case !errors.Is(err, unix.EINTR):
+			return fmt.Errorf("epoll wake-up: %w", err)
+		}
+	}
+}
+
+// Wake makes the Wait that is running return, or else the next one. Several calls
+// before that count as one.
+func (p *Poller) Wake() error {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	if p.closed {
+		return ErrClosed
+	}
+	return p.signal()
+}
+
+func (p *Poller) signal() error {
+	var one [8]byte
+	binary.NativeEndian.PutUint64(one[:], 1)
+	for {
+		_, err := unix.Write(p.wakefd, one[:])
+		switch {
+		case err == nil || errors.Is(err, unix.EAGAIN):
+			// EAGAIN: the counter is at its maximum, which wakes as well.
+			return nil
+		case !errors.Is(err, unix.EINTR):
+			return fmt.Errorf("epoll wake-up: %w", err)
+		}
+	}
+}
+
+// Close ends a running Wait, waits for it to return, and closes the epoll
+// instance. It is idempotent.
+func (p *Poller) Close() error {
+	p.mu.Lock()
+	if p.closed {
+		p.mu.Unlock()
+		// Another Close may still be waiting for the waiter.
+		p.waiting.Lock()
+		defer p.waiting.Unlock()
+		return nil
+	}
+	p.closed = true
+	err := p.signal()
+	p.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	p.waiting.Lock()
+	defer p.waiting.Unlock()
+	return errors.Join(unix.Close(p.wakefd), unix.Close(p.epfd))
+}

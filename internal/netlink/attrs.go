@@ -1,0 +1,129 @@
+package netlink
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+)
+
+// attrTypeMask removes NLA_F_NESTED and NLA_F_NET_BYTEORDER (NLA_TYPE_MASK,
+// linux/netlink.h).
+const attrTypeMask = ^uint16(unix.NLA_F_NESTED | unix.NLA_F_NET_BYTEORDER)
+
+// Attrs iterates over a list of attributes (struct nlattr, linux/netlink.h).
+// It borrows the bytes it is given: every Data it returns aliases them.
+//
+//	it := netlink.NewAttrs(b)
+//	for it.Next() {
+//		switch it.Type() { ... it.Uint32() ... }
+//	}
+//	err := it.Err()
+//
+// A malformed list ends the iteration with an error; attributes before the
+// fault have been returned by then. Typed accessors latch an error when the
+// payload has another size. The last attribute may lack its padding, as the
+// kernel leaves it out when OVS_DP_F_UNALIGNED is set.
+type Attrs struct {
+	rest []byte
+	data []byte
+	typ  uint16
+	off  int // offset of the current attribute
+	next int // offset of rest
+	err  error
+}
+
+// NewAttrs returns an iterator over b, which it borrows.
+func NewAttrs(b []byte) Attrs { return Attrs{rest: b} }
+
+// Next advances to the next attribute and reports whether there is one.
+func (a *Attrs) Next() bool {
+	if a.err != nil || len(a.rest) == 0 {
+		return false
+	}
+	a.off = a.next
+	if len(a.rest) < attrHeaderLen {
+		a.fail("%d bytes left, a header takes %d", len(a.rest), attrHeaderLen)
+		return false
+	}
+	n := int(binary.NativeEndian.Uint16(a.rest))
+	if n < attrHeaderLen || n > len(a.rest) {
+		a.fail("length %d with %d bytes left", n, len(a.rest))
+		return false
+	}
+	a.typ = binary.NativeEndian.Uint16(a.rest[2:]) & attrTypeMask
+	a.data = a.rest[attrHeaderLen:n:n]
+	step := min((n+attrAlign-1)&^(attrAlign-1), len(a.rest))
+	a.rest = a.rest[step:]
+	a.next += step
+	return true
+}
+
+func (a *Attrs) fail(format string, args ...any) {
+	if a.err == nil {
+		a.err = &OpError{Op: "decode", Err: fmt.Errorf("attribute at offset %d: %w: %s", a.off, ErrMalformed, fmt.Sprintf(format, args...))}
+	}
+}
+
+// Err returns the first error met, or nil.
+func (a *Attrs) Err() error { return a.err }
+
+// Type returns the current attribute's type without its flag bits.
+func (a *Attrs) Type() uint16 { return a.typ }
+
+// Data returns the current attribute's payload, borrowed from the iterator's
+// bytes.
+func (a *Attrs) Data() []byte { return a.data }
+
+func (a *Attrs) sized(n int) bool {
+	if len(a.data) != n {
+		a.fail("type %d has %d bytes of payload, want %d", a.typ, len(a.data), n)
+		return false
+	}
+	return a.err == nil
+}
+
+// Uint8 returns the payload as one byte.
+func (a *Attrs) Uint8() uint8 {
+	if !a.sized(1) {
+		return 0
+	}
+	return a.data[0]
+}
+
+// Uint16 returns the payload in native byte order.
+func (a *Attrs) Uint16() uint16 {
+	if !a.sized(2) {
+		return 0
+	}
+	return binary.NativeEndian.Uint16(a.data)
+}
+
+// Uint32 returns the payload in native byte order.
+func (a *Attrs) Uint32() uint32 {
+	if !a.sized(4) {
+		return 0
+	}
+	return binary.NativeEndian.Uint32(a.data)
+}
+
+// Uint64 returns the payload in native byte order.
+func (a *Attrs) Uint64() uint64 {
+	if !a.sized(8) {
+		return 0
+	}
+	return binary.NativeEndian.Uint64(a.data)
+}
+
+// String returns the payload up to its first NUL byte. It allocates.
+func (a *Attrs) String() string {
+	for i, c := range a.data {
+		if c == 0 {
+			return string(a.data[:i])
+		}
+	}
+	return string(a.data)
+}
+
+// Nested returns an iterator over the payload.
+func (a *Attrs) Nested() Attrs { return NewAttrs(a.data) }

@@ -1,0 +1,313 @@
+package netlink
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	mdlayher "github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// encodeSample encodes one attribute of each kind.
+func encodeSample(e *Encoder) {
+	e.Flag(1)
+	e.Uint8(2, 0xfe)
+	e.Uint16(3, 0x1234)
+	e.Uint32(4, 0xdeadbeef)
+	e.Uint64(5, 0x0102030405060708)
+	e.Attr(6, []byte{9, 8, 7, 6, 5})
+	e.String(7, "dp0")
+	e.Nested(8|unix.NLA_F_NESTED, func(e *Encoder) {
+		e.Uint16(1, 42)
+		e.Nested(2|unix.NLA_F_NESTED, func(e *Encoder) { e.Attr(3, []byte{1}) })
+	})
+	e.Attr(9, nil)
+}
+
+// The same attributes by mdlayher/netlink must be the same bytes.
+func TestEncoderAgainstOracle(t *testing.T) {
+	var e Encoder
+	encodeSample(&e)
+	if err := e.Err(); err != nil {
+		t.Fatal(err)
+	}
+	o := mdlayher.NewAttributeEncoder()
+	o.Flag(1, true)
+	o.Uint8(2, 0xfe)
+	o.Uint16(3, 0x1234)
+	o.Uint32(4, 0xdeadbeef)
+	o.Uint64(5, 0x0102030405060708)
+	o.Bytes(6, []byte{9, 8, 7, 6, 5})
+	o.String(7, "dp0")
+	o.Nested(8, func(o *mdlayher.AttributeEncoder) error {
+		o.Uint16(1, 42)
+		o.Nested(2, func(o *mdlayher.AttributeEncoder) error { o.Bytes(3, []byte{1}); return nil })
+		return nil
+	})
+	o.Bytes(9, nil)
+	want, err := o.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, e.Bytes()); diff != "" {
+		t.Errorf("bytes differ (-oracle +ours):\n%s", diff)
+	}
+}
+
+func TestAttrsReadWhatEncoderWrote(t *testing.T) {
+	var e Encoder
+	encodeSample(&e)
+	it := NewAttrs(e.Bytes())
+	var types []uint16
+	for it.Next() {
+		types = append(types, it.Type())
+		var got, want any
+		switch it.Type() {
+		case 1:
+			got, want = len(it.Data()), 0
+		case 2:
+			got, want = it.Uint8(), uint8(0xfe)
+		case 3:
+			got, want = it.Uint16(), uint16(0x1234)
+		case 4:
+			got, want = it.Uint32(), uint32(0xdeadbeef)
+		case 5:
+			got, want = it.Uint64(), uint64(0x0102030405060708)
+		case 6:
+			got, want = string(it.Data()), "\x09\x08\x07\x06\x05"
+		case 7:
+			got, want = it.String(), "dp0"
+		case 8:
+			in := it.Nested()
+			if !in.Next() || in.Type() != 1 || in.Uint16() != 42 || !in.Next() || in.Type() != 2 || in.Next() || in.Err() != nil {
+				t.Errorf("nested attributes not read back: %v", in.Err())
+			}
+		}
+		if got != want {
+			t.Errorf("attribute %d: %v, want %v", it.Type(), got, want)
+		}
+	}
+	if err := it.Err(); err != nil {
+		t.Error(err)
+	}
+	if want := []uint16{1, 2, 3, 4, 5, 6, 7, 8, 9}; !slices.Equal(types, want) {
+		t.Errorf("types %v, want %v", types, want)
+	}
+}
+
+func TestAttrsMalformed(t *testing.T) {
+	good := attr(5, 1, 2, 3, 4)
+	tests := []struct {
+		name string
+		in   []byte
+		seen int // attributes before the fault
+	}{
+		{"half a header", slices.Concat(good, []byte{8, 0, 1}), 1},
+		{"length below a header", []byte{3, 0, 1, 0}, 0},
+		{"length zero", slices.Concat(good, make([]byte, 4)), 1},
+		{"length beyond the end", slices.Concat(good, good, []byte{9, 0, 1, 0, 1, 2, 3, 4}), 2},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			it := NewAttrs(tt.in)
+			n := 0
+			for it.Next() {
+				n++
+			}
+			if !errors.Is(it.Err(), ErrMalformed) || n != tt.seen {
+				t.Errorf("%d attributes, error %v; want %d, ErrMalformed", n, it.Err(), tt.seen)
+			}
+			if it.Next() {
+				t.Error("goes on after the fault")
+			}
+		})
+	}
+	unpadded := NewAttrs(attr(5, 1, 2, 3, 4, 5)[:9])
+	if !unpadded.Next() || len(unpadded.Data()) != 5 || unpadded.Next() || unpadded.Err() != nil {
+		t.Errorf("last attribute without padding: %v", unpadded.Err())
+	}
+}
+
+func TestAttrsWrongSizeLatches(t *testing.T) {
+	for name, read := range map[string]func(*Attrs){
+		"Uint8":  func(a *Attrs) { a.Uint8() },
+		"Uint16": func(a *Attrs) { a.Uint16() },
+		"Uint32": func(a *Attrs) { a.Uint32() },
+		"Uint64": func(a *Attrs) { a.Uint64() },
+	} {
+		it := NewAttrs(slices.Concat(attr(5, 1, 2, 3), attr(6, 1)))
+		it.Next()
+		if read(&it); !errors.Is(it.Err(), ErrMalformed) {
+			t.Errorf("%s of three bytes: error %v, want ErrMalformed", name, it.Err())
+		}
+		if it.Next() {
+			t.Errorf("%s: iteration goes on after the error", name)
+		}
+	}
+}
+
+func TestEncoderMessages(t *testing.T) {
+	var e Encoder
+	e.Begin(0x20, 5)
+	e.Raw(1, 2, 3, 4)
+	e.RawUint32(0x01020304)
+	e.Attr(3, []byte{7})
+	e.End()
+	e.Begin(0x21, 0)
+	e.End()
+	if err := e.Err(); err != nil {
+		t.Fatal(err)
+	}
+	body := binary.NativeEndian.AppendUint32([]byte{1, 2, 3, 4}, 0x01020304)
+	want := slices.Concat(message(0x20, 5, 0, 0, append(body, attr(3, 7)...)...), message(0x21, 0, 0, 0))
+	if diff := cmp.Diff(want, e.Bytes()); diff != "" {
+		t.Errorf("messages (-want +got):\n%s", diff)
+	}
+}
+
+func TestEncoderErrorsLatch(t *testing.T) {
+	tests := map[string]func(e *Encoder){
+		"attribute too long":       func(e *Encoder) { e.Attr(1, make([]byte, 65532)) },
+		"string too long":          func(e *Encoder) { e.String(1, string(make([]byte, 65531))) },
+		"nested too long":          func(e *Encoder) { e.Nested(1, func(e *Encoder) { e.Attr(2, make([]byte, 65529)) }) },
+		"end without begin":        func(e *Encoder) { e.End() },
+		"begin inside of message":  func(e *Encoder) { e.Begin(1, 0); e.Begin(2, 0) },
+		"header out of alignment":  func(e *Encoder) { e.Raw(1, 2, 3) },
+		"failure inside of nested": func(e *Encoder) { e.Nested(1, func(e *Encoder) { e.Raw(1) }) },
+	}
+	for name, fn := range tests {
+		t.Run(name, func(t *testing.T) {
+			var e Encoder
+			fn(&e)
+			err, n := e.Err(), e.Len()
+			if err == nil {
+				t.Fatal("no error")
+			}
+			encodeSample(&e)
+			e.Begin(1, 0)
+			e.End()
+			if e.Err() != err || e.Len() != n {
+				t.Errorf("after the error: %v with %d bytes, want %v with %d", e.Err(), e.Len(), err, n)
+			}
+			if e.Clear(); e.Err() != nil || e.Len() != 0 {
+				t.Errorf("after Clear: %v with %d bytes", e.Err(), e.Len())
+			}
+		})
+	}
+	var e Encoder
+	e.Attr(1, make([]byte, 65531))
+	if e.Err() != nil {
+		t.Errorf("largest attribute: %v", e.Err())
+	}
+}
+
+// Any bytes: no panic, everything inside of the input, and the oracle agrees
+// on what is an attribute list wherever it is as strict as we are.
+func FuzzAttrs(f *testing.F) {
+	var e Encoder
+	encodeSample(&e)
+	f.Add(e.Bytes())
+	f.Add([]byte{3, 0, 1, 0})
+	f.Add(attr(5, 1, 2, 3, 4, 5)[:9])
+	f.Fuzz(func(t *testing.T, b []byte) {
+		it := NewAttrs(b)
+		var again Encoder
+		for it.Next() {
+			if len(it.Data()) > len(b)-attrHeaderLen || cap(it.Data()) != len(it.Data()) {
+				t.Fatalf("attribute of %d bytes, capacity %d, in %d", len(it.Data()), cap(it.Data()), len(b))
+			}
+			again.Attr(it.Type(), it.Data())
+			in := it.Nested()
+			for in.Next() {
+				_ = in.String()
+			}
+		}
+		if it.Err() != nil {
+			if !errors.Is(it.Err(), ErrMalformed) {
+				t.Fatalf("error %v", it.Err())
+			}
+			return
+		}
+		// What was read and written again is read the same way.
+		a, c := NewAttrs(b), NewAttrs(again.Bytes())
+		for a.Next() {
+			if !c.Next() || a.Type() != c.Type() || !bytes.Equal(a.Data(), c.Data()) {
+				t.Fatalf("type %d % x became type %d % x", a.Type(), a.Data(), c.Type(), c.Data())
+			}
+		}
+		if c.Next() || c.Err() != nil {
+			t.Fatalf("attributes more than read, or %v", c.Err())
+		}
+		// The oracle insists on the last attribute's padding.
+		o, err := mdlayher.NewAttributeDecoder(again.Bytes())
+		if err != nil {
+			t.Fatalf("oracle: %v", err)
+		}
+		n := NewAttrs(again.Bytes())
+		for o.Next() && n.Next() {
+			if o.Type() != n.Type() || !bytes.Equal(o.Bytes(), n.Data()) {
+				t.Fatalf("oracle: type %d % x, ours %d % x", o.Type(), o.Bytes(), n.Type(), n.Data())
+			}
+		}
+		if o.Err() != nil || n.Next() {
+			t.Fatalf("oracle: %v, or it read less", o.Err())
+		}
+	})
+}
+
+func TestCodecDoesNotAllocate(t *testing.T) {
+	e := &Encoder{}
+	var sum uint64
+	assertAllocs(t, "encode and decode", func() {
+		e.Clear()
+		e.Begin(0x20, 0)
+		encodeSample(e)
+		e.End()
+		_, payload, _, err := SplitMessage(e.Bytes())
+		if err != nil {
+			t.Fatal(err)
+		}
+		it := NewAttrs(payload)
+		for it.Next() {
+			sum += uint64(it.Type())
+			if it.Type() == 8 {
+				in := it.Nested()
+				for in.Next() {
+					sum++
+				}
+			}
+		}
+	})
+	if sum == 0 {
+		t.Error("nothing decoded")
+	}
+}
+
+func BenchmarkEncode(b *testing.B) {
+	e := &Encoder{}
+	b.ReportAllocs()
+	for b.Loop() {
+		e.Clear()
+		encodeSample(e)
+	}
+	b.SetBytes(int64(e.Len()))
+}
+
+func BenchmarkDecode(b *testing.B) {
+	e := &Encoder{}
+	encodeSample(e)
+	b.ReportAllocs()
+	b.SetBytes(int64(e.Len()))
+	for b.Loop() {
+		it := NewAttrs(e.Bytes())
+		for it.Next() {
+		}
+		if it.Err() != nil {
+			b.Fatal(it.Err())
+		}
+	}
+}

@@ -1,0 +1,211 @@
+package netlink
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+)
+
+const (
+	// attrHeaderLen is sizeof(struct nlattr), linux/netlink.h.
+	attrHeaderLen = 4
+	// attrAlign is NLA_ALIGNTO, linux/netlink.h.
+	attrAlign = 4
+)
+
+// Encoder appends netlink messages and attributes to a buffer that its caller
+// lends with Reset. It allocates only when the buffer is too small, so a
+// caller that keeps the buffer (Reset(e.Bytes())) encodes without allocation.
+//
+// Errors latch: after the first one every call is a no-op and Err returns it,
+// so a sequence of calls needs one check at its end.
+//
+// An Encoder is used in two ways: as a bare attribute list (actions, masks),
+// or as a list of messages, each opened by Begin and closed by End.
+// The zero value is ready for use. It is not safe for concurrent use.
+type Encoder struct {
+	buf   []byte
+	start int  // offset of the open message's nlmsghdr
+	open  bool // between Begin and End
+	err   error
+}
+
+// Reset empties the encoder and makes buf's memory its buffer. The encoder
+// owns buf until the next Reset.
+func (e *Encoder) Reset(buf []byte) {
+	*e = Encoder{buf: buf[:0]}
+}
+
+// Clear empties the encoder and keeps its buffer.
+func (e *Encoder) Clear() { e.Reset(e.buf) }
+
+// Bytes returns what was encoded. The slice aliases the encoder's buffer: it
+// is valid until the next call that appends, and until Reset or Clear.
+func (e *Encoder) Bytes() []byte { return e.buf }
+
+// Len returns the number of bytes encoded.
+func (e *Encoder) Len() int { return len(e.buf) }
+
+// Err returns the first error since Reset, or nil.
+func (e *Encoder) Err() error { return e.err }
+
+func (e *Encoder) fail(format string, args ...any) {
+	if e.err == nil {
+		e.err = &OpError{Op: "encode", Err: fmt.Errorf(format, args...)}
+	}
+}
+
+// Begin opens a message with a struct nlmsghdr (linux/netlink.h) of the given
+// type and flags. Length is filled in by End, the sequence number and port id
+// by the socket that sends it.
+func (e *Encoder) Begin(typ, flags uint16) {
+	if e.err != nil {
+		return
+	}
+	if e.open {
+		e.fail("message begun inside a message")
+		return
+	}
+	e.pad()
+	e.start, e.open = len(e.buf), true
+	e.buf = append(e.buf, 0, 0, 0, 0)
+	e.buf = binary.NativeEndian.AppendUint16(e.buf, typ)
+	e.buf = binary.NativeEndian.AppendUint16(e.buf, flags)
+	e.buf = append(e.buf, 0, 0, 0, 0, 0, 0, 0, 0)
+}
+
+// End closes the message opened by Begin.
+func (e *Encoder) End() { e.end(0) }
+
+// end closes the open message; extra is the number of its bytes that are not
+// in the buffer (gathered by reference).
+func (e *Encoder) end(extra int) {
+	if e.err != nil {
+		return
+	}
+	if !e.open {
+		e.fail("message ended before it was begun")
+		return
+	}
+	e.open = false
+	n := len(e.buf) - e.start + extra
+	if uint64(n) > math.MaxUint32 {
+		e.fail("message of %d bytes", n)
+		return
+	}
+	binary.NativeEndian.PutUint32(e.buf[e.start:], uint32(n))
+}
+
+// Raw appends b as it is: the fixed headers between nlmsghdr and attributes
+// (struct genlmsghdr, struct ovs_header). b's length must keep the alignment
+// of 4 bytes.
+func (e *Encoder) Raw(b ...byte) {
+	if e.err != nil {
+		return
+	}
+	if len(b)%attrAlign != 0 {
+		e.fail("header of %d bytes is not aligned", len(b))
+		return
+	}
+	e.buf = append(e.buf, b...)
+}
+
+// RawUint32 appends v in native byte order, without an attribute header.
+func (e *Encoder) RawUint32(v uint32) {
+	if e.err == nil {
+		e.buf = binary.NativeEndian.AppendUint32(e.buf, v)
+	}
+}
+
+// header appends a struct nlattr for a payload of n bytes and reports whether
+// the payload may follow.
+func (e *Encoder) header(t uint16, n int) bool {
+	if e.err != nil {
+		return false
+	}
+	if n > math.MaxUint16-attrHeaderLen {
+		e.fail("attribute %d: payload of %d bytes exceeds %d", t, n, math.MaxUint16-attrHeaderLen)
+		return false
+	}
+	e.pad()
+	e.buf = binary.NativeEndian.AppendUint16(e.buf, uint16(n+attrHeaderLen))
+	e.buf = binary.NativeEndian.AppendUint16(e.buf, t)
+	return true
+}
+
+func (e *Encoder) pad() {
+	for len(e.buf)%attrAlign != 0 {
+		e.buf = append(e.buf, 0)
+	}
+}
+
+// Flag appends an attribute without payload.
+func (e *Encoder) Flag(t uint16) { e.header(t, 0) }
+
+// Uint8 appends an attribute of one byte.
+func (e *Encoder) Uint8(t uint16, v uint8) {
+	if e.header(t, 1) {
+		e.buf = append(e.buf, v, 0, 0, 0)
+	}
+}
+
+// Uint16 appends an attribute in native byte order.
+func (e *Encoder) Uint16(t uint16, v uint16) {
+	if e.header(t, 2) {
+		e.buf = binary.NativeEndian.AppendUint16(e.buf, v)
+		e.buf = append(e.buf, 0, 0)
+	}
+}
+
+// Uint32 appends an attribute in native byte order.
+func (e *Encoder) Uint32(t uint16, v uint32) {
+	if e.header(t, 4) {
+		e.buf = binary.NativeEndian.AppendUint32(e.buf, v)
+	}
+}
+
+// Uint64 appends an attribute in native byte order. Like all of netlink it is
+// aligned to 4 bytes only.
+func (e *Encoder) Uint64(t uint16, v uint64) {
+	if e.header(t, 8) {
+		e.buf = binary.NativeEndian.AppendUint64(e.buf, v)
+	}
+}
+
+// Attr appends an attribute with payload b, padded to the alignment.
+func (e *Encoder) Attr(t uint16, b []byte) {
+	if e.header(t, len(b)) {
+		e.buf = append(e.buf, b...)
+		e.pad()
+	}
+}
+
+// String appends a NUL-terminated string.
+func (e *Encoder) String(t uint16, s string) {
+	if e.header(t, len(s)+1) {
+		e.buf = append(e.buf, s...)
+		e.buf = append(e.buf, 0)
+		e.pad()
+	}
+}
+
+// Nested appends an attribute whose payload is what fn encodes. NLA_F_NESTED
+// is not set unless the caller includes it in t: the openvswitch families
+// neither set nor need it.
+func (e *Encoder) Nested(t uint16, fn func(*Encoder)) {
+	if !e.header(t, 0) {
+		return
+	}
+	start := len(e.buf)
+	fn(e)
+	if e.err != nil {
+		return
+	}
+	n := len(e.buf) - start + attrHeaderLen
+	if n > math.MaxUint16 {
+		e.fail("attribute %d: nested payload of %d bytes exceeds %d", t, n-attrHeaderLen, math.MaxUint16-attrHeaderLen)
+		return
+	}
+	binary.NativeEndian.PutUint16(e.buf[start-attrHeaderLen:], uint16(n))
+	e.pad()
+}

@@ -1,0 +1,247 @@
+package netlink
+
+import (
+	"errors"
+	"sync"
+
+	"dpifd/internal/mmapring"
+
+	"golang.org/x/sys/unix"
+)
+
+// Transport is the way in which a socket's messages reach this process.
+type Transport uint8
+
+const (
+	// Linear is ordinary socket I/O: a system call and a copy.
+	Linear Transport = iota
+	// Ring is memory shared with the kernel, read in place.
+	Ring
+)
+
+func (t Transport) String() string {
+	switch t {
+	case Linear:
+		return "linear"
+	case Ring:
+		return "ring"
+	default:
+		return "unknown"
+	}
+}
+
+// ReceiverConfig configures a Receiver. The zero value is the kernel's default.
+type ReceiverConfig struct {
+	// RcvBuf is the limit in bytes of what the kernel queues; 0 keeps the
+	// kernel's default. It is set by SO_RCVBUFFORCE, or by SO_RCVBUF where
+	// the privilege for that is missing.
+	RcvBuf int
+	// Ring is the shape of the receive ring to have; zero is none. Where it
+	// cannot be had the receiver is linear, and RingError says why.
+	Ring mmapring.Geometry
+	// Kernel is nil but in tests.
+	Kernel RingKernel
+}
+
+// Receiver is a socket that only receives, from a ring or by system calls. It
+// is connected to the kernel: what other processes send it does not arrive.
+type Receiver struct {
+	mu      sync.Mutex // held while the file descriptor is in use
+	sock    socket
+	kernel  RingKernel        // nil: the running kernel
+	mapping *mmapring.Mapping // nil without a ring
+	ring    *mmapring.Reader  // nil without a ring
+	ringErr error             // why there is no ring
+}
+
+// OpenReceiver opens a socket for messages that the kernel sends to its port id.
+func OpenReceiver(protocol int, c ReceiverConfig) (*Receiver, error) {
+	r, err := openReceiver(protocol, nil, socketConfig{rcvbuf: c.RcvBuf, kernel: c.Kernel})
+	if err != nil {
+		return nil, err
+	}
+	// Before anyone is told the port id: setting a ring drops what is queued.
+	r.kernel = c.Kernel
+	r.mapRing(c)
+	return r, nil
+}
+
+// OpenNotifier opens a socket for what the kernel multicasts to groups. It is
+// always linear: Ring and Kernel are not looked at.
+func OpenNotifier(protocol int, groups []uint32, c ReceiverConfig) (*Receiver, error) {
+	return openReceiver(protocol, groups, socketConfig{rcvbuf: c.RcvBuf})
+}
+
+func openReceiver(protocol int, groups []uint32, c socketConfig) (*Receiver, error) {
+	r := &Receiver{}
+	if err := r.sock.open(protocol, c); err != nil {
+		return nil, err
+	}
+	for _, g := range groups {
+		if err := r.sock.membership(unix.NETLINK_ADD_MEMBERSHIP, g); err != nil {
+			r.sock.close()
+			return nil, err
+		}
+	}
+	return r, nil
+}
+
+// lock takes the mutex if the socket is open.
+func (r *Receiver) lock() error {
+	r.mu.Lock()
+	if r.sock.fd < 0 {
+		r.mu.Unlock()
+		return ErrClosed
+	}
+	return nil
+}
+
+// FD returns the file descriptor, to wait for it to become readable; -1 once
+// the Receiver is closed.
+func (r *Receiver) FD() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.sock.fd
+}
+
+// PortID returns the address to which the kernel sends.
+func (r *Receiver) PortID() uint32 { return r.sock.portID }
+
+// Transport returns how messages are received.
+func (r *Receiver) Transport() Transport {
+	if r.ring != nil {
+		return Ring
+	}
+	return Linear
+}
+
+// RcvBuf returns the granted limit of queued memory in bytes, as SO_RCVBUF
+// reads: the kernel doubles what it is asked for, to pay for its overhead.
+func (r *Receiver) RcvBuf() int { return r.sock.rcvbuf }
+
+// Join subscribes to a multicast group.
+func (r *Receiver) Join(group uint32) error {
+	if err := r.lock(); err != nil {
+		return err
+	}
+	defer r.mu.Unlock()
+	return r.sock.membership(unix.NETLINK_ADD_MEMBERSHIP, group)
+}
+
+// Leave ends the subscription to a multicast group. What was queued stays.
+func (r *Receiver) Leave(group uint32) error {
+	if err := r.lock(); err != nil {
+		return err
+	}
+	defer r.mu.Unlock()
+	return r.sock.membership(unix.NETLINK_DROP_MEMBERSHIP, group)
+}
+
+// Receive appends up to limit datagrams to b, as far as b has room, and returns
+// their number. It does not wait: (0, nil) means that the queue is empty, that b is
+// full or that all that was received had to be dropped.
+//
+// With a ring, datagrams are lent in place, and no more than half of the ring
+// at once: b is to be released before the rest can be received.
+//
+// Each datagram it appends consists of whole messages from the kernel;
+// truncated, malformed and foreign ones are counted and dropped. An error that
+// matches unix.ENOBUFS says that the kernel lost messages before; more can be
+// received right after it.
+func (r *Receiver) Receive(b *Batch, limit int) (int, error) {
+	if err := r.lock(); err != nil {
+		return 0, err
+	}
+	defer r.mu.Unlock()
+	room := min(limit, b.Free())
+	if room <= 0 {
+		return 0, nil
+	}
+	if r.ring != nil {
+		return r.receiveRing(b, room)
+	}
+	n, errno := b.slots.receive(r.sock.fd, b.used, room)
+	if errno != 0 {
+		return 0, r.sock.receiveError(errno)
+	}
+	first, size := b.used, 0
+	for i := first; i < first+n; i++ {
+		if r.sock.judge(&b.slots, i) != accepted {
+			continue
+		}
+		// Close the gaps that dropped datagrams left.
+		if i != b.used {
+			b.slots.swap(i, b.used)
+			b.slots.msgs[b.used].len = b.slots.msgs[i].len
+		}
+		d := b.slots.datagram(b.used)
+		b.data = append(b.data, d)
+		b.used++
+		size += len(d)
+	}
+	r.sock.counters.receivedLinear.Add(uint64(b.used - first))
+	r.sock.counters.bytes.Add(uint64(size))
+	return b.used - first, nil
+}
+
+// SocketError takes and clears the socket's pending error (SO_ERROR); nil means
+// that there was none. Until it is taken, by this or by Receive, the
+// descriptor polls as EPOLLERR.
+func (r *Receiver) SocketError() error {
+	if err := r.lock(); err != nil {
+		return err
+	}
+	defer r.mu.Unlock()
+	if r.kernel == nil {
+		err := r.sock.socketError()
+		if r.ring != nil && errors.Is(err, unix.ENOBUFS) {
+			r.ring.CountOverrun()
+		}
+		return err
+	}
+	errno, err := r.kernel.SoError(r.sock.fd)
+	if err != nil {
+		return &OpError{Op: "getsockopt", Err: err}
+	}
+	if errno == unix.ENOBUFS {
+		r.ring.CountOverrun()
+	}
+	return r.sock.receiveError(errno)
+}
+
+// MemInfo returns the kernel's accounting of the socket. The error matches
+// unix.ENOPROTOOPT on kernels before 4.12.
+func (r *Receiver) MemInfo() (MemInfo, error) {
+	if err := r.lock(); err != nil {
+		return MemInfo{}, err
+	}
+	defer r.mu.Unlock()
+	return r.sock.memInfo()
+}
+
+// Counters returns what happened so far, also after Close.
+func (r *Receiver) Counters() Counters {
+	c := r.sock.counters.snapshot()
+	if r.ring != nil {
+		c.addRing(r.ring.Counters())
+	}
+	return c
+}
+
+// Close waits for a running call, unmaps the ring, and closes the socket. It
+// is idempotent. Datagrams of the ring that a Batch still holds stay
+// readable until its Release, and the socket lives on in the kernel until
+// then.
+func (r *Receiver) Close() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var err error
+	if r.mapping != nil {
+		err = r.mapping.Close()
+	}
+	if r.kernel != nil && r.sock.fd >= 0 {
+		err = errors.Join(err, r.kernel.Close(r.sock.fd))
+		r.sock.fd = -1
+	}
+	return errors.Join(err, r.sock.close())
+}

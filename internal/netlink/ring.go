@@ -1,0 +1,170 @@
+package netlink
+
+import (
+	"errors"
+	"fmt"
+
+	"dpifd/internal/mmapring"
+
+	"golang.org/x/sys/unix"
+)
+
+// RingKernel is what a socket with rings asks of the kernel. Tests put an
+// emulated kernel in its place; nil means the running one.
+type RingKernel interface {
+	mmapring.Syscalls
+	// Recv receives one datagram into p without waiting. n may exceed len(p):
+	// the rest is lost.
+	Recv(fd int, p []byte) (n int, err error)
+	// Poll is poll(2) for one descriptor, without waiting.
+	Poll(fd int) (revents int16, err error)
+	// SoError takes the pending error, SO_ERROR.
+	SoError(fd int) (unix.Errno, error)
+}
+
+// errDesynchronised says that a COPY frame announced a message that the queue
+// does not have.
+var errDesynchronised = errors.New("ring and queue have come apart")
+
+// mapRing gives the receiver its ring, or the reason for having none.
+func (r *Receiver) mapRing(c ReceiverConfig) {
+	if c.Ring.IsZero() {
+		return
+	}
+	cfg := mmapring.Config{RX: c.Ring}
+	if c.Kernel != nil {
+		cfg.Syscalls = c.Kernel
+	}
+	m, err := mmapring.Map(r.sock.fd, cfg)
+	if err != nil {
+		r.ringErr = err
+		return
+	}
+	r.mapping, r.ring = m, m.Reader()
+}
+
+// receiveRing appends up to limit datagrams to b, lent in place as far as they
+// are in frames. The lock is held.
+func (r *Receiver) receiveRing(b *Batch, limit int) (int, error) {
+	first, bytes, inPlace := len(b.data), 0, 0
+	var err error
+	for taken := 0; taken < limit; taken++ {
+		payload, outcome := r.ring.Read()
+		if outcome == mmapring.Queued {
+			var ok bool
+			if payload, ok, err = r.receiveCopy(b); err != nil {
+				break
+			} else if !ok {
+				continue
+			}
+		} else if outcome == mmapring.Message {
+			inPlace++
+		} else {
+			break
+		}
+		// From here on the frame is lent, whatever is in it.
+		b.lend(r.ring)
+		if !wellFormed(payload) {
+			r.sock.counters.malformed.Add(1)
+			continue
+		}
+		b.data = append(b.data, payload)
+		bytes += len(payload)
+	}
+	n := len(b.data) - first
+	r.sock.counters.receivedRing.Add(uint64(inPlace))
+	r.sock.counters.bytes.Add(uint64(bytes))
+	return n, err
+}
+
+// receiveCopy makes the one receive call that the COPY frame at the head
+// stands for, into a slot of b. It reports whether there is a message: not if
+// the frame was not the kernel's.
+func (r *Receiver) receiveCopy(b *Batch) ([]byte, bool, error) {
+	for {
+		switch errno := r.receiveSlot(b); errno {
+		case 0:
+		case unix.ENOBUFS:
+			// Tells of an overrun; the message itself comes next.
+			r.countOverrun()
+			continue
+		case unix.EAGAIN:
+			return nil, false, &OpError{Op: "receive", Err: fmt.Errorf("%w: %w", errDesynchronised, errno)}
+		default:
+			return nil, false, &OpError{Op: "receive", Err: errno}
+		}
+		break
+	}
+	if !r.ring.Copied() {
+		r.sock.counters.foreign.Add(1)
+		return nil, false, nil
+	}
+	r.sock.counters.receivedCopy.Add(1)
+	slot := b.used
+	if b.slots.truncated(slot) {
+		r.sock.counters.truncated.Add(1)
+		return nil, true, nil // an empty datagram is malformed, and released in its turn
+	}
+	b.used++
+	d := b.slots.datagram(slot)
+	if len(d) > int(r.ring.Geometry().Room()) {
+		r.sock.counters.jumbo.Add(1)
+	}
+	return d, true, nil
+}
+
+// receiveSlot receives one datagram into the first free slot of b.
+func (r *Receiver) receiveSlot(b *Batch) unix.Errno {
+	if r.kernel == nil {
+		_, errno := b.slots.receive(r.sock.fd, b.used, 1)
+		return errno
+	}
+	for {
+		n, err := r.kernel.Recv(r.sock.fd, b.slots.memory(b.used))
+		var errno unix.Errno
+		if err != nil && !errors.As(err, &errno) {
+			errno = unix.EIO
+		}
+		if errno != unix.EINTR {
+			b.slots.received(b.used, n)
+			return errno
+		}
+	}
+}
+
+func (r *Receiver) countOverrun() {
+	r.sock.counters.overflows.Add(1)
+	if r.ring != nil {
+		r.ring.CountOverrun()
+	}
+}
+
+// Ready reports whether the head of the receive ring has something to
+// receive, by one look at memory. It is false without a ring.
+func (r *Receiver) Ready() bool { return r.ring != nil && r.ring.Ready() }
+
+// RingError returns why the receiver has no ring though one was asked for; nil
+// if it has one, or none was asked for. It matches mmapring.ErrNotSupported
+// where the kernel has no rings.
+func (r *Receiver) RingError() error { return r.ringErr }
+
+// Poll polls the socket without waiting. On a socket whose ring was full, this
+// is what makes the kernel take up COPY frames again (netlink_poll, Linux
+// 4.4).
+func (r *Receiver) Poll() error {
+	if err := r.lock(); err != nil {
+		return err
+	}
+	defer r.mu.Unlock()
+	var err error
+	if r.kernel != nil {
+		_, err = r.kernel.Poll(r.sock.fd)
+	} else {
+		fds := [1]unix.PollFd{{Fd: int32(r.sock.fd), Events: unix.POLLIN}}
+		_, err = unix.Poll(fds[:], 0)
+	}
+	if err != nil && !errors.Is(err, unix.EINTR) {
+		return &OpError{Op: "poll", Err: err}
+	}
+	return nil
+}

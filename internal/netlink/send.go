@@ -1,0 +1,167 @@
+package netlink
+
+import (
+	"errors"
+	"math"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// sendOverhead is what netlink_sendmsg (net/netlink/af_netlink.c) keeps
+	// of the send buffer: a message beyond the rest is refused with EMSGSIZE.
+	sendOverhead = 32
+	// answerMemory is the receive buffer to reckon with for one answer, and
+	// maxTransactions the most messages to be answered at once: nl_sock_create
+	// and nl_sock_transact_multiple in Open vSwitch, lib/netlink-socket.c.
+	answerMemory    = 4096
+	maxTransactions = 128
+)
+
+// Send sends the messages of b with one system call (more only where they
+// exceed the granted send buffer or the kernel's limit of 1024 pieces) and
+// without asking for acknowledgements. The kernel carries them out, in order,
+// before the call returns, and answers only those that fail: failed is called
+// for each of these with its index in b. It does not wait and does not
+// allocate.
+//
+// What could not be sent at all is reported to failed as well, and by the error
+// returned. An error that matches unix.ENOBUFS otherwise means that answers were
+// lost: some messages may have failed without a report. Nothing is sent twice.
+func (c *Conn) Send(b *SendBatch, failed func(i int, errno unix.Errno)) error {
+	if err := c.lock(); err != nil {
+		return err
+	}
+	defer c.mu.Unlock()
+	if err := b.Err(); err != nil {
+		return err
+	}
+	if c.tx != nil {
+		return c.sendRing(b, failed)
+	}
+	l := limits{messages: math.MaxInt, bytes: c.sock.sndbuf - sendOverhead}
+	var first error
+	for from := 0; from < b.Len(); {
+		seq, n, errno := c.sendPart(b, from, l, unix.NLM_F_REQUEST)
+		var err error
+		if errno != 0 {
+			for i := range n {
+				failed(from+i, errno)
+			}
+			err = &OpError{Op: "send", Err: errno}
+		} else {
+			err = c.failures(seq, n, from, failed)
+		}
+		if first == nil {
+			first = err
+		}
+		from += n
+	}
+	return first
+}
+
+// sendPart sends messages of b from the given one on with one system call. It
+// returns the first one's sequence number and how many there were; with
+// an errno, these were not sent.
+func (c *Conn) sendPart(b *SendBatch, from int, l limits, flags uint16) (seq uint32, n int, errno unix.Errno) {
+	n = b.part(from, l, flags, c.seq+1, c.sock.portID)
+	if n == 0 {
+		return 0, 1, unix.EMSGSIZE
+	}
+	seq = c.sequence(n)
+	errno = sendmsg(c.sock.fd, &b.hdr)
+	b.sent()
+	if errno == 0 {
+		c.sock.counters.sentLinear.Add(uint64(n))
+	}
+	return seq, n, errno
+}
+
+// failures reads what the kernel answered to n messages with sequence numbers
+// from base on, until its queue is empty, and reports those that failed, with
+// their indices counted from the given one.
+func (c *Conn) failures(base uint32, n, from int, failed func(i int, errno unix.Errno)) error {
+	var lost error
+	for {
+		got, errno := c.rx.receive(c.sock.fd, 0, connSlots)
+		switch errno {
+		case 0:
+		case unix.EAGAIN:
+			return lost
+		case unix.ENOBUFS:
+			lost = c.sock.receiveError(errno)
+		default:
+			return c.sock.receiveError(errno)
+		}
+		for slot := range got {
+			if c.sock.judge(&c.rx, slot) != accepted {
+				continue
+			}
+			d := c.rx.datagram(slot)
+			c.countReceived(d)
+			for len(d) > 0 {
+				h, payload, rest, err := SplitMessage(d)
+				if err != nil {
+					break
+				}
+				d = rest
+				if i := h.Seq - base; h.PortID != c.sock.portID || i >= uint32(n) {
+					c.sock.counters.stale.Add(1)
+				} else if h.Type != unix.NLMSG_ERROR {
+					// A reply that the message asked for by NLM_F_ECHO.
+				} else if errno, _, ok := parseError(h, payload); !ok {
+					c.sock.counters.malformed.Add(1)
+				} else if errno != 0 {
+					failed(from+int(i), errno)
+				}
+			}
+		}
+	}
+}
+
+// TransactBatch sends the messages of b, asks for an acknowledgement of each, and
+// calls each once for every message, in order, with its reply as in Transact
+// (borrowed until each returns) or its error. It sends as many at once as the
+// receive buffer is sure to hold the answers of.
+//
+// The error is the socket's first, nil if the kernel answered every message;
+// each got it for messages that have no answer of their own. It matches
+// unix.ENOBUFS when answers were lost. A batch with an encoding error is not sent and
+// each not called.
+func (c *Conn) TransactBatch(b *SendBatch, each func(i int, reply []byte, err error)) error {
+	if err := c.lock(); err != nil {
+		return err
+	}
+	defer c.mu.Unlock()
+	if err := b.Err(); err != nil {
+		return err
+	}
+	l := limits{
+		messages: max(1, min(c.sock.rcvbuf/answerMemory, maxTransactions)),
+		bytes:    c.sock.sndbuf - sendOverhead,
+	}
+	var first error
+	for from := 0; from < b.Len(); {
+		seq, n, errno := c.sendPart(b, from, l, unix.NLM_F_REQUEST|unix.NLM_F_ACK)
+		var err error
+		if errno == 0 {
+			err = c.answers(seq, n, func(i int, reply []byte, err error) { each(from+i, reply, err) })
+		} else {
+			err = &OpError{Op: "send", Err: errno}
+			for i := range n {
+				each(from+i, nil, err)
+			}
+		}
+		from += n
+		if first == nil {
+			first = err
+		}
+		// Only a message or a queue that was too small lets the rest go better.
+		if err != nil && !errors.Is(err, unix.EMSGSIZE) && !errors.Is(err, unix.ENOBUFS) {
+			for ; from < b.Len(); from++ {
+				each(from, nil, err)
+			}
+		}
+	}
+	return first
+}

@@ -1,0 +1,193 @@
+package netlink
+
+import (
+	"encoding/binary"
+
+	"golang.org/x/sys/unix"
+)
+
+// maxIovecs is UIO_MAXIOV, linux/uio.h.
+const maxIovecs = 1024
+
+// SendBatch collects messages to be sent together. Their last attribute may be
+// gathered: it is sent from where it is, without a copy.
+//
+//	b.Reset()
+//	e := b.Begin(family, 0)
+//	e.Raw(...)
+//	e.Uint32(...)
+//	b.Gather(OVS_PACKET_ATTR_PACKET, packet)
+//	b.End()
+//	err := conn.Send(b, failed)
+//
+// The zero value is ready for use. Memory is kept from Reset to Reset. A
+// SendBatch belongs to one goroutine at a time; sending fills in the headers
+// of its messages.
+type SendBatch struct {
+	enc  Encoder
+	msgs []batchMessage
+	size int // bytes of all messages
+
+	open     batchMessage // between Begin and End
+	gathered bool         // open has its gathered attribute
+
+	iovs []unix.Iovec // of the part being sent
+	hdr  unix.Msghdr  // of the part being sent
+}
+
+// batchMessage is a message as offsets in the encoder's buffer, which moves
+// when it grows: bytes start to head, then payload, then head to end without
+// the first skip bytes.
+type batchMessage struct {
+	start, head, end int
+	skip             int
+	payload          []byte
+}
+
+func (m *batchMessage) size() int { return m.end - m.start - m.skip + len(m.payload) }
+
+// Reset empties the batch and drops its references to gathered payloads.
+func (b *SendBatch) Reset() {
+	b.enc.Clear()
+	// Payloads may lie in mapped memory: a pointer that outlives the mapping
+	// could come to point into Go's heap.
+	clear(b.msgs)
+	b.msgs = b.msgs[:0]
+	b.size = 0
+	b.open, b.gathered = batchMessage{}, false
+}
+
+// Begin opens a message and returns the encoder that its headers and
+// attributes are to be appended with, valid until End. NLM_F_REQUEST, sequence number and
+// port id are added when it is sent.
+func (b *SendBatch) Begin(typ, flags uint16) *Encoder {
+	b.enc.Begin(typ, flags)
+	b.open, b.gathered = batchMessage{start: b.enc.start}, false
+	return &b.enc
+}
+
+// Gather appends the open message's last attribute, whose payload is sent from
+// where it is: it must not change until the batch was sent, and the batch
+// refers to it until Reset.
+func (b *SendBatch) Gather(t uint16, payload []byte) {
+	if b.enc.err == nil && (!b.enc.open || b.gathered) {
+		b.enc.fail("attribute %d gathered outside of a message or after another", t)
+		return
+	}
+	if b.enc.header(t, len(payload)) {
+		b.gathered = true
+		b.open.head, b.open.payload = b.enc.Len(), payload
+	}
+}
+
+// End closes the message.
+func (b *SendBatch) End() {
+	m := &b.open
+	if b.gathered && b.enc.Len() != m.head {
+		b.enc.fail("attribute appended after the gathered one")
+	}
+	b.enc.pad()
+	pad := align(len(m.payload)) - len(m.payload)
+	b.enc.end(len(m.payload) + pad)
+	if b.enc.err != nil {
+		return
+	}
+	if !b.gathered {
+		m.head = b.enc.Len()
+	}
+	if pad > 0 {
+		// Four zeros of which the last ones are sent keep the next message
+		// aligned in the buffer.
+		b.enc.RawUint32(0)
+		m.skip = messageAlign - pad
+	}
+	m.end = b.enc.Len()
+	b.msgs = append(b.msgs, *m)
+	b.size += m.size()
+	b.open, b.gathered = batchMessage{}, false
+}
+
+// Len returns the number of messages.
+func (b *SendBatch) Len() int { return len(b.msgs) }
+
+// Size returns the messages' bytes, gathered ones included.
+func (b *SendBatch) Size() int { return b.size }
+
+// Err returns the first error since Reset, or nil. A batch with an error is
+// not sent.
+func (b *SendBatch) Err() error {
+	if b.enc.err == nil && b.enc.open {
+		b.enc.fail("message not ended")
+	}
+	return b.enc.err
+}
+
+// limits bound one system call. All are one at least.
+type limits struct{ messages, bytes int }
+
+// part prepares hdr for one system call that sends messages from the given one
+// on, as many as the limits allow, with sequence numbers from seq on. It
+// returns how many these are: 0 if the first alone exceeds the limit of bytes.
+func (b *SendBatch) part(from int, l limits, flags uint16, seq, portID uint32) int {
+	b.iovs = b.iovs[:0]
+	n, size := 0, 0
+	buf := b.enc.buf
+	last := -1 // where the last iovec ends in buf, -1 if it is a payload
+	for ; from+n < len(b.msgs) && n < l.messages; n++ {
+		m := &b.msgs[from+n]
+		// A message adds three iovecs at most.
+		if m.size() > l.bytes-size || len(b.iovs)+3 > maxIovecs {
+			break
+		}
+		size += m.size()
+		stamp(buf[m.start:], flags, seq+uint32(n), portID)
+		last = b.addBuffered(last, m.start, m.head)
+		if len(m.payload) > 0 {
+			b.iovs = append(b.iovs, iovec(m.payload))
+			last = -1
+		}
+		last = b.addBuffered(last, m.head+m.skip, m.end)
+	}
+	b.hdr = unix.Msghdr{}
+	if n > 0 {
+		b.hdr.Iov = &b.iovs[0]
+		b.hdr.SetIovlen(len(b.iovs))
+	}
+	return n
+}
+
+// addBuffered adds bytes i to j of the buffer, to the last iovec if that ends at
+// i.
+func (b *SendBatch) addBuffered(last, i, j int) int {
+	switch {
+	case i == j:
+		return last
+	case last == i:
+		v := &b.iovs[len(b.iovs)-1]
+		v.SetLen(int(v.Len) + j - i)
+	default:
+		b.iovs = append(b.iovs, iovec(b.enc.buf[i:j]))
+	}
+	return j
+}
+
+func iovec(b []byte) unix.Iovec {
+	v := unix.Iovec{Base: &b[0]}
+	v.SetLen(len(b))
+	return v
+}
+
+// sent drops the pointers that part set up.
+func (b *SendBatch) sent() {
+	clear(b.iovs)
+	b.iovs = b.iovs[:0]
+	b.hdr = unix.Msghdr{}
+}
+
+// stamp completes the nlmsghdr in front of b.
+func stamp(b []byte, flags uint16, seq, portID uint32) {
+	flags |= binary.NativeEndian.Uint16(b[flagsOffset:])
+	binary.NativeEndian.PutUint16(b[flagsOffset:], flags)
+	binary.NativeEndian.PutUint32(b[seqOffset:], seq)
+	binary.NativeEndian.PutUint32(b[pidOffset:], portID)
+}

@@ -1,0 +1,177 @@
+package netlink
+
+import (
+	"errors"
+
+	"dpifd/internal/mmapring"
+
+	"golang.org/x/sys/unix"
+)
+
+// mapTX gives the connection its TX ring, or the reason for having none.
+func (c *Conn) mapTX(cfg Config) {
+	if cfg.TXRing.IsZero() {
+		return
+	}
+	ring := mmapring.Config{TX: cfg.TXRing}
+	if cfg.Kernel != nil {
+		ring.Syscalls = cfg.Kernel
+	}
+	m, err := mmapring.Map(c.sock.fd, ring)
+	if err != nil {
+		c.txErr = err
+		return
+	}
+	c.mapping, c.tx = m, m.Writer()
+}
+
+// Transport returns how Send sends. A TX ring that turns out not to work is
+// given up for good: Ring becomes Linear then.
+func (c *Conn) Transport() Transport {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.tx != nil {
+		return Ring
+	}
+	return Linear
+}
+
+// RingError returns why the connection has no TX ring though one was asked for;
+// nil if it has one, or none was asked for. It matches mmapring.ErrBroken where
+// the kernel does not send from it.
+func (c *Conn) RingError() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.txErr
+}
+
+// ringSend is one Send by way of the TX ring: messages from committed to
+// filled are in the ring, those before have been dealt with.
+type ringSend struct {
+	c         *Conn
+	b         *SendBatch
+	failed    func(i int, errno unix.Errno)
+	seq       uint32 // of message 0
+	committed int
+	filled    int
+	err       error // first fault of the socket
+}
+
+// sendRing sends the messages of b in their order, from the ring's frames as far
+// as they fit, by an ordinary call where they do not or where the ring is full
+// or does not work.
+func (c *Conn) sendRing(b *SendBatch, failed func(i int, errno unix.Errno)) error {
+	s := ringSend{c: c, b: b, failed: failed, seq: c.sequence(b.Len())}
+	for s.filled < b.Len() {
+		if s.fill() {
+			continue
+		}
+		s.kick()
+		if c.tx == nil {
+			s.linear(b.Len())
+		} else {
+			s.linear(s.filled + 1)
+		}
+	}
+	s.kick()
+	if err := c.failures(s.seq, b.Len(), 0, failed); s.err == nil {
+		s.err = err
+	}
+	return s.err
+}
+
+// fill copies the next message into a frame. It reports false if there is no
+// frame for it.
+func (s *ringSend) fill() bool {
+	m := &s.b.msgs[s.filled]
+	tx := s.c.tx
+	if tx == nil || m.size() > tx.Room() {
+		return false
+	}
+	room, err := tx.Reserve()
+	if err != nil {
+		return false
+	}
+	buf := s.b.enc.buf
+	stamp(buf[m.start:], unix.NLM_F_REQUEST, s.seq+uint32(s.filled), s.c.sock.portID)
+	n := copy(room, buf[m.start:m.head])
+	n += copy(room[n:], m.payload)
+	n += copy(room[n:], buf[m.head+m.skip:m.end])
+	if err := tx.Commit(n); err != nil {
+		return false
+	}
+	s.filled++
+	return true
+}
+
+// kick has the kernel take what is in the ring. What it does not take is sent
+// by ordinary calls.
+func (s *ringSend) kick() {
+	for s.committed < s.filled {
+		n, err := s.c.tx.Kick()
+		s.committed += n
+		var refused *mmapring.FrameError
+		if errors.As(err, &refused) {
+			n--
+			var errno unix.Errno
+			if !errors.As(refused.Err, &errno) {
+				errno = unix.EIO
+			}
+			s.failed(s.committed-1, errno)
+		}
+		s.c.sock.counters.sentRing.Add(uint64(max(n, 0)))
+		if err != nil && refused == nil {
+			if errors.Is(err, mmapring.ErrBroken) {
+				s.c.giveUpTX(err)
+			}
+			s.linear(s.filled)
+		}
+	}
+}
+
+// linear sends the messages from committed to before end by ordinary calls.
+func (s *ringSend) linear(end int) {
+	for s.committed < end {
+		l := limits{messages: end - s.committed, bytes: s.c.sock.sndbuf - sendOverhead}
+		n := s.b.part(s.committed, l, unix.NLM_F_REQUEST, s.seq+uint32(s.committed), s.c.sock.portID)
+		errno := unix.EMSGSIZE
+		if n > 0 {
+			errno = s.c.sendmsg(&s.b.hdr)
+			s.b.sent()
+		}
+		n = max(n, 1)
+		if errno == 0 {
+			s.c.sock.counters.sentLinear.Add(uint64(n))
+		} else {
+			for i := range n {
+				s.failed(s.committed+i, errno)
+			}
+			if s.err == nil {
+				s.err = &OpError{Op: "send", Err: errno}
+			}
+		}
+		s.committed += n
+	}
+	s.filled = max(s.filled, end)
+}
+
+// giveUpTX ends the use of a TX ring that does not work.
+func (c *Conn) giveUpTX(why error) {
+	if err := c.mapping.Close(); err != nil {
+		why = errors.Join(why, err)
+	}
+	c.mapping, c.tx, c.txErr = nil, nil, why
+}
+
+// sendmsg is one ordinary send.
+func (c *Conn) sendmsg(hdr *unix.Msghdr) unix.Errno {
+	if c.kernel == nil {
+		return sendmsg(c.sock.fd, hdr)
+	}
+	_, err := c.kernel.Sendmsg(c.sock.fd, hdr, unix.MSG_DONTWAIT)
+	var errno unix.Errno
+	if err != nil && !errors.As(err, &errno) {
+		errno = unix.EIO
+	}
+	return errno
+}
