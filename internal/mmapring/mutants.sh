@@ -1,0 +1,106 @@
+#!/bin/bash
+# Breaks a copy of the code in one way after another, and runs the tests on each.
+# A mutant that no test notices is a failure: the rule it breaks is not tested.
+# usage: mutants.sh [NAME-PATTERN]
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+root=$(cd "$here/../.." && pwd)
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+# name | file below internal/ | package below internal/ | perl expression that breaks it
+mutants() {
+	cat <<'LIST'
+status without acquire order|mmapring/memory.go|mmapring|s/Status\(atomic\.LoadUint32\((r\.word\(i, offStatus\))\)\)/Status(*$1)/
+status without release order|mmapring/memory.go|mmapring|s/atomic\.StoreUint32\((r\.word\(i, offStatus\)), uint32\(s\)\)/*$1 = uint32(s)/
+length read before status|mmapring/reader.go|mmapring|s/switch r\.ring\.status\(r\.head\) \{/n := r.ring.length(r.head)\n\t\tswitch r.ring.status(r.head) {/; s/\n\t\t\tn := r\.ring\.length\(r\.head\)\n/\n/
+length not checked|mmapring/reader.go|mmapring|s/case n > r\.ring\.room:/case n == 1<<32-1:/
+length checked against the frame|mmapring/reader.go|mmapring|s/n > r\.ring\.room:/n > r.ring.geo.FrameSize:/
+released when read|mmapring/reader.go|mmapring|s/(payload = r\.ring\.payload\(r\.head, n\))/$1\n\t\t\t\tr.ring.setStatus(r.head, Unused)/
+newest released first|mmapring/reader.go|mmapring|s/r\.ring\.setStatus\(r\.tail, Unused\)/r.ring.setStatus((r.tail+r.held-1)%r.ring.frames, Unused)/
+never released|mmapring/reader.go|mmapring|s/r\.ring\.setStatus\(r\.tail, Unused\)//
+released as SKIP|mmapring/reader.go|mmapring|s/r\.ring\.setStatus\(r\.tail, Unused\)/r.ring.setStatus(r.tail, Skip)/
+passed over and released out of turn|mmapring/reader.go|mmapring|s/r\.passed\[r\.head\] = !lent/r.passed[r.head] = !lent; if !lent { r.ring.setStatus(r.head, Unused) }/
+RESERVED skipped|mmapring/reader.go|mmapring|s/(r\.waits\.Add\(1\)\n)\t+return nil, Waiting\n/$1/
+COPY without recv|mmapring/reader.go|mmapring|s/r\.queued = true\n\t+return nil, Queued/r.copied.Add(1)/
+COPY released after a failed recv|mmapring/reader.go|mmapring|s/r\.queued = true\n\t+return nil, Queued/r.hold(true)\n\t\t\treturn nil, Queued/
+COPY without its turn|mmapring/reader.go|mmapring|s/if r\.m\.closed \|\| !r\.queued \{/if r.m.closed {/
+aborted lent as a message|mmapring/reader.go|mmapring|s/case n == 0:/case n == 1<<31:/
+aborted not passed|mmapring/reader.go|mmapring|s/r\.aborted\.Add\(1\)/r.aborted.Add(1); return nil, Empty/
+foreign frame lent|mmapring/reader.go|mmapring|s/case r\.ring\.pid\(r\.head\) != 0:/case false:/
+foreign COPY lent|mmapring/reader.go|mmapring|s/if r\.ring\.pid\(r\.head\) != 0 \{/if false {/
+unknown status waited on|mmapring/reader.go|mmapring|s/r\.unknown\.Add\(1\)/r.unknown.Add(1); return nil, Empty/
+more than half a ring lent|mmapring/reader.go|mmapring|s/r\.frames\/2\)/r.frames)/
+overrun not counted|mmapring/reader.go|mmapring|s/func \(r \*Reader\) CountOverrun\(\) \{.*\}/func (r *Reader) CountOverrun() {}/
+ready at a RESERVED frame|mmapring/reader.go|mmapring|s/return s != Unused && s != Reserved/return s != Unused/
+ready for VALID only|mmapring/reader.go|mmapring|s/return s != Unused && s != Reserved/return s == Valid/
+frame at i times frame size|mmapring/geometry.go|mmapring|s/return uint64\(i\/fpb\).*/_ = fpb\n\treturn uint64(i) * uint64(g.FrameSize)/
+payload without the header|mmapring/memory.go|mmapring|s/\+ headerSize$/+ 20/m
+payload with capacity|mmapring/memory.go|mmapring|s/r\.mem\[off : off\+uint64\(n\) : off\+uint64\(n\)\]/r.mem[off : off+uint64(n)]/
+request words swapped|mmapring/geometry.go|mmapring|s/(PutUint32\(b\[4:\], )g\.Blocks/$1g.FrameSize/; s/(PutUint32\(b\[8:\], )g\.FrameSize/$1g.Blocks/
+TX ring before RX ring|mmapring/mapping.go|mmapring|s/mem\[:rx:rx\]/mem[tx:rx+tx:rx+tx]/; s/mem\[rx:rx\+tx:rx\+tx\]/mem[:tx:tx]/
+mmap one page more|mmapring/mapping.go|mmapring|s/int\(rx\+tx\),/int(rx+tx)+page,/
+mmap at an offset|mmapring/mapping.go|mmapring|s/sys\.Mmap\(fd, 0,/sys.Mmap(fd, 4096,/
+private mapping|mmapring/mapping.go|mmapring|s/unix\.MAP_SHARED/unix.MAP_PRIVATE/
+rings kept after a failed mmap|mmapring/mapping.go|mmapring|s/freeRings\(sys, fd, cfg\.RX, cfg\.TX\)//
+ring kept after a failed setsockopt|mmapring/mapping.go|mmapring|s/freeRings\(sys, fd, cfg\.RX, Geometry\{\}\)//
+unmapped under lent frames|mmapring/mapping.go|mmapring|s/ \|\| m\.reader != nil && m\.reader\.lent > 0//
+unmapped under a reserved frame|mmapring/mapping.go|mmapring|s/ \|\| m\.writer != nil && m\.writer\.reserved//
+never unmapped|mmapring/mapping.go|mmapring|s/m\.sys\.Munmap\(mem\)/func([]byte) error { return nil }(mem)/
+reader not waited for|mmapring/reader.go|mmapring|s/(\) Read\(\).*\{\n)\tr\.m\.mu\.Lock\(\)\n\tdefer r\.m\.mu\.Unlock\(\)\n/$1/
+probe not kept|mmapring/probe.go|mmapring|s/p\.known\[d\] = .*/_ = errors.Is(err, unix.EPERM)/
+probe keeps any failure|mmapring/probe.go|mmapring|s/p\.known\[d\] = .*/p.known[d] = err == nil || !errors.Is(err, unix.EMFILE)/
+send with a base|mmapring/writer.go|mmapring|s/(w\.msg\.Iov = &w\.iov)/$1\n\tw.iov.Base = new(byte)/
+broken TX not noticed|mmapring/writer.go|mmapring|s/case moved == 0 && errno == nil:\n\t+w\.broken = true\n\t+w\.takeBack\(\)\n\t+return n, ErrBroken/case moved == 0 \&\& errno == nil:\n\t\t\treturn n, nil/
+broken TX not taken back|mmapring/writer.go|mmapring|s/(w\.broken = true\n)\t+w\.takeBack\(\)/$1/
+not taken back after an error|mmapring/writer.go|mmapring|s/w\.takeBack\(\)(\n\t+return n, &OpError)/$1/
+head not moved back|mmapring/writer.go|mmapring|s/w\.head = w\.tail\n//
+too large a message committed|mmapring/writer.go|mmapring|s/ \|\| n > int\(w\.ring\.room\)//
+frame in work handed out|mmapring/writer.go|mmapring|s/w\.ring\.status\(w\.head\) != Unused/false/
+refused message counted as sent|mmapring/writer.go|mmapring|s/uint64\(moved - 1\)/uint64(moved)/
+EINTR not tried again|mmapring/writer.go|mmapring|s/case errno == unix\.EINTR:\n//
+LIST
+}
+
+copy="$work/tree"
+mkdir -p "$copy/internal"
+cp "$root/go.mod" "$root/go.sum" "$copy/"
+cp -r "$root/internal/." "$copy/internal/"
+
+# noticed runs the package's tests, first without the race detector, which is
+# faster. It says how the mutant was noticed, or fails.
+noticed() {
+	local package=$1
+	cd "$copy"
+	if ! go vet "./internal/$package" >"$work/vet" 2>&1 && ! go test -run '^$' "./internal/$package" >"$work/vet" 2>&1; then
+		echo "does not compile"
+	elif ! timeout 120 go test -count=1 -failfast -timeout 60s "./internal/$package" >"$work/out" 2>&1; then
+		grep -m1 -oE -- '--- FAIL: [A-Za-z]+|panic: .*|SIG[A-Z]+|SIGSEGV' "$work/out" || echo failed
+	elif ! timeout 240 go test -race -count=3 -failfast -timeout 180s "./internal/$package" >"$work/out" 2>&1; then
+		grep -m1 -oE -- 'DATA RACE|--- FAIL: [A-Za-z]+|panic: .*' "$work/out" || echo failed
+	else
+		return 1
+	fi
+}
+
+total=0 missed=0
+while IFS='|' read -r name file package expression; do
+	[[ $name == *${1:-}* ]] || continue
+	total=$((total + 1))
+	cp "$root/internal/$file" "$copy/internal/$file"
+	perl -0pi -e "$expression" "$copy/internal/$file"
+	if cmp -s "$root/internal/$file" "$copy/internal/$file"; then
+		verdict="NOT APPLIED: the code has changed, the mutant must follow"
+		missed=$((missed + 1))
+	elif ! verdict=$(noticed "$package"); then
+		verdict="NOT NOTICED"
+		missed=$((missed + 1))
+	elif [[ $verdict == "does not compile" ]]; then
+		verdict="DOES NOT COMPILE: $(grep -m1 '\.go:' "$work/vet")"
+		missed=$((missed + 1))
+	fi
+	printf '%-40s %s\n' "$name" "$verdict"
+	cp "$root/internal/$file" "$copy/internal/$file"
+done < <(mutants)
+echo "$total mutants, $missed not noticed"
+[[ $missed == 0 && $total -gt 0 ]]

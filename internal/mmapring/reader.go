@@ -1,0 +1,212 @@
+package mmapring
+
+import "sync/atomic"
+
+// Outcome is what Reader.Read found at the head of the ring.
+type Outcome uint8
+
+// Outcomes of Reader.Read.
+const (
+	// Empty: no message. Sleep, with a bound, and look again.
+	Empty Outcome = iota
+	// Waiting: the kernel is still writing the frame at the head. Later frames may
+	// be complete, but come after it. The kernel wakes the socket when it is done.
+	Waiting
+	// Limit: half of the ring is lent. Release first.
+	Limit
+	// Message: the payload is lent until it is released.
+	Message
+	// Queued: the message is in the socket's queue. Receive it, then call Copied.
+	Queued
+	// Closed: the mapping was closed.
+	Closed
+)
+
+// ReaderCounters count what came through an RX ring since it was mapped.
+type ReaderCounters struct {
+	Valid         uint64 // messages lent in place
+	Copied        uint64 // messages received from the queue for a COPY frame
+	Aborted       uint64 // VALID frames of length 0: messages that the kernel gave up
+	Oversized     uint64 // VALID frames whose length exceeds the room
+	UnknownStatus uint64 // frames with SKIP or a status that does not exist
+	Foreign       uint64 // frames that another process sent
+	Waits         uint64 // reads that stopped at a RESERVED frame
+	Overruns      uint64 // times that the kernel said ENOBUFS, see CountOverrun
+}
+
+// Reader reads the RX ring, in order. It belongs to one goroutine.
+type Reader struct {
+	m    *Mapping
+	ring ring
+
+	head uint32 // next frame to look at
+	tail uint32 // oldest frame not given back
+	held uint32 // frames from tail to head
+	lent uint32 // those of them that the caller holds; the rest is passed over
+	half uint32 // most frames that may be held
+
+	// passed marks held frames that carry nothing: they cannot go back before the
+	// lent ones in front of them.
+	passed []bool
+	// queued says that the frame at head is a COPY frame given to the caller.
+	queued bool
+
+	valid, copied, aborted, oversized, unknown, foreign, waits, overruns atomic.Uint64
+}
+
+func newReader(m *Mapping, r ring) *Reader {
+	return &Reader{m: m, ring: r, half: max(1, r.frames/2), passed: make([]bool, r.frames)}
+}
+
+// Ready says whether Read has something to do at the head. It costs one atomic
+// load of shared memory and no system call. It is false while the kernel is
+// still writing the frame at the head, and after Close.
+func (r *Reader) Ready() bool {
+	r.m.mu.Lock()
+	defer r.m.mu.Unlock()
+	if r.m.closed {
+		return false
+	}
+	s := r.ring.status(r.head)
+	return s != Unused && s != Reserved
+}
+
+// Read takes the next message. With Message, payload aliases shared memory: it
+// must not be written, may change under the eyes of the reader if the memory is
+// corrupt, and ends with the Release that counts it. With all other outcomes
+// payload is nil.
+//
+// With Queued, the caller makes receive calls on the socket until one succeeds
+// (EINTR and ENOBUFS are tried again at once; a truncated one has succeeded),
+// then calls Copied. Until then Read returns Queued again. EAGAIN means that ring and queue have come apart:
+// such a socket must be replaced.
+func (r *Reader) Read() (payload []byte, o Outcome) {
+	r.m.mu.Lock()
+	defer r.m.mu.Unlock()
+	if r.m.closed {
+		return nil, Closed
+	}
+	r.queued = false
+	// The bound keeps a kernel that only aborts from holding the reader here.
+	for range r.ring.frames {
+		if r.held >= r.half {
+			return nil, Limit
+		}
+		switch r.ring.status(r.head) {
+		case Unused:
+			return nil, Empty
+		case Reserved:
+			r.waits.Add(1)
+			return nil, Waiting
+		case Copy:
+			r.queued = true
+			return nil, Queued
+		case Valid:
+			n := r.ring.length(r.head)
+			switch {
+			case n == 0:
+				r.aborted.Add(1)
+			case n > r.ring.room:
+				r.oversized.Add(1)
+			case r.ring.pid(r.head) != 0:
+				r.foreign.Add(1)
+			default:
+				r.valid.Add(1)
+				payload = r.ring.payload(r.head, n)
+				r.hold(true)
+				return payload, Message
+			}
+		default:
+			r.unknown.Add(1)
+		}
+		r.hold(false)
+	}
+	return nil, Empty
+}
+
+// Copied says that the message of a Queued frame was received. The frame is
+// then lent like any other, to keep the order, and is counted by Release. It
+// returns false where the frame is not the kernel's: the data must be dropped
+// then, and Release does not count it. It also returns false if Read did not
+// return Queued last.
+func (r *Reader) Copied() bool {
+	r.m.mu.Lock()
+	defer r.m.mu.Unlock()
+	if r.m.closed || !r.queued {
+		return false
+	}
+	r.queued = false
+	if r.ring.pid(r.head) != 0 {
+		r.foreign.Add(1)
+		r.hold(false)
+		return false
+	}
+	r.copied.Add(1)
+	r.hold(true)
+	return true
+}
+
+// hold moves the head over a frame, which is lent or passed over.
+func (r *Reader) hold(lent bool) {
+	r.passed[r.head] = !lent
+	r.head = r.ring.next(r.head)
+	r.held++
+	if lent {
+		r.lent++
+	}
+	r.giveBackPassed()
+}
+
+// giveBackPassed gives back the frames at the tail that are passed over.
+func (r *Reader) giveBackPassed() {
+	for r.held > 0 && r.passed[r.tail] {
+		r.giveBack()
+	}
+}
+
+// giveBack returns the oldest held frame to the kernel.
+func (r *Reader) giveBack() {
+	r.ring.setStatus(r.tail, Unused)
+	r.tail = r.ring.next(r.tail)
+	r.held--
+}
+
+// Lent is the number of messages, in place or copied, that are not released yet.
+func (r *Reader) Lent() int { return int(r.lent) }
+
+// Release gives the oldest n lent messages back to the kernel, in order, and
+// what was passed over between and after them. More than Lent is Lent.
+func (r *Reader) Release(n int) {
+	r.m.mu.Lock()
+	defer r.m.mu.Unlock()
+	for ; n > 0 && r.lent > 0; n-- {
+		r.giveBack()
+		r.lent--
+		r.giveBackPassed()
+	}
+	if r.m.closed {
+		// munmap of memory that mmap returned does not fail.
+		_ = r.m.unmapIdle()
+	}
+}
+
+// CountOverrun counts an ENOBUFS, which only the socket's owner sees. It says
+// that messages were lost, not how many. Any goroutine may call it.
+func (r *Reader) CountOverrun() { r.overruns.Add(1) }
+
+// Counters may be called from any goroutine.
+func (r *Reader) Counters() ReaderCounters {
+	return ReaderCounters{
+		Valid:         r.valid.Load(),
+		Copied:        r.copied.Load(),
+		Aborted:       r.aborted.Load(),
+		Oversized:     r.oversized.Load(),
+		UnknownStatus: r.unknown.Load(),
+		Foreign:       r.foreign.Load(),
+		Waits:         r.waits.Load(),
+		Overruns:      r.overruns.Load(),
+	}
+}
+
+// Geometry is the ring's shape.
+func (r *Reader) Geometry() Geometry { return r.ring.geo }
