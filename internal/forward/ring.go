@@ -1,0 +1,109 @@
+package forward
+
+import "dpifd/internal/odp"
+
+// ring is a port's entries in a circular list, for eviction by second chance
+// (CLOCK). A table keeps its rings in ranks, lists of rings with the same
+// number of entries, so that the longest is found at once. The table's mutex
+// guards all of it.
+type ring struct {
+	port       odp.PortNo
+	n          int   // entries
+	hand       int32 // the entry to look at first; none when n is 0
+	next, prev *ring // in the rank
+}
+
+// addRing adds an empty ring for port.
+func (t *table) addRing(port odp.PortNo) {
+	r := &ring{port: port, hand: none}
+	t.rings[port] = r
+	t.enterRank(r)
+}
+
+func (t *table) dropRing(r *ring) {
+	t.leaveRank(r)
+	delete(t.rings, r.port)
+}
+
+func (t *table) enterRank(r *ring) {
+	head := &t.ranks[r.n]
+	r.prev, r.next = nil, *head
+	if *head != nil {
+		(*head).prev = r
+	}
+	*head = r
+}
+
+func (t *table) leaveRank(r *ring) {
+	if r.prev == nil {
+		t.ranks[r.n] = r.next
+	} else {
+		r.prev.next = r.next
+	}
+	if r.next != nil {
+		r.next.prev = r.prev
+	}
+}
+
+// resize moves r to the rank of one entry more or less. So the longest ring's
+// length changes by one at most.
+func (t *table) resize(r *ring, by int) {
+	t.leaveRank(r)
+	r.n += by
+	t.enterRank(r)
+	switch {
+	case r.n > t.longest:
+		t.longest = r.n
+	case t.ranks[t.longest] == nil:
+		t.longest--
+	}
+}
+
+// link puts entry i into r, where the hand comes by last.
+func (t *table) link(r *ring, i int32) {
+	e := &t.entries[i]
+	if r.hand == none {
+		e.next, e.prev, r.hand = i, i, i
+	} else {
+		hand := &t.entries[r.hand]
+		e.next, e.prev = r.hand, hand.prev
+		t.entries[hand.prev].next = i
+		hand.prev = i
+	}
+	t.resize(r, +1)
+}
+
+func (t *table) unlink(r *ring, i int32) {
+	e := &t.entries[i]
+	if e.next == i {
+		r.hand = none
+	} else {
+		t.entries[e.prev].next = e.next
+		t.entries[e.next].prev = e.prev
+		if r.hand == i {
+			r.hand = e.next
+		}
+	}
+	t.resize(r, -1)
+}
+
+// victim chooses the entry to evict so that a port learns one more: from the
+// port with the most entries, so that a port that floods the table with
+// sources costs only itself, and there the first one that was not refreshed
+// since the hand last came by. One round is the bound, since others refresh
+// meanwhile. Amortised this is O(1): each step over an entry takes back a
+// refresh.
+func (t *table) victim(learner *ring) int32 {
+	r := t.ranks[t.longest]
+	if learner.n == t.longest {
+		r = learner
+	}
+	for range r.n {
+		e := &t.entries[r.hand]
+		if !e.refreshed.Swap(false) {
+			break
+		}
+		r.hand = e.next
+	}
+	return r.hand
+}

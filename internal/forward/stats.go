@@ -1,0 +1,71 @@
+package forward
+
+import (
+	"cmp"
+	"slices"
+
+	"dpifd/internal/odp"
+)
+
+// Stats counts what happened in a MAC table since its policy was made. All but
+// Entries and PortEntries only grow; Entries is Learned minus Expired, Evicted
+// and Flushed.
+type Stats struct {
+	Entries int    // MACs known now
+	Learned uint64 // MACs that were unknown
+	Moved   uint64 // MACs that changed their port
+	Expired uint64 // forgotten as too old
+	Evicted uint64 // forgotten to make room
+	Flushed uint64 // forgotten because their port went
+	// PortEntries holds the number of MACs known on each port of the
+	// datapath, zeros included.
+	PortEntries map[odp.PortNo]int
+}
+
+// MACEntry is one line of the MAC table.
+type MACEntry struct {
+	VLAN   uint16 // VLAN id, 0 for untagged
+	MAC    odp.MAC
+	Port   odp.PortNo
+	SeenMS int64 // of CLOCK_MONOTONIC
+}
+
+// Stats returns the counters. The caller owns the result.
+func (l *Learning) Stats() Stats {
+	t := l.table
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s := t.stats
+	s.PortEntries = make(map[odp.PortNo]int, len(t.rings))
+	for no, r := range t.rings {
+		s.PortEntries[no] = r.n
+		s.Entries += r.n
+	}
+	return s
+}
+
+// Snapshot returns the MAC table, ordered by VLAN and MAC. The caller owns the
+// result.
+func (l *Learning) Snapshot() []MACEntry {
+	all := l.table.snapshot()
+	slices.SortFunc(all, func(a, b MACEntry) int {
+		return cmp.Compare(macKey(a.VLAN, a.MAC), macKey(b.VLAN, b.MAC))
+	})
+	return all
+}
+
+func (t *table) snapshot() []MACEntry {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var all []MACEntry
+	for _, r := range t.rings {
+		for n, i := r.n, r.hand; n > 0; n, i = n-1, t.entries[i].next {
+			e := &t.entries[i]
+			all = append(all, MACEntry{
+				VLAN: uint16(e.key >> 48), MAC: odp.MACFromUint64(e.key),
+				Port: e.port, SeenMS: e.seen.Load(),
+			})
+		}
+	}
+	return all
+}

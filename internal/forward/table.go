@@ -1,0 +1,254 @@
+package forward
+
+import (
+	"hash/maphash"
+	"math"
+	"math/bits"
+	"sync"
+	"sync/atomic"
+
+	"dpifd/internal/odp"
+)
+
+const (
+	none   = -1            // no entry
+	never  = math.MaxInt64 // entry.seen of a free entry
+	shards = 64            // locks over the buckets; a power of two
+)
+
+// table maps MACs to ports. All memory is allocated by newTable, but for what
+// setPorts needs for a new port.
+//
+// Entries hang in hash chains. A chain, and key and port of the entries in it,
+// are changed with the mutex and the lock of the chain's shard held; so they
+// may be read with either. What is seen of an entry is atomic.
+type table struct {
+	seed    maphash.Seed
+	mask    uint64  // of the hash, for the bucket
+	buckets []int32 // first entry, or none
+	entries []entry
+	locks   [shards]shard
+
+	mu      sync.Mutex
+	free    int32 // first free entry, chained
+	rings   map[odp.PortNo]*ring
+	ranks   []*ring // by number of entries
+	longest int     // the largest index of ranks in use
+	stats   Stats   // its counters
+}
+
+type shard struct {
+	sync.RWMutex
+	_ [40]byte // one lock per cache line
+}
+
+type entry struct {
+	key        uint64       // macKey
+	seen       atomic.Int64 // ms
+	port       odp.PortNo
+	refreshed  atomic.Bool // since the hand last came by
+	chain      int32       // the bucket's next entry, or the next free one
+	next, prev int32       // in the port's ring
+}
+
+// macKey is the key of a MAC in a VLAN; 0 is untagged.
+func macKey(vlan uint16, mac odp.MAC) uint64 { return uint64(vlan)<<48 | mac.Uint64() }
+
+func newTable(limit int) *table {
+	n := max(shards, 1<<bits.Len(uint(2*limit-1)))
+	t := &table{
+		seed: maphash.MakeSeed(), mask: uint64(n - 1),
+		buckets: make([]int32, n), entries: make([]entry, limit),
+		rings: map[odp.PortNo]*ring{}, ranks: make([]*ring, limit+1),
+	}
+	for i := range t.buckets {
+		t.buckets[i] = none
+	}
+	for i := range t.entries {
+		t.entries[i].seen.Store(never)
+		t.entries[i].chain = int32(i) + 1
+	}
+	t.entries[limit-1].chain = none
+	return t
+}
+
+func (t *table) bucket(key uint64) (*int32, *shard) {
+	h := maphash.Comparable(t.seed, key) & t.mask
+	return &t.buckets[h], &t.locks[h%shards]
+}
+
+// find returns the entry in the chain that begins at i.
+func (t *table) find(i int32, key uint64) int32 {
+	for i != none && t.entries[i].key != key {
+		i = t.entries[i].chain
+	}
+	return i
+}
+
+// lookup returns the port that the key was last seen on.
+func (t *table) lookup(key uint64) (port odp.PortNo, ok bool) {
+	head, lock := t.bucket(key)
+	lock.RLock()
+	if i := t.find(*head, key); i != none {
+		port, ok = t.entries[i].port, true
+	}
+	lock.RUnlock()
+	return port, ok
+}
+
+// refresh notes one more sighting.
+func (e *entry) refresh(seen int64) {
+	for old := e.seen.Load(); old < seen; old = e.seen.Load() {
+		if e.seen.CompareAndSwap(old, seen) {
+			break
+		}
+	}
+	if !e.refreshed.Load() {
+		e.refreshed.Store(true)
+	}
+}
+
+// learn notes that key was seen on port at the time seen, and reports whether
+// that changed the port of a key. With atHand the packet is here now: it wins
+// over what the table says. Without, it is a report of the past: it loses
+// against a sighting on another port that is as new, and takes no place from a
+// newer entry when the table is full.
+func (t *table) learn(key uint64, port odp.PortNo, seen int64, atHand bool) bool {
+	head, lock := t.bucket(key)
+	lock.RLock()
+	i := t.find(*head, key)
+	known := i != none && t.entries[i].port == port
+	if known {
+		t.entries[i].refresh(seen)
+	}
+	lock.RUnlock()
+	if known {
+		return false
+	}
+
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	r := t.rings[port]
+	if r == nil {
+		return false // no port of the datapath, or no longer
+	}
+	if i := t.find(*head, key); i != none {
+		return t.move(i, r, lock, seen, atHand)
+	}
+	if t.free == none {
+		v := t.victim(r)
+		if !atHand && t.entries[v].seen.Load() >= seen {
+			return false
+		}
+		t.remove(v)
+		t.stats.Evicted++
+	}
+	i = t.free
+	e := &t.entries[i]
+	t.free = e.chain
+	lock.Lock()
+	e.key, e.port, e.chain = key, port, *head
+	e.seen.Store(seen)
+	e.refreshed.Store(false)
+	*head = i
+	lock.Unlock()
+	t.link(r, i)
+	t.stats.Learned++
+	return true
+}
+
+// move takes entry i over to ring r.
+func (t *table) move(i int32, r *ring, lock *shard, seen int64, atHand bool) bool {
+	e := &t.entries[i]
+	if e.port == r.port { // somebody else moved it meanwhile
+		e.refresh(seen)
+		return false
+	}
+	lock.Lock()
+	if !atHand && e.seen.Load() >= seen {
+		lock.Unlock()
+		return false
+	}
+	from := t.rings[e.port]
+	e.port = r.port
+	e.refresh(seen)
+	lock.Unlock()
+	t.unlink(from, i)
+	t.link(r, i)
+	t.stats.Moved++
+	return true
+}
+
+// remove frees entry i. The mutex is held.
+func (t *table) remove(i int32) { t.removeOlder(i, never) }
+
+// removeOlder frees entry i unless it is free or was seen at the time before or
+// later, and reports whether it did. The mutex is held.
+func (t *table) removeOlder(i int32, before int64) bool {
+	e := &t.entries[i]
+	head, lock := t.bucket(e.key)
+	lock.Lock()
+	if e.seen.Load() >= before {
+		lock.Unlock()
+		return false
+	}
+	link := head
+	for *link != i {
+		link = &t.entries[*link].chain
+	}
+	*link = e.chain
+	e.seen.Store(never)
+	lock.Unlock()
+	t.unlink(t.rings[e.port], i)
+	e.chain, t.free = t.free, i
+	return true
+}
+
+// anyOlder reports whether an entry was last seen earlier than before.
+func (t *table) anyOlder(before int64) bool {
+	for i := range t.entries {
+		if t.entries[i].seen.Load() < before {
+			return true
+		}
+	}
+	return false
+}
+
+// expire removes the entries last seen earlier than before and reports whether
+// there were any.
+func (t *table) expire(before int64) bool {
+	any := false
+	for i := range t.entries {
+		if t.entries[i].seen.Load() >= before {
+			continue
+		}
+		t.mu.Lock()
+		if t.removeOlder(int32(i), before) {
+			t.stats.Expired++
+			any = true
+		}
+		t.mu.Unlock()
+	}
+	return any
+}
+
+// setPorts adds and drops rings, with the entries of the latter.
+func (t *table) setPorts(set *portSet) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, no := range set.nos {
+		if t.rings[no] == nil {
+			t.addRing(no)
+		}
+	}
+	for no, r := range t.rings {
+		if set.has(no) {
+			continue
+		}
+		for r.hand != none {
+			t.remove(r.hand)
+			t.stats.Flushed++
+		}
+		t.dropRing(r)
+	}
+}

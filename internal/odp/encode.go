@@ -1,0 +1,43 @@
+package odp
+
+import "dpifd/internal/netlink"
+
+// OutputLen is the length in bytes of the action that AppendOutput appends.
+const OutputLen = 8
+
+// AppendOutput appends the action that sends the packet out of port.
+func AppendOutput(e *netlink.Encoder, port PortNo) {
+	e.Uint32(ActionAttrOutput, uint32(port))
+}
+
+// AppendInPort appends the in-port to a key.
+func AppendInPort(e *netlink.Encoder, port PortNo) {
+	e.Uint32(KeyAttrInPort, uint32(port))
+}
+
+// AppendInPortMask appends the in-port to a mask. Every mask needs it: without
+// it the kernel wildcards the in-port.
+func AppendInPortMask(e *netlink.Encoder) {
+	e.Uint32(KeyAttrInPort, ^uint32(0))
+}
+
+// AppendEthernet appends both Ethernet addresses to a key, or the bits that
+// matter of both to a mask.
+func AppendEthernet(e *netlink.Encoder, src, dst MAC) {
+	var b [ethernetLen]byte
+	copy(b[:], src[:])
+	copy(b[6:], dst[:])
+	e.Attr(KeyAttrEthernet, b[:])
+}
+
+// AppendEthertype appends the EtherType, given in host byte order, to a key or
+// a mask.
+func AppendEthertype(e *netlink.Encoder, v uint16) {
+	e.Attr(KeyAttrEthertype, []byte{byte(v >> 8), byte(v)})
+}
+
+// AppendVLAN appends the TCI, given in host byte order, to a key or a mask. In
+// a key the present bit 0x1000 has to be set.
+func AppendVLAN(e *netlink.Encoder, tci uint16) {
+	e.Attr(KeyAttrVLAN, []byte{byte(tci >> 8), byte(tci)})
+}

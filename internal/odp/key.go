@@ -1,0 +1,113 @@
+package odp
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"dpifd/internal/netlink"
+)
+
+// Keys that forwarding cannot use. They match netlink.ErrMalformed.
+var (
+	ErrNoInPort   = fmt.Errorf("flow key: no in_port attribute of 4 bytes: %w", netlink.ErrMalformed)
+	ErrNoEthernet = fmt.Errorf("flow key: no Ethernet attribute of 12 bytes: %w", netlink.ErrMalformed)
+	errVLAN       = fmt.Errorf("flow key: VLAN attribute is not of 2 bytes: %w", netlink.ErrMalformed)
+	errEthertype  = fmt.Errorf("flow key: Ethertype attribute is not of 2 bytes: %w", netlink.ErrMalformed)
+	errNesting    = fmt.Errorf("flow key: nested too deeply: %w", netlink.ErrMalformed)
+)
+
+// ethernetLen is sizeof(struct ovs_key_ethernet): source, then destination.
+const ethernetLen = 12
+
+// maxNesting bounds the ENCAP attributes inside each other: the kernel parses
+// two VLAN tags (eth.vlan and eth.cvlan of struct sw_flow_key, Linux 6.1).
+const maxNesting = 2
+
+// Key is the part of a flow key that forwarding reads. It holds no reference
+// to the bytes it was parsed from.
+type Key struct {
+	InPort         PortNo
+	EthSrc, EthDst MAC
+	// EtherType is that of the payload behind all VLAN tags that the kernel
+	// parsed, in host byte order; valid if HasEtherType. An 802.2 frame and
+	// a truncated one have none, and in the key of a dumped flow it is 0
+	// when the flow wildcards it.
+	EtherType    uint16
+	HasEtherType bool
+	// TCI is that of the outer VLAN tag, with the kernel's "present" bit
+	// 0x1000, in host byte order; valid if HasVLAN. It is 0 when the tag is
+	// truncated.
+	TCI     uint16
+	HasVLAN bool
+}
+
+// keyAttrs holds the payloads of the attributes up to KeyAttrEthertype, nil
+// where there is none.
+type keyAttrs [KeyAttrEthertype + 1][]byte
+
+// scan sets a to b's attributes. Of one that comes twice, which the kernel does
+// not send, the first counts.
+func (a *keyAttrs) scan(b []byte) error {
+	*a = keyAttrs{}
+	it := netlink.NewAttrs(b)
+	for it.Next() {
+		if t := int(it.Type()); t < len(a) && a[t] == nil {
+			a[t] = it.Data()
+		}
+	}
+	return it.Err()
+}
+
+// ParseKey parses b, a list of OVS_KEY_ATTR_* attributes, into k. Attributes
+// that it does not know or need are skipped. A key without in-port or without
+// Ethernet addresses is an error, ErrNoInPort or ErrNoEthernet; each error
+// matches netlink.ErrMalformed. It does not allocate unless the attribute list
+// itself is malformed. After an error k's content is undefined.
+func ParseKey(b []byte, k *Key) error {
+	*k = Key{}
+	var a keyAttrs
+	if err := a.scan(b); err != nil {
+		return err
+	}
+	port, eth, vlan := a[KeyAttrInPort], a[KeyAttrEthernet], a[KeyAttrVLAN]
+	if len(port) != 4 {
+		return ErrNoInPort
+	}
+	if len(eth) != ethernetLen {
+		return ErrNoEthernet
+	}
+	k.InPort = PortNo(binary.NativeEndian.Uint32(port))
+	k.EthSrc, k.EthDst = MAC(eth[:6]), MAC(eth[6:])
+	if vlan != nil {
+		if len(vlan) != 2 {
+			return errVLAN
+		}
+		k.TCI, k.HasVLAN = binary.BigEndian.Uint16(vlan), true
+	}
+	// The EtherType next to an ENCAP is the tag's; the payload's is inside.
+	for depth := 0; a[KeyAttrEncap] != nil; depth++ {
+		if depth == maxNesting {
+			return errNesting
+		}
+		if err := a.scan(a[KeyAttrEncap]); err != nil {
+			return err
+		}
+	}
+	if typ := a[KeyAttrEthertype]; typ != nil {
+		if len(typ) != 2 {
+			return errEthertype
+		}
+		k.EtherType, k.HasEtherType = binary.BigEndian.Uint16(typ), true
+	}
+	return nil
+}
+
+// InPort returns the in-port of the key b, or ErrNoInPort. It reads b no
+// further than that.
+func InPort(b []byte) (PortNo, error) {
+	port := find(b, KeyAttrInPort)
+	if len(port) != 4 {
+		return 0, ErrNoInPort
+	}
+	return PortNo(binary.NativeEndian.Uint32(port)), nil
+}
