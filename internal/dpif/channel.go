@@ -1,0 +1,70 @@
+package dpif
+
+import (
+	"sync/atomic"
+
+	"dpifd/internal/netlink"
+	"dpifd/internal/odp"
+)
+
+// channel is the upcall socket of one vport. One handler owns it: it alone
+// receives from the socket and closes it.
+type channel struct {
+	no        odp.PortNo
+	name      string
+	typ       VportType
+	sock      *netlink.Receiver
+	reason    string // for the socket's transport
+	ringBytes uint64 // counted against the limit
+	handler   *Handler
+	slot      uint32 // place in the handler's table, the id of its epoll events
+
+	// Of the handler's goroutine: ch is in its list of ready ports; the socket
+	// overflowed and is to be polled once it is empty.
+	ready, congested bool
+
+	upcalls, bytes, actionUpcalls                      atomic.Uint64
+	executed, dropped, executeRefused                  atomic.Uint64
+	flowsPut, flowsExisting, flowsRefused              atomic.Uint64
+	flowsOverLimit                                     atomic.Uint64
+	decodeErrors, receiveErrors, foreign, policyErrors atomic.Uint64
+}
+
+// PortCounters are the counters of one port's upcalls since it was attached.
+type PortCounters struct {
+	Upcalls        uint64 // received and decoded
+	Bytes          uint64 // packet bytes of these
+	ActionUpcalls  uint64 // of these, from a flow's userspace action; not forwarded
+	Executed       uint64 // packets handed back to the kernel
+	Dropped        uint64 // packets that the policy dropped
+	ExecuteRefused uint64 // packets that the kernel refused: lost
+	FlowsPut       uint64 // flows asked for
+	FlowsExisting  uint64 // of these, flows that were there already
+	FlowsRefused   uint64 // of these, flows that the kernel refused
+	FlowsOverLimit uint64 // flows not asked for, the table being full
+	DecodeErrors   uint64 // messages that could not be decoded: lost
+	ReceiveErrors  uint64 // receive calls that failed, overflows left out
+	Foreign        uint64 // messages that were not upcalls of this datapath
+	PolicyErrors   uint64 // packets that the policy could not decide: lost
+	SocketDrops    uint64 // messages that the kernel could not queue: lost
+	Socket         netlink.Counters
+}
+
+func (c *channel) counters() PortCounters {
+	p := PortCounters{
+		Upcalls: c.upcalls.Load(), Bytes: c.bytes.Load(), ActionUpcalls: c.actionUpcalls.Load(),
+		Executed: c.executed.Load(), Dropped: c.dropped.Load(), ExecuteRefused: c.executeRefused.Load(),
+		FlowsPut: c.flowsPut.Load(), FlowsExisting: c.flowsExisting.Load(), FlowsRefused: c.flowsRefused.Load(),
+		FlowsOverLimit: c.flowsOverLimit.Load(),
+		DecodeErrors:   c.decodeErrors.Load(), ReceiveErrors: c.receiveErrors.Load(), Foreign: c.foreign.Load(), PolicyErrors: c.policyErrors.Load(),
+		Socket: c.sock.Counters(),
+	}
+	if m, err := c.sock.MemInfo(); err == nil {
+		p.SocketDrops = uint64(m.Drops)
+	} else {
+		// Before Linux 4.12 only the overflows are known, not how many
+		// messages each of them cost.
+		p.SocketDrops = p.Socket.Overflows
+	}
+	return p
+}

@@ -1,0 +1,25 @@
+package dpif
+
+import (
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// clockBase pairs one reading of CLOCK_MONOTONIC, the clock of
+// OVS_FLOW_ATTR_USED, with one of Go's monotonic clock, which is read without
+// a system call afterwards.
+var clockBase = func() (b struct {
+	ms int64
+	at time.Time
+}) {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts); err != nil {
+		panic("CLOCK_MONOTONIC: " + err.Error()) // every Linux has it
+	}
+	b.ms, b.at = ts.Nano()/int64(time.Millisecond), time.Now()
+	return b
+}()
+
+// nowMS returns CLOCK_MONOTONIC in milliseconds.
+func nowMS() int64 { return clockBase.ms + time.Since(clockBase.at).Milliseconds() }

@@ -1,0 +1,261 @@
+package dpif
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strings"
+
+	"dpifd/internal/genl"
+	"dpifd/internal/netlink"
+
+	"golang.org/x/sys/unix"
+)
+
+// Features is the set of OVS_DP_F_* user features.
+type Features uint32
+
+// User features, linux/openvswitch.h. Each change of a datapath must carry
+// all that are wanted: the kernel clears what is left out.
+const (
+	FeatureUnaligned      Features = 1 << 0 // the last attribute of an upcall may be unpadded
+	FeatureVportPIDs      Features = 1 << 1 // a vport has an array of upcall PIDs
+	FeatureTCRecirc       Features = 1 << 2
+	FeatureDispatchPerCPU Features = 1 << 3 // upcalls go by CPU, vport PIDs are ignored
+)
+
+func (f Features) String() string {
+	names := []struct {
+		bit  Features
+		name string
+	}{
+		{FeatureUnaligned, "unaligned"}, {FeatureVportPIDs, "vport_pids"},
+		{FeatureTCRecirc, "tc_recirc_sharing"}, {FeatureDispatchPerCPU, "dispatch_upcall_per_cpu"},
+	}
+	var on []string
+	for _, n := range names {
+		if f&n.bit != 0 {
+			on, f = append(on, n.name), f&^n.bit
+		}
+	}
+	if f != 0 {
+		on = append(on, fmt.Sprintf("%#x", uint32(f)))
+	}
+	return strings.Join(on, ",")
+}
+
+// DatapathInfo is the kernel's view of a datapath: its identity, features and
+// counters since it was created.
+type DatapathInfo struct {
+	Name     string
+	Index    int32 // ifindex of the local port, which names the datapath in requests
+	Features Features
+	Stats    DatapathStats
+}
+
+// DatapathStats holds struct ovs_dp_stats and struct ovs_dp_megaflow_stats.
+type DatapathStats struct {
+	Hit, Missed, Lost uint64 // packets
+	Flows             uint64
+	MaskHit           uint64 // masks tried over all look-ups
+	Masks             uint32
+	CacheHit          uint64 // look-ups answered by the mask cache, Linux >= 5.10
+	CacheSize         uint32 // mask cache entries per CPU, Linux >= 5.10
+}
+
+// Datapath sends requests about one kernel datapath over one request socket.
+// It serves one goroutine at a time; see Clone.
+type Datapath struct {
+	conn *netlink.Conn
+	fam  *Families
+	name string
+	idx  int32
+	enc  netlink.Encoder
+	ops  netlink.SendBatch
+}
+
+// OpenDatapath looks up the datapath of the given name. The error matches
+// unix.ENODEV when there is none. The caller keeps conn and closes it after
+// the last use of the Datapath.
+func OpenDatapath(conn *netlink.Conn, fam *Families, name string) (*Datapath, error) {
+	d := &Datapath{conn: conn, fam: fam, name: name}
+	info, err := d.get(0)
+	if err != nil {
+		return nil, fmt.Errorf("open datapath %s: %w", name, err)
+	}
+	d.idx = info.Index
+	return d, nil
+}
+
+// CreateDatapath makes a datapath, and with it its local port, an internal
+// vport of the same name. The error matches unix.EEXIST when there is one.
+func CreateDatapath(conn *netlink.Conn, fam *Families, name string, f Features) (*Datapath, error) {
+	d := &Datapath{conn: conn, fam: fam, name: name}
+	d.begin(&fam.Datapath, cmdNew, unix.NLM_F_ECHO)
+	d.enc.String(dpAttrName, name)
+	d.enc.Uint32(dpAttrUpcallPID, 0)
+	d.enc.Uint32(dpAttrUserFeatures, uint32(f))
+	if _, err := d.transact(); err != nil {
+		return nil, fmt.Errorf("create datapath %s: %w", name, err)
+	}
+	return OpenDatapath(conn, fam, name)
+}
+
+// Clone returns a Datapath for another goroutine, with its own request
+// socket.
+func (d *Datapath) Clone(conn *netlink.Conn) *Datapath {
+	return &Datapath{conn: conn, fam: d.fam, name: d.name, idx: d.idx}
+}
+
+// Name returns the datapath's name.
+func (d *Datapath) Name() string { return d.name }
+
+// Index returns the datapath's index.
+func (d *Datapath) Index() int32 { return d.idx }
+
+// begin opens a request in d.enc.
+func (d *Datapath) begin(fam *genl.Family, cmd uint8, flags uint16) {
+	d.enc.Clear()
+	appendRequest(&d.enc, fam, cmd, flags, d.idx)
+}
+
+// appendRequest opens a message with its three headers.
+func appendRequest(e *netlink.Encoder, fam *genl.Family, cmd uint8, flags uint16, dpIndex int32) {
+	e.Begin(fam.ID, unix.NLM_F_REQUEST|flags)
+	appendHeaders(e, fam, cmd, dpIndex)
+}
+
+// appendHeaders appends struct genlmsghdr and struct ovs_header.
+func appendHeaders(e *netlink.Encoder, fam *genl.Family, cmd uint8, dpIndex int32) {
+	genl.AppendHeader(e, cmd, fam.Version)
+	e.RawUint32(uint32(dpIndex))
+}
+
+// transact sends the request in d.enc. The payload returned starts after
+// struct ovs_header; it is borrowed until the next request.
+func (d *Datapath) transact() (reply, error) {
+	d.enc.End()
+	b, err := d.conn.Transact(&d.enc)
+	if err != nil || b == nil {
+		return reply{}, err
+	}
+	return parseReply(b)
+}
+
+// reply is one parsed answer or notification: its command, the datapath it is
+// about, its attributes.
+type reply struct {
+	cmd   uint8
+	index int32
+	attrs []byte
+}
+
+// parseReply parses what follows struct nlmsghdr.
+func parseReply(b []byte) (reply, error) {
+	cmd, _, rest, err := genl.ParseHeader(b)
+	if err != nil {
+		return reply{}, err
+	}
+	if len(rest) < ovsHeaderLen {
+		return reply{}, fmt.Errorf("%w: %d bytes where struct ovs_header takes %d", netlink.ErrMalformed, len(rest), ovsHeaderLen)
+	}
+	return reply{cmd, int32(binary.NativeEndian.Uint32(rest)), rest[ovsHeaderLen:]}, nil
+}
+
+func (d *Datapath) get(idx int32) (DatapathInfo, error) {
+	d.enc.Clear()
+	appendRequest(&d.enc, &d.fam.Datapath, cmdGet, 0, idx)
+	if idx == 0 {
+		d.enc.String(dpAttrName, d.name)
+	}
+	r, err := d.transact()
+	if err != nil {
+		return DatapathInfo{}, err
+	}
+	return parseDatapath(r)
+}
+
+// Info returns the datapath's features and counters.
+func (d *Datapath) Info() (DatapathInfo, error) {
+	info, err := d.get(d.idx)
+	if err != nil {
+		return info, fmt.Errorf("datapath %s: %w", d.name, err)
+	}
+	return info, nil
+}
+
+// SetFeatures asks for f, and returns what the kernel kept. Where it refuses
+// the set whole (EOPNOTSUPP or EINVAL for a bit it does not know) it is asked
+// for each feature in turn, so that one unknown bit does not cost the others.
+func (d *Datapath) SetFeatures(f Features) (Features, error) {
+	err := d.setFeatures(f)
+	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EINVAL) {
+		var kept Features
+		for bit := Features(1); bit != 0 && bit <= f; bit <<= 1 {
+			if f&bit != 0 && d.setFeatures(kept|bit) == nil {
+				kept |= bit
+			}
+		}
+		err = d.setFeatures(kept)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("datapath %s: set user features %s: %w", d.name, f, err)
+	}
+	info, err := d.Info()
+	return info.Features, err
+}
+
+func (d *Datapath) setFeatures(f Features) error {
+	d.begin(&d.fam.Datapath, cmdSet, 0)
+	d.enc.Uint32(dpAttrUserFeatures, uint32(f))
+	_, err := d.transact()
+	return err
+}
+
+// Delete removes the datapath with all its vports and flows.
+func (d *Datapath) Delete() error {
+	d.begin(&d.fam.Datapath, cmdDel, 0)
+	if _, err := d.transact(); err != nil {
+		return fmt.Errorf("delete datapath %s: %w", d.name, err)
+	}
+	return nil
+}
+
+// parseDatapath decodes a message of family ovs_datapath.
+func parseDatapath(r reply) (DatapathInfo, error) {
+	info := DatapathInfo{Index: r.index}
+	it := netlink.NewAttrs(r.attrs)
+	for it.Next() {
+		b := it.Data()
+		switch it.Type() {
+		case dpAttrName:
+			info.Name = it.String()
+		case dpAttrUserFeatures:
+			info.Features = Features(it.Uint32())
+		case dpAttrMasksCacheSize:
+			info.Stats.CacheSize = it.Uint32()
+		case dpAttrStats:
+			info.Stats.Hit, info.Stats.Missed = field64(b, 0), field64(b, 8)
+			info.Stats.Lost, info.Stats.Flows = field64(b, 16), field64(b, 24)
+		case dpAttrMegaflowStats:
+			// n_masks is 32 bits with 32 bits of padding behind it.
+			info.Stats.MaskHit, info.Stats.CacheHit = field64(b, 0), field64(b, 16)
+			if len(b) >= 12 {
+				info.Stats.Masks = binary.NativeEndian.Uint32(b[8:])
+			}
+		}
+	}
+	if err := it.Err(); err != nil {
+		return info, fmt.Errorf("datapath message: %w", err)
+	}
+	return info, nil
+}
+
+// field64 reads a counter of a kernel structure; structures grow at their
+// end, and what an older kernel's lacks is 0.
+func field64(b []byte, off int) uint64 {
+	if len(b) < off+8 {
+		return 0
+	}
+	return binary.NativeEndian.Uint64(b[off:])
+}

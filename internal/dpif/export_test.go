@@ -1,0 +1,79 @@
+package dpif
+
+import (
+	"fmt"
+	"sync/atomic"
+
+	"dpifd/internal/genl"
+	"dpifd/internal/netlink"
+	"dpifd/internal/odp"
+
+	"golang.org/x/sys/unix"
+)
+
+// Round is a handler without vports, whose requests go to the running kernel.
+// Their families are netlink control messages, which every kernel skips.
+type Round struct {
+	h  *Handler
+	ch *channel
+}
+
+func NewRound(policy Policy, flowLimit int) (*Round, error) {
+	conn, err := netlink.Dial(unix.NETLINK_GENERIC, netlink.Config{})
+	if err != nil {
+		return nil, err
+	}
+	noop := genl.Family{ID: unix.NLMSG_MIN_TYPE - 1, Version: 1}
+	upcalls := genl.Family{ID: unix.NLMSG_MIN_TYPE - 2, Version: 1}
+	dp := &Datapath{conn: conn, fam: &Families{Flow: noop, Packet: upcalls}, idx: testDPIndex}
+	r := &Round{ch: &channel{name: "test"}}
+	budget := &flowBudget{}
+	budget.limit.Store(int64(flowLimit))
+	if r.h, err = newHandler(0, dp, &Config{Policy: policy}, budget, odp.NewUFIDHasher(), &atomic.Pointer[Tracer]{}); err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return r, nil
+}
+
+func (r *Round) Close() { r.h.finish() }
+
+// Upcall builds a miss with the key that e holds.
+func (r *Round) Upcall(key, packet []byte) []byte {
+	return upcallMessage(r.h.dp.fam.Packet.ID, packetCmdMiss, testDPIndex, func(e *netlink.Encoder) {
+		e.Attr(packetAttrKey, key)
+		e.Attr(packetAttrPacket, packet)
+		e.Uint64(packetAttrHash, 0x2_1234)
+		e.Uint16(packetAttrMRU, 1280)
+	})
+}
+
+// Do decides on datagrams as one batch and sends the answers.
+func (r *Round) Do(datagrams ...[]byte) error {
+	h := r.h
+	h.begin()
+	for _, d := range datagrams {
+		h.decide(r.ch, d, 1000, nil)
+	}
+	return h.send()
+}
+
+// Requests returns what the last batch asked for, in order: "put" or
+// "execute".
+func (r *Round) Requests() []string {
+	var list []string
+	for _, op := range r.h.ops {
+		list = append(list, map[requestKind]string{requestFlow: "put", requestExecute: "execute"}[op.kind])
+	}
+	return list
+}
+
+// Refuse reports errno for request i, as the kernel would.
+func (r *Round) Refuse(i int, errno unix.Errno) { r.h.requestFailed(i, errno) }
+
+func (r *Round) Counters() string {
+	c := r.ch
+	return fmt.Sprintf("upcalls %d executed %d dropped %d put %d existing %d refused %d over %d decode %d foreign %d execrefused %d flows %d",
+		c.upcalls.Load(), c.executed.Load(), c.dropped.Load(), c.flowsPut.Load(), c.flowsExisting.Load(), c.flowsRefused.Load(),
+		c.flowsOverLimit.Load(), c.decodeErrors.Load(), c.foreign.Load(), c.executeRefused.Load(), r.h.budget.count.Load())
+}

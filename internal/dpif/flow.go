@@ -1,0 +1,262 @@
+package dpif
+
+import (
+	"encoding/hex"
+	"fmt"
+
+	"dpifd/internal/netlink"
+
+	"golang.org/x/sys/unix"
+)
+
+// UFID is a unique flow identifier (OVS_FLOW_ATTR_UFID, Linux >= 4.0), 128
+// bits that userspace chooses.
+type UFID [16]byte
+
+func (u UFID) String() string { return hex.EncodeToString(u[:]) }
+
+// Flow is one entry of the kernel's flow table. In a dump its slices are
+// borrowed from the receive buffer, valid until the callback returns.
+type Flow struct {
+	UFID    UFID
+	HasUFID bool   // kernels before 4.0 have none: the key identifies the flow
+	Key     []byte // OVS_KEY_ATTR_* attributes, nil in a terse dump
+	Mask    []byte // as Key
+	Actions []byte // OVS_ACTION_ATTR_* attributes, nil in a terse dump
+	Packets uint64 // matched by the kernel; the one that came up is not counted
+	Bytes   uint64
+	// UsedMS is when the last packet matched, in milliseconds of
+	// CLOCK_MONOTONIC; 0 if none did.
+	UsedMS int64
+}
+
+// PutMode says what PutFlow does about a flow that exists.
+type PutMode uint8
+
+const (
+	// Create fails with EEXIST if the flow exists.
+	Create PutMode = iota
+	// Modify replaces the actions of a flow, and fails with ENOENT if there
+	// is none.
+	Modify
+)
+
+// Batch gathers flow and packet requests about one datapath for one send. It
+// keeps its memory from batch to batch. The zero value is not usable; see
+// Datapath.NewBatch.
+type Batch struct {
+	send netlink.SendBatch
+	fam  *Families
+	idx  int32
+}
+
+// NewBatch returns an empty batch for the datapath.
+func (d *Datapath) NewBatch() *Batch { return &Batch{fam: d.fam, idx: d.idx} }
+
+// Reset empties the batch.
+func (b *Batch) Reset() { b.send.Reset() }
+
+// Len returns the number of requests in the batch.
+func (b *Batch) Len() int { return b.send.Len() }
+
+// PutFlow adds a request to create or modify f; key, mask and actions are
+// copied. A modification needs the key as well as the UFID.
+func (b *Batch) PutFlow(f *Flow, m PutMode) {
+	cmd, flags := uint8(cmdNew), uint16(unix.NLM_F_CREATE)
+	if m == Modify {
+		cmd, flags = cmdSet, 0
+	}
+	e := b.send.Begin(b.fam.Flow.ID, unix.NLM_F_REQUEST|flags)
+	appendHeaders(e, &b.fam.Flow, cmd, b.idx)
+	if f.HasUFID {
+		e.Attr(flowAttrUFID, f.UFID[:])
+	}
+	e.Attr(flowAttrKey, f.Key)
+	e.Attr(flowAttrMask, f.Mask)
+	e.Attr(flowAttrActions, f.Actions)
+	b.send.End()
+}
+
+// DeleteFlow adds a request to delete f, by its UFID if it has one. With
+// DeleteFlow's answer comes the flow as it was at its end.
+func (b *Batch) DeleteFlow(f *Flow) {
+	e := b.send.Begin(b.fam.Flow.ID, unix.NLM_F_REQUEST|unix.NLM_F_ECHO)
+	appendHeaders(e, &b.fam.Flow, cmdDel, b.idx)
+	appendFlowID(e, f)
+	b.send.End()
+}
+
+// Execute adds a request to run actions on the upcall's packet. The packet's
+// bytes are referenced, not copied: the upcall must not be released before
+// the batch is sent. MRU and hash go back as they came.
+func (b *Batch) Execute(u *Upcall, actions []byte) {
+	e := b.send.Begin(b.fam.Packet.ID, unix.NLM_F_REQUEST)
+	appendHeaders(e, &b.fam.Packet, packetCmdExecute, b.idx)
+	e.Attr(packetAttrKey, u.Key)
+	e.Attr(packetAttrActions, actions)
+	if u.MRU != 0 {
+		e.Uint16(packetAttrMRU, u.MRU)
+	}
+	if u.HasHash {
+		e.Uint64(packetAttrHash, u.Hash)
+	}
+	b.send.Gather(packetAttrPacket, u.Packet)
+	b.send.End()
+}
+
+func appendFlowID(e *netlink.Encoder, f *Flow) {
+	if f.HasUFID {
+		e.Attr(flowAttrUFID, f.UFID[:])
+	} else {
+		e.Attr(flowAttrKey, f.Key)
+	}
+}
+
+// Send sends the batch. failed is called for each request that the kernel
+// refused, with its place in the batch. It does not wait for anything: the
+// kernel works through the batch within the call.
+func (d *Datapath) Send(b *Batch, failed func(i int, errno unix.Errno)) error {
+	return d.conn.Send(&b.send, failed)
+}
+
+// Transact sends the batch and waits for the kernel's answer to each request.
+// each is called once for every request, in order, with its error; last is the
+// flow as it was when it was deleted, borrowed until each returns, nil for other
+// requests. The error is the socket's.
+func (d *Datapath) Transact(b *Batch, each func(i int, last *Flow, err error)) error {
+	var f Flow
+	return d.conn.TransactBatch(&b.send, func(i int, answer []byte, err error) {
+		if err != nil || answer == nil {
+			each(i, nil, err)
+			return
+		}
+		r, err := parseReply(answer)
+		if err == nil {
+			err = parseFlow(r, &f)
+		}
+		if err != nil {
+			each(i, nil, err)
+			return
+		}
+		each(i, &f, nil)
+	})
+}
+
+// PutFlow creates or modifies one flow and waits for the kernel's answer.
+func (d *Datapath) PutFlow(f *Flow, m PutMode) error {
+	b := d.NewBatch()
+	b.PutFlow(f, m)
+	return d.one(b, "put flow")
+}
+
+// DeleteFlow deletes one flow and waits for the kernel's answer. The error
+// matches ENOENT if there is none.
+func (d *Datapath) DeleteFlow(f *Flow) error {
+	b := d.NewBatch()
+	b.DeleteFlow(f)
+	return d.one(b, "delete flow")
+}
+
+func (d *Datapath) one(b *Batch, op string) error {
+	var answer error
+	err := d.Transact(b, func(_ int, _ *Flow, err error) { answer = err })
+	if err == nil {
+		err = answer
+	}
+	if err != nil {
+		return fmt.Errorf("datapath %s: %s: %w", d.name, op, err)
+	}
+	return nil
+}
+
+// GetFlow looks up a flow by its UFID, or by its key if it has none. The
+// result is borrowed until the next request. The error matches ENOENT if
+// there is none.
+func (d *Datapath) GetFlow(f *Flow) (Flow, error) {
+	d.begin(&d.fam.Flow, cmdGet, 0)
+	appendFlowID(&d.enc, f)
+	r, err := d.transact()
+	var got Flow
+	if err == nil {
+		err = parseFlow(r, &got)
+	}
+	if err != nil {
+		return got, fmt.Errorf("datapath %s: get flow: %w", d.name, err)
+	}
+	return got, nil
+}
+
+// FlushFlows deletes all flows of the datapath.
+func (d *Datapath) FlushFlows() error {
+	d.begin(&d.fam.Flow, cmdDel, 0)
+	if _, err := d.transact(); err != nil {
+		return fmt.Errorf("datapath %s: flush flows: %w", d.name, err)
+	}
+	return nil
+}
+
+// Flows dumps the flow table. A terse dump leaves out key, mask and actions
+// of flows that have a UFID, where the kernel can (Linux >= 4.0). reset is called when the
+// dump starts anew because the kernel said that it was inconsistent. The
+// table may change during a dump: a flow may be missed or seen twice.
+func (d *Datapath) Flows(terse bool, reset func(), each func(*Flow) error) error {
+	d.begin(&d.fam.Flow, cmdGet, unix.NLM_F_DUMP)
+	if terse {
+		d.enc.Uint32(flowAttrUFIDFlags, ufidOmitKey|ufidOmitMask|ufidOmitActions)
+	}
+	d.enc.End()
+	var f Flow
+	err := d.conn.Dump(&d.enc, reset, func(_ netlink.Header, b []byte) error {
+		r, err := parseReply(b)
+		if err != nil {
+			return err
+		}
+		if err := parseFlow(r, &f); err != nil {
+			return err
+		}
+		return each(&f)
+	})
+	if err != nil {
+		return fmt.Errorf("datapath %s: dump flows: %w", d.name, err)
+	}
+	return nil
+}
+
+// parseFlow decodes a message of family ovs_flow into f, which borrows it.
+func parseFlow(r reply, f *Flow) error {
+	*f = Flow{}
+	it := netlink.NewAttrs(r.attrs)
+	for it.Next() {
+		b := it.Data()
+		switch it.Type() {
+		case flowAttrKey:
+			f.Key = b
+		case flowAttrMask:
+			f.Mask = b
+		case flowAttrActions:
+			f.Actions = b
+		case flowAttrStats:
+			f.Packets, f.Bytes = field64(b, 0), field64(b, 8)
+		case flowAttrUsed:
+			f.UsedMS = int64(it.Uint64())
+		case flowAttrUFID:
+			f.HasUFID = len(b) == len(f.UFID)
+			copy(f.UFID[:], b)
+		}
+	}
+	if err := it.Err(); err != nil {
+		return fmt.Errorf("flow message: %w", err)
+	}
+	if !f.HasUFID && f.Key == nil {
+		return fmt.Errorf("flow message: %w: neither key nor UFID", netlink.ErrMalformed)
+	}
+	return nil
+}
+
+// ExecutePacket runs actions on a packet, as if it had come in with the given
+// key, and waits for the kernel's answer.
+func (d *Datapath) ExecutePacket(u *Upcall, actions []byte) error {
+	b := d.NewBatch()
+	b.Execute(u, actions)
+	return d.one(b, fmt.Sprintf("execute packet from port %d", u.InPort))
+}

@@ -1,0 +1,5 @@
+//go:build !race
+
+package dpif_test
+
+const raceEnabled = false

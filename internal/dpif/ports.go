@@ -1,0 +1,319 @@
+package dpif
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"dpifd/internal/epoll"
+	"dpifd/internal/netlink"
+	"dpifd/internal/odp"
+
+	"golang.org/x/sys/unix"
+)
+
+// ids of the port poll's epoll events.
+const (
+	pollOVS = iota
+	pollLink
+)
+
+// iflaIfname is IFLA_IFNAME, linux/if_link.h; sizeofIfinfomsg is
+// sizeof(struct ifinfomsg), linux/rtnetlink.h.
+const (
+	iflaIfname      = 3
+	sizeofIfinfomsg = 16
+)
+
+// pollPorts waits for notifications and reconciles after each, until ctx
+// ends. What a notification says is not relied upon: it only tells when to
+// look.
+func (s *Server) pollPorts(ctx context.Context) error {
+	// A failed wake-up can only mean that the poller is closed.
+	stop := context.AfterFunc(ctx, func() { _ = s.poller.Wake() })
+	defer stop()
+	var events [2]epoll.Event
+	for ctx.Err() == nil {
+		n, err := s.poller.Wait(events[:], -1)
+		if err != nil {
+			return fmt.Errorf("port poll: %w", err)
+		}
+		changed := false
+		for _, ev := range events[:n] {
+			switch ev.ID {
+			case pollOVS:
+				changed = s.drain(s.ovs, "ovs", s.concernsDatapath) || changed
+			case pollLink:
+				changed = s.drain(s.link, "link", s.concernsLink) || changed
+			}
+		}
+		if !changed || ctx.Err() != nil {
+			continue
+		}
+		if err := s.reconcile(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// drain reads all notifications queued, and reports whether one of them, or
+// an overflow, calls for a look.
+func (s *Server) drain(r *netlink.Receiver, source string, concerns func(netlink.Header, []byte) bool) bool {
+	changed := false
+	for {
+		n, err := r.Receive(s.notices, batchSize)
+		if err != nil {
+			s.cfg.Notify(NotifierOverflow{Source: source})
+			changed = true
+			continue
+		}
+		if n == 0 {
+			return changed
+		}
+		for i := range n {
+			h, payload, _, err := netlink.SplitMessage(s.notices.Data(i))
+			changed = changed || err != nil || concerns(h, payload)
+		}
+		s.notices.Release()
+	}
+}
+
+// concernsDatapath reports whether a notification of the ovs groups is about
+// this datapath.
+func (s *Server) concernsDatapath(_ netlink.Header, payload []byte) bool {
+	r, err := parseReply(payload)
+	return err != nil || r.index == s.dp.idx
+}
+
+// concernsLink reports whether a link notification is about a device that a
+// configured port waits for.
+func (s *Server) concernsLink(h netlink.Header, payload []byte) bool {
+	if h.Type != unix.RTM_NEWLINK || len(payload) < sizeofIfinfomsg {
+		return false
+	}
+	it := netlink.NewAttrs(payload[sizeofIfinfomsg:])
+	for it.Next() {
+		if it.Type() == iflaIfname {
+			_, waits := s.waiting[it.String()]
+			return waits
+		}
+	}
+	return false
+}
+
+// reconcile compares what the kernel has with what is served, and mends the
+// difference. Only the loss of the datapath, or of the means to ask about
+// it, is an error.
+func (s *Server) reconcile() error {
+	if err := s.checkFeatures(); err != nil {
+		return s.gone(err)
+	}
+	vports, err := s.dp.Vports()
+	if err != nil {
+		return s.gone(err)
+	}
+	s.dropMissing(vports)
+	for _, v := range vports {
+		if err := s.serve(v); err != nil {
+			return err
+		}
+	}
+	added, err := s.addConfigured(vports)
+	if err != nil {
+		return s.gone(err)
+	}
+	s.tellPolicy(append(vports, added...))
+	return nil
+}
+
+// gone turns the kernel's ENODEV about the datapath into ErrDatapathGone.
+func (s *Server) gone(err error) error {
+	if errors.Is(err, unix.ENODEV) {
+		return fmt.Errorf("%s: %w", s.dp.name, ErrDatapathGone)
+	}
+	return err
+}
+
+// isGone reports whether err says that what a request was about is not there
+// any more.
+func isGone(err error) bool {
+	return errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ENOENT)
+}
+
+func (s *Server) checkFeatures() error {
+	info, err := s.dp.Info()
+	if err != nil || info.Features == s.features {
+		return err
+	}
+	kept, err := s.dp.SetFeatures(s.features)
+	if err == nil {
+		s.cfg.Notify(FeaturesRestored{Found: info.Features, Kept: kept})
+	}
+	return err
+}
+
+// dropMissing ends the service of vports that have gone, or whose number now
+// belongs to another device.
+func (s *Server) dropMissing(vports []Vport) {
+	for _, no := range s.Ports() {
+		s.mu.Lock()
+		ch := s.channels[no]
+		s.mu.Unlock()
+		if !slices.ContainsFunc(vports, func(v Vport) bool { return v.No == no && v.Name == ch.name && v.Type == ch.typ }) {
+			s.drop(ch)
+		}
+	}
+	for no := range s.broken {
+		if !slices.ContainsFunc(vports, func(v Vport) bool { return v.No == no }) {
+			delete(s.broken, no)
+		}
+	}
+}
+
+// drop answers what is still queued for a port, and closes its socket.
+func (s *Server) drop(ch *channel) {
+	var last PortCounters
+	ch.handler.do(func() { last = ch.handler.detach(ch) })
+	s.mu.Lock()
+	delete(s.channels, ch.no)
+	s.past.add(last)
+	s.mu.Unlock()
+	s.ringBytes -= ch.ringBytes
+	s.cfg.Notify(PortRemoved{No: ch.no, Name: ch.name, Counters: last})
+}
+
+// serve makes sure that a vport of the datapath has an upcall socket, and that
+// the kernel sends its upcalls there. Only ErrRingRequired is returned.
+func (s *Server) serve(v Vport) error {
+	s.mu.Lock()
+	ch := s.channels[v.No]
+	s.mu.Unlock()
+	if ch != nil {
+		s.checkPIDs(ch, v)
+		return nil
+	}
+	ch, err := s.openChannel(v.Name, v.Type)
+	if err == nil {
+		// Owned by a handler before the first upcall can arrive.
+		if err = s.attach(ch, v.No); err == nil {
+			if err = s.dp.SetUpcallPID(v.No, ch.sock.PortID()); err != nil {
+				ch.handler.do(func() { ch.handler.detach(ch) })
+				s.ringBytes -= ch.ringBytes
+			}
+		}
+	}
+	if errors.Is(err, ErrRingRequired) {
+		return err
+	}
+	if err != nil {
+		if !isGone(err) && s.broken[v.No] != err.Error() {
+			s.broken[v.No] = err.Error()
+			s.cfg.Notify(PortFailed{No: v.No, Name: v.Name, Err: err})
+		}
+		return nil
+	}
+	delete(s.broken, v.No)
+	s.serving(ch, false)
+	return nil
+}
+
+func (s *Server) checkPIDs(ch *channel, v Vport) {
+	pid := ch.sock.PortID()
+	if len(v.UpcallPIDs) == 1 && v.UpcallPIDs[0] == pid {
+		return
+	}
+	if err := s.dp.SetUpcallPID(v.No, pid); err != nil {
+		if !isGone(err) {
+			s.cfg.Notify(PortFailed{No: v.No, Name: v.Name, Err: err})
+		}
+		return
+	}
+	s.cfg.Notify(UpcallPIDRestored{No: v.No, Name: v.Name, Found: v.UpcallPIDs, PID: pid})
+}
+
+// addConfigured attaches the configured ports that the datapath lacks.
+func (s *Server) addConfigured(vports []Vport) ([]Vport, error) {
+	var added []Vport
+	for _, p := range s.cfg.Ports {
+		if slices.ContainsFunc(vports, func(v Vport) bool { return v.Name == p.Name }) {
+			delete(s.waiting, p.Name)
+			continue
+		}
+		v, err := s.addPort(p)
+		if err == nil {
+			delete(s.waiting, p.Name)
+			added = append(added, v)
+			continue
+		}
+		if errors.Is(err, ErrRingRequired) {
+			return added, err
+		}
+		// ENODEV may be about the port's device or about the datapath.
+		if _, infoErr := s.dp.Info(); infoErr != nil {
+			return added, infoErr
+		}
+		if s.waiting[p.Name] != err.Error() {
+			s.waiting[p.Name] = err.Error()
+			s.cfg.Notify(PortWaiting{Name: p.Name, Err: err})
+		}
+	}
+	return added, nil
+}
+
+func (s *Server) addPort(p PortConfig) (Vport, error) {
+	ch, err := s.openChannel(p.Name, p.Type)
+	if err != nil {
+		return Vport{}, err
+	}
+	// The socket exists before the vport does, and its queue holds what comes
+	// before a handler owns it.
+	v, err := s.dp.AddVport(p.Name, p.Type, ch.sock.PortID())
+	if err != nil {
+		s.discard(ch)
+		return Vport{}, err
+	}
+	if err := s.attach(ch, v.No); err != nil {
+		return v, err
+	}
+	s.serving(ch, true)
+	return v, nil
+}
+
+// attach gives ch to the handler with the fewest ports. On failure its socket
+// is closed.
+func (s *Server) attach(ch *channel, no odp.PortNo) error {
+	ch.no = no
+	load := make(map[*Handler]int)
+	s.mu.Lock()
+	for _, c := range s.channels {
+		load[c.handler]++
+	}
+	s.mu.Unlock()
+	ch.handler = slices.MinFunc(s.handlers, func(a, b *Handler) int { return load[a] - load[b] })
+	var err error
+	ch.handler.do(func() { err = ch.handler.attach(ch) })
+	if err != nil {
+		s.discard(ch)
+		return fmt.Errorf("port %s: %w", ch.name, err)
+	}
+	return nil
+}
+
+// serving enters ch among the ports served.
+func (s *Server) serving(ch *channel, created bool) {
+	s.mu.Lock()
+	s.channels[ch.no] = ch
+	s.mu.Unlock()
+	s.cfg.Notify(PortAdded{No: ch.no, Name: ch.name, Type: ch.typ, Handler: ch.handler.id,
+		UpcallPID: ch.sock.PortID(), Transport: ch.sock.Transport(), Reason: ch.reason, RcvBuf: ch.sock.RcvBuf(), RingBytes: ch.ringBytes, Created: created})
+}
+
+func (s *Server) tellPolicy(vports []Vport) {
+	ports := make([]Port, len(vports))
+	for i, v := range vports {
+		ports[i] = Port{No: v.No, Name: v.Name}
+	}
+	s.cfg.Policy.SetPorts(ports)
+}

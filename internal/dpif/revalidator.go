@@ -1,0 +1,322 @@
+package dpif
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"dpifd/internal/odp"
+
+	"golang.org/x/sys/unix"
+)
+
+// revalidatorCycle is the time from the start of one dump to the next
+// (ofproto-dpif-upcall.c of Open vSwitch 3.x).
+const revalidatorCycle = 500 * time.Millisecond
+
+// FlowTracer is told of each flow that the revalidator changes, after it was
+// idle for so long: op is "delete" or "modify". It must not keep what it is
+// given.
+type FlowTracer func(op, reason string, f *Flow, idle time.Duration)
+
+// Revalidator deletes idle flows and re-decides flows whose inputs changed.
+// A cycle has two phases: Dump goes through the kernel's flow table and
+// gathers requests, Sweep sends them. As long as the policy's generation
+// stands still, and nothing that it knows is about to be forgotten, the dump is
+// terse: the kernel sends identifiers and statistics only.
+type Revalidator struct {
+	dp      *Datapath
+	policy  Policy
+	budget  *flowBudget
+	hasher  *odp.UFIDHasher
+	notify  func(Event)
+	trace   *atomic.Pointer[FlowTracer]
+	maxIdle time.Duration
+
+	// A flow that no packet has matched yet has no time of use, so the time
+	// of the dump that first showed it stands in.
+	unused, unusedBefore map[UFID]int64
+
+	sweep      *Batch
+	changes    []change // what each request of sweep does
+	verdict    Verdict
+	generation uint64 // of the policy at the last dump
+	again      bool   // the next dump is full as well
+	overLimit  bool
+	kick       chan struct{}
+
+	counters revalidatorCounters
+}
+
+// change is what a request of the sweep does to a flow.
+type change uint8
+
+const (
+	changeExpire change = iota // delete it as idle
+	changeDelete               // delete it because it does not hold any more
+	changeModify               // give it other actions
+)
+
+type revalidatorCounters struct {
+	cycles, fullCycles          atomic.Uint64
+	expired, corrected, deleted atomic.Uint64
+	failed                      atomic.Uint64
+	flows                       atomic.Int64
+	lastDump                    atomic.Int64 // ns
+}
+
+// RevalidatorCounters count since start, but for Flows and LastDump.
+type RevalidatorCounters struct {
+	Cycles     uint64
+	FullCycles uint64 // of these, with keys and actions, to re-decide
+	Expired    uint64 // flows deleted as idle
+	Deleted    uint64 // flows deleted because they no longer hold
+	Corrected  uint64 // flows given other actions
+	Failed     uint64 // requests that the kernel refused
+	Flows      int64  // in the last dump
+	LastDump   time.Duration
+}
+
+func (c *revalidatorCounters) snapshot() RevalidatorCounters {
+	return RevalidatorCounters{
+		Cycles: c.cycles.Load(), FullCycles: c.fullCycles.Load(), Expired: c.expired.Load(),
+		Deleted: c.deleted.Load(), Corrected: c.corrected.Load(), Failed: c.failed.Load(),
+		Flows: c.flows.Load(), LastDump: time.Duration(c.lastDump.Load()),
+	}
+}
+
+func newRevalidator(dp *Datapath, cfg *Config, budget *flowBudget, hasher *odp.UFIDHasher, trace *atomic.Pointer[FlowTracer]) *Revalidator {
+	return &Revalidator{
+		dp: dp, policy: cfg.Policy, budget: budget, hasher: hasher, notify: cfg.Notify, trace: trace,
+		maxIdle: cfg.MaxIdle,
+		unused:  map[UFID]int64{}, unusedBefore: map[UFID]int64{},
+		sweep: dp.NewBatch(), kick: make(chan struct{}, 1),
+	}
+}
+
+// adopt lets the policy learn from the flows that are there before the daemon
+// serves its first upcall, and returns how many there are.
+func (r *Revalidator) adopt() (int, error) {
+	n := 0
+	err := r.dp.Flows(false, func() { n = 0 }, func(f *Flow) error {
+		n++
+		if f.Key != nil && f.UsedMS != 0 {
+			r.policy.Observe(f.Key, f.UsedMS)
+		}
+		return nil
+	})
+	r.budget.count.Store(int64(n))
+	return n, err
+}
+
+// run works until ctx ends.
+func (r *Revalidator) run(ctx context.Context) {
+	full := true // the first cycle corrects what was adopted
+	tick := time.NewTicker(revalidatorCycle)
+	defer tick.Stop()
+	for {
+		start := time.Now()
+		if err := r.cycle(full); err != nil {
+			if ctx.Err() != nil {
+				return
+			}
+			r.notify(RevalidatorFailed{Err: err, At: time.Since(start)})
+		}
+		full = false
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		case <-r.kick:
+		}
+	}
+}
+
+func (r *Revalidator) cycle(full bool) error {
+	now := nowMS()
+	generation := r.policy.Generation()
+	changed := generation != r.generation
+	expiring := r.policy.Expiring(now)
+	full = full || changed || r.again || expiring
+	if err := r.dump(now, full); err != nil {
+		return err
+	}
+	// A flow that was decided before the change may have been installed after
+	// the dump had passed its place.
+	r.again = changed
+	r.generation = generation
+	r.counters.cycles.Add(1)
+	if full {
+		r.counters.fullCycles.Add(1)
+	}
+	if expiring {
+		r.policy.Expire(now)
+		if r.policy.Generation() != generation {
+			// Flows that relied on what was forgotten change now, not a
+			// cycle later.
+			select {
+			case r.kick <- struct{}{}:
+			default:
+			}
+		}
+	}
+	return nil
+}
+
+// dump is both phases: it looks at each flow, then sends what is to change.
+func (r *Revalidator) dump(now int64, full bool) error {
+	start := time.Now()
+	n := 0
+	begin := func() {
+		n = 0
+		r.sweep.Reset()
+		r.changes = r.changes[:0]
+		clear(r.unused)
+	}
+	r.unused, r.unusedBefore = r.unusedBefore, r.unused
+	begin()
+	err := r.dp.Flows(!full, begin, func(f *Flow) error {
+		n++
+		r.look(f, now, full)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	r.counters.lastDump.Store(int64(time.Since(start)))
+	gone := 0
+	if r.sweep.Len() > 0 {
+		err = r.dp.Transact(r.sweep, func(i int, last *Flow, err error) {
+			if r.swept(i, last, err) {
+				gone++
+			}
+		})
+		if err != nil {
+			err = fmt.Errorf("sweep of %d flows: %w", r.sweep.Len(), err)
+		}
+	}
+	r.counters.flows.Store(int64(n - gone))
+	r.settle()
+	return err
+}
+
+// swept takes the answer to one request of the sweep, and reports whether a
+// flow has gone.
+func (r *Revalidator) swept(i int, last *Flow, err error) bool {
+	kind := r.changes[i]
+	// ENOENT: the flow went by itself, with its port say.
+	if err != nil && !errors.Is(err, unix.ENOENT) {
+		r.counters.failed.Add(1)
+		return false
+	}
+	switch kind {
+	case changeExpire:
+		r.counters.expired.Add(1)
+	case changeDelete:
+		r.counters.deleted.Add(1)
+	case changeModify:
+		r.counters.corrected.Add(1)
+		return false
+	}
+	// What a terse dump did not show, and what came after the dump.
+	if last != nil && last.Key != nil && last.UsedMS != 0 {
+		r.policy.Observe(last.Key, last.UsedMS)
+	}
+	return true
+}
+
+// settle corrects the handlers' count of flows by the kernel's, and says when
+// the limit is reached or left.
+func (r *Revalidator) settle() {
+	info, err := r.dp.Info()
+	if err != nil {
+		return // the next cycle's dump fails in the same way, and is reported
+	}
+	r.budget.count.Store(int64(info.Stats.Flows))
+	limit := int(r.budget.limit.Load())
+	flows := int(info.Stats.Flows)
+	if over := flows >= limit; over != r.overLimit {
+		r.overLimit = over
+		if over {
+			r.notify(FlowLimitReached{Flows: flows, Limit: limit})
+		} else {
+			r.notify(FlowLimitCleared{Flows: flows, Limit: limit})
+		}
+	}
+}
+
+// look decides what becomes of one flow.
+func (r *Revalidator) look(f *Flow, now int64, full bool) {
+	used := f.UsedMS
+	if used == 0 {
+		id := f.UFID
+		if !f.HasUFID {
+			id = UFID(r.hasher.HashMasked(f.Key, f.Key))
+		}
+		first, seen := r.unusedBefore[id]
+		if !seen {
+			first = now
+		}
+		r.unused[id] = first
+		used = first
+	}
+	idle := time.Duration(now-used) * time.Millisecond
+	if idle > r.maxIdle {
+		r.delete(f, changeExpire, "idle", idle)
+		return
+	}
+	if !full || f.Key == nil {
+		return
+	}
+	if f.UsedMS != 0 {
+		r.policy.Observe(f.Key, f.UsedMS)
+	}
+	r.redecide(f, idle)
+}
+
+func (r *Revalidator) redecide(f *Flow, idle time.Duration) {
+	v := &r.verdict
+	v.Clear()
+	keep := r.policy.Redecide(f.Key, v)
+	reason := v.Reason
+	if keep && v.Install {
+		covers, err := odp.MaskCovers(f.Mask, v.Mask.Bytes())
+		switch {
+		case err != nil:
+			reason = "mask_unreadable"
+		case !covers:
+			reason = "mask_too_wide"
+		case bytes.Equal(f.Actions, v.Actions.Bytes()):
+			return
+		default:
+			changed := *f
+			changed.Actions = v.Actions.Bytes()
+			if f.HasUFID {
+				// The UFID alone tells the flow; the key only has to be
+				// one, which a dumped key with a wildcarded EtherType,
+				// shown as 0, is not to the kernel.
+				changed.Key, changed.Mask = v.Mask.Bytes(), v.Mask.Bytes()
+			}
+			r.sweep.PutFlow(&changed, Modify)
+			r.changes = append(r.changes, changeModify)
+			r.traced("modify", reason, f, idle)
+			return
+		}
+	}
+	r.delete(f, changeDelete, reason, idle)
+}
+
+func (r *Revalidator) delete(f *Flow, kind change, reason string, idle time.Duration) {
+	r.sweep.DeleteFlow(f)
+	r.changes = append(r.changes, kind)
+	r.traced("delete", reason, f, idle)
+}
+
+func (r *Revalidator) traced(op, reason string, f *Flow, idle time.Duration) {
+	if t := r.trace.Load(); t != nil {
+		(*t)(op, reason, f, idle)
+	}
+}

@@ -1,0 +1,304 @@
+package dpif
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"dpifd/internal/epoll"
+	"dpifd/internal/mmapring"
+	"dpifd/internal/netlink"
+	"dpifd/internal/odp"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+)
+
+// PortConfig is a port that the datapath is to have.
+type PortConfig struct {
+	Name string
+	Type VportType // VportNetdev or VportInternal
+}
+
+// RingMode says whether upcall sockets have rings.
+type RingMode uint8
+
+const (
+	// RingOff never asks the kernel for a ring.
+	RingOff RingMode = iota
+	// RingAuto takes rings where the kernel has them and memory allows.
+	RingAuto
+	// RingRequire refuses to start without.
+	RingRequire
+)
+
+// RingConfig says which rings sockets have.
+type RingConfig struct {
+	Mode     RingMode
+	Geometry mmapring.Geometry // of each upcall socket's RX ring
+	// MemoryLimit bounds the RX rings of all upcall sockets together, in
+	// bytes. It is kept before the kernel is asked.
+	MemoryLimit uint64
+}
+
+// Config says how a Server serves a datapath.
+type Config struct {
+	Handlers  int // 0: one per CPU
+	RcvBuf    int // bytes of receive buffer asked for each upcall socket
+	Ring      RingConfig
+	MaxIdle   time.Duration // flows unused for longer are deleted
+	FlowLimit int           // flows in the datapath at most
+	Policy    Policy
+	// Ports are attached where they are not. Vports of the datapath beyond
+	// these are served as well.
+	Ports []PortConfig
+	// Notify is called with each event, by several goroutines at once. It
+	// must not block for long, nor call the Server.
+	Notify func(Event)
+}
+
+// Default values where Config has zero.
+const (
+	DefaultMaxIdle   = 10 * time.Second
+	DefaultFlowLimit = 200_000
+	DefaultRcvBuf    = 4 << 20
+)
+
+// ErrDatapathGone says that the datapath was deleted while it was served.
+var ErrDatapathGone = errors.New("datapath is gone")
+
+// Server serves all vports of one datapath.
+type Server struct {
+	cfg         Config
+	dp          *Datapath
+	features    Features
+	handlers    []*Handler
+	revalidator *Revalidator
+	budget      flowBudget
+	hasher      *odp.UFIDHasher
+	trace       atomic.Pointer[Tracer]
+	flowTrace   atomic.Pointer[FlowTracer]
+
+	poller    *epoll.Poller
+	ovs       *netlink.Receiver // groups ovs_vport and ovs_datapath
+	link      *netlink.Receiver // RTNLGRP_LINK
+	notices   *netlink.Batch
+	waiting   map[string]string // configured ports not attached: name to reason
+	broken    map[odp.PortNo]string
+	noRings   error  // why upcall sockets have no rings, nil if they may
+	noTXRings error  // why request sockets have none
+	ringBytes uint64 // of all RX rings mapped
+	running   bool   // the start is over
+
+	statsMu  sync.Mutex
+	statsDP  *Datapath
+	mu       sync.Mutex // guards channels and past
+	channels map[odp.PortNo]*channel
+	past     PortCounters // of ports that have gone
+}
+
+// NewServer prepares to serve dp, which it uses from then on. Sockets are
+// opened in the network namespace of the calling thread, here and in Run, so
+// both belong on the same locked thread if that is not the process's own.
+// The caller closes the Server, also after Run.
+func NewServer(dp *Datapath, cfg Config) (*Server, error) {
+	if cfg.Handlers <= 0 {
+		cfg.Handlers = runtime.NumCPU()
+	}
+	if cfg.MaxIdle <= 0 {
+		cfg.MaxIdle = DefaultMaxIdle
+	}
+	if cfg.FlowLimit <= 0 {
+		cfg.FlowLimit = DefaultFlowLimit
+	}
+	if cfg.RcvBuf <= 0 {
+		cfg.RcvBuf = DefaultRcvBuf
+	}
+	s := &Server{cfg: cfg, dp: dp, hasher: odp.NewUFIDHasher(),
+		waiting: map[string]string{}, broken: map[odp.PortNo]string{}, channels: map[odp.PortNo]*channel{}}
+	s.budget.limit.Store(int64(cfg.FlowLimit))
+	if err := s.open(); err != nil {
+		s.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// open opens what the Server needs besides upcall sockets.
+func (s *Server) open() (err error) {
+	if err := s.probeRings(); err != nil {
+		return err
+	}
+	for id := range s.cfg.Handlers {
+		conn, err := netlink.Dial(unix.NETLINK_GENERIC, netlink.Config{RcvBuf: requestBuf, SndBuf: requestBuf, TXRing: s.txGeometry()})
+		if err != nil {
+			return fmt.Errorf("handler %d: %w", id, err)
+		}
+		h, err := newHandler(id, s.dp.Clone(conn), &s.cfg, &s.budget, s.hasher, &s.trace)
+		if err != nil {
+			conn.Close()
+			return err
+		}
+		s.handlers = append(s.handlers, h)
+	}
+	conn, err := netlink.Dial(unix.NETLINK_GENERIC, netlink.Config{RcvBuf: requestBuf, SndBuf: requestBuf})
+	if err != nil {
+		return fmt.Errorf("revalidator: %w", err)
+	}
+	s.revalidator = newRevalidator(s.dp.Clone(conn), &s.cfg, &s.budget, s.hasher, &s.flowTrace)
+	if conn, err = netlink.Dial(unix.NETLINK_GENERIC, netlink.Config{}); err != nil {
+		return fmt.Errorf("statistics: %w", err)
+	}
+	s.statsDP = s.dp.Clone(conn)
+	if s.notices, err = netlink.NewBatch(batchSize); err != nil {
+		return fmt.Errorf("port poll: %w", err)
+	}
+	if s.poller, err = epoll.New(); err != nil {
+		return fmt.Errorf("port poll: %w", err)
+	}
+	groups := []uint32{s.dp.fam.Vport.Groups[familyVport], s.dp.fam.Datapath.Groups[familyDatapath]}
+	if s.ovs, err = netlink.OpenNotifier(unix.NETLINK_GENERIC, groups, netlink.ReceiverConfig{RcvBuf: requestBuf}); err != nil {
+		return fmt.Errorf("port poll: %w", err)
+	}
+	if s.link, err = netlink.OpenNotifier(unix.NETLINK_ROUTE, []uint32{unix.RTNLGRP_LINK}, netlink.ReceiverConfig{RcvBuf: requestBuf}); err != nil {
+		return fmt.Errorf("link notifier: %w", err)
+	}
+	if err = s.poller.Add(s.ovs.FD(), pollOVS); err == nil {
+		err = s.poller.Add(s.link.FD(), pollLink)
+	}
+	return err
+}
+
+// requestBuf is the buffer size, in bytes, asked for request and notifier
+// sockets.
+const requestBuf = 1 << 20
+
+// Run serves the datapath until ctx ends, then turns upcalls off, answers
+// what is queued, and returns nil. ready is called once every port that
+// exists is served, with the number of configured ports that wait. Other errors end the run: ErrDatapathGone, or what the
+// kernel refused.
+func (s *Server) Run(ctx context.Context, ready func(waiting int)) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var handlers errgroup.Group
+	for _, h := range s.handlers {
+		handlers.Go(func() error {
+			defer cancel()
+			return h.run()
+		})
+	}
+	err := s.start()
+	if err == nil {
+		revalidated := make(chan struct{})
+		go func() {
+			defer close(revalidated)
+			s.revalidator.run(ctx)
+		}()
+		ready(len(s.waiting))
+		err = s.pollPorts(ctx)
+		cancel()
+		<-revalidated
+	}
+	if clearErr := s.dp.ClearUpcallPIDs(s.Ports()); err == nil && clearErr != nil {
+		err = clearErr
+	}
+	for _, h := range s.handlers {
+		h.stop()
+	}
+	if handlerErr := handlers.Wait(); err == nil {
+		err = handlerErr
+	}
+	return err
+}
+
+// start sets the features, learns from the flows found, and serves the ports.
+func (s *Server) start() error {
+	info, err := s.dp.Info()
+	if err != nil {
+		return err
+	}
+	asked := FeatureVportPIDs
+	if s.noRings != nil {
+		// With a ring, an upcall that exceeds the frame would be written
+		// over the next frame's header.
+		asked |= FeatureUnaligned
+	}
+	if s.features, err = s.dp.SetFeatures(asked); err != nil {
+		return err
+	}
+	for _, h := range s.handlers {
+		s.cfg.Notify(h.started(s.noTXRings))
+	}
+	s.cfg.Notify(FeaturesSet{Asked: asked, Kept: s.features, Before: info.Features, Rings: s.noRings == nil})
+	vports, err := s.dp.Vports()
+	if err != nil {
+		return err
+	}
+	s.tellPolicy(vports)
+	flows, err := s.revalidator.adopt()
+	if err != nil {
+		return err
+	}
+	if flows > 0 {
+		s.cfg.Notify(FlowsAdopted{Flows: flows})
+	}
+	err = s.reconcile()
+	s.running = true
+	return err
+}
+
+// Close releases everything that Run did not. It is idempotent.
+func (s *Server) Close() error {
+	for _, h := range s.handlers {
+		h.finish()
+	}
+	if s.revalidator != nil {
+		s.revalidator.dp.conn.Close()
+	}
+	if s.statsDP != nil {
+		s.statsDP.conn.Close()
+	}
+	for _, r := range []*netlink.Receiver{s.ovs, s.link} {
+		if r != nil {
+			r.Close()
+		}
+	}
+	if s.poller != nil {
+		s.poller.Close()
+	}
+	if s.notices != nil {
+		s.notices.Close()
+	}
+	return nil
+}
+
+// SetTracer has t told of each upcall; nil ends that.
+func (s *Server) SetTracer(t Tracer) { store(&s.trace, t, t == nil) }
+
+// SetFlowTracer has t told of each flow that the revalidator changes; nil ends
+// that.
+func (s *Server) SetFlowTracer(t FlowTracer) { store(&s.flowTrace, t, t == nil) }
+
+func store[T any](p *atomic.Pointer[T], t T, none bool) {
+	if none {
+		p.Store(nil)
+		return
+	}
+	p.Store(&t)
+}
+
+// Ports returns the numbers of the ports that are served, in no order.
+func (s *Server) Ports() []odp.PortNo {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Collect(maps.Keys(s.channels))
+}
+
+// Handlers returns the number of handlers.
+func (s *Server) Handlers() int { return len(s.handlers) }

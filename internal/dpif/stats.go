@@ -1,0 +1,101 @@
+package dpif
+
+import (
+	"cmp"
+	"slices"
+
+	"dpifd/internal/netlink"
+	"dpifd/internal/odp"
+
+	"golang.org/x/sys/unix"
+)
+
+// Stats is everything countable about a served datapath.
+type Stats struct {
+	Datapath    DatapathInfo
+	Ports       []PortStats  // in order of their numbers
+	Past        PortCounters // the sum over ports that have gone
+	Revalidator RevalidatorCounters
+	Batches     uint64 // batches of upcalls answered
+	SendErrors  uint64 // batches that could not be sent whole
+	LastRefusal unix.Errno
+	Requests    netlink.Counters // of the handlers' request sockets
+	RingBytes   uint64           // memory of all RX rings
+}
+
+// PortStats are one served port's counters, the daemon's and the kernel's.
+type PortStats struct {
+	No        odp.PortNo
+	Name      string
+	Handler   int
+	UpcallPID uint32
+	Transport netlink.Transport
+	Counters  PortCounters
+	Vport     VportStats
+}
+
+// Stats collects all counters. It may be called from any goroutine while the
+// Server is open.
+func (s *Server) Stats() (Stats, error) {
+	s.statsMu.Lock()
+	defer s.statsMu.Unlock()
+	var st Stats
+	var err error
+	if st.Datapath, err = s.statsDP.Info(); err != nil {
+		return st, err
+	}
+	vports, err := s.statsDP.Vports()
+	if err != nil {
+		return st, err
+	}
+	s.mu.Lock()
+	st.Past = s.past
+	for _, ch := range s.channels {
+		p := PortStats{No: ch.no, Name: ch.name, Handler: ch.handler.id, UpcallPID: ch.sock.PortID(), Transport: ch.sock.Transport(), Counters: ch.counters()}
+		if i := slices.IndexFunc(vports, func(v Vport) bool { return v.No == ch.no }); i >= 0 {
+			p.Vport = vports[i].Stats
+		}
+		st.RingBytes += ch.ringBytes
+		st.Ports = append(st.Ports, p)
+	}
+	s.mu.Unlock()
+	slices.SortFunc(st.Ports, func(a, b PortStats) int { return cmp.Compare(a.No, b.No) })
+	st.Revalidator = s.revalidator.counters.snapshot()
+	for _, h := range s.handlers {
+		st.Batches += h.batches.Load()
+		st.SendErrors += h.sendErrors.Load()
+		st.Requests.Add(h.dp.conn.Counters())
+		if e := h.lastRefusal.Load(); e != 0 {
+			st.LastRefusal = unix.Errno(e)
+		}
+	}
+	return st, nil
+}
+
+// Total sums the counters of all ports, those that have gone included.
+func (st *Stats) Total() PortCounters {
+	sum := st.Past
+	for i := range st.Ports {
+		sum.add(st.Ports[i].Counters)
+	}
+	return sum
+}
+
+func (p *PortCounters) add(q PortCounters) {
+	p.Upcalls += q.Upcalls
+	p.Bytes += q.Bytes
+	p.ActionUpcalls += q.ActionUpcalls
+	p.Executed += q.Executed
+	p.Dropped += q.Dropped
+	p.ExecuteRefused += q.ExecuteRefused
+	p.FlowsPut += q.FlowsPut
+	p.FlowsExisting += q.FlowsExisting
+	p.FlowsRefused += q.FlowsRefused
+	p.FlowsOverLimit += q.FlowsOverLimit
+	p.DecodeErrors += q.DecodeErrors
+	p.ReceiveErrors += q.ReceiveErrors
+	p.Foreign += q.Foreign
+	p.PolicyErrors += q.PolicyErrors
+	p.SocketDrops += q.SocketDrops
+	p.Socket.Add(q.Socket)
+}

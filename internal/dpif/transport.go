@@ -1,0 +1,91 @@
+package dpif
+
+import (
+	"errors"
+	"fmt"
+
+	"dpifd/internal/mmapring"
+	"dpifd/internal/netlink"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrRingRequired says that a ring could not be had and the configuration
+// demands it.
+var ErrRingRequired = errors.New("rings are required")
+
+var (
+	errRingsOff  = errors.New("rings are off")
+	errRingLimit = errors.New("memory limit of rings is reached")
+)
+
+// probeRings finds out whether sockets may have rings.
+func (s *Server) probeRings() error {
+	if s.cfg.Ring.Mode == RingOff {
+		s.noRings, s.noTXRings = errRingsOff, errRingsOff
+		return nil
+	}
+	s.noTXRings = mmapring.Probe(mmapring.TX)
+	s.noRings = mmapring.Probe(mmapring.RX)
+	if s.noRings != nil && s.cfg.Ring.Mode == RingRequire {
+		return fmt.Errorf("%w: %w", ErrRingRequired, s.noRings)
+	}
+	return nil
+}
+
+// txBlocks is the size of a handler's TX ring: room for the requests of a
+// batch, two for each upcall, in frames of the default size.
+const txBlocks = 8
+
+// txGeometry is the shape of a handler's TX ring, zero for none.
+func (s *Server) txGeometry() mmapring.Geometry {
+	g := s.cfg.Ring.Geometry
+	if s.noTXRings != nil {
+		return mmapring.Geometry{}
+	}
+	g.Blocks = min(g.Blocks, txBlocks)
+	return g
+}
+
+// openChannel opens an upcall socket that nobody owns yet, with a ring if it
+// can have one.
+func (s *Server) openChannel(name string, t VportType) (*channel, error) {
+	cfg := netlink.ReceiverConfig{RcvBuf: s.cfg.RcvBuf}
+	size := s.cfg.Ring.Geometry.Bytes()
+	why := s.noRings
+	if why == nil && s.ringBytes+size > s.cfg.Ring.MemoryLimit {
+		why = errRingLimit
+	}
+	if why == nil {
+		cfg.Ring = s.cfg.Ring.Geometry
+	}
+	sock, err := netlink.OpenReceiver(unix.NETLINK_GENERIC, cfg)
+	if err != nil {
+		return nil, fmt.Errorf("port %s: upcall socket: %w", name, err)
+	}
+	ch := &channel{name: name, typ: t, sock: sock, reason: "the kernel has rings"}
+	if sock.Transport() == netlink.Ring {
+		ch.ringBytes = size
+		s.ringBytes += size
+		return ch, nil
+	}
+	if why == nil {
+		why = sock.RingError()
+	}
+	ch.reason = why.Error()
+	if s.noRings != nil {
+		return ch, nil
+	}
+	if s.cfg.Ring.Mode == RingRequire && !s.running {
+		sock.Close()
+		return nil, fmt.Errorf("port %s: %w: %w", name, ErrRingRequired, why)
+	}
+	s.cfg.Notify(RingDenied{Name: name, Err: why, RingBytes: size, UsedBytes: s.ringBytes, LimitBytes: s.cfg.Ring.MemoryLimit})
+	return ch, nil
+}
+
+// discard closes the socket of a channel that no handler owns.
+func (s *Server) discard(ch *channel) {
+	ch.sock.Close()
+	s.ringBytes -= ch.ringBytes
+}

@@ -1,0 +1,186 @@
+package dpif
+
+import (
+	"encoding/binary"
+	"fmt"
+	"slices"
+
+	"dpifd/internal/netlink"
+	"dpifd/internal/odp"
+
+	"golang.org/x/sys/unix"
+)
+
+// VportType is enum ovs_vport_type.
+type VportType uint32
+
+// Vport types, linux/openvswitch.h.
+const (
+	VportNetdev   VportType = 1 // a network device attached to the datapath
+	VportInternal VportType = 2 // a network device made by the datapath
+	VportGRE      VportType = 3
+	VportVXLAN    VportType = 4
+	VportGeneve   VportType = 5
+)
+
+func (t VportType) String() string {
+	switch t {
+	case VportNetdev:
+		return "netdev"
+	case VportInternal:
+		return "internal"
+	case VportGRE:
+		return "gre"
+	case VportVXLAN:
+		return "vxlan"
+	case VportGeneve:
+		return "geneve"
+	default:
+		return fmt.Sprintf("type%d", uint32(t))
+	}
+}
+
+// Vport is the kernel's view of one port of the datapath.
+type Vport struct {
+	No         odp.PortNo
+	Name       string
+	Type       VportType
+	UpcallPIDs []uint32 // netlink port ids that get the port's upcalls
+	Ifindex    uint32   // 0 on kernels that do not tell, Linux < 4.20
+	Stats      VportStats
+}
+
+// VportStats is struct ovs_vport_stats: packets and bytes since the port
+// joined the datapath.
+type VportStats struct {
+	RxPackets, TxPackets, RxBytes, TxBytes   uint64
+	RxErrors, TxErrors, RxDropped, TxDropped uint64
+}
+
+// Vports lists the datapath's ports in order of their numbers.
+func (d *Datapath) Vports() ([]Vport, error) {
+	var list []Vport
+	d.begin(&d.fam.Vport, cmdGet, unix.NLM_F_DUMP)
+	d.enc.End()
+	err := d.conn.Dump(&d.enc, func() { list = list[:0] }, func(_ netlink.Header, b []byte) error {
+		r, err := parseReply(b)
+		if err != nil {
+			return err
+		}
+		v, err := parseVport(r)
+		if err == nil {
+			list = append(list, v)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("datapath %s: list vports: %w", d.name, err)
+	}
+	slices.SortFunc(list, func(a, b Vport) int { return int(a.No) - int(b.No) })
+	return list, nil
+}
+
+// AddVport attaches the network device of the given name, or makes an
+// internal one, with its upcalls going to pid from the first packet on. The
+// kernel chooses the port number. Errors: ENODEV no such device, EBUSY it
+// belongs to another datapath or bridge, EEXIST it is a port already.
+func (d *Datapath) AddVport(name string, t VportType, pid uint32) (Vport, error) {
+	d.begin(&d.fam.Vport, cmdNew, unix.NLM_F_ECHO)
+	d.enc.String(vportAttrName, name)
+	d.enc.Uint32(vportAttrType, uint32(t))
+	d.enc.Uint32(vportAttrUpcallPID, pid)
+	r, err := d.transact()
+	if err == nil && r.attrs == nil {
+		err = fmt.Errorf("%w: no answer to VPORT_NEW", netlink.ErrMalformed)
+	}
+	var v Vport
+	if err == nil {
+		v, err = parseVport(r)
+	}
+	if err != nil {
+		return v, fmt.Errorf("datapath %s: add port %s: %w", d.name, name, err)
+	}
+	return v, nil
+}
+
+// DeleteVport removes a port. A netdev's device stays, an internal port's goes.
+func (d *Datapath) DeleteVport(no odp.PortNo) error {
+	d.begin(&d.fam.Vport, cmdDel, 0)
+	d.enc.Uint32(vportAttrPortNo, uint32(no))
+	if _, err := d.transact(); err != nil {
+		return fmt.Errorf("datapath %s: delete port %d: %w", d.name, no, err)
+	}
+	return nil
+}
+
+// SetUpcallPID makes pid the only receiver of the port's upcalls; 0 turns
+// them off, and the kernel then counts misses of the port as lost.
+func (d *Datapath) SetUpcallPID(no odp.PortNo, pid uint32) error {
+	d.begin(&d.fam.Vport, cmdSet, 0)
+	d.enc.Uint32(vportAttrPortNo, uint32(no))
+	d.enc.Uint32(vportAttrUpcallPID, pid)
+	if _, err := d.transact(); err != nil {
+		return fmt.Errorf("datapath %s: set upcall PID of port %d: %w", d.name, no, err)
+	}
+	return nil
+}
+
+// ClearUpcallPIDs sets the PIDs of all the ports to 0, in batches. Ports that
+// have gone meanwhile are no error; the first other one is returned after
+// all have been tried.
+func (d *Datapath) ClearUpcallPIDs(ports []odp.PortNo) error {
+	d.ops.Reset()
+	for _, no := range ports {
+		e := d.ops.Begin(d.fam.Vport.ID, unix.NLM_F_REQUEST)
+		appendHeaders(e, &d.fam.Vport, cmdSet, d.idx)
+		e.Uint32(vportAttrPortNo, uint32(no))
+		e.Uint32(vportAttrUpcallPID, 0)
+		d.ops.End()
+	}
+	var first error
+	err := d.conn.TransactBatch(&d.ops, func(i int, _ []byte, err error) {
+		if err != nil && first == nil && !isGone(err) {
+			first = fmt.Errorf("datapath %s: clear upcall PID of port %d: %w", d.name, ports[i], err)
+		}
+	})
+	if err != nil {
+		return fmt.Errorf("datapath %s: clear upcall PIDs: %w", d.name, err)
+	}
+	return first
+}
+
+// parseVport decodes a message of family ovs_vport.
+func parseVport(r reply) (Vport, error) {
+	var v Vport
+	it := netlink.NewAttrs(r.attrs)
+	for it.Next() {
+		b := it.Data()
+		switch it.Type() {
+		case vportAttrPortNo:
+			v.No = odp.PortNo(it.Uint32())
+		case vportAttrType:
+			v.Type = VportType(it.Uint32())
+		case vportAttrName:
+			v.Name = it.String()
+		case vportAttrUpcallPID:
+			for ; len(b) >= 4; b = b[4:] {
+				v.UpcallPIDs = append(v.UpcallPIDs, binary.NativeEndian.Uint32(b))
+			}
+		case vportAttrIfindex:
+			v.Ifindex = it.Uint32()
+		case vportAttrStats:
+			s := &v.Stats
+			for i, p := range []*uint64{&s.RxPackets, &s.TxPackets, &s.RxBytes, &s.TxBytes,
+				&s.RxErrors, &s.TxErrors, &s.RxDropped, &s.TxDropped} {
+				*p = field64(b, 8*i)
+			}
+		}
+	}
+	if err := it.Err(); err != nil {
+		return v, fmt.Errorf("vport message: %w", err)
+	}
+	if v.Name == "" {
+		return v, fmt.Errorf("vport message: %w: no name", netlink.ErrMalformed)
+	}
+	return v, nil
+}
