@@ -1,0 +1,206 @@
+package config
+
+import (
+	"slices"
+	"time"
+)
+
+// Config is one configuration file: every key of it, each at the value that
+// is in force. The struct is the schema too: tag yaml names the key, min and
+// max bound the value as the file would write it, unit marks a number of
+// bytes, and zero says that 0 is taken though it is below min.
+type Config struct {
+	Datapath Datapath `yaml:"datapath"`
+	// Netns is the network namespace to work in: a name below /run/netns, an
+	// absolute path, or empty for the one the process is in.
+	Netns string `yaml:"netns"`
+	// WaitForModule makes the start wait for the openvswitch module instead
+	// of failing without it.
+	WaitForModule bool `yaml:"wait_for_module"`
+	// Handlers is the number of upcall handlers; 0 is one per CPU.
+	Handlers int    `yaml:"handlers" min:"0" max:"1024"`
+	Ring     Ring   `yaml:"ring"`
+	Socket   Socket `yaml:"socket"`
+	// Ports are the vports to see to. If there are none, those that the
+	// datapath has are served.
+	Ports  []Port `yaml:"ports"`
+	Policy Policy `yaml:"policy"`
+	Flows  Flows  `yaml:"flows"`
+	Log    Log    `yaml:"log"`
+}
+
+// Datapath says which datapath is served and what becomes of it.
+type Datapath struct {
+	// Name is the datapath's name, which is also its local port's device.
+	Name string `yaml:"name"`
+	// Create allows the datapath to be created where it is missing.
+	Create bool   `yaml:"create"`
+	OnExit OnExit `yaml:"on_exit"`
+}
+
+// Ring is the memory-mapped receive ring of an upcall socket.
+type Ring struct {
+	Mode RingMode `yaml:"mode"`
+	// FrameSize and BlockSize are bytes, Blocks is a number of blocks. They
+	// satisfy the kernel's rules for a ring.
+	FrameSize uint32 `yaml:"frame_size" unit:"bytes" min:"24B" max:"1GiB"`
+	BlockSize uint32 `yaml:"block_size" unit:"bytes" min:"4KiB" max:"1GiB"`
+	Blocks    uint32 `yaml:"blocks" min:"1" max:"1048576"`
+	// MemoryLimit bounds the rings of all sockets together, in bytes. It is
+	// no smaller than one ring.
+	MemoryLimit uint64 `yaml:"memory_limit" unit:"bytes" min:"4KiB" max:"16GiB"`
+}
+
+// Socket is what every upcall socket has, with a ring or without.
+type Socket struct {
+	// Rcvbuf is the receive buffer to ask for, in bytes as SO_RCVBUF takes
+	// them: the kernel doubles the value, and overflows above max on 4.x.
+	Rcvbuf uint32 `yaml:"rcvbuf" unit:"bytes" min:"64KiB" max:"512MiB"`
+}
+
+// Port is a vport of the datapath.
+type Port struct {
+	Name string   `yaml:"name"`
+	Type PortType `yaml:"type"`
+}
+
+// Policy decides what becomes of a packet.
+type Policy struct {
+	Type PolicyType `yaml:"type"`
+	// MACAging and MACLimit are the learning policy's: how long a MAC that
+	// is not seen is remembered, and how many are.
+	MACAging time.Duration `yaml:"mac_aging" min:"1s" max:"24h"`
+	MACLimit int           `yaml:"mac_limit" min:"1" max:"1000000"`
+}
+
+// Flows bounds what the flow table of the kernel holds.
+type Flows struct {
+	// MaxIdle is how long a flow may go without a packet.
+	MaxIdle time.Duration `yaml:"max_idle" min:"100ms" max:"24h"`
+	// Limit is the greatest number of flows.
+	Limit int `yaml:"limit" min:"1" max:"10000000"`
+}
+
+// Log is what the log shows and how.
+type Log struct {
+	Level  Level     `yaml:"level"`
+	Format LogFormat `yaml:"format"`
+	// StatsInterval is the time from one stats event to the next; 0 is none.
+	StatsInterval time.Duration `yaml:"stats_interval" min:"100ms" max:"24h" zero:"off"`
+}
+
+// OnExit says what a stopping daemon does with the datapath.
+type OnExit string
+
+// OnExitKeep leaves datapath and flows, OnExitFlush removes the flows,
+// OnExitDelete removes the datapath.
+const (
+	OnExitKeep   OnExit = "keep"
+	OnExitFlush  OnExit = "flush"
+	OnExitDelete OnExit = "delete"
+)
+
+// RingMode says whether upcall sockets have rings.
+type RingMode string
+
+// RingAuto takes rings where the kernel has them, RingRequire refuses to
+// start without, RingOff never asks.
+const (
+	RingAuto    RingMode = "auto"
+	RingRequire RingMode = "require"
+	RingOff     RingMode = "off"
+)
+
+// PortType is the kind of a vport.
+type PortType string
+
+// PortNetdev is a network device that exists, PortInternal a device that the
+// datapath makes.
+const (
+	PortNetdev   PortType = "netdev"
+	PortInternal PortType = "internal"
+)
+
+// PolicyType names a forwarding policy.
+type PolicyType string
+
+// PolicyLearning is a MAC-learning switch, PolicyFlood sends everything
+// everywhere, PolicyDrop sends nothing.
+const (
+	PolicyLearning PolicyType = "learning"
+	PolicyFlood    PolicyType = "flood"
+	PolicyDrop     PolicyType = "drop"
+)
+
+// Level is the least severity that is logged.
+type Level string
+
+// The levels, from most to least verbose.
+const (
+	LevelDebug Level = "debug"
+	LevelInfo  Level = "info"
+	LevelWarn  Level = "warn"
+	LevelError Level = "error"
+)
+
+// LogFormat is the encoding of the log.
+type LogFormat string
+
+// FormatJSON is one JSON object a line, FormatConsole is for eyes.
+const (
+	FormatJSON    LogFormat = "json"
+	FormatConsole LogFormat = "console"
+)
+
+// enum is a string type of which only some values are good.
+type enum interface{ values() []string }
+
+func strs[T ~string](vs ...T) []string {
+	out := make([]string, len(vs))
+	for i, v := range vs {
+		out[i] = string(v)
+	}
+	return out
+}
+
+func (OnExit) values() []string { return strs(OnExitKeep, OnExitFlush, OnExitDelete) }
+
+func (RingMode) values() []string { return strs(RingAuto, RingRequire, RingOff) }
+
+func (PortType) values() []string { return strs(PortNetdev, PortInternal) }
+
+func (PolicyType) values() []string { return strs(PolicyLearning, PolicyFlood, PolicyDrop) }
+
+func (Level) values() []string { return strs(LevelDebug, LevelInfo, LevelWarn, LevelError) }
+
+func (LogFormat) values() []string { return strs(FormatJSON, FormatConsole) }
+
+// Default returns the configuration of a file that sets nothing. The caller
+// owns it.
+func Default() *Config {
+	return &Config{
+		Datapath: Datapath{Name: "dp0", Create: true, OnExit: OnExitKeep},
+		Ring: Ring{
+			Mode:        RingAuto,
+			FrameSize:   2560,
+			BlockSize:   64 << 10,
+			Blocks:      64,
+			MemoryLimit: 256 << 20,
+		},
+		Socket: Socket{Rcvbuf: 4 << 20},
+		Ports:  []Port{},
+		Policy: Policy{Type: PolicyLearning, MACAging: 300 * time.Second, MACLimit: 8192},
+		Flows:  Flows{MaxIdle: 10 * time.Second, Limit: 200_000},
+		Log:    Log{Level: LevelInfo, Format: FormatJSON, StatsInterval: 10 * time.Second},
+	}
+}
+
+// Clone returns a copy that shares no memory with c.
+func (c *Config) Clone() *Config {
+	d := *c
+	d.Ports = slices.Clone(c.Ports)
+	return &d
+}
+
+// defaultPort is what an entry of ports has where it sets nothing.
+func defaultPort() Port { return Port{Type: PortNetdev} }

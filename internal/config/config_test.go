@@ -1,0 +1,324 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// everyKey sets each key to something else than its default.
+const everyKey = `---
+# One file.
+datapath: {name: br0, create: false, on_exit: delete}
+netns: /run/netns/blue
+wait_for_module: true
+handlers: 1024
+ring:
+  mode: off  # a word, not a boolean
+  frame_size: 16KiB
+  block_size: 128KiB
+  blocks: 3
+  memory_limit: 1GiB
+socket:
+  rcvbuf: 524288KiB
+ports:
+- name: va
+- {"name": 'int0', type: "internal"}
+-
+  type: netdev
+  name: "12"
+policy:
+  type: flood
+  mac_aging: 1h30m
+  mac_limit: 1000000
+flows: {
+  max_idle: 1500ms,
+  limit: 10000000,
+}
+log: {level: error, format: console, stats_interval: 0}
+...
+`
+
+func everyKeyConfig() *Config {
+	return &Config{
+		Datapath:      Datapath{Name: "br0", OnExit: OnExitDelete},
+		Netns:         "/run/netns/blue",
+		WaitForModule: true,
+		Handlers:      1024,
+		Ring:          Ring{Mode: RingOff, FrameSize: 16384, BlockSize: 131072, Blocks: 3, MemoryLimit: 1073741824},
+		Socket:        Socket{Rcvbuf: 536870912},
+		Ports:         []Port{{"va", PortNetdev}, {"int0", PortInternal}, {"12", PortNetdev}},
+		Policy:        Policy{Type: PolicyFlood, MACAging: 90 * time.Minute, MACLimit: 1000000},
+		Flows:         Flows{MaxIdle: 1500 * time.Millisecond, Limit: 10000000},
+		Log:           Log{Level: LevelError, Format: FormatConsole},
+	}
+}
+
+func TestParse(t *testing.T) {
+	edit := func(fn func(c *Config)) *Config {
+		c := Default()
+		fn(c)
+		return c
+	}
+	tests := []struct {
+		name, file string
+		want       *Config
+	}{
+		{"nothing", "{}", Default()},
+		{"nothing after a header", "--- {}\n", Default()},
+		{"every key", everyKey, everyKeyConfig()},
+		{"lower bounds", "handlers: 0\nring: {frame_size: 24B, block_size: 4096B, blocks: 1, memory_limit: 4KiB}\n" +
+			"socket: {rcvbuf: 65536B}\npolicy: {mac_aging: 1s, mac_limit: 1}\nflows: {max_idle: 100ms, limit: 1}\nlog: {stats_interval: 100ms}",
+			edit(func(c *Config) {
+				c.Ring = Ring{Mode: RingAuto, FrameSize: 24, BlockSize: 4096, Blocks: 1, MemoryLimit: 4096}
+				c.Socket.Rcvbuf = 65536
+				c.Policy.MACAging, c.Policy.MACLimit = time.Second, 1
+				c.Flows = Flows{MaxIdle: 100 * time.Millisecond, Limit: 1}
+				c.Log.StatsInterval = 100 * time.Millisecond
+			})},
+		{"a ring of just the limit", "ring: {blocks: 4096}", edit(func(c *Config) { c.Ring.Blocks = 4096 })},
+		{"largest ring in 64 bits", "ring: {block_size: 1GiB, frame_size: 1GiB, blocks: 16, memory_limit: 16GiB}",
+			edit(func(c *Config) {
+				c.Ring = Ring{Mode: RingAuto, FrameSize: 1 << 30, BlockSize: 1 << 30, Blocks: 16, MemoryLimit: 1 << 34}
+			})},
+		{"off in quotes", "ring: {mode: 'off'}", edit(func(c *Config) { c.Ring.Mode = RingOff })},
+		{"require", "ring: {mode: require}", edit(func(c *Config) { c.Ring.Mode = RingRequire })},
+		{"name of 15 bytes", "datapath: {name: abcdefghijklmno}", edit(func(c *Config) { c.Datapath.Name = "abcdefghijklmno" })},
+		{"name that YAML 1.1 takes for a boolean", "ports: [{name: no}]", edit(func(c *Config) { c.Ports = []Port{{"no", PortNetdev}} })},
+		{"name with an inner hash", "ports: [{name: a#1}]", edit(func(c *Config) { c.Ports = []Port{{"a#1", PortNetdev}} })},
+		{"port named as the default datapath, which has another name", "datapath: {name: x}\nports: [{name: dp0}]",
+			edit(func(c *Config) { c.Datapath.Name, c.Ports = "x", []Port{{"dp0", PortNetdev}} })},
+		{"no ports", "ports: []", Default()},
+		{"namespace by name", "netns: blue", edit(func(c *Config) { c.Netns = "blue" })},
+		{"Windows line ends", "\ufeffhandlers: 5\r\nnetns: a\r\n", edit(func(c *Config) { c.Handlers, c.Netns = 5, "a" })},
+		{"bytes in a comment", "handlers: 7 #\ttab, ü\n", edit(func(c *Config) { c.Handlers = 7 })},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got, err := Parse("f.yaml", []byte(tt.file))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if d := cmp.Diff(tt.want, got); d != "" {
+				t.Errorf("Config (-want +got):\n%s", d)
+			}
+			again, err := Parse("effective", got.Effective())
+			if err != nil {
+				t.Fatalf("Effective is refused: %v", err)
+			}
+			if d := cmp.Diff(got, again); d != "" {
+				t.Errorf("Effective (-first +second):\n%s", d)
+			}
+		})
+	}
+}
+
+// TestEveryKey holds everyKey to its name.
+func TestEveryKey(t *testing.T) {
+	c, def := reflect.ValueOf(*everyKeyConfig()), reflect.ValueOf(*Default())
+	var compare func(path string, a, b reflect.Value)
+	compare = func(path string, a, b reflect.Value) {
+		for f, v := range a.Fields() {
+			w := b.FieldByIndex(f.Index)
+			if v.Kind() == reflect.Struct {
+				compare(path+f.Name+".", v, w)
+			} else if reflect.DeepEqual(v.Interface(), w.Interface()) {
+				t.Errorf("%s%s has its default, %v", path, f.Name, v)
+			}
+		}
+	}
+	compare("", c, def)
+}
+
+func TestEffective(t *testing.T) {
+	c := everyKeyConfig()
+	c.Ports = c.Ports[:2]
+	c.Ring.FrameSize = 2564
+	const want = `datapath:
+  name: "br0"
+  create: false
+  on_exit: delete
+netns: "/run/netns/blue"
+wait_for_module: true
+handlers: 1024
+ring:
+  mode: off
+  frame_size: 2564B
+  block_size: 128KiB
+  blocks: 3
+  memory_limit: 1GiB
+socket:
+  rcvbuf: 512MiB
+ports:
+  - name: "va"
+    type: netdev
+  - name: "int0"
+    type: internal
+policy:
+  type: flood
+  mac_aging: 1h30m
+  mac_limit: 1000000
+flows:
+  max_idle: 1.5s
+  limit: 10000000
+log:
+  level: error
+  format: console
+  stats_interval: 0s
+`
+	if d := cmp.Diff(want, string(c.Effective())); d != "" {
+		t.Errorf("Effective (-want +got):\n%s", d)
+	}
+}
+
+func TestClone(t *testing.T) {
+	c := everyKeyConfig()
+	d := c.Clone()
+	if diff := cmp.Diff(c, d); diff != "" {
+		t.Errorf("Clone differs:\n%s", diff)
+	}
+	d.Ports[0].Name = "other"
+	if c.Ports[0].Name != "va" {
+		t.Error("Clone shares its ports")
+	}
+}
+
+func TestLoad(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name string, data string, mode os.FileMode) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(data), mode); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	good := write("good.yaml", "handlers: 6\n", 0o600)
+	link := filepath.Join(dir, "link.yaml")
+	if err := os.Symlink(good, link); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{good, link} {
+		c, err := Load(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.Handlers != 6 {
+			t.Errorf("Load(%s): handlers %d, want 6", path, c.Handlers)
+		}
+	}
+	full := "handlers: 6 #"
+	if c, err := Load(write("full.yaml", full+strings.Repeat("x", maxFile-len(full)), 0o600)); err != nil || c.Handlers != 6 {
+		t.Errorf("Load of a file of the greatest size: %v", err)
+	}
+
+	fifo := filepath.Join(dir, "fifo")
+	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	loop := filepath.Join(dir, "loop")
+	if err := os.Symlink(loop, loop); err != nil {
+		t.Fatal(err)
+	}
+	tests := []struct {
+		name, path, want string
+		is               error
+	}{
+		{"missing", filepath.Join(dir, "none.yaml"), ": cannot open: no such file or directory", fs.ErrNotExist},
+		{"no name", "", ": cannot open: no such file or directory", fs.ErrNotExist},
+		{"directory", dir, ": not a file: is a directory", syscall.EISDIR},
+		{"below a file", filepath.Join(good, "x"), ": cannot open: not a directory", syscall.ENOTDIR},
+		{"link to itself", loop, ": cannot open: too many levels of symbolic links", syscall.ELOOP},
+		{"named pipe, without waiting for a writer", fifo, ": not a regular file", nil},
+		{"device", os.DevNull, ": not a regular file", nil},
+		{"unreadable by anyone", "/proc/self/mem", ": cannot read: input/output error", syscall.EIO},
+		{"too large", write("large.yaml", "{}"+strings.Repeat("\n", maxFile), 0o600), ": larger than 1048576 bytes", nil},
+		{"wrong", write("wrong.yaml", "handlers: [\n", 0o600), ":1:11: not YAML: sequence end token ']' not found", nil},
+	}
+	if os.Geteuid() != 0 {
+		tests = append(tests, struct {
+			name, path, want string
+			is               error
+		}{"unreadable", write("secret.yaml", "{}", 0), ": cannot open: permission denied", fs.ErrPermission})
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			c, err := Load(tt.path)
+			if c != nil || err == nil {
+				t.Fatalf("Load = %v, %v; want an error", c, err)
+			}
+			first, _, _ := strings.Cut(err.Error(), "\n")
+			if first != tt.path+tt.want {
+				t.Errorf("error %q, want %q", first, tt.path+tt.want)
+			}
+			if tt.is != nil && !errors.Is(err, tt.is) {
+				t.Errorf("error %v does not match %v", err, tt.is)
+			}
+			var e *Error
+			if !errors.As(err, &e) || e.File != tt.path {
+				t.Errorf("error is no *Error about %s: %#v", tt.path, err)
+			}
+		})
+	}
+}
+
+// TestTags reads each bound of the schema, and holds each default to it.
+func TestTags(t *testing.T) {
+	c := Default()
+	c.Ports = append(c.Ports, defaultPort())
+	c.Ports[0].Name = "x"
+	if _, err := Parse("default", c.Effective()); err != nil {
+		t.Errorf("the defaults are refused: %v", err)
+	}
+	bounded := 0
+	walkKeys(reflect.TypeFor[Config](), "", func(path string, f reflect.StructField) {
+		if f.Tag.Get("yaml") == "" {
+			t.Errorf("field %s has no tag yaml", f.Name)
+		}
+		isEnum := f.Type.Implements(reflect.TypeFor[enum]())
+		switch k := f.Type.Kind(); {
+		case k == reflect.Struct || k == reflect.Slice || k == reflect.Bool || k == reflect.String:
+			if isEnum != (k == reflect.String && f.Type.Name() != "string") {
+				t.Errorf("%s: enum %v for a %s", path, isEnum, f.Type)
+			}
+			return
+		}
+		bounded++
+		switch {
+		case f.Type == durationType:
+			inRange(0, f.Tag, parseDuration)
+		case f.Tag.Get("unit") == "bytes":
+			inRange(0, f.Tag, parseSize)
+		default:
+			inRange(0, f.Tag, parseInt)
+		}
+	})
+	if bounded == 0 {
+		t.Error("no key has bounds")
+	}
+}
+
+// TestManyPorts: the bounds of the parser leave room for many ports.
+func TestManyPorts(t *testing.T) {
+	const n = 6000
+	var b strings.Builder
+	b.WriteString("ports:\n")
+	for i := range n {
+		fmt.Fprintf(&b, "  - name: port%d\n    type: internal\n", i)
+	}
+	c, err := Parse("f", []byte(b.String()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(c.Ports) != n || c.Ports[n-1] != (Port{"port5999", PortInternal}) {
+		t.Errorf("%d ports, the last %v", len(c.Ports), c.Ports[len(c.Ports)-1])
+	}
+}

@@ -1,0 +1,260 @@
+package config
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/token"
+)
+
+var durationType = reflect.TypeFor[time.Duration]()
+
+// decoder sets a Config from a parsed file, over the defaults. A value that is
+// wrong is reported and leaves its default, and decoding goes on.
+type decoder struct {
+	*report
+	// at has the place of each value that the file sets, by its path, such
+	// as ring.mode or ports[3].name; and of each entry of a list.
+	at map[string]*token.Position
+	// bad has the paths that were reported and the mappings around them: a
+	// rule over several values does not speak about them.
+	bad map[string]bool
+}
+
+// place returns where an AST node begins.
+func place(n ast.Node) *token.Position {
+	if m, ok := n.(*ast.MappingNode); ok && !m.IsFlowStyle && len(m.Values) > 0 {
+		n = m.Values[0].Key
+	}
+	return n.GetToken().Position
+}
+
+// fail reports a mistake about the value at path, at a place of the file.
+func (d *decoder) fail(path string, p *token.Position, format string, args ...any) {
+	d.bad[path] = true
+	if i := strings.LastIndexByte(path, '.'); i > 0 {
+		d.bad[path[:i]] = true
+	}
+	d.add(p.Line, p.Column, format, args...)
+}
+
+// value decodes n into v, which the field f describes.
+func (d *decoder) value(path string, n ast.Node, v reflect.Value, f reflect.StructField) {
+	d.at[path] = place(n)
+	switch {
+	case v.Kind() == reflect.Struct:
+		d.mapping(path, n, v)
+	case v.Kind() == reflect.Slice:
+		d.list(path, n, v)
+	default:
+		if err := scalar(n, v, f.Tag); err != nil {
+			d.fail(path, place(n), "%s: %v", path, err)
+		}
+	}
+}
+
+// mapping decodes the keys of n into the struct v.
+func (d *decoder) mapping(path string, n ast.Node, v reflect.Value) {
+	m, ok := n.(*ast.MappingNode)
+	if !ok {
+		name := path
+		if name == "" {
+			name = "the file"
+		}
+		d.fail(path, place(n), "%s: want a mapping (key: value), not %s", name, describe(n))
+		return
+	}
+	seen := make(map[string]int)
+	for _, kv := range m.Values {
+		if d.full() {
+			return
+		}
+		p := place(kv.Key)
+		s, ok := kv.Key.(*ast.StringNode)
+		if !ok {
+			d.fail(path, p, "a key is a word, not %s", describe(kv.Key))
+			continue
+		}
+		key := s.Value
+		full := strings.TrimPrefix(path+"."+key, ".")
+		if line, dup := seen[key]; dup {
+			d.fail(full, p, "%s: duplicate key; the first is on line %d", full, line)
+			continue
+		}
+		seen[key] = p.Line
+		f, ok := fieldByKey(v.Type(), key)
+		switch {
+		case !ok:
+			d.fail(full, p, "unknown key %q%s", full, suggest(v.Type(), path, key))
+		case kv.Value == nil || kv.Value.Type() == ast.NullType:
+			d.fail(full, p, "%s: has no value; give one or remove the key", full)
+		default:
+			d.value(full, kv.Value, v.FieldByIndex(f.Index), f)
+		}
+	}
+}
+
+// list decodes the entries of n into the slice v.
+func (d *decoder) list(path string, n ast.Node, v reflect.Value) {
+	s, ok := n.(*ast.SequenceNode)
+	if !ok {
+		d.fail(path, place(n), "%s: want a list, not %s", path, describe(n))
+		return
+	}
+	out := reflect.MakeSlice(v.Type(), 0, len(s.Values))
+	for i, e := range s.Values {
+		if d.full() {
+			return
+		}
+		elem := reflect.New(v.Type().Elem()).Elem()
+		if p, ok := elem.Addr().Interface().(*Port); ok {
+			*p = defaultPort()
+		}
+		d.value(fmt.Sprintf("%s[%d]", path, i), e, elem, reflect.StructField{})
+		out = reflect.Append(out, elem)
+	}
+	v.Set(out)
+}
+
+// scalar decodes n into v, which is no struct and no list.
+func scalar(n ast.Node, v reflect.Value, tag reflect.StructTag) error {
+	text := n.GetToken().Value
+	_, isString := n.(*ast.StringNode)
+	_, isBool := n.(*ast.BoolNode)
+	_, isInt := n.(*ast.IntegerNode)
+	_, isFloat := n.(*ast.FloatNode)
+	if e, ok := v.Interface().(enum); ok {
+		// The text counts, not what YAML makes of it: off is a boolean in
+		// YAML 1.1 and a string in 1.2.
+		if !(isString || isBool) || !slices.Contains(e.values(), text) {
+			return fmt.Errorf("want %s, not %s", oneOf(e.values()), describe(n))
+		}
+		v.SetString(text)
+		return nil
+	}
+	switch {
+	case v.Kind() == reflect.String:
+		if !isString {
+			return fmt.Errorf("want a string, not %s%s", describe(n), quoteHint(n))
+		}
+		v.SetString(text)
+	case v.Kind() == reflect.Bool:
+		b, ok := n.(*ast.BoolNode)
+		if !ok {
+			return fmt.Errorf("want true or false, not %s", describe(n))
+		}
+		v.SetBool(b.Value)
+	case v.Type() == durationType:
+		if !isString && !isInt && !isFloat {
+			return fmt.Errorf("want a duration, not %s", describe(n))
+		}
+		t, err := parseDuration(text)
+		if err != nil {
+			return err
+		}
+		if !inRange(t, tag, parseDuration) {
+			return outOfRange(text, tag)
+		}
+		v.SetInt(int64(t))
+	case tag.Get("unit") == "bytes":
+		if !isString && !isInt && !isFloat {
+			return fmt.Errorf("want a size, not %s", describe(n))
+		}
+		s, err := parseSize(text)
+		if err != nil {
+			return err
+		}
+		if !inRange(s, tag, parseSize) {
+			return outOfRange(text, tag)
+		}
+		v.SetUint(s)
+	default:
+		// YAML takes an integer beyond 64 bits for a plain string.
+		huge := isString && n.GetToken().Type == token.StringType && isDecimal(text)
+		if !isInt && !huge {
+			return fmt.Errorf("want an integer, not %s", describe(n))
+		}
+		i, err := parseInt(text)
+		if err != nil {
+			return err
+		}
+		if !inRange(i, tag, parseInt) {
+			return outOfRange(text, tag)
+		}
+		if v.CanUint() {
+			v.SetUint(uint64(i))
+		} else {
+			v.SetInt(i)
+		}
+	}
+	return nil
+}
+
+// inRange says whether x is between the field's min and max, which parse
+// reads, or is a 0 that the field takes.
+func inRange[T time.Duration | uint64 | int64](x T, tag reflect.StructTag, parse func(string) (T, error)) bool {
+	low, err := parse(tag.Get("min"))
+	if err != nil {
+		panic("config: tag min: " + err.Error())
+	}
+	high, err := parse(tag.Get("max"))
+	if err != nil {
+		panic("config: tag max: " + err.Error())
+	}
+	return (low <= x && x <= high) || (x == 0 && tag.Get("zero") != "")
+}
+
+func outOfRange(text string, tag reflect.StructTag) error {
+	or := ""
+	if z := tag.Get("zero"); z != "" {
+		or = ", or 0 for " + z
+	}
+	return fmt.Errorf("%s is out of range; want %s to %s%s", text, tag.Get("min"), tag.Get("max"), or)
+}
+
+// describe says what an AST node is, for messages.
+func describe(n ast.Node) string {
+	text := n.GetToken().Value
+	switch n.(type) {
+	case *ast.MappingNode:
+		return "a mapping"
+	case *ast.SequenceNode:
+		return "a list"
+	case *ast.StringNode:
+		return fmt.Sprintf("the string %q", abbreviate(text))
+	case *ast.BoolNode:
+		return "the boolean " + text
+	case *ast.IntegerNode, *ast.FloatNode, *ast.InfinityNode, *ast.NanNode:
+		return "the number " + abbreviate(text)
+	case *ast.NullNode:
+		return "null"
+	default:
+		return n.Type().String()
+	}
+}
+
+func quoteHint(n ast.Node) string {
+	switch n.(type) {
+	case *ast.BoolNode, *ast.IntegerNode, *ast.FloatNode, *ast.InfinityNode, *ast.NanNode, *ast.NullNode:
+		return fmt.Sprintf("; quote it: %q", abbreviate(n.GetToken().Value))
+	}
+	return ""
+}
+
+// abbreviate keeps a value that is shown in a message short.
+func abbreviate(s string) string {
+	const limit = 40
+	if rs := []rune(s); len(rs) > limit {
+		return string(rs[:limit]) + "..."
+	}
+	return s
+}
+
+func oneOf(words []string) string {
+	last := len(words) - 1
+	return strings.Join(words[:last], ", ") + " or " + words[last]
+}

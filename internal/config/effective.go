@@ -1,0 +1,58 @@
+package config
+
+import (
+	"bytes"
+	"fmt"
+	"reflect"
+	"strconv"
+	"time"
+)
+
+// Effective returns c as a configuration file that sets every key, in the
+// order of the struct. Parse makes an equal Config of it. The caller owns the
+// bytes.
+func (c *Config) Effective() []byte {
+	var b bytes.Buffer
+	writeMapping(&b, reflect.ValueOf(*c), "", "")
+	return b.Bytes()
+}
+
+// writeMapping writes the struct v; the first line is indented by first, the
+// others by rest.
+func writeMapping(b *bytes.Buffer, v reflect.Value, first, rest string) {
+	indent := first
+	for f, fv := range v.Fields() {
+		fmt.Fprintf(b, "%s%s:", indent, f.Tag.Get("yaml"))
+		indent = rest
+		switch {
+		case fv.Kind() == reflect.Struct:
+			b.WriteByte('\n')
+			writeMapping(b, fv, rest+"  ", rest+"  ")
+		case fv.Kind() == reflect.Slice && fv.Len() == 0:
+			b.WriteString(" []\n")
+		case fv.Kind() == reflect.Slice:
+			b.WriteByte('\n')
+			for i := range fv.Len() {
+				writeMapping(b, fv.Index(i), rest+"  - ", rest+"    ")
+			}
+		default:
+			fmt.Fprintf(b, " %s\n", formatScalar(fv, f.Tag))
+		}
+	}
+}
+
+// formatScalar writes a value as scalar reads it.
+func formatScalar(v reflect.Value, tag reflect.StructTag) string {
+	switch {
+	case v.Type().Implements(reflect.TypeFor[enum]()):
+		return v.String()
+	case v.Kind() == reflect.String:
+		return strconv.Quote(v.String())
+	case v.Type() == durationType:
+		return formatDuration(time.Duration(v.Int()))
+	case tag.Get("unit") == "bytes":
+		return formatSize(v.Uint())
+	default:
+		return fmt.Sprint(v.Interface())
+	}
+}

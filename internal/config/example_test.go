@@ -1,0 +1,186 @@
+package config
+
+import (
+	"fmt"
+	"os"
+	"reflect"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+const (
+	examplePath = "../../configs/dpifd.yaml"
+	docPath     = "../../docs/CONFIGURATION.md"
+)
+
+// TestExample: the example sets every key, to its default.
+func TestExample(t *testing.T) {
+	c, err := Load(examplePath)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(Default(), c); d != "" {
+		t.Errorf("the example is not the defaults (-default +example):\n%s", d)
+	}
+	d := decodeFile(t, examplePath)
+	walkKeys(reflect.TypeFor[Config](), "", func(path string, _ reflect.StructField) {
+		if _, set := d.at[path]; !set && !strings.HasPrefix(path, "ports[]") {
+			t.Errorf("the example does not set %s", path)
+		}
+	})
+}
+
+// TestExamplePorts: what the example shows of ports in a comment, in place of
+// the line that it ends with, is accepted and has every key of a port.
+func TestExamplePorts(t *testing.T) {
+	data, err := os.ReadFile(examplePath)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := strings.Replace(string(data), "\nports: []\n", "\n", 1)
+	text = regexp.MustCompile(`(?m)^#   (ports:|  - )`).ReplaceAllString(text, "$1")
+	c, err := Parse("example", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff([]Port{{"eth1", PortNetdev}, {"int0", PortInternal}}, c.Ports); d != "" {
+		t.Errorf("ports of the example (-want +got):\n%s", d)
+	}
+	for f := range reflect.TypeFor[Port]().Fields() {
+		if key := f.Tag.Get("yaml") + ":"; !strings.Contains(text, key) {
+			t.Errorf("the example shows no %s of a port", key)
+		}
+	}
+}
+
+// decodeFile returns the decoder of an accepted file.
+func decodeFile(t *testing.T, path string) *decoder {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, _ := decode(path, data)
+	if err := d.err(); err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// TestDocument: the table of docs/CONFIGURATION.md has each key in the order
+// of the struct, with its type, default and limits.
+func TestDocument(t *testing.T) {
+	data, err := os.ReadFile(docPath)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got [][]string
+	for line := range strings.Lines(string(data)) {
+		if !strings.HasPrefix(line, "| `") {
+			continue
+		}
+		cells := strings.Split(strings.Trim(line, "|\n"), "|")
+		for i := range cells {
+			cells[i] = strings.TrimSpace(cells[i])
+		}
+		if len(cells) != 5 || cells[4] == "" {
+			t.Errorf("row without five cells or a meaning: %s", line)
+			continue
+		}
+		got = append(got, cells[:4])
+	}
+	var want [][]string
+	i := 0
+	walkKeys(reflect.TypeFor[Config](), "", func(path string, f reflect.StructField) {
+		row := documented(path, f)
+		// The limits of what has none in its tags are words.
+		if row[3] == "" && i < len(got) && (row[1] == "string" || row[1] == "list") {
+			row[3] = got[i][3]
+			if row[3] == "" {
+				t.Errorf("%s has no limits", path)
+			}
+		}
+		want = append(want, row)
+		i++
+	})
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("table of %s (-struct +table):\n%s", docPath, d)
+	}
+}
+
+// documented returns key, type, default and limits of a row of the table.
+func documented(path string, f reflect.StructField) []string {
+	name, limits := typeName(f), ""
+	if low := f.Tag.Get("min"); low != "" {
+		limits = low + " to " + f.Tag.Get("max")
+		if z := f.Tag.Get("zero"); z != "" {
+			limits += ", 0 for " + z
+		}
+	}
+	v := reflect.ValueOf(*Default())
+	rest, ofPort := strings.CutPrefix(path, "ports[].")
+	if ofPort {
+		v = reflect.ValueOf(defaultPort())
+	}
+	for key := range strings.SplitSeq(rest, ".") {
+		field, _ := fieldByKey(v.Type(), key)
+		v = v.FieldByIndex(field.Index)
+	}
+	def := ""
+	switch {
+	case v.Kind() == reflect.Struct:
+	case ofPort && v.IsZero():
+		def = "required"
+	case v.Kind() == reflect.Slice:
+		def = "`[]`"
+	case v.Type() == reflect.TypeFor[string]() && v.String() != "":
+		def = "`" + v.String() + "`"
+	default:
+		def = "`" + formatScalar(v, f.Tag) + "`"
+	}
+	if e, ok := v.Interface().(enum); ok {
+		limits = "`" + strings.Join(e.values(), "`, `") + "`"
+	}
+	return []string{"`" + path + "`", name, def, limits}
+}
+
+func typeName(f reflect.StructField) string {
+	switch {
+	case f.Type.Implements(reflect.TypeFor[enum]()):
+		return "word"
+	case f.Type == durationType:
+		return "duration"
+	case f.Tag.Get("unit") == "bytes":
+		return "size"
+	case f.Type.Kind() == reflect.Struct:
+		return "mapping"
+	case f.Type.Kind() == reflect.Slice:
+		return "list"
+	case f.Type.Kind() == reflect.Bool:
+		return "boolean"
+	case f.Type.Kind() == reflect.String:
+		return "string"
+	case f.Type.Kind() == reflect.Int || f.Type.Kind() == reflect.Uint32:
+		return "integer"
+	}
+	return fmt.Sprint(f.Type)
+}
+
+// TestDocumentError: the error that the document shows is what one gets.
+func TestDocumentError(t *testing.T) {
+	data, err := os.ReadFile(docPath)
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown := regexp.MustCompile("(?s)```\n(.*?)\n```").FindSubmatch(data)
+	if shown == nil {
+		t.Fatal("no error is shown")
+	}
+	file := strings.Repeat("#\n", 7) + "ring:\n  frame_size: 2560\n  blocks: 64\n"
+	if _, err := Parse("/etc/dpifd/dpifd.yaml", []byte(file)); err == nil || err.Error() != string(shown[1]) {
+		t.Errorf("error is\n%v\nbut the document shows\n%s", err, shown[1])
+	}
+}

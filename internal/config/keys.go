@@ -1,0 +1,85 @@
+package config
+
+import (
+	"fmt"
+	"reflect"
+	"strings"
+)
+
+// fieldByKey returns the field of the struct type t that has the key.
+func fieldByKey(t reflect.Type, key string) (reflect.StructField, bool) {
+	for f := range t.Fields() {
+		if f.Tag.Get("yaml") == key {
+			return f, true
+		}
+	}
+	return reflect.StructField{}, false
+}
+
+// walkKeys calls fn with the path and field of each key below the struct type
+// t, those that hold other keys before them. The path of a list's entry ends
+// in [].
+func walkKeys(t reflect.Type, prefix string, fn func(path string, f reflect.StructField)) {
+	for f := range t.Fields() {
+		path := strings.TrimPrefix(prefix+"."+f.Tag.Get("yaml"), ".")
+		fn(path, f)
+		switch {
+		case f.Type.Kind() == reflect.Struct:
+			walkKeys(f.Type, path, fn)
+		case f.Type.Kind() == reflect.Slice:
+			walkKeys(f.Type.Elem(), path+"[]", fn)
+		}
+	}
+}
+
+// suggest returns what to add to the message about a key that the struct type
+// t, at path, does not have.
+func suggest(t reflect.Type, path, key string) string {
+	best, bestDistance := "", max(2, len(key)/3)+1
+	var known []string
+	for f := range t.Fields() {
+		k := f.Tag.Get("yaml")
+		known = append(known, k)
+		if d := distance(key, k); d < bestDistance && d < len(k) {
+			best, bestDistance = k, d
+		}
+	}
+	if best != "" {
+		return fmt.Sprintf("; did you mean %q?", strings.TrimPrefix(path+"."+best, "."))
+	}
+	elsewhere := ""
+	walkKeys(reflect.TypeFor[Config](), "", func(p string, f reflect.StructField) {
+		if f.Tag.Get("yaml") == key && elsewhere == "" {
+			elsewhere = p
+		}
+	})
+	if elsewhere != "" {
+		return fmt.Sprintf("; did you mean %q?", elsewhere)
+	}
+	return "; known here: " + strings.Join(known, ", ")
+}
+
+// distance is the number of characters to insert, remove or replace to make b
+// from a (Levenshtein). A key that is far too long is as far as it is long.
+func distance(a, b string) int {
+	if len(a) > 64 {
+		return len(a)
+	}
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := diagonal
+			if a[i] != b[j] {
+				cost++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}

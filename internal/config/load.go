@@ -1,0 +1,83 @@
+package config
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"reflect"
+	"slices"
+	"syscall"
+
+	"github.com/goccy/go-yaml/token"
+)
+
+// maxFile bounds a configuration file, in bytes.
+const maxFile = 1 << 20
+
+// Load reads and checks the file at path, which must be a regular file of at
+// most 1 MiB. Its errors are Errors, and match those of the system with
+// errors.Is. The caller owns the Config.
+func Load(path string) (*Config, error) {
+	data, err := readFile(path)
+	if err != nil {
+		msg := err.Error()
+		var pathErr *fs.PathError
+		if errors.As(err, &pathErr) {
+			msg = "cannot " + pathErr.Op + ": " + pathErr.Err.Error()
+		}
+		return nil, Errors{{File: path, Msg: msg, Err: err}}
+	}
+	return Parse(path, data)
+}
+
+func readFile(path string) ([]byte, error) {
+	// O_NONBLOCK, since the open of a named pipe waits for a writer.
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	switch {
+	case err != nil:
+		return nil, err
+	case info.IsDir():
+		return nil, fmt.Errorf("not a file: %w", syscall.EISDIR)
+	case !info.Mode().IsRegular():
+		return nil, errors.New("not a regular file")
+	}
+	// One byte more shows Parse that there is more.
+	return io.ReadAll(io.LimitReader(f, maxFile+1))
+}
+
+// Parse checks the contents of a configuration file; name stands for it in
+// errors, which are Errors. Data is not kept. The caller owns the Config.
+func Parse(name string, data []byte) (*Config, error) {
+	d, c := decode(name, data)
+	if err := d.err(); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// decode returns what the file says and the decoder, which has its mistakes.
+func decode(name string, data []byte) (*decoder, *Config) {
+	r := &report{file: name}
+	d := &decoder{report: r, at: make(map[string]*token.Position), bad: make(map[string]bool)}
+	c := Default()
+	if len(data) > maxFile {
+		r.add(0, 0, "larger than %d bytes", maxFile)
+		return d, c
+	}
+	if root := parseYAML(data, r); root != nil {
+		d.mapping("", root, reflect.ValueOf(c).Elem())
+		d.validate(c)
+	}
+	slices.SortStableFunc(r.errs, func(a, b *Error) int {
+		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
+	})
+	return d, c
+}

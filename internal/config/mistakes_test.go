@@ -1,0 +1,330 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// mistakes are files that are refused, with the first line of each error they
+// give, less the file's name.
+var mistakes = []struct {
+	name string
+	file string
+	want []string
+}{
+	// Keys.
+	{"unknown key", "datapath:\n  name: br0\n  nmae: br1\n", []string{
+		`3:3: unknown key "datapath.nmae"; did you mean "datapath.name"?`}},
+	{"unknown key in braces", "ring: {mode: off, frame_sizes: 4KiB}", []string{
+		`1:19: unknown key "ring.frame_sizes"; did you mean "ring.frame_size"?`}},
+	{"unknown key of another mapping", "handlers: 2\nrcvbuf: 4MiB\n", []string{
+		`2:1: unknown key "rcvbuf"; did you mean "socket.rcvbuf"?`}},
+	{"unknown key like no other", "socket:\n  zzzzzzzz: 1\n", []string{
+		`2:3: unknown key "socket.zzzzzzzz"; known here: rcvbuf`}},
+	{"unknown key after wide characters", "policy: {größe: 1, type: drop}", []string{
+		`1:10: unknown key "policy.größe"; known here: type, mac_aging, mac_limit`}},
+	{"unknown key with a list below it", "flowz:\n- 1\n", []string{
+		`1:1: unknown key "flowz"; did you mean "flows"?`}},
+	{"key in other case", "Handlers: 1\n", []string{
+		`1:1: unknown key "Handlers"; did you mean "handlers"?`}},
+	{"key is a number", "7: x\n", []string{
+		`1:1: a key is a word, not the number 7`}},
+	{"duplicate key", "handlers: 1\nnetns: blue\nhandlers: 2\n", []string{
+		`3:1: handlers: duplicate key; the first is on line 1`}},
+	{"duplicate key below", "log:\n  level: info\n  format: json\n  level: warn\n", []string{
+		`4:3: log.level: duplicate key; the first is on line 2`}},
+	{"key without value", "handlers: 3\nports:\nnetns: a\n", []string{
+		`2:1: ports: has no value; give one or remove the key`}},
+	{"key with null", "datapath: {create: ~}", []string{
+		`1:12: datapath.create: has no value; give one or remove the key`}},
+
+	// Types.
+	{"mapping for the file", "- a\n", []string{
+		`1:1: the file: want a mapping (key: value), not a list`}},
+	{"word for the file", "\n  dp0\n", []string{
+		`2:3: the file: want a mapping (key: value), not the string "dp0"`}},
+	{"string for a mapping", "ring: auto\n", []string{
+		`1:7: ring: want a mapping (key: value), not the string "auto"`}},
+	{"mapping for a list", "ports:\n  name: va\n", []string{
+		`2:3: ports: want a list, not a mapping`}},
+	{"string for a port", "ports:\n  - {name: a}\n  - eth1\n", []string{
+		`3:5: ports[1]: want a mapping (key: value), not the string "eth1"`}},
+	{"nothing for a port", "ports: [{name: a}, ~]\n", []string{
+		`1:20: ports[1]: want a mapping (key: value), not null`}},
+	{"nothing after a dash", "ports:\n-\n- {name: a}\n", []string{
+		`2:2: ports[0]: want a mapping (key: value), not null`}},
+	{"list for a string", "netns: [a]\n", []string{
+		`1:8: netns: want a string, not a list`}},
+	{"number for a string", "datapath:\n    name: 10\n", []string{
+		`2:11: datapath.name: want a string, not the number 10; quote it: "10"`}},
+	{"boolean for a string", "ports: [{name: true}]", []string{
+		`1:16: ports[0].name: want a string, not the boolean true; quote it: "true"`}},
+	{"string for an integer", "handlers: \"4\"\n", []string{
+		`1:11: handlers: want an integer, not the string "4"`}},
+	{"fraction for an integer", "handlers: 1.5\n", []string{
+		`1:11: handlers: want an integer, not the number 1.5`}},
+	{"octal", "handlers: 010\n", []string{`1:11: handlers: want a decimal integer, not 010`}},
+	{"hexadecimal", "handlers: 0x10\n", []string{`1:11: handlers: want a decimal integer, not 0x10`}},
+	{"underscores", "flows: {limit: 1_000}\n", []string{`1:16: flows.limit: want a decimal integer, not 1_000`}},
+	{"plus", "handlers: +1\n", []string{`1:11: handlers: want a decimal integer, not +1`}},
+	{"yes", "wait_for_module: yes\n", []string{`1:18: wait_for_module: want true or false, not the string "yes"`}},
+	{"one for true", "datapath: {create: 1}\n", []string{`1:20: datapath.create: want true or false, not the number 1`}},
+	{"word not on the list", "policy:\n  type: learn\n", []string{
+		`2:9: policy.type: want learning, flood or drop, not the string "learn"`}},
+	{"word in other case", "ring: {mode: OFF}\n", []string{
+		`1:14: ring.mode: want auto, require or off, not the string "OFF"`}},
+	{"off as some tools rewrite it", "ring: {mode: false}\n", []string{
+		`1:14: ring.mode: want auto, require or off, not the boolean false`}},
+	{"list for a word", "log: {level: [info]}\n", []string{
+		`1:14: log.level: want debug, info, warn or error, not a list`}},
+	{"long string is cut", "log: {format: " + strings.Repeat("j", 50) + "}\n", []string{
+		`1:15: log.format: want json or console, not the string "` + strings.Repeat("j", 40) + `..."`}},
+
+	// Units.
+	{"size without unit", "ring:\n  frame_size: 2560\n", []string{
+		`2:15: ring.frame_size: has no unit; want B, KiB, MiB or GiB, as in 2560B`}},
+	{"size with decimal unit", "socket: {rcvbuf: 64KB}\n", []string{
+		`1:18: socket.rcvbuf: unknown unit "KB"; want B, KiB, MiB or GiB (sizes have binary units only)`}},
+	{"size with unit in other case", "socket: {rcvbuf: 64kib}\n", []string{
+		`1:18: socket.rcvbuf: unknown unit "kib"; want B, KiB, MiB or GiB (sizes have binary units only)`}},
+	{"size with a blank", "socket: {rcvbuf: 4 MiB}\n", []string{
+		`1:18: socket.rcvbuf: unknown unit " MiB"; want B, KiB, MiB or GiB (sizes have binary units only)`}},
+	{"size with a fraction", "socket: {rcvbuf: 1.5MiB}\n", []string{
+		`1:18: socket.rcvbuf: want a whole number with a unit B, KiB, MiB or GiB, not "1.5MiB"`}},
+	{"size is a duration", "socket: {rcvbuf: 10s}\n", []string{
+		`1:18: socket.rcvbuf: unknown unit "s"; want B, KiB, MiB or GiB (sizes have binary units only)`}},
+	{"size is a boolean", "socket: {rcvbuf: true}\n", []string{
+		`1:18: socket.rcvbuf: want a size, not the boolean true`}},
+	{"duration without unit", "flows:\n  max_idle: 10\n", []string{
+		`2:13: flows.max_idle: has no unit; want ms, s, m or h, as in 10s`}},
+	{"duration in days", "policy: {mac_aging: 1d}\n", []string{
+		`1:21: policy.mac_aging: want a number with a unit, such as 500ms, 10s, 5m or 1h30m, not "1d"`}},
+	{"duration is a size", "policy: {mac_aging: 1KiB}\n", []string{
+		`1:21: policy.mac_aging: want a number with a unit, such as 500ms, 10s, 5m or 1h30m, not "1KiB"`}},
+	{"duration is a fraction without unit", "log: {stats_interval: 2.5}\n", []string{
+		`1:23: log.stats_interval: want a number with a unit, such as 500ms, 10s, 5m or 1h30m, not "2.5"`}},
+	{"duration is a list", "log: {stats_interval: []}\n", []string{
+		`1:23: log.stats_interval: want a duration, not a list`}},
+
+	// Ranges.
+	{"negative integer", "flows:\n  limit: -1\n", []string{`2:10: flows.limit: must not be negative`}},
+	{"negative size", "ring:\n  memory_limit: -64MiB\n", []string{`2:17: ring.memory_limit: must not be negative`}},
+	{"negative duration", "flows: {max_idle: -10s}\n", []string{`1:19: flows.max_idle: must not be negative`}},
+	{"integer too large", "handlers: 1025\n", []string{`1:11: handlers: 1025 is out of range; want 0 to 1024`}},
+	{"integer beyond 64 bits", "policy: {mac_limit: 99999999999999999999}\n", []string{
+		`1:21: policy.mac_limit: 99999999999999999999 is out of range; want 1 to 1000000`}},
+	{"integer too small", "policy: {mac_limit: 0}\n", []string{
+		`1:21: policy.mac_limit: 0 is out of range; want 1 to 1000000`}},
+	{"size of nothing", "socket: {rcvbuf: 0}\n", []string{
+		`1:18: socket.rcvbuf: 0 is out of range; want 64KiB to 512MiB`}},
+	{"size beyond 64 bits", "ring: {memory_limit: 18446744073709551615GiB}\n", []string{
+		`1:22: ring.memory_limit: 18446744073709551615GiB is out of range; want 4KiB to 16GiB`}},
+	{"size that would wrap to a good one", "ring: {memory_limit: 17179869185GiB}\n", []string{
+		`1:22: ring.memory_limit: 17179869185GiB is out of range; want 4KiB to 16GiB`}},
+	{"duration of nothing", "flows: {max_idle: 0}\n", []string{
+		`1:19: flows.max_idle: 0 is out of range; want 100ms to 24h`}},
+	{"duration too long", "policy: {mac_aging: 24h1s}\n", []string{
+		`1:21: policy.mac_aging: 24h1s is out of range; want 1s to 24h`}},
+	{"duration too short or off", "log: {stats_interval: 99ms}\n", []string{
+		`1:23: log.stats_interval: 99ms is out of range; want 100ms to 24h, or 0 for off`}},
+
+	// Names.
+	{"empty datapath name", "datapath: {name: \"\"}\n", []string{`1:18: datapath.name: the name is empty`}},
+	{"empty port name", "ports:\n  - name: ''\n", []string{`2:11: ports[0].name: the name is empty`}},
+	{"port without name", "ports:\n  - {name: a}\n  - type: internal\n  - {}\n", []string{
+		`3:5: ports[1]: a port has no name`, `4:5: ports[2]: a port has no name`}},
+	{"name of 16 bytes", "ports: [{name: abcdefghijklmnop}]\n", []string{
+		`1:16: ports[0].name: "abcdefghijklmnop" has 16 bytes; a device name has at most 15`}},
+	{"name of 14 characters in 16 bytes", "datapath: {name: äöcdefghijklmn}\n", []string{
+		`1:18: datapath.name: "äöcdefghijklmn" has 16 bytes; a device name has at most 15`}},
+	{"name with a slash", "ports: [{name: a/b}]\n", []string{`1:16: ports[0].name: "a/b" has a / in it, which no device name has`}},
+	{"name with a colon", "ports: [{name: eth0:1}]\n", []string{`1:16: ports[0].name: "eth0:1" has a : in it, which no device name has`}},
+	{"name with a blank", "datapath: {name: br 0}\n", []string{`1:18: datapath.name: "br 0" has white space or a control character in it`}},
+	{"name with an escaped line end", `datapath: {name: "br\n0"}`, []string{`1:18: datapath.name: "br\n0" has white space or a control character in it`}},
+	{"name with a zero", `datapath: {name: "br\0"}`, []string{`1:18: datapath.name: "br\x00" has white space or a control character in it`}},
+	{"name that the kernel would number", "datapath: {name: 'dp%d'}\n", []string{`1:18: datapath.name: "dp%d" has a % in it, which the kernel takes for a pattern`}},
+	{"name with a byte that is a blank in Latin-1", "datapath: {name: voilà}\n", []string{
+		`1:18: datapath.name: "voilà" has byte 0xa0 in it, which the kernel takes for white space`}},
+	{"name is a directory", "ports: [{name: ..}]\n", []string{`1:16: ports[0].name: ".." is no device name`}},
+	{"duplicate port", "ports:\n  - {name: va}\n  - {name: vb}\n  - {name: va, type: internal}\n", []string{
+		`4:12: ports[2].name: duplicate port "va"; the first is on line 2`}},
+	{"port is the datapath", "datapath: {name: br7}\nports: [{name: br7}]\n", []string{
+		`2:16: ports[0].name: "br7" is the datapath's own local port, which it always has`}},
+	{"port is the default datapath", "ports: [{name: dp0, type: internal}]\n", []string{
+		`1:16: ports[0].name: "dp0" is the datapath's own local port, which it always has`}},
+	{"relative namespace", "netns: run/netns/a\n", []string{`1:8: netns: "run/netns/a" is neither a name nor an absolute path`}},
+	{"namespace is a directory", "netns: .\n", []string{`1:8: netns: "." is no namespace`}},
+	{"namespace with a zero", `netns: "a\0b"`, []string{`1:8: netns: "a\x00b" has a control character in it or is not UTF-8`}},
+	{"namespace too long", "netns: " + strings.Repeat("n", 256), []string{`1:8: netns: a name has at most 255 bytes`}},
+	{"namespace path too long", "netns: /" + strings.Repeat("n", 4095), []string{`1:8: netns: a path has at most 4095 bytes`}},
+
+	// Rings, by the kernel's rules.
+	{"block of no whole pages", "ring: {block_size: 5000B}\n", []string{
+		`1:20: ring.block_size: 5000B is not a multiple of the page size, 4KiB`}},
+	{"frame smaller than its header", "ring: {frame_size: 20B}\n", []string{
+		`1:20: ring.frame_size: 20B is out of range; want 24B to 1GiB`}},
+	{"frame not aligned", "ring: {frame_size: 2562B}\n", []string{
+		`1:20: ring.frame_size: 2562B is not a multiple of 4 bytes`}},
+	{"frame larger than a block", "ring:\n  frame_size: 68KiB\n", []string{
+		`2:15: ring.frame_size: a frame of 68KiB does not fit a block of 64KiB (ring.block_size)`}},
+	{"block smaller than a frame", "ring: {block_size: 4KiB, frame_size: 8KiB}\n", []string{
+		`1:38: ring.frame_size: a frame of 8KiB does not fit a block of 4KiB (ring.block_size)`}},
+	{"no blocks", "ring: {blocks: 0}\n", []string{`1:16: ring.blocks: 0 is out of range; want 1 to 1048576`}},
+	{"ring over the default limit", "ring: {blocks: 4097}\n", []string{
+		`1:16: ring.blocks: one ring of 4097 blocks (ring.blocks) of 64KiB (ring.block_size) is 262208KiB, over the limit of 256MiB for all`}},
+	{"limit below the default ring", "ring: {memory_limit: 1MiB}\n", []string{
+		`1:22: ring.memory_limit: one ring of 64 blocks (ring.blocks) of 64KiB (ring.block_size) is 4MiB, over the limit of 1MiB for all`}},
+	{"no total of a ring that is wrong anyway", "ring:\n  block_size: 64KB\n  frame_size: 128KiB\n  blocks: 1048576\n", []string{
+		`2:15: ring.block_size: unknown unit "KB"; want B, KiB, MiB or GiB (sizes have binary units only)`}},
+
+	// The document.
+	{"second document", "handlers: 1\n---\nhandlers: 2\n", []string{`2:1: second document; a file holds one`}},
+	{"second document, empty", "---\nhandlers: 1\n---\n", []string{`3:1: second document; a file holds one`}},
+	{"second document, broken", "handlers: 1\n--- \n[\n", []string{`2:1: second document; a file holds one`}},
+	{"content after the end", "handlers: 1\n...\nnetns: a\n", []string{`3:1: content after the end of the document (...)`}},
+	{"empty file", "", []string{`holds no configuration; {} would be all defaults`}},
+	{"only blanks", "\n \n\n", []string{`holds no configuration; {} would be all defaults`}},
+	{"only comments", "# handlers: 1\n", []string{`holds no configuration; {} would be all defaults`}},
+	{"only a header", "---\n", []string{`holds no configuration; {} would be all defaults`}},
+	{"null", "~\n", []string{`1:1: the file: want a mapping (key: value), not null`}},
+	{"anchor", "netns: &n blue\n", []string{`1:8: anchors (&) are not taken here; write the value out`}},
+	{"alias", "netns: *n\n", []string{`1:8: aliases (*) are not taken here; write the value out`}},
+	{"merge key", "log:\n  <<: {level: info}\n", []string{`2:3: merge keys (<<) are not taken here; write the value out`}},
+	{"tag", "handlers: !!int \"3\"\n", []string{`1:11: tags (!) are not taken here; write the value out`}},
+	{"directive", "%YAML 1.1\n---\nhandlers: 1\n", []string{`1:1: directives (%) are not taken here; write the value out`}},
+	{"explicit key", "? handlers\n: 1\n", []string{`1:1: the explicit key sign (?) is not taken here; write the value out`}},
+	{"block string", "netns: |\n  blue\n", []string{`1:8: block strings (|) are not taken here; write the value out`}},
+	{"folded string", "netns: >\n  blue\n", []string{`1:8: block strings (>) are not taken here; write the value out`}},
+	{"invalid UTF-8", "handlers: 1\n# ab\xffc\n", []string{`2:5: byte 0xff is not UTF-8`}},
+	{"control character", "netns: \"ü\x00\"\n", []string{`1:10: control character U+0000`}},
+	{"lone carriage return", "handlers: 1\rnetns: a\n", []string{`1:12: control character U+000D`}},
+	{"tab as indentation", "log:\n\tlevel: info\n", []string{`2:1: tab; indent and separate with blanks`}},
+	{"tab before a comment", "# \t\nnetns: a#\t# \t", []string{`2:10: tab; indent and separate with blanks`}},
+	{"string without end", "handlers: 1\nnetns: 'a\n", []string{`2:8: not YAML: could not find end character of single-quoted text`}},
+	{"list without end", "handlers: 1\nports: [{name: a}\n", []string{`2:8: not YAML: sequence end token ']' not found`}},
+	{"two values", "log: level: info\n", []string{`1:6: not YAML: mapping value is not allowed in this context`}},
+	{"two mappings", "{handlers: 1}\n{netns: a}\n", []string{`2:1: not YAML: value is not allowed in this context`}},
+	{"deep braces", "netns: " + strings.Repeat("[", 17) + strings.Repeat("]", 17), []string{`1:24: nested too deep`}},
+	{"deep indentation", strings.Repeat("- ", 40) + "a\n", []string{`1:65: nested too deep`}},
+	{"deep keys", strings.Repeat("a:\n ", 3) + strings.Repeat(" ", 70) + "b: 1\n", []string{`4:72: nested too deep`}},
+	{"dash in brackets", "ports: [- {name: a}]", []string{`1:9: not YAML: a list in braces or brackets has no dashes`}},
+	{"closed more than opened, then deep", "netns: ]]]" + strings.Repeat("{", 17), []string{`1:27: nested too deep`}},
+	{"too many keys", strings.Repeat("netns: a\n", 257), []string{`257:1: too many keys in one mapping`}},
+	{"too many keys below", "log:\n" + strings.Repeat("  level: info\n", 257), []string{`258:3: too many keys in one mapping`}},
+	{"too many tokens", "ports: [" + strings.Repeat("{},", 22_000), []string{
+		`1:65542: too long; a file has at most 65536 words and signs`}},
+
+	// Line ends, and more than one mistake.
+	{"Windows line ends and byte order mark", "\ufeffhandlers: 1\r\nlog:\r\n  level: all\r\n", []string{
+		`3:10: log.level: want debug, info, warn or error, not the string "all"`}},
+	{"byte order mark before the mistake", "\ufeffhandlers: x\n", []string{
+		`1:11: handlers: want an integer, not the string "x"`}},
+	{"no rule about a name that is wrong anyway", "datapath: {name: 0}\nports: [{name: dp0}, x]\n", []string{
+		`1:18: datapath.name: want a string, not the number 0; quote it: "0"`,
+		`2:22: ports[1]: want a mapping (key: value), not the string "x"`}},
+	{"all of a file", "handlers: -1\nports:\n  - {name: a b}\n  - {nam: c}\nnetn: x\nlog:\n  level: 3\n", []string{
+		`1:11: handlers: must not be negative`,
+		`3:12: ports[0].name: "a b" has white space or a control character in it`,
+		`4:6: unknown key "ports[1].nam"; did you mean "ports[1].name"?`,
+		`5:1: unknown key "netn"; did you mean "netns"?`,
+		`7:10: log.level: want debug, info, warn or error, not the number 3`}},
+}
+
+func TestMistakes(t *testing.T) {
+	for _, m := range mistakes {
+		t.Run(m.name, func(t *testing.T) {
+			c, err := Parse("dir/f.yaml", []byte(m.file))
+			if c != nil {
+				t.Errorf("Parse returned a Config with its error")
+			}
+			var errs Errors
+			if !errors.As(err, &errs) {
+				t.Fatalf("Parse = %v, want Errors", err)
+			}
+			var got, want []string
+			for _, e := range errs {
+				first, rest, _ := strings.Cut(e.Error(), "\n")
+				got = append(got, first)
+				if rest != e.Excerpt || (e.Line > 0) != (e.Excerpt != "") {
+					t.Errorf("line %d has excerpt %q, below the message %q", e.Line, e.Excerpt, rest)
+				}
+			}
+			for _, w := range m.want {
+				sep := ":"
+				if strings.HasPrefix(w, "holds") {
+					sep = ": "
+				}
+				want = append(want, "dir/f.yaml"+sep+w)
+			}
+			if d := cmp.Diff(want, got); d != "" {
+				t.Errorf("errors (-want +got):\n%s", d)
+			}
+		})
+	}
+}
+
+func TestExcerpt(t *testing.T) {
+	long := strings.Repeat("x", 300)
+	tests := []struct {
+		name, file, want string
+	}{
+		{"first line", "handlers: x\nnetns: a\n", "" +
+			"> 1 | handlers: x\n" +
+			"    |           ^\n" +
+			"  2 | netns: a"},
+		{"last line", "handlers: 1\n\nwat: 2\n", "" +
+			"  2 |\n" +
+			"> 3 | wat: 2\n" +
+			"    | ^"},
+		{"number of lines grows", strings.Repeat("#\n", 8) + "log:\n   level: x\n# end", "" +
+			"   9 | log:\n" +
+			"> 10 |    level: x\n" +
+			"     |           ^\n" +
+			"  11 | # end"},
+		{"tab in a comment", "log: {level: x} #\ta", "" +
+			"> 1 | log: {level: x} # a\n" +
+			"    |              ^"},
+		{"nothing for a terminal to act on", "handlers: x # \u202e\n", "" +
+			"> 1 | handlers: x # \ufffd\n" +
+			"    |           ^"},
+		{"long line is cut on the left", "netns: \"" + long + "\" \x01", "" +
+			"> 1 | " + strings.Repeat("x", 73) + "\" \ufffd\n" +
+			"    | " + strings.Repeat(" ", 75) + "^"},
+		{"long line is cut on the right", "nets: " + long, "" +
+			"> 1 | nets: " + strings.Repeat("x", 94) + "\n" +
+			"    | ^"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := Parse("f", []byte(tt.file))
+			var e *Error
+			if !errors.As(err, &e) {
+				t.Fatalf("Parse = %v, want an *Error", err)
+			}
+			if d := cmp.Diff(tt.want, e.Excerpt); d != "" {
+				t.Errorf("excerpt (-want +got):\n%s", d)
+			}
+		})
+	}
+}
+
+// TestManyMistakes holds the bound on what a wrong file can print.
+func TestManyMistakes(t *testing.T) {
+	var b strings.Builder
+	b.WriteString("ports:\n")
+	for i := range 1000 {
+		fmt.Fprintf(&b, "  - {name: p%d, typ: x}\n", i)
+	}
+	_, err := Parse("f", []byte(b.String()))
+	var errs Errors
+	if !errors.As(err, &errs) || len(errs) != maxErrors {
+		t.Fatalf("%d errors, want %d", len(errs), maxErrors)
+	}
+	if errs[0].Line != 2 || errs[maxErrors-1].Line != 1+maxErrors {
+		t.Errorf("errors of lines %d to %d, want the first %d of the file", errs[0].Line, errs[maxErrors-1].Line, maxErrors)
+	}
+}

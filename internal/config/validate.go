@@ -1,0 +1,147 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+const (
+	// maxName is IFNAMSIZ of linux/if.h less its terminating zero.
+	maxName = 15
+	// ringAlign is NL_MMAP_MSG_ALIGNMENT of linux/netlink.h, up to 4.5.
+	ringAlign = 4
+)
+
+// validate checks what one value alone does not show. Mistakes go where the
+// value is, or else where the value that made it one is.
+func (d *decoder) validate(c *Config) {
+	d.check(deviceName(c.Datapath.Name), "datapath.name")
+	d.check(netnsName(c.Netns), "netns")
+	d.ring(&c.Ring)
+	d.ports(c)
+}
+
+// check reports err at the first of paths that the file sets.
+func (d *decoder) check(err error, paths ...string) bool {
+	if err == nil {
+		return true
+	}
+	for _, path := range paths {
+		if p, ok := d.at[path]; ok {
+			d.fail(path, p, "%s: %v", path, err)
+			return false
+		}
+	}
+	d.add(0, 0, "%s: %v", paths[0], err)
+	return false
+}
+
+// ring applies the kernel's rules for a ring in the kernel's order
+// (netlink_set_ring of net/netlink/af_netlink.c, 4.4).
+func (d *decoder) ring(r *Ring) {
+	const block, frame = "ring.block_size", "ring.frame_size"
+	page := uint32(os.Getpagesize())
+	var err error
+	if r.BlockSize%page != 0 {
+		err = fmt.Errorf("%s is not a multiple of the page size, %s", formatSize(uint64(r.BlockSize)), formatSize(uint64(page)))
+	}
+	d.check(err, block)
+	err = nil
+	if r.FrameSize%ringAlign != 0 {
+		err = fmt.Errorf("%s is not a multiple of %d bytes", formatSize(uint64(r.FrameSize)), ringAlign)
+	}
+	d.check(err, frame)
+	if d.bad["ring"] {
+		return
+	}
+	if r.FrameSize > r.BlockSize {
+		d.check(fmt.Errorf("a frame of %s does not fit a block of %s (ring.block_size)",
+			formatSize(uint64(r.FrameSize)), formatSize(uint64(r.BlockSize))), frame, block)
+		return
+	}
+	if total := uint64(r.BlockSize) * uint64(r.Blocks); total > r.MemoryLimit {
+		d.check(fmt.Errorf("one ring of %d blocks (ring.blocks) of %s (ring.block_size) is %s, over the limit of %s for all",
+			r.Blocks, formatSize(uint64(r.BlockSize)), formatSize(total), formatSize(r.MemoryLimit)),
+			"ring.memory_limit", "ring.blocks", block)
+	}
+}
+
+func (d *decoder) ports(c *Config) {
+	first := make(map[string]int, len(c.Ports))
+	for i, p := range c.Ports {
+		entry := fmt.Sprintf("ports[%d]", i)
+		path := entry + ".name"
+		if _, set := d.at[path]; !set && !d.bad[entry] {
+			d.check(errors.New("a port has no name"), entry)
+		}
+		if d.bad[entry] {
+			continue
+		}
+		if !d.check(deviceName(p.Name), path) {
+			continue
+		}
+		line := d.at[path].Line
+		if earlier, dup := first[p.Name]; dup {
+			d.check(fmt.Errorf("duplicate port %q; the first is on line %d", p.Name, earlier), path)
+			continue
+		}
+		first[p.Name] = line
+		if p.Name == c.Datapath.Name && !d.bad["datapath.name"] {
+			d.check(fmt.Errorf("%q is the datapath's own local port, which it always has", p.Name), path)
+		}
+	}
+}
+
+// deviceName says what keeps name from being a network device's, by the rules
+// of dev_valid_name and __dev_alloc_name of net/core/dev.c (6.1).
+func deviceName(name string) error {
+	switch {
+	case name == "":
+		return errors.New("the name is empty")
+	case len(name) > maxName:
+		return fmt.Errorf("%q has %d bytes; a device name has at most %d", abbreviate(name), len(name), maxName)
+	case name == "." || name == "..":
+		return fmt.Errorf("%q is no device name", name)
+	case !utf8.ValidString(name):
+		return fmt.Errorf("%q is not UTF-8", name)
+	}
+	for _, c := range name {
+		switch {
+		case c == '/' || c == ':':
+			return fmt.Errorf("%q has a %c in it, which no device name has", name, c)
+		case c == '%':
+			return fmt.Errorf("%q has a %% in it, which the kernel takes for a pattern", name)
+		case unicode.IsSpace(c) || unicode.IsControl(c):
+			return fmt.Errorf("%q has white space or a control character in it", name)
+		}
+	}
+	// To the kernel, which knows Latin-1 only, this byte is white space.
+	if i := strings.IndexByte(name, 0xa0); i >= 0 {
+		return fmt.Errorf("%q has byte 0xa0 in it, which the kernel takes for white space", name)
+	}
+	return nil
+}
+
+// netnsName says what keeps name from being that of a network namespace.
+func netnsName(name string) error {
+	const maxFile, maxPath = 255, 4095 // NAME_MAX and PATH_MAX-1 of linux/limits.h
+	isPath := strings.Contains(name, "/")
+	switch {
+	case !utf8.ValidString(name) || strings.ContainsFunc(name, unicode.IsControl):
+		return fmt.Errorf("%q has a control character in it or is not UTF-8", abbreviate(name))
+	case isPath && !filepath.IsAbs(name):
+		return fmt.Errorf("%q is neither a name nor an absolute path", abbreviate(name))
+	case isPath && len(name) > maxPath:
+		return fmt.Errorf("a path has at most %d bytes", maxPath)
+	case !isPath && len(name) > maxFile:
+		return fmt.Errorf("a name has at most %d bytes", maxFile)
+	case name == "." || name == "..":
+		return fmt.Errorf("%q is no namespace", name)
+	}
+	return nil
+}

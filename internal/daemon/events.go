@@ -1,0 +1,154 @@
+package daemon
+
+import "go.uber.org/zap/zapcore"
+
+// event declares one kind of log line. Its fields are always all present.
+type event struct {
+	name    string
+	level   zapcore.Level
+	fields  []string
+	meaning string
+}
+
+// events lists all that were defined, in order.
+var events []*event
+
+func define(name string, level zapcore.Level, meaning string, fields ...string) *event {
+	e := &event{name: name, level: level, fields: fields, meaning: meaning}
+	events = append(events, e)
+	return e
+}
+
+// Start and stop.
+var (
+	evStarting = define("starting", zapcore.InfoLevel,
+		"The daemon starts.",
+		"version", "pid", "config", "netns")
+	evModuleLoading = define("module_loading", zapcore.InfoLevel,
+		"The kernel has no openvswitch families; loading the module is tried once.",
+		"module")
+	evModuleLoadFailed = define("module_load_failed", zapcore.WarnLevel,
+		"The module could not be loaded. The daemon ends with an error, or waits if wait_for_module is set.",
+		"module", "error")
+	evModuleWaiting = define("module_waiting", zapcore.WarnLevel,
+		"The daemon waits for the module to be loaded (wait_for_module). Said at first and then once a minute.",
+		"module", "waited_s")
+	evDatapathOpened = define("datapath_opened", zapcore.InfoLevel,
+		"The datapath was found, or created if `created` is true. The counters are the kernel's, since the datapath was made.",
+		"datapath", "dp_index", "created", "flows", "hit", "missed", "lost")
+	evFeatures = define("features_set", zapcore.InfoLevel,
+		"User features of the datapath: what was asked for, what the kernel kept, what was set before. With `rings`, unaligned is not asked for: "+
+			"an upcall that exceeds its frame would be written over the next one.",
+		"datapath", "asked", "kept", "before", "rings")
+	evFlowsAdopted = define("flows_adopted", zapcore.InfoLevel,
+		"Flows were found in the datapath and stay in force; those that the policy would not install are corrected within a revalidator cycle.",
+		"datapath", "flows")
+	evReady = define("ready", zapcore.InfoLevel,
+		"Every configured port that exists is served.",
+		"datapath", "policy", "handlers", "ports", "ports_waiting", "startup_ms")
+	evStopping = define("stopping", zapcore.InfoLevel,
+		"A signal asked the daemon to stop. Upcalls are turned off, then what is queued is answered.",
+		"datapath", "reason")
+	evFlowsFlushed = define("flows_flushed", zapcore.InfoLevel,
+		"The flows were deleted at exit (on_exit: flush).",
+		"datapath")
+	evDatapathDeleted = define("datapath_deleted", zapcore.InfoLevel,
+		"The datapath was deleted at exit (on_exit: delete).",
+		"datapath")
+	evExitFailed = define("exit_action_failed", zapcore.ErrorLevel,
+		"What on_exit asks for could not be done.",
+		"datapath", "on_exit", "error")
+	evStopped = define("stopped", zapcore.InfoLevel,
+		"The daemon has stopped; totals since start.",
+		"datapath", "uptime_s", "upcalls", "executed", "flows_put", "lost")
+	evFailed = define("failed", zapcore.ErrorLevel,
+		"The daemon ends with an error.",
+		"error")
+)
+
+// Ports.
+var (
+	evPortAdded = define("port_added", zapcore.InfoLevel,
+		"A vport is served. `created`: dpifd attached it; else it was in the datapath.",
+		"datapath", "port", "port_no", "type", "handler", "upcall_pid", "created")
+	evTransport = define("transport_selected", zapcore.InfoLevel,
+		"How a port's upcalls are received, and why.",
+		"datapath", "port", "port_no", "transport", "reason", "rcvbuf_bytes", "ring_bytes")
+	evRingDenied = define("ring_denied", zapcore.WarnLevel,
+		"A port is served without ring though the kernel has rings: `ring.memory_limit` is reached, or the kernel refused this ring.",
+		"datapath", "port", "error", "ring_bytes", "used_bytes", "limit_bytes")
+	evHandler = define("handler_started", zapcore.InfoLevel,
+		"How a handler sends its requests, and why.",
+		"datapath", "handler", "transport", "reason")
+	evTXRingGivenUp = define("tx_ring_given_up", zapcore.WarnLevel,
+		"The kernel does not send from a handler's TX ring. Requests go by ordinary calls for good; none was lost.",
+		"datapath", "handler", "error")
+	evPortRemoved = define("port_removed", zapcore.InfoLevel,
+		"A vport has gone, or its number belongs to another device now. Counters since it was added.",
+		"datapath", "port", "port_no", "upcalls", "executed", "lost")
+	evPortWaiting = define("port_waiting", zapcore.WarnLevel,
+		"A configured port cannot be attached now. It is tried again when its device appears or the datapath changes.",
+		"datapath", "port", "error")
+	evPortFailed = define("port_failed", zapcore.ErrorLevel,
+		"A vport of the datapath cannot be served: its new flows are lost. It is tried again on the next change.",
+		"datapath", "port", "port_no", "error")
+	evPIDRestored = define("upcall_pid_restored", zapcore.WarnLevel,
+		"Another program had changed where the kernel sends a vport's upcalls. Upcalls may have been lost to it.",
+		"datapath", "port", "port_no", "found_pids", "upcall_pid")
+	evFeaturesRestored = define("features_restored", zapcore.WarnLevel,
+		"Another program had changed the datapath's user features (`ovs-dpctl show` does). Upcalls may have been lost meanwhile.",
+		"datapath", "found", "kept")
+	evNotifierOverflow = define("notifier_overflow", zapcore.WarnLevel,
+		"Notifications of the kernel were lost; ports and features were listed anew. `source` is ovs or link.",
+		"datapath", "source")
+)
+
+// Flows.
+var (
+	evFlowLimit = define("flow_limit_reached", zapcore.WarnLevel,
+		"The datapath holds flows.limit flows. Packets are forwarded, each by way of an upcall, but no flow is added.",
+		"datapath", "flows", "limit")
+	evFlowLimitCleared = define("flow_limit_cleared", zapcore.InfoLevel,
+		"The datapath is below flows.limit again.",
+		"datapath", "flows", "limit")
+	evRevalidatorFailed = define("revalidator_failed", zapcore.ErrorLevel,
+		"A revalidator cycle ended early. The next one tries again.",
+		"datapath", "error", "after_ms")
+	evFlowChanged = define("flow_changed", zapcore.DebugLevel,
+		"The revalidator deletes a flow or gives it other actions, and why.",
+		"datapath", "op", "reason", "ufid", "packets", "idle_ms")
+)
+
+// Upcalls and loss.
+var (
+	evUpcall = define("upcall", zapcore.DebugLevel,
+		"One upcall and what the policy decided. Key and actions are netlink attributes in hexadecimal.",
+		"datapath", "port", "port_no", "kind", "packet_bytes", "decision", "install", "key", "actions")
+	evUpcallsLost = define("upcalls_lost", zapcore.WarnLevel,
+		"Packets were lost on their way through the daemon since the last such line of the same port and cause; at most one a second for each. "+
+			"Causes: socket_overflow (the port's receive queue was full), ring_full, decode_error, kernel_refused (the kernel refused to forward the packet, see `last_errno`), "+
+			"policy_error, action_upcall (sent up by a flow of another program), "+
+			"no_listener (counted by the datapath, but not by a port: nobody listened, or the socket had gone).",
+		"datapath", "port", "port_no", "cause", "lost", "lost_total", "last_errno")
+	evStats = define("stats", zapcore.InfoLevel,
+		"Totals since start, and with `_delta` those of the interval. hit, missed, lost are the kernel's packet counts, "+
+			"masks and flows what the datapath holds; cache_hit is 0 on kernels without a mask cache.",
+		"datapath", "uptime_s", "interval_ms", "ports",
+		"hit", "hit_delta", "missed", "missed_delta", "lost", "lost_delta",
+		"flows", "masks", "mask_hit", "cache_hit",
+		"upcalls", "upcalls_delta", "upcall_bytes", "upcall_bytes_delta",
+		"executed", "executed_delta", "dropped", "dropped_delta",
+		"flows_put", "flows_put_delta", "flows_existing", "flows_refused", "flows_over_limit",
+		"flows_expired", "flows_deleted", "flows_corrected", "revalidator_cycles", "revalidator_dump_ms",
+		"action_upcalls", "execute_refused", "decode_errors", "receive_errors", "foreign", "policy_errors", "socket_drops",
+		"received_linear", "received_ring", "received_copy", "received_bytes", "jumbo", "aborted", "truncated", "malformed",
+		"overflows", "overruns", "ring_bytes", "sent_linear", "sent_ring", "request_overflows", "batches", "send_errors",
+		"macs", "macs_learned", "macs_moved", "macs_expired", "macs_evicted")
+	evPortStats = define("port_stats", zapcore.DebugLevel,
+		"One port's counters since it was added, with each `stats` line. rx and tx are the kernel's.",
+		"datapath", "port", "port_no", "handler", "upcalls", "executed", "dropped", "lost",
+		"rx_packets", "tx_packets", "rx_bytes", "tx_bytes", "rx_dropped", "tx_dropped")
+	evStatsFailed = define("stats_failed", zapcore.ErrorLevel,
+		"The kernel did not answer the request for statistics.",
+		"datapath", "error")
+)

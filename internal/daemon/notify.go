@@ -1,0 +1,82 @@
+package daemon
+
+import (
+	"encoding/hex"
+	"time"
+
+	"dpifd/internal/dpif"
+
+	"go.uber.org/zap"
+)
+
+// notify turns the events of the layers below into lines of the log.
+func (d *run) notify(e dpif.Event) {
+	dp := zap.String("datapath", d.cfg.Datapath.Name)
+	switch e := e.(type) {
+	case dpif.PortAdded:
+		d.log.emit(evPortAdded, dp, zap.String("port", e.Name), zap.Uint32("port_no", uint32(e.No)),
+			zap.Stringer("type", e.Type), zap.Int("handler", e.Handler), zap.Uint32("upcall_pid", e.UpcallPID),
+			zap.Bool("created", e.Created))
+		d.log.emit(evTransport, dp, zap.String("port", e.Name), zap.Uint32("port_no", uint32(e.No)),
+			zap.Stringer("transport", e.Transport), zap.String("reason", e.Reason),
+			zap.Int("rcvbuf_bytes", e.RcvBuf), zap.Uint64("ring_bytes", e.RingBytes))
+	case dpif.RingDenied:
+		d.log.emit(evRingDenied, dp, zap.String("port", e.Name), zap.Error(e.Err),
+			zap.Uint64("ring_bytes", e.RingBytes), zap.Uint64("used_bytes", e.UsedBytes), zap.Uint64("limit_bytes", e.LimitBytes))
+	case dpif.HandlerStarted:
+		d.log.emit(evHandler, dp, zap.Int("handler", e.Handler), zap.Stringer("transport", e.Transport), zap.String("reason", e.Reason))
+	case dpif.TXRingGivenUp:
+		d.log.emit(evTXRingGivenUp, dp, zap.Int("handler", e.Handler), zap.Error(e.Err))
+	case dpif.PortRemoved:
+		d.log.emit(evPortRemoved, dp, zap.String("port", e.Name), zap.Uint32("port_no", uint32(e.No)),
+			zap.Uint64("upcalls", e.Counters.Upcalls), zap.Uint64("executed", e.Counters.Executed),
+			zap.Uint64("lost", lost(&e.Counters)))
+	case dpif.PortWaiting:
+		d.log.emit(evPortWaiting, dp, zap.String("port", e.Name), zap.Error(e.Err))
+	case dpif.PortFailed:
+		d.log.emit(evPortFailed, dp, zap.String("port", e.Name), zap.Uint32("port_no", uint32(e.No)), zap.Error(e.Err))
+	case dpif.UpcallPIDRestored:
+		d.log.emit(evPIDRestored, dp, zap.String("port", e.Name), zap.Uint32("port_no", uint32(e.No)),
+			zap.Uint32s("found_pids", e.Found), zap.Uint32("upcall_pid", e.PID))
+	case dpif.FeaturesSet:
+		d.log.emit(evFeatures, dp, zap.Stringer("asked", e.Asked), zap.Stringer("kept", e.Kept), zap.Stringer("before", e.Before),
+			zap.Bool("rings", e.Rings))
+	case dpif.FeaturesRestored:
+		d.log.emit(evFeaturesRestored, dp, zap.Stringer("found", e.Found), zap.Stringer("kept", e.Kept))
+	case dpif.NotifierOverflow:
+		d.log.emit(evNotifierOverflow, dp, zap.String("source", e.Source))
+	case dpif.FlowsAdopted:
+		d.log.emit(evFlowsAdopted, dp, zap.Int("flows", e.Flows))
+	case dpif.FlowLimitReached:
+		d.log.emit(evFlowLimit, dp, zap.Int("flows", e.Flows), zap.Int("limit", e.Limit))
+	case dpif.FlowLimitCleared:
+		d.log.emit(evFlowLimitCleared, dp, zap.Int("flows", e.Flows), zap.Int("limit", e.Limit))
+	case dpif.RevalidatorFailed:
+		d.log.emit(evRevalidatorFailed, dp, zap.Error(e.Err), zap.Int64("after_ms", e.At.Milliseconds()))
+	}
+}
+
+// lost sums the packets of a port that came up, or should have, and did not
+// go on.
+func lost(c *dpif.PortCounters) uint64 {
+	return c.SocketDrops + undecodable(c) + c.ExecuteRefused + c.PolicyErrors + c.ActionUpcalls
+}
+
+// undecodable sums the messages that arrived and made no sense.
+func undecodable(c *dpif.PortCounters) uint64 {
+	return c.DecodeErrors + c.Socket.Truncated + c.Socket.Malformed + c.Socket.Oversized + c.Socket.UnknownStatus
+}
+
+// traceUpcall logs one upcall, at level debug.
+func (d *run) traceUpcall(port string, u *dpif.Upcall, v *dpif.Verdict) {
+	d.log.emit(evUpcall, zap.String("datapath", d.cfg.Datapath.Name), zap.String("port", port),
+		zap.Uint32("port_no", uint32(u.InPort)), zap.Stringer("kind", u.Kind), zap.Int("packet_bytes", len(u.Packet)),
+		zap.String("decision", v.Reason), zap.Bool("install", v.Install),
+		zap.String("key", hex.EncodeToString(u.Key)), zap.String("actions", hex.EncodeToString(v.Actions.Bytes())))
+}
+
+// traceFlow logs what the revalidator does to a flow, at level debug.
+func (d *run) traceFlow(op, reason string, f *dpif.Flow, idle time.Duration) {
+	d.log.emit(evFlowChanged, zap.String("datapath", d.cfg.Datapath.Name), zap.String("op", op), zap.String("reason", reason),
+		zap.Stringer("ufid", f.UFID), zap.Uint64("packets", f.Packets), zap.Int64("idle_ms", idle.Milliseconds()))
+}

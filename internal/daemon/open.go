@@ -1,0 +1,123 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"dpifd/internal/config"
+	"dpifd/internal/dpif"
+	"dpifd/internal/genl"
+	"dpifd/internal/netlink"
+
+	"go.uber.org/zap"
+	"golang.org/x/sys/unix"
+)
+
+// moduleName is the kernel module of the datapath.
+const moduleName = "openvswitch"
+
+const (
+	moduleRetry    = time.Second // between two look-ups while waiting
+	moduleReminder = time.Minute // between two lines about it
+)
+
+// resolve finds the openvswitch families. Where they are missing it has the
+// module loaded, once, and then waits for it if the configuration says so.
+func (d *run) resolve(ctx context.Context, conn *netlink.Conn) (*dpif.Families, error) {
+	fam, err := dpif.ResolveFamilies(conn)
+	if !errors.Is(err, dpif.ErrNoModule) {
+		return fam, err
+	}
+	d.log.emit(evModuleLoading, zap.String("module", moduleName))
+	if loadErr := genl.LoadModule(ctx, moduleName); loadErr != nil {
+		d.log.emit(evModuleLoadFailed, zap.String("module", moduleName), zap.Error(loadErr))
+	}
+	fam, err = dpif.ResolveFamilies(conn)
+	if !errors.Is(err, dpif.ErrNoModule) {
+		return fam, err
+	}
+	if !d.cfg.WaitForModule {
+		return nil, fmt.Errorf("%w; load it with `modprobe %s` (Debian: it is part of the kernel package), "+
+			"or set wait_for_module: true to wait for it", err, moduleName)
+	}
+	return d.waitForModule(ctx, conn)
+}
+
+func (d *run) waitForModule(ctx context.Context, conn *netlink.Conn) (*dpif.Families, error) {
+	start := time.Now()
+	said := start.Add(-moduleReminder)
+	tick := time.NewTicker(moduleRetry)
+	defer tick.Stop()
+	for {
+		if time.Since(said) >= moduleReminder {
+			said = time.Now()
+			d.log.emit(evModuleWaiting, zap.String("module", moduleName),
+				zap.Int64("waited_s", int64(time.Since(start).Seconds())))
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-tick.C:
+		}
+		fam, err := dpif.ResolveFamilies(conn)
+		if !errors.Is(err, dpif.ErrNoModule) {
+			return fam, err
+		}
+	}
+}
+
+// openDatapath opens the configured datapath, or creates it where it may.
+func (d *run) openDatapath(conn *netlink.Conn, fam *dpif.Families) (*dpif.Datapath, error) {
+	name := d.cfg.Datapath.Name
+	created := false
+	dp, err := dpif.OpenDatapath(conn, fam, name)
+	switch {
+	case !errors.Is(err, unix.ENODEV):
+	case !d.cfg.Datapath.Create:
+		return nil, fmt.Errorf("%w (it does not exist, and datapath.create is false)", err)
+	default:
+		dp, err = dpif.CreateDatapath(conn, fam, name, 0)
+		created = true
+	}
+	if err != nil {
+		if errors.Is(err, unix.EPERM) {
+			err = fmt.Errorf("%w (dpifd needs CAP_NET_ADMIN)", err)
+		}
+		return nil, err
+	}
+	info, err := dp.Info()
+	if err != nil {
+		return nil, err
+	}
+	d.log.emit(evDatapathOpened, zap.String("datapath", name), zap.Int32("dp_index", dp.Index()), zap.Bool("created", created),
+		zap.Uint64("flows", info.Stats.Flows), zap.Uint64("hit", info.Stats.Hit),
+		zap.Uint64("missed", info.Stats.Missed), zap.Uint64("lost", info.Stats.Lost))
+	return dp, nil
+}
+
+// leave does what on_exit asks for.
+func (d *run) leave(dp *dpif.Datapath) error {
+	var err error
+	done := evFlowsFlushed
+	switch d.cfg.Datapath.OnExit {
+	case config.OnExitFlush:
+		err = dp.FlushFlows()
+	case config.OnExitDelete:
+		err, done = dp.Delete(), evDatapathDeleted
+	default:
+		return nil
+	}
+	if err != nil {
+		d.log.emit(evExitFailed, zap.String("datapath", dp.Name()),
+			zap.String("on_exit", string(d.cfg.Datapath.OnExit)), zap.Error(err))
+		return err
+	}
+	if done == evFlowsFlushed {
+		d.log.emit(evFlowsFlushed, zap.String("datapath", dp.Name()))
+	} else {
+		d.log.emit(evDatapathDeleted, zap.String("datapath", dp.Name()))
+	}
+	return nil
+}

@@ -1,0 +1,216 @@
+package daemon
+
+import (
+	"context"
+	"time"
+
+	"dpifd/internal/dpif"
+	"dpifd/internal/forward"
+	"dpifd/internal/netlink"
+	"dpifd/internal/odp"
+
+	"go.uber.org/zap"
+)
+
+// lossInterval is how often losses are looked for, and so how often one port
+// and cause may appear in the log.
+const lossInterval = time.Second
+
+// statsLog writes stats, port_stats and upcalls_lost from the server's
+// counters.
+type statsLog struct {
+	daemon *run
+	server *dpif.Server
+	dp     zap.Field
+
+	start    dpif.DatapathStats // the kernel's counters when the run began
+	previous interval
+	total    dpif.PortCounters // as of the last look
+	// reported holds what upcalls_lost has said of the ports there are, next
+	// is filled by the look under way.
+	reported, next map[lossKey]uint64
+	failing        bool
+}
+
+// interval is what the deltas of a stats line are against.
+type interval struct {
+	at    time.Time
+	dp    dpif.DatapathStats
+	total dpif.PortCounters
+}
+
+// lossKey names one count of losses.
+type lossKey struct {
+	port  odp.PortNo
+	name  string
+	pid   uint32 // tells apart ports that had the same number one after another
+	cause string
+}
+
+// wholeDatapath stands for the port in losses that belong to none.
+const wholeDatapath = odp.PortNo(odp.MaxPorts)
+
+func newStatsLog(d *run, server *dpif.Server) *statsLog {
+	s := &statsLog{daemon: d, server: server, dp: zap.String("datapath", d.cfg.Datapath.Name),
+		reported: map[lossKey]uint64{}, next: map[lossKey]uint64{}, previous: interval{at: time.Now()}}
+	if st, err := server.Stats(); err == nil {
+		s.start, s.previous.dp = st.Datapath.Stats, st.Datapath.Stats
+	}
+	return s
+}
+
+// run looks for losses every lossInterval, and writes stats every
+// log.stats_interval unless that is 0, until ctx ends.
+func (s *statsLog) run(ctx context.Context) {
+	loss := time.NewTicker(lossInterval)
+	defer loss.Stop()
+	var due <-chan time.Time
+	if every := s.daemon.cfg.Log.StatsInterval; every > 0 {
+		t := time.NewTicker(every)
+		defer t.Stop()
+		due = t.C
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-loss.C:
+			s.look(false)
+		case <-due:
+			s.look(true)
+		}
+	}
+}
+
+// last writes what there is to say when the server has stopped.
+func (s *statsLog) last() { s.look(s.daemon.cfg.Log.StatsInterval > 0) }
+
+// look reads all counters once.
+func (s *statsLog) look(print bool) {
+	st, err := s.server.Stats()
+	if err != nil {
+		if !s.failing {
+			s.daemon.log.emit(evStatsFailed, s.dp, zap.Error(err))
+		}
+		s.failing = true
+		return
+	}
+	s.failing = false
+	s.total = st.Total()
+	s.losses(&st)
+	if print {
+		s.print(&st)
+	}
+}
+
+// losses writes upcalls_lost for each port and cause whose count has grown.
+func (s *statsLog) losses(st *dpif.Stats) {
+	var drops uint64
+	for i := range st.Ports {
+		p := &st.Ports[i]
+		c := &p.Counters
+		for _, l := range []struct {
+			cause string
+			n     uint64
+		}{
+			{overflowCause(p), c.SocketDrops},
+			{"decode_error", undecodable(c)},
+			{"kernel_refused", c.ExecuteRefused},
+			{"policy_error", c.PolicyErrors},
+			{"action_upcall", c.ActionUpcalls},
+		} {
+			s.lossGrew(lossKey{p.No, p.Name, p.UpcallPID, l.cause}, l.n, st)
+		}
+		drops += c.SocketDrops
+	}
+	drops += st.Past.SocketDrops
+	// The kernel counts in one number what no port's socket took. Its number
+	// was read before the sockets', so what is left over is never too large.
+	if lost := st.Datapath.Stats.Lost - s.start.Lost; lost > drops {
+		s.lossGrew(lossKey{wholeDatapath, "", 0, "no_listener"}, lost-drops, st)
+	}
+	s.reported, s.next = s.next, s.reported
+	clear(s.next)
+}
+
+// overflowCause names what was too small for a port's upcalls.
+func overflowCause(p *dpif.PortStats) string {
+	if p.Transport == netlink.Ring {
+		return "ring_full"
+	}
+	return "socket_overflow"
+}
+
+func (s *statsLog) lossGrew(k lossKey, n uint64, st *dpif.Stats) {
+	if n == 0 {
+		return
+	}
+	before := s.reported[k]
+	s.next[k] = max(n, before)
+	if n <= before {
+		return
+	}
+	errno := ""
+	if k.cause == "kernel_refused" {
+		errno = st.LastRefusal.Error()
+	}
+	s.daemon.log.emit(evUpcallsLost, s.dp, zap.String("port", k.name), zap.Uint32("port_no", uint32(k.port)),
+		zap.String("cause", k.cause), zap.Uint64("lost", n-before), zap.Uint64("lost_total", n), zap.String("last_errno", errno))
+}
+
+// print writes the stats line, and one for each port.
+func (s *statsLog) print(st *dpif.Stats) {
+	now := time.Now()
+	k, was, start := &st.Datapath.Stats, &s.previous.dp, &s.start
+	t, b := &s.total, &s.previous.total
+	r := &st.Revalidator
+	var macs forward.Stats
+	if s.daemon.macs != nil {
+		macs = s.daemon.macs()
+	}
+	s.daemon.log.emit(evStats, s.dp,
+		zap.Int64("uptime_s", int64(now.Sub(s.daemon.started).Seconds())),
+		zap.Int64("interval_ms", now.Sub(s.previous.at).Milliseconds()),
+		zap.Int("ports", len(st.Ports)),
+		zap.Uint64("hit", k.Hit-start.Hit), zap.Uint64("hit_delta", k.Hit-was.Hit),
+		zap.Uint64("missed", k.Missed-start.Missed), zap.Uint64("missed_delta", k.Missed-was.Missed),
+		zap.Uint64("lost", k.Lost-start.Lost), zap.Uint64("lost_delta", k.Lost-was.Lost),
+		zap.Uint64("flows", k.Flows), zap.Uint32("masks", k.Masks),
+		zap.Uint64("mask_hit", k.MaskHit-start.MaskHit), zap.Uint64("cache_hit", k.CacheHit-start.CacheHit),
+		zap.Uint64("upcalls", t.Upcalls), zap.Uint64("upcalls_delta", t.Upcalls-b.Upcalls),
+		zap.Uint64("upcall_bytes", t.Bytes), zap.Uint64("upcall_bytes_delta", t.Bytes-b.Bytes),
+		zap.Uint64("executed", t.Executed), zap.Uint64("executed_delta", t.Executed-b.Executed),
+		zap.Uint64("dropped", t.Dropped), zap.Uint64("dropped_delta", t.Dropped-b.Dropped),
+		zap.Uint64("flows_put", t.FlowsPut), zap.Uint64("flows_put_delta", t.FlowsPut-b.FlowsPut),
+		zap.Uint64("flows_existing", t.FlowsExisting), zap.Uint64("flows_refused", t.FlowsRefused),
+		zap.Uint64("flows_over_limit", t.FlowsOverLimit),
+		zap.Uint64("flows_expired", r.Expired), zap.Uint64("flows_deleted", r.Deleted), zap.Uint64("flows_corrected", r.Corrected),
+		zap.Uint64("revalidator_cycles", r.Cycles), zap.Int64("revalidator_dump_ms", r.LastDump.Milliseconds()),
+		zap.Uint64("action_upcalls", t.ActionUpcalls), zap.Uint64("execute_refused", t.ExecuteRefused),
+		zap.Uint64("decode_errors", t.DecodeErrors), zap.Uint64("receive_errors", t.ReceiveErrors),
+		zap.Uint64("foreign", t.Foreign+t.Socket.Foreign+t.Socket.RingForeign),
+		zap.Uint64("policy_errors", t.PolicyErrors), zap.Uint64("socket_drops", t.SocketDrops),
+		zap.Uint64("received_linear", t.Socket.ReceivedLinear), zap.Uint64("received_ring", t.Socket.ReceivedRing),
+		zap.Uint64("received_copy", t.Socket.ReceivedCopy), zap.Uint64("received_bytes", t.Socket.Bytes),
+		zap.Uint64("jumbo", t.Socket.Jumbo), zap.Uint64("aborted", t.Socket.Aborted),
+		zap.Uint64("truncated", t.Socket.Truncated),
+		zap.Uint64("malformed", t.Socket.Malformed+t.Socket.Oversized+t.Socket.UnknownStatus),
+		zap.Uint64("overflows", t.Socket.Overflows), zap.Uint64("overruns", t.Socket.Overruns),
+		zap.Uint64("ring_bytes", st.RingBytes),
+		zap.Uint64("sent_linear", st.Requests.SentLinear), zap.Uint64("sent_ring", st.Requests.SentRing),
+		zap.Uint64("request_overflows", st.Requests.Overflows),
+		zap.Uint64("batches", st.Batches), zap.Uint64("send_errors", st.SendErrors),
+		zap.Int("macs", macs.Entries), zap.Uint64("macs_learned", macs.Learned), zap.Uint64("macs_moved", macs.Moved),
+		zap.Uint64("macs_expired", macs.Expired), zap.Uint64("macs_evicted", macs.Evicted))
+	for i := range st.Ports {
+		p := &st.Ports[i]
+		s.daemon.log.emit(evPortStats, s.dp, zap.String("port", p.Name), zap.Uint32("port_no", uint32(p.No)),
+			zap.Int("handler", p.Handler), zap.Uint64("upcalls", p.Counters.Upcalls),
+			zap.Uint64("executed", p.Counters.Executed), zap.Uint64("dropped", p.Counters.Dropped),
+			zap.Uint64("lost", lost(&p.Counters)),
+			zap.Uint64("rx_packets", p.Vport.RxPackets), zap.Uint64("tx_packets", p.Vport.TxPackets),
+			zap.Uint64("rx_bytes", p.Vport.RxBytes), zap.Uint64("tx_bytes", p.Vport.TxBytes),
+			zap.Uint64("rx_dropped", p.Vport.RxDropped), zap.Uint64("tx_dropped", p.Vport.TxDropped))
+	}
+	s.previous = interval{now, *k, s.total}
+}
