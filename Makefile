@@ -1,0 +1,65 @@
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+CACHE := .cache
+VM := $(CACHE)/vm
+# On another kernel what it lacks is skipped; on the default one that fails.
+STRICT := $(if $(LAB_KERNEL),,-env DPIFD_LAB_STRICT=1)
+TESTFLAGS ?=
+FUZZTIME ?= 10s
+
+.PHONY: help build test unit kernel-test demo lint stress mutants fuzz bench clean FORCE
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo "  LAB_KERNEL=bzImage [LAB_MODULES=/lib/modules/VERSION] runs demo and kernel-test on another kernel."
+	@echo "  TESTFLAGS adds flags to unit and kernel-test, such as TESTFLAGS='-run TestPing'."
+
+build: ## static binary bin/dpifd
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o bin/dpifd ./cmd/dpifd
+
+test: unit kernel-test ## unit tests with -race, then kernel tests in the lab VM
+
+unit: $(VM) ## unit tests with -race; no privilege, no network
+	$(VM) need gcc=gcc,libc6-dev
+	CGO_ENABLED=1 go test -race $(TESTFLAGS) ./...
+
+kernel-test: build $(VM) ## tests with build tag lab, in one lab VM
+	$(VM) test $(STRICT) -timeout 15m -add bin/dpifd:/usr/bin/dpifd $(TESTFLAGS) ./...
+
+demo: build $(VM) ## dpifd between two namespaces in the lab VM
+	$(VM) run -timeout 2m \
+		-add bin/dpifd:/usr/bin/dpifd \
+		-add test/demo/dpifd.yaml:/etc/dpifd/dpifd.yaml \
+		-add test/demo/demo.sh:/lab/demo.sh \
+		-- sh /lab/demo.sh
+
+lint: ## gofmt, go.mod, vet, staticcheck, govulncheck, shellcheck
+	tools/lint.sh
+
+stress: ## 10 million messages through small rings
+	DPIFD_STRESS_MESSAGES=10000000 go test -count=1 -timeout 60m -v ./internal/mmapring/...
+
+mutants: ## break the ring reader on purpose; tests must notice
+	internal/mmapring/mutants.sh
+
+fuzz: ## each fuzz test for FUZZTIME (10s)
+	@for package in $$(go list ./...); do \
+		for name in $$(go test -list '^Fuzz' "$$package" | grep '^Fuzz' || true); do \
+			echo "$$package $$name"; \
+			go test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 100x "$$package"; \
+		done; \
+	done
+
+bench: ## each benchmark once
+	go test -run '^$$' -bench . -benchmem -benchtime 1x ./...
+
+clean: ## remove what was built and fetched
+	rm -rf bin $(CACHE)
+
+$(VM): FORCE
+	@mkdir -p $(CACHE)
+	@go build -o $@ ./test/vm

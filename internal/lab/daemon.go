@@ -1,0 +1,242 @@
+//go:build lab
+
+package lab
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+)
+
+// DaemonLimit bounds what the daemon does at once in itself: start, stop, an
+// event. It is far more than that takes, since emulated CPUs may stall.
+const DaemonLimit = 30 * time.Second
+
+// logTable is where the guest has docs/LOGS.md, unless DPIFD_LOGS names
+// another place.
+const logTable = "/usr/share/doc/dpifd/LOGS.md"
+
+// Event is one line of the daemon's log.
+type Event struct {
+	Name, Level string
+	Time        time.Time
+	// Fields are the event's own. Numbers are of type json.Number.
+	Fields map[string]any
+}
+
+// Text returns a field as text, "" if the event lacks it.
+func (e Event) Text(field string) string {
+	if v, ok := e.Fields[field]; ok {
+		return fmt.Sprint(v)
+	}
+	return ""
+}
+
+// Int returns a field that is a number.
+func (e Event) Int(t testing.TB, field string) int64 {
+	t.Helper()
+	n, ok := e.Fields[field].(json.Number)
+	if !ok {
+		t.Fatalf("event %s: field %s is %v, not a number", e.Name, field, e.Fields[field])
+	}
+	v, err := n.Int64()
+	if err != nil {
+		t.Fatalf("event %s: field %s: %v", e.Name, field, err)
+	}
+	return v
+}
+
+// parseEvent reads one line of the log.
+func parseEvent(line string) (Event, error) {
+	d := json.NewDecoder(strings.NewReader(line))
+	d.UseNumber()
+	var e Event
+	if err := d.Decode(&e.Fields); err != nil {
+		return e, err
+	}
+	take := func(key string) string {
+		s, _ := e.Fields[key].(string)
+		delete(e.Fields, key)
+		return s
+	}
+	var err error
+	e.Time, err = time.Parse(time.RFC3339Nano, take("ts"))
+	e.Level, e.Name = take("level"), take("event")
+	if err == nil && (e.Level == "" || e.Name == "") {
+		err = fmt.Errorf("no level or no event")
+	}
+	return e, err
+}
+
+// Daemon is a `dpifd run` beside the test. Its log is what it writes to
+// both outputs.
+type Daemon struct{ *Process }
+
+// DaemonPath returns the program under test: DPIFD_BIN, or dpifd in PATH.
+func DaemonPath(t testing.TB) string {
+	t.Helper()
+	if path := os.Getenv("DPIFD_BIN"); path != "" {
+		return path
+	}
+	path, err := exec.LookPath("dpifd")
+	if err != nil {
+		t.Fatalf("the guest lacks the program under test: %v", err)
+	}
+	return path
+}
+
+// StartDaemon starts `dpifd run` in the namespace with a configuration file of
+// the given text, and with NAME=VALUE pairs added to its environment. When the
+// test ends the daemon is told to stop, if it has not yet, and its log is
+// checked: each line must be an event as docs/LOGS.md lists it.
+func (n *NetNS) StartDaemon(t testing.TB, config string, env ...string) *Daemon {
+	t.Helper()
+	file := WriteConfig(t, config)
+	argv := append(env, DaemonPath(t), "run", "--config", file)
+	d := &Daemon{n.Start(t, "env", argv...)}
+	t.Cleanup(func() {
+		if !d.hasExited() {
+			_ = d.Stop(t, unix.SIGTERM, DaemonLimit)
+		}
+		for line := range strings.Lines(d.Output()) {
+			if err := checkLine(strings.TrimSuffix(line, "\n")); err != nil {
+				t.Errorf("log line %s: %v", line, err)
+			}
+		}
+	})
+	return d
+}
+
+// WriteConfig writes a configuration file that goes when the test ends.
+func WriteConfig(t testing.TB, config string) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "dpifd.yaml")
+	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+func (p *Process) hasExited() bool {
+	select {
+	case <-p.exited:
+		return true
+	default:
+		return false
+	}
+}
+
+// Wait waits until the log has an event of a name, not older than since, that
+// match accepts, and returns the first. A nil match accepts any.
+func (d *Daemon) Wait(t testing.TB, since time.Time, name string, match func(Event) bool) Event {
+	t.Helper()
+	var found Event
+	t.Logf("waiting for event %s", name)
+	d.WaitLine(t, DaemonLimit, func(line string) bool {
+		e, err := parseEvent(line)
+		if err != nil || e.Name != name || e.Time.Before(since) || (match != nil && !match(e)) {
+			return false
+		}
+		found = e
+		return true
+	})
+	return found
+}
+
+// Events returns the events of a name so far.
+func (d *Daemon) Events(name string) []Event {
+	var list []Event
+	for line := range strings.Lines(d.Output()) {
+		if e, err := parseEvent(line); err == nil && e.Name == name {
+			list = append(list, e)
+		}
+	}
+	return list
+}
+
+// WaitExit waits for the daemon to end by itself and returns its exit code.
+func (d *Daemon) WaitExit(t testing.TB) int {
+	t.Helper()
+	select {
+	case <-d.exited:
+	case <-time.After(DaemonLimit):
+		t.Fatalf("the daemon is still there after %v", DaemonLimit)
+	}
+	return d.cmd.ProcessState.ExitCode()
+}
+
+// Root returns the namespace that the test binary was started in.
+func Root(t testing.TB) *NetNS {
+	t.Helper()
+	h, err := netns.GetFromPid(os.Getpid())
+	if err != nil {
+		t.Fatalf("own network namespace: %v", err)
+	}
+	t.Cleanup(func() { _ = h.Close() })
+	return &NetNS{Name: "(root)", handle: h}
+}
+
+// declared is what docs/LOGS.md says of an event.
+type declared struct {
+	level  string
+	fields []string // sorted
+}
+
+var (
+	tableRow   = regexp.MustCompile("^\\| `([a-z0-9_]+)` \\| ([A-Z]+) \\| ([a-z0-9_` ]*) \\|")
+	loadEvents = sync.OnceValues(func() (map[string]declared, error) {
+		path := os.Getenv("DPIFD_LOGS")
+		if path == "" {
+			path = logTable
+		}
+		page, err := os.ReadFile(path)
+		if err != nil {
+			return nil, err
+		}
+		table := make(map[string]declared)
+		for line := range strings.Lines(string(page)) {
+			if m := tableRow.FindStringSubmatch(line); m != nil {
+				table[m[1]] = declared{m[2], slices.Sorted(slices.Values(strings.Fields(strings.ReplaceAll(m[3], "`", ""))))}
+			}
+		}
+		if len(table) == 0 {
+			return nil, fmt.Errorf("%s has no table of events", path)
+		}
+		return table, nil
+	})
+)
+
+// checkLine compares one line of the log with docs/LOGS.md.
+func checkLine(line string) error {
+	table, err := loadEvents()
+	if err != nil {
+		return err
+	}
+	e, err := parseEvent(line)
+	if err != nil {
+		return err
+	}
+	want, known := table[e.Name]
+	fields := slices.Sorted(maps.Keys(e.Fields))
+	switch {
+	case !known:
+		return fmt.Errorf("event %s is not listed", e.Name)
+	case e.Level != want.level:
+		return fmt.Errorf("level %s, listed as %s", e.Level, want.level)
+	case !slices.Equal(fields, want.fields):
+		return fmt.Errorf("fields %q, listed as %q", fields, want.fields)
+	}
+	return nil
+}

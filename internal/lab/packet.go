@@ -1,0 +1,218 @@
+//go:build lab
+
+package lab
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// Packet is a raw packet socket (AF_PACKET) on one device. It sends and
+// receives whole Ethernet frames.
+type Packet struct {
+	fd    int
+	buf   []byte
+	oob   []byte
+	iface string
+}
+
+// OpenPacket opens a packet socket on a device of the namespace; it sees from
+// then on each frame that arrives there, whatever its destination. It is closed
+// when the test ends.
+func (n *NetNS) OpenPacket(t testing.TB, device string) *Packet {
+	t.Helper()
+	p := &Packet{buf: make([]byte, 1<<16+64), oob: make([]byte, 256), iface: device}
+	if err := n.Do(p.open); err != nil {
+		t.Fatalf("packet socket on %s in %s: %v", device, n.Name, err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Close(p.fd); err != nil {
+			t.Errorf("close packet socket on %s: %v", device, err)
+		}
+	})
+	return p
+}
+
+func (p *Packet) open() error {
+	link, err := netlink.LinkByName(p.iface)
+	if err != nil {
+		return err
+	}
+	// Protocol 0 until bind, so that no frame of another device is queued.
+	p.fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	err = errors.Join(
+		// Frames come in bursts that the default buffer does not hold.
+		unix.SetsockoptInt(p.fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 32<<20),
+		unix.SetsockoptInt(p.fd, unix.SOL_PACKET, unix.PACKET_AUXDATA, 1),
+		unix.SetsockoptPacketMreq(p.fd, unix.SOL_PACKET, unix.PACKET_ADD_MEMBERSHIP, &unix.PacketMreq{
+			Ifindex: int32(link.Attrs().Index),
+			Type:    unix.PACKET_MR_PROMISC,
+		}),
+		unix.Bind(p.fd, &unix.SockaddrLinklayer{
+			Protocol: htons(unix.ETH_P_ALL),
+			Ifindex:  link.Attrs().Index,
+		}))
+	if err != nil {
+		unix.Close(p.fd)
+	}
+	return err
+}
+
+func htons(v uint16) uint16 {
+	return binary.NativeEndian.Uint16(binary.BigEndian.AppendUint16(nil, v))
+}
+
+// Send sends one frame, from its Ethernet header on.
+func (p *Packet) Send(frame []byte) error {
+	for {
+		_, err := unix.Write(p.fd, frame)
+		if err != unix.EINTR {
+			return os.NewSyscallError("send on "+p.iface, err)
+		}
+	}
+}
+
+// Receive returns the next frame that arrived, with its VLAN tag in place, in
+// memory of its own. After limit without one it returns os.ErrDeadlineExceeded;
+// a limit of 0 takes only what is queued.
+func (p *Packet) Receive(limit time.Duration) ([]byte, error) {
+	deadline := time.Now().Add(limit)
+	for {
+		frame, err := p.receive()
+		if err != unix.EAGAIN {
+			return frame, err
+		}
+		left := time.Until(deadline)
+		if left <= 0 {
+			return nil, os.ErrDeadlineExceeded
+		}
+		fds := []unix.PollFd{{Fd: int32(p.fd), Events: unix.POLLIN}}
+		if _, err := unix.Poll(fds, int(left.Milliseconds())+1); err != nil && err != unix.EINTR {
+			return nil, fmt.Errorf("poll %s: %w", p.iface, err)
+		}
+	}
+}
+
+// receive takes the next arrived frame off the queue, or EAGAIN.
+func (p *Packet) receive() ([]byte, error) {
+	for {
+		size, oobn, _, from, err := unix.Recvmsg(p.fd, p.buf, p.oob, unix.MSG_DONTWAIT)
+		switch {
+		case err == unix.EINTR:
+			continue
+		case err == unix.EAGAIN:
+			return nil, unix.EAGAIN
+		case err != nil:
+			return nil, fmt.Errorf("receive on %s: %w", p.iface, err)
+		}
+		// The socket also sees what this side sends.
+		if ll, ok := from.(*unix.SockaddrLinklayer); ok && ll.Pkttype == unix.PACKET_OUTGOING {
+			continue
+		}
+		return withTag(p.buf[:size], p.oob[:oobn])
+	}
+}
+
+// withTag returns a copy of frame with the VLAN tag that the kernel took out of
+// it and put into the control data: struct tpacket_auxdata,
+// linux/if_packet.h of Linux 6.1.
+func withTag(frame, oob []byte) ([]byte, error) {
+	out := make([]byte, 0, len(frame)+4)
+	messages, err := unix.ParseSocketControlMessage(oob)
+	if err != nil {
+		return nil, fmt.Errorf("control data: %w", err)
+	}
+	for _, m := range messages {
+		if m.Header.Level != unix.SOL_PACKET || m.Header.Type != unix.PACKET_AUXDATA || len(m.Data) < 20 {
+			continue
+		}
+		status := binary.NativeEndian.Uint32(m.Data)
+		if status&unix.TP_STATUS_VLAN_VALID == 0 || len(frame) < 12 {
+			continue
+		}
+		tpid := uint16(unix.ETH_P_8021Q)
+		if status&unix.TP_STATUS_VLAN_TPID_VALID != 0 {
+			tpid = binary.NativeEndian.Uint16(m.Data[18:])
+		}
+		out = append(out, frame[:12]...)
+		out = binary.BigEndian.AppendUint16(out, tpid)
+		out = binary.BigEndian.AppendUint16(out, binary.NativeEndian.Uint16(m.Data[16:]))
+		return append(out, frame[12:]...), nil
+	}
+	return append(out, frame...), nil
+}
+
+// Expect receives until a frame is accepted by match, and returns it; others
+// are dropped. It fails the test after limit without one.
+func (p *Packet) Expect(t testing.TB, limit time.Duration, match func(frame []byte) bool) []byte {
+	t.Helper()
+	deadline := time.Now().Add(limit)
+	for {
+		frame, err := p.Receive(max(0, time.Until(deadline)))
+		if err != nil {
+			t.Fatalf("wait for a frame on %s: %v", p.iface, err)
+		}
+		if match(frame) {
+			return frame
+		}
+	}
+}
+
+// Count takes what is queued now and returns how many frames match accepts.
+// To show that something did not arrive, first Expect something that was sent
+// after it.
+func (p *Packet) Count(t testing.TB, match func(frame []byte) bool) int {
+	t.Helper()
+	count := 0
+	for {
+		frame, err := p.Receive(0)
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return count
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if match(frame) {
+			count++
+		}
+	}
+}
+
+// Dropped returns how many frames the kernel dropped since the last call,
+// because the socket's buffer was full.
+func (p *Packet) Dropped(t testing.TB) int {
+	t.Helper()
+	stats, err := unix.GetsockoptTpacketStats(p.fd, unix.SOL_PACKET, unix.PACKET_STATISTICS)
+	if err != nil {
+		t.Fatalf("packet statistics of %s: %v", p.iface, err)
+	}
+	return int(stats.Drops)
+}
+
+// Frame builds an Ethernet frame. MAC addresses are in text form; the payload
+// starts after the EtherType. It is padded to 60 bytes.
+func Frame(t testing.TB, dst, src string, etherType uint16, payload []byte) []byte {
+	t.Helper()
+	var frame []byte
+	for _, s := range []string{dst, src} {
+		mac, err := net.ParseMAC(s)
+		if err != nil || len(mac) != 6 {
+			t.Fatalf("MAC %q: %v", s, err)
+		}
+		frame = append(frame, mac...)
+	}
+	frame = binary.BigEndian.AppendUint16(frame, etherType)
+	frame = append(frame, payload...)
+	return append(frame, make([]byte, max(0, 60-len(frame)))...)
+}

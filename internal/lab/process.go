@@ -1,0 +1,203 @@
+//go:build lab
+
+package lab
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// runLimit bounds Run. Emulated CPUs are slow, and a hang must not take the
+// whole lab's time.
+const runLimit = 60 * time.Second
+
+// Run runs a command in the namespace to its end and returns what it wrote to
+// both outputs. It fails the test, with the output, if the command fails or
+// takes more than a minute.
+func (n *NetNS) Run(t testing.TB, name string, args ...string) string {
+	t.Helper()
+	out, err := n.Try(name, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// Try is Run for a command that may fail: the error names the command and
+// carries its output; an *exec.ExitError inside has the exit code.
+func (n *NetNS) Try(name string, args ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), runLimit)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, name, args...)
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	// A grandchild that keeps the output open must not keep Wait.
+	cmd.WaitDelay = time.Second
+	err := n.Do(cmd.Start)
+	if err == nil {
+		err = cmd.Wait()
+	}
+	if ctx.Err() != nil {
+		err = fmt.Errorf("killed after %v", runLimit)
+	}
+	if err != nil {
+		err = fmt.Errorf("in %s: %s: %w\n%s", n.Name, strings.Join(cmd.Args, " "), err, out.String())
+	}
+	return out.String(), err
+}
+
+// Ping sends count ICMP or ICMPv6 echo requests, 100 ms apart, to an address
+// and returns how many requests went out and how many answers came back.
+func (n *NetNS) Ping(t testing.TB, addr string, count int) (sent, received int) {
+	t.Helper()
+	out, err := n.Try("ping", "-n", "-i", "0.1", "-W", "5", "-c", fmt.Sprint(count), addr)
+	// ping exits 1 when answers are missing: for the caller to judge.
+	var exit *exec.ExitError
+	if err != nil && (!errors.As(err, &exit) || exit.ExitCode() != 1) {
+		t.Fatal(err)
+	}
+	sent, received, err = parsePing(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sent, received
+}
+
+func parsePing(out string) (sent, received int, err error) {
+	for line := range strings.Lines(out) {
+		if _, err := fmt.Sscanf(line, "%d packets transmitted, %d received", &sent, &received); err == nil {
+			return sent, received, nil
+		}
+	}
+	return 0, 0, fmt.Errorf("no summary in ping's output:\n%s", out)
+}
+
+// DPCtl runs ovs-dpctl in the namespace and returns its output. From Open
+// vSwitch 2.16 on, on kernels from 5.15 on, any of its commands that opens a
+// datapath changes that datapath's user features, so a running daemon must not
+// be watched with it unless that is what is tested.
+func (n *NetNS) DPCtl(t testing.TB, args ...string) string {
+	t.Helper()
+	return n.Run(t, "ovs-dpctl", args...)
+}
+
+// Process is a command that runs beside the test.
+type Process struct {
+	cmd    *exec.Cmd
+	output output
+	exited chan struct{}
+	err    error // of Wait, after exited
+}
+
+// Start starts a command in the namespace. It is killed when the test ends; a
+// failed test's log then shows what it wrote.
+func (n *NetNS) Start(t testing.TB, name string, args ...string) *Process {
+	t.Helper()
+	p := &Process{cmd: exec.Command(name, args...), exited: make(chan struct{})}
+	p.output.grown = make(chan struct{})
+	p.cmd.Stdout, p.cmd.Stderr = &p.output, &p.output
+	p.cmd.WaitDelay = time.Second
+	if err := n.Do(p.cmd.Start); err != nil {
+		t.Fatalf("in %s: start %s: %v", n.Name, strings.Join(p.cmd.Args, " "), err)
+	}
+	go func() {
+		p.err = p.cmd.Wait()
+		close(p.exited)
+	}()
+	t.Cleanup(func() {
+		// An error means that it has exited.
+		_ = p.cmd.Process.Kill()
+		<-p.exited
+		if t.Failed() {
+			t.Logf("%s wrote:\n%s", name, p.Output())
+		}
+	})
+	return p
+}
+
+// PID returns the process's id.
+func (p *Process) PID() int { return p.cmd.Process.Pid }
+
+// Output returns what the process has written so far.
+func (p *Process) Output() string {
+	s, _ := p.output.read()
+	return s
+}
+
+// WaitLine waits until the process has written a line that match accepts, and
+// returns the first such line without its newline. It fails the test if the
+// process exits or limit passes before that.
+func (p *Process) WaitLine(t testing.TB, limit time.Duration, match func(line string) bool) string {
+	t.Helper()
+	timeout := time.NewTimer(limit)
+	defer timeout.Stop()
+	exited := p.exited
+	for {
+		out, grown := p.output.read()
+		for line := range strings.Lines(out) {
+			if line, whole := strings.CutSuffix(line, "\n"); whole && match(line) {
+				return line
+			}
+		}
+		if exited == nil {
+			t.Fatalf("%s exited (%v) before it wrote the line waited for", p.cmd.Path, p.err)
+		}
+		select {
+		case <-grown:
+		case <-exited:
+			exited = nil // everything is written now: look once more
+		case <-timeout.C:
+			t.Fatalf("%s did not write the line waited for within %v", p.cmd.Path, limit)
+		}
+	}
+}
+
+// Stop sends a signal and waits at most limit for the exit. It returns the exit
+// error, nil for exit code 0, and fails the test if the process does not exit.
+func (p *Process) Stop(t testing.TB, sig unix.Signal, limit time.Duration) error {
+	t.Helper()
+	if err := p.cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		t.Fatalf("%s: send %v: %v", p.cmd.Path, sig, err)
+	}
+	timeout := time.NewTimer(limit)
+	defer timeout.Stop()
+	select {
+	case <-p.exited:
+		return p.err
+	case <-timeout.C:
+		t.Fatalf("%s is still there %v after %v", p.cmd.Path, limit, sig)
+		return nil
+	}
+}
+
+// output collects what a process writes and wakes those who wait for more.
+type output struct {
+	mu    sync.Mutex
+	buf   []byte
+	grown chan struct{} // closed and replaced by each Write
+}
+
+func (o *output) Write(b []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.buf = append(o.buf, b...)
+	close(o.grown)
+	o.grown = make(chan struct{})
+	return len(b), nil
+}
+
+func (o *output) read() (string, <-chan struct{}) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return string(o.buf), o.grown
+}

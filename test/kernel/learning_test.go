@@ -1,0 +1,247 @@
+//go:build lab
+
+package kernel_test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"dpifd/internal/lab"
+)
+
+// sockets opens a packet socket on each host.
+func (n *network) sockets(t *testing.T) []*lab.Packet {
+	t.Helper()
+	var list []*lab.Packet
+	for _, h := range n.hosts {
+		list = append(list, h.OpenPacket(t, "eth0"))
+	}
+	return list
+}
+
+// toward waits until the flows of frames to a MAC have the given actions, and
+// there is one at least.
+func (v view) toward(t *testing.T, mac, actions string) {
+	t.Helper()
+	eventually(t, waitLimit, fmt.Sprintf("flows to %s have actions %s", mac, actions), func() bool {
+		found := 0
+		for f := range v.flows(t) {
+			if strings.HasSuffix(f.eth, "dst="+mac) {
+				if f.actions != actions {
+					return false
+				}
+				found++
+			}
+		}
+		return found > 0
+	})
+}
+
+func TestUnicastReachesOnlyItsPort(t *testing.T) {
+	n := newQuietNetwork(t, 3)
+	d := n.run(t, nil)
+	v := n.view(t)
+	p := n.sockets(t)
+	const macA, macB = "02:0a:00:3c:91:05", "02:0b:77:3c:91:06"
+
+	unknown := frame(t, macB, macA)
+	send(t, p[0], unknown)
+	p[1].Expect(t, waitLimit, among(unknown))
+	p[2].Expect(t, waitLimit, among(unknown)) // the socket sees what is flooded
+
+	answer := frame(t, macA, macB)
+	send(t, p[1], answer)
+	p[0].Expect(t, waitLimit, among(answer))
+	v.toward(t, macB, v.portNo(t, n.hosts[1].port).String())
+
+	var known [][]byte
+	for range 40 {
+		f := frame(t, macB, macA)
+		known = append(known, f)
+		send(t, p[0], f)
+		p[1].Expect(t, waitLimit, among(f))
+	}
+	last := frame(t, broadcast, macA)
+	send(t, p[0], last)
+	p[2].Expect(t, waitLimit, func(f []byte) bool {
+		if among(append(known, answer)...)(f) {
+			t.Errorf("a learned unicast frame of %d bytes reached the third port", len(f))
+		}
+		return among(last)(f)
+	})
+	all := append(known, unknown, last)
+	if got := p[0].Count(t, among(all...)); got != 0 {
+		t.Errorf("%d frames came back out of the port they came in on", got)
+	}
+	stop(t, d)
+}
+
+// chase sends frames from a peer to a MAC until one arrives at the port that
+// the MAC moved to, and returns how long after since that was.
+func chase(t *testing.T, peer, there *lab.Packet, peerMAC, mac string, since time.Time) time.Duration {
+	t.Helper()
+	for time.Since(since) < waitLimit {
+		f := frame(t, mac, peerMAC)
+		send(t, peer, f)
+		for deadline := time.Now().Add(20 * time.Millisecond); ; {
+			got, err := there.Receive(max(0, time.Until(deadline)))
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				break
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if among(f)(got) {
+				return time.Since(since)
+			}
+		}
+	}
+	t.Fatalf("no frame to %s arrived at its new port within %v", mac, waitLimit)
+	return 0
+}
+
+func TestMovedMACIsFollowed(t *testing.T) {
+	n := newQuietNetwork(t, 3)
+	d := n.run(t, nil)
+	v := n.view(t)
+	p := n.sockets(t)
+	const mac, peerMAC = "02:4d:01:33:e0:7a", "02:9b:01:33:e0:7b"
+	no := func(i int) string { return v.portNo(t, n.hosts[i].port).String() }
+	hello := func(i int) time.Time { // the MAC speaks up at host i
+		send(t, p[i], frame(t, peerMAC, mac))
+		return time.Now()
+	}
+	send(t, p[1], frame(t, broadcast, peerMAC))
+	hello(0)
+	chase(t, p[1], p[0], peerMAC, mac, time.Now())
+	v.toward(t, mac, no(0))
+
+	for _, move := range []struct {
+		name string
+		from int
+		via  int // host that the MAC is at for a moment only, -1 for none
+		to   int
+	}{
+		{"to another port", 0, -1, 2},
+		{"back, before the revalidator may have seen it go", 2, -1, 0},
+		{"away and back at once, with the old flow in the kernel", 0, 2, 0},
+	} {
+		if move.via >= 0 {
+			v.toward(t, mac, no(move.from))
+			hello(move.from) // its flow is in the kernel again
+			hello(move.via)
+			// By the clock of jiffies, the last word is the last.
+			time.Sleep(50 * time.Millisecond)
+		}
+		since := hello(move.to)
+		took := chase(t, p[1], p[move.to], peerMAC, mac, since)
+		t.Logf("%s: followed after %v", move.name, took.Round(time.Millisecond))
+		if took > time.Second {
+			t.Errorf("%s: followed after %v, want 1 s at most", move.name, took)
+		}
+		// It does not swing back, and the port is the only one.
+		v.toward(t, mac, no(move.to))
+	}
+	stop(t, d)
+	if got := d.Events("stopped")[0].Text("lost"); got != "0" {
+		t.Errorf("lost %s packets", got)
+	}
+}
+
+func TestIdleFlowExpires(t *testing.T) {
+	const maxIdle = 2 * time.Second
+	n := newQuietNetwork(t, 2)
+	n.run(t, settings{"flows": "{max_idle: 2s}"})
+	v := n.view(t)
+	p := n.sockets(t)
+	busy, idle := "02:b0:5e:00:14:01", "02:1d:1e:00:14:02"
+	has := func(src string) bool {
+		for f := range v.flows(t) {
+			if strings.Contains(f.eth, "src="+src) {
+				return true
+			}
+		}
+		return false
+	}
+	// The second frame matches the flow that the first one made.
+	for range 2 {
+		for _, src := range []string{busy, idle} {
+			f := frame(t, broadcast, src)
+			send(t, p[0], f)
+			p[1].Expect(t, waitLimit, among(f))
+		}
+	}
+	quiet := time.Now()
+	eventually(t, waitLimit, "the idle flow is gone", func() bool {
+		send(t, p[0], frame(t, broadcast, busy))
+		return !has(idle)
+	})
+	took := time.Since(quiet)
+	t.Logf("gone %v after its last packet", took.Round(time.Millisecond))
+	// The kernel tells times of use in jiffies of up to 10 ms.
+	if took < maxIdle-50*time.Millisecond || took > maxIdle+cycle+slack {
+		t.Errorf("gone %v after its last packet, want %v and at most one cycle more", took, maxIdle)
+	}
+	if !has(busy) {
+		t.Error("the flow in use is gone too")
+	}
+}
+
+// TestMACAging: a MAC that is silent is forgotten, and the flows to it flood;
+// one whose traffic never leaves the kernel is not.
+func TestMACAging(t *testing.T) {
+	const aging = 3 * time.Second
+	n := newQuietNetwork(t, 3)
+	d := n.run(t, settings{"policy": "{type: learning, mac_aging: 3s}", "flows": "{max_idle: 30s}"})
+	v := n.view(t)
+	p := n.sockets(t)
+	const silent, talker, sink = "02:51:1e:47:00:01", "02:7a:1c:47:00:02", "02:51:4c:47:00:03"
+	port := func(i int) string { return v.portNo(t, n.hosts[i].port).String() }
+
+	send(t, p[1], frame(t, broadcast, sink))
+	p[2].Expect(t, waitLimit, func([]byte) bool { return true })
+	send(t, p[0], frame(t, sink, talker), frame(t, sink, silent))
+	heard := time.Now()
+	// From now on the sink and the talker speak, to each other and to the
+	// silent one, by flows in the kernel.
+	speak := func() {
+		send(t, p[0], frame(t, sink, talker))
+		send(t, p[1], frame(t, talker, sink), frame(t, silent, sink))
+	}
+	speak()
+	v.toward(t, silent, port(0))
+	v.toward(t, talker, port(0))
+	missed := v.info(t).Stats.Missed
+	var flooded time.Duration
+	for flooded == 0 || time.Since(heard) < 2*aging {
+		speak()
+		for f := range v.flows(t) {
+			switch {
+			case strings.HasSuffix(f.eth, "dst="+talker) && f.actions != port(0):
+				t.Fatalf("after %v the flow to the talker has actions %s", time.Since(heard), f.actions)
+			case strings.HasSuffix(f.eth, "dst="+silent) && f.actions != port(0) && flooded == 0:
+				flooded = time.Since(heard)
+				t.Logf("flow to the silent MAC has actions %s after %v", f.actions, flooded.Round(time.Millisecond))
+			}
+		}
+		if time.Since(heard) > waitLimit {
+			t.Fatalf("the silent MAC is not forgotten after %v", waitLimit)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	if flooded < aging-50*time.Millisecond || flooded > aging+cycle+slack {
+		t.Errorf("the flow to the silent MAC changed after %v, want %v and at most one cycle more", flooded, aging)
+	}
+	if now := v.info(t).Stats.Missed; now != missed {
+		t.Errorf("missed rose from %d to %d: the talker did not stay in the kernel", missed, now)
+	}
+	f := frame(t, silent, sink)
+	send(t, p[1], f)
+	p[0].Expect(t, waitLimit, among(f))
+	p[2].Expect(t, waitLimit, among(f))
+	stop(t, d)
+}

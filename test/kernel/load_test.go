@@ -1,0 +1,111 @@
+//go:build lab
+
+package kernel_test
+
+import (
+	"encoding/binary"
+	"fmt"
+	"testing"
+	"time"
+
+	"dpifd/internal/lab"
+)
+
+// numbered builds the i-th frame of a load: from a station of its own to dst.
+func numbered(t *testing.T, i int, dst string) []byte {
+	t.Helper()
+	src := fmt.Sprintf("02:10:ad:00:%02x:%02x", i>>8, i&0xff)
+	payload := make([]byte, 46+i*131%1455)
+	binary.BigEndian.PutUint32(payload, uint32(i))
+	return lab.Frame(t, dst, src, 0x88b6, payload)
+}
+
+// arrivals takes what arrived of a load and returns how many different frames
+// that is, waiting until there are count.
+func arrivals(t *testing.T, p *lab.Packet, count int) int {
+	t.Helper()
+	seen := make(map[uint32]bool, count)
+	for len(seen) < count {
+		f, err := p.Receive(5 * time.Second)
+		if err != nil {
+			break // the caller says how many are missing
+		}
+		if len(f) >= 18 && binary.BigEndian.Uint16(f[12:]) == 0x88b6 {
+			seen[binary.BigEndian.Uint32(f[14:])] = true
+		}
+	}
+	if n := p.Dropped(t); n != 0 {
+		t.Errorf("the test's own socket dropped %d frames", n)
+	}
+	return len(seen)
+}
+
+// TestNewFlows sends packets of which each makes a flow of its own, at the rate
+// that is required.
+func TestNewFlows(t *testing.T) {
+	const count, rate = 10_000, 2_000 // packets, and packets a second
+	n := newQuietNetwork(t, 2)
+	d := n.run(t, settings{"policy": "{type: learning, mac_limit: 20000}", "flows": "{max_idle: 60s}"})
+	v := n.view(t)
+	p := n.sockets(t)
+	const sink = "02:51:4c:00:00:99"
+	hello := frame(t, broadcast, sink)
+	send(t, p[1], hello)
+	p[0].Expect(t, waitLimit, among(hello))
+
+	load := make([][]byte, count)
+	for i := range load {
+		load[i] = numbered(t, i, sink)
+	}
+	start := time.Now()
+	for sent := 0; sent < count; {
+		due := min(count, int(time.Since(start).Seconds()*rate)+1)
+		send(t, p[0], load[sent:due]...)
+		sent = due
+		time.Sleep(time.Millisecond)
+	}
+	took := time.Since(start)
+	got := arrivals(t, p[1], count)
+	if got != count {
+		t.Errorf("%d of %d packets arrived", got, count)
+	}
+	info := v.info(t).Stats
+	t.Logf("%d packets in %v, %d arrived; kernel: missed %d, lost %d, flows %d", count, took.Round(time.Millisecond), got, info.Missed, info.Lost, info.Flows)
+	if info.Lost != 0 || info.Missed < count || info.Flows < count {
+		t.Errorf("missed %d, lost %d, flows %d; want at least %d, 0, at least %d", info.Missed, info.Lost, info.Flows, count, count)
+	}
+	stop(t, d)
+	for _, e := range d.Events("upcalls_lost") {
+		t.Errorf("upcalls_lost: %v", e.Fields)
+	}
+	if e := d.Events("stopped"); len(e) != 1 || e[0].Int(t, "upcalls") < count || e[0].Int(t, "lost") != 0 {
+		t.Errorf("stopped: %v, want upcalls %d at least and lost 0", e, count)
+	}
+}
+
+// TestFlowLimit: beyond the limit packets are forwarded without flows.
+func TestFlowLimit(t *testing.T) {
+	const limit, count = 40, 120
+	n := newQuietNetwork(t, 2)
+	d := n.run(t, settings{"flows": fmt.Sprintf("{max_idle: 2s, limit: %d}", limit)})
+	v := n.view(t)
+	p := n.sockets(t)
+	for i := range count {
+		send(t, p[0], numbered(t, i, broadcast))
+	}
+	if got := arrivals(t, p[1], count); got != count {
+		t.Errorf("%d of %d packets arrived", got, count)
+	}
+	if got := v.info(t).Stats.Flows; got != limit {
+		t.Errorf("%d flows, the limit is %d", got, limit)
+	}
+	if e := d.Wait(t, time.Time{}, "flow_limit_reached", nil); e.Int(t, "limit") != limit || e.Int(t, "flows") != limit {
+		t.Errorf("flow_limit_reached: %v, want flows and limit %d", e.Fields, limit)
+	}
+	d.Wait(t, time.Time{}, "flow_limit_cleared", nil) // when they are idle
+	stop(t, d)
+	stats := d.Events("stats")
+	if got := stats[len(stats)-1].Int(t, "flows_over_limit"); got != count-limit {
+		t.Errorf("flows_over_limit is %d, want %d", got, count-limit)
+	}
+}

@@ -1,0 +1,318 @@
+//go:build lab
+
+package kernel_test
+
+import (
+	"encoding/binary"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"dpifd/internal/dpif"
+	"dpifd/internal/lab"
+	"dpifd/internal/netlink"
+	"dpifd/internal/odp"
+
+	"golang.org/x/sys/unix"
+)
+
+// waitLimit bounds waiting for what ought to come in a moment: frames, flows
+// that change. What has a limit of its own in the requirements says so.
+const waitLimit = 20 * time.Second
+
+// cycle is the revalidator's, and slack what emulated CPUs may be late by.
+const (
+	cycle = 500 * time.Millisecond
+	slack = 500 * time.Millisecond
+)
+
+// host is a namespace with one device, eth0, plugged into a port.
+type host struct {
+	*lab.NetNS
+	port     string // the device's peer, in the switch's namespace
+	mac      string
+	ip4, ip6 string // "" for a quiet host
+}
+
+// network is a namespace for a datapath, and hosts around it.
+type network struct {
+	sw     *lab.NetNS
+	dpName string
+	hosts  []host
+}
+
+var subnets atomic.Uint32
+
+// newNetwork makes a network of n hosts with addresses that no other network
+// of this run has. The datapath is left to the daemon.
+func newNetwork(t *testing.T, n, mtu int) *network {
+	t.Helper()
+	return build(t, n, mtu, false)
+}
+
+// newQuietNetwork makes a network whose hosts have no addresses and send
+// nothing by themselves.
+func newQuietNetwork(t *testing.T, n int) *network {
+	t.Helper()
+	return build(t, n, 0, true)
+}
+
+func build(t *testing.T, n, mtu int, quiet bool) *network {
+	t.Helper()
+	id := subnets.Add(1)
+	net := &network{sw: lab.NewNetNS(t, "sw"), dpName: lab.Name("dp")}
+	noIPv6(t, net.sw)
+	for i := range n {
+		h := host{
+			NetNS: lab.NewNetNS(t, "host"),
+			port:  lab.Name("port"),
+			mac:   fmt.Sprintf("02:%02x:5e:10:%02x:%02x", id, i*37%256, 0xf0-i),
+		}
+		var addrs []string
+		if quiet {
+			noIPv6(t, h.NetNS)
+		} else {
+			h.ip4, h.ip6 = fmt.Sprintf("10.%d.7.%d", id, 11+i), fmt.Sprintf("fd00:%x::%x", id, 0xa1+i)
+			addrs = []string{h.ip4 + "/24", h.ip6 + "/64"}
+		}
+		lab.Veth(t, lab.End{NS: net.sw, Name: h.port, MTU: mtu}, lab.End{NS: h.NetNS, Name: "eth0", MAC: h.mac, Addrs: addrs, MTU: mtu})
+		net.hosts = append(net.hosts, h)
+	}
+	return net
+}
+
+// noIPv6 keeps devices made from now on in the namespace from sending router
+// solicitations and the like.
+func noIPv6(t *testing.T, ns *lab.NetNS) {
+	t.Helper()
+	err := ns.Do(func() error {
+		err := os.WriteFile("/proc/sys/net/ipv6/conf/default/disable_ipv6", []byte("1"), 0o644)
+		if os.IsNotExist(err) {
+			return nil // a kernel without IPv6
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// settings are top-level keys of the configuration.
+type settings map[string]string
+
+// config returns a configuration for the network: its datapath, all ports of
+// its hosts, and what s sets.
+func (n *network) config(s settings) string {
+	var ports []string
+	for _, h := range n.hosts {
+		ports = append(ports, "{name: "+h.port+"}")
+	}
+	all := settings{
+		"datapath": "{name: " + n.dpName + "}",
+		"ports":    "[" + strings.Join(ports, ", ") + "]",
+		"log":      "{stats_interval: 1s}",
+	}
+	maps.Copy(all, s)
+	var b strings.Builder
+	for _, key := range slices.Sorted(maps.Keys(all)) {
+		fmt.Fprintf(&b, "%s: %s\n", key, all[key])
+	}
+	return b.String()
+}
+
+// run starts the daemon and waits until it is ready.
+func (n *network) run(t *testing.T, s settings) *lab.Daemon {
+	t.Helper()
+	d := n.sw.StartDaemon(t, n.config(s))
+	d.Wait(t, time.Time{}, "ready", nil)
+	return d
+}
+
+// stop stops the daemon in good order.
+func stop(t *testing.T, d *lab.Daemon) {
+	t.Helper()
+	if err := d.Stop(t, unix.SIGTERM, lab.DaemonLimit); err != nil {
+		t.Errorf("exit after SIGTERM: %v", err)
+	}
+}
+
+// view is an eye of the test's own on a datapath.
+type view struct{ *dpif.Datapath }
+
+// dial opens a request socket in a namespace and looks up the families.
+func dial(t *testing.T, ns *lab.NetNS) (*netlink.Conn, *dpif.Families) {
+	t.Helper()
+	var conn *netlink.Conn
+	err := ns.Do(func() (err error) {
+		conn, err = netlink.Dial(unix.NETLINK_GENERIC, netlink.Config{RcvBuf: 1 << 20})
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	fam, err := dpif.ResolveFamilies(conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return conn, fam
+}
+
+func (n *network) view(t *testing.T) view {
+	t.Helper()
+	conn, fam := dial(t, n.sw)
+	dp, err := dpif.OpenDatapath(conn, fam, n.dpName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return view{dp}
+}
+
+func (v view) info(t *testing.T) dpif.DatapathInfo {
+	t.Helper()
+	info, err := v.Info()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info
+}
+
+func (v view) vports(t *testing.T) map[string]dpif.Vport {
+	t.Helper()
+	list, err := v.Vports()
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := make(map[string]dpif.Vport)
+	for _, p := range list {
+		all[p.Name] = p
+	}
+	return all
+}
+
+func (v view) portNo(t *testing.T, name string) odp.PortNo {
+	t.Helper()
+	p, ok := v.vports(t)[name]
+	if !ok {
+		t.Fatalf("datapath %s has no port %s", v.Name(), name)
+	}
+	return p.No
+}
+
+// flow is one flow of the kernel in the words of ovs-dpctl.
+type flow struct {
+	inPort  odp.PortNo
+	eth     string // "src=02:00:00:00:00:01,dst=33:33:00:00:00:00/ff:ff:00:00:00:00"
+	actions string // "2,3" or "drop"
+}
+
+// flows returns the flow table with each flow's packets.
+func (v view) flows(t *testing.T) map[flow]uint64 {
+	t.Helper()
+	all := make(map[flow]uint64)
+	err := v.Flows(false, func() { clear(all) }, func(f *dpif.Flow) error {
+		seen, err := readFlow(f)
+		all[seen] = f.Packets
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+func readFlow(f *dpif.Flow) (flow, error) {
+	var k odp.Key
+	if err := odp.ParseKey(f.Key, &k); err != nil {
+		return flow{}, err
+	}
+	var src, dst odp.MAC
+	it := netlink.NewAttrs(f.Mask)
+	for it.Next() {
+		if b := it.Data(); it.Type() == odp.KeyAttrEthernet && len(b) == 12 {
+			src, dst = odp.MAC(b[:6]), odp.MAC(b[6:])
+		}
+	}
+	var eth []string
+	for _, half := range []struct {
+		name       string
+		value, bit odp.MAC
+	}{{"src", k.EthSrc, src}, {"dst", k.EthDst, dst}} {
+		switch {
+		case half.bit.IsZero():
+		case half.bit.IsBroadcast():
+			eth = append(eth, half.name+"="+half.value.String())
+		default:
+			eth = append(eth, half.name+"="+half.value.String()+"/"+half.bit.String())
+		}
+	}
+	var actions []string
+	out := netlink.NewAttrs(f.Actions)
+	for out.Next() {
+		if out.Type() != odp.ActionAttrOutput {
+			return flow{}, fmt.Errorf("flow with action %d", out.Type())
+		}
+		actions = append(actions, fmt.Sprint(binary.NativeEndian.Uint32(out.Data())))
+	}
+	if actions == nil {
+		actions = []string{"drop"}
+	}
+	if err := it.Err(); err != nil {
+		return flow{}, err
+	}
+	return flow{k.InPort, strings.Join(eth, ","), strings.Join(actions, ",")}, out.Err()
+}
+
+// eventually waits until done says that it is so. After limit it fails the
+// test with what was waited for.
+func eventually(t *testing.T, limit time.Duration, what string, done func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(limit)
+	for !done() {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within %v: %s", limit, what)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+// among returns a match for frames with one of the given contents.
+func among(frames ...[]byte) func([]byte) bool {
+	set := make(map[string]bool, len(frames))
+	for _, f := range frames {
+		set[string(f)] = true
+	}
+	return func(f []byte) bool { return set[string(f)] }
+}
+
+const broadcast = "ff:ff:ff:ff:ff:ff"
+
+var serialFrame atomic.Uint32
+
+// frame builds an experimental frame unlike any other of this run, of 60 to
+// 1,514 bytes.
+func frame(t *testing.T, dst, src string) []byte {
+	t.Helper()
+	id := serialFrame.Add(1)
+	payload := make([]byte, 46+id*211%1455)
+	binary.BigEndian.PutUint32(payload, id)
+	for i := 4; i < len(payload); i++ {
+		payload[i] = byte(i) ^ byte(id)
+	}
+	return lab.Frame(t, dst, src, 0x88b5, payload)
+}
+
+// send sends frames on a packet socket.
+func send(t *testing.T, p *lab.Packet, frames ...[]byte) {
+	t.Helper()
+	for _, f := range frames {
+		if err := p.Send(f); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,230 @@
+//go:build lab
+
+package kernel_test
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"dpifd/internal/dpif"
+	"dpifd/internal/lab"
+
+	"golang.org/x/sys/unix"
+)
+
+// stopLimit is how long the daemon may take from the signal to its exit.
+const stopLimit = time.Second
+
+func TestStop(t *testing.T) {
+	for _, tt := range []struct {
+		onExit string
+		signal unix.Signal
+		event  string // that says what was done, "" for none
+	}{
+		{"keep", unix.SIGTERM, ""},
+		{"flush", unix.SIGINT, "flows_flushed"},
+		{"delete", unix.SIGTERM, "datapath_deleted"},
+	} {
+		t.Run(tt.onExit, func(t *testing.T) {
+			n := newQuietNetwork(t, 4)
+			d := n.run(t, settings{"datapath": fmt.Sprintf("{name: %s, on_exit: %s}", n.dpName, tt.onExit)})
+			v := n.view(t)
+			p := n.sockets(t)
+			exchange(t, p[0], p[3])
+			flows := len(v.flows(t))
+			for _, vp := range v.vports(t) {
+				if len(vp.UpcallPIDs) != 1 || vp.UpcallPIDs[0] == 0 {
+					t.Errorf("while the daemon runs, port %s has upcall PIDs %d", vp.Name, vp.UpcallPIDs)
+				}
+			}
+
+			start := time.Now()
+			err := d.Stop(t, tt.signal, lab.DaemonLimit)
+			took := time.Since(start)
+			t.Logf("%v: exit after %v", tt.signal, took.Round(time.Millisecond))
+			if err != nil || took > stopLimit {
+				t.Errorf("%v: exit after %v with %v, want %v at most and exit code 0", tt.signal, took, err, stopLimit)
+			}
+			if e := d.Events("stopping"); len(e) != 1 || !strings.Contains(e[0].Text("reason"), tt.signal.String()) {
+				t.Errorf("stopping: %v", e)
+			}
+			if tt.event != "" && len(d.Events(tt.event)) != 1 {
+				t.Errorf("no event %s", tt.event)
+			}
+			if tt.onExit == "delete" {
+				_, err := v.Info()
+				wantErrno(t, "info of the datapath that on_exit deletes", err, unix.ENODEV)
+				return
+			}
+			for _, vp := range v.vports(t) {
+				if !slices.Equal(vp.UpcallPIDs, []uint32{0}) {
+					t.Errorf("port %s has upcall PIDs %d after the stop, want 0", vp.Name, vp.UpcallPIDs)
+				}
+			}
+			want := flows
+			if tt.onExit == "flush" {
+				want = 0
+			}
+			if got := len(v.flows(t)); got != want || flows < 2 {
+				t.Errorf("%d flows after the stop, %d before, want %d", got, flows, want)
+			}
+		})
+	}
+}
+
+// TestTakeOver: the flows forward while no daemon runs, and the next one takes
+// them over without a loss.
+func TestTakeOver(t *testing.T) {
+	n := newQuietNetwork(t, 2)
+	first := n.run(t, nil)
+	v := n.view(t)
+	addrs := []string{"192.168.91.70", "192.168.91.71"}
+	for i, h := range n.hosts {
+		h.Run(t, "ip", "address", "add", addrs[i]+"/24", "dev", "eth0")
+	}
+	ping(t, n.hosts[0].NetNS, addrs[1], 3, 56)
+	eventually(t, waitLimit, "two flows that do not flood", func() bool {
+		one := 0
+		for f := range v.flows(t) {
+			if f.actions == v.portNo(t, n.hosts[0].port).String() || f.actions == v.portNo(t, n.hosts[1].port).String() {
+				one++
+			}
+		}
+		return one >= 2
+	})
+	const pings = 60
+	p := n.hosts[0].Start(t, "ping", "-n", "-i", "0.05", "-W", "5", "-c", fmt.Sprint(pings), "-s", "777", addrs[1])
+	p.WaitLine(t, waitLimit, func(line string) bool { return strings.Contains(line, "icmp_seq=3 ") })
+	stop(t, first)
+	second := n.run(t, nil)
+	summary := p.WaitLine(t, waitLimit, func(line string) bool { return strings.Contains(line, "packets transmitted") })
+	if !strings.HasPrefix(summary, fmt.Sprintf("%d packets transmitted, %d received", pings, pings)) {
+		t.Errorf("ping across the change of daemons: %s", summary)
+	}
+	if e := second.Wait(t, time.Time{}, "flows_adopted", nil); e.Int(t, "flows") < 2 {
+		t.Errorf("flows_adopted: %v, want 2 at least", e.Fields)
+	}
+	for _, e := range second.Events("port_added") {
+		if e.Text("created") != "false" {
+			t.Errorf("port_added of the second run: %v", e.Fields)
+		}
+	}
+	if e := second.Events("datapath_opened"); e[0].Text("created") != "false" {
+		t.Errorf("datapath_opened: %v", e[0].Fields)
+	}
+	stop(t, second)
+	if lost := v.info(t).Stats.Lost; lost != 0 {
+		t.Errorf("the kernel lost %d upcalls", lost)
+	}
+}
+
+// TestStaleFlowIsCorrected: flows of another program that the policy would not
+// make do not stay.
+func TestStaleFlowIsCorrected(t *testing.T) {
+	n := newQuietNetwork(t, 2)
+	const macA, macB = "02:57:a1:e0:00:0a", "02:57:a1:e0:00:0b"
+	n.sw.DPCtl(t, "add-dp", n.dpName)
+	for _, h := range n.hosts {
+		n.sw.DPCtl(t, "add-if", n.dpName, h.port)
+	}
+	stale := []string{
+		"in_port(1),eth(src=" + macA + ",dst=" + macB + "),eth_type(0x88b5)",
+		"in_port(2),eth(),eth_type(0x88b5)", // too wide
+		"in_port(9),eth(src=" + macA + ",dst=" + macB + "),eth_type(0x88b5)",
+	}
+	for _, key := range stale {
+		n.sw.DPCtl(t, "add-flow", n.dpName, key, "drop")
+	}
+	p := n.sockets(t)
+	send(t, p[0], frame(t, macB, macA)) // so that the flow is in use
+	d := n.run(t, settings{"log": "{level: debug}"})
+	v := n.view(t)
+	e := d.Wait(t, time.Time{}, "flows_adopted", nil)
+	if got := e.Int(t, "flows"); got != int64(len(stale)) {
+		t.Errorf("flows_adopted: %d flows, want %d", got, len(stale))
+	}
+	eventually(t, waitLimit, "no flow drops", func() bool {
+		for f := range v.flows(t) {
+			if f.actions == "drop" {
+				return false
+			}
+		}
+		return true
+	})
+	took := time.Since(e.Time)
+	t.Logf("corrected after %v", took.Round(time.Millisecond))
+	if took > cycle+slack {
+		t.Errorf("corrected after %v, want one cycle at most", took)
+	}
+	for range 3 {
+		there, back := frame(t, macB, macA), frame(t, macA, macB)
+		send(t, p[0], there)
+		p[1].Expect(t, waitLimit, among(there))
+		send(t, p[1], back)
+		p[0].Expect(t, waitLimit, among(back))
+	}
+	stop(t, d)
+	if len(d.Events("flow_changed")) < len(stale) || len(d.Events("upcall")) == 0 {
+		t.Errorf("at level debug: %d flow_changed, %d upcall", len(d.Events("flow_changed")), len(d.Events("upcall")))
+	}
+}
+
+// TestQueuedUpcallsAreAnswered: what came up before the stop goes on.
+func TestQueuedUpcallsAreAnswered(t *testing.T) {
+	const count = 300
+	n := newQuietNetwork(t, 2)
+	d := n.run(t, nil)
+	v := n.view(t)
+	p := n.sockets(t)
+	load := make([][]byte, count)
+	for i := range load {
+		load[i] = numbered(t, i, broadcast)
+	}
+	send(t, p[0], load...)
+	stop(t, d)
+	if lost := v.info(t).Stats.Lost; lost != 0 {
+		t.Errorf("the kernel lost %d upcalls", lost)
+	}
+	if got := arrivals(t, p[1], count); got != count {
+		t.Errorf("%d of %d packets arrived", got, count)
+	}
+}
+
+// TestNoDatapath: what may not be created must exist.
+func TestNoDatapath(t *testing.T) {
+	n := newQuietNetwork(t, 0)
+	d := n.sw.StartDaemon(t, n.config(settings{"datapath": fmt.Sprintf("{name: %s, create: false}", n.dpName)}))
+	if code := d.WaitExit(t); code != 1 {
+		t.Errorf("exit code %d, want 1", code)
+	}
+	e := d.Wait(t, time.Time{}, "failed", nil)
+	if !strings.Contains(e.Text("error"), n.dpName) || !strings.Contains(e.Text("error"), "create") {
+		t.Errorf("failed: %q names neither the datapath nor the setting", e.Text("error"))
+	}
+	conn, fam := dial(t, n.sw)
+	if _, err := dpif.OpenDatapath(conn, fam, n.dpName); !errors.Is(err, unix.ENODEV) {
+		t.Errorf("the datapath: %v, want it absent", err)
+	}
+}
+
+// TestConsoleFormat: the same events for eyes.
+func TestConsoleFormat(t *testing.T) {
+	n := newQuietNetwork(t, 1)
+	file := lab.WriteConfig(t, n.config(settings{"log": "{format: console}"}))
+	p := n.sw.Start(t, lab.DaemonPath(t), "run", "-c", file)
+	line := p.WaitLine(t, lab.DaemonLimit, func(line string) bool { return strings.Contains(line, "ready") })
+	words := strings.Split(line, "\t")
+	if len(words) < 4 || words[1] != "INFO" || words[2] != "ready" || !strings.HasPrefix(words[3], "{") {
+		t.Errorf("line %q is not time, level, event and fields", line)
+	}
+	if _, err := time.Parse(time.RFC3339Nano, words[0]); err != nil {
+		t.Error(err)
+	}
+	if err := p.Stop(t, unix.SIGINT, lab.DaemonLimit); err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,118 @@
+package main
+
+import (
+	"debug/elf"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+)
+
+// libraryDirs are where the guest's dynamic linker looks, below the root
+// folder.
+var libraryDirs = []string{
+	"lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu",
+	"lib64", "usr/lib64", "lib", "usr/lib",
+}
+
+// libraries returns what programs need to run: for each shared library and
+// program interpreter the path by which it is looked for and the host's file
+// that holds it. The programs are host files; libraries are found below root.
+func libraries(root string, programs []string) (map[string]string, error) {
+	found := make(map[string]string)
+	for queue := programs; len(queue) > 0; queue = queue[1:] {
+		interpreter, names, err := elfNeeds(queue[0])
+		if err != nil {
+			return nil, err
+		}
+		if interpreter != "" {
+			names = append(names, interpreter)
+		}
+		for _, name := range names {
+			guest, host, err := findLibrary(root, name)
+			if err != nil {
+				return nil, fmt.Errorf("%s needs %s: %w", queue[0], name, err)
+			}
+			if _, known := found[guest]; !known {
+				found[guest] = host
+				queue = append(queue, host)
+			}
+		}
+	}
+	return found, nil
+}
+
+// elfNeeds returns an ELF file's PT_INTERP and DT_NEEDED entries. A file that
+// is not ELF, such as a script, needs nothing.
+func elfNeeds(file string) (interpreter string, needed []string, err error) {
+	f, err := elf.Open(file)
+	var format *elf.FormatError
+	if errors.As(err, &format) {
+		return "", nil, nil
+	}
+	if err != nil {
+		return "", nil, err
+	}
+	defer f.Close()
+	for _, p := range f.Progs {
+		if p.Type != elf.PT_INTERP {
+			continue
+		}
+		name := make([]byte, p.Filesz)
+		if _, err := p.ReadAt(name, 0); err != nil {
+			return "", nil, fmt.Errorf("%s: interpreter: %w", file, err)
+		}
+		interpreter = strings.TrimRight(string(name), "\x00")
+	}
+	needed, err = f.ImportedLibraries()
+	if err != nil {
+		return "", nil, fmt.Errorf("%s: %w", file, err)
+	}
+	return interpreter, needed, nil
+}
+
+// findLibrary finds a library by its name, or an interpreter by its absolute
+// path.
+func findLibrary(root, name string) (guest, host string, err error) {
+	var candidates []string
+	if path.IsAbs(name) {
+		// Packages put it below /usr or not, according to their age.
+		candidates = []string{name[1:], path.Join("usr", name)}
+	} else {
+		for _, dir := range libraryDirs {
+			candidates = append(candidates, path.Join(dir, name))
+		}
+	}
+	for _, c := range candidates {
+		host, err := resolve(root, c)
+		if err == nil {
+			return "/" + c, host, nil
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return "", "", err
+		}
+	}
+	return "", "", fs.ErrNotExist
+}
+
+// resolve follows symbolic links at the end of name as if root were the root
+// folder, and returns the host's path of the file.
+func resolve(root, name string) (string, error) {
+	for range 10 {
+		host := filepath.Join(root, name)
+		target, err := os.Readlink(host)
+		if err != nil {
+			_, err := os.Stat(host)
+			return host, err
+		}
+		if path.IsAbs(target) {
+			name = target
+		} else {
+			name = path.Join("/", path.Dir(name), target)
+		}
+	}
+	return "", fmt.Errorf("%s: too many symbolic links", name)
+}

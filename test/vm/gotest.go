@@ -1,0 +1,146 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// labPackage is a Go package with test files that have the build tag lab.
+type labPackage struct {
+	path, dir string
+	tests     []string // names of the tests in those files
+}
+
+// goList is what is used of `go list -json`.
+type goList struct {
+	ImportPath, Dir           string
+	TestGoFiles, XTestGoFiles []string
+}
+
+// labPackages finds packages with test files that only the build tag lab adds.
+func labPackages(ctx context.Context, patterns []string) ([]labPackage, error) {
+	list := func(tags string) (map[string]goList, error) {
+		args := append([]string{"list", "-e", "-tags", tags, "-json=ImportPath,Dir,TestGoFiles,XTestGoFiles"}, patterns...)
+		out, err := output(ctx, exec.CommandContext(ctx, "go", args...))
+		if err != nil {
+			return nil, err
+		}
+		found := make(map[string]goList)
+		for d := json.NewDecoder(strings.NewReader(out)); ; {
+			var p goList
+			if err := d.Decode(&p); errors.Is(err, io.EOF) {
+				return found, nil
+			} else if err != nil {
+				return nil, err
+			}
+			found[p.ImportPath] = p
+		}
+	}
+	plain, err := list("")
+	if err != nil {
+		return nil, err
+	}
+	tagged, err := list("lab")
+	if err != nil {
+		return nil, err
+	}
+	var packages []labPackage
+	for path, p := range tagged {
+		without := append(plain[path].TestGoFiles, plain[path].XTestGoFiles...)
+		found := labPackage{path: path, dir: p.Dir}
+		for _, name := range append(p.TestGoFiles, p.XTestGoFiles...) {
+			if slices.Contains(without, name) {
+				continue
+			}
+			src, err := os.ReadFile(filepath.Join(p.Dir, name))
+			if err != nil {
+				return nil, err
+			}
+			found.tests = append(found.tests, testNames(src)...)
+		}
+		if len(found.tests) > 0 {
+			packages = append(packages, found)
+		}
+	}
+	slices.SortFunc(packages, func(a, b labPackage) int { return cmp.Compare(a.path, b.path) })
+	return packages, nil
+}
+
+var testFunc = regexp.MustCompile(`(?m)^func (Test\w*)\((\w+) \*testing\.T\)`)
+
+// testNames returns the names of the tests in a Go file, as gofmt writes it.
+func testNames(src []byte) []string {
+	var names []string
+	for _, m := range testFunc.FindAllSubmatch(src, -1) {
+		names = append(names, string(m[1]))
+	}
+	return names
+}
+
+// test runs the lab tests of packages, all in one VM, and reports in the words
+// of `go test`.
+func (l *lab) test(ctx context.Context, o options, patterns []string) (int, error) {
+	if len(patterns) == 0 {
+		patterns = []string{"./..."}
+	}
+	packages, err := labPackages(ctx, patterns)
+	if err != nil {
+		return exitLab, err
+	}
+	if len(packages) == 0 {
+		return exitLab, errors.New("no package has tests with build tag lab")
+	}
+	s := &summary{out: os.Stdout, mark: "lab-test-" + rand.Text()}
+	var script bytes.Buffer
+	for i, p := range packages {
+		progress("compiling tests of %s", p.path)
+		name := fmt.Sprintf("/lab/test%d", i)
+		binary := filepath.Join(l.tmp, filepath.Base(name))
+		cmd := exec.CommandContext(ctx, "go", "test", "-c", "-tags", "lab", "-o", binary, p.path)
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if _, err := output(ctx, cmd); err != nil {
+			return exitLab, err
+		}
+		o.add = append(o.add, binary+":"+name)
+		// As under go test, the working folder is the package's, so that
+		// testdata is found.
+		dir := "/lab/src/" + p.path
+		testdata := filepath.Join(p.dir, "testdata")
+		if _, err := os.Stat(testdata); err == nil {
+			o.add = append(o.add, testdata+":"+dir+"/testdata")
+		}
+		run := o.testRun
+		if run == "" {
+			run = "^(" + strings.Join(p.tests, "|") + ")$"
+		}
+		fmt.Fprintf(&script, "mkdir -p %s && cd %s\necho %s begin %s\n%s\necho %s end %s $?\n",
+			quote(dir), quote(dir), s.mark, quote(p.path),
+			quote(name, "-test.v", "-test.run="+run, "-test.count="+strconv.Itoa(o.testCount), "-test.timeout="+o.timeout.String()),
+			s.mark, quote(p.path))
+		s.expect(p.path)
+	}
+	file := filepath.Join(l.tmp, "tests.sh")
+	if err := os.WriteFile(file, script.Bytes(), 0o644); err != nil {
+		return exitLab, err
+	}
+	o.add = append(o.add, file+":/lab/tests.sh")
+	code, err := l.run(ctx, o, []string{"sh", "/lab/tests.sh"}, s)
+	passed := s.close()
+	if err == nil && !passed {
+		code = 1
+	}
+	return code, err
+}

@@ -1,0 +1,242 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	_ "embed"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+//go:embed init.sh
+var initScript string
+
+const qemu = "qemu-system-x86_64"
+
+// bootLimit is how long a kernel may take until the program starts. Debian's
+// takes about three seconds on two idle cores.
+const bootLimit = 2 * time.Minute
+
+// kernelArgs make a kernel say only what matters, with time stamps, and die of
+// its first oops. Emulated CPUs may stall longer than the watchdogs allow.
+const kernelArgs = "console=ttyS0 quiet printk.time=1 panic=-1 oops=panic nowatchdog " +
+	"rdinit=/init net.ifnames=0 mitigations=off random.trust_cpu=on"
+
+// run boots a VM, runs a program in it and returns the program's exit code. The
+// program's output goes to out, line by line.
+func (l *lab) run(ctx context.Context, o options, argv []string, out io.Writer) (code int, err error) {
+	gets, err := o.get.pairs("get")
+	if err != nil {
+		return exitLab, err
+	}
+	img, err := l.layers(ctx)
+	if err != nil {
+		return exitLab, err
+	}
+	if err := need(ctx, []string{qemu + "=qemu-system-x86"}); err != nil {
+		return exitLab, err
+	}
+	mark := "lab-end-" + rand.Text()
+	layer, err := l.jobLayer(o, gets, mark, argv)
+	if err != nil {
+		return exitLab, err
+	}
+	initramfs, err := l.initramfs(append(img.layers, layer)...)
+	if err != nil {
+		return exitLab, err
+	}
+	if o.log == "" {
+		o.log = filepath.Join(l.cache, "log", time.Now().Format("20060102-150405")+"-"+strconv.Itoa(os.Getpid())+".log")
+	}
+	log, err := os.Create(o.log)
+	if err != nil {
+		return exitLab, err
+	}
+	defer log.Close()
+
+	ctx, cancel := context.WithTimeout(ctx, o.timeout)
+	defer cancel()
+	v := &vm{
+		console: console{out: out, log: log, mark: mark},
+		control: control{note: func(text string) { progress("guest: %s", text) }},
+		booted:  make(chan struct{}),
+	}
+	for _, g := range gets {
+		v.control.get = append(v.control.get, g[1])
+	}
+	accel := os.Getenv("LAB_ACCEL")
+	if accel == "" {
+		accel = "tcg"
+	}
+	progress("booting %s (%d CPUs, %d MiB, %s)", img.name, o.cpus, o.memoryMiB, accel)
+	start := time.Now()
+	v.control.ready = func(version string) {
+		progress("up after %.1f s: Linux %s", time.Since(start).Seconds(), version)
+		close(v.booted)
+	}
+	args, err := qemuArgs(accel, o, img.kernel, initramfs)
+	if err != nil {
+		return exitLab, err
+	}
+	code, err = v.run(ctx, args)
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		code, err = exitTimeout, fmt.Errorf("timeout: the VM was killed after %v", o.timeout)
+	}
+	if len(v.console.trouble) > 0 {
+		code = exitLab
+		err = errors.Join(errors.New("the guest's kernel failed:\n  "+strings.Join(v.console.trouble, "\n  ")), err)
+	}
+	if err != nil {
+		err = fmt.Errorf("%w\nlab: the whole console is in %s", err, o.log)
+	}
+	return code, err
+}
+
+// jobLayer writes the archive of one run: /init, the job that it sources, and
+// what was added.
+func (l *lab) jobLayer(o options, gets [][2]string, mark string, argv []string) (string, error) {
+	adds, err := o.add.pairs("add")
+	if err != nil {
+		return "", err
+	}
+	file := filepath.Join(l.tmp, "job.cpio")
+	a, err := createArchive(file)
+	if err != nil {
+		return "", err
+	}
+	a.bytes("/init", []byte(initScript), 0o755)
+	for _, add := range adds {
+		a.copy(add[0], usrMerged(add[1]))
+	}
+	var dirs []string
+	for _, g := range gets {
+		if strings.ContainsAny(g[0], " \t\n'\"$*?[") {
+			return "", errors.Join(fmt.Errorf("-get %q: the guest's folder needs a plain name", g[0]), a.close())
+		}
+		dirs = append(dirs, g[0])
+	}
+	var job bytes.Buffer
+	fmt.Fprintf(&job, "LAB_MARK=%s\nLAB_GET=%s\nLAB_MODULES=%s\n",
+		quote(mark), quote(strings.Join(dirs, " ")), quote(strings.Join(bootModules, " ")))
+	fmt.Fprintf(&job, "run() {\n\t(")
+	for _, env := range o.env {
+		name, value, ok := strings.Cut(env, "=")
+		if !ok {
+			return "", errors.Join(fmt.Errorf("-env %q: want NAME=VALUE", env), a.close())
+		}
+		fmt.Fprintf(&job, "export %s=%s; ", name, quote(value))
+	}
+	fmt.Fprintf(&job, "exec %s)\n}\n", quote(argv...))
+	a.bytes("/lab/job", job.Bytes(), 0o644)
+	return file, a.close()
+}
+
+// qemuArgs returns QEMU's arguments. Serial ports, of the oldest kind, are the
+// only devices that a guest needs; their output goes to descriptors 3 and 4.
+func qemuArgs(accel string, o options, kernel, initramfs string) ([]string, error) {
+	var cpu string
+	switch accel {
+	case "tcg":
+		// QEMU 7.2 now and then returns from an emulated cmpxchg16b with garbage
+		// in EFLAGS, which kills one boot of Linux 6.12 in ten. Without the
+		// instruction kernels take another way.
+		accel, cpu = "tcg,thread=multi", "max,-cx16"
+	case "kvm":
+		cpu = "host"
+	default:
+		return nil, fmt.Errorf("LAB_ACCEL=%s: want tcg or kvm", accel)
+	}
+	return []string{
+		"-machine", "pc", "-accel", accel, "-cpu", cpu,
+		"-smp", strconv.Itoa(o.cpus), "-m", strconv.Itoa(o.memoryMiB),
+		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
+		// A pipe cannot be truncated, so append.
+		"-add-fd", "fd=3,set=1", "-chardev", "file,id=console,path=/dev/fdset/1,append=on", "-serial", "chardev:console",
+		"-add-fd", "fd=4,set=2", "-chardev", "file,id=control,path=/dev/fdset/2,append=on", "-serial", "chardev:control",
+		"-kernel", kernel, "-initrd", initramfs, "-append", kernelArgs,
+	}, nil
+}
+
+// vm is one running QEMU.
+type vm struct {
+	console console
+	control control
+	booted  chan struct{}
+}
+
+// run runs QEMU until the program's output and exit code are there, or QEMU
+// ends, or the boot takes too long, or ctx is done. No process is left.
+func (v *vm) run(ctx context.Context, args []string) (int, error) {
+	cmd := exec.CommandContext(ctx, qemu, args...)
+	var complaint bytes.Buffer
+	cmd.Stderr = &complaint
+	// Ctrl-C is for us; we end the VM.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	consoleR, consoleW, err := os.Pipe()
+	if err != nil {
+		return exitLab, err
+	}
+	defer consoleR.Close()
+	controlR, controlW, err := os.Pipe()
+	if err != nil {
+		consoleW.Close()
+		return exitLab, err
+	}
+	defer controlR.Close()
+	cmd.ExtraFiles = []*os.File{consoleW, controlW}
+	err = cmd.Start()
+	consoleW.Close()
+	controlW.Close()
+	if err != nil {
+		return exitLab, err
+	}
+
+	// Both readers end with QEMU at the latest, when the pipes close.
+	reads := make(chan error, 2)
+	go func() { reads <- v.console.read(consoleR) }()
+	go func() { reads <- v.control.read(controlR) }()
+	boot := time.AfterFunc(bootLimit, func() {
+		select {
+		case <-v.booted:
+		default:
+			_ = cmd.Process.Kill()
+		}
+	})
+	err = errors.Join(<-reads, <-reads)
+	slow := !boot.Stop()
+	_ = cmd.Process.Kill() // it may be gone already
+	_ = cmd.Wait()         // its exit code says nothing about the guest
+	select {
+	case <-v.booted:
+		slow = false
+	default:
+	}
+	switch {
+	case err != nil:
+		return exitLab, err
+	case v.console.ended && v.control.done:
+		return v.control.code, nil
+	case ctx.Err() != nil:
+		return exitLab, ctx.Err()
+	case slow:
+		return exitLab, fmt.Errorf("the guest did not boot within %v", bootLimit)
+	}
+	return exitLab, errors.Join(errors.New("the VM ended before the program did"), qemuSaid(complaint.String()))
+}
+
+// qemuSaid makes an error of what QEMU complained about, if anything.
+func qemuSaid(text string) error {
+	if text = strings.TrimSpace(text); text != "" {
+		return errors.New(text)
+	}
+	return nil
+}

@@ -1,0 +1,95 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// fakeQEMU puts a shell script in the place of QEMU. Descriptors 3 and 4 are
+// the serial ports.
+func fakeQEMU(t *testing.T, script string) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "qemu-system-x86_64")
+	if err := os.WriteFile(file, []byte("#!/bin/sh\n"+script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+}
+
+func TestVM(t *testing.T) {
+	const up = "echo ready 4.1.6 >&4\n"
+	const end = "printf '\\n" + mark + "\\n' >&3\n"
+	tests := []struct {
+		name, script, out string
+		code              int
+		err               string // part of it
+	}{
+		{"exit code", up + "echo hello >&3\n" + end + "echo exit 42 >&4; echo done >&4; exec sleep 1000", "hello\n", 42, ""},
+		{"dies while the program runs", up + "echo hel >&3; echo bad device >&2", "hel\n", exitLab, "before the program did\nbad device"},
+		{"dies before all files came", up + end + "echo exit 0 >&4", "", exitLab, "before the program did"},
+		{"does not start", "echo no such machine >&2; exit 1", "", exitLab, "no such machine"},
+		{"nonsense", up + end + "echo exit zero >&4", "", exitLab, "exit zero"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			fakeQEMU(t, tt.script)
+			var out bytes.Buffer
+			v := newTestVM(&out)
+			code, err := v.run(context.Background(), nil)
+			if tt.err == "" && err != nil || tt.err != "" && (err == nil || !strings.Contains(err.Error(), tt.err)) {
+				t.Errorf("error %v, want %q", err, tt.err)
+			}
+			if code != tt.code || out.String() != tt.out {
+				t.Errorf("code %d, output %q; want %d, %q", code, &out, tt.code, tt.out)
+			}
+		})
+	}
+}
+
+func newTestVM(out io.Writer) *vm {
+	v := &vm{
+		console: console{out: out, log: io.Discard, mark: mark},
+		control: control{note: func(string) {}},
+		booted:  make(chan struct{}),
+	}
+	v.control.ready = func(string) { close(v.booted) }
+	return v
+}
+
+func TestVMCancelled(t *testing.T) {
+	fakeQEMU(t, "echo ready >&4; exec sleep 1000")
+	ctx, cancel := context.WithCancel(context.Background())
+	v := newTestVM(io.Discard)
+	v.control.ready = func(string) { close(v.booted); cancel() }
+	if code, err := v.run(ctx, nil); code == 0 || !errors.Is(err, context.Canceled) {
+		t.Errorf("code %d, error %v; want a failure that says cancelled", code, err)
+	}
+}
+
+func TestQEMUArgs(t *testing.T) {
+	o := options{memoryMiB: 768, cpus: 3, timeout: time.Minute}
+	args, err := qemuArgs("tcg", o, "/k", "/i")
+	if err != nil {
+		t.Fatal(err)
+	}
+	line := strings.Join(args, " ")
+	for _, want := range []string{"-accel tcg,thread=multi", "-cpu max,-cx16", "-m 768", "-smp 3", "-kernel /k", "-initrd /i", "-no-reboot"} {
+		if !strings.Contains(line, want) {
+			t.Errorf("arguments lack %q: %s", want, line)
+		}
+	}
+	if _, err := qemuArgs("hvf", o, "/k", "/i"); err == nil {
+		t.Error("an unknown accelerator was taken")
+	}
+}

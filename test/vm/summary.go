@@ -1,0 +1,149 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"regexp"
+	"strings"
+	"time"
+)
+
+// summary passes the output of test binaries on, line by line, and keeps what
+// is told at the end.
+type summary struct {
+	out  io.Writer
+	mark string // begins the lines that say which package runs
+
+	packages []*packageResult
+	running  *packageResult
+	test     string              // the test that writes now
+	said     map[string][]string // log lines of each test of the package that runs
+}
+
+type packageResult struct {
+	path                    string
+	passed, failed, skipped int // tests, not counting subtests
+	notes                   []string
+	started                 time.Time
+	took                    time.Duration
+	state                   string // "" until it began, then running, ok, FAIL
+}
+
+func (s *summary) expect(path string) {
+	s.packages = append(s.packages, &packageResult{path: path})
+}
+
+var (
+	nowRunning = regexp.MustCompile(`^=== (?:RUN|CONT|NAME)\s+(\S*)$`)
+	verdict    = regexp.MustCompile(`^( *)--- (PASS|FAIL|SKIP): (\S+) \(`)
+	logLine    = regexp.MustCompile(`^ +\S+\.go:\d+: (.*)$`)
+)
+
+// Write takes one line.
+func (s *summary) Write(b []byte) (int, error) {
+	line := strings.TrimSuffix(string(b), "\n")
+	if rest, ok := strings.CutPrefix(line, s.mark+" "); ok {
+		s.turn(strings.Fields(rest))
+		return len(b), nil
+	}
+	if s.running != nil {
+		s.watch(line)
+	}
+	return s.out.Write(b)
+}
+
+// turn notes that a package begins or has ended: "begin PATH", "end PATH CODE".
+func (s *summary) turn(words []string) {
+	for _, p := range s.packages {
+		if len(words) < 2 || p.path != words[1] {
+			continue
+		}
+		switch {
+		case words[0] == "begin":
+			fmt.Fprintf(s.out, "lab: %s\n", p.path)
+			p.started, p.state = time.Now(), "running"
+			s.running, s.said = p, make(map[string][]string)
+		case words[0] == "end" && len(words) == 3:
+			p.took, p.state = time.Since(p.started), "FAIL"
+			if words[2] == "0" {
+				p.state = "ok"
+			}
+			s.running = nil
+		}
+	}
+}
+
+func (s *summary) watch(line string) {
+	if m := nowRunning.FindStringSubmatch(line); m != nil {
+		s.test = m[1]
+		return
+	}
+	if m := logLine.FindStringSubmatch(line); m != nil {
+		s.said[s.test] = append(s.said[s.test], m[1])
+		return
+	}
+	m := verdict.FindStringSubmatch(line)
+	if m == nil {
+		return
+	}
+	p, name := s.running, m[3]
+	top := m[1] == ""
+	why := ""
+	switch said := s.said[name]; {
+	case len(said) == 0:
+	case m[2] == "SKIP":
+		why = ": " + said[len(said)-1]
+	default:
+		// What follows the first complaint often comes of it.
+		why = ": " + said[0]
+	}
+	switch m[2] {
+	case "PASS":
+		if top {
+			p.passed++
+		}
+		return
+	case "FAIL":
+		if top {
+			p.failed++
+		}
+	case "SKIP":
+		if top {
+			p.skipped++
+		}
+	}
+	p.notes = append(p.notes, m[2]+": "+p.path+" "+name+why)
+}
+
+// close writes what is told at the end and says whether all went well, and
+// something ran at all.
+func (s *summary) close() bool {
+	var passed, failed, skipped int
+	ok := true
+	for _, p := range s.packages {
+		for _, note := range p.notes {
+			fmt.Fprintln(s.out, note)
+		}
+	}
+	for _, p := range s.packages {
+		passed, failed, skipped = passed+p.passed, failed+p.failed, skipped+p.skipped
+		switch p.state {
+		case "ok":
+			fmt.Fprintf(s.out, "ok  \t%s\t%.3fs\n", p.path, p.took.Seconds())
+			continue
+		case "FAIL":
+			fmt.Fprintf(s.out, "FAIL\t%s\t%.3fs\n", p.path, p.took.Seconds())
+		case "running":
+			fmt.Fprintf(s.out, "FAIL\t%s [did not end]\n", p.path)
+		default:
+			fmt.Fprintf(s.out, "FAIL\t%s [did not run]\n", p.path)
+		}
+		ok = false
+	}
+	if passed+failed == 0 {
+		fmt.Fprintln(s.out, "no test ran to a verdict")
+		ok = false
+	}
+	fmt.Fprintf(s.out, "%d passed, %d failed, %d skipped\n", passed, failed, skipped)
+	return ok
+}
