@@ -50,6 +50,10 @@ plug() {
 }
 plug left va 1
 plug right vb 2
+# The kernel activates a new link's queue up to a second after it came up, and
+# drops what is sent before.
+active() { [ "$(cat /sys/class/net/va/operstate /sys/class/net/vb/operstate | sort -u)" = up ]; }
+await 5 active || fail "the links did not come up"
 
 say "dpifd run --config $config"
 sed 's/^/  /' "$config"
