@@ -59,7 +59,7 @@ say "dpifd run --config $config"
 sed 's/^/  /' "$config"
 dpifd run --config "$config" 2>"$log" >&2 &
 dpifd=$!
-ready_or_gone() { event ready || ! running; }
+ready_or_gone() { grep -q '"event":"ready"' "$log" || ! running; }
 await 20 ready_or_gone || fail "dpifd did not say that it is ready"
 running || fail "dpifd ended before it was ready"
 
