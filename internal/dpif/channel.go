@@ -28,6 +28,7 @@ type channel struct {
 	flowsPut, flowsExisting, flowsRefused              atomic.Uint64
 	flowsOverLimit                                     atomic.Uint64
 	decodeErrors, receiveErrors, foreign, policyErrors atomic.Uint64
+	drops                                              atomic.Uint64 // of the socket, as last read; 0 where the kernel does not tell
 }
 
 // PortCounters are the counters of one port's upcalls since it was attached.
@@ -60,11 +61,10 @@ func (c *channel) counters() PortCounters {
 		Socket: c.sock.Counters(),
 	}
 	if m, err := c.sock.MemInfo(); err == nil {
-		p.SocketDrops = uint64(m.Drops)
-	} else {
-		// Before Linux 4.12 only the overflows are known, not how many
-		// messages each of them cost.
-		p.SocketDrops = p.Socket.Overflows
+		c.drops.Store(uint64(m.Drops))
 	}
+	// Before Linux 4.12 only the overflows are known, not how many messages
+	// each of them cost.
+	p.SocketDrops = max(c.drops.Load(), p.Socket.Overflows)
 	return p
 }

@@ -187,6 +187,7 @@ func (h *Handler) finish() {
 	}
 	for _, ch := range h.slots {
 		if ch != nil {
+			ch.counters() // reads the socket's drops while it can
 			ch.sock.Close()
 		}
 	}
@@ -385,14 +386,14 @@ func (h *Handler) send() error {
 // started tells how the handler sends. denied is why it was not to have a TX
 // ring, nil if it was.
 func (h *Handler) started(denied error) HandlerStarted {
-	reason := "the kernel has rings"
+	why := "the kernel has rings"
 	if h.sends != netlink.Ring {
 		if denied == nil {
 			denied = h.dp.conn.RingError()
 		}
-		reason = denied.Error()
+		why = reason(denied)
 	}
-	return HandlerStarted{Handler: h.id, Transport: h.sends, Reason: reason}
+	return HandlerStarted{Handler: h.id, Transport: h.sends, Reason: why}
 }
 
 func (h *Handler) decide(ch *channel, datagram []byte, now int64, trace *Tracer) {

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"dpifd/internal/netlink"
 	"dpifd/internal/odp"
 
 	"golang.org/x/sys/unix"
@@ -43,6 +44,7 @@ type Revalidator struct {
 	sweep      *Batch
 	changes    []change // what each request of sweep does
 	verdict    Verdict
+	key        netlink.Encoder
 	generation uint64 // of the policy at the last dump
 	again      bool   // the next dump is full as well
 	overLimit  bool
@@ -292,21 +294,30 @@ func (r *Revalidator) redecide(f *Flow, idle time.Duration) {
 		case bytes.Equal(f.Actions, v.Actions.Bytes()):
 			return
 		default:
-			changed := *f
-			changed.Actions = v.Actions.Bytes()
-			if f.HasUFID {
-				// The UFID alone tells the flow; the key only has to be
-				// one, which a dumped key with a wildcarded EtherType,
-				// shown as 0, is not to the kernel.
-				changed.Key, changed.Mask = v.Mask.Bytes(), v.Mask.Bytes()
-			}
-			r.sweep.PutFlow(&changed, Modify)
-			r.changes = append(r.changes, changeModify)
+			r.modify(f)
 			r.traced("modify", reason, f, idle)
 			return
 		}
 	}
 	r.delete(f, changeDelete, reason, idle)
+}
+
+// modify gives f the verdict's actions. A flow with a UFID is found by that,
+// and the key is only what its actions are checked against; so it is made anew
+// of what all flows have: the kernel refuses (EINVAL) its own dumped key where
+// that shows a wildcarded EtherType, as 0.
+func (r *Revalidator) modify(f *Flow) {
+	changed := *f
+	changed.Actions = r.verdict.Actions.Bytes()
+	var k odp.Key
+	if f.HasUFID && odp.ParseKey(f.Key, &k) == nil {
+		r.key.Clear()
+		odp.AppendInPort(&r.key, k.InPort)
+		odp.AppendEthernet(&r.key, k.EthSrc, k.EthDst)
+		changed.Key, changed.Mask = r.key.Bytes(), r.verdict.Mask.Bytes()
+	}
+	r.sweep.PutFlow(&changed, Modify)
+	r.changes = append(r.changes, changeModify)
 }
 
 func (r *Revalidator) delete(f *Flow, kind change, reason string, idle time.Duration) {

@@ -33,6 +33,15 @@ func (s *Server) probeRings() error {
 	return nil
 }
 
+// reason is what err means to who reads why a socket has no ring.
+func reason(err error) string {
+	var errno unix.Errno
+	if errors.Is(err, mmapring.ErrNotSupported) && errors.As(err, &errno) {
+		return fmt.Sprintf("%v (%v)", mmapring.ErrNotSupported, errno)
+	}
+	return err.Error()
+}
+
 // txBlocks is the size of a handler's TX ring: room for the requests of a
 // batch, two for each upcall, in frames of the default size.
 const txBlocks = 8
@@ -72,7 +81,7 @@ func (s *Server) openChannel(name string, t VportType) (*channel, error) {
 	if why == nil {
 		why = sock.RingError()
 	}
-	ch.reason = why.Error()
+	ch.reason = reason(why)
 	if s.noRings != nil {
 		return ch, nil
 	}
