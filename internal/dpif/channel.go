@@ -63,8 +63,8 @@ func (c *channel) counters() PortCounters {
 	if m, err := c.sock.MemInfo(); err == nil {
 		c.drops.Store(uint64(m.Drops))
 	}
-	// Before Linux 4.12 only the overflows are known, not how many messages
-	// each of them cost.
+	// Where neither the socket nor Server.readDrops could tell, an overflow
+	// stands for one message at least.
 	p.SocketDrops = max(c.drops.Load(), p.Socket.Overflows)
 	return p
 }

@@ -174,6 +174,9 @@ func (s *Server) dropMissing(vports []Vport) {
 
 // drop answers what is still queued for a port, and closes its socket.
 func (s *Server) drop(ch *channel) {
+	s.statsMu.Lock()
+	s.readDrops()
+	s.statsMu.Unlock()
 	var last PortCounters
 	ch.handler.do(func() { last = ch.handler.detach(ch) })
 	s.mu.Lock()

@@ -96,11 +96,13 @@ type Server struct {
 	ringBytes uint64 // of all RX rings mapped
 	running   bool   // the start is over
 
-	statsMu  sync.Mutex
-	statsDP  *Datapath
-	mu       sync.Mutex // guards channels and past
-	channels map[odp.PortNo]*channel
-	past     PortCounters // of ports that have gone
+	statsMu   sync.Mutex // guards the next three
+	statsDP   *Datapath
+	dropTable *netlink.DropTable // nil where SO_MEMINFO tells
+	drops     map[uint32]uint64  // by upcall PID
+	mu        sync.Mutex         // guards channels and past
+	channels  map[odp.PortNo]*channel
+	past      PortCounters // of ports that have gone
 }
 
 // NewServer prepares to serve dp, which it uses from then on. Sockets are
@@ -168,6 +170,12 @@ func (s *Server) open() (err error) {
 	}
 	if s.link, err = netlink.OpenNotifier(unix.NETLINK_ROUTE, []uint32{unix.RTNLGRP_LINK}, netlink.ReceiverConfig{RcvBuf: requestBuf}); err != nil {
 		return fmt.Errorf("link notifier: %w", err)
+	}
+	if _, err := s.ovs.MemInfo(); errors.Is(err, unix.ENOPROTOOPT) {
+		if s.dropTable, err = netlink.OpenDropTable(); err != nil {
+			return fmt.Errorf("statistics: %w", err)
+		}
+		s.drops = map[uint32]uint64{}
 	}
 	if err = s.poller.Add(s.ovs.FD(), pollOVS); err == nil {
 		err = s.poller.Add(s.link.FD(), pollLink)
@@ -263,6 +271,9 @@ func (s *Server) Close() error {
 	}
 	if s.statsDP != nil {
 		s.statsDP.conn.Close()
+	}
+	if s.dropTable != nil {
+		s.dropTable.Close()
 	}
 	for _, r := range []*netlink.Receiver{s.ovs, s.link} {
 		if r != nil {

@@ -48,6 +48,7 @@ func (s *Server) Stats() (Stats, error) {
 	if err != nil {
 		return st, err
 	}
+	s.readDrops()
 	s.mu.Lock()
 	st.Past = s.past
 	for _, ch := range s.channels {
@@ -70,6 +71,21 @@ func (s *Server) Stats() (Stats, error) {
 		}
 	}
 	return st, nil
+}
+
+// readDrops notes how many upcalls the kernel could not queue, on kernels that
+// do not tell each socket. statsMu is held.
+func (s *Server) readDrops() {
+	if s.dropTable == nil || s.dropTable.Read(unix.NETLINK_GENERIC, s.drops) != nil {
+		return // the sockets' reports of overflow stand in
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, ch := range s.channels {
+		if n := s.drops[ch.sock.PortID()]; n > ch.drops.Load() {
+			ch.drops.Store(n)
+		}
+	}
 }
 
 // Total sums the counters of all ports, those that have gone included.

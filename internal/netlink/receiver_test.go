@@ -207,6 +207,20 @@ func TestReceiveOverflow(t *testing.T) {
 	if err != nil || int(info.RcvBuf) != r.RcvBuf() || info.QueuedBytes < 1000 {
 		t.Errorf("memory %+v, %v; receive buffer %d", info, err, r.RcvBuf())
 	}
+	table, err := OpenDropTable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer table.Close()
+	drops := map[uint32]uint64{4711: 1}
+	for range 2 {
+		if err := table.Read(unix.NETLINK_USERSOCK, drops); err != nil {
+			t.Fatal(err)
+		}
+		if n := drops[r.PortID()]; n != uint64(info.Drops) || n == 0 || drops[4711] != 0 {
+			t.Errorf("the socket table says %d drops, SO_MEMINFO %d", n, info.Drops)
+		}
+	}
 	if n, err := r.Receive(b, 64); n != 0 || !errors.Is(err, unix.ENOBUFS) {
 		t.Fatalf("received %d, %v; want ENOBUFS first", n, err)
 	}
