@@ -47,6 +47,8 @@ func (d *run) notify(e dpif.Event) {
 		d.log.emit(evNotifierOverflow, dp, zap.String("source", e.Source))
 	case dpif.FlowsAdopted:
 		d.log.emit(evFlowsAdopted, dp, zap.Int("flows", e.Flows))
+	case dpif.FlowLimitChanged:
+		d.log.emit(evFlowLimitChanged, dp, zap.Int("from", e.From), zap.Int("to", e.To), zap.String("cause", e.Cause))
 	case dpif.FlowLimitReached:
 		d.log.emit(evFlowLimit, dp, zap.Int("flows", e.Flows), zap.Int("limit", e.Limit))
 	case dpif.FlowLimitCleared:

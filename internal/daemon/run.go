@@ -151,11 +151,17 @@ func (d *run) serveDatapath(ctx context.Context, server *dpif.Server) error {
 	defer stopStats()
 	var stats errgroup.Group
 	d.stats = newStatsLog(d, server)
+	said := make(chan struct{})
 	unwatch := context.AfterFunc(ctx, func() {
+		defer close(said)
 		d.log.emit(evStopping, zap.String("datapath", d.cfg.Datapath.Name), zap.String("reason", context.Cause(ctx).Error()))
 		d.tellManager(sd.SdNotifyStopping)
 	})
-	defer unwatch()
+	defer func() {
+		if !unwatch() {
+			<-said // before what comes after the stop is said
+		}
+	}()
 	err := server.Run(ctx, func(waiting int) {
 		d.ready(server, waiting)
 		stats.Go(func() error { d.stats.run(statsCtx); return nil })

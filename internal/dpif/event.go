@@ -97,6 +97,13 @@ type NotifierOverflow struct{ Source string }
 // FlowsAdopted tells how many flows were found in the datapath at start.
 type FlowsAdopted struct{ Flows int }
 
+// FlowLimitChanged says that the limit was adapted to the time that a dump of
+// the flows takes. Growth is reported in steps of several seconds.
+type FlowLimitChanged struct {
+	From, To int
+	Cause    string
+}
+
 // FlowLimitReached says that flows are no longer installed; packets are still
 // forwarded, each by way of an upcall.
 type FlowLimitReached struct{ Flows, Limit int }
@@ -122,6 +129,7 @@ func (FeaturesSet) event()       {}
 func (FeaturesRestored) event()  {}
 func (NotifierOverflow) event()  {}
 func (FlowsAdopted) event()      {}
+func (FlowLimitChanged) event()  {}
 func (FlowLimitReached) event()  {}
 func (FlowLimitCleared) event()  {}
 func (RevalidatorFailed) event() {}

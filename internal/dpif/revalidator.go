@@ -36,6 +36,8 @@ type Revalidator struct {
 	notify  func(Event)
 	trace   *atomic.Pointer[FlowTracer]
 	maxIdle time.Duration
+	limit   flowLimit
+	idle    time.Duration // that the dump under way allows, 0 none
 
 	// A flow that no packet has matched yet has no time of use, so the time
 	// of the dump that first showed it stands in.
@@ -93,8 +95,8 @@ func (c *revalidatorCounters) snapshot() RevalidatorCounters {
 func newRevalidator(dp *Datapath, cfg *Config, budget *flowBudget, hasher *odp.UFIDHasher, trace *atomic.Pointer[FlowTracer]) *Revalidator {
 	return &Revalidator{
 		dp: dp, policy: cfg.Policy, budget: budget, hasher: hasher, notify: cfg.Notify, trace: trace,
-		maxIdle: cfg.MaxIdle,
-		unused:  map[UFID]int64{}, unusedBefore: map[UFID]int64{},
+		maxIdle: cfg.MaxIdle, limit: newFlowLimit(cfg.FlowLimit),
+		unused: map[UFID]int64{}, unusedBefore: map[UFID]int64{},
 		sweep: dp.NewBatch(), kick: make(chan struct{}, 1),
 	}
 }
@@ -171,6 +173,7 @@ func (r *Revalidator) cycle(full bool) error {
 // dump is both phases: it looks at each flow, then sends what is to change.
 func (r *Revalidator) dump(now int64, full bool) error {
 	start := time.Now()
+	r.idle = r.limit.idle(int(r.budget.count.Load()), r.maxIdle)
 	n := 0
 	begin := func() {
 		n = 0
@@ -188,7 +191,7 @@ func (r *Revalidator) dump(now int64, full bool) error {
 	if err != nil {
 		return err
 	}
-	r.counters.lastDump.Store(int64(time.Since(start)))
+	r.adapt(n, time.Since(start))
 	gone := 0
 	if r.sweep.Len() > 0 {
 		err = r.dp.Transact(r.sweep, func(i int, last *Flow, err error) {
@@ -203,6 +206,17 @@ func (r *Revalidator) dump(now int64, full bool) error {
 	r.counters.flows.Store(int64(n - gone))
 	r.settle()
 	return err
+}
+
+// adapt adapts the flow limit to the time that a dump of n flows took.
+func (r *Revalidator) adapt(n int, took time.Duration) {
+	r.counters.lastDump.Store(int64(took))
+	before := r.limit.current
+	cause := r.limit.adapt(n, took)
+	r.budget.limit.Store(int64(r.limit.current))
+	if e, say := r.limit.report(before, cause, time.Now()); say {
+		r.notify(e)
+	}
 }
 
 // swept takes the answer to one request of the sweep, and reports whether a
@@ -266,7 +280,11 @@ func (r *Revalidator) look(f *Flow, now int64, full bool) {
 		used = first
 	}
 	idle := time.Duration(now-used) * time.Millisecond
-	if idle > r.maxIdle {
+	switch {
+	case r.idle == 0:
+		r.delete(f, changeExpire, "twice_the_limit", idle)
+		return
+	case idle > r.idle:
 		r.delete(f, changeExpire, "idle", idle)
 		return
 	}

@@ -53,7 +53,7 @@ type Config struct {
 	RcvBuf    int // bytes of receive buffer asked for each upcall socket
 	Ring      RingConfig
 	MaxIdle   time.Duration // flows unused for longer are deleted
-	FlowLimit int           // flows in the datapath at most
+	FlowLimit int           // flows in the datapath at most; the limit in force adapts below it
 	Policy    Policy
 	// Ports are attached where they are not. Vports of the datapath beyond
 	// these are served as well.
@@ -124,7 +124,7 @@ func NewServer(dp *Datapath, cfg Config) (*Server, error) {
 	}
 	s := &Server{cfg: cfg, dp: dp, hasher: odp.NewUFIDHasher(),
 		waiting: map[string]string{}, broken: map[odp.PortNo]string{}, channels: map[odp.PortNo]*channel{}}
-	s.budget.limit.Store(int64(cfg.FlowLimit))
+	s.budget.limit.Store(int64(newFlowLimit(cfg.FlowLimit).current))
 	if err := s.open(); err != nil {
 		s.Close()
 		return nil, err

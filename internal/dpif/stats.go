@@ -16,6 +16,7 @@ type Stats struct {
 	Ports       []PortStats  // in order of their numbers
 	Past        PortCounters // the sum over ports that have gone
 	Revalidator RevalidatorCounters
+	FlowLimit   int64  // in force now
 	Batches     uint64 // batches of upcalls answered
 	SendErrors  uint64 // batches that could not be sent whole
 	LastRefusal unix.Errno
@@ -61,7 +62,7 @@ func (s *Server) Stats() (Stats, error) {
 	}
 	s.mu.Unlock()
 	slices.SortFunc(st.Ports, func(a, b PortStats) int { return cmp.Compare(a.No, b.No) })
-	st.Revalidator = s.revalidator.counters.snapshot()
+	st.Revalidator, st.FlowLimit = s.revalidator.counters.snapshot(), s.budget.limit.Load()
 	for _, h := range s.handlers {
 		st.Batches += h.batches.Load()
 		st.SendErrors += h.sendErrors.Load()

@@ -59,6 +59,12 @@ too large a message committed|mmapring/writer.go|mmapring|s/ \|\| n > int\(w\.ri
 frame in work handed out|mmapring/writer.go|mmapring|s/w\.ring\.status\(w\.head\) != Unused/false/
 refused message counted as sent|mmapring/writer.go|mmapring|s/uint64\(moved - 1\)/uint64(moved)/
 EINTR not tried again|mmapring/writer.go|mmapring|s/case errno == unix\.EINTR:\n//
+COPY frame received without a recv|netlink/ring.go|netlink|s/errno := r\.receiveSlot\(b\); errno/errno := unix.Errno(0); errno/
+ENOBUFS taken for the message|netlink/ring.go|netlink|s/(r\.countOverrun\(\)\n)\t+continue/$1/
+ENOBUFS of a recv not counted|netlink/ring.go|netlink|s/\t\t\tr\.countOverrun\(\)\n//
+COPY frame not counted off|netlink/ring.go|netlink|s/if !r\.ring\.Copied\(\) \{/if false {/
+ERR ignored|netlink/receiver.go|netlink|s/errno, err := r\.kernel\.SoError\(r\.sock\.fd\)/errno, err := unix.Errno(0), error(nil)/
+congestion not cleared by a poll|netlink/ring.go|netlink|s/_, err = r\.kernel\.Poll\(r\.sock\.fd\)//
 LIST
 }
 

@@ -99,8 +99,8 @@ func (c *Conn) FD() int {
 // Counters returns what happened so far, also after Close.
 func (c *Conn) Counters() Counters { return c.sock.counters.snapshot() }
 
-// Close waits for a running call and closes the socket. Replies that were lent
-// are gone. It is idempotent.
+// Close waits for a running call, unmaps the ring, and closes the socket.
+// Replies that were lent are gone. It is idempotent.
 func (c *Conn) Close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -108,7 +108,7 @@ func (c *Conn) Close() error {
 	if c.mapping != nil {
 		err = c.mapping.Close()
 	}
-	return errors.Join(err, c.sock.close(), c.rx.munmap())
+	return errors.Join(err, c.sock.close(c.kernel), c.rx.munmap())
 }
 
 // lock takes the mutex if the socket is open.

@@ -79,7 +79,7 @@ func openReceiver(protocol int, groups []uint32, c socketConfig) (*Receiver, err
 	}
 	for _, g := range groups {
 		if err := r.sock.membership(unix.NETLINK_ADD_MEMBERSHIP, g); err != nil {
-			r.sock.close()
+			r.sock.close(nil)
 			return nil, err
 		}
 	}
@@ -160,7 +160,7 @@ func (r *Receiver) Receive(b *Batch, limit int) (int, error) {
 	if r.ring != nil {
 		return r.receiveRing(b, room)
 	}
-	n, errno := b.slots.receive(r.sock.fd, b.used, room)
+	n, errno := r.receiveSlots(b, room)
 	if errno != 0 {
 		return 0, r.sock.receiveError(errno)
 	}
@@ -192,19 +192,20 @@ func (r *Receiver) SocketError() error {
 		return err
 	}
 	defer r.mu.Unlock()
+	err := r.takeError()
+	if r.ring != nil && errors.Is(err, unix.ENOBUFS) {
+		r.ring.CountOverrun()
+	}
+	return err
+}
+
+func (r *Receiver) takeError() error {
 	if r.kernel == nil {
-		err := r.sock.socketError()
-		if r.ring != nil && errors.Is(err, unix.ENOBUFS) {
-			r.ring.CountOverrun()
-		}
-		return err
+		return r.sock.socketError()
 	}
 	errno, err := r.kernel.SoError(r.sock.fd)
 	if err != nil {
 		return &OpError{Op: "getsockopt", Err: err}
-	}
-	if errno == unix.ENOBUFS {
-		r.ring.CountOverrun()
 	}
 	return r.sock.receiveError(errno)
 }
@@ -239,9 +240,5 @@ func (r *Receiver) Close() error {
 	if r.mapping != nil {
 		err = r.mapping.Close()
 	}
-	if r.kernel != nil && r.sock.fd >= 0 {
-		err = errors.Join(err, r.kernel.Close(r.sock.fd))
-		r.sock.fd = -1
-	}
-	return errors.Join(err, r.sock.close())
+	return errors.Join(err, r.sock.close(r.kernel))
 }

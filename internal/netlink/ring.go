@@ -115,21 +115,43 @@ func (r *Receiver) receiveCopy(b *Batch) ([]byte, bool, error) {
 
 // receiveSlot receives one datagram into the first free slot of b.
 func (r *Receiver) receiveSlot(b *Batch) unix.Errno {
+	_, errno := r.receiveSlots(b, 1)
+	return errno
+}
+
+// receiveSlots receives up to n datagrams, one at least, into the free slots of
+// b, as slots.receive does.
+func (r *Receiver) receiveSlots(b *Batch, n int) (int, unix.Errno) {
 	if r.kernel == nil {
-		_, errno := b.slots.receive(r.sock.fd, b.used, 1)
-		return errno
+		return b.slots.receive(r.sock.fd, b.used, n)
 	}
-	for {
-		n, err := r.kernel.Recv(r.sock.fd, b.slots.memory(b.used))
-		var errno unix.Errno
-		if err != nil && !errors.As(err, &errno) {
-			errno = unix.EIO
-		}
-		if errno != unix.EINTR {
-			b.slots.received(b.used, n)
-			return errno
+	for got := 0; ; {
+		size, err := r.kernel.Recv(r.sock.fd, b.slots.memory(b.used+got))
+		switch errno := errnoOf(err); {
+		case errno == unix.EINTR:
+		case errno == 0:
+			b.slots.received(b.used+got, size)
+			if got++; got == n {
+				return got, 0
+			}
+		case got > 0:
+			return got, 0 // as recvmmsg does; an error that stays comes again
+		default:
+			return 0, errno
 		}
 	}
+}
+
+// errnoOf is the errno in err, 0 for nil.
+func errnoOf(err error) unix.Errno {
+	if err == nil {
+		return 0
+	}
+	var errno unix.Errno
+	if !errors.As(err, &errno) {
+		return unix.EIO
+	}
+	return errno
 }
 
 func (r *Receiver) countOverrun() {

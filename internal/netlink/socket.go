@@ -38,8 +38,7 @@ func (s *socket) open(protocol int, c socketConfig) (err error) {
 		}
 	}
 	if c.kernel != nil {
-		s.fd, err = c.kernel.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, protocol)
-		return err
+		return s.openEmulated(protocol, c)
 	}
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, protocol)
 	if err != nil {
@@ -73,6 +72,23 @@ func (s *socket) open(protocol int, c socketConfig) (err error) {
 		return &OpError{Op: "getsockname", Err: fmt.Errorf("address of type %T", addr)}
 	}
 	s.portID = sa.Pid
+	return nil
+}
+
+// openEmulated opens a socket of a test's kernel. It has an address where the
+// test made it from a real one.
+func (s *socket) openEmulated(protocol int, c socketConfig) error {
+	fd, err := c.kernel.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, protocol)
+	if err != nil {
+		return &OpError{Op: "open", Err: err}
+	}
+	s.fd = fd
+	s.rcvbuf, s.sndbuf = max(c.rcvbuf, maxDatagram), max(c.sndbuf, maxDatagram)
+	if addr, err := unix.Getsockname(fd); err == nil {
+		if sa, ok := addr.(*unix.SockaddrNetlink); ok {
+			s.portID = sa.Pid
+		}
+	}
 	return nil
 }
 
@@ -124,13 +140,19 @@ func (s *socket) membership(opt int, group uint32) error {
 	return nil
 }
 
-func (s *socket) close() error {
+// close closes the socket of the running kernel, or of the one given.
+func (s *socket) close(k RingKernel) (err error) {
 	fd := s.fd
 	if fd < 0 {
 		return nil
 	}
 	s.fd = -1
-	if err := unix.Close(fd); err != nil {
+	if k != nil {
+		err = k.Close(fd)
+	} else {
+		err = unix.Close(fd)
+	}
+	if err != nil {
 		return &OpError{Op: "close", Err: err}
 	}
 	return nil

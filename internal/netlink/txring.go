@@ -110,23 +110,27 @@ func (s *ringSend) kick() {
 	for s.committed < s.filled {
 		n, err := s.c.tx.Kick()
 		s.committed += n
-		var refused *mmapring.FrameError
-		if errors.As(err, &refused) {
-			n--
-			var errno unix.Errno
-			if !errors.As(refused.Err, &errno) {
-				errno = unix.EIO
-			}
-			s.failed(s.committed-1, errno)
-		}
-		s.c.sock.counters.sentRing.Add(uint64(max(n, 0)))
-		if err != nil && refused == nil {
-			if errors.Is(err, mmapring.ErrBroken) {
-				s.c.giveUpTX(err)
-			}
-			s.linear(s.filled)
+		s.c.sock.counters.sentRing.Add(uint64(n))
+		if err != nil {
+			s.fault(err)
 		}
 	}
+}
+
+// fault deals with what stopped the ring: a message that was refused, which is
+// the last of those committed, or a failure that left the rest to be sent
+// otherwise.
+func (s *ringSend) fault(err error) {
+	var refused *mmapring.FrameError
+	if errors.As(err, &refused) {
+		s.c.sock.counters.sentRing.Add(^uint64(0))
+		s.failed(s.committed-1, errnoOf(refused.Err))
+		return
+	}
+	if errors.Is(err, mmapring.ErrBroken) {
+		s.c.giveUpTX(err)
+	}
+	s.linear(s.filled)
 }
 
 // linear sends the messages from committed to before end by ordinary calls.
@@ -169,9 +173,5 @@ func (c *Conn) sendmsg(hdr *unix.Msghdr) unix.Errno {
 		return sendmsg(c.sock.fd, hdr)
 	}
 	_, err := c.kernel.Sendmsg(c.sock.fd, hdr, unix.MSG_DONTWAIT)
-	var errno unix.Errno
-	if err != nil && !errors.As(err, &errno) {
-		errno = unix.EIO
-	}
-	return errno
+	return errnoOf(err)
 }

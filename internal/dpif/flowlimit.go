@@ -1,0 +1,97 @@
+package dpif
+
+import "time"
+
+// Flow limit and its adaptation: udpif_revalidator of Open vSwitch 3.x,
+// ofproto/ofproto-dpif-upcall.c.
+const (
+	initialFlowLimit = 10_000
+	minFlowLimit     = 1_000
+	flowLimitStep    = 1_000
+	// crowdedIdle takes the place of max_idle while there are more flows than
+	// the limit.
+	crowdedIdle = 100 * time.Millisecond
+	// growthReport is how often a growing limit is reported.
+	growthReport = 10 * time.Second
+)
+
+// Causes of a change of the flow limit.
+const (
+	causeDumpVerySlow = "dump_over_2s"
+	causeDumpSlow     = "dump_over_1300ms"
+	causeDumpFast     = "dump_under_1s"
+)
+
+// flowLimit is how many flows the datapath may hold: as many as can be dumped
+// in about a second, within bounds.
+type flowLimit struct {
+	cap     int // flows.limit
+	current int
+	// grownFrom is the limit before growth that was not reported yet, 0 if
+	// there is none; reported is when growth was.
+	grownFrom int
+	reported  time.Time
+}
+
+func newFlowLimit(cap int) flowLimit {
+	return flowLimit{cap: cap, current: min(cap, initialFlowLimit)}
+}
+
+// adapt takes how long the dump of so many flows took, and returns why the
+// limit has changed, "" if it has not.
+func (l *flowLimit) adapt(flows int, took time.Duration) (cause string) {
+	limit := l.current
+	ms := max(1, int(took.Milliseconds()))
+	switch {
+	case ms > 2000:
+		limit, cause = limit/(ms/1000), causeDumpVerySlow
+	case ms > 1300:
+		limit, cause = limit*3/4, causeDumpSlow
+	case ms < 1000 && limit < flows*1000/ms:
+		limit, cause = limit+flowLimitStep, causeDumpFast
+	}
+	limit = min(l.cap, max(limit, minFlowLimit))
+	if limit == l.current {
+		return ""
+	}
+	l.current = limit
+	return cause
+}
+
+// report says what there is to tell after adapt: a cut at once, growth when it
+// has ended or once in growthReport.
+func (l *flowLimit) report(before int, cause string, now time.Time) (FlowLimitChanged, bool) {
+	if cause == causeDumpFast {
+		if l.grownFrom == 0 {
+			l.grownFrom = before
+		}
+		if now.Sub(l.reported) < growthReport {
+			return FlowLimitChanged{}, false
+		}
+	}
+	from := before
+	if l.grownFrom != 0 {
+		from = l.grownFrom
+	}
+	if from == l.current {
+		return FlowLimitChanged{}, false
+	}
+	if cause == "" {
+		cause = causeDumpFast
+	}
+	l.grownFrom, l.reported = 0, now
+	return FlowLimitChanged{From: from, To: l.current, Cause: cause}, true
+}
+
+// idle returns how long a flow may be unused while there are so many flows; 0
+// deletes them all.
+func (l *flowLimit) idle(flows int, maxIdle time.Duration) time.Duration {
+	switch {
+	case flows > 2*l.current:
+		return 0
+	case flows > l.current:
+		return min(maxIdle, crowdedIdle)
+	default:
+		return maxIdle
+	}
+}

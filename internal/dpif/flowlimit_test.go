@@ -1,0 +1,93 @@
+package dpif
+
+import (
+	"testing"
+	"time"
+)
+
+func TestFlowLimitAdapts(t *testing.T) {
+	const ms = time.Millisecond
+	for _, tc := range []struct {
+		name         string
+		cap, current int
+		flows        int
+		took         time.Duration
+		want         int
+		cause        string
+	}{
+		{"few flows, fast", 200_000, 10_000, 30, 4 * ms, 10_000, ""},
+		{"many flows, fast", 200_000, 10_000, 9_000, 100 * ms, 11_000, causeDumpFast},
+		{"nothing took no time", 200_000, 10_000, 0, 0, 10_000, ""},
+		{"at the cap", 11_500, 11_000, 10_900, 100 * ms, 11_500, causeDumpFast},
+		{"cap stays", 11_500, 11_500, 11_500, 100 * ms, 11_500, ""},
+		{"just fast enough", 200_000, 50_000, 50_000, 1300 * ms, 50_000, ""},
+		{"slow", 200_000, 50_000, 50_000, 1301 * ms, 37_500, causeDumpSlow},
+		{"very slow", 200_000, 50_000, 50_000, 4_900 * ms, 12_500, causeDumpVerySlow},
+		{"floor", 200_000, 2_000, 60_000, 9_000 * ms, 1_000, causeDumpVerySlow},
+		{"cap below the floor", 300, 300, 300, 9_000 * ms, 300, ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			l := flowLimit{cap: tc.cap, current: tc.current}
+			if cause := l.adapt(tc.flows, tc.took); cause != tc.cause || l.current != tc.want {
+				t.Errorf("limit %d, cause %q; want %d, %q", l.current, cause, tc.want, tc.cause)
+			}
+		})
+	}
+	if l := newFlowLimit(200_000); l.current != initialFlowLimit {
+		t.Errorf("the limit starts at %d", l.current)
+	}
+	if l := newFlowLimit(5_000); l.current != 5_000 {
+		t.Errorf("with a cap of 5000 the limit starts at %d", l.current)
+	}
+}
+
+func TestFlowLimitIdle(t *testing.T) {
+	l := flowLimit{cap: 50_000, current: 10_000}
+	for flows, want := range map[int]time.Duration{
+		0: 10 * time.Second, 10_000: 10 * time.Second, 10_001: crowdedIdle, 20_000: crowdedIdle, 20_001: 0,
+	} {
+		if got := l.idle(flows, 10*time.Second); got != want {
+			t.Errorf("%d flows: idle %v, want %v", flows, got, want)
+		}
+	}
+	if got := l.idle(15_000, 50*time.Millisecond); got != 50*time.Millisecond {
+		t.Errorf("max_idle below the crowded one became %v", got)
+	}
+}
+
+// TestFlowLimitReports goes through a time of growth, a cut, and rest.
+func TestFlowLimitReports(t *testing.T) {
+	l := flowLimit{cap: 200_000, current: 10_000}
+	now := time.Unix(1000, 0)
+	var got []FlowLimitChanged
+	step := func(flows int, took time.Duration) {
+		before := l.current
+		cause := l.adapt(flows, took)
+		if e, say := l.report(before, cause, now); say {
+			got = append(got, e)
+		}
+		now = now.Add(500 * time.Millisecond)
+	}
+	for range 25 { // 12.5 s of growth
+		step(100_000, 100*time.Millisecond)
+	}
+	for range 3 { // rest
+		step(1_000, 100*time.Millisecond)
+	}
+	step(100_000, 5*time.Second)
+	step(1_000, 100*time.Millisecond)
+	want := []FlowLimitChanged{
+		{From: 10_000, To: 11_000, Cause: causeDumpFast},
+		{From: 11_000, To: 31_000, Cause: causeDumpFast},
+		{From: 31_000, To: 35_000, Cause: causeDumpFast},
+		{From: 35_000, To: 7_000, Cause: causeDumpVerySlow},
+	}
+	if len(got) != len(want) {
+		t.Fatalf("reports %+v, want %+v", got, want)
+	}
+	for i := range want {
+		if got[i] != want[i] {
+			t.Errorf("report %d: %+v, want %+v", i, got[i], want[i])
+		}
+	}
+}
