@@ -36,6 +36,10 @@ var (
 	evDatapathOpened = define("datapath_opened", zapcore.InfoLevel,
 		"The datapath was found, or created if `created` is true. The counters are the kernel's, since the datapath was made.",
 		"datapath", "dp_index", "created", "flows", "hit", "missed", "lost")
+	evDatapathGone = define("datapath_gone", zapcore.ErrorLevel,
+		"The datapath was deleted, or the module removed, while it was served. With `create` the datapath is created anew, "+
+			"else it is waited for; so is the module. `hit`, `missed` and `lost` of `stats` begin anew, the other totals go on.",
+		"datapath", "error", "create")
 	evFeatures = define("features_set", zapcore.InfoLevel,
 		"User features of the datapath: what was asked for, what the kernel kept, what was set before. With `rings`, unaligned is not asked for: "+
 			"an upcall that exceeds its frame would be written over the next one.",
@@ -136,7 +140,8 @@ var (
 		"datapath", "port", "port_no", "cause", "lost", "lost_total", "last_errno")
 	evStats = define("stats", zapcore.InfoLevel,
 		"Totals since start, and with `_delta` those of the interval. hit, missed, lost are the kernel's packet counts, "+
-			"masks and flows what the datapath holds; cache_hit is 0 on kernels without a mask cache.",
+			"masks and flows what the datapath holds; cache_hit is 0 on kernels without a mask cache. epoll_waits, received_copy and received_linear over upcalls "+
+			"tell what receiving costs in system calls.",
 		"datapath", "uptime_s", "interval_ms", "ports",
 		"hit", "hit_delta", "missed", "missed_delta", "lost", "lost_delta",
 		"flows", "flow_limit", "masks", "mask_hit", "cache_hit",
@@ -146,7 +151,7 @@ var (
 		"flows_expired", "flows_deleted", "flows_corrected", "revalidator_cycles", "revalidator_dump_ms",
 		"action_upcalls", "execute_refused", "decode_errors", "receive_errors", "foreign", "policy_errors", "socket_drops",
 		"received_linear", "received_ring", "received_copy", "received_bytes", "jumbo", "aborted", "truncated", "malformed",
-		"overflows", "overruns", "ring_bytes", "sent_linear", "sent_ring", "request_overflows", "batches", "send_errors",
+		"overflows", "overruns", "ring_bytes", "sent_linear", "sent_ring", "request_overflows", "epoll_waits", "batches", "send_errors",
 		"macs", "macs_learned", "macs_moved", "macs_expired", "macs_evicted")
 	evPortStats = define("port_stats", zapcore.DebugLevel,
 		"One port's counters since it was added, with each `stats` line. rx and tx are the kernel's.",

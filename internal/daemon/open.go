@@ -21,6 +21,7 @@ const moduleName = "openvswitch"
 const (
 	moduleRetry    = time.Second // between two look-ups while waiting
 	moduleReminder = time.Minute // between two lines about it
+	datapathRetry  = time.Second // between two looks for a datapath that went away
 )
 
 // resolve finds the openvswitch families. Where they are missing it has the
@@ -29,6 +30,9 @@ func (d *run) resolve(ctx context.Context, conn *netlink.Conn) (*dpif.Families, 
 	fam, err := dpif.ResolveFamilies(conn)
 	if !errors.Is(err, dpif.ErrNoModule) {
 		return fam, err
+	}
+	if d.served {
+		return d.waitForModule(ctx, conn)
 	}
 	d.log.emit(evModuleLoading, zap.String("module", moduleName))
 	if loadErr := genl.LoadModule(ctx, moduleName); loadErr != nil {
@@ -68,18 +72,18 @@ func (d *run) waitForModule(ctx context.Context, conn *netlink.Conn) (*dpif.Fami
 	}
 }
 
-// openDatapath opens the configured datapath, or creates it where it may.
-func (d *run) openDatapath(conn *netlink.Conn, fam *dpif.Families) (*dpif.Datapath, error) {
+// openDatapath opens the configured datapath, or creates it where it may. One
+// that was served before and may not be created is waited for.
+func (d *run) openDatapath(ctx context.Context, conn *netlink.Conn, fam *dpif.Families) (*dpif.Datapath, error) {
 	name := d.cfg.Datapath.Name
-	created := false
-	dp, err := dpif.OpenDatapath(conn, fam, name)
-	switch {
-	case !errors.Is(err, unix.ENODEV):
-	case !d.cfg.Datapath.Create:
-		return nil, fmt.Errorf("%w (it does not exist, and datapath.create is false)", err)
-	default:
-		dp, err = dpif.CreateDatapath(conn, fam, name, 0)
-		created = true
+	dp, created, err := d.tryDatapath(conn, fam)
+	for errors.Is(err, unix.ENODEV) && d.served {
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(datapathRetry):
+		}
+		dp, created, err = d.tryDatapath(conn, fam)
 	}
 	if err != nil {
 		if errors.Is(err, unix.EPERM) {
@@ -95,6 +99,25 @@ func (d *run) openDatapath(conn *netlink.Conn, fam *dpif.Families) (*dpif.Datapa
 		zap.Uint64("flows", info.Stats.Flows), zap.Uint64("hit", info.Stats.Hit),
 		zap.Uint64("missed", info.Stats.Missed), zap.Uint64("lost", info.Stats.Lost))
 	return dp, nil
+}
+
+// tryDatapath opens the datapath once, or creates it where it may.
+func (d *run) tryDatapath(conn *netlink.Conn, fam *dpif.Families) (dp *dpif.Datapath, created bool, err error) {
+	name := d.cfg.Datapath.Name
+	dp, err = dpif.OpenDatapath(conn, fam, name)
+	if !errors.Is(err, unix.ENODEV) {
+		return dp, false, err
+	}
+	if !d.cfg.Datapath.Create {
+		return nil, false, fmt.Errorf("%w (it does not exist, and datapath.create is false)", err)
+	}
+	dp, err = dpif.CreateDatapath(conn, fam, name, 0)
+	if errors.Is(err, unix.EEXIST) {
+		// Somebody else was faster.
+		dp, err = dpif.OpenDatapath(conn, fam, name)
+		return dp, false, err
+	}
+	return dp, true, err
 }
 
 // leave does what on_exit asks for.

@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -13,12 +12,9 @@ import (
 	"dpifd/internal/dpif"
 	"dpifd/internal/forward"
 	"dpifd/internal/mmapring"
-	"dpifd/internal/netlink"
 
 	sd "github.com/coreos/go-systemd/v22/daemon"
 	"go.uber.org/zap"
-	"golang.org/x/sync/errgroup"
-	"golang.org/x/sys/unix"
 )
 
 // Options say what to run besides the configuration itself.
@@ -36,7 +32,9 @@ type run struct {
 	policy  dpif.Policy
 	macs    func() forward.Stats // nil unless the policy learns
 	started time.Time
-	stats   *statsLog
+	served  bool              // a datapath was served before
+	past    dpif.PortCounters // of the datapaths that were
+	stats   *statsLog         // of the datapath that is
 }
 
 // Run serves the configured datapath until ctx ends, and returns nil then. The
@@ -52,9 +50,6 @@ func Run(ctx context.Context, o Options) error {
 	log.emit(evStarting, zap.String("version", o.Version), zap.Int("pid", os.Getpid()),
 		zap.String("config", o.ConfigPath), zap.String("netns", o.Config.Netns))
 	err = inNetns(o.Config.Netns, func() error { return d.serve(ctx) })
-	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
-		err = nil // stopped before there was anything to serve
-	}
 	if err != nil {
 		log.emit(evFailed, zap.Error(err))
 	}
@@ -76,43 +71,6 @@ func (d *run) newPolicy() error {
 	default:
 		return fmt.Errorf("policy %q is not known", d.cfg.Policy.Type)
 	}
-	return nil
-}
-
-// serve is all of a run that belongs to the network namespace.
-func (d *run) serve(ctx context.Context) error {
-	conn, err := netlink.Dial(unix.NETLINK_GENERIC, netlink.Config{})
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	fam, err := d.resolve(ctx, conn)
-	if err != nil {
-		return err
-	}
-	if err := d.newPolicy(); err != nil {
-		return err
-	}
-	dp, err := d.openDatapath(conn, fam)
-	if err != nil {
-		return err
-	}
-	server, err := dpif.NewServer(dp, d.serverConfig())
-	if err != nil {
-		return err
-	}
-	defer server.Close()
-	if d.log.enabled(evUpcall) {
-		server.SetTracer(d.traceUpcall)
-		server.SetFlowTracer(d.traceFlow)
-	}
-	if err := d.serveDatapath(ctx, server); err != nil {
-		return err
-	}
-	if err := d.leave(dp); err != nil {
-		return err
-	}
-	d.stopped()
 	return nil
 }
 
@@ -143,33 +101,6 @@ func (d *run) ringConfig() dpif.RingConfig {
 		Geometry:    mmapring.Geometry{FrameSize: r.FrameSize, BlockSize: r.BlockSize, Blocks: r.Blocks},
 		MemoryLimit: r.MemoryLimit,
 	}
-}
-
-// serveDatapath runs the server and, once it is ready, the statistics.
-func (d *run) serveDatapath(ctx context.Context, server *dpif.Server) error {
-	statsCtx, stopStats := context.WithCancel(context.Background())
-	defer stopStats()
-	var stats errgroup.Group
-	d.stats = newStatsLog(d, server)
-	said := make(chan struct{})
-	unwatch := context.AfterFunc(ctx, func() {
-		defer close(said)
-		d.log.emit(evStopping, zap.String("datapath", d.cfg.Datapath.Name), zap.String("reason", context.Cause(ctx).Error()))
-		d.tellManager(sd.SdNotifyStopping)
-	})
-	defer func() {
-		if !unwatch() {
-			<-said // before what comes after the stop is said
-		}
-	}()
-	err := server.Run(ctx, func(waiting int) {
-		d.ready(server, waiting)
-		stats.Go(func() error { d.stats.run(statsCtx); return nil })
-	})
-	stopStats()
-	_ = stats.Wait() // it has no error to return
-	d.stats.last()
-	return err
 }
 
 func (d *run) ready(server *dpif.Server, waiting int) {

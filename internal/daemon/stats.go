@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"dpifd/internal/dpif"
@@ -10,6 +11,7 @@ import (
 	"dpifd/internal/odp"
 
 	"go.uber.org/zap"
+	"golang.org/x/sys/unix"
 )
 
 // lossInterval is how often losses are looked for, and so how often one port
@@ -52,7 +54,7 @@ const wholeDatapath = odp.PortNo(odp.MaxPorts)
 
 func newStatsLog(d *run, server *dpif.Server) *statsLog {
 	s := &statsLog{daemon: d, server: server, dp: zap.String("datapath", d.cfg.Datapath.Name),
-		reported: map[lossKey]uint64{}, next: map[lossKey]uint64{}, previous: interval{at: time.Now()}}
+		reported: map[lossKey]uint64{}, next: map[lossKey]uint64{}, previous: interval{at: time.Now(), total: d.past}, total: d.past}
 	if st, err := server.Stats(); err == nil {
 		s.start, s.previous.dp = st.Datapath.Stats, st.Datapath.Stats
 	}
@@ -88,6 +90,9 @@ func (s *statsLog) last() { s.look(s.daemon.cfg.Log.StatsInterval > 0) }
 // look reads all counters once.
 func (s *statsLog) look(print bool) {
 	st, err := s.server.Stats()
+	if errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ENOENT) {
+		return // the datapath has gone, which the server says
+	}
 	if err != nil {
 		if !s.failing {
 			s.daemon.log.emit(evStatsFailed, s.dp, zap.Error(err))
@@ -97,6 +102,7 @@ func (s *statsLog) look(print bool) {
 	}
 	s.failing = false
 	s.total = st.Total()
+	s.total.Add(s.daemon.past)
 	s.losses(&st)
 	if print {
 		s.print(&st)
@@ -199,7 +205,7 @@ func (s *statsLog) print(st *dpif.Stats) {
 		zap.Uint64("ring_bytes", st.RingBytes),
 		zap.Uint64("sent_linear", st.Requests.SentLinear), zap.Uint64("sent_ring", st.Requests.SentRing),
 		zap.Uint64("request_overflows", st.Requests.Overflows),
-		zap.Uint64("batches", st.Batches), zap.Uint64("send_errors", st.SendErrors),
+		zap.Uint64("epoll_waits", st.Polls), zap.Uint64("batches", st.Batches), zap.Uint64("send_errors", st.SendErrors),
 		zap.Int("macs", macs.Entries), zap.Uint64("macs_learned", macs.Learned), zap.Uint64("macs_moved", macs.Moved),
 		zap.Uint64("macs_expired", macs.Expired), zap.Uint64("macs_evicted", macs.Evicted))
 	for i := range st.Ports {

@@ -17,14 +17,18 @@ import (
 )
 
 const (
-	// ringRescan bounds the sleep of a handler that owns rings.
+	// ringRescan bounds the sleep of a handler that owns rings: aborted messages
+	// come without a wake-up, and a ring that was full takes no COPY frames before
+	// it is polled.
 	ringRescan = time.Second
 	// ringPasses is how often in a row rings may keep a handler from asking
 	// epoll, mixedPasses the same for one that owns sockets without ring too.
 	ringPasses, mixedPasses = 64, 4
 	// minBackoff and maxBackoff bound the pause after a wake-up that brought
-	// nothing.
+	// nothing. After maxFruitless of these in a row a handler that is to stop does
+	// not wait any longer for what is in its sockets.
 	minBackoff, maxBackoff = 20 * time.Microsecond, 2 * time.Millisecond
+	maxFruitless           = 16
 
 	// batchSize is the number of upcalls received, decided and answered
 	// together (UPCALL_MAX_BATCH of Open vSwitch's ofproto-dpif-upcall.c).
@@ -37,15 +41,26 @@ const (
 // handler's thread and must not keep what it is given.
 type Tracer func(port string, u *Upcall, v *Verdict)
 
+// poller is what a handler asks of an epoll.Poller. Tests put the epoll of an
+// emulated kernel in its place.
+type poller interface {
+	Add(fd int, id uint32) error
+	Remove(fd int) error
+	Wait(events []epoll.Event, timeout time.Duration) (int, error)
+	Wake() error
+	Close() error
+}
+
 // Handler receives, decides and answers the upcalls of the vports it owns. It
 // is one goroutine on one locked OS thread.
 type Handler struct {
 	id     int
-	poller *epoll.Poller
+	poller poller
 	dp     *Datapath
 	policy Policy
 	notify func(Event)
 	sends  netlink.Transport // how requests are sent
+	denied error             // why it was not to have a TX ring, nil if it was
 	budget *flowBudget
 	hasher *odp.UFIDHasher
 	trace  *atomic.Pointer[Tracer]
@@ -64,10 +79,10 @@ type Handler struct {
 	owned   int
 	ready   []*channel // of the pass under way
 
-	unpolled  int         // passes since epoll was asked
-	fruitless int         // wake-ups in a row that brought nothing
-	rescan    bool        // this pass looks at all rings, whether they have anything or not
-	called    atomic.Bool // pending or stopping was set
+	rescan    time.Duration // bound of the sleep where there are rings
+	unpolled  int           // passes since epoll was asked
+	fruitless int           // passes in a row over vports that brought nothing
+	called    atomic.Bool   // pending or stopping was set
 
 	failed func(i int, errno unix.Errno)
 
@@ -76,6 +91,7 @@ type Handler struct {
 	stopping bool
 	finished bool
 
+	polls               atomic.Uint64 // times that epoll was asked
 	batches, sendErrors atomic.Uint64
 	lastRefusal         atomic.Int32 // errno of the last refused request
 }
@@ -104,7 +120,7 @@ func newHandler(id int, dp *Datapath, cfg *Config, budget *flowBudget, hasher *o
 		return nil, fmt.Errorf("handler %d: %w", id, err)
 	}
 	h := &Handler{id: id, poller: poller, dp: dp, policy: cfg.Policy, notify: cfg.Notify, budget: budget, hasher: hasher,
-		trace: trace, in: in, out: dp.NewBatch(), sends: dp.conn.Transport()}
+		trace: trace, in: in, out: dp.NewBatch(), sends: dp.conn.Transport(), rescan: ringRescan}
 	h.failed = h.requestFailed
 	return h, nil
 }
@@ -118,7 +134,7 @@ func (h *Handler) run() error {
 		if err := h.wait(); err != nil {
 			return fmt.Errorf("handler %d: %w", h.id, err)
 		}
-		if h.runPending() && len(h.ready) == 0 {
+		if h.runPending() && (len(h.ready) == 0 || h.fruitless == maxFruitless) {
 			return nil
 		}
 		h.pass()
@@ -222,6 +238,7 @@ func (h *Handler) detach(ch *channel) PortCounters {
 	for h.receive(ch, batchSize) > 0 {
 		h.answer()
 	}
+	h.in.Release()                    // a frame that is lent would keep the socket alive
 	_ = h.poller.Remove(ch.sock.FD()) // closing the descriptor removes it in any case
 	last := ch.counters()
 	ch.sock.Close()
@@ -242,26 +259,24 @@ func (h *Handler) wait() error {
 			h.makeReady(ch)
 		}
 	}
-	timeout := time.Duration(-1)
-	if len(h.rings) > 0 {
-		timeout = ringRescan
+	if h.fruitless > 0 {
+		// What there is could not be received: a frame is still in the
+		// kernel's hands, or an error persists.
+		time.Sleep(min(minBackoff<<(h.fruitless-1), maxBackoff))
 	}
+	timeout := time.Duration(-1)
 	switch {
 	case len(h.ready) > 0:
-		limit := ringPasses
-		if len(h.rings) < h.owned {
-			limit = mixedPasses
-		}
-		if h.unpolled++; h.unpolled < limit && !h.called.Load() {
+		if h.unpolled++; h.unpolled < h.maxUnpolled() && h.fruitless == 0 && !h.called.Load() {
 			return nil
 		}
 		timeout = 0
-	case h.fruitless > 0:
-		// What epoll reported could not be received: a frame is still in
-		// the kernel's hands, or an error persists.
-		time.Sleep(min(minBackoff<<(h.fruitless-1), maxBackoff))
+	case len(h.rings) > 0:
+		timeout = h.rescan
 	}
 	h.unpolled = 0
+	h.endCongestion()
+	h.polls.Add(1)
 	n, err := h.poller.Wait(h.events[:], timeout)
 	if err != nil {
 		return err
@@ -277,15 +292,32 @@ func (h *Handler) wait() error {
 		h.makeReady(ch)
 	}
 	if len(h.ready) == 0 && !h.called.Load() {
-		// The bound of the sleep was reached. Aborted messages come without a wake-up, and a ring that was full
-		// takes no COPY frames before it is polled.
+		// The bound of the sleep was reached: rings are looked at and polled
+		// before the next one.
 		for _, ch := range h.rings {
 			ch.congested = true
-			h.makeReady(ch)
 		}
-		h.rescan = true
 	}
 	return nil
+}
+
+// maxUnpolled is how many passes over rings there may be without asking epoll.
+func (h *Handler) maxUnpolled() int {
+	if len(h.rings) < h.owned {
+		return mixedPasses
+	}
+	return ringPasses
+}
+
+// endCongestion polls the rings that overran and have been emptied since: only
+// then does the kernel take up COPY frames again.
+func (h *Handler) endCongestion() {
+	for _, ch := range h.rings {
+		if ch.congested && !ch.sock.Ready() {
+			ch.congested = false
+			_ = ch.sock.Poll() // fails on closed sockets only
+		}
+	}
 }
 
 // makeReady adds ch to h.ready once.
@@ -313,12 +345,11 @@ func (h *Handler) pass() {
 	}
 	h.answer()
 	switch {
-	case got > 0 || h.rescan:
+	case got > 0 || len(h.ready) == 0:
 		h.fruitless = 0
-	case len(h.ready) > 0:
-		h.fruitless = min(h.fruitless+1, 16)
+	default:
+		h.fruitless = min(h.fruitless+1, maxFruitless)
 	}
-	h.rescan = false
 }
 
 // receive adds up to quota upcalls of ch to the batch.
@@ -328,7 +359,6 @@ func (h *Handler) receive(ch *channel, quota int) int {
 	if errors.Is(err, unix.ENOBUFS) {
 		// The socket counted the overflow; what is queued comes with the
 		// next call.
-		ch.congested = true
 		n, err = ch.sock.Receive(h.in, quota)
 	}
 	if err != nil {
@@ -337,11 +367,6 @@ func (h *Handler) receive(ch *channel, quota int) int {
 	for i := range n {
 		h.owner[from+i] = ch
 	}
-	if n == 0 && ch.congested {
-		// Nothing left: a poll ends the congestion.
-		ch.congested = false
-		ch.sock.Poll()
-	}
 	return n
 }
 
@@ -349,6 +374,7 @@ func (h *Handler) receive(ch *channel, quota int) int {
 // batch's memory back.
 func (h *Handler) answer() {
 	if h.in.Len() == 0 {
+		h.in.Release() // frames that held nothing go back all the same
 		return
 	}
 	h.begin()
@@ -383,11 +409,11 @@ func (h *Handler) send() error {
 	return err
 }
 
-// started tells how the handler sends. denied is why it was not to have a TX
-// ring, nil if it was.
-func (h *Handler) started(denied error) HandlerStarted {
+// started tells how the handler sends, and why.
+func (h *Handler) started() HandlerStarted {
 	why := "the kernel has rings"
 	if h.sends != netlink.Ring {
+		denied := h.denied
 		if denied == nil {
 			denied = h.dp.conn.RingError()
 		}

@@ -39,7 +39,7 @@ func (s *Server) pollPorts(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("port poll: %w", err)
 		}
-		changed := false
+		changed := s.suspect.Swap(false)
 		for _, ev := range events[:n] {
 			switch ev.ID {
 			case pollOVS:
@@ -128,9 +128,10 @@ func (s *Server) reconcile() error {
 	return nil
 }
 
-// gone turns the kernel's ENODEV about the datapath into ErrDatapathGone.
+// gone turns what the kernel says about a datapath that is not there into
+// ErrDatapathGone: ENODEV, or ENOENT when the family has gone with the module.
 func (s *Server) gone(err error) error {
-	if errors.Is(err, unix.ENODEV) {
+	if isGone(err) {
 		return fmt.Errorf("%s: %w", s.dp.name, ErrDatapathGone)
 	}
 	return err
@@ -181,7 +182,7 @@ func (s *Server) drop(ch *channel) {
 	ch.handler.do(func() { last = ch.handler.detach(ch) })
 	s.mu.Lock()
 	delete(s.channels, ch.no)
-	s.past.add(last)
+	s.past.Add(last)
 	s.mu.Unlock()
 	s.ringBytes -= ch.ringBytes
 	s.cfg.Notify(PortRemoved{No: ch.no, Name: ch.name, Counters: last})

@@ -116,8 +116,8 @@ func (r *Revalidator) adopt() (int, error) {
 	return n, err
 }
 
-// run works until ctx ends.
-func (r *Revalidator) run(ctx context.Context) {
+// run works until ctx ends. It calls gone when the datapath seems to be.
+func (r *Revalidator) run(ctx context.Context, gone func()) {
 	full := true // the first cycle corrects what was adopted
 	tick := time.NewTicker(revalidatorCycle)
 	defer tick.Stop()
@@ -127,7 +127,11 @@ func (r *Revalidator) run(ctx context.Context) {
 			if ctx.Err() != nil {
 				return
 			}
-			r.notify(RevalidatorFailed{Err: err, At: time.Since(start)})
+			if isGone(err) {
+				gone()
+			} else {
+				r.notify(RevalidatorFailed{Err: err, At: time.Since(start)})
+			}
 		}
 		full = false
 		select {

@@ -42,9 +42,12 @@ const (
 type RingConfig struct {
 	Mode     RingMode
 	Geometry mmapring.Geometry // of each upcall socket's RX ring
-	// MemoryLimit bounds the RX rings of all upcall sockets together, in
-	// bytes. It is kept before the kernel is asked.
+	// MemoryLimit bounds the rings of all sockets together, in bytes. It is
+	// kept before the kernel is asked. Ports come before handlers: one of these
+	// has a TX ring only if a port's ring still fits.
 	MemoryLimit uint64
+	// Kernel is nil but in tests.
+	Kernel netlink.RingKernel
 }
 
 // Config says how a Server serves a datapath.
@@ -91,10 +94,11 @@ type Server struct {
 	notices   *netlink.Batch
 	waiting   map[string]string // configured ports not attached: name to reason
 	broken    map[odp.PortNo]string
-	noRings   error  // why upcall sockets have no rings, nil if they may
-	noTXRings error  // why request sockets have none
-	ringBytes uint64 // of all RX rings mapped
-	running   bool   // the start is over
+	noRings   error       // why upcall sockets have no rings, nil if they may
+	noTXRings error       // why request sockets have none
+	ringBytes uint64      // of all rings mapped
+	running   bool        // the start is over
+	suspect   atomic.Bool // the datapath may be gone: look
 
 	statsMu   sync.Mutex // guards the next three
 	statsDP   *Datapath
@@ -138,7 +142,7 @@ func (s *Server) open() (err error) {
 		return err
 	}
 	for id := range s.cfg.Handlers {
-		conn, err := netlink.Dial(unix.NETLINK_GENERIC, netlink.Config{RcvBuf: requestBuf, SndBuf: requestBuf, TXRing: s.txGeometry()})
+		conn, denied, err := s.dialHandler()
 		if err != nil {
 			return fmt.Errorf("handler %d: %w", id, err)
 		}
@@ -147,6 +151,7 @@ func (s *Server) open() (err error) {
 			conn.Close()
 			return err
 		}
+		h.denied = denied
 		s.handlers = append(s.handlers, h)
 	}
 	conn, err := netlink.Dial(unix.NETLINK_GENERIC, netlink.Config{RcvBuf: requestBuf, SndBuf: requestBuf})
@@ -201,12 +206,12 @@ func (s *Server) Run(ctx context.Context, ready func(waiting int)) error {
 			return h.run()
 		})
 	}
-	err := s.start()
+	err := s.gone(s.start())
 	if err == nil {
 		revalidated := make(chan struct{})
 		go func() {
 			defer close(revalidated)
-			s.revalidator.run(ctx)
+			s.revalidator.run(ctx, s.suspectGone)
 		}()
 		ready(len(s.waiting))
 		err = s.pollPorts(ctx)
@@ -225,6 +230,12 @@ func (s *Server) Run(ctx context.Context, ready func(waiting int)) error {
 	return err
 }
 
+// suspectGone has the port poll look whether the datapath is still there.
+func (s *Server) suspectGone() {
+	s.suspect.Store(true)
+	_ = s.poller.Wake() // it fails only when the poller is closed
+}
+
 // start sets the features, learns from the flows found, and serves the ports.
 func (s *Server) start() error {
 	info, err := s.dp.Info()
@@ -241,7 +252,7 @@ func (s *Server) start() error {
 		return err
 	}
 	for _, h := range s.handlers {
-		s.cfg.Notify(h.started(s.noTXRings))
+		s.cfg.Notify(h.started())
 	}
 	s.cfg.Notify(FeaturesSet{Asked: asked, Kept: s.features, Before: info.Features, Rings: s.noRings == nil})
 	vports, err := s.dp.Vports()

@@ -17,6 +17,7 @@ type Stats struct {
 	Past        PortCounters // the sum over ports that have gone
 	Revalidator RevalidatorCounters
 	FlowLimit   int64  // in force now
+	Polls       uint64 // times that a handler asked epoll
 	Batches     uint64 // batches of upcalls answered
 	SendErrors  uint64 // batches that could not be sent whole
 	LastRefusal unix.Errno
@@ -64,6 +65,7 @@ func (s *Server) Stats() (Stats, error) {
 	slices.SortFunc(st.Ports, func(a, b PortStats) int { return cmp.Compare(a.No, b.No) })
 	st.Revalidator, st.FlowLimit = s.revalidator.counters.snapshot(), s.budget.limit.Load()
 	for _, h := range s.handlers {
+		st.Polls += h.polls.Load()
 		st.Batches += h.batches.Load()
 		st.SendErrors += h.sendErrors.Load()
 		st.Requests.Add(h.dp.conn.Counters())
@@ -93,12 +95,13 @@ func (s *Server) readDrops() {
 func (st *Stats) Total() PortCounters {
 	sum := st.Past
 	for i := range st.Ports {
-		sum.add(st.Ports[i].Counters)
+		sum.Add(st.Ports[i].Counters)
 	}
 	return sum
 }
 
-func (p *PortCounters) add(q PortCounters) {
+// Add adds another port's counters.
+func (p *PortCounters) Add(q PortCounters) {
 	p.Upcalls += q.Upcalls
 	p.Bytes += q.Bytes
 	p.ActionUpcalls += q.ActionUpcalls

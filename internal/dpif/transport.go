@@ -25,8 +25,11 @@ func (s *Server) probeRings() error {
 		s.noRings, s.noTXRings = errRingsOff, errRingsOff
 		return nil
 	}
-	s.noTXRings = mmapring.Probe(mmapring.TX)
-	s.noRings = mmapring.Probe(mmapring.RX)
+	probe := mmapring.Probe
+	if k := s.cfg.Ring.Kernel; k != nil {
+		probe = (&mmapring.Prober{Syscalls: k}).Probe
+	}
+	s.noTXRings, s.noRings = probe(mmapring.TX), probe(mmapring.RX)
 	if s.noRings != nil && s.cfg.Ring.Mode == RingRequire {
 		return fmt.Errorf("%w: %w", ErrRingRequired, s.noRings)
 	}
@@ -46,14 +49,28 @@ func reason(err error) string {
 // batch, two for each upcall, in frames of the default size.
 const txBlocks = 8
 
-// txGeometry is the shape of a handler's TX ring, zero for none.
-func (s *Server) txGeometry() mmapring.Geometry {
+// dialHandler opens a handler's request socket, with a TX ring if it can have
+// one. denied is why it was not to have one.
+func (s *Server) dialHandler() (conn *netlink.Conn, denied error, err error) {
+	cfg := netlink.Config{RcvBuf: requestBuf, SndBuf: requestBuf}
 	g := s.cfg.Ring.Geometry
-	if s.noTXRings != nil {
-		return mmapring.Geometry{}
-	}
+	rx := g.Bytes()
 	g.Blocks = min(g.Blocks, txBlocks)
-	return g
+	switch {
+	case s.noTXRings != nil:
+		denied = s.noTXRings
+	case s.ringBytes+g.Bytes()+rx > s.cfg.Ring.MemoryLimit:
+		denied = errRingLimit // what is left is for a port
+	default:
+		cfg.TXRing, cfg.Kernel = g, s.cfg.Ring.Kernel
+	}
+	if conn, err = netlink.Dial(unix.NETLINK_GENERIC, cfg); err != nil {
+		return nil, nil, err
+	}
+	if conn.Transport() == netlink.Ring {
+		s.ringBytes += g.Bytes()
+	}
+	return conn, denied, nil
 }
 
 // openChannel opens an upcall socket that nobody owns yet, with a ring if it
@@ -66,7 +83,7 @@ func (s *Server) openChannel(name string, t VportType) (*channel, error) {
 		why = errRingLimit
 	}
 	if why == nil {
-		cfg.Ring = s.cfg.Ring.Geometry
+		cfg.Ring, cfg.Kernel = s.cfg.Ring.Geometry, s.cfg.Ring.Kernel
 	}
 	sock, err := netlink.OpenReceiver(unix.NETLINK_GENERIC, cfg)
 	if err != nil {

@@ -1,0 +1,97 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+
+	"dpifd/internal/dpif"
+	"dpifd/internal/netlink"
+
+	sd "github.com/coreos/go-systemd/v22/daemon"
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+)
+
+// serve is all of a run that belongs to the network namespace. When the
+// datapath goes away, or the module with it, it begins anew; what the policy has
+// learned stays.
+func (d *run) serve(ctx context.Context) error {
+	conn, err := netlink.Dial(unix.NETLINK_GENERIC, netlink.Config{})
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	if err := d.newPolicy(); err != nil {
+		return err
+	}
+	for {
+		err = d.serveOnce(ctx, conn)
+		if !errors.Is(err, dpif.ErrDatapathGone) || ctx.Err() != nil {
+			break
+		}
+		d.log.emit(evDatapathGone, zap.String("datapath", d.cfg.Datapath.Name), zap.Error(err),
+			zap.Bool("create", d.cfg.Datapath.Create))
+		d.served, d.past = true, d.stats.total
+	}
+	if ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, dpif.ErrDatapathGone)) {
+		err = nil // stopped while there was nothing to serve
+	}
+	if err == nil && d.stats != nil {
+		d.stopped()
+	}
+	return err
+}
+
+// serveOnce opens the datapath and serves it until ctx ends or the datapath
+// goes away.
+func (d *run) serveOnce(ctx context.Context, conn *netlink.Conn) error {
+	fam, err := d.resolve(ctx, conn)
+	if err != nil {
+		return err
+	}
+	dp, err := d.openDatapath(ctx, conn, fam)
+	if err != nil {
+		return err
+	}
+	server, err := dpif.NewServer(dp, d.serverConfig())
+	if err != nil {
+		return err
+	}
+	defer server.Close()
+	if d.log.enabled(evUpcall) {
+		server.SetTracer(d.traceUpcall)
+		server.SetFlowTracer(d.traceFlow)
+	}
+	if err := d.serveDatapath(ctx, server); err != nil {
+		return err
+	}
+	return d.leave(dp)
+}
+
+// serveDatapath runs the server and, once it is ready, the statistics.
+func (d *run) serveDatapath(ctx context.Context, server *dpif.Server) error {
+	statsCtx, stopStats := context.WithCancel(context.Background())
+	defer stopStats()
+	var stats errgroup.Group
+	d.stats = newStatsLog(d, server)
+	said := make(chan struct{})
+	unwatch := context.AfterFunc(ctx, func() {
+		defer close(said)
+		d.log.emit(evStopping, zap.String("datapath", d.cfg.Datapath.Name), zap.String("reason", context.Cause(ctx).Error()))
+		d.tellManager(sd.SdNotifyStopping)
+	})
+	defer func() {
+		if !unwatch() {
+			<-said // before what comes after the stop is said
+		}
+	}()
+	err := server.Run(ctx, func(waiting int) {
+		d.ready(server, waiting)
+		stats.Go(func() error { d.stats.run(statsCtx); return nil })
+	})
+	stopStats()
+	_ = stats.Wait() // it has no error to return
+	d.stats.last()
+	return err
+}
