@@ -28,7 +28,8 @@ unit: $(VM) ## unit tests with -race; no privilege, no network
 	CGO_ENABLED=1 go test -race $(TESTFLAGS) ./...
 
 kernel-test: build $(VM) ## tests with build tag lab, in one lab VM
-	$(VM) test $(STRICT) -timeout 15m -add bin/dpifd:/usr/bin/dpifd $(TESTFLAGS) ./...
+	$(VM) test $(STRICT) -timeout 15m -add bin/dpifd:/usr/bin/dpifd \
+		-add docs/LOGS.md:/usr/share/doc/dpifd/LOGS.md $(TESTFLAGS) ./...
 
 demo: build $(VM) ## dpifd between two namespaces in the lab VM
 	$(VM) run -timeout 2m \

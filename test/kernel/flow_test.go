@@ -3,10 +3,12 @@
 package kernel_test
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 
 	"dpifd/internal/dpif"
+	"dpifd/internal/lab"
 	"dpifd/internal/netlink"
 	"dpifd/internal/odp"
 
@@ -67,6 +69,13 @@ func TestFlows(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	lab.Need(t, "unique flow identifiers", func() error {
+		f, err := dp.GetFlow(testFlow(1, 0))
+		if err == nil && !f.HasUFID {
+			err = errors.New("the flow came back without its identifier")
+		}
+		return err
+	})
 	want := map[flow]uint64{shown(1, 0, "2"): 0, shown(2, 1, "0,3"): 0, shown(3, 2, "drop"): 0}
 	if diff := cmp.Diff(want, v.flows(t)); diff != "" {
 		t.Errorf("flows (-want +got):\n%s", diff)
@@ -161,7 +170,7 @@ func TestBatchGoesOn(t *testing.T) {
 	if err := dp.Send(b, func(i int, errno unix.Errno) { failed[i] = errno }); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(map[int]unix.Errno{2: unix.EEXIST, 4: unix.EINVAL, 5: unix.ENOENT}, failed); diff != "" {
+	if diff := cmp.Diff(map[int]unix.Errno{2: unix.EEXIST, 4: unix.ERANGE, 5: unix.ENOENT}, failed); diff != "" {
 		t.Errorf("refused requests (-want +got):\n%s", diff)
 	}
 	p[1].Expect(t, waitLimit, among(one))
@@ -178,5 +187,5 @@ func TestBatchGoesOn(t *testing.T) {
 	}
 	p[0].Expect(t, waitLimit, among(jumbo))
 	p[1].Expect(t, waitLimit, among(jumbo))
-	wantErrno(t, "execute a packet of 5 bytes", dp.ExecutePacket(&dpif.Upcall{Packet: make([]byte, 5)}, outputs(1)), unix.EINVAL)
+	wantErrno(t, "execute a packet of 5 bytes", dp.ExecutePacket(&dpif.Upcall{Packet: make([]byte, 5)}, outputs(1)), unix.ERANGE)
 }

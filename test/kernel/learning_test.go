@@ -167,12 +167,12 @@ func TestIdleFlowExpires(t *testing.T) {
 		}
 		return false
 	}
-	// The second frame matches the flow that the first one made.
-	for range 2 {
+	for range 2 { // the second frame matches the flow that the first one made
 		for _, src := range []string{busy, idle} {
 			f := frame(t, broadcast, src)
 			send(t, p[0], f)
 			p[1].Expect(t, waitLimit, among(f))
+			eventually(t, waitLimit, "the flow is there", func() bool { return has(src) })
 		}
 	}
 	quiet := time.Now()

@@ -41,8 +41,21 @@ func arrivals(t *testing.T, p *lab.Packet, count int) int {
 }
 
 // TestNewFlows sends packets of which each makes a flow of its own, at the rate
-// that is required.
+// that is required. Emulated CPUs that the host takes away for long cannot keep
+// up, so it may try three times.
 func TestNewFlows(t *testing.T) {
+	for attempt := range 3 {
+		lost := newFlows(t)
+		if lost == 0 {
+			return
+		}
+		t.Logf("attempt %d: %d packets lost", attempt+1, lost)
+	}
+	t.Error("packets were lost in each attempt")
+}
+
+// newFlows returns how many packets did not arrive.
+func newFlows(t *testing.T) int {
 	const count, rate = 10_000, 2_000 // packets, and packets a second
 	n := newQuietNetwork(t, 2)
 	d := n.run(t, settings{"policy": "{type: learning, mac_limit: 20000}", "flows": "{max_idle: 60s}"})
@@ -66,29 +79,33 @@ func TestNewFlows(t *testing.T) {
 	}
 	took := time.Since(start)
 	got := arrivals(t, p[1], count)
-	if got != count {
-		t.Errorf("%d of %d packets arrived", got, count)
-	}
 	info := v.info(t).Stats
 	t.Logf("%d packets in %v, %d arrived; kernel: missed %d, lost %d, flows %d", count, took.Round(time.Millisecond), got, info.Missed, info.Lost, info.Flows)
-	if info.Lost != 0 || info.Missed < count || info.Flows < count {
-		t.Errorf("missed %d, lost %d, flows %d; want at least %d, 0, at least %d", info.Missed, info.Lost, info.Flows, count, count)
-	}
 	stop(t, d)
+
+	// Whatever the speed, nothing goes without being counted.
+	lost := count - got
+	if info.Missed != count+1 || info.Lost != uint64(lost) || info.Flows != uint64(got+1) {
+		t.Errorf("missed %d, lost %d, flows %d; want %d, %d, %d", info.Missed, info.Lost, info.Flows, count+1, lost, got+1)
+	}
+	said := int64(0)
 	for _, e := range d.Events("upcalls_lost") {
-		t.Errorf("upcalls_lost: %v", e.Fields)
+		said += e.Int(t, "lost")
 	}
-	if e := d.Events("stopped"); len(e) != 1 || e[0].Int(t, "upcalls") < count || e[0].Int(t, "lost") != 0 {
-		t.Errorf("stopped: %v, want upcalls %d at least and lost 0", e, count)
+	e := d.Events("stopped")
+	if len(e) != 1 || e[0].Int(t, "upcalls") != int64(got+1) || e[0].Int(t, "lost") != int64(lost) || said != int64(lost) {
+		t.Errorf("stopped: %v, upcalls_lost: %d; want upcalls %d and lost %d", e, said, got+1, lost)
 	}
+	return lost
 }
 
-// TestFlowLimit: beyond the limit packets are forwarded without flows.
+// TestFlowLimit: beyond the limit packets are forwarded without flows. Handlers
+// may exceed it by the batch that they have under way while the revalidator
+// counts.
 func TestFlowLimit(t *testing.T) {
-	const limit, count = 40, 120
+	const limit, count, batch = 40, 230, 64
 	n := newQuietNetwork(t, 2)
 	d := n.run(t, settings{"flows": fmt.Sprintf("{max_idle: 2s, limit: %d}", limit)})
-	v := n.view(t)
 	p := n.sockets(t)
 	for i := range count {
 		send(t, p[0], numbered(t, i, broadcast))
@@ -96,16 +113,16 @@ func TestFlowLimit(t *testing.T) {
 	if got := arrivals(t, p[1], count); got != count {
 		t.Errorf("%d of %d packets arrived", got, count)
 	}
-	if got := v.info(t).Stats.Flows; got != limit {
-		t.Errorf("%d flows, the limit is %d", got, limit)
-	}
-	if e := d.Wait(t, time.Time{}, "flow_limit_reached", nil); e.Int(t, "limit") != limit || e.Int(t, "flows") != limit {
-		t.Errorf("flow_limit_reached: %v, want flows and limit %d", e.Fields, limit)
+	e := d.Wait(t, time.Time{}, "flow_limit_reached", nil)
+	if flows := e.Int(t, "flows"); e.Int(t, "limit") != limit || flows < limit || flows > limit+batch {
+		t.Errorf("flow_limit_reached: %v, want limit %d and about as many flows", e.Fields, limit)
 	}
 	d.Wait(t, time.Time{}, "flow_limit_cleared", nil) // when they are idle
 	stop(t, d)
 	stats := d.Events("stats")
-	if got := stats[len(stats)-1].Int(t, "flows_over_limit"); got != count-limit {
-		t.Errorf("flows_over_limit is %d, want %d", got, count-limit)
+	last := stats[len(stats)-1]
+	put, over := last.Int(t, "flows_put"), last.Int(t, "flows_over_limit")
+	if put+over != count || put < limit || over == 0 || last.Int(t, "lost") != 0 {
+		t.Errorf("flows_put %d, flows_over_limit %d, lost %s; want %d at least, %d in all, and 0", put, over, last.Text("lost"), limit, count)
 	}
 }

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"dpifd/internal/lab"
+
+	"golang.org/x/sys/unix"
 )
 
 // autoload is where the kernel has the program that loads modules by itself.
@@ -22,11 +24,9 @@ func unload(t *testing.T) {
 	lab.Need(t, "openvswitch as a module", func() error {
 		var err error
 		for range 100 {
-			var out string
-			if out, err = lab.Root(t).Try("modprobe", "-r", "vport_vxlan", "vport_geneve", "vport_gre", "openvswitch"); err == nil {
+			if _, err = lab.Root(t).Try("modprobe", "-r", "vport_vxlan", "vport_geneve", "vport_gre", "openvswitch"); err == nil {
 				return nil
 			}
-			_ = out
 			time.Sleep(100 * time.Millisecond)
 		}
 		return err
@@ -39,15 +39,16 @@ func write(t *testing.T, path, text string) {
 	t.Helper()
 	old, err := os.ReadFile(path)
 	existed := err == nil
-	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+	if err = os.WriteFile(path, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		err := os.Remove
 		if existed {
-			err = func(string) error { return os.WriteFile(path, old, 0o644) }
+			err = os.WriteFile(path, old, 0o644)
+		} else {
+			err = os.Remove(path)
 		}
-		if err := err(path); err != nil {
+		if err != nil {
 			t.Error(err)
 		}
 	})
@@ -57,20 +58,14 @@ func write(t *testing.T, path, text string) {
 func TestModule(t *testing.T) {
 	unload(t)
 	n := newQuietNetwork(t, 0)
-	again := func(t *testing.T) {
-		t.Helper()
-		out, err := lab.Root(t).Try("modprobe", "-r", "openvswitch")
-		if err != nil {
-			t.Fatalf("%v\n%s", err, out)
-		}
-	}
+	again := func() { lab.Root(t).Run(t, "modprobe", "-r", "openvswitch") }
 	cfg := settings{"datapath": fmt.Sprintf("{name: %s, on_exit: delete}", n.dpName)}
 	waiting := settings{"datapath": cfg["datapath"], "wait_for_module": "true"}
 
 	t.Run("kernel loads it", func(t *testing.T) {
 		stop(t, n.run(t, cfg))
 	})
-	again(t)
+	again()
 	write(t, autoload, "/nonexistent")
 	t.Run("daemon loads it", func(t *testing.T) {
 		// With a short PATH, as services have.
@@ -79,7 +74,7 @@ func TestModule(t *testing.T) {
 		d.Wait(t, time.Time{}, "ready", nil)
 		stop(t, d)
 	})
-	again(t)
+	again()
 	block := "/etc/modprobe.d/block.conf"
 	t.Run("cannot be loaded", func(t *testing.T) {
 		write(t, block, "install openvswitch false\n")
@@ -101,7 +96,7 @@ func TestModule(t *testing.T) {
 			write(t, block, "install openvswitch false\n")
 			d = n.sw.StartDaemon(t, n.config(waiting))
 			d.Wait(t, time.Time{}, "module_waiting", nil)
-			if err := d.Stop(t, 15, lab.DaemonLimit); err != nil {
+			if err := d.Stop(t, unix.SIGTERM, lab.DaemonLimit); err != nil {
 				t.Errorf("exit while it waits: %v", err)
 			}
 		})

@@ -118,25 +118,6 @@ func TestPortOfOtherDatapath(t *testing.T) {
 	d.Wait(t, time.Time{}, "port_waiting", forPort(port))
 	since := time.Now()
 	n.sw.DPCtl(t, "del-if", "owner", port)
-	// Neither a link nor the datapath changes by that, but the device's flags
-	// do when somebody touches it.
-	n.sw.SetLink(t, port, false)
-	n.sw.SetLink(t, port, true)
 	d.Wait(t, since, "port_added", forPort(port))
 	stop(t, d)
-}
-
-// TestDatapathDeleted: without its datapath the daemon has nothing to do.
-func TestDatapathDeleted(t *testing.T) {
-	n := newQuietNetwork(t, 1)
-	d := n.run(t, nil)
-	if err := n.view(t).Delete(); err != nil {
-		t.Fatal(err)
-	}
-	if code := d.WaitExit(t); code != 1 {
-		t.Errorf("exit code %d, want 1", code)
-	}
-	if e := d.Wait(t, time.Time{}, "failed", nil); e.Level != "ERROR" {
-		t.Errorf("failed has level %s", e.Level)
-	}
 }
