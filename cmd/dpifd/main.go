@@ -27,7 +27,10 @@ const (
 func main() { os.Exit(execute(os.Args[1:])) }
 
 // failure marks errors that are not about the command line.
-type failure struct{ error }
+type failure struct {
+	error
+	logged bool // the log has it
+}
 
 func (f failure) Unwrap() error { return f.error }
 
@@ -40,7 +43,9 @@ func execute(args []string) int {
 	case err == nil:
 		return exitOK
 	case errors.As(err, &f):
-		fmt.Fprintln(os.Stderr, err)
+		if !f.logged {
+			fmt.Fprintln(os.Stderr, err)
+		}
 		return exitFailure
 	default:
 		fmt.Fprintf(os.Stderr, "dpifd: %v\nRun 'dpifd --help' for usage.\n", err)
@@ -80,21 +85,25 @@ func runCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "run --config FILE",
 		Short: "Serve the configured datapath until SIGTERM or SIGINT",
-		Long: "Serve the configured datapath until SIGTERM or SIGINT. The log goes to standard\n" +
-			"error, one event a line. Needs CAP_NET_ADMIN, and CAP_SYS_ADMIN if the\n" +
+		Long: "Serve the configured datapath until SIGTERM or SIGINT. SIGHUP has the file read\n" +
+			"again; one that cannot be used changes nothing. The log goes to standard error,\n" +
+			"one event a line. Needs CAP_NET_ADMIN, and CAP_SYS_ADMIN if the\n" +
 			"configuration names a network namespace.",
 		Example: "  dpifd run --config /etc/dpifd/dpifd.yaml",
 		Args:    cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			cfg, err := config.Load(path)
 			if err != nil {
-				return failure{err}
+				return failure{error: err}
 			}
 			ctx, stop := signalContext()
 			defer stop()
-			err = daemon.Run(ctx, daemon.Options{Config: cfg, ConfigPath: path, Version: version(), Log: os.Stderr})
+			reload := make(chan os.Signal, 1)
+			signal.Notify(reload, syscall.SIGHUP)
+			defer signal.Stop(reload)
+			err = daemon.Run(ctx, daemon.Options{Config: cfg, ConfigPath: path, Version: version(), Log: os.Stderr, Reload: reload})
 			if err != nil {
-				return failure{fmt.Errorf("dpifd: %w", err)}
+				return failure{error: err, logged: true}
 			}
 			return nil
 		},
@@ -130,7 +139,7 @@ func checkCommand() *cobra.Command {
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if _, err := config.Load(path); err != nil {
-				return failure{err}
+				return failure{error: err}
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "%s: ok\n", path)
 			return nil

@@ -50,6 +50,15 @@ var (
 	evReady = define("ready", zapcore.InfoLevel,
 		"Every configured port that exists is served.",
 		"datapath", "policy", "handlers", "ports", "ports_waiting", "startup_ms")
+	evReloaded = define("reloaded", zapcore.InfoLevel,
+		"The configuration file was read again (SIGHUP) and is in force. `changed` lists the top-level keys that differ from before.",
+		"config", "changed")
+	evReloadFailed = define("reload_failed", zapcore.ErrorLevel,
+		"The configuration file was read again and cannot be used: file, line and column are in the error. The one before stays in force, unchanged.",
+		"config", "error")
+	evReloadIgnored = define("reload_ignored", zapcore.WarnLevel,
+		"These keys were changed in the file, but take a restart. They keep their values.",
+		"config", "keys")
 	evStopping = define("stopping", zapcore.InfoLevel,
 		"A signal asked the daemon to stop. Upcalls are turned off, then what is queued is answered.",
 		"datapath", "reason")
@@ -148,7 +157,7 @@ var (
 		"upcalls", "upcalls_delta", "upcall_bytes", "upcall_bytes_delta",
 		"executed", "executed_delta", "dropped", "dropped_delta",
 		"flows_put", "flows_put_delta", "flows_existing", "flows_refused", "flows_over_limit",
-		"flows_expired", "flows_deleted", "flows_corrected", "revalidator_cycles", "revalidator_dump_ms",
+		"flows_expired", "flows_deleted", "flows_corrected", "sweeps_refused", "revalidator_cycles", "revalidator_dump_ms",
 		"action_upcalls", "execute_refused", "decode_errors", "receive_errors", "foreign", "policy_errors", "socket_drops",
 		"received_linear", "received_ring", "received_copy", "received_bytes", "jumbo", "aborted", "truncated", "malformed",
 		"overflows", "overruns", "ring_bytes", "sent_linear", "sent_ring", "request_overflows", "epoll_waits", "batches", "send_errors",

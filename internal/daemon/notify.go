@@ -11,7 +11,7 @@ import (
 
 // notify turns the events of the layers below into lines of the log.
 func (d *run) notify(e dpif.Event) {
-	dp := zap.String("datapath", d.cfg.Datapath.Name)
+	dp := zap.String("datapath", d.cfg().Datapath.Name)
 	switch e := e.(type) {
 	case dpif.PortAdded:
 		d.log.emit(evPortAdded, dp, zap.String("port", e.Name), zap.Uint32("port_no", uint32(e.No)),
@@ -71,7 +71,7 @@ func undecodable(c *dpif.PortCounters) uint64 {
 
 // traceUpcall logs one upcall, at level debug.
 func (d *run) traceUpcall(port string, u *dpif.Upcall, v *dpif.Verdict) {
-	d.log.emit(evUpcall, zap.String("datapath", d.cfg.Datapath.Name), zap.String("port", port),
+	d.log.emit(evUpcall, zap.String("datapath", d.cfg().Datapath.Name), zap.String("port", port),
 		zap.Uint32("port_no", uint32(u.InPort)), zap.Stringer("kind", u.Kind), zap.Int("packet_bytes", len(u.Packet)),
 		zap.String("decision", v.Reason), zap.Bool("install", v.Install),
 		zap.String("key", hex.EncodeToString(u.Key)), zap.String("actions", hex.EncodeToString(v.Actions.Bytes())))
@@ -79,6 +79,6 @@ func (d *run) traceUpcall(port string, u *dpif.Upcall, v *dpif.Verdict) {
 
 // traceFlow logs what the revalidator does to a flow, at level debug.
 func (d *run) traceFlow(op, reason string, f *dpif.Flow, idle time.Duration) {
-	d.log.emit(evFlowChanged, zap.String("datapath", d.cfg.Datapath.Name), zap.String("op", op), zap.String("reason", reason),
+	d.log.emit(evFlowChanged, zap.String("datapath", d.cfg().Datapath.Name), zap.String("op", op), zap.String("reason", reason),
 		zap.Stringer("ufid", f.UFID), zap.Uint64("packets", f.Packets), zap.Int64("idle_ms", idle.Milliseconds()))
 }

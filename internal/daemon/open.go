@@ -42,7 +42,7 @@ func (d *run) resolve(ctx context.Context, conn *netlink.Conn) (*dpif.Families, 
 	if !errors.Is(err, dpif.ErrNoModule) {
 		return fam, err
 	}
-	if !d.cfg.WaitForModule {
+	if !d.cfg().WaitForModule {
 		return nil, fmt.Errorf("%w; load it with `modprobe %s` (Debian: it is part of the kernel package), "+
 			"or set wait_for_module: true to wait for it", err, moduleName)
 	}
@@ -75,7 +75,7 @@ func (d *run) waitForModule(ctx context.Context, conn *netlink.Conn) (*dpif.Fami
 // openDatapath opens the configured datapath, or creates it where it may. One
 // that was served before and may not be created is waited for.
 func (d *run) openDatapath(ctx context.Context, conn *netlink.Conn, fam *dpif.Families) (*dpif.Datapath, error) {
-	name := d.cfg.Datapath.Name
+	name := d.cfg().Datapath.Name
 	dp, created, err := d.tryDatapath(conn, fam)
 	for errors.Is(err, unix.ENODEV) && d.served {
 		select {
@@ -103,12 +103,12 @@ func (d *run) openDatapath(ctx context.Context, conn *netlink.Conn, fam *dpif.Fa
 
 // tryDatapath opens the datapath once, or creates it where it may.
 func (d *run) tryDatapath(conn *netlink.Conn, fam *dpif.Families) (dp *dpif.Datapath, created bool, err error) {
-	name := d.cfg.Datapath.Name
+	name := d.cfg().Datapath.Name
 	dp, err = dpif.OpenDatapath(conn, fam, name)
 	if !errors.Is(err, unix.ENODEV) {
 		return dp, false, err
 	}
-	if !d.cfg.Datapath.Create {
+	if !d.cfg().Datapath.Create {
 		return nil, false, fmt.Errorf("%w (it does not exist, and datapath.create is false)", err)
 	}
 	dp, err = dpif.CreateDatapath(conn, fam, name, 0)
@@ -124,7 +124,7 @@ func (d *run) tryDatapath(conn *netlink.Conn, fam *dpif.Families) (dp *dpif.Data
 func (d *run) leave(dp *dpif.Datapath) error {
 	var err error
 	done := evFlowsFlushed
-	switch d.cfg.Datapath.OnExit {
+	switch d.cfg().Datapath.OnExit {
 	case config.OnExitFlush:
 		err = dp.FlushFlows()
 	case config.OnExitDelete:
@@ -134,7 +134,7 @@ func (d *run) leave(dp *dpif.Datapath) error {
 	}
 	if err != nil {
 		d.log.emit(evExitFailed, zap.String("datapath", dp.Name()),
-			zap.String("on_exit", string(d.cfg.Datapath.OnExit)), zap.Error(err))
+			zap.String("on_exit", string(d.cfg().Datapath.OnExit)), zap.Error(err))
 		return err
 	}
 	if done == evFlowsFlushed {

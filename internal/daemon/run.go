@@ -6,15 +6,17 @@ import (
 	"io"
 	"os"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"dpifd/internal/config"
 	"dpifd/internal/dpif"
-	"dpifd/internal/forward"
 	"dpifd/internal/mmapring"
 
 	sd "github.com/coreos/go-systemd/v22/daemon"
 	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
 )
 
 // Options say what to run besides the configuration itself.
@@ -23,19 +25,26 @@ type Options struct {
 	ConfigPath string    // as given, for the log
 	Version    string    // of the program, for the log
 	Log        io.Writer // where the log goes
+	// Reload has the file at ConfigPath read again at each receive; nil never.
+	Reload <-chan os.Signal
 }
 
 // run is one run of the daemon.
 type run struct {
-	cfg     *config.Config
+	path    string
+	config  atomic.Pointer[config.Config] // in force; it does not change
 	log     *logger
-	policy  dpif.Policy
-	macs    func() forward.Stats // nil unless the policy learns
+	policy  policySwitch
 	started time.Time
 	served  bool              // a datapath was served before
 	past    dpif.PortCounters // of the datapaths that were
 	stats   *statsLog         // of the datapath that is
+
+	mu     sync.Mutex   // orders reloads and the opening of datapaths
+	server *dpif.Server // nil while no datapath is open
 }
+
+func (d *run) cfg() *config.Config { return d.config.Load() }
 
 // Run serves the configured datapath until ctx ends, and returns nil then. The
 // cause of ctx is logged as the reason. An error is logged as event failed,
@@ -46,53 +55,48 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	d := &run{cfg: o.Config, log: log, started: time.Now()}
+	d := &run{path: o.ConfigPath, log: log, started: time.Now()}
+	d.config.Store(o.Config)
+	if err := d.policy.use(o.Config.Policy); err != nil {
+		return err
+	}
 	log.emit(evStarting, zap.String("version", o.Version), zap.Int("pid", os.Getpid()),
 		zap.String("config", o.ConfigPath), zap.String("netns", o.Config.Netns))
+	reloading, stopReloads := context.WithCancel(ctx)
+	var reloads errgroup.Group
+	reloads.Go(func() error { d.reloads(reloading, o.Reload); return nil })
 	err = inNetns(o.Config.Netns, func() error { return d.serve(ctx) })
+	stopReloads()
+	_ = reloads.Wait() // it has no error to return
 	if err != nil {
 		log.emit(evFailed, zap.Error(err))
 	}
 	return err
 }
 
-func (d *run) newPolicy() error {
-	switch d.cfg.Policy.Type {
-	case config.PolicyLearning:
-		l, err := forward.NewLearning(forward.Config{MACAging: d.cfg.Policy.MACAging, MACLimit: d.cfg.Policy.MACLimit})
-		if err != nil {
-			return err
-		}
-		d.policy, d.macs = l, l.Stats
-	case config.PolicyFlood:
-		d.policy = forward.NewFlood()
-	case config.PolicyDrop:
-		d.policy = forward.NewDrop()
-	default:
-		return fmt.Errorf("policy %q is not known", d.cfg.Policy.Type)
+func (d *run) serverConfig() dpif.Config {
+	return dpif.Config{
+		Handlers: d.cfg().Handlers, RcvBuf: int(d.cfg().Socket.Rcvbuf),
+		Ring:    d.ringConfig(),
+		MaxIdle: d.cfg().Flows.MaxIdle, FlowLimit: d.cfg().Flows.Limit,
+		Policy: &d.policy, Notify: d.notify, Ports: portConfigs(d.cfg()),
 	}
-	return nil
 }
 
-func (d *run) serverConfig() dpif.Config {
-	cfg := dpif.Config{
-		Handlers: d.cfg.Handlers, RcvBuf: int(d.cfg.Socket.Rcvbuf),
-		Ring:    d.ringConfig(),
-		MaxIdle: d.cfg.Flows.MaxIdle, FlowLimit: d.cfg.Flows.Limit,
-		Policy: d.policy, Notify: d.notify,
-	}
-	for _, p := range d.cfg.Ports {
+func portConfigs(cfg *config.Config) []dpif.PortConfig {
+	var ports []dpif.PortConfig
+	for _, p := range cfg.Ports {
 		t := dpif.VportNetdev
 		if p.Type == config.PortInternal {
 			t = dpif.VportInternal
 		}
-		cfg.Ports = append(cfg.Ports, dpif.PortConfig{Name: p.Name, Type: t})
+		ports = append(ports, dpif.PortConfig{Name: p.Name, Type: t})
 	}
-	return cfg
+	return ports
 }
 
 func (d *run) ringConfig() dpif.RingConfig {
-	r := d.cfg.Ring
+	r := d.cfg().Ring
 	modes := map[config.RingMode]dpif.RingMode{
 		config.RingOff: dpif.RingOff, config.RingAuto: dpif.RingAuto, config.RingRequire: dpif.RingRequire,
 	}
@@ -105,10 +109,10 @@ func (d *run) ringConfig() dpif.RingConfig {
 
 func (d *run) ready(server *dpif.Server, waiting int) {
 	ports := len(server.Ports())
-	d.log.emit(evReady, zap.String("datapath", d.cfg.Datapath.Name), zap.String("policy", string(d.cfg.Policy.Type)),
+	d.log.emit(evReady, zap.String("datapath", d.cfg().Datapath.Name), zap.String("policy", string(d.cfg().Policy.Type)),
 		zap.Int("handlers", server.Handlers()), zap.Int("ports", ports), zap.Int("ports_waiting", waiting),
 		zap.Int64("startup_ms", time.Since(d.started).Milliseconds()))
-	d.tellManager(sd.SdNotifyReady, fmt.Sprintf("STATUS=serving %d ports of %s", ports, d.cfg.Datapath.Name))
+	d.tellManager(sd.SdNotifyReady, fmt.Sprintf("STATUS=serving %d ports of %s", ports, d.cfg().Datapath.Name))
 }
 
 // tellManager sends to the service manager; without one it does nothing. A
@@ -117,7 +121,7 @@ func (d *run) tellManager(lines ...string) { _, _ = sd.SdNotify(false, strings.J
 
 func (d *run) stopped() {
 	t := d.stats.total
-	d.log.emit(evStopped, zap.String("datapath", d.cfg.Datapath.Name),
+	d.log.emit(evStopped, zap.String("datapath", d.cfg().Datapath.Name),
 		zap.Int64("uptime_s", int64(time.Since(d.started).Seconds())), zap.Uint64("upcalls", t.Upcalls),
 		zap.Uint64("executed", t.Executed), zap.Uint64("flows_put", t.FlowsPut), zap.Uint64("lost", lost(&t)))
 }

@@ -22,16 +22,13 @@ func (d *run) serve(ctx context.Context) error {
 		return err
 	}
 	defer conn.Close()
-	if err := d.newPolicy(); err != nil {
-		return err
-	}
 	for {
 		err = d.serveOnce(ctx, conn)
 		if !errors.Is(err, dpif.ErrDatapathGone) || ctx.Err() != nil {
 			break
 		}
-		d.log.emit(evDatapathGone, zap.String("datapath", d.cfg.Datapath.Name), zap.Error(err),
-			zap.Bool("create", d.cfg.Datapath.Create))
+		d.log.emit(evDatapathGone, zap.String("datapath", d.cfg().Datapath.Name), zap.Error(err),
+			zap.Bool("create", d.cfg().Datapath.Create))
 		d.served, d.past = true, d.stats.total
 	}
 	if ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, dpif.ErrDatapathGone)) {
@@ -54,19 +51,50 @@ func (d *run) serveOnce(ctx context.Context, conn *netlink.Conn) error {
 	if err != nil {
 		return err
 	}
-	server, err := dpif.NewServer(dp, d.serverConfig())
+	server, err := d.newServer(dp)
 	if err != nil {
 		return err
 	}
-	defer server.Close()
-	if d.log.enabled(evUpcall) {
-		server.SetTracer(d.traceUpcall)
-		server.SetFlowTracer(d.traceFlow)
-	}
+	defer d.closeServer(server)
 	if err := d.serveDatapath(ctx, server); err != nil {
 		return err
 	}
 	return d.leave(dp)
+}
+
+// newServer makes the server of dp, with the configuration in force, and has
+// reloads reach it from then on.
+func (d *run) newServer(dp *dpif.Datapath) (*dpif.Server, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	server, err := dpif.NewServer(dp, d.serverConfig())
+	if err != nil {
+		return nil, err
+	}
+	d.server = server
+	d.trace()
+	return server, nil
+}
+
+func (d *run) closeServer(server *dpif.Server) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.server = nil
+	server.Close()
+}
+
+// trace has each upcall logged, or not, as the level demands. d.mu is held.
+func (d *run) trace() {
+	if d.server == nil {
+		return
+	}
+	if d.log.enabled(evUpcall) {
+		d.server.SetTracer(d.traceUpcall)
+		d.server.SetFlowTracer(d.traceFlow)
+	} else {
+		d.server.SetTracer(nil)
+		d.server.SetFlowTracer(nil)
+	}
 }
 
 // serveDatapath runs the server and, once it is ready, the statistics.
@@ -74,11 +102,12 @@ func (d *run) serveDatapath(ctx context.Context, server *dpif.Server) error {
 	statsCtx, stopStats := context.WithCancel(context.Background())
 	defer stopStats()
 	var stats errgroup.Group
-	d.stats = newStatsLog(d, server)
+	stat := newStatsLog(d, server)
+	d.stats = stat
 	said := make(chan struct{})
 	unwatch := context.AfterFunc(ctx, func() {
 		defer close(said)
-		d.log.emit(evStopping, zap.String("datapath", d.cfg.Datapath.Name), zap.String("reason", context.Cause(ctx).Error()))
+		d.log.emit(evStopping, zap.String("datapath", d.cfg().Datapath.Name), zap.String("reason", context.Cause(ctx).Error()))
 		d.tellManager(sd.SdNotifyStopping)
 	})
 	defer func() {
@@ -88,10 +117,10 @@ func (d *run) serveDatapath(ctx context.Context, server *dpif.Server) error {
 	}()
 	err := server.Run(ctx, func(waiting int) {
 		d.ready(server, waiting)
-		stats.Go(func() error { d.stats.run(statsCtx); return nil })
+		stats.Go(func() error { stat.run(statsCtx); return nil })
 	})
 	stopStats()
 	_ = stats.Wait() // it has no error to return
-	d.stats.last()
+	stat.last()
 	return err
 }

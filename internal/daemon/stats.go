@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"dpifd/internal/dpif"
-	"dpifd/internal/forward"
 	"dpifd/internal/netlink"
 	"dpifd/internal/odp"
 
@@ -53,7 +52,7 @@ type lossKey struct {
 const wholeDatapath = odp.PortNo(odp.MaxPorts)
 
 func newStatsLog(d *run, server *dpif.Server) *statsLog {
-	s := &statsLog{daemon: d, server: server, dp: zap.String("datapath", d.cfg.Datapath.Name),
+	s := &statsLog{daemon: d, server: server, dp: zap.String("datapath", d.cfg().Datapath.Name),
 		reported: map[lossKey]uint64{}, next: map[lossKey]uint64{}, previous: interval{at: time.Now(), total: d.past}, total: d.past}
 	if st, err := server.Stats(); err == nil {
 		s.start, s.previous.dp = st.Datapath.Stats, st.Datapath.Stats
@@ -66,32 +65,43 @@ func newStatsLog(d *run, server *dpif.Server) *statsLog {
 func (s *statsLog) run(ctx context.Context) {
 	loss := time.NewTicker(lossInterval)
 	defer loss.Stop()
-	var due <-chan time.Time
-	if every := s.daemon.cfg.Log.StatsInterval; every > 0 {
-		t := time.NewTicker(every)
-		defer t.Stop()
-		due = t.C
-	}
+	stats := time.NewTimer(0)
+	defer stats.Stop()
+	var every time.Duration
 	for {
+		// A reload may change the interval.
+		if now := s.daemon.cfg().Log.StatsInterval; now != every {
+			every = now
+			stats.Stop()
+			if every > 0 {
+				stats.Reset(every)
+			}
+		}
 		select {
 		case <-ctx.Done():
 			return
 		case <-loss.C:
 			s.look(false)
-		case <-due:
-			s.look(true)
+		case <-stats.C:
+			if every > 0 {
+				stats.Reset(every)
+				s.look(true)
+			}
 		}
 	}
 }
 
 // last writes what there is to say when the server has stopped.
-func (s *statsLog) last() { s.look(s.daemon.cfg.Log.StatsInterval > 0) }
+func (s *statsLog) last() { s.look(s.daemon.cfg().Log.StatsInterval > 0) }
 
 // look reads all counters once.
 func (s *statsLog) look(print bool) {
 	st, err := s.server.Stats()
 	if errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ENOENT) {
-		return // the datapath has gone, which the server says
+		// The datapath has gone, which the server says.
+		s.total = s.server.Totals()
+		s.total.Add(s.daemon.past)
+		return
 	}
 	if err != nil {
 		if !s.failing {
@@ -170,10 +180,7 @@ func (s *statsLog) print(st *dpif.Stats) {
 	k, was, start := &st.Datapath.Stats, &s.previous.dp, &s.start
 	t, b := &s.total, &s.previous.total
 	r := &st.Revalidator
-	var macs forward.Stats
-	if s.daemon.macs != nil {
-		macs = s.daemon.macs()
-	}
+	macs := s.daemon.policy.macs()
 	s.daemon.log.emit(evStats, s.dp,
 		zap.Int64("uptime_s", int64(now.Sub(s.daemon.started).Seconds())),
 		zap.Int64("interval_ms", now.Sub(s.previous.at).Milliseconds()),
@@ -190,7 +197,7 @@ func (s *statsLog) print(st *dpif.Stats) {
 		zap.Uint64("flows_put", t.FlowsPut), zap.Uint64("flows_put_delta", t.FlowsPut-b.FlowsPut),
 		zap.Uint64("flows_existing", t.FlowsExisting), zap.Uint64("flows_refused", t.FlowsRefused),
 		zap.Uint64("flows_over_limit", t.FlowsOverLimit),
-		zap.Uint64("flows_expired", r.Expired), zap.Uint64("flows_deleted", r.Deleted), zap.Uint64("flows_corrected", r.Corrected),
+		zap.Uint64("flows_expired", r.Expired), zap.Uint64("flows_deleted", r.Deleted), zap.Uint64("flows_corrected", r.Corrected), zap.Uint64("sweeps_refused", r.Failed),
 		zap.Uint64("revalidator_cycles", r.Cycles), zap.Int64("revalidator_dump_ms", r.LastDump.Milliseconds()),
 		zap.Uint64("action_upcalls", t.ActionUpcalls), zap.Uint64("execute_refused", t.ExecuteRefused),
 		zap.Uint64("decode_errors", t.DecodeErrors), zap.Uint64("receive_errors", t.ReceiveErrors),

@@ -37,6 +37,12 @@ func newFlowLimit(cap int) flowLimit {
 	return flowLimit{cap: cap, current: min(cap, initialFlowLimit)}
 }
 
+// setCap changes the cap.
+func (l *flowLimit) setCap(cap int) {
+	l.cap = cap
+	l.current = min(l.current, cap)
+}
+
 // adapt takes how long the dump of so many flows took, and returns why the
 // limit has changed, "" if it has not.
 func (l *flowLimit) adapt(flows int, took time.Duration) (cause string) {

@@ -110,6 +110,9 @@ func (s *Server) reconcile() error {
 	if err := s.checkFeatures(); err != nil {
 		return s.gone(err)
 	}
+	if err := s.takeWanted(); err != nil {
+		return s.gone(err)
+	}
 	vports, err := s.dp.Vports()
 	if err != nil {
 		return s.gone(err)
@@ -319,5 +322,9 @@ func (s *Server) tellPolicy(vports []Vport) {
 	for i, v := range vports {
 		ports[i] = Port{No: v.No, Name: v.Name}
 	}
+	generation := s.cfg.Policy.Generation()
 	s.cfg.Policy.SetPorts(ports)
+	if s.cfg.Policy.Generation() != generation {
+		s.revalidator.hurry()
+	}
 }

@@ -94,11 +94,12 @@ type Server struct {
 	notices   *netlink.Batch
 	waiting   map[string]string // configured ports not attached: name to reason
 	broken    map[odp.PortNo]string
-	noRings   error       // why upcall sockets have no rings, nil if they may
-	noTXRings error       // why request sockets have none
-	ringBytes uint64      // of all rings mapped
-	running   bool        // the start is over
-	suspect   atomic.Bool // the datapath may be gone: look
+	noRings   error                        // why upcall sockets have no rings, nil if they may
+	noTXRings error                        // why request sockets have none
+	ringBytes uint64                       // of all rings mapped
+	running   bool                         // the start is over
+	suspect   atomic.Bool                  // something may have changed: look
+	wanted    atomic.Pointer[[]PortConfig] // by Reconfigure, not in force yet
 
 	statsMu   sync.Mutex // guards the next three
 	statsDP   *Datapath
@@ -230,7 +231,8 @@ func (s *Server) Run(ctx context.Context, ready func(waiting int)) error {
 	return err
 }
 
-// suspectGone has the port poll look whether the datapath is still there.
+// suspectGone has the port poll compare with the kernel, and look whether the
+// datapath is still there.
 func (s *Server) suspectGone() {
 	s.suspect.Store(true)
 	_ = s.poller.Wake() // it fails only when the poller is closed
@@ -242,12 +244,7 @@ func (s *Server) start() error {
 	if err != nil {
 		return err
 	}
-	asked := FeatureVportPIDs
-	if s.noRings != nil {
-		// With a ring, an upcall that exceeds the frame would be written
-		// over the next frame's header.
-		asked |= FeatureUnaligned
-	}
+	asked := s.wantedFeatures()
 	if s.features, err = s.dp.SetFeatures(asked); err != nil {
 		return err
 	}

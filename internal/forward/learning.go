@@ -180,6 +180,16 @@ func (l *Learning) Observe(key []byte, usedMS int64) {
 	}
 }
 
+// Restore learns the entries of another table's Snapshot, as far as their ports
+// are in the set and nothing newer is known.
+func (l *Learning) Restore(entries []MACEntry) {
+	for _, e := range entries {
+		if l.table.learn(macKey(e.VLAN, e.MAC), e.Port, e.SeenMS, false) {
+			l.generation.Add(1)
+		}
+	}
+}
+
 // Expiring implements dpif.Policy.
 func (l *Learning) Expiring(nowMS int64) bool { return l.table.anyOlder(nowMS - l.agingMS) }
 

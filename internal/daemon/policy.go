@@ -1,0 +1,104 @@
+package daemon
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"dpifd/internal/config"
+	"dpifd/internal/dpif"
+	"dpifd/internal/forward"
+)
+
+// policySwitch is the policy in force, which a reload may replace while
+// handlers use it. It is a dpif.Policy itself.
+type policySwitch struct {
+	current atomic.Pointer[policy]
+
+	mu    sync.Mutex // orders replacements and changes of the ports
+	ports []dpif.Port
+}
+
+// policy is one policy with what is special about it.
+type policy struct {
+	dpif.Policy
+	learning *forward.Learning // nil unless the policy learns
+	// since is the generation that the switch had when the policy came into
+	// force: the sum with the policy's own never goes back.
+	since uint64
+}
+
+var _ dpif.Policy = (*policySwitch)(nil)
+
+// use puts the configured policy into force. MACs that the one before has
+// learned are taken over. The error leaves the one before in force.
+func (s *policySwitch) use(cfg config.Policy) error {
+	p := &policy{}
+	switch cfg.Type {
+	case config.PolicyLearning:
+		l, err := forward.NewLearning(forward.Config{MACAging: cfg.MACAging, MACLimit: cfg.MACLimit})
+		if err != nil {
+			return err
+		}
+		p.Policy, p.learning = l, l
+	case config.PolicyFlood:
+		p.Policy = forward.NewFlood()
+	case config.PolicyDrop:
+		p.Policy = forward.NewDrop()
+	default:
+		return fmt.Errorf("policy %q is not known", cfg.Type)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p.SetPorts(s.ports)
+	if old := s.current.Load(); old != nil {
+		if p.learning != nil && old.learning != nil {
+			p.learning.Restore(old.learning.Snapshot())
+		}
+		p.since = old.since + old.Policy.Generation() + 1
+	}
+	s.current.Store(p)
+	return nil
+}
+
+// macs returns the counters of the MAC table, zeros where there is none.
+func (s *policySwitch) macs() forward.Stats {
+	if l := s.current.Load().learning; l != nil {
+		return l.Stats()
+	}
+	return forward.Stats{}
+}
+
+// Decide implements dpif.Policy.
+func (s *policySwitch) Decide(u *dpif.Upcall, nowMS int64, v *dpif.Verdict) {
+	s.current.Load().Decide(u, nowMS, v)
+}
+
+// Redecide implements dpif.Policy.
+func (s *policySwitch) Redecide(key []byte, v *dpif.Verdict) bool {
+	return s.current.Load().Redecide(key, v)
+}
+
+// Observe implements dpif.Policy.
+func (s *policySwitch) Observe(key []byte, usedMS int64) { s.current.Load().Observe(key, usedMS) }
+
+// Expiring implements dpif.Policy.
+func (s *policySwitch) Expiring(nowMS int64) bool { return s.current.Load().Expiring(nowMS) }
+
+// Expire implements dpif.Policy.
+func (s *policySwitch) Expire(nowMS int64) { s.current.Load().Expire(nowMS) }
+
+// Generation implements dpif.Policy.
+func (s *policySwitch) Generation() uint64 {
+	p := s.current.Load()
+	return p.since + p.Policy.Generation()
+}
+
+// SetPorts implements dpif.Policy.
+func (s *policySwitch) SetPorts(ports []dpif.Port) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ports = slices.Clone(ports)
+	s.current.Load().SetPorts(ports)
+}

@@ -1,0 +1,104 @@
+package daemon
+
+import (
+	"context"
+	"os"
+	"reflect"
+	"strconv"
+
+	"dpifd/internal/config"
+
+	sd "github.com/coreos/go-systemd/v22/daemon"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"golang.org/x/sys/unix"
+)
+
+// reloads reads the configuration file again each time it is asked to, until
+// ctx ends.
+func (d *run) reloads(ctx context.Context, asked <-chan os.Signal) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-asked:
+			d.tellReloading()
+			d.reload()
+			d.tellManager(sd.SdNotifyReady)
+		}
+	}
+}
+
+// tellReloading tells the service manager, which wants the time as well
+// (Type=notify-reload, systemd 253).
+func (d *run) tellReloading() {
+	var now unix.Timespec
+	if unix.ClockGettime(unix.CLOCK_MONOTONIC, &now) == nil {
+		d.tellManager(sd.SdNotifyReloading, "MONOTONIC_USEC="+strconv.FormatInt(now.Nano()/1000, 10))
+	}
+}
+
+// reload puts the file's configuration into force. A file that cannot be used
+// changes nothing; what takes a restart keeps its value.
+func (d *run) reload() {
+	next, err := config.Load(d.path)
+	if err != nil {
+		d.log.emit(evReloadFailed, zap.String("config", d.path), zap.Error(err))
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	was := d.cfg()
+	ignored := keepUntilRestart(next, was)
+	changed := differences(next, was)
+	if next.Policy != was.Policy {
+		if err := d.policy.use(next.Policy); err != nil {
+			d.log.emit(evReloadFailed, zap.String("config", d.path), zap.Error(err))
+			return
+		}
+	}
+	d.config.Store(next)
+	if level, err := zapcore.ParseLevel(string(next.Log.Level)); err == nil {
+		d.log.level.SetLevel(level)
+	}
+	d.trace()
+	if d.server != nil {
+		d.server.Reconfigure(portConfigs(next), next.Flows.MaxIdle, next.Flows.Limit)
+	}
+	d.log.emit(evReloaded, zap.String("config", d.path), zap.Strings("changed", changed))
+	if len(ignored) > 0 {
+		d.log.emit(evReloadIgnored, zap.String("config", d.path), zap.Strings("keys", ignored))
+	}
+}
+
+// keepUntilRestart gives next the values of was for the keys that are only read
+// at start, and returns those that differed.
+func keepUntilRestart(next, was *config.Config) []string {
+	var keys []string
+	keep := func(key string, next, was any) {
+		n, w := reflect.ValueOf(next).Elem(), reflect.ValueOf(was).Elem()
+		if !reflect.DeepEqual(n.Interface(), w.Interface()) {
+			keys = append(keys, key)
+			n.Set(w)
+		}
+	}
+	keep("datapath.name", &next.Datapath.Name, &was.Datapath.Name)
+	keep("netns", &next.Netns, &was.Netns)
+	keep("handlers", &next.Handlers, &was.Handlers)
+	keep("ring", &next.Ring, &was.Ring)
+	keep("socket", &next.Socket, &was.Socket)
+	keep("log.format", &next.Log.Format, &was.Log.Format)
+	return keys
+}
+
+// differences names the top-level keys at which two configurations differ.
+func differences(a, b *config.Config) []string {
+	keys := []string{}
+	va, vb := reflect.ValueOf(a).Elem(), reflect.ValueOf(b).Elem()
+	for i := range va.NumField() {
+		if !reflect.DeepEqual(va.Field(i).Interface(), vb.Field(i).Interface()) {
+			keys = append(keys, va.Type().Field(i).Tag.Get("yaml"))
+		}
+	}
+	return keys
+}
