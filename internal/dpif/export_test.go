@@ -77,3 +77,21 @@ func (r *Round) Counters() string {
 		c.upcalls.Load(), c.executed.Load(), c.dropped.Load(), c.flowsPut.Load(), c.flowsExisting.Load(), c.flowsRefused.Load(),
 		c.flowsOverLimit.Load(), c.decodeErrors.Load(), c.foreign.Load(), c.executeRefused.Load(), r.h.budget.count.Load())
 }
+
+// Budget is a flowBudget.
+type Budget struct{ b flowBudget }
+
+func NewFlowBudget(limit int64) *Budget {
+	var b Budget
+	b.b.limit.Store(limit)
+	return &b
+}
+
+func (b *Budget) Reserve() bool { return b.b.reserve() }
+func (b *Budget) Landed(n int)  { b.b.landed(n) }
+func (b *Budget) Release()      { b.b.release() }
+func (b *Budget) Count() int64  { return b.b.count.Load() }
+
+func (b *Budget) Settle(flows func() int64) error {
+	return b.b.settle(func() (int64, error) { return flows(), nil })
+}

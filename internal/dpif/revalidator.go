@@ -29,18 +29,18 @@ type FlowTracer func(op, reason string, f *Flow, idle time.Duration)
 // stands still, and nothing that it knows is about to be forgotten, the dump is
 // terse: the kernel sends identifiers and statistics only.
 type Revalidator struct {
-	dp      *Datapath
-	policy  Policy
-	budget  *flowBudget
-	hasher  *odp.UFIDHasher
-	notify  func(Event)
-	trace   *atomic.Pointer[FlowTracer]
-	maxIdle time.Duration
-	limit   flowLimit
-	idle    time.Duration // that the dump under way allows, 0 none
+	dp     *Datapath
+	policy Policy
+	budget *flowBudget
+	hasher *odp.UFIDHasher
+	notify func(Event)
+	trace  *atomic.Pointer[FlowTracer]
+	limits atomic.Pointer[flowLimits]
+	limit  flowLimit
+	idle   time.Duration // that the dump under way allows, 0 none
 
 	// A flow that no packet has matched yet has no time of use, so the time
-	// of the dump that first showed it stands in.
+	// of the last dump that did not show it stands in.
 	unused, unusedBefore map[UFID]int64
 
 	sweep      *Batch
@@ -49,6 +49,7 @@ type Revalidator struct {
 	key        netlink.Encoder
 	generation uint64 // of the policy at the last dump
 	again      bool   // the next dump is full as well
+	previous   int64  // when the dump before the one under way began, in ms
 	overLimit  bool
 	kick       chan struct{}
 
@@ -92,13 +93,21 @@ func (c *revalidatorCounters) snapshot() RevalidatorCounters {
 	}
 }
 
+// flowLimits are the configured limits, which may change at any time.
+type flowLimits struct {
+	maxIdle time.Duration
+	flows   int
+}
+
 func newRevalidator(dp *Datapath, cfg *Config, budget *flowBudget, hasher *odp.UFIDHasher, trace *atomic.Pointer[FlowTracer]) *Revalidator {
-	return &Revalidator{
+	r := &Revalidator{
 		dp: dp, policy: cfg.Policy, budget: budget, hasher: hasher, notify: cfg.Notify, trace: trace,
-		maxIdle: cfg.MaxIdle, limit: newFlowLimit(cfg.FlowLimit),
+		limit:  newFlowLimit(cfg.FlowLimit),
 		unused: map[UFID]int64{}, unusedBefore: map[UFID]int64{},
 		sweep: dp.NewBatch(), kick: make(chan struct{}, 1),
 	}
+	r.limits.Store(&flowLimits{cfg.MaxIdle, cfg.FlowLimit})
+	return r
 }
 
 // adopt lets the policy learn from the flows that are there before the daemon
@@ -143,8 +152,19 @@ func (r *Revalidator) run(ctx context.Context, gone func()) {
 	}
 }
 
+// hurry has the next cycle begin at once. Any goroutine may call it.
+func (r *Revalidator) hurry() {
+	select {
+	case r.kick <- struct{}{}:
+	default: // it is about to
+	}
+}
+
 func (r *Revalidator) cycle(full bool) error {
 	now := nowMS()
+	if r.previous == 0 {
+		r.previous = now
+	}
 	generation := r.policy.Generation()
 	changed := generation != r.generation
 	expiring := r.policy.Expiring(now)
@@ -155,6 +175,7 @@ func (r *Revalidator) cycle(full bool) error {
 	// A flow that was decided before the change may have been installed after
 	// the dump had passed its place.
 	r.again = changed
+	r.previous = now
 	r.generation = generation
 	r.counters.cycles.Add(1)
 	if full {
@@ -165,10 +186,7 @@ func (r *Revalidator) cycle(full bool) error {
 		if r.policy.Generation() != generation {
 			// Flows that relied on what was forgotten change now, not a
 			// cycle later.
-			select {
-			case r.kick <- struct{}{}:
-			default:
-			}
+			r.hurry()
 		}
 	}
 	return nil
@@ -177,7 +195,9 @@ func (r *Revalidator) cycle(full bool) error {
 // dump is both phases: it looks at each flow, then sends what is to change.
 func (r *Revalidator) dump(now int64, full bool) error {
 	start := time.Now()
-	r.idle = r.limit.idle(int(r.budget.count.Load()), r.maxIdle)
+	limits := r.limits.Load()
+	r.limit.setCap(limits.flows)
+	r.idle = r.limit.idle(int(r.budget.count.Load()), limits.maxIdle)
 	n := 0
 	begin := func() {
 		n = 0
@@ -251,13 +271,16 @@ func (r *Revalidator) swept(i int, last *Flow, err error) bool {
 // settle corrects the handlers' count of flows by the kernel's, and says when
 // the limit is reached or left.
 func (r *Revalidator) settle() {
-	info, err := r.dp.Info()
+	var flows int
+	err := r.budget.settle(func() (int64, error) {
+		info, err := r.dp.Info()
+		flows = int(info.Stats.Flows)
+		return int64(flows), err
+	})
 	if err != nil {
 		return // the next cycle's dump fails in the same way, and is reported
 	}
-	r.budget.count.Store(int64(info.Stats.Flows))
 	limit := int(r.budget.limit.Load())
-	flows := int(info.Stats.Flows)
 	if over := flows >= limit; over != r.overLimit {
 		r.overLimit = over
 		if over {
@@ -278,7 +301,7 @@ func (r *Revalidator) look(f *Flow, now int64, full bool) {
 		}
 		first, seen := r.unusedBefore[id]
 		if !seen {
-			first = now
+			first = r.previous
 		}
 		r.unused[id] = first
 		used = first

@@ -91,6 +91,19 @@ func (s *Server) readDrops() {
 	}
 }
 
+// Totals sums the counters of all ports, those that have gone included, without
+// asking about the datapath, which may be gone. It may be called from any
+// goroutine, also after Run.
+func (s *Server) Totals() PortCounters {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	sum := s.past
+	for _, ch := range s.channels {
+		sum.Add(ch.counters())
+	}
+	return sum
+}
+
 // Total sums the counters of all ports, those that have gone included.
 func (st *Stats) Total() PortCounters {
 	sum := st.Past

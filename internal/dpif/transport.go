@@ -36,6 +36,17 @@ func (s *Server) probeRings() error {
 	return nil
 }
 
+// wantedFeatures are the user features to ask for.
+func (s *Server) wantedFeatures() Features {
+	f := FeatureVportPIDs
+	if s.noRings != nil {
+		// With a ring, an upcall that exceeds the frame would be written
+		// over the next frame's header.
+		f |= FeatureUnaligned
+	}
+	return f
+}
+
 // reason is what err means to who reads why a socket has no ring.
 func reason(err error) string {
 	var errno unix.Errno

@@ -1,0 +1,5 @@
+//go:build race
+
+package dpif
+
+const ringRace = true
