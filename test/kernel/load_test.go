@@ -99,11 +99,9 @@ func newFlows(t *testing.T) int {
 	return lost
 }
 
-// TestFlowLimit: beyond the limit packets are forwarded without flows. Handlers
-// may exceed it by the batch that they have under way while the revalidator
-// counts.
+// TestFlowLimit: beyond the limit packets are forwarded without flows.
 func TestFlowLimit(t *testing.T) {
-	const limit, count, batch = 40, 230, 64
+	const limit, count = 40, 230
 	n := newQuietNetwork(t, 2)
 	d := n.run(t, settings{"flows": fmt.Sprintf("{max_idle: 2s, limit: %d}", limit)})
 	p := n.sockets(t)
@@ -114,8 +112,8 @@ func TestFlowLimit(t *testing.T) {
 		t.Errorf("%d of %d packets arrived", got, count)
 	}
 	e := d.Wait(t, time.Time{}, "flow_limit_reached", nil)
-	if flows := e.Int(t, "flows"); e.Int(t, "limit") != limit || flows < limit || flows > limit+batch {
-		t.Errorf("flow_limit_reached: %v, want limit %d and about as many flows", e.Fields, limit)
+	if flows := e.Int(t, "flows"); e.Int(t, "limit") != limit || flows != limit {
+		t.Errorf("flow_limit_reached: %v, want limit %d and as many flows", e.Fields, limit)
 	}
 	d.Wait(t, time.Time{}, "flow_limit_cleared", nil) // when they are idle
 	stop(t, d)
