@@ -26,6 +26,9 @@ test: unit kernel-test ## unit tests with -race, then kernel tests in the lab VM
 unit: $(VM) ## unit tests with -race; no privilege, no network
 	$(VM) need gcc=gcc,libc6-dev
 	CGO_ENABLED=1 go test -race $(TESTFLAGS) ./...
+	# The race detector allocates, so what must not is tested without it. Each
+	# benchmark runs once, so that none rots.
+	go test -run Alloc -bench . -benchtime 1x $(TESTFLAGS) ./...
 
 kernel-test: build $(VM) ## tests with build tag lab, in one lab VM
 	$(VM) test $(STRICT) -timeout 15m -add bin/dpifd:/usr/bin/dpifd \
