@@ -1,0 +1,140 @@
+package dpif
+
+import (
+	"errors"
+	"slices"
+
+	"dpifd/internal/netlink"
+
+	"golang.org/x/sys/unix"
+)
+
+// answer decides on the batch, sends all requests in one call, and gives the
+// batch's memory back.
+func (h *Handler) answer() {
+	if h.in.Len() == 0 {
+		h.in.Release() // frames that held nothing go back all the same
+		return
+	}
+	h.begin()
+	now := nowMS()
+	trace := h.trace.Load()
+	for i := range h.in.Len() {
+		h.decide(h.owner[i], h.in.Data(i), now, trace)
+	}
+	if err := h.send(); err != nil {
+		h.sendErrors.Add(1)
+	}
+	h.batches.Add(1)
+	h.in.Release()
+}
+
+// begin starts a batch of requests.
+func (h *Handler) begin() {
+	h.out.Reset()
+	h.ops, h.nPut = h.ops[:0], 0
+}
+
+// send sends the batch of requests in one call.
+func (h *Handler) send() error {
+	if h.out.Len() == 0 {
+		return nil
+	}
+	err := h.dp.Send(h.out, h.failed)
+	h.budget.landed(h.nPut)
+	if h.sends == netlink.Ring && h.dp.conn.Transport() != netlink.Ring {
+		h.sends = netlink.Linear
+		h.notify(TXRingGivenUp{Handler: h.id, Err: h.dp.conn.RingError()})
+	}
+	return err
+}
+
+// started tells how the handler sends, and why.
+func (h *Handler) started() HandlerStarted {
+	why := "the kernel has rings"
+	if h.sends != netlink.Ring {
+		denied := h.denied
+		if denied == nil {
+			denied = h.dp.conn.RingError()
+		}
+		why = reason(denied)
+	}
+	return HandlerStarted{Handler: h.id, Transport: h.sends, Reason: why}
+}
+
+func (h *Handler) decide(ch *channel, datagram []byte, now int64, trace *Tracer) {
+	u, v := &h.upcall, &h.verdict
+	switch err := ParseUpcall(datagram, h.dp.fam.Packet.ID, h.dp.idx, u); {
+	case err == nil:
+	case errors.Is(err, ErrForeign):
+		ch.foreign.Add(1)
+		return
+	default:
+		ch.decodeErrors.Add(1)
+		return
+	}
+	ch.upcalls.Add(1)
+	ch.bytes.Add(uint64(len(u.Packet)))
+	if u.Kind == Action {
+		// No flow of ours has a userspace action. A flow left by another
+		// program is corrected when the revalidator sees it.
+		ch.actionUpcalls.Add(1)
+		return
+	}
+	v.Clear()
+	h.policy.Decide(u, now, v)
+	if v.Actions.Err() != nil || v.Mask.Err() != nil {
+		ch.policyErrors.Add(1)
+		return
+	}
+	if trace != nil {
+		(*trace)(ch.name, u, v)
+	}
+	if v.Actions.Len() > 0 {
+		h.out.Execute(u, v.Actions.Bytes())
+		h.ops = append(h.ops, request{ch, requestExecute})
+		ch.executed.Add(1)
+	} else {
+		ch.dropped.Add(1)
+	}
+	if v.Install {
+		h.install(ch, u, v)
+	}
+}
+
+// install adds a request for the verdict's flow, unless this batch has one
+// already or the table is full.
+func (h *Handler) install(ch *channel, u *Upcall, v *Verdict) {
+	id := UFID(h.hasher.HashMasked(u.Key, v.Mask.Bytes()))
+	if slices.Contains(h.put[:h.nPut], id) {
+		return
+	}
+	if !h.budget.reserve() {
+		ch.flowsOverLimit.Add(1)
+		return
+	}
+	h.put[h.nPut] = id
+	h.nPut++
+	h.out.PutFlow(&Flow{UFID: id, HasUFID: true, Key: u.Key, Mask: v.Mask.Bytes(), Actions: v.Actions.Bytes()}, Create)
+	h.ops = append(h.ops, request{ch, requestFlow})
+	ch.flowsPut.Add(1)
+}
+
+func (h *Handler) requestFailed(i int, errno unix.Errno) {
+	if i >= len(h.ops) {
+		return
+	}
+	switch r := h.ops[i]; r.kind {
+	case requestExecute:
+		r.ch.executeRefused.Add(1)
+		h.lastRefusal.Store(int32(errno))
+	case requestFlow:
+		h.budget.release()
+		if errno == unix.EEXIST {
+			r.ch.flowsExisting.Add(1)
+			return
+		}
+		r.ch.flowsRefused.Add(1)
+		h.lastRefusal.Store(int32(errno))
+	}
+}
