@@ -69,7 +69,7 @@ func (c *Conn) sendPart(b *SendBatch, from int, l limits, flags uint16) (seq uin
 		return 0, 1, unix.EMSGSIZE
 	}
 	seq = c.sequence(n)
-	errno = sendmsg(c.sock.fd, &b.hdr)
+	errno = c.sendmsg(&b.hdr)
 	b.sent()
 	if errno == 0 {
 		c.sock.counters.sentLinear.Add(uint64(n))

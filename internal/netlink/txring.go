@@ -110,27 +110,27 @@ func (s *ringSend) kick() {
 	for s.committed < s.filled {
 		n, err := s.c.tx.Kick()
 		s.committed += n
-		s.c.sock.counters.sentRing.Add(uint64(n))
-		if err != nil {
-			s.fault(err)
+		if err != nil && s.fault(err) {
+			n--
 		}
+		s.c.sock.counters.sentRing.Add(uint64(n))
 	}
 }
 
-// fault deals with what stopped the ring: a message that was refused, which is
-// the last of those committed, or a failure that left the rest to be sent
-// otherwise.
-func (s *ringSend) fault(err error) {
+// fault deals with what stopped the ring: a message that was refused, the last
+// of those committed, or a failure that left the rest to be sent otherwise. It
+// reports whether a message was refused.
+func (s *ringSend) fault(err error) bool {
 	var refused *mmapring.FrameError
 	if errors.As(err, &refused) {
-		s.c.sock.counters.sentRing.Add(^uint64(0))
 		s.failed(s.committed-1, errnoOf(refused.Err))
-		return
+		return true
 	}
 	if errors.Is(err, mmapring.ErrBroken) {
 		s.c.giveUpTX(err)
 	}
 	s.linear(s.filled)
+	return false
 }
 
 // linear sends the messages from committed to before end by ordinary calls.
@@ -172,6 +172,10 @@ func (c *Conn) sendmsg(hdr *unix.Msghdr) unix.Errno {
 	if c.kernel == nil {
 		return sendmsg(c.sock.fd, hdr)
 	}
-	_, err := c.kernel.Sendmsg(c.sock.fd, hdr, unix.MSG_DONTWAIT)
-	return errnoOf(err)
+	for {
+		_, err := c.kernel.Sendmsg(c.sock.fd, hdr, unix.MSG_DONTWAIT)
+		if errno := errnoOf(err); errno != unix.EINTR {
+			return errno
+		}
+	}
 }
