@@ -65,6 +65,44 @@ ENOBUFS of a recv not counted|netlink/ring.go|netlink|s/\t\t\tr\.countOverrun\(\
 COPY frame not counted off|netlink/ring.go|netlink|s/if !r\.ring\.Copied\(\) \{/if false {/
 ERR ignored|netlink/receiver.go|netlink|s/errno, err := r\.kernel\.SoError\(r\.sock\.fd\)/errno, err := unix.Errno(0), error(nil)/
 congestion not cleared by a poll|netlink/ring.go|netlink|s/_, err = r\.kernel\.Poll\(r\.sock\.fd\)//
+no poll after overrun|dpif/ready.go|dpif|s/\th\.endCongestion\(\)\n//
+no rescan at the bound|dpif/ready.go|dpif|s/for _, ch := range h\.rings \{\n\t\t\tch\.congested = true\n\t\t\}//
+no bound|dpif/ready.go|dpif|s/timeout = h\.rescan/timeout = -1/
+error not taken|dpif/ready.go|dpif|s/ev\.Err && ch\.sock\.SocketError\(\) != nil/ev.Err/
+overrun not noted|dpif/ready.go|dpif|s/ch\.sock\.SocketError\(\) != nil \{\n\t\t\tch\.congested = true/ch.sock.SocketError() != nil {/
+empty batch keeps frames|dpif/answer.go|dpif|s/h\.in\.Release\(\) \/\/ frames that held.*\n//
+detach keeps frames|dpif/handler.go|dpif|s/h\.in\.Release\(\) +\/\/ a frame that.*\n//
+epoll each pass|dpif/ready.go|dpif|s/h\.unpolled < h\.maxUnpolled\(\)/false/
+epoll never under load|dpif/ready.go|dpif|s/h\.unpolled < h\.maxUnpolled\(\)/true/
+mixed as rings only|dpif/ready.go|dpif|s/return mixedPasses/return ringPasses/
+no pause|dpif/ready.go|dpif|s/time\.Sleep\(min.*\)//
+stop waits for ever|dpif/handler.go|dpif|s/ \|\| h\.fruitless == maxFruitless//
+pauses without epoll|dpif/ready.go|dpif|s/ && h\.fruitless == 0 && !h/ \&\& !h/
+detach without draining|dpif/handler.go|dpif|s/for h\.receive\(ch, batchSize\) > 0 \{\n\t\th\.answer\(\)\n\t\}//
+quota not shared|dpif/ready.go|dpif|s/quota = max\(minQuota.*//
+heads not looked at|dpif/ready.go|dpif|s/if ch\.sock\.Ready\(\) \{\n\t\t\th\.makeReady/if false {\n\t\t\th.makeReady/
+memory not given back|dpif/ports.go|dpif|s/s\.ringBytes -= ch\.ringBytes\n\ts\.cfg/s.cfg/
+discard keeps memory|dpif/transport.go|dpif|s/ch\.sock\.Close\(\)\n\ts\.ringBytes -= ch\.ringBytes/ch.sock.Close()/
+limit not kept|dpif/transport.go|dpif|s/s\.ringBytes\+size > /0 > /
+TX beyond the limit|dpif/transport.go|dpif|s/s\.ringBytes\+g\.Bytes\(\)\+rx > /0*rx > /
+TX not counted|dpif/transport.go|dpif|s/s\.ringBytes \+= g\.Bytes\(\)//
+unaligned with rings|dpif/transport.go|dpif|s/if s\.noRings != nil \{\n\t\t\/\/ With/if true {\n\t\t\/\/ With/
+require ignored|dpif/transport.go|dpif|s/s\.noRings != nil && s\.cfg\.Ring\.Mode == RingRequire/false/
+require ignored for a port|dpif/transport.go|dpif|s/s\.cfg\.Ring\.Mode == RingRequire && !s\.running/false/
+given up unsaid|dpif/answer.go|dpif|s/h\.notify\(TXRingGivenUp.*\)//
+large overtakes|netlink/txring.go|netlink|s/s\.kick\(\)\n\t\tif c\.tx == nil/if c.tx == nil/
+last not kicked|netlink/txring.go|netlink|s/\ts\.kick\(\)\n\tif err := c/\tif err := c/
+taken back and not sent|netlink/txring.go|netlink|s/\ts\.linear\(s\.filled\)\n\treturn false/\ts.committed = s.filled\n\treturn false/
+broken not given up|netlink/txring.go|netlink|s/s\.c\.giveUpTX\(err\)//
+given up but mapped|netlink/txring.go|netlink|s/err := c\.mapping\.Close\(\); err/err := error(nil); err/
+refused counted|netlink/txring.go|netlink|s/n--\n/_ = n\n/
+refused index off|netlink/txring.go|netlink|s/s\.failed\(s\.committed-1/s.failed(s.committed/
+refused unreported|netlink/txring.go|netlink|s/s\.failed\(s\.committed-1.*\)//
+size not checked|netlink/txring.go|netlink|s/ \|\| m\.size\(\) > tx\.Room\(\)//
+skip not skipped|netlink/txring.go|netlink|s/m\.head\+m\.skip:m\.end/m.head:m.end/
+answers unread|netlink/txring.go|netlink|s/err := c\.failures\(s\.seq, b\.Len\(\), 0, failed\); s/err := error(nil); s/
+seq off by committed|netlink/txring.go|netlink|s/s\.seq\+uint32\(s\.committed\)/s.seq/
+TX not unmapped|netlink/conn.go|netlink|s/err = c\.mapping\.Close\(\)//
 LIST
 }
 
