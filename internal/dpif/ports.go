@@ -154,6 +154,9 @@ func (s *Server) checkFeatures() error {
 	kept, err := s.dp.SetFeatures(s.features)
 	if err == nil {
 		s.cfg.Notify(FeaturesRestored{Found: info.Features, Kept: kept})
+		// The change is notified like anybody's: what the kernel does not keep
+		// must not be asked for again and again.
+		s.features = kept
 	}
 	return err
 }
