@@ -68,7 +68,7 @@ func rootCommand() *cobra.Command {
 		},
 	}
 	cmd.CompletionOptions.HiddenDefaultCmd = true
-	cmd.AddCommand(runCommand(), checkCommand(), versionCommand())
+	cmd.AddCommand(runCommand(), checkCommand(), versionCommand(), odpCommand())
 	return cmd
 }
 

@@ -139,7 +139,7 @@ var (
 // Upcalls and loss.
 var (
 	evUpcall = define("upcall", zapcore.DebugLevel,
-		"One upcall and what the policy decided. Key and actions are netlink attributes in hexadecimal.",
+		"One upcall and what the policy decided. Key and actions are in the syntax of ovs-dpctl (docs/ODP.md), ports as numbers.",
 		"datapath", "port", "port_no", "kind", "packet_bytes", "decision", "install", "key", "actions")
 	evUpcallsLost = define("upcalls_lost", zapcore.WarnLevel,
 		"Packets were lost on their way through the daemon since the last such line of the same port and cause; at most one a second for each. "+

@@ -1,10 +1,10 @@
 package daemon
 
 import (
-	"encoding/hex"
 	"time"
 
 	"dpifd/internal/dpif"
+	"dpifd/internal/odp"
 
 	"go.uber.org/zap"
 )
@@ -74,7 +74,8 @@ func (d *run) traceUpcall(port string, u *dpif.Upcall, v *dpif.Verdict) {
 	d.log.emit(evUpcall, zap.String("datapath", d.cfg().Datapath.Name), zap.String("port", port),
 		zap.Uint32("port_no", uint32(u.InPort)), zap.Stringer("kind", u.Kind), zap.Int("packet_bytes", len(u.Packet)),
 		zap.String("decision", v.Reason), zap.Bool("install", v.Install),
-		zap.String("key", hex.EncodeToString(u.Key)), zap.String("actions", hex.EncodeToString(v.Actions.Bytes())))
+		zap.String("key", string(odp.Text{}.AppendKey(nil, u.Key, nil))),
+		zap.String("actions", string(odp.Text{}.AppendActions(nil, v.Actions.Bytes()))))
 }
 
 // traceFlow logs what the revalidator does to a flow, at level debug.

@@ -38,7 +38,8 @@ const (
 	KeyAttrIPv6ExtHdrs     = 32
 )
 
-// Action attributes: enum ovs_action_attr, linux/openvswitch.h of Linux 6.1.
+// Action attributes: enum ovs_action_attr, linux/openvswitch.h of Linux 6.12.
+// Linux 6.1 ends with ActionAttrDecTTL.
 const (
 	ActionAttrUnspec      = 0
 	ActionAttrOutput      = 1
@@ -64,6 +65,8 @@ const (
 	ActionAttrCheckPktLen = 21
 	ActionAttrAddMPLS     = 22
 	ActionAttrDecTTL      = 23
+	ActionAttrDrop        = 24
+	ActionAttrPsample     = 25
 )
 
 // Attributes nested in ActionAttrUserspace: enum ovs_userspace_attr,

@@ -50,6 +50,7 @@ func TestConstants(t *testing.T) {
 			"OVS_ACTION_ATTR_POP_NSH": ActionAttrPopNSH, "OVS_ACTION_ATTR_METER": ActionAttrMeter,
 			"OVS_ACTION_ATTR_CLONE": ActionAttrClone, "OVS_ACTION_ATTR_CHECK_PKT_LEN": ActionAttrCheckPktLen,
 			"OVS_ACTION_ATTR_ADD_MPLS": ActionAttrAddMPLS, "OVS_ACTION_ATTR_DEC_TTL": ActionAttrDecTTL,
+			"OVS_ACTION_ATTR_DROP": ActionAttrDrop, "OVS_ACTION_ATTR_PSAMPLE": ActionAttrPsample,
 		}},
 		{"ovs_userspace_attr", map[string]int{
 			"OVS_USERSPACE_ATTR_PID": UserspaceAttrPID, "OVS_USERSPACE_ATTR_USERDATA": UserspaceAttrUserdata,

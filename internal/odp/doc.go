@@ -1,6 +1,6 @@
 // Package odp holds what the kernel's openvswitch headers call flow keys and
-// actions: attribute numbers, types, and the codec of the parts that dpifd
-// reads and writes.
+// actions: attribute numbers, types, the codec of the parts that dpifd reads
+// and writes, and the text in which ovs-dpctl shows them (Text).
 //
 // # Protocol
 //
@@ -21,6 +21,14 @@
 // The key of a flow that the kernel dumps is the masked one: wildcarded bits
 // are zero in it.
 //
+// # Text
+//
+// Text writes attributes for people and reads what they write; docs/ODP.md has
+// the syntax. It is table-driven: a layout says how a structure is written, a
+// nested how an attribute that holds others is, and keyTable and actionTable
+// which attribute has which name and syntax. What the tables lack is written in
+// hexadecimal and survives being read again.
+//
 // # Ownership and threading
 //
 // Functions borrow the slices they are given for the duration of the call.
@@ -29,6 +37,7 @@
 //
 // # Sources
 //
-// linux/openvswitch.h of Linux 6.1, net/openvswitch/flow_netlink.c of Linux
-// 4.1 and 6.1.
+// linux/openvswitch.h of Linux 6.1 and 6.12, net/openvswitch/flow_netlink.c of
+// Linux 4.1 and 6.1. The syntax is that of ovs-dpctl 3.1, from tests/odp.at of
+// Open vSwitch and the program's own output.
 package odp

@@ -1,0 +1,103 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"dpifd/internal/odp"
+
+	"github.com/spf13/cobra"
+)
+
+// maxODPLine bounds a line of odp's input in bytes. A netlink attribute holds
+// 64 KiB, which is two digits a byte.
+const maxODPLine = 1 << 20
+
+func odpCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "odp",
+		Short: "Check flow keys or actions in the syntax of ovs-dpctl",
+		Args:  cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			return errors.New("odp: key or actions is missing")
+		},
+	}
+	cmd.AddCommand(
+		odpSubcommand("key", "Check flow keys", func(t odp.Text, line string) ([]byte, error) {
+			key, mask, err := t.ParseKey(line)
+			return t.AppendKey(nil, key, mask), err
+		}),
+		odpSubcommand("actions", "Check actions", func(t odp.Text, line string) ([]byte, error) {
+			actions, err := t.ParseActions(line)
+			return t.AppendActions(nil, actions), err
+		}),
+	)
+	return cmd
+}
+
+func odpSubcommand(name, short string, normalise func(odp.Text, string) ([]byte, error)) *cobra.Command {
+	var text odp.Text
+	cmd := &cobra.Command{
+		Use:   name + " [FILE|-]",
+		Short: short,
+		Long: short + ", one a line, from a file or standard input. Each is encoded as the kernel\n" +
+			"takes it, decoded, and printed; of a wrong one LINE:COLUMN and what was expected.\n" +
+			"Empty lines and those that start with # are skipped. Exits with 1 if any is wrong.\n" +
+			"Ports are numbers: names belong to a datapath.",
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			in := cmd.InOrStdin()
+			if len(args) == 1 && args[0] != "-" {
+				f, err := os.Open(args[0])
+				if err != nil {
+					return failure{error: err}
+				}
+				defer f.Close()
+				in = f
+			}
+			return odpLines(in, cmd.OutOrStdout(), func(line string) ([]byte, error) { return normalise(text, line) })
+		},
+	}
+	cmd.Flags().BoolVarP(&text.Verbose, "verbose", "m", false, "print wildcarded fields too")
+	return cmd
+}
+
+// odpLines prints what normalise makes of each line, in the order of the lines.
+func odpLines(in io.Reader, out io.Writer, normalise func(string) ([]byte, error)) error {
+	w := bufio.NewWriter(out)
+	lines, wrong := bufio.NewScanner(in), 0
+	lines.Buffer(nil, maxODPLine)
+	n := 0
+	for lines.Scan() {
+		n++
+		line := lines.Text()
+		if s := strings.TrimSpace(line); s == "" || s[0] == '#' {
+			continue
+		}
+		text, err := normalise(line)
+		var syntax *odp.SyntaxError
+		switch {
+		case errors.As(err, &syntax):
+			wrong++
+			fmt.Fprintf(w, "%d:%d: error: %s\n", n, syntax.Column, syntax.Msg)
+		case err != nil:
+			return failure{error: err}
+		default:
+			fmt.Fprintf(w, "%s\n", text)
+		}
+	}
+	if err := w.Flush(); err != nil {
+		return failure{error: err}
+	}
+	if err := lines.Err(); err != nil {
+		return failure{error: fmt.Errorf("line %d: %w", n+1, err)}
+	}
+	if wrong > 0 {
+		return failure{error: fmt.Errorf("dpifd: wrong lines: %d of %d", wrong, n)}
+	}
+	return nil
+}
