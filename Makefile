@@ -9,13 +9,15 @@ VM := $(CACHE)/vm
 STRICT := $(if $(LAB_KERNEL),,-env DPIFD_LAB_STRICT=1)
 TESTFLAGS ?=
 FUZZTIME ?= 10s
+BENCHFLAGS ?= -rounds 5
 
-.PHONY: help build test unit kernel-test demo lint stress mutants fuzz bench clean FORCE
+.PHONY: help build test unit kernel-test demo lint stress mutants fuzz bench microbench clean FORCE
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "  LAB_KERNEL=bzImage [LAB_MODULES=/lib/modules/VERSION] runs demo and kernel-test on another kernel."
+	@echo "  BENCHFLAGS are those of bench: BENCHFLAGS='-rounds 1 -loads 2k,5k'."
 	@echo "  TESTFLAGS adds flags to unit and kernel-test, such as TESTFLAGS='-run TestPing'."
 
 build: ## static binary bin/dpifd
@@ -58,7 +60,16 @@ fuzz: ## each fuzz test for FUZZTIME (10s)
 		done; \
 	done
 
-bench: ## each benchmark once
+bench: build $(VM) ## dpifd, ovs-vswitchd and the floor under the same loads; writes docs/PERFORMANCE.md
+	$(VM) need gcc=gcc,libc6-dev
+	gcc -static -O2 -Wall -Wextra -o bin/floor test/bench/floor/floor.c
+	CGO_ENABLED=0 go build -o bin/bench ./test/bench/run
+	before=$$(cut -d ' ' -f 1 /proc/loadavg); \
+	$(VM) run -timeout 30m -add bin/dpifd:/usr/bin/dpifd -add bin/floor:/usr/bin/floor -add bin/bench:/usr/bin/bench \
+		-get /tmp/results:$(CACHE)/bench -- bench -out /tmp/results/run.json $(BENCHFLAGS); \
+	go run ./test/bench/report -in $(CACHE)/bench/run.json -load "$$before, $$(cut -d ' ' -f 1 /proc/loadavg)"
+
+microbench: ## each Go benchmark once
 	go test -run '^$$' -bench . -benchmem -benchtime 1x ./...
 
 clean: ## remove what was built and fetched

@@ -1,0 +1,221 @@
+// Package load sends numbered Ethernet frames into a switch and measures what
+// comes out of it.
+//
+// A frame carries its number and the time at which it was handed to the kernel.
+// The receiving socket has the kernel stamp each arrival and is read only after
+// all was sent, so that the measurement takes no CPU from the switch.
+// Both times are of CLOCK_REALTIME.
+package load
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// etherType marks our frames; it is IEEE 802's local experimental one.
+	etherType = 0x88b6
+	// headerLen is Ethernet's header, number and time.
+	headerLen = 14 + 4 + 8
+	// receiveQueue holds 10,000 frames of 1,500 bytes with what the kernel
+	// adds to each.
+	receiveQueue = 128 << 20
+	sendQueue    = 4 << 20
+)
+
+// Sink is the station that all frames are sent to.
+var Sink = net.HardwareAddr{0x02, 0x51, 0x4c, 0, 0, 0x99}
+
+// Socket is a raw packet socket on one device.
+type Socket struct {
+	fd   int
+	name string
+}
+
+// Open opens a socket on a device of the thread's network namespace.
+func Open(device string) (*Socket, error) {
+	dev, err := net.InterfaceByName(device)
+	if err != nil {
+		return nil, err
+	}
+	// Protocol 0 until bind, so that no frame of another device is queued.
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("packet socket on %s: %w", device, err)
+	}
+	err = errors.Join(
+		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveQueue),
+		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, sendQueue),
+		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1),
+		unix.SetsockoptPacketMreq(fd, unix.SOL_PACKET, unix.PACKET_ADD_MEMBERSHIP, &unix.PacketMreq{
+			Ifindex: int32(dev.Index), Type: unix.PACKET_MR_PROMISC}),
+		unix.Bind(fd, &unix.SockaddrLinklayer{
+			Protocol: binary.NativeEndian.Uint16(binary.BigEndian.AppendUint16(nil, etherType)),
+			Ifindex:  dev.Index}))
+	if err != nil {
+		unix.Close(fd)
+		return nil, fmt.Errorf("packet socket on %s: %w", device, err)
+	}
+	return &Socket{fd: fd, name: device}, nil
+}
+
+// Close closes the socket.
+func (s *Socket) Close() error { return unix.Close(s.fd) }
+
+// Frame builds the frame of the given number; size is at least 60. Stations of
+// different numbers have different addresses.
+func Frame(number uint32, size int) []byte {
+	f := make([]byte, max(size, 60))
+	copy(f, Sink)
+	f[6], f[7] = 0x02, 0xad
+	binary.BigEndian.PutUint16(f[12:], etherType)
+	Renumber(f, number)
+	return f
+}
+
+// Renumber gives a frame another number, and thereby another station.
+func Renumber(frame []byte, number uint32) {
+	binary.BigEndian.PutUint32(frame[8:], number)
+	binary.BigEndian.PutUint32(frame[14:], number)
+}
+
+// Hello builds a frame of number 0 from the sink to all stations.
+func Hello() []byte {
+	f := Frame(0, 60)
+	copy(f[6:12], Sink)
+	copy(f, net.HardwareAddr{0xff, 0xff, 0xff, 0xff, 0xff, 0xff})
+	return f
+}
+
+// Send stamps a frame and sends it. While the device drops it, it is sent
+// again: only the switch is to lose frames.
+func (s *Socket) Send(frame []byte) error {
+	for {
+		binary.BigEndian.PutUint64(frame[18:], uint64(time.Now().UnixNano()))
+		_, err := unix.Write(s.fd, frame)
+		if err == nil {
+			return nil
+		}
+		if err != unix.EINTR && err != unix.ENOBUFS {
+			return fmt.Errorf("send on %s: %w", s.name, err)
+		}
+	}
+}
+
+// Paced sends frames at a rate per second, from each socket in turn, or as fast
+// as it goes at rate 0. It returns the time of the first one.
+func Paced(from []*Socket, frames [][]byte, rate int) (time.Time, error) {
+	start := time.Now()
+	for i, f := range frames {
+		if rate > 0 {
+			due := time.Duration(i) * time.Second / time.Duration(rate)
+			// A sleep takes longer than it was asked to; what is overdue by then
+			// goes out at once.
+			if wait := due - time.Since(start); wait > 0 {
+				time.Sleep(max(wait, time.Millisecond))
+			}
+		}
+		if err := from[i%len(from)].Send(f); err != nil {
+			return start, err
+		}
+	}
+	return start, nil
+}
+
+// Arrivals is what a Socket received.
+type Arrivals struct {
+	Last    time.Time       // arrival of the last frame
+	Latency []time.Duration // of each frame, ascending
+}
+
+// Receive takes frames numbered below count until each has arrived once, or
+// until for a while none came and done reports true.
+func (s *Socket) Receive(count int, done func() (bool, error)) (Arrivals, error) {
+	var a Arrivals
+	seen := make([]bool, count)
+	buf, oob := make([]byte, 1<<16), make([]byte, 128)
+	for len(a.Latency) < count {
+		n, oobn, _, _, err := unix.Recvmsg(s.fd, buf, oob, unix.MSG_DONTWAIT)
+		switch {
+		case err == unix.EINTR:
+			continue
+		case err == unix.EAGAIN:
+			ready, err := s.wait(200 * time.Millisecond)
+			if err != nil {
+				return a, err
+			}
+			if ready {
+				continue
+			}
+			if over, err := done(); err != nil || over {
+				slices.Sort(a.Latency)
+				return a, err
+			}
+			continue
+		case err != nil:
+			return a, fmt.Errorf("receive on %s: %w", s.name, err)
+		}
+		number, sent, ok := parse(buf[:n])
+		if !ok || number >= uint32(count) || seen[number] {
+			continue
+		}
+		arrived, err := stamp(oob[:oobn])
+		if err != nil {
+			return a, fmt.Errorf("receive on %s: %w", s.name, err)
+		}
+		seen[number] = true
+		a.Latency = append(a.Latency, arrived.Sub(sent))
+		if arrived.After(a.Last) {
+			a.Last = arrived
+		}
+	}
+	slices.Sort(a.Latency)
+	return a, nil
+}
+
+// wait waits until a frame is there.
+func (s *Socket) wait(limit time.Duration) (bool, error) {
+	fds := []unix.PollFd{{Fd: int32(s.fd), Events: unix.POLLIN}}
+	n, err := unix.Poll(fds, int(limit.Milliseconds()))
+	if err != nil && err != unix.EINTR {
+		return false, fmt.Errorf("poll %s: %w", s.name, err)
+	}
+	return n > 0 || err == unix.EINTR, nil
+}
+
+// parse reads number and time of sending out of a frame.
+func parse(f []byte) (number uint32, sent time.Time, ok bool) {
+	if len(f) < headerLen || binary.BigEndian.Uint16(f[12:]) != etherType {
+		return 0, time.Time{}, false
+	}
+	return binary.BigEndian.Uint32(f[14:]), time.Unix(0, int64(binary.BigEndian.Uint64(f[18:]))), true
+}
+
+// stamp reads the kernel's time of arrival, struct timespec.
+func stamp(oob []byte) (time.Time, error) {
+	messages, err := unix.ParseSocketControlMessage(oob)
+	if err != nil {
+		return time.Time{}, err
+	}
+	for _, m := range messages {
+		if m.Header.Level == unix.SOL_SOCKET && m.Header.Type == unix.SCM_TIMESTAMPNS && len(m.Data) >= 16 {
+			return time.Unix(int64(binary.NativeEndian.Uint64(m.Data)), int64(binary.NativeEndian.Uint64(m.Data[8:]))), nil
+		}
+	}
+	return time.Time{}, errors.New("a frame without time of arrival")
+}
+
+// Dropped returns how many frames the socket dropped since the last call.
+func (s *Socket) Dropped() (int, error) {
+	stats, err := unix.GetsockoptTpacketStats(s.fd, unix.SOL_PACKET, unix.PACKET_STATISTICS)
+	if err != nil {
+		return 0, fmt.Errorf("statistics of %s: %w", s.name, err)
+	}
+	return int(stats.Drops), nil
+}

@@ -1,0 +1,54 @@
+package load
+
+import (
+	"bytes"
+	"encoding/binary"
+	"testing"
+	"time"
+)
+
+func TestFrame(t *testing.T) {
+	sources := make(map[string]bool)
+	for _, c := range []struct {
+		number     uint32
+		size, want int
+	}{{0, 0, 60}, {1, 60, 60}, {255, 200, 200}, {256, 1500, 1500}, {70_000, 9000, 9000}} {
+		f := Frame(c.number, c.size)
+		if len(f) != c.want || !bytes.Equal(f[:6], Sink) || f[6]&3 != 2 {
+			t.Errorf("frame %d of %d bytes: %d bytes, % x", c.number, c.size, len(f), f[:12])
+		}
+		sources[string(f[6:12])] = true
+		at := time.Unix(1_700_000_000+int64(c.number), 123_456_789)
+		binary.BigEndian.PutUint64(f[18:], uint64(at.UnixNano()))
+		if number, sent, ok := parse(f); !ok || number != c.number || !sent.Equal(at) {
+			t.Errorf("parse: %d, %v, %v; want %d, %v", number, sent, ok, c.number, at)
+		}
+		if _, _, ok := parse(f[:headerLen-1]); ok {
+			t.Error("a short frame was parsed")
+		}
+		f[13]++
+		if _, _, ok := parse(f); ok {
+			t.Error("a frame of another EtherType was parsed")
+		}
+	}
+	if len(sources) != 5 {
+		t.Errorf("%d different sources, want 5", len(sources))
+	}
+}
+
+func TestStamp(t *testing.T) {
+	// struct cmsghdr: len 32, SOL_SOCKET, SCM_TIMESTAMPNS; struct timespec.
+	oob := make([]byte, 32)
+	binary.NativeEndian.PutUint64(oob, 32)
+	binary.NativeEndian.PutUint32(oob[8:], 1)
+	binary.NativeEndian.PutUint32(oob[12:], 35)
+	binary.NativeEndian.PutUint64(oob[16:], 1_700_000_123)
+	binary.NativeEndian.PutUint64(oob[24:], 987_654_321)
+	if at, err := stamp(oob); err != nil || at.UnixNano() != 1_700_000_123_987_654_321 {
+		t.Errorf("stamp: %v, %v", at, err)
+	}
+	binary.NativeEndian.PutUint32(oob[12:], 29)
+	if _, err := stamp(oob); err == nil {
+		t.Error("a message without stamp was taken for one")
+	}
+}

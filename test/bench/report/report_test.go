@@ -1,0 +1,114 @@
+package main
+
+import (
+	"bytes"
+	"encoding/xml"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"dpifd/test/bench"
+)
+
+// measured is a run in which dpifd misses one target: CPU to the floor.
+func measured() *bench.Run {
+	r := &bench.Run{Kernel: "6.1.0", CPUs: 2, OVS: "ovs-vswitchd 3.1.0"}
+	add := func(load, name string, round int, cpu, p99, seconds float64, rss int) {
+		r.Results = append(r.Results, bench.Result{Load: load, Switch: name, Round: round, Sent: 1000, Arrived: 1000,
+			Missed: 1000, Seconds: seconds, User: cpu / 4, System: cpu * 3 / 4, P50: p99 / 10, P99: p99, RSSKiB: rss})
+	}
+	for _, load := range []string{"2k", "5k", "burst"} {
+		for round := 1; round <= 3; round++ {
+			skew := 1 + float64(round)/8
+			add(load, bench.Floor, round, 0.1, 4*skew, 0.2, 1024)
+			add(load, bench.Dpifd, round, 0.15*skew, 5, 0.25, 20_000)
+			add(load, bench.Vswitchd, round, 0.3, 50*skew, 0.5, 30_000)
+		}
+	}
+	return r
+}
+
+func TestTargets(t *testing.T) {
+	var b bytes.Buffer
+	writeTargets(&b, measured(), 12_300_000)
+	for _, want := range []string{
+		"| CPU per upcall at 5,000/s, to the floor | <= 1.2 | 1.88 [1.69, 2.06] | missed |",
+		"| CPU per upcall at 5,000/s, to ovs-vswitchd | <= 0.75 | 0.62 [0.56, 0.69] | met |",
+		"| p99 first-packet latency at 2,000/s, to ovs-vswitchd | <= 0.2 | 0.08 [0.07, 0.09] | met |",
+		"| throughput unbounded, to ovs-vswitchd | >= 1.1 | 2.00 [2.00, 2.00] | met |",
+		"| lost in a burst of 10,000, worst round | 0 | 0 [0, 0] | met |",
+		"| binary, MB | < 15 | 12.3 [12.3, 12.3] | met |",
+	} {
+		if !strings.Contains(b.String(), want+"\n") {
+			t.Errorf("missing: %s\nin:\n%s", want, &b)
+		}
+	}
+	r := measured()
+	r.Results[len(r.Results)-2].Lost = 3 // dpifd, burst, round 3
+	r.Results = r.Results[len(r.Results)-3:]
+	b.Reset()
+	writeTargets(&b, r, 16_000_000)
+	for _, want := range []string{"| 3 [3, 3] | missed |", "| - | not measured |", "| 16.0 [16.0, 16.0] | missed |"} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("missing: %s\nin:\n%s", want, &b)
+		}
+	}
+}
+
+func TestReport(t *testing.T) {
+	dir := t.TempDir()
+	in, doc, plot := filepath.Join(dir, "run.json"), filepath.Join(dir, "doc.md"), filepath.Join(dir, "plot.svg")
+	if err := measured().Write(in); err != nil {
+		t.Fatal(err)
+	}
+	text := "before\n" + beginMark + "old\n" + endMark + "after\n"
+	if err := os.WriteFile(doc, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := report(in, doc, plot, in, "0.5, 0.7"); err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(doc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := string(b)
+	if !strings.HasPrefix(got, "before\n"+beginMark) || !strings.HasSuffix(got, endMark+"after\n") || strings.Contains(got, "old\n") {
+		t.Errorf("the document is\n%s", got)
+	}
+	for _, want := range []string{"3 rounds", "0.5, 0.7", "| 5k | CPU per upcall | 1.88 [1.69, 2.06] |", "| dpifd | 188 [169, 206] | 47 [42, 52] | 4000 [4000, 4000] |"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("missing: %s\nin:\n%s", want, got)
+		}
+	}
+	b, err = os.ReadFile(plot)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dots := 0
+	for d := xml.NewDecoder(bytes.NewReader(b)); ; {
+		token, err := d.Token()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e, ok := token.(xml.StartElement); ok && e.Name.Local == "circle" {
+			dots++
+		}
+	}
+	// Three switches in the legend, and under three loads in three panels.
+	if dots != 3+3*3*3 {
+		t.Errorf("%d dots", dots)
+	}
+	if err := os.WriteFile(doc, []byte("no marks"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if report(in, doc, plot, in, "") == nil {
+		t.Error("a document without marks was written")
+	}
+}

@@ -1,0 +1,120 @@
+package bench
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+)
+
+// Switches that are compared, in the order in which a round measures them.
+const (
+	Floor    = "floor"
+	Dpifd    = "dpifd"
+	Vswitchd = "ovs-vswitchd"
+)
+
+// Switches lists them.
+var Switches = []string{Floor, Dpifd, Vswitchd}
+
+// Load is one kind of traffic. Each frame comes from a station of its own, so
+// that each needs a flow of its own.
+type Load struct {
+	Name  string
+	About string
+	Count int // frames that are measured
+	Rate  int // frames a second over all ports; 0 is as fast as it goes
+	Size  int // of a frame in bytes, without FCS
+	Ports int // of the datapath; the last one only receives
+	// Flood is the time in milliseconds for which the first port sends as fast
+	// as it goes, while Count frames are sent from the second one.
+	Flood int
+	// Transactions is a number of TCP connections, one after the other:
+	// connect, request, response, close. No other field but Ports counts then.
+	Transactions int
+}
+
+// Loads are those of a whole run.
+var Loads = []Load{
+	{Name: "2k", About: "2,000 new flows/s, 200-byte frames, 2 ports", Count: 6_000, Rate: 2_000, Size: 200, Ports: 2},
+	{Name: "5k", About: "5,000 new flows/s, 200-byte frames, 2 ports", Count: 10_000, Rate: 5_000, Size: 200, Ports: 2},
+	{Name: "10k", About: "10,000 new flows/s, 200-byte frames, 2 ports", Count: 10_000, Rate: 10_000, Size: 200, Ports: 2},
+	{Name: "burst", About: "10,000 new flows at once, 200-byte frames, 2 ports", Count: 10_000, Size: 200, Ports: 2},
+	{Name: "5k-1500", About: "5,000 new flows/s, 1,500-byte frames, 2 ports", Count: 10_000, Rate: 5_000, Size: 1500, Ports: 2},
+	{Name: "5k-16port", About: "5,000 new flows/s from 15 ports to one, 200-byte frames", Count: 10_000, Rate: 5_000, Size: 200, Ports: 16},
+	{Name: "quiet", About: "10 new flows/s from a quiet port, while another one floods for 3 s", Count: 30, Rate: 10, Size: 200, Ports: 3, Flood: 3_000},
+	{Name: "tcp", About: "300 TCP connections: connect, request, response, close; 2 ports", Transactions: 300, Ports: 2},
+}
+
+// Result is one measurement: one switch under one load in one round.
+type Result struct {
+	Load   string
+	Switch string
+	Round  int
+
+	Sent, Arrived int    // frames that are measured, or TCP transactions
+	Missed, Lost  uint64 // of the datapath: upcalls, and those of them that were dropped
+	// Seconds is the time from the first frame sent to the last one arrived.
+	Seconds float64
+	// User and System are CPU seconds of the switch's process.
+	User, System float64
+	// P50, P99 and Max are of the latencies of the frames that arrived, in
+	// milliseconds; 0 if none did.
+	P50, P99, Max float64
+	RSSKiB        int // resident memory of the switch's process after the load
+}
+
+// Answered is the number of upcalls that reached the switch.
+func (r *Result) Answered() float64 { return float64(r.Missed) - float64(r.Lost) }
+
+// CPUPerUpcall returns microseconds, the part in user mode alone if user is
+// set.
+func (r *Result) CPUPerUpcall(user bool) float64 {
+	cpu := r.User
+	if !user {
+		cpu += r.System
+	}
+	return cpu * 1e6 / r.Answered()
+}
+
+// Throughput returns arrivals a second.
+func (r *Result) Throughput() float64 { return float64(r.Arrived) / r.Seconds }
+
+// Percentile returns the p-th percentile of values in ascending order by the
+// nearest-rank method, 0 of none.
+func Percentile[T ~int64 | ~float64](sorted []T, p int) T {
+	n := len(sorted)
+	if n == 0 {
+		return 0
+	}
+	return sorted[max(1, (p*n+99)/100)-1]
+}
+
+// Run is all that one run measured.
+type Run struct {
+	Kernel  string // of the guest
+	CPUs    int    // of the guest
+	OVS     string // version line of ovs-vswitchd
+	Results []Result
+}
+
+// ReadRun reads a file that Write wrote.
+func ReadRun(file string) (*Run, error) {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	var r Run
+	if err := json.Unmarshal(b, &r); err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	return &r, nil
+}
+
+// Write writes the run as JSON.
+func (r *Run) Write(file string) error {
+	b, err := json.MarshalIndent(r, "", "\t")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(file, b, 0o644)
+}

@@ -1,0 +1,107 @@
+// Command run measures inside the lab VM: in each round each switch under each
+// load. It prints a line for each measurement and writes all of them to a file.
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"dpifd/test/bench"
+
+	"golang.org/x/sys/unix"
+)
+
+// settled is the uptime from which ovs-vswitchd can be started: 3.1 takes the
+// number of CPUs from statistics that are empty in the first ten seconds, and
+// starts no handlers when there are none.
+const settled = 15 * time.Second
+
+func main() {
+	rounds := flag.Int("rounds", 5, "measure everything this many times")
+	only := flag.String("loads", "", "names of the loads to run, separated by commas; all if empty")
+	out := flag.String("out", "", "write the measurements to this `file`")
+	flag.Parse()
+	if err := run(*rounds, *only, *out); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(rounds int, only, out string) error {
+	loads := slices.Clone(bench.Loads)
+	if only != "" {
+		names := strings.Split(only, ",")
+		loads = slices.DeleteFunc(loads, func(l bench.Load) bool { return !slices.Contains(names, l.Name) })
+	}
+	if len(loads) == 0 {
+		return fmt.Errorf("no load is called %s", only)
+	}
+	ports := 0
+	for _, l := range loads {
+		ports = max(ports, l.Ports)
+	}
+	net, err := newNetwork(ports)
+	if err != nil {
+		return err
+	}
+	version, err := exec.Command("ovs-vswitchd", "--version").Output()
+	if err != nil {
+		return fmt.Errorf("ovs-vswitchd --version: %w", err)
+	}
+	var uts unix.Utsname
+	if err := unix.Uname(&uts); err != nil {
+		return err
+	}
+	r := bench.Run{Kernel: unix.ByteSliceToString(uts.Release[:]), CPUs: runtime.NumCPU()}
+	r.OVS, _, _ = strings.Cut(string(version), "\n")
+	up, err := uptime()
+	if err != nil {
+		return err
+	}
+	time.Sleep(settled - up)
+	err = measureAll(net, &r, rounds, loads)
+	if out != "" {
+		err = errors.Join(err, os.MkdirAll(filepath.Dir(out), 0o755), r.Write(out))
+	}
+	return err
+}
+
+// measureAll adds to r what it measures.
+func measureAll(net *network, r *bench.Run, rounds int, loads []bench.Load) error {
+	for round := 1; round <= rounds; round++ {
+		for _, load := range loads {
+			for _, name := range bench.Switches {
+				m, err := measure(net, name, load)
+				if err != nil {
+					return fmt.Errorf("round %d, %s under load %s: %w", round, name, load.Name, err)
+				}
+				m.Round = round
+				fmt.Printf("%d/%d %-10s %-12s arrived %d/%d lost %d  %.0f us/upcall (user %.0f)  %.0f/s  p50 %.2f p99 %.2f ms  %d KiB\n",
+					round, rounds, load.Name, name, m.Arrived, m.Sent, m.Lost,
+					m.CPUPerUpcall(false), m.CPUPerUpcall(true), m.Throughput(), m.P50, m.P99, m.RSSKiB)
+				r.Results = append(r.Results, *m)
+			}
+		}
+	}
+	return nil
+}
+
+// uptime returns the time since boot.
+func uptime() (time.Duration, error) {
+	b, err := os.ReadFile("/proc/uptime")
+	if err != nil {
+		return 0, err
+	}
+	seconds, _, _ := strings.Cut(string(b), " ")
+	f, err := strconv.ParseFloat(seconds, 64)
+	return time.Duration(f * float64(time.Second)), err
+}

@@ -1,0 +1,233 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"dpifd/test/bench"
+	"dpifd/test/bench/load"
+
+	"github.com/vishvananda/netns"
+)
+
+const (
+	learnLimit = 20 * time.Second
+	// userHZ is the unit of CPU times in /proc, whatever the kernel's own HZ.
+	userHZ = 100
+)
+
+// measure runs one switch under one load.
+func measure(n *network, name string, l bench.Load) (m *bench.Result, err error) {
+	s, err := start(name, n.ports(l.Ports))
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, s.stop()) }()
+	m = &bench.Result{Load: l.Name, Switch: name}
+	var drive func() error
+	if l.Transactions > 0 {
+		drive = func() error { return n.transactions(m, l.Transactions) }
+	} else {
+		f, err := n.prepare(l)
+		if err != nil {
+			return nil, err
+		}
+		defer f.close()
+		drive = func() error { return f.drive(m, s) }
+	}
+	before, err := s.usage()
+	if err != nil {
+		return nil, err
+	}
+	if err := drive(); err != nil {
+		return nil, err
+	}
+	after, err := s.usage()
+	if err != nil {
+		return nil, err
+	}
+	m.User, m.System = after.user-before.user, after.system-before.system
+	m.Missed, m.Lost = after.missed-before.missed, after.lost-before.lost
+	m.RSSKiB, err = s.rss()
+	return m, err
+}
+
+// usage is what the switch has used so far.
+type usage struct {
+	user, system float64 // CPU seconds
+	missed, lost uint64
+}
+
+func (s *vswitch) usage() (u usage, err error) {
+	pid := s.cmd.Process.Pid
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return u, err
+	}
+	if u.user, u.system, err = cpuTimes(string(stat)); err != nil {
+		return u, fmt.Errorf("/proc/%d/stat: %w", pid, err)
+	}
+	info, err := s.dp.Info()
+	u.missed, u.lost = info.Stats.Missed, info.Stats.Lost
+	return u, err
+}
+
+// cpuTimes reads utime and stime out of /proc/PID/stat, in seconds. The
+// process's name ends with the last parenthesis; proc(5) counts fields from 1,
+// and the one after the name is the third.
+func cpuTimes(stat string) (user, system float64, err error) {
+	fields := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
+	if len(fields) < 13 {
+		return 0, 0, fmt.Errorf("%d fields after the name", len(fields))
+	}
+	u, err := strconv.ParseUint(fields[14-3], 10, 64)
+	if err != nil {
+		return 0, 0, err
+	}
+	t, err := strconv.ParseUint(fields[15-3], 10, 64)
+	return float64(u) / userHZ, float64(t) / userHZ, err
+}
+
+// rss returns resident memory in KiB. Other files of proc have counters that
+// lag behind.
+func (s *vswitch) rss() (int, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", s.cmd.Process.Pid))
+	if err != nil {
+		return 0, err
+	}
+	return parseRSS(string(b))
+}
+
+// parseRSS reads the line "Rss:  123 kB" of smaps_rollup.
+func parseRSS(rollup string) (int, error) {
+	_, rest, _ := strings.Cut(rollup, "\nRss:")
+	number, _, _ := strings.Cut(strings.TrimSpace(rest), " ")
+	return strconv.Atoi(number)
+}
+
+// frames is a prepared load of frames.
+type frames struct {
+	load    bench.Load
+	sources []*load.Socket
+	sink    *load.Socket
+	frames  [][]byte
+}
+
+// prepare opens the sockets, builds the frames, and lets the switch learn where
+// the sink is.
+func (n *network) prepare(l bench.Load) (f *frames, err error) {
+	f = &frames{load: l}
+	defer func() {
+		if err != nil {
+			f.close()
+		}
+	}()
+	open := func(ns netns.NsHandle, device string) (s *load.Socket, err error) {
+		err = inside(ns, func() error {
+			s, err = load.Open(device)
+			return err
+		})
+		return s, err
+	}
+	for _, device := range n.senders[:l.Ports-1] {
+		s, err := open(n.sender, device)
+		if err != nil {
+			return f, err
+		}
+		f.sources = append(f.sources, s)
+	}
+	if f.sink, err = open(n.receiver, receiving); err != nil {
+		return f, err
+	}
+	for i := range l.Count {
+		f.frames = append(f.frames, load.Frame(uint32(i), l.Size))
+	}
+	if err := f.sink.Send(load.Hello()); err != nil {
+		return f, err
+	}
+	if _, err := f.sources[0].Receive(1, timeout(learnLimit, "the sink's first frame")); err != nil {
+		return f, err
+	}
+	return f, nil
+}
+
+// timeout is a condition for load.Socket.Receive that fails in the end.
+func timeout(limit time.Duration, what string) func() (bool, error) {
+	deadline := time.Now().Add(limit)
+	return func() (bool, error) {
+		if time.Now().After(deadline) {
+			return true, fmt.Errorf("%s did not arrive within %v", what, limit)
+		}
+		return false, nil
+	}
+}
+
+func (f *frames) close() {
+	for _, s := range append(f.sources, f.sink) {
+		if s != nil {
+			s.Close()
+		}
+	}
+}
+
+// drive sends the frames and takes what arrives. It is over when nothing has
+// come for a while and nothing is left in the switch's queues.
+func (f *frames) drive(m *bench.Result, s *vswitch) error {
+	from, stopFlood := f.sources, func() error { return nil }
+	if f.load.Flood > 0 {
+		from = f.sources[1:]
+		stopFlood = f.startFlood(time.Duration(f.load.Flood) * time.Millisecond)
+	}
+	first, err := load.Paced(from, f.frames, f.load.Rate)
+	if err := errors.Join(err, stopFlood()); err != nil {
+		return err
+	}
+	quiet := 0
+	var last uint64
+	a, err := f.sink.Receive(f.load.Count, func() (bool, error) {
+		info, err := s.dp.Info()
+		seen := info.Stats.Hit + info.Stats.Missed + info.Stats.Flows
+		if quiet++; seen != last {
+			quiet, last = 0, seen
+		}
+		return quiet >= 5, err
+	})
+	if err != nil {
+		return err
+	}
+	if dropped, err := f.sink.Dropped(); err != nil || (dropped > 0 && f.load.Flood == 0) {
+		return errors.Join(err, fmt.Errorf("the receiving socket dropped %d frames", dropped))
+	}
+	m.Sent, m.Arrived = f.load.Count, len(a.Latency)
+	m.Seconds = a.Last.Sub(first).Seconds()
+	setLatency(m, a.Latency)
+	return nil
+}
+
+func setLatency(m *bench.Result, sorted []time.Duration) {
+	ms := func(p int) float64 { return float64(bench.Percentile(sorted, p)) / 1e6 }
+	m.P50, m.P99, m.Max = ms(50), ms(99), ms(100)
+}
+
+// startFlood has the first port send new flows as fast as it goes; they have
+// numbers above the measured ones. The function returned waits for its end.
+func (f *frames) startFlood(length time.Duration) func() error {
+	done := make(chan error, 1)
+	go func() {
+		number := uint32(f.load.Count)
+		frame := load.Frame(number, f.load.Size)
+		for end := time.Now().Add(length); time.Now().Before(end); number++ {
+			load.Renumber(frame, number)
+			if err := f.sources[0].Send(frame); err != nil {
+				done <- err
+				return
+			}
+		}
+		done <- nil
+	}()
+	return func() error { return <-done }
+}

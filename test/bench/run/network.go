@@ -1,0 +1,162 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+)
+
+const (
+	sender, receiver = "sender", "receiver" // namespaces
+	// Addresses of the first sending device and of the receiving one.
+	clientAddr, serverAddr = "10.0.0.1", "10.0.0.2"
+
+	linkLimit = 20 * time.Second // until a new link forwards
+)
+
+// network is a topology that stays for the whole run: devices p1 to pN for the
+// datapath, each the end of a veth pair whose other end, of the same name, is
+// in the sender's namespace; pN's and r's, which only receives, in the
+// receiver's.
+type network struct {
+	sender, receiver netns.NsHandle
+	senders          []string // devices
+}
+
+const receiving = "r"
+
+// newNetwork makes ports-1 sending devices and the receiving one.
+func newNetwork(ports int) (*network, error) {
+	n := &network{}
+	// Frames of our own only: no IPv6 neighbours.
+	for _, scope := range []string{"default", "all"} {
+		if err := os.WriteFile("/proc/sys/net/ipv6/conf/"+scope+"/disable_ipv6", []byte("1"), 0o644); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return nil, err
+		}
+	}
+	// The queue of each CPU between two devices, 1,000 frames by default, is not
+	// what is measured.
+	if err := os.WriteFile("/proc/sys/net/core/netdev_max_backlog", []byte("100000"), 0o644); err != nil {
+		return nil, err
+	}
+	var err error
+	if n.sender, err = newNamespace(sender); err != nil {
+		return nil, err
+	}
+	if n.receiver, err = newNamespace(receiver); err != nil {
+		return nil, err
+	}
+	for i := 1; i < ports; i++ {
+		name := fmt.Sprintf("p%d", i)
+		n.senders = append(n.senders, name)
+		if err := n.plug(name, n.sender); err != nil {
+			return nil, err
+		}
+	}
+	if err := n.plug(receiving, n.receiver); err != nil {
+		return nil, err
+	}
+	if err := addAddress(n.sender, n.senders[0], clientAddr); err != nil {
+		return nil, err
+	}
+	return n, addAddress(n.receiver, receiving, serverAddr)
+}
+
+// ports returns the devices of a datapath of that many ports; the receiving one
+// is the last.
+func (n *network) ports(count int) []string {
+	return append(append([]string{}, n.senders[:count-1]...), receiving)
+}
+
+// plug makes a veth pair and waits until both ends forward.
+func (n *network) plug(name string, ns netns.NsHandle) error {
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name = name
+	attrs.MTU = 9000
+	pair := &netlink.Veth{LinkAttrs: attrs, PeerName: name, PeerNamespace: netlink.NsFd(int(ns)), PeerMTU: 9000}
+	if err := netlink.LinkAdd(pair); err != nil {
+		return fmt.Errorf("veth %s: %w", name, err)
+	}
+	up := func() error {
+		l, err := netlink.LinkByName(name)
+		if err != nil {
+			return err
+		}
+		return netlink.LinkSetUp(l)
+	}
+	if err := errors.Join(up(), inside(ns, up)); err != nil {
+		return fmt.Errorf("veth %s: %w", name, err)
+	}
+	// The kernel activates a new link's queue up to a second after it came up.
+	return await(linkLimit, "link "+name, func() (bool, error) {
+		b, err := os.ReadFile("/sys/class/net/" + name + "/operstate")
+		return strings.TrimSpace(string(b)) == "up", err
+	})
+}
+
+func addAddress(ns netns.NsHandle, device, addr string) error {
+	return inside(ns, func() error {
+		l, err := netlink.LinkByName(device)
+		if err != nil {
+			return err
+		}
+		a, err := netlink.ParseAddr(addr + "/24")
+		if err != nil {
+			return err
+		}
+		return netlink.AddrAdd(l, a)
+	})
+}
+
+// newNamespace makes a named namespace; the process stays where it is.
+func newNamespace(name string) (netns.NsHandle, error) {
+	var h netns.NsHandle
+	err := onThread(func() error {
+		var err error
+		if h, err = netns.NewNamed(name); err != nil {
+			return fmt.Errorf("namespace %s: %w", name, err)
+		}
+		return nil
+	})
+	return h, err
+}
+
+// inside calls fn on a thread in the namespace. Sockets that it opens stay
+// there.
+func inside(ns netns.NsHandle, fn func() error) error {
+	return onThread(func() error {
+		if err := netns.Set(ns); err != nil {
+			return err
+		}
+		return fn()
+	})
+}
+
+// onThread calls fn on a thread that ends with it.
+func onThread(fn func() error) error {
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread()
+		done <- fn()
+	}()
+	return <-done
+}
+
+// await asks until done, at most for limit.
+func await(limit time.Duration, what string, done func() (bool, error)) error {
+	for deadline := time.Now().Add(limit); ; time.Sleep(10 * time.Millisecond) {
+		ok, err := done()
+		if err != nil || ok {
+			return err
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("%s: not there after %v", what, limit)
+		}
+	}
+}

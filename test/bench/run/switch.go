@@ -1,0 +1,206 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"dpifd/internal/dpif"
+	"dpifd/internal/netlink"
+	"dpifd/test/bench"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	startLimit = 60 * time.Second
+	stopLimit  = 30 * time.Second
+	// macLimit is more than the loads have stations.
+	macLimit = 65536
+	dir      = "/tmp/bench"
+	datapath = "dp0"
+	// Open vSwitch's kernel datapath has this name whatever its bridges'.
+	ovsDatapath = "ovs-system"
+)
+
+// vswitch is a running switch.
+type vswitch struct {
+	name string
+	cmd  *exec.Cmd
+	dead chan struct{} // closed when the process has ended
+	said output
+	dp   *dpif.Datapath
+	conn *netlink.Conn
+	also *exec.Cmd // ovsdb-server
+}
+
+// output collects what a process writes.
+type output struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buf.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buf.String()
+}
+
+// start starts a switch with the given ports on a new datapath.
+func start(name string, ports []string) (*vswitch, error) {
+	if err := os.RemoveAll(dir); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	s := &vswitch{name: name, dead: make(chan struct{})}
+	var err error
+	dp := datapath
+	switch name {
+	case bench.Floor:
+		err = s.run("ready\n", append([]string{"floor", dp}, ports...)...)
+	case bench.Dpifd:
+		file := filepath.Join(dir, "dpifd.yaml")
+		config := fmt.Sprintf("datapath: {name: %s, on_exit: delete}\nports: [{name: %s}]\npolicy: {type: learning, mac_limit: %d}\n",
+			dp, strings.Join(ports, "}, {name: "), macLimit)
+		if err := os.WriteFile(file, []byte(config), 0o644); err != nil {
+			return nil, err
+		}
+		err = s.run(`"event":"ready"`, "dpifd", "run", "--config", file)
+	case bench.Vswitchd:
+		dp = ovsDatapath
+		err = s.startOVS(ports)
+	}
+	if err == nil {
+		s.conn, s.dp, err = openDatapath(dp)
+	}
+	if err != nil {
+		return nil, errors.Join(err, s.stop())
+	}
+	return s, nil
+}
+
+// run starts the process and waits until it says ready.
+func (s *vswitch) run(ready string, argv ...string) error {
+	s.cmd = exec.Command(argv[0], argv[1:]...)
+	s.cmd.Stdout, s.cmd.Stderr = &s.said, &s.said
+	if err := s.cmd.Start(); err != nil {
+		return err
+	}
+	go func() {
+		defer close(s.dead)
+		_ = s.cmd.Wait() // how it ended shows in what it said
+	}()
+	return await(startLimit, argv[0], func() (bool, error) {
+		select {
+		case <-s.dead:
+			return false, fmt.Errorf("%s ended: %s", argv[0], s.said.String())
+		default:
+			return strings.Contains(s.said.String(), ready), nil
+		}
+	})
+}
+
+// startOVS starts ovsdb-server and ovs-vswitchd with one bridge.
+func (s *vswitch) startOVS(ports []string) error {
+	db, socket := filepath.Join(dir, "conf.db"), "unix:"+filepath.Join(dir, "db.sock")
+	vsctl := func(args ...string) error {
+		return command("ovs-vsctl", append([]string{"--timeout=60", "--db=" + socket}, args...)...)
+	}
+	if err := command("ovsdb-tool", "create", db, "/usr/share/openvswitch/vswitch.ovsschema"); err != nil {
+		return err
+	}
+	s.also = exec.Command("ovsdb-server", db, "--remote=p"+socket, "--unixctl="+filepath.Join(dir, "db.ctl"))
+	s.also.Env = append(os.Environ(), "OVS_RUNDIR="+dir)
+	if err := s.also.Start(); err != nil {
+		return err
+	}
+	setup := []string{"--no-wait", "--", "init",
+		"--", "set", "Open_vSwitch", ".", "other_config:flow-restore-wait=false",
+		"--", "add-br", "br0",
+		"--", "set", "Bridge", "br0", fmt.Sprintf("other_config:mac-table-size=%d", macLimit)}
+	for _, p := range ports {
+		setup = append(setup, "--", "add-port", "br0", p)
+	}
+	if err := await(startLimit, "ovsdb-server", func() (bool, error) {
+		_, err := os.Stat(filepath.Join(dir, "db.sock"))
+		return err == nil, nil
+	}); err != nil {
+		return err
+	}
+	if err := vsctl(setup...); err != nil {
+		return err
+	}
+	if err := s.run("", "ovs-vswitchd", socket, "--unixctl="+filepath.Join(dir, "vs.ctl")); err != nil {
+		return err
+	}
+	// Returns when ovs-vswitchd has done what the database says.
+	return vsctl("set", "Open_vSwitch", ".", "external_ids:bench=ready")
+}
+
+func command(name string, args ...string) error {
+	out, err := exec.Command(name, args...).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), err, out)
+	}
+	return nil
+}
+
+// openDatapath waits for the kernel's datapath.
+func openDatapath(name string) (*netlink.Conn, *dpif.Datapath, error) {
+	conn, err := netlink.Dial(unix.NETLINK_GENERIC, netlink.Config{})
+	if err != nil {
+		return nil, nil, err
+	}
+	fam, err := dpif.ResolveFamilies(conn)
+	if err != nil {
+		conn.Close()
+		return nil, nil, err
+	}
+	dp, err := dpif.OpenDatapath(conn, fam, name)
+	if err != nil {
+		conn.Close()
+		return nil, nil, err
+	}
+	return conn, dp, nil
+}
+
+// stop ends the switch and removes its datapath.
+func (s *vswitch) stop() error {
+	var err error
+	if s.cmd != nil && s.cmd.Process != nil {
+		_ = s.cmd.Process.Signal(syscall.SIGTERM) // it may have ended
+		select {
+		case <-s.dead:
+		case <-time.After(stopLimit):
+			_ = s.cmd.Process.Kill()
+			<-s.dead
+			err = fmt.Errorf("%s did not stop within %v", s.name, stopLimit)
+		}
+	}
+	if s.also != nil && s.also.Process != nil {
+		_ = s.also.Process.Kill()
+		_ = s.also.Wait()
+	}
+	if s.dp != nil {
+		if e := s.dp.Delete(); !errors.Is(e, unix.ENODEV) {
+			err = errors.Join(err, e)
+		}
+		s.conn.Close()
+	}
+	return err
+}
