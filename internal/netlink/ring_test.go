@@ -37,16 +37,6 @@ func ringReceiver(t testing.TB, k *ringtest.Kernel) (*Receiver, *ringtest.Socket
 	return r, s
 }
 
-func ringBatch(t testing.TB, n int) *Batch {
-	t.Helper()
-	b, err := NewBatch(n)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { b.Close() })
-	return b
-}
-
 func deliver(t *testing.T, s *ringtest.Socket, msgs ...[]byte) {
 	t.Helper()
 	for _, m := range msgs {
@@ -72,7 +62,7 @@ func TestRingReceivesInOrderWhateverTheWay(t *testing.T) {
 	for _, version := range []ringtest.Version{ringtest.V41, ringtest.V44} {
 		k := ringtest.New(ringtest.Config{Version: version})
 		r, s := ringReceiver(t, k)
-		b := ringBatch(t, 64)
+		b := newBatch(t, 64)
 		small := message(20, 0, 1, 0, pattern(1, 300)...)
 		jumbo := message(20, 0, 2, 0, pattern(2, 60_000)...)
 		full := message(20, 0, 3, 0, pattern(3, 984)...)
@@ -121,7 +111,7 @@ func TestRingLendsInPlaceAndNeverMoreThanHalf(t *testing.T) {
 	k := ringtest.New(ringtest.Config{})
 	r, s := ringReceiver(t, k)
 	other, so := ringReceiver(t, k)
-	b := ringBatch(t, 64)
+	b := newBatch(t, 64)
 	var sent [][]byte
 	for i := range 12 {
 		m := message(20, 0, uint32(i), 0, pattern(i, 40+i)...)
@@ -159,7 +149,7 @@ func TestRingLendsInPlaceAndNeverMoreThanHalf(t *testing.T) {
 func TestRingReservedFrameHoldsBackWhatFollows(t *testing.T) {
 	k := ringtest.New(ringtest.Config{})
 	r, s := ringReceiver(t, k)
-	b := ringBatch(t, 8)
+	b := newBatch(t, 8)
 	first := message(20, 0, 1, 0, pattern(1, 77)...)
 	second := message(20, 0, 2, 0, pattern(2, 99)...)
 	p, err := s.Reserve(len(first))
@@ -181,7 +171,7 @@ func TestRingReservedFrameHoldsBackWhatFollows(t *testing.T) {
 func TestRingDropsWhatMakesNoSense(t *testing.T) {
 	k := ringtest.New(ringtest.Config{})
 	r, s := ringReceiver(t, k)
-	b := ringBatch(t, 8)
+	b := newBatch(t, 8)
 	good := message(20, 0, 9, 0, pattern(4, 50)...)
 	short := message(20, 0, 1, 0, pattern(1, 40)...)
 	short[0] = 200 // longer than its frame says
@@ -210,7 +200,7 @@ func TestRingDropsWhatMakesNoSense(t *testing.T) {
 func TestRingOverrunIsCountedOnceAndRecovers(t *testing.T) {
 	k := ringtest.New(ringtest.Config{})
 	r, s := ringReceiver(t, k)
-	b := ringBatch(t, 64)
+	b := newBatch(t, 64)
 	m := message(20, 0, 1, 0, pattern(1, 64)...)
 	lost := 0
 	for range 20 {
@@ -259,7 +249,7 @@ func TestRingOverrunIsCountedOnceAndRecovers(t *testing.T) {
 func TestRingAndQueueApartIsAnError(t *testing.T) {
 	k := ringtest.New(ringtest.Config{})
 	r, s := ringReceiver(t, k)
-	b := ringBatch(t, 8)
+	b := newBatch(t, 8)
 	jumbo := message(20, 0, 1, 0, pattern(1, 5000)...)
 	deliver(t, s, jumbo)
 	s.FailRecv(unix.EAGAIN)
@@ -280,7 +270,7 @@ func TestRingAndQueueApartIsAnError(t *testing.T) {
 func TestRingCloseWithFramesLent(t *testing.T) {
 	k := ringtest.New(ringtest.Config{})
 	r, s := ringReceiver(t, k)
-	b := ringBatch(t, 8)
+	b := newBatch(t, 8)
 	m := message(20, 0, 1, 0, pattern(1, 64)...)
 	deliver(t, s, m)
 	if n, _ := r.Receive(b, 8); n != 1 {
@@ -345,7 +335,7 @@ func TestRingReceiveAllocatesNothing(t *testing.T) {
 	}
 	k := ringtest.New(ringtest.Config{})
 	r, s := ringReceiver(t, k)
-	b := ringBatch(t, 64)
+	b := newBatch(t, 64)
 	m := message(20, 0, 1, 0, pattern(1, 200)...)
 	var before, after runtime.MemStats
 	for round := range 50 {

@@ -54,6 +54,24 @@ func TestNewFlows(t *testing.T) {
 	t.Error("packets were lost in each attempt")
 }
 
+// paced sends count numbered packets to a station at so many a second, and
+// returns how long that took.
+func paced(t *testing.T, p *lab.Packet, sink string, count, rate int) time.Duration {
+	t.Helper()
+	load := make([][]byte, count)
+	for i := range load {
+		load[i] = numbered(t, i, sink)
+	}
+	start := time.Now()
+	for sent := 0; sent < count; {
+		due := min(count, int(time.Since(start).Seconds()*float64(rate))+1)
+		send(t, p, load[sent:due]...)
+		sent = due
+		time.Sleep(time.Millisecond)
+	}
+	return time.Since(start)
+}
+
 // newFlows returns how many packets did not arrive.
 func newFlows(t *testing.T) int {
 	const count, rate = 10_000, 2_000 // packets, and packets a second
@@ -66,18 +84,7 @@ func newFlows(t *testing.T) int {
 	send(t, p[1], hello)
 	p[0].Expect(t, waitLimit, among(hello))
 
-	load := make([][]byte, count)
-	for i := range load {
-		load[i] = numbered(t, i, sink)
-	}
-	start := time.Now()
-	for sent := 0; sent < count; {
-		due := min(count, int(time.Since(start).Seconds()*rate)+1)
-		send(t, p[0], load[sent:due]...)
-		sent = due
-		time.Sleep(time.Millisecond)
-	}
-	took := time.Since(start)
+	took := paced(t, p[0], sink, count, rate)
 	got := arrivals(t, p[1], count)
 	info := v.info(t).Stats
 	t.Logf("%d packets in %v, %d arrived; kernel: missed %d, lost %d, flows %d", count, took.Round(time.Millisecond), got, info.Missed, info.Lost, info.Flows)

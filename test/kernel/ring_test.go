@@ -257,17 +257,7 @@ func TestRingNewFlows(t *testing.T) {
 	hello := frame(t, broadcast, sink)
 	send(t, p[1], hello)
 	p[0].Expect(t, waitLimit, among(hello))
-	load := make([][]byte, count)
-	for i := range load {
-		load[i] = numbered(t, i, sink)
-	}
-	start := time.Now()
-	for sent := 0; sent < count; {
-		due := min(count, int(time.Since(start).Seconds()*rate)+1)
-		send(t, p[0], load[sent:due]...)
-		sent = due
-		time.Sleep(time.Millisecond)
-	}
+	paced(t, p[0], sink, count, rate)
 	if got := arrivals(t, p[1], count); got != count {
 		t.Errorf("%d of %d packets arrived", got, count)
 	}
