@@ -1,16 +1,19 @@
-package main
+package command_test
 
 import (
 	"errors"
+	"os"
 	"os/exec"
 	"strconv"
 	"testing"
+
+	"dpifd/internal/command"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"dpifd": main})
+	testscript.Main(m, map[string]func(){"dpifd": func() { os.Exit(command.Execute(os.Args[1:])) }})
 }
 
 // TestScripts runs the program as a user does; testdata has what is expected.

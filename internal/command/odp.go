@@ -1,4 +1,4 @@
-package main
+package command
 
 import (
 	"bufio"
@@ -21,17 +21,20 @@ func odpCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "odp",
 		Short: "Check flow keys or actions in the syntax of ovs-dpctl",
-		Args:  cobra.NoArgs,
+		Long: "Check flow keys or actions in the syntax of ovs-dpctl, and print them in its\n" +
+			"spelling. No datapath is needed.",
+		Example: "  echo 'in_port(1),eth_type(0x800)' | dpifd odp key\n  echo 'push_vlan(vid=10,pcp=0),2' | dpifd odp actions",
+		Args:    cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			return errors.New("odp: key or actions is missing")
 		},
 	}
 	cmd.AddCommand(
-		odpSubcommand("key", "Check flow keys", func(t odp.Text, line string) ([]byte, error) {
+		odpSubcommand("key", "Check flow keys", "in_port(1),eth_type(0x800)", func(t odp.Text, line string) ([]byte, error) {
 			key, mask, err := t.ParseKey(line)
 			return t.AppendKey(nil, key, mask), err
 		}),
-		odpSubcommand("actions", "Check actions", func(t odp.Text, line string) ([]byte, error) {
+		odpSubcommand("actions", "Check actions", "push_vlan(vid=10,pcp=0),2", func(t odp.Text, line string) ([]byte, error) {
 			actions, err := t.ParseActions(line)
 			return t.AppendActions(nil, actions), err
 		}),
@@ -39,7 +42,7 @@ func odpCommand() *cobra.Command {
 	return cmd
 }
 
-func odpSubcommand(name, short string, normalise func(odp.Text, string) ([]byte, error)) *cobra.Command {
+func odpSubcommand(name, short, sample string, normalise func(odp.Text, string) ([]byte, error)) *cobra.Command {
 	var text odp.Text
 	cmd := &cobra.Command{
 		Use:   name + " [FILE|-]",
@@ -48,13 +51,14 @@ func odpSubcommand(name, short string, normalise func(odp.Text, string) ([]byte,
 			"takes it, decoded, and printed; of a wrong one LINE:COLUMN and what was expected.\n" +
 			"Empty lines and those that start with # are skipped. Exits with 1 if any is wrong.\n" +
 			"Ports are numbers: names belong to a datapath.",
-		Args: cobra.MaximumNArgs(1),
+		Example: "  echo '" + sample + "' | dpifd odp " + name + "\n  dpifd odp " + name + " FILE",
+		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			in := cmd.InOrStdin()
 			if len(args) == 1 && args[0] != "-" {
 				f, err := os.Open(args[0])
 				if err != nil {
-					return failure{error: err}
+					return failed(err)
 				}
 				defer f.Close()
 				in = f
@@ -85,19 +89,19 @@ func odpLines(in io.Reader, out io.Writer, normalise func(string) ([]byte, error
 			wrong++
 			fmt.Fprintf(w, "%d:%d: error: %s\n", n, syntax.Column, syntax.Msg)
 		case err != nil:
-			return failure{error: err}
+			return failed(err)
 		default:
 			fmt.Fprintf(w, "%s\n", text)
 		}
 	}
 	if err := w.Flush(); err != nil {
-		return failure{error: err}
+		return failed(err)
 	}
 	if err := lines.Err(); err != nil {
-		return failure{error: fmt.Errorf("line %d: %w", n+1, err)}
+		return failed(fmt.Errorf("line %d: %w", n+1, err))
 	}
 	if wrong > 0 {
-		return failure{error: fmt.Errorf("dpifd: wrong lines: %d of %d", wrong, n)}
+		return failed(fmt.Errorf("dpifd: wrong lines: %d of %d", wrong, n))
 	}
 	return nil
 }

@@ -1,0 +1,89 @@
+package command
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+)
+
+// Exit codes: everything went well, something failed, the command line is
+// wrong.
+const (
+	exitOK = iota
+	exitFailure
+	exitUsage
+)
+
+// failure marks errors that are not about the command line.
+type failure struct {
+	error
+	logged bool // the log has it
+}
+
+func (f failure) Unwrap() error { return f.error }
+
+// failed marks err as not being about the command line; nil stays nil.
+func failed(err error) error {
+	if err == nil {
+		return nil
+	}
+	return failure{error: err}
+}
+
+// Execute runs the command that args name, without the program's own name,
+// and returns the exit code. What went wrong is said on standard error.
+func Execute(args []string) int {
+	cmd := New()
+	cmd.SetArgs(args)
+	err := cmd.Execute()
+	var f failure
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.As(err, &f):
+		if !f.logged {
+			fmt.Fprintln(os.Stderr, err)
+		}
+		return exitFailure
+	default:
+		fmt.Fprintf(os.Stderr, "dpifd: %v\nRun 'dpifd --help' for usage.\n", err)
+		return exitUsage
+	}
+}
+
+// New returns the tree of commands.
+func New() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "dpifd",
+		Short: "Userspace for the Linux Open vSwitch kernel datapath",
+		Long: "dpifd services the upcalls of an openvswitch kernel datapath: it receives the\n" +
+			"packets that match no flow, decides, forwards them and installs flows, without\n" +
+			"ovsdb-server or ovs-vswitchd. Each command exits with 0 if it went well, 1 if\n" +
+			"something failed, and 2 if the command line is wrong.",
+		Example:       "  dpifd check --config /etc/dpifd/dpifd.yaml\n  dpifd run --config /etc/dpifd/dpifd.yaml",
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return errors.New("a command is missing")
+		},
+	}
+	cmd.AddCommand(
+		runCommand(),
+		checkCommand(),
+		odpCommand(),
+		versionCommand(),
+	)
+	cmd.InitDefaultCompletionCmd()
+	return cmd
+}
+
+// configFlag adds --config, which must be given.
+func configFlag(cmd *cobra.Command, path *string) {
+	cmd.Flags().StringVarP(path, "config", "c", "", "configuration `FILE` (required)")
+	if err := cmd.MarkFlagRequired("config"); err != nil {
+		panic(err) // the flag was defined in the line before
+	}
+}

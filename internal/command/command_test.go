@@ -1,0 +1,28 @@
+package command_test
+
+import (
+	"testing"
+
+	"dpifd/internal/command"
+
+	"github.com/spf13/cobra"
+)
+
+// TestHelpComplete holds that each command can be explained: manual pages and
+// help texts come from these.
+func TestHelpComplete(t *testing.T) {
+	var walk func(*cobra.Command)
+	walk = func(c *cobra.Command) {
+		if c.Name() != "completion" && c.Name() != "help" {
+			for what, text := range map[string]string{"Short": c.Short, "Long": c.Long, "Example": c.Example} {
+				if text == "" {
+					t.Errorf("%s has no %s", c.CommandPath(), what)
+				}
+			}
+			for _, sub := range c.Commands() {
+				walk(sub)
+			}
+		}
+	}
+	walk(command.New())
+}

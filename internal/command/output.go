@@ -1,0 +1,52 @@
+package command
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+)
+
+// output is the form in which a command prints, the value of flag -o.
+type output string
+
+const (
+	outputText output = "text"
+	outputJSON output = "json"
+)
+
+// outputFlag adds -o, text by default. A command that prints a stream prints
+// one JSON value a line.
+func outputFlag(cmd *cobra.Command, form *output) {
+	*form = outputText
+	cmd.Flags().VarP(form, "output", "o", "`FORM` of the output: text or json")
+	err := cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(
+		[]string{string(outputText), string(outputJSON)}, cobra.ShellCompDirectiveNoFileComp))
+	if err != nil {
+		panic(err) // the flag was defined in the line before
+	}
+}
+
+// String implements pflag.Value.
+func (o *output) String() string { return string(*o) }
+
+// Type implements pflag.Value.
+func (o *output) Type() string { return "form" }
+
+// Set implements pflag.Value.
+func (o *output) Set(s string) error {
+	switch f := output(s); f {
+	case outputText, outputJSON:
+		*o = f
+		return nil
+	}
+	return fmt.Errorf("want text or json")
+}
+
+// printJSON writes v as indented JSON.
+func printJSON(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
+}
