@@ -142,7 +142,7 @@ func (l *Learning) forward(k *odp.Key, set *portSet, v *dpif.Verdict) {
 		v.Reason = "multicast"
 	default:
 		src = sourceMask(k.EthSrc)
-		port, ok := l.table.lookup(macKey(0, k.EthDst))
+		port, ok := l.table.await(macKey(0, k.EthDst))
 		switch {
 		case !ok || !set.has(port): // the set may be newer than the entry
 			set.appendFlood(&v.Actions, k.InPort)

@@ -29,6 +29,8 @@ type table struct {
 	entries []entry
 	locks   [shards]shard
 
+	awaited awaited
+
 	mu      sync.Mutex
 	free    int32 // first free entry, chained
 	rings   map[odp.PortNo]*ring
@@ -72,8 +74,10 @@ func newTable(limit int) *table {
 	return t
 }
 
-func (t *table) bucket(key uint64) (*int32, *shard) {
-	h := maphash.Comparable(t.seed, key) & t.mask
+func (t *table) hash(key uint64) uint64 { return maphash.Comparable(t.seed, key) }
+
+func (t *table) bucket(hash uint64) (*int32, *shard) {
+	h := hash & t.mask
 	return &t.buckets[h], &t.locks[h%shards]
 }
 
@@ -86,8 +90,20 @@ func (t *table) find(i int32, key uint64) int32 {
 }
 
 // lookup returns the port that the key was last seen on.
-func (t *table) lookup(key uint64) (port odp.PortNo, ok bool) {
-	head, lock := t.bucket(key)
+func (t *table) lookup(key uint64) (port odp.PortNo, ok bool) { return t.lookupHash(key, t.hash(key)) }
+
+// await is lookup for a decision that changes once the key is learned.
+func (t *table) await(key uint64) (port odp.PortNo, ok bool) {
+	hash := t.hash(key)
+	if port, ok = t.lookupHash(key, hash); ok {
+		return port, true
+	}
+	t.awaited.add(hash)
+	return t.lookupHash(key, hash)
+}
+
+func (t *table) lookupHash(key, hash uint64) (port odp.PortNo, ok bool) {
+	head, lock := t.bucket(hash)
 	lock.RLock()
 	if i := t.find(*head, key); i != none {
 		port, ok = t.entries[i].port, true
@@ -109,12 +125,14 @@ func (e *entry) refresh(seen int64) {
 }
 
 // learn notes that key was seen on port at the time seen, and reports whether
-// that changed the port of a key. With atHand the packet is here now: it wins
+// former decisions may have changed by that: key has moved, another one made
+// room for it, or packets for it were flooded. With atHand the packet is here now: it wins
 // over what the table says. Without, it is a report of the past: it loses
 // against a sighting on another port that is as new, and takes no place from a
 // newer entry when the table is full.
 func (t *table) learn(key uint64, port odp.PortNo, seen int64, atHand bool) bool {
-	head, lock := t.bucket(key)
+	hash := t.hash(key)
+	head, lock := t.bucket(hash)
 	lock.RLock()
 	i := t.find(*head, key)
 	known := i != none && t.entries[i].port == port
@@ -135,7 +153,8 @@ func (t *table) learn(key uint64, port odp.PortNo, seen int64, atHand bool) bool
 	if i := t.find(*head, key); i != none {
 		return t.move(i, r, lock, seen, atHand)
 	}
-	if t.free == none {
+	displaced := t.free == none
+	if displaced {
 		v := t.victim(r)
 		if !atHand && t.entries[v].seen.Load() >= seen {
 			return false
@@ -154,7 +173,7 @@ func (t *table) learn(key uint64, port odp.PortNo, seen int64, atHand bool) bool
 	lock.Unlock()
 	t.link(r, i)
 	t.stats.Learned++
-	return true
+	return t.awaited.take(hash) || displaced
 }
 
 // move takes entry i over to ring r.
@@ -186,7 +205,7 @@ func (t *table) remove(i int32) { t.removeOlder(i, never) }
 // later, and reports whether it did. The mutex is held.
 func (t *table) removeOlder(i int32, before int64) bool {
 	e := &t.entries[i]
-	head, lock := t.bucket(e.key)
+	head, lock := t.bucket(t.hash(e.key))
 	lock.Lock()
 	if e.seen.Load() >= before {
 		lock.Unlock()
