@@ -26,7 +26,7 @@ build: ## static binary bin/dpifd
 test: unit kernel-test ## unit tests with -race, then kernel tests in the lab VM
 
 unit: $(VM) ## unit tests with -race; no privilege, no network
-	$(VM) need gcc=gcc,libc6-dev systemd-analyze=systemd
+	$(VM) need gcc=gcc,libc6-dev systemd-analyze=systemd tshark=tshark
 	CGO_ENABLED=1 go test -race $(TESTFLAGS) ./...
 	# The race detector allocates, so what must not is tested without it. Each
 	# benchmark runs once, so that none rots.
