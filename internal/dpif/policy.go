@@ -66,9 +66,14 @@ type Verdict struct {
 	Install bool
 	// Reason names the decision, snake_case, for traces: "learned_unicast".
 	Reason string
+	// Explain is nil for packets. If it is set, Decide takes the same way
+	// but learns and changes nothing, and hands over each step of the
+	// decision: its name, snake_case, and what was found, as a sentence for
+	// people. Such a decision may allocate.
+	Explain func(step, found string)
 }
 
-// Clear empties the verdict and keeps its memory.
+// Clear empties the verdict and keeps its memory, and Explain.
 func (v *Verdict) Clear() {
 	v.Actions.Clear()
 	v.Mask.Clear()
@@ -90,7 +95,8 @@ type Port struct {
 // OVS_FLOW_ATTR_USED.
 type Policy interface {
 	// Decide fills v, which is cleared, for a packet that arrived at nowMS.
-	// It must not allocate in the steady state, and must not block.
+	// It must not allocate in the steady state, and must not block. See
+	// Verdict.Explain for a decision that is only asked about.
 	Decide(u *Upcall, nowMS int64, v *Verdict)
 	// Redecide fills v, which is cleared, with what Decide would write now for a packet of an
 	// installed flow with this key, without learning anything. It reports

@@ -79,7 +79,10 @@ func (l *Learning) Decide(u *dpif.Upcall, nowMS int64, v *dpif.Verdict) {
 	}
 	set := l.load()
 	v.Install = set.has(k.InPort)
-	if teaches(&k) {
+	switch {
+	case v.Explain != nil:
+		l.explainSource(&k, set, v)
+	case teaches(&k):
 		l.learn(&k, nowMS, true)
 	}
 	l.forward(&k, set, v)
@@ -142,7 +145,7 @@ func (l *Learning) forward(k *odp.Key, set *portSet, v *dpif.Verdict) {
 		v.Reason = "multicast"
 	default:
 		src = sourceMask(k.EthSrc)
-		port, ok := l.table.await(macKey(0, k.EthDst))
+		port, ok := l.behind(k, v)
 		switch {
 		case !ok || !set.has(port): // the set may be newer than the entry
 			set.appendFlood(&v.Actions, k.InPort)
@@ -154,8 +157,19 @@ func (l *Learning) forward(k *odp.Key, set *portSet, v *dpif.Verdict) {
 			v.Reason = "learned_unicast"
 		}
 	}
+	if v.Explain != nil {
+		explainDestination(k, set, v)
+	}
 	odp.AppendInPortMask(&v.Mask)
 	odp.AppendEthernet(&v.Mask, src, destinationMask(k.EthDst))
+}
+
+// behind returns the port that the destination is known on.
+func (l *Learning) behind(k *odp.Key, v *dpif.Verdict) (odp.PortNo, bool) {
+	if v.Explain != nil {
+		return l.wouldFind(k, v)
+	}
+	return l.table.await(macKey(0, k.EthDst))
 }
 
 // learn hands a sighting to the table, which takes none on a port that it does

@@ -32,6 +32,10 @@ func (f *Flood) Decide(u *dpif.Upcall, _ int64, v *dpif.Verdict) {
 	odp.AppendInPortMask(&v.Mask)
 	v.Install = set.has(u.InPort)
 	v.Reason = "flood"
+	if v.Explain != nil {
+		explainInPort(u.InPort, set, v)
+		v.Explain("destination", "no address is looked at: "+set.allBut(u.InPort))
+	}
 }
 
 // Redecide implements dpif.Policy.
@@ -53,6 +57,10 @@ func (d *Drop) Decide(u *dpif.Upcall, _ int64, v *dpif.Verdict) {
 	odp.AppendInPortMask(&v.Mask)
 	v.Install = d.load().has(u.InPort)
 	v.Reason = "drop"
+	if v.Explain != nil {
+		explainInPort(u.InPort, d.load(), v)
+		v.Explain("destination", "no address is looked at: all packets are dropped")
+	}
 }
 
 // Redecide implements dpif.Policy.
