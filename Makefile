@@ -11,7 +11,7 @@ TESTFLAGS ?=
 FUZZTIME ?= 10s
 BENCHFLAGS ?= -rounds 5
 
-.PHONY: help build test unit kernel-test demo lint stress mutants fuzz bench microbench clean FORCE
+.PHONY: help build test unit kernel-test systemd-test demo lint stress mutants fuzz bench microbench clean FORCE
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,7 +23,7 @@ help: ## list the targets
 build: ## static binary bin/dpifd
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o bin/dpifd ./cmd/dpifd
 
-test: unit kernel-test ## unit tests with -race, then kernel tests in the lab VM
+test: unit kernel-test systemd-test ## unit tests with -race, then kernel tests and the service in lab VMs
 
 unit: $(VM) ## unit tests with -race; no privilege, no network
 	$(VM) need gcc=gcc,libc6-dev systemd-analyze=systemd tshark=tshark
@@ -35,6 +35,11 @@ unit: $(VM) ## unit tests with -race; no privilege, no network
 kernel-test: build $(VM) ## tests with build tag lab, in one lab VM
 	$(VM) test $(STRICT) -timeout 15m -add bin/dpifd:/usr/bin/dpifd \
 		-add docs/LOGS.md:/usr/share/doc/dpifd/LOGS.md $(TESTFLAGS) ./...
+
+systemd-test: build $(VM) ## tests with build tags lab and systemd, in one lab VM under systemd
+	$(VM) test -systemd $(STRICT) -timeout 15m -add bin/dpifd:/usr/sbin/dpifd \
+		-add docs/LOGS.md:/usr/share/doc/dpifd/LOGS.md -add deploy/systemd:/lab/deploy/systemd \
+		-add deploy/modules-load.d/openvswitch.conf:/etc/modules-load.d/openvswitch.conf $(TESTFLAGS) ./...
 
 demo: build $(VM) ## dpifd between two namespaces in the lab VM
 	$(VM) run -timeout 2m \

@@ -9,6 +9,24 @@
 // that was drawn for this run; the second carries the exit code, notes and files
 // (control). QEMU is killed as soon as both have come to their end.
 //
+// # systemd
+//
+// With -systemd (vm run, vm test) the guest's first process becomes Debian's
+// systemd, in the same root folder: /init mounts what it always does and makes
+// way for it, multi-user.target comes up with journald and whatever is enabled,
+// and then lab.service runs the program as /init does otherwise. There is no
+// udev, no D-Bus and nobody to log in; dpkg, systemctl, journalctl,
+// systemd-sysusers and systemd-tmpfiles are there. A unit to be up at boot is
+// added with its link in multi-user.target.wants. Only crc32c_generic and veth
+// are loaded before systemd: other modules are for modules-load.d, or for the
+// kernel to ask for. A package is installed by `dpkg --install`.
+//
+//	vm run -systemd -add x.deb:/x.deb -- sh -c 'dpkg --install /x.deb; systemctl status x'
+//	vm test -systemd ./...     tests with the build tags lab and systemd
+//
+// A test finds systemctl by lab.Root(t).Run(t, "systemctl", ...). A VM without
+// the flag has none of it and boots as fast as without all this.
+//
 // # Ownership
 //
 // The cache holds what is slow to get: packages, the folder they are

@@ -16,6 +16,8 @@ import (
 var libraryDirs = []string{
 	"lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu",
 	"lib64", "usr/lib64", "lib", "usr/lib",
+	// libsystemd-shared, by the programs' RUNPATH
+	"lib/x86_64-linux-gnu/systemd", "usr/lib/x86_64-linux-gnu/systemd", "lib/systemd",
 }
 
 // libraries returns what programs need to run: for each shared library and

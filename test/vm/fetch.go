@@ -50,21 +50,21 @@ func (l *lab) lock() (unlock func(), err error) {
 	return func() { f.Close() }, nil
 }
 
-// rootfs returns a folder into which the guest's packages are unpacked. It
-// fetches them if the cache does not hold them; otherwise no network is needed.
-// The caller holds the lock.
-func (l *lab) rootfs(ctx context.Context) (string, error) {
+// rootfs returns a folder into which packages are unpacked, with the libraries
+// that they need. It fetches them if the cache does not hold them; otherwise no
+// network is needed. The caller holds the lock.
+func (l *lab) rootfs(ctx context.Context, packages []string) (string, error) {
 	key := sha256.Sum256([]byte(strings.Join(packages, " ")))
 	dir := filepath.Join(l.cache, fmt.Sprintf("rootfs-%x", key[:6]))
 	if _, err := os.Stat(dir); err == nil {
 		return dir, nil
 	}
-	debs, err := l.download(ctx)
+	debs, err := l.download(ctx, packages)
 	if err != nil {
 		return "", err
 	}
 	progress("unpacking %d packages", len(debs))
-	partial := filepath.Join(l.tmp, "rootfs")
+	partial := filepath.Join(l.tmp, filepath.Base(dir))
 	if err := os.MkdirAll(partial, 0o755); err != nil {
 		return "", err
 	}
@@ -83,7 +83,7 @@ func (l *lab) rootfs(ctx context.Context) (string, error) {
 // download fetches the packages through an apt of our own: its lists, cache
 // and (empty) status live in the cache, so that it needs no privilege and
 // leaves the machine's apt alone. Sources and keys are the machine's.
-func (l *lab) download(ctx context.Context) ([]string, error) {
+func (l *lab) download(ctx context.Context, packages []string) ([]string, error) {
 	root := filepath.Join(l.tmp, "apt")
 	// Files are named by package and version, and apt checks the hashes of
 	// those that are there.
@@ -125,11 +125,11 @@ func (l *lab) download(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	wanted := selectPackages(plan)
+	wanted := selectPackages(plan, packages)
 	if len(wanted) < len(packages) {
 		return nil, fmt.Errorf("apt-get's plan names %d packages only:\n%s", len(wanted), plan)
 	}
-	progress("fetching %d packages, about 55 MB at the first time", len(wanted))
+	progress("fetching %d packages", len(wanted))
 	var debs []string
 	cmd := apt(append([]string{"download"}, wanted...)...)
 	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
@@ -156,7 +156,7 @@ var (
 // selectPackages takes those packages out of apt-get's plan ("Inst name
 // (version ...)" lines) that the guest can use: what was asked for, the kernel
 // that the metapackage stands for, and libraries. It returns NAME=VERSION.
-func selectPackages(plan string) []string {
+func selectPackages(plan string, packages []string) []string {
 	asked := make(map[string]bool)
 	for _, p := range packages {
 		asked[p] = true

@@ -30,8 +30,9 @@ type goList struct {
 	TestGoFiles, XTestGoFiles []string
 }
 
-// labPackages finds packages with test files that only the build tag lab adds.
-func labPackages(ctx context.Context, patterns []string) ([]labPackage, error) {
+// labPackages finds packages with test files that only the build tag lab adds
+// or, in a VM with systemd, those that only the tag systemd adds to it.
+func labPackages(ctx context.Context, patterns []string, systemd bool) ([]labPackage, error) {
 	list := func(tags string) (map[string]goList, error) {
 		args := append([]string{"list", "-e", "-tags", tags, "-json=ImportPath,Dir,TestGoFiles,XTestGoFiles"}, patterns...)
 		out, err := output(ctx, exec.CommandContext(ctx, "go", args...))
@@ -49,20 +50,24 @@ func labPackages(ctx context.Context, patterns []string) ([]labPackage, error) {
 			found[p.ImportPath] = p
 		}
 	}
-	plain, err := list("")
+	without, with := "", labTags(systemd)
+	if systemd {
+		without = labTags(false)
+	}
+	plain, err := list(without)
 	if err != nil {
 		return nil, err
 	}
-	tagged, err := list("lab")
+	tagged, err := list(with)
 	if err != nil {
 		return nil, err
 	}
 	var packages []labPackage
 	for path, p := range tagged {
-		without := append(plain[path].TestGoFiles, plain[path].XTestGoFiles...)
+		known := append(plain[path].TestGoFiles, plain[path].XTestGoFiles...)
 		found := labPackage{path: path, dir: p.Dir}
 		for _, name := range append(p.TestGoFiles, p.XTestGoFiles...) {
-			if slices.Contains(without, name) {
+			if slices.Contains(known, name) {
 				continue
 			}
 			src, err := os.ReadFile(filepath.Join(p.Dir, name))
@@ -77,6 +82,14 @@ func labPackages(ctx context.Context, patterns []string) ([]labPackage, error) {
 	}
 	slices.SortFunc(packages, func(a, b labPackage) int { return cmp.Compare(a.path, b.path) })
 	return packages, nil
+}
+
+// labTags are the build tags of the tests of a VM.
+func labTags(systemd bool) string {
+	if systemd {
+		return "lab,systemd"
+	}
+	return "lab"
 }
 
 var testFunc = regexp.MustCompile(`(?m)^func (Test\w*)\((\w+) \*testing\.T\)`)
@@ -96,12 +109,12 @@ func (l *lab) test(ctx context.Context, o options, patterns []string) (int, erro
 	if len(patterns) == 0 {
 		patterns = []string{"./..."}
 	}
-	packages, err := labPackages(ctx, patterns)
+	packages, err := labPackages(ctx, patterns, o.systemd)
 	if err != nil {
 		return exitLab, err
 	}
 	if len(packages) == 0 {
-		return exitLab, errors.New("no package has tests with build tag lab")
+		return exitLab, fmt.Errorf("no package has tests with build tags %s", labTags(o.systemd))
 	}
 	s := &summary{out: os.Stdout, mark: "lab-test-" + rand.Text()}
 	var script bytes.Buffer
@@ -109,7 +122,7 @@ func (l *lab) test(ctx context.Context, o options, patterns []string) (int, erro
 		progress("compiling tests of %s", p.path)
 		name := fmt.Sprintf("/lab/test%d", i)
 		binary := filepath.Join(l.tmp, filepath.Base(name))
-		cmd := exec.CommandContext(ctx, "go", "test", "-c", "-tags", "lab", "-o", binary, p.path)
+		cmd := exec.CommandContext(ctx, "go", "test", "-c", "-tags", labTags(o.systemd), "-o", binary, p.path)
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if _, err := output(ctx, cmd); err != nil {
 			return exitLab, err

@@ -56,13 +56,13 @@ type image struct {
 
 // layers returns the kernel and the archives for every VM, building what the
 // cache lacks.
-func (l *lab) layers(ctx context.Context) (image, error) {
+func (l *lab) layers(ctx context.Context, systemd bool) (image, error) {
 	unlock, err := l.lock()
 	if err != nil {
 		return image{}, err
 	}
 	defer unlock()
-	root, err := l.rootfs(ctx)
+	root, err := l.rootfs(ctx, packages)
 	if err != nil {
 		return image{}, err
 	}
@@ -73,6 +73,13 @@ func (l *lab) layers(ctx context.Context) (image, error) {
 		return image{}, err
 	}
 	img := image{kernel: os.Getenv("LAB_KERNEL"), layers: []string{userland}}
+	if systemd {
+		layer, err := l.systemdLayer(ctx)
+		if err != nil {
+			return image{}, err
+		}
+		img.layers = append(img.layers, layer)
+	}
 	tree := os.Getenv("LAB_MODULES")
 	if img.kernel != "" {
 		if _, err := os.Stat(img.kernel); err != nil {

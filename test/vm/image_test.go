@@ -158,7 +158,7 @@ Inst tcpdump (4.99.3-1 Debian:12 [amd64])
 Conf tcpdump (4.99.3-1 Debian:12 [amd64])
 `
 	want := []string{"libc6=2.36-9", "zlib1g=1:1.2.13", "linux-image-6.1.0-9-cloud-amd64=6.1.9-1", "tcpdump=4.99.3-1"}
-	if got := selectPackages(plan); !slices.Equal(got, want) {
+	if got := selectPackages(plan, packages); !slices.Equal(got, want) {
 		t.Errorf("selected %q, want %q", got, want)
 	}
 }

@@ -18,7 +18,8 @@ const usage = `usage: vm COMMAND [flags] [arguments]
 
   fetch                          download the guest's packages and build its image
   run [flags] -- PROGRAM ARG...  boot the VM and run a program in it
-  test [flags] PACKAGE...        run the tests with build tag lab of Go packages, in one VM
+  test [flags] PACKAGE...        run the tests with build tag lab of Go packages, in one VM;
+                                 with -systemd those with tags lab and systemd
   need PROGRAM=PACKAGE[,...]...  install Debian packages on this machine where a program is missing
 
 Environment:
@@ -70,7 +71,9 @@ func command(ctx context.Context, args []string) (int, error) {
 		flags.PrintDefaults()
 	}
 	switch name {
-	case "fetch", "need":
+	case "need":
+	case "fetch":
+		opts.registerSystemd(flags)
 	case "run":
 		opts.register(flags)
 	case "test":
@@ -101,7 +104,7 @@ func command(ctx context.Context, args []string) (int, error) {
 	case "test":
 		return lab.test(ctx, opts, flags.Args())
 	}
-	_, err = lab.layers(ctx)
+	_, err = lab.layers(ctx, opts.systemd)
 	return result(err)
 }
 
@@ -119,12 +122,18 @@ type options struct {
 	memoryMiB     int
 	cpus          int
 	log           string
+	systemd       bool
 
 	testRun   string
 	testCount int
 }
 
+func (o *options) registerSystemd(flags *flag.FlagSet) {
+	flags.BoolVar(&o.systemd, "systemd", false, "have systemd as the guest's first process, and dpkg")
+}
+
 func (o *options) register(flags *flag.FlagSet) {
+	o.registerSystemd(flags)
 	flags.Var(&o.add, "add", "put a file or folder into the guest: `HOST:GUEST`; programs must be static")
 	flags.Var(&o.env, "env", "set an environment variable in the guest: `NAME=VALUE`")
 	flags.Var(&o.get, "get", "afterwards copy a folder's files out of the guest: `GUEST:HOST`")

@@ -38,7 +38,7 @@ func (l *lab) run(ctx context.Context, o options, argv []string, out io.Writer) 
 	if err != nil {
 		return exitLab, err
 	}
-	img, err := l.layers(ctx)
+	img, err := l.layers(ctx, o.systemd)
 	if err != nil {
 		return exitLab, err
 	}
@@ -124,9 +124,14 @@ func (l *lab) jobLayer(o options, gets [][2]string, mark string, argv []string) 
 		}
 		dirs = append(dirs, g[0])
 	}
+	load, systemd := bootModules, ""
+	if o.systemd {
+		// What the system under test loads is not loaded before.
+		load, systemd = systemdBootModules, "1"
+	}
 	var job bytes.Buffer
-	fmt.Fprintf(&job, "LAB_MARK=%s\nLAB_GET=%s\nLAB_MODULES=%s\n",
-		quote(mark), quote(strings.Join(dirs, " ")), quote(strings.Join(bootModules, " ")))
+	fmt.Fprintf(&job, "LAB_MARK=%s\nLAB_GET=%s\nLAB_MODULES=%s\nLAB_SYSTEMD=%s\n",
+		quote(mark), quote(strings.Join(dirs, " ")), quote(strings.Join(load, " ")), quote(systemd))
 	fmt.Fprintf(&job, "run() {\n\t(")
 	for _, env := range o.env {
 		name, value, ok := strings.Cut(env, "=")
