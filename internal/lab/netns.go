@@ -210,3 +210,23 @@ func (n *NetNS) DeleteLink(t testing.TB, name string) {
 		t.Fatalf("delete link %s in %s: %v", name, n.Name, err)
 	}
 }
+
+// Ifindex returns the index of a device of the namespace.
+func (n *NetNS) Ifindex(t testing.TB, name string) int {
+	t.Helper()
+	index := 0
+	err := n.Do(func() error {
+		link, err := netlink.LinkByName(name)
+		if err == nil {
+			index = link.Attrs().Index
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatalf("device %s in %s: %v", name, n.Name, err)
+	}
+	return index
+}
+
+// FD returns the descriptor of the namespace, which stays its own.
+func (n *NetNS) FD() int { return int(n.handle) }
