@@ -99,6 +99,9 @@ var (
 	evPortRemoved = define("port_removed", zapcore.InfoLevel,
 		"A vport has gone, or its number belongs to another device now. Counters since it was added.",
 		"datapath", "port", "port_no", "upcalls", "executed", "lost")
+	evPortRenamed = define("port_renamed", zapcore.InfoLevel,
+		"A port's device has another name now. It is served as before; a configured port of the old name is waited for.",
+		"datapath", "port", "port_no", "was")
 	evPortWaiting = define("port_waiting", zapcore.WarnLevel,
 		"A configured port cannot be attached now. It is tried again when its device appears or the datapath changes.",
 		"datapath", "port", "error")
@@ -151,7 +154,7 @@ var (
 		"Totals since start, and with `_delta` those of the interval. hit, missed, lost are the kernel's packet counts, "+
 			"masks and flows what the datapath holds; cache_hit is 0 on kernels without a mask cache. epoll_waits, received_copy and received_linear over upcalls "+
 			"tell what receiving costs in system calls.",
-		"datapath", "uptime_s", "interval_ms", "ports",
+		"datapath", "uptime_s", "interval_ms", "goroutines", "ports",
 		"hit", "hit_delta", "missed", "missed_delta", "lost", "lost_delta",
 		"flows", "flow_limit", "masks", "mask_hit", "cache_hit",
 		"upcalls", "upcalls_delta", "upcall_bytes", "upcall_bytes_delta",

@@ -31,6 +31,8 @@ func (d *run) notify(e dpif.Event) {
 		d.log.emit(evPortRemoved, dp, zap.String("port", e.Name), zap.Uint32("port_no", uint32(e.No)),
 			zap.Uint64("upcalls", e.Counters.Upcalls), zap.Uint64("executed", e.Counters.Executed),
 			zap.Uint64("lost", lost(&e.Counters)))
+	case dpif.PortRenamed:
+		d.log.emit(evPortRenamed, dp, zap.String("port", e.Name), zap.Uint32("port_no", uint32(e.No)), zap.String("was", e.Was))
 	case dpif.PortWaiting:
 		d.log.emit(evPortWaiting, dp, zap.String("port", e.Name), zap.Error(e.Err))
 	case dpif.PortFailed:

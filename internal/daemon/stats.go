@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"errors"
+	"runtime"
 	"time"
 
 	"dpifd/internal/dpif"
@@ -43,7 +44,6 @@ type interval struct {
 // lossKey names one count of losses.
 type lossKey struct {
 	port  odp.PortNo
-	name  string
 	pid   uint32 // tells apart ports that had the same number one after another
 	cause string
 }
@@ -135,7 +135,7 @@ func (s *statsLog) losses(st *dpif.Stats) {
 			{"policy_error", c.PolicyErrors},
 			{"action_upcall", c.ActionUpcalls},
 		} {
-			s.lossGrew(lossKey{p.No, p.Name, p.UpcallPID, l.cause}, l.n, st)
+			s.lossGrew(lossKey{p.No, p.UpcallPID, l.cause}, p.Name, l.n, st)
 		}
 		drops += c.SocketDrops
 	}
@@ -143,7 +143,7 @@ func (s *statsLog) losses(st *dpif.Stats) {
 	// The kernel counts in one number what no port's socket took. Its number
 	// was read before the sockets', so what is left over is never too large.
 	if lost := st.Datapath.Stats.Lost - s.start.Lost; lost > drops {
-		s.lossGrew(lossKey{wholeDatapath, "", 0, "no_listener"}, lost-drops, st)
+		s.lossGrew(lossKey{wholeDatapath, 0, "no_listener"}, "", lost-drops, st)
 	}
 	s.reported, s.next = s.next, s.reported
 	clear(s.next)
@@ -157,7 +157,7 @@ func overflowCause(p *dpif.PortStats) string {
 	return "socket_overflow"
 }
 
-func (s *statsLog) lossGrew(k lossKey, n uint64, st *dpif.Stats) {
+func (s *statsLog) lossGrew(k lossKey, port string, n uint64, st *dpif.Stats) {
 	if n == 0 {
 		return
 	}
@@ -170,7 +170,7 @@ func (s *statsLog) lossGrew(k lossKey, n uint64, st *dpif.Stats) {
 	if k.cause == "kernel_refused" {
 		errno = st.LastRefusal.Error()
 	}
-	s.daemon.log.emit(evUpcallsLost, s.dp, zap.String("port", k.name), zap.Uint32("port_no", uint32(k.port)),
+	s.daemon.log.emit(evUpcallsLost, s.dp, zap.String("port", port), zap.Uint32("port_no", uint32(k.port)),
 		zap.String("cause", k.cause), zap.Uint64("lost", n-before), zap.Uint64("lost_total", n), zap.String("last_errno", errno))
 }
 
@@ -184,7 +184,7 @@ func (s *statsLog) print(st *dpif.Stats) {
 	s.daemon.log.emit(evStats, s.dp,
 		zap.Int64("uptime_s", int64(now.Sub(s.daemon.started).Seconds())),
 		zap.Int64("interval_ms", now.Sub(s.previous.at).Milliseconds()),
-		zap.Int("ports", len(st.Ports)),
+		zap.Int("goroutines", runtime.NumGoroutine()), zap.Int("ports", len(st.Ports)),
 		zap.Uint64("hit", k.Hit-start.Hit), zap.Uint64("hit_delta", k.Hit-was.Hit),
 		zap.Uint64("missed", k.Missed-start.Missed), zap.Uint64("missed_delta", k.Missed-was.Missed),
 		zap.Uint64("lost", k.Lost-start.Lost), zap.Uint64("lost_delta", k.Lost-was.Lost),

@@ -11,8 +11,9 @@ import (
 // receives from the socket and closes it.
 type channel struct {
 	no        odp.PortNo
-	name      string
+	name      string // written by the handler's goroutine with Server.mu held
 	typ       VportType
+	ifindex   uint32 // of the vport's device, 0 on kernels that do not tell
 	sock      *netlink.Receiver
 	reason    string // for the socket's transport
 	ringBytes uint64 // counted against the limit

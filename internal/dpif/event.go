@@ -46,6 +46,13 @@ type PortRemoved struct {
 	Counters PortCounters
 }
 
+// PortRenamed says that a port's device has another name now. The port goes on
+// as it was.
+type PortRenamed struct {
+	No        odp.PortNo
+	Name, Was string
+}
+
 // PortWaiting says that a configured port cannot be attached now. It is tried
 // again when its device appears or the datapath changes.
 type PortWaiting struct {
@@ -119,6 +126,7 @@ type RevalidatorFailed struct {
 
 func (PortAdded) event()         {}
 func (PortRemoved) event()       {}
+func (PortRenamed) event()       {}
 func (HandlerStarted) event()    {}
 func (TXRingGivenUp) event()     {}
 func (PortWaiting) event()       {}

@@ -2,6 +2,7 @@ package dpif
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -20,10 +21,12 @@ const (
 )
 
 // iflaIfname is IFLA_IFNAME, linux/if_link.h; sizeofIfinfomsg is
-// sizeof(struct ifinfomsg), linux/rtnetlink.h.
+// sizeof(struct ifinfomsg), linux/rtnetlink.h, and offIfiIndex the place of its
+// ifi_index.
 const (
 	iflaIfname      = 3
 	sizeofIfinfomsg = 16
+	offIfiIndex     = 4
 )
 
 // pollPorts waits for notifications and reconciles after each, until ctx
@@ -88,7 +91,8 @@ func (s *Server) concernsDatapath(_ netlink.Header, payload []byte) bool {
 }
 
 // concernsLink reports whether a link notification is about a device that a
-// configured port waits for.
+// configured port waits for, or tells a new name of a port: of that the ovs
+// groups say nothing.
 func (s *Server) concernsLink(h netlink.Header, payload []byte) bool {
 	if h.Type != unix.RTM_NEWLINK || len(payload) < sizeofIfinfomsg {
 		return false
@@ -96,8 +100,21 @@ func (s *Server) concernsLink(h netlink.Header, payload []byte) bool {
 	it := netlink.NewAttrs(payload[sizeofIfinfomsg:])
 	for it.Next() {
 		if it.Type() == iflaIfname {
-			_, waits := s.waiting[it.String()]
-			return waits
+			name := it.String()
+			_, waits := s.waiting[name]
+			return waits || s.renamed(binary.NativeEndian.Uint32(payload[offIfiIndex:]), name)
+		}
+	}
+	return false
+}
+
+// renamed reports whether the device of a served port has another name now.
+func (s *Server) renamed(ifindex uint32, name string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, ch := range s.channels {
+		if ch.ifindex == ifindex {
+			return ch.name != name
 		}
 	}
 	return false
@@ -117,7 +134,11 @@ func (s *Server) reconcile() error {
 	if err != nil {
 		return s.gone(err)
 	}
-	s.dropMissing(vports)
+	if s.dropMissing(vports) {
+		// Before a number has a new owner the policy forgets what it knew
+		// about the former one.
+		s.tellPolicy(slices.DeleteFunc(slices.Clone(vports), func(v Vport) bool { return !s.serves(v.No) }))
+	}
 	for _, v := range vports {
 		if err := s.serve(v); err != nil {
 			return err
@@ -162,14 +183,22 @@ func (s *Server) checkFeatures() error {
 }
 
 // dropMissing ends the service of vports that have gone, or whose number now
-// belongs to another device.
-func (s *Server) dropMissing(vports []Vport) {
+// belongs to another device, and reports whether there were any. A device that
+// was renamed is the same port.
+func (s *Server) dropMissing(vports []Vport) bool {
+	dropped := false
 	for _, no := range s.Ports() {
 		s.mu.Lock()
 		ch := s.channels[no]
 		s.mu.Unlock()
-		if !slices.ContainsFunc(vports, func(v Vport) bool { return v.No == no && v.Name == ch.name && v.Type == ch.typ }) {
+		i := slices.IndexFunc(vports, ch.isOf)
+		switch {
+		case i < 0:
 			s.drop(ch)
+			s.vacate(no)
+			dropped = true
+		case vports[i].Name != ch.name:
+			s.rename(ch, vports[i].Name)
 		}
 	}
 	for no := range s.broken {
@@ -177,6 +206,35 @@ func (s *Server) dropMissing(vports []Vport) {
 			delete(s.broken, no)
 		}
 	}
+	return dropped
+}
+
+// isOf reports whether ch serves the vport, and not another one that had the
+// number before: by the device's index, or on kernels that do not tell that by
+// its name.
+func (c *channel) isOf(v Vport) bool {
+	if v.No != c.no || v.Type != c.typ || v.Ifindex != c.ifindex {
+		return false
+	}
+	return v.Ifindex != 0 || v.Name == c.name
+}
+
+// serves reports whether a port of that number is served.
+func (s *Server) serves(no odp.PortNo) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.channels[no] != nil
+}
+
+// rename notes the new name of a port's device.
+func (s *Server) rename(ch *channel, name string) {
+	was := ch.name
+	ch.handler.do(func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		ch.name = name
+	})
+	s.cfg.Notify(PortRenamed{No: ch.no, Name: name, Was: was})
 }
 
 // drop answers what is still queued for a port, and closes its socket.
@@ -206,6 +264,7 @@ func (s *Server) serve(v Vport) error {
 	}
 	ch, err := s.openChannel(v.Name, v.Type)
 	if err == nil {
+		ch.ifindex = v.Ifindex
 		// Owned by a handler before the first upcall can arrive.
 		if err = s.attach(ch, v.No); err == nil {
 			if err = s.dp.SetUpcallPID(v.No, ch.sock.PortID()); err != nil {
@@ -251,7 +310,7 @@ func (s *Server) addConfigured(vports []Vport) ([]Vport, error) {
 			delete(s.waiting, p.Name)
 			continue
 		}
-		v, err := s.addPort(p)
+		v, err := s.addPort(p, s.freeNumber(vports, added))
 		if err == nil {
 			delete(s.waiting, p.Name)
 			added = append(added, v)
@@ -272,18 +331,20 @@ func (s *Server) addConfigured(vports []Vport) ([]Vport, error) {
 	return added, nil
 }
 
-func (s *Server) addPort(p PortConfig) (Vport, error) {
+// addPort attaches a configured port with the given number, 0 for any.
+func (s *Server) addPort(p PortConfig, no odp.PortNo) (Vport, error) {
 	ch, err := s.openChannel(p.Name, p.Type)
 	if err != nil {
 		return Vport{}, err
 	}
 	// The socket exists before the vport does, and its queue holds what comes
 	// before a handler owns it.
-	v, err := s.dp.AddVport(p.Name, p.Type, ch.sock.PortID())
+	v, err := s.dp.AddVport(p.Name, p.Type, no, ch.sock.PortID())
 	if err != nil {
 		s.discard(ch)
 		return Vport{}, err
 	}
+	ch.ifindex = v.Ifindex
 	if err := s.attach(ch, v.No); err != nil {
 		return v, err
 	}

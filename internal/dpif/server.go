@@ -94,6 +94,7 @@ type Server struct {
 	notices   *netlink.Batch
 	waiting   map[string]string // configured ports not attached: name to reason
 	broken    map[odp.PortNo]string
+	vacated   map[odp.PortNo]uint64        // see vacate
 	noRings   error                        // why upcall sockets have no rings, nil if they may
 	noTXRings error                        // why request sockets have none
 	ringBytes uint64                       // of all rings mapped
@@ -128,7 +129,7 @@ func NewServer(dp *Datapath, cfg Config) (*Server, error) {
 		cfg.RcvBuf = DefaultRcvBuf
 	}
 	s := &Server{cfg: cfg, dp: dp, hasher: odp.NewUFIDHasher(),
-		waiting: map[string]string{}, broken: map[odp.PortNo]string{}, channels: map[odp.PortNo]*channel{}}
+		waiting: map[string]string{}, broken: map[odp.PortNo]string{}, vacated: map[odp.PortNo]uint64{}, channels: map[odp.PortNo]*channel{}}
 	s.budget.limit.Store(int64(newFlowLimit(cfg.FlowLimit).current))
 	if err := s.open(); err != nil {
 		s.Close()
@@ -263,6 +264,13 @@ func (s *Server) start() error {
 	}
 	if flows > 0 {
 		s.cfg.Notify(FlowsAdopted{Flows: flows})
+	}
+	if flows > 0 && s.lacksConfigured(vports) {
+		// What was adopted may lead to ports that have gone since, whose
+		// numbers are free for the ports to come.
+		if err := s.revalidator.cycle(true); err != nil {
+			return err
+		}
 	}
 	err = s.reconcile()
 	s.running = true

@@ -81,13 +81,17 @@ func (d *Datapath) Vports() ([]Vport, error) {
 }
 
 // AddVport attaches the network device of the given name, or makes an
-// internal one, with its upcalls going to pid from the first packet on. The
-// kernel chooses the port number. Errors: ENODEV no such device, EBUSY it
-// belongs to another datapath or bridge, EEXIST it is a port already.
-func (d *Datapath) AddVport(name string, t VportType, pid uint32) (Vport, error) {
+// internal one, with its upcalls going to pid from the first packet on. For
+// no 0 the kernel chooses the port number, the lowest that is free. Errors:
+// ENODEV no such device, EBUSY it belongs to another datapath or bridge, or the
+// number to another port, EEXIST it is a port already.
+func (d *Datapath) AddVport(name string, t VportType, no odp.PortNo, pid uint32) (Vport, error) {
 	d.begin(&d.fam.Vport, cmdNew, unix.NLM_F_ECHO)
 	d.enc.String(vportAttrName, name)
 	d.enc.Uint32(vportAttrType, uint32(t))
+	if no != 0 {
+		d.enc.Uint32(vportAttrPortNo, uint32(no))
+	}
 	d.enc.Uint32(vportAttrUpcallPID, pid)
 	r, err := d.transact()
 	if err == nil && r.attrs == nil {

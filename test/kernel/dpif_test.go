@@ -93,15 +93,15 @@ func TestVports(t *testing.T) {
 	n := newQuietNetwork(t, 2)
 	dp := newDatapath(t, n.sw, n.dpName)
 	v := view{dp}
-	a, err := dp.AddVport(n.hosts[0].port, dpif.VportNetdev, 4711)
+	a, err := dp.AddVport(n.hosts[0].port, dpif.VportNetdev, 0, 4711)
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := dp.AddVport(n.hosts[1].port, dpif.VportNetdev, 0)
+	b, err := dp.AddVport(n.hosts[1].port, dpif.VportNetdev, 0, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := dp.AddVport("made", dpif.VportInternal, 815)
+	c, err := dp.AddVport("made", dpif.VportInternal, 0, 815)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -148,10 +148,10 @@ func TestVports(t *testing.T) {
 		}
 	}
 
-	_, err = dp.AddVport("no-such-dev", dpif.VportNetdev, 0)
+	_, err = dp.AddVport("no-such-dev", dpif.VportNetdev, 0, 0)
 	wantErrno(t, "add a port without a device", err, unix.ENODEV)
 	other := newDatapath(t, n.sw, "other")
-	_, err = other.AddVport(n.hosts[0].port, dpif.VportNetdev, 0)
+	_, err = other.AddVport(n.hosts[0].port, dpif.VportNetdev, 0, 0)
 	wantErrno(t, "add a port of another datapath", err, unix.EBUSY)
 	wantErrno(t, "set the PID of an absent port", dp.SetUpcallPID(77, 1), unix.ENODEV)
 	wantErrno(t, "delete an absent port", dp.DeleteVport(77), unix.ENODEV)

@@ -147,7 +147,7 @@ func TestBatchGoesOn(t *testing.T) {
 	n := newQuietNetwork(t, 2)
 	dp := newDatapath(t, n.sw, n.dpName)
 	for _, h := range n.hosts {
-		if _, err := dp.AddVport(h.port, dpif.VportNetdev, 0); err != nil {
+		if _, err := dp.AddVport(h.port, dpif.VportNetdev, 0, 0); err != nil {
 			t.Fatal(err)
 		}
 	}

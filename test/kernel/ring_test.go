@@ -283,7 +283,7 @@ func TestRingPortRemoved(t *testing.T) {
 	exchange(t, p[0], p[1]) // both handlers send: a TX ring that does not is given up
 	before := mappings(t, d)
 	since := time.Now()
-	port, err := v.AddVport(late.port, dpif.VportNetdev, 0)
+	port, err := v.AddVport(late.port, dpif.VportNetdev, 0, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -409,7 +409,7 @@ func TestRingChurn(t *testing.T) {
 	for round := range 2 {
 		since := time.Now()
 		for _, name := range names {
-			if _, err := v.AddVport(name, dpif.VportNetdev, 0); err != nil {
+			if _, err := v.AddVport(name, dpif.VportNetdev, 0, 0); err != nil {
 				t.Fatal(err)
 			}
 		}
