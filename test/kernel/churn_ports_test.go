@@ -1,0 +1,258 @@
+//go:build lab
+
+package kernel_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"dpifd/internal/dpif"
+	"dpifd/internal/lab"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// link calls fn with a device of the switch's namespace.
+func (b *patchbay) link(t *testing.T, name string, fn func(netlink.Link) error) {
+	t.Helper()
+	err := b.sw.Do(func() error {
+		link, err := netlink.LinkByName(name)
+		if err != nil {
+			return err
+		}
+		return fn(link)
+	})
+	if err != nil {
+		t.Fatalf("device %s: %v", name, err)
+	}
+}
+
+// TestPortChanges lets happen to a port's device what may happen to it, each
+// several times, and checks after each that frames still go where they belong
+// and that nothing is left behind.
+func TestPortChanges(t *testing.T) {
+	const port, other = stablePlugs, stablePlugs + 1
+	name := plugName(port)
+	b := newPatchbay(t)
+	b.plug(t, port)
+	d := b.run(t, settings{"ports": b.ports(other), "log": "{stats_interval: 500ms}"})
+	v := b.view(t)
+	b.send(t, witnessPlug, 0, leftPlug)
+	both := func(i int) {
+		b.reach(t, i, leftPlug)
+		b.reach(t, leftPlug, i)
+	}
+	both(rightPlug)
+	both(port)
+	before := b.holdings(t, d, stablePlugs+2)
+	added := func(since time.Time) {
+		d.Wait(t, since, "port_added", forPort(name))
+	}
+	removed := func(since time.Time) {
+		d.Wait(t, since, "port_removed", forPort(name))
+	}
+
+	for _, tt := range []struct {
+		name   string
+		change func(t *testing.T)
+	}{
+		{"renamed", func(t *testing.T) {
+			pid := v.vports(t)[name].UpcallPIDs[0]
+			no := v.portNo(t, name)
+			was, now := name, "other-name"
+			for range 2 {
+				// Linux before 6.2 renames only devices that are down.
+				b.sw.SetLink(t, was, false)
+				since := time.Now()
+				b.link(t, was, func(l netlink.Link) error { return netlink.LinkSetName(l, now) })
+				b.sw.SetLink(t, now, true)
+				e := d.Wait(t, since, "port_renamed", forPort(now))
+				if e.Text("was") != was || e.Text("port_no") != no.String() {
+					t.Errorf("port_renamed: %v, want was %s and port_no %d", e.Fields, was, no)
+				}
+				if now != name {
+					d.Wait(t, since, "port_waiting", forPort(name))
+				}
+				both(port)
+				was, now = now, was
+			}
+			if after := v.vports(t)[name]; after.No != no || after.UpcallPIDs[0] != pid {
+				t.Errorf("port %d with PID %d, was %d with %d", after.No, after.UpcallPIDs[0], no, pid)
+			}
+		}},
+		{"in another namespace and back", func(t *testing.T) {
+			away := lab.NewNetNS(t, "away")
+			since := time.Now()
+			b.link(t, name, func(l netlink.Link) error { return netlink.LinkSetNsFd(l, away.FD()) })
+			removed(since)
+			d.Wait(t, since, "port_waiting", forPort(name))
+			b.send(t, leftPlug, 0, port)
+			since = time.Now()
+			err := away.Do(func() error {
+				link, err := netlink.LinkByName(name)
+				if err != nil {
+					return err
+				}
+				return netlink.LinkSetNsFd(link, b.sw.FD())
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			added(since)
+			b.sw.SetLink(t, name, true)
+			both(port)
+		}},
+		{"made anew at once", func(t *testing.T) {
+			since := time.Now()
+			b.unplug(t, port)
+			b.plug(t, port)
+			added(since)
+			both(port)
+		}},
+		{"taken off the datapath", func(t *testing.T) {
+			since := time.Now()
+			if err := v.DeleteVport(v.portNo(t, name)); err != nil {
+				t.Fatal(err)
+			}
+			removed(since)
+			added(since) // it is configured, and its device is there
+			both(port)
+		}},
+		{"its number taken by another device at once", func(t *testing.T) {
+			no := v.portNo(t, name)
+			// What flows say about the number is about this device.
+			both(port)
+			since := time.Now()
+			b.plug(t, other)
+			b.unplug(t, port)
+			if _, err := v.AddVport(plugName(other), dpif.VportNetdev, no, 0); err != nil {
+				t.Fatal(err)
+			}
+			e := d.Wait(t, since, "port_added", forPort(plugName(other)))
+			if e.Text("port_no") != no.String() {
+				t.Errorf("port_added: %v, want port_no %d", e.Fields, no)
+			}
+			// Frames for the former device do not go to the new one for longer
+			// than the daemon takes to notice, a part of which the kernel's flows
+			// need. From here on each is watched.
+			eventually(t, waitLimit, "no flow leads frames for the former device to the new one", func() bool {
+				for f := range v.flows(t) {
+					if f.actions == no.String() && f.eth[len(f.eth)-17:] == plugMAC(port, 0).String() {
+						return false
+					}
+				}
+				return true
+			})
+			for range 20 {
+				b.send(t, leftPlug, 0, port)
+			}
+			both(other)
+			since = time.Now()
+			b.plug(t, port)
+			added(since)
+			both(port)
+			since = time.Now()
+			b.unplug(t, other)
+			d.Wait(t, since, "port_removed", forPort(plugName(other)))
+		}},
+		{"another MTU", func(t *testing.T) {
+			for _, mtu := range []int{1280, 9000, 576, 1500} {
+				for _, ns := range []*lab.NetNS{b.sw, b.far} {
+					if err := ns.Do(func() error {
+						link, err := netlink.LinkByName(name)
+						if err != nil {
+							return err
+						}
+						return netlink.LinkSetMTU(link, mtu)
+					}); err != nil {
+						t.Fatal(err)
+					}
+				}
+				both(port)
+			}
+		}},
+		{"down and up", func(t *testing.T) {
+			for range 3 {
+				b.sw.SetLink(t, name, false)
+				b.send(t, leftPlug, 0, port)
+				b.sw.SetLink(t, name, true)
+				both(port)
+				b.far.SetLink(t, name, false)
+				b.send(t, leftPlug, 0, port)
+				b.far.SetLink(t, name, true)
+				both(port)
+			}
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			for range 3 {
+				tt.change(t)
+			}
+			both(rightPlug)
+			v.checkFlows(t)
+			checkLeaks(t, before, b.holdings(t, d, stablePlugs+2), 1)
+		})
+	}
+	stop(t, d)
+	b.checkDelivery(t)
+	for _, event := range []string{"port_failed", "revalidator_failed"} {
+		if got := d.Events(event); len(got) != 0 {
+			t.Errorf("%s: %v", event, got)
+		}
+	}
+}
+
+// TestNumberOfStaleFlows: a port that is attached at start does not get what
+// flows of a former run send to one that has gone since.
+func TestNumberOfStaleFlows(t *testing.T) {
+	const former, late = stablePlugs, stablePlugs + 1
+	b := newPatchbay(t)
+	b.plug(t, former)
+	keep := settings{"ports": b.ports(late), "flows": "{max_idle: 60s}"}
+	d := b.run(t, keep)
+	v := b.view(t)
+	b.send(t, witnessPlug, 0, leftPlug)
+	b.reach(t, former, leftPlug)
+	b.reach(t, leftPlug, former)
+	no := v.portNo(t, plugName(former))
+	eventually(t, waitLimit, "a flow to the port", func() bool {
+		b.send(t, leftPlug, 0, former)
+		for f := range v.flows(t) {
+			if f.actions == no.String() {
+				return true
+			}
+		}
+		return false
+	})
+	if err := d.Stop(t, unix.SIGKILL, lab.DaemonLimit); err == nil {
+		t.Error("killed, and exit code 0")
+	}
+	b.unplug(t, former)
+	b.plug(t, late)
+	ended, talked := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(talked)
+		for {
+			select {
+			case <-ended:
+				return
+			case <-time.After(2 * time.Millisecond):
+				b.send(t, leftPlug, 0, former)
+			}
+		}
+	}()
+	keep["ports"] = fmt.Sprintf("[{name: %s}]", plugName(late))
+	d = b.run(t, keep)
+	b.reach(t, late, leftPlug)
+	b.reach(t, leftPlug, late)
+	v.checkFlows(t)
+	close(ended)
+	<-talked
+	if got := v.portNo(t, plugName(late)); got != no {
+		t.Errorf("port %s has number %d, not the former's %d: the test shows nothing", plugName(late), got, no)
+	}
+	stop(t, d)
+	b.checkDelivery(t)
+}
