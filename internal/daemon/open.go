@@ -72,52 +72,56 @@ func (d *run) waitForModule(ctx context.Context, conn *netlink.Conn) (*dpif.Fami
 	}
 }
 
-// openDatapath opens the configured datapath, or creates it where it may. One
-// that was served before and may not be created is waited for.
-func (d *run) openDatapath(ctx context.Context, conn *netlink.Conn, fam *dpif.Families) (*dpif.Datapath, error) {
-	name := d.cfg().Datapath.Name
-	dp, created, err := d.tryDatapath(conn, fam)
-	for errors.Is(err, unix.ENODEV) && d.served {
+// openDatapath finds the families and opens the configured datapath, or
+// creates it where it may. One that was served before and may not be created
+// is waited for, and so is the module.
+func (d *run) openDatapath(ctx context.Context, conn *netlink.Conn) (*dpif.Datapath, error) {
+	for {
+		fam, err := d.resolve(ctx, conn)
+		if err != nil {
+			return nil, err
+		}
+		dp, created, info, err := d.tryDatapath(conn, fam)
+		if err == nil {
+			d.log.emit(evDatapathOpened, zap.String("datapath", dp.Name()), zap.Int32("dp_index", dp.Index()), zap.Bool("created", created),
+				zap.Uint64("flows", info.Stats.Flows), zap.Uint64("hit", info.Stats.Hit),
+				zap.Uint64("missed", info.Stats.Missed), zap.Uint64("lost", info.Stats.Lost))
+			return dp, nil
+		}
+		if errors.Is(err, unix.EPERM) {
+			err = fmt.Errorf("%w (dpifd needs CAP_NET_ADMIN)", err)
+		}
+		// ENOENT: the module, and with it the families, went meanwhile.
+		if !d.served || !errors.Is(err, unix.ENODEV) && !errors.Is(err, unix.ENOENT) {
+			return nil, err
+		}
 		select {
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		case <-time.After(datapathRetry):
 		}
-		dp, created, err = d.tryDatapath(conn, fam)
 	}
-	if err != nil {
-		if errors.Is(err, unix.EPERM) {
-			err = fmt.Errorf("%w (dpifd needs CAP_NET_ADMIN)", err)
-		}
-		return nil, err
-	}
-	info, err := dp.Info()
-	if err != nil {
-		return nil, err
-	}
-	d.log.emit(evDatapathOpened, zap.String("datapath", name), zap.Int32("dp_index", dp.Index()), zap.Bool("created", created),
-		zap.Uint64("flows", info.Stats.Flows), zap.Uint64("hit", info.Stats.Hit),
-		zap.Uint64("missed", info.Stats.Missed), zap.Uint64("lost", info.Stats.Lost))
-	return dp, nil
 }
 
 // tryDatapath opens the datapath once, or creates it where it may.
-func (d *run) tryDatapath(conn *netlink.Conn, fam *dpif.Families) (dp *dpif.Datapath, created bool, err error) {
+func (d *run) tryDatapath(conn *netlink.Conn, fam *dpif.Families) (dp *dpif.Datapath, created bool, info dpif.DatapathInfo, err error) {
 	name := d.cfg().Datapath.Name
 	dp, err = dpif.OpenDatapath(conn, fam, name)
-	if !errors.Is(err, unix.ENODEV) {
-		return dp, false, err
+	if errors.Is(err, unix.ENODEV) {
+		if !d.cfg().Datapath.Create {
+			return nil, false, info, fmt.Errorf("%w (it does not exist, and datapath.create is false)", err)
+		}
+		dp, err = dpif.CreateDatapath(conn, fam, name, 0)
+		created = err == nil
+		if errors.Is(err, unix.EEXIST) {
+			// Somebody else was faster.
+			dp, err = dpif.OpenDatapath(conn, fam, name)
+		}
 	}
-	if !d.cfg().Datapath.Create {
-		return nil, false, fmt.Errorf("%w (it does not exist, and datapath.create is false)", err)
+	if err == nil {
+		info, err = dp.Info()
 	}
-	dp, err = dpif.CreateDatapath(conn, fam, name, 0)
-	if errors.Is(err, unix.EEXIST) {
-		// Somebody else was faster.
-		dp, err = dpif.OpenDatapath(conn, fam, name)
-		return dp, false, err
-	}
-	return dp, true, err
+	return dp, created, info, err
 }
 
 // leave does what on_exit asks for.

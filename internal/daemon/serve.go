@@ -43,11 +43,7 @@ func (d *run) serve(ctx context.Context) error {
 // serveOnce opens the datapath and serves it until ctx ends or the datapath
 // goes away.
 func (d *run) serveOnce(ctx context.Context, conn *netlink.Conn) error {
-	fam, err := d.resolve(ctx, conn)
-	if err != nil {
-		return err
-	}
-	dp, err := d.openDatapath(ctx, conn, fam)
+	dp, err := d.openDatapath(ctx, conn)
 	if err != nil {
 		return err
 	}

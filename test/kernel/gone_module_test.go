@@ -1,0 +1,104 @@
+//go:build lab
+
+package kernel_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"dpifd/internal/lab"
+
+	"golang.org/x/sys/unix"
+)
+
+// remove removes the openvswitch module, whose datapaths have gone.
+func remove(t *testing.T) {
+	t.Helper()
+	eventually(t, waitLimit, "the module can be removed", func() bool {
+		_, err := lab.Root(t).Try("modprobe", "-r", "vport_vxlan", "vport_geneve", "vport_gre", "openvswitch")
+		return err == nil
+	})
+}
+
+// TestModuleGoesAway removes the openvswitch module beneath a running daemon,
+// and loads it again: the families have other ids then. The module can only be
+// removed after its datapaths, so a daemon that may create one is stopped
+// meanwhile.
+func TestModuleGoesAway(t *testing.T) {
+	unload(t)
+	load := func() { lab.Root(t).Run(t, "modprobe", "openvswitch") }
+	load()
+	// The kernel would load it by itself when the daemon asks for the families.
+	write(t, autoload, "/nonexistent")
+
+	for _, tt := range []struct {
+		name, create string
+		between      func(t *testing.T, n *network, d *lab.Daemon, since time.Time)
+	}{
+		{"a datapath that may not be created", "false", func(t *testing.T, n *network, d *lab.Daemon, since time.Time) {
+			d.Wait(t, since, "datapath_gone", nil)
+			remove(t)
+			d.Wait(t, since, "module_waiting", nil)
+			load()
+			n.sw.DPCtl(t, "add-dp", n.dpName)
+		}},
+		{"it is back before the daemon looks", "true", func(t *testing.T, n *network, d *lab.Daemon, since time.Time) {
+			remove(t)
+			load()
+			signal(t, d, unix.SIGCONT)
+		}},
+		{"it stays away", "true", func(t *testing.T, n *network, d *lab.Daemon, since time.Time) {
+			remove(t)
+			signal(t, d, unix.SIGCONT)
+			d.Wait(t, since, "datapath_gone", nil)
+			d.Wait(t, since, "module_waiting", nil)
+			load()
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			n := newQuietNetwork(t, 2)
+			if tt.create == "false" {
+				n.sw.DPCtl(t, "add-dp", n.dpName)
+			}
+			d := n.run(t, settings{"datapath": fmt.Sprintf("{name: %s, create: %s, on_exit: delete}", n.dpName, tt.create), "log": "{stats_interval: 500ms}"})
+			p := n.sockets(t)
+			exchange(t, p[0], p[1])
+			first := d.Wait(t, time.Now(), "stats", nil)
+			before, err := lab.TakeCensus(d.PID())
+			if err != nil {
+				t.Fatal(err)
+			}
+			for range 2 {
+				since := time.Now()
+				if tt.create == "true" {
+					signal(t, d, unix.SIGSTOP)
+				}
+				n.sw.DPCtl(t, "del-dp", n.dpName)
+				tt.between(t, n, d, since)
+				if e := d.Wait(t, since, "datapath_gone", nil); e.Level != "ERROR" {
+					t.Errorf("datapath_gone at level %s", e.Level)
+				}
+				d.Wait(t, since, "ready", nil)
+				exchange(t, p[0], p[1])
+			}
+			last := d.Wait(t, time.Now(), "stats", nil)
+			after, err := lab.TakeCensus(d.PID())
+			if err != nil {
+				t.Fatal(err)
+			}
+			checkLeaks(t, holdings{before, first.Int(t, "goroutines")}, holdings{after, last.Int(t, "goroutines")}, 0)
+			if got := last.Int(t, "upcalls"); got < 6 {
+				t.Errorf("%d upcalls in all, want those of three exchanges", got)
+			}
+			stop(t, d)
+		})
+	}
+}
+
+func signal(t *testing.T, d *lab.Daemon, sig unix.Signal) {
+	t.Helper()
+	if err := unix.Kill(d.PID(), sig); err != nil {
+		t.Fatal(err)
+	}
+}
