@@ -1,0 +1,62 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+)
+
+var (
+	link = regexp.MustCompile(`\[([^\]]*)\]\([^)]*\)`)
+	// head is a heading of the page, which becomes a section.
+	head = regexp.MustCompile(`(?m)^## (.*)$`)
+)
+
+// configurationPage turns the Markdown page on configuration into the Markdown
+// of dpifd.yaml(5): the table of keys, too wide for a terminal, becomes a list.
+func configurationPage(text string, titleLine string) ([]byte, error) {
+	title, body, ok := strings.Cut(text, "\n")
+	if !ok || !strings.HasPrefix(title, "# ") {
+		return nil, errors.New("it does not begin with a title")
+	}
+	var out strings.Builder
+	out.WriteString(titleLine + "# NAME\ndpifd.yaml - configuration of dpifd\n\n# DESCRIPTION\n")
+	body = link.ReplaceAllString(body, "$1")
+	body = head.ReplaceAllStringFunc(body, func(s string) string { return "# " + strings.ToUpper(strings.TrimPrefix(s, "## ")) })
+	keys := 0
+	for line := range strings.Lines(body) {
+		cells := strings.Split(strings.Trim(strings.TrimSpace(line), "|"), "|")
+		switch {
+		case !strings.HasPrefix(line, "|"):
+			out.WriteString(line)
+		case len(cells) != 5:
+			return nil, fmt.Errorf("a row of the table has %d cells, want 5: %s", len(cells), line)
+		case strings.HasPrefix(strings.TrimSpace(cells[0]), "`"):
+			for i := range cells {
+				cells[i] = strings.TrimSpace(cells[i])
+			}
+			out.WriteString(entry(cells[0], cells[1], cells[2], cells[3], cells[4]))
+			keys++
+		}
+	}
+	if keys == 0 {
+		return nil, errors.New("it has no table of keys")
+	}
+	out.WriteString("\n# FILES\n/etc/dpifd/dpifd.yaml\n\n# SEE ALSO\n**dpifd(8)**, **dpifd-run(8)**, **dpifd-check(8)**\n")
+	return []byte(out.String()), nil
+}
+
+// entry is one key's entry of the list.
+func entry(key, kind, initial, limits, meaning string) string {
+	facts := kind
+	if initial != "" && initial != "required" {
+		facts += ", default " + initial
+	} else if initial != "" {
+		facts += ", required"
+	}
+	if limits != "" {
+		facts += "; " + limits
+	}
+	return fmt.Sprintf("**%s** (%s)\n: %s\n\n", strings.Trim(key, "`"), facts, meaning)
+}
