@@ -11,22 +11,34 @@ TESTFLAGS ?=
 FUZZTIME ?= 10s
 BENCHFLAGS ?= -rounds 5
 
-.PHONY: help build test unit kernel-test systemd-test demo lint stress mutants fuzz bench microbench clean FORCE
+.PHONY: help build dist deb rpm test unit kernel-test systemd-test demo lint stress mutants fuzz bench microbench clean FORCE
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z -]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "  LAB_KERNEL=bzImage [LAB_MODULES=/lib/modules/VERSION] runs demo and kernel-test on another kernel."
 	@echo "  BENCHFLAGS are those of bench: BENCHFLAGS='-rounds 1 -loads 2k,5k'."
 	@echo "  TESTFLAGS adds flags to unit and kernel-test, such as TESTFLAGS='-run TestPing'."
 
 build: ## static binary bin/dpifd
-	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o bin/dpifd ./cmd/dpifd
+	CGO_ENABLED=0 go build -trimpath -buildvcs=auto -ldflags '-s -w' -o bin/dpifd ./cmd/dpifd
+
+dist: $(VM) ## archives and packages of the last commit in dist/, built twice and compared
+	$(VM) need lintian=lintian rpm=rpm
+	tools/dist.sh dist
+	tools/check-packages.sh dist
+
+deb rpm: $(VM) ## packages for amd64 and arm64 of the tree as it is, in bin/deb or bin/rpm
+	$(VM) need lintian=lintian rpm=rpm
+	rm -rf bin/$@
+	tools/stage.sh bin/$@ $@
+	tools/check-packages.sh bin/$@
 
 test: unit kernel-test systemd-test ## unit tests with -race, then kernel tests and the service in lab VMs
 
 unit: $(VM) ## unit tests with -race; no privilege, no network
-	$(VM) need gcc=gcc,libc6-dev systemd-analyze=systemd tshark=tshark
+	$(VM) need gcc=gcc,libc6-dev systemd-analyze=systemd tshark=tshark \
+		mandoc=mandoc man=man-db dh_bash-completion=bash-completion zsh=zsh fish=fish
 	CGO_ENABLED=1 go test -race $(TESTFLAGS) ./...
 	# The race detector allocates, so what must not is tested without it. Each
 	# benchmark runs once, so that none rots.
@@ -78,7 +90,7 @@ microbench: ## each Go benchmark once
 	go test -run '^$$' -bench . -benchmem -benchtime 1x ./...
 
 clean: ## remove what was built and fetched
-	rm -rf bin $(CACHE)
+	rm -rf bin dist $(CACHE)
 
 $(VM): FORCE
 	@mkdir -p $(CACHE)

@@ -35,7 +35,7 @@ scripts() {
 		echo "lint: shellcheck skipped: it cannot be installed"
 		return 0
 	fi
-	git ls-files --cached --others --exclude-standard -z '*.sh' .ci/run | xargs -0 shellcheck
+	git ls-files --cached --others --exclude-standard -z '*.sh' .ci/run 'deploy/packaging/deb/*' 'deploy/packaging/rpm/*' | xargs -0 shellcheck
 }
 
 mkdir -p .cache

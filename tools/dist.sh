@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# Makes the archives and packages of the last commit in OUT, twice: in two folders,
+# with two build caches, time zones and umasks. Fails unless both are the same.
+set -euo pipefail
+out=$(mkdir -p "$1" && cd "$1" && pwd)
+cd "$(dirname "$0")/.."
+if [[ -n $(git status --porcelain) ]]; then
+	echo "dist: the tree has changes that are not committed; they are left out" >&2
+fi
+work=$(mktemp -d)
+# The module cache is shared, since modules are held by their hashes; a build
+# cache would hand the first build's results to the second.
+trap 'chmod -R u+w "$work"; rm -rf "$work"' EXIT
+
+git clone --quiet . "$work/first"
+git clone --quiet . "$work/another/folder/second"
+(umask 022 && TZ=UTC "$work/first/tools/stage.sh" "$work/out1" tar deb rpm)
+(umask 077 && TZ=Pacific/Auckland GOCACHE=$work/cache GOFLAGS=-buildvcs=false \
+	"$work/another/folder/second/tools/stage.sh" "$work/out2" tar deb rpm)
+
+sums() { (cd "$1" && find . -type f -print0 | sort -z | xargs -0 sha256sum); }
+if ! diff <(sums "$work/out1") <(sums "$work/out2"); then
+	echo "dist: two builds of one commit differ" >&2
+	exit 1
+fi
+version=$(<"$work/out1/version")
+if [[ $version != *"$(git rev-parse --short=12 HEAD)"* && -z $(git tag --points-at HEAD) ]]; then
+	echo "dist: version $version does not say the commit" >&2
+	exit 1
+fi
+if ! "$work/out1/amd64/dpifd" version | grep -qF "$version"; then
+	echo "dist: the program does not say version $version" >&2
+	exit 1
+fi
+rm -f "$out"/dpifd*.tar.gz "$out"/dpifd*.deb "$out"/dpifd*.rpm
+cp "$work/out1"/dpifd* "$out"
+(cd "$out" && sha256sum dpifd* | tee SHA256SUMS)
+echo "dist: $version, built twice with the same result, in $out"
