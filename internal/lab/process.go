@@ -196,8 +196,11 @@ func (o *output) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-func (o *output) read() (string, <-chan struct{}) {
+func (o *output) read() (string, <-chan struct{}) { return o.readFrom(0) }
+
+// readFrom reads what is behind the first from bytes.
+func (o *output) readFrom(from int) (string, <-chan struct{}) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return string(o.buf), o.grown
+	return string(o.buf[from:]), o.grown
 }

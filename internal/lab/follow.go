@@ -1,0 +1,54 @@
+//go:build lab
+
+package lab
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+// Follower reads a daemon's log once from its place on, line by line: where
+// Wait looks through all of it each time, that does for a thousand events.
+type Follower struct {
+	daemon *Daemon
+	at     int // bytes read
+	rest   string
+}
+
+// Follow returns a reader of what the daemon logs from now on.
+func (d *Daemon) Follow() *Follower { return &Follower{daemon: d, at: len(d.Output())} }
+
+// Next returns the next event that match accepts; those before it are passed
+// over. It fails the test if none comes within DaemonLimit.
+func (f *Follower) Next(t testing.TB, match func(Event) bool) Event {
+	t.Helper()
+	timeout := time.NewTimer(DaemonLimit)
+	defer timeout.Stop()
+	exited := f.daemon.exited
+	for {
+		more, grown := f.daemon.output.readFrom(f.at)
+		f.at += len(more)
+		f.rest += more
+		for {
+			line, rest, whole := strings.Cut(f.rest, "\n")
+			if !whole {
+				break
+			}
+			f.rest = rest
+			if e, err := parseEvent(line); err == nil && match(e) {
+				return e
+			}
+		}
+		if exited == nil {
+			t.Fatalf("the daemon exited (%v) before it wrote the event waited for", f.daemon.err)
+		}
+		select {
+		case <-grown:
+		case <-exited:
+			exited = nil // everything is written now: look once more
+		case <-timeout.C:
+			t.Fatalf("the daemon did not write the event waited for within %v", DaemonLimit)
+		}
+	}
+}

@@ -1,0 +1,189 @@
+//go:build lab
+
+package kernel_test
+
+import (
+	"bytes"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"dpifd/internal/lab"
+
+	"golang.org/x/sys/unix"
+)
+
+// upcallSocket is a port's upcall socket: its port id, and the socket itself.
+type upcallSocket struct {
+	pid   uint32
+	inode string
+}
+
+// upcallSockets returns the upcall sockets of plugs, as the kernel lists them,
+// after a look that the daemon has them open.
+func (b *patchbay) upcallSockets(t *testing.T, v view, d *lab.Daemon, plugs ...int) map[int]upcallSocket {
+	t.Helper()
+	var table []byte
+	err := b.sw.Do(func() (err error) {
+		table, err = os.ReadFile("/proc/thread-self/net/netlink")
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	inodes := map[string]string{} // of NETLINK_GENERIC's, by port id
+	for line := range bytes.Lines(table) {
+		// sk Eth Pid Groups Rmem Wmem Dump Locks Drops Inode
+		if f := strings.Fields(string(line)); len(f) == 10 && f[1] == fmt.Sprint(unix.NETLINK_GENERIC) {
+			inodes[f[2]] = f[9]
+		}
+	}
+	open := map[string]bool{}
+	dir := fmt.Sprintf("/proc/%d/fd", d.PID())
+	fds, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, fd := range fds {
+		// Those that close meanwhile are not looked for.
+		if to, err := os.Readlink(filepath.Join(dir, fd.Name())); err == nil {
+			open[to] = true
+		}
+	}
+	sockets := map[int]upcallSocket{}
+	vports := v.vports(t)
+	for _, i := range plugs {
+		pid := vports[plugName(i)].UpcallPIDs[0]
+		s := upcallSocket{pid, inodes[fmt.Sprint(pid)]}
+		if !open["socket:["+s.inode+"]"] {
+			t.Errorf("upcall socket %v of plug %d is not open in the daemon", s, i)
+		}
+		sockets[i] = s
+	}
+	return sockets
+}
+
+// badFile spoils a good configuration in one of several ways.
+func badFile(good string, way int) string {
+	switch way % 6 {
+	case 0:
+		return good + "colour: green\n"
+	case 1:
+		return strings.Replace(good, "limit: ", "limit: -", 1)
+	case 2:
+		return good + "---\n" + good
+	case 3:
+		return strings.Replace(good, "stats_interval: 500ms", "stats_interval: 500", 1)
+	case 4:
+		return good[:len(good)/2] + "{"
+	default:
+		return strings.Replace(good, "[{name: plug-0}", "[{name: plug-0}, {name: plug-0}", 1)
+	}
+}
+
+// TestThousandReloads alternates good and bad files under traffic. Good ones
+// change ports, policy, limits and the level of the log.
+func TestThousandReloads(t *testing.T) {
+	const reloads, warmUp, extra = 1000, 300, 4
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+	b := newPatchbay(t)
+	for i := range extra {
+		b.plug(t, stablePlugs+i)
+	}
+	plain := settings{"ports": b.ports(stablePlugs), "log": "{stats_interval: 500ms}", "flows": "{limit: 50000}"}
+	d := b.run(t, plain)
+	v := b.view(t)
+	b.send(t, witnessPlug, 0, leftPlug)
+	b.reach(t, leftPlug, rightPlug)
+	b.reach(t, rightPlug, leftPlug)
+	stable := []int{leftPlug, rightPlug, witnessPlug}
+	sockets := b.upcallSockets(t, v, d, stable...)
+	before := b.holdings(t, d, stablePlugs+1)
+
+	ended := make(chan struct{})
+	talked := make(chan []uint32, 1)
+	go func() { talked <- b.talk(t, rand.New(rand.NewPCG(seed, 1)), ended) }()
+	log := d.Follow()
+	path := d.Events("starting")[0].Text("config")
+	reload := func(text string, done ...string) lab.Event {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		signal(t, d, unix.SIGHUP)
+		return log.Next(t, func(e lab.Event) bool { return slices.Contains(done, e.Name) })
+	}
+	counts := map[string]int{}
+	var warm holdings
+	start := time.Now()
+	for i := range reloads {
+		good := settings{
+			"ports": b.ports(stablePlugs + random.IntN(extra+1)),
+			"flows": fmt.Sprintf("{limit: %d, max_idle: %dms}", 1000+random.IntN(50000), 300+random.IntN(20000)),
+		}
+		good["policy"] = "{type: flood}"
+		if random.IntN(3) > 0 {
+			good["policy"] = fmt.Sprintf("{type: learning, mac_aging: %ds, mac_limit: %d}", 1+random.IntN(300), 100+random.IntN(9000))
+		}
+		level := []string{"info", "debug", "warn"}[random.IntN(3)]
+		good["log"] = "{stats_interval: 500ms, level: " + level + "}"
+		done := "reloaded"
+		if level == "warn" {
+			// At that level only what a file changes in vain is said.
+			good["handlers"] = "7"
+			done = "reload_ignored"
+		}
+		text := b.config(good)
+		if i%2 == 1 {
+			text = badFile(text, i/2)
+		}
+		e := reload(text, "reloaded", "reload_ignored", "reload_failed")
+		if i%2 == 1 {
+			done = "reload_failed"
+			if !strings.Contains(e.Text("error"), path+":") {
+				t.Errorf("reload_failed does not say where: %s", e.Text("error"))
+			}
+		}
+		if e.Name != done {
+			t.Fatalf("reload %d: %s, want %s; the file:\n%s", i, e.Name, done, text)
+		}
+		counts[e.Name]++
+		if i == warmUp {
+			reload(b.config(plain), "reloaded")
+			warm = b.holdings(t, d, stablePlugs+1)
+		}
+		if i%100 == 99 {
+			if now := b.upcallSockets(t, v, d, stable...); !maps.Equal(now, sockets) {
+				t.Errorf("after %d reloads the upcall sockets are %v, were %v", i+1, now, sockets)
+			}
+		}
+	}
+	t.Logf("%d reloads in %v: %v", reloads, time.Since(start).Round(time.Millisecond), counts)
+	reload(b.config(plain), "reloaded")
+	b.reach(t, leftPlug, rightPlug)
+	close(ended)
+	ids := <-talked
+	b.reach(t, rightPlug, leftPlug)
+	after := b.holdings(t, d, stablePlugs+1)
+	checkLeaks(t, before, after, 0)
+	t.Logf("resident memory after %d reloads: %d KiB, after %d: %d KiB", warmUp, warm.RSSKiB, reloads, after.RSSKiB)
+	if grown := after.RSSKiB - warm.RSSKiB; grown > 6<<10 {
+		t.Errorf("resident memory grew by %d KiB in %d reloads", grown, reloads-warmUp)
+	}
+	v.checkFlows(t)
+	missing := len(slices.DeleteFunc(ids, b.has))
+	stop(t, d)
+	lost := d.Events("stopped")[0].Int(t, "lost")
+	t.Logf("between the stable ports %d of %d frames are missing; the daemon counts %d lost", missing, len(ids), lost)
+	if int64(missing) > lost {
+		t.Errorf("%d frames between ports that stayed are missing, and only %d are explained", missing, lost)
+	}
+	b.checkDelivery(t)
+}
