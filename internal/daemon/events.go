@@ -153,7 +153,7 @@ var (
 	evStats = define("stats", zapcore.InfoLevel,
 		"Totals since start, and with `_delta` those of the interval. hit, missed, lost are the kernel's packet counts, "+
 			"masks and flows what the datapath holds; cache_hit is 0 on kernels without a mask cache. epoll_waits, received_copy and received_linear over upcalls "+
-			"tell what receiving costs in system calls.",
+			"tell what receiving costs in system calls. batch_us is the time from a batch's receipt until its answers were sent, in all; batch_max_us that of the longest batch of the interval.",
 		"datapath", "uptime_s", "interval_ms", "goroutines", "ports",
 		"hit", "hit_delta", "missed", "missed_delta", "lost", "lost_delta",
 		"flows", "flow_limit", "masks", "mask_hit", "cache_hit",
@@ -163,7 +163,7 @@ var (
 		"flows_expired", "flows_deleted", "flows_corrected", "sweeps_refused", "revalidator_cycles", "revalidator_dump_ms",
 		"action_upcalls", "execute_refused", "decode_errors", "receive_errors", "foreign", "policy_errors", "socket_drops",
 		"received_linear", "received_ring", "received_copy", "received_bytes", "jumbo", "aborted", "truncated", "malformed",
-		"overflows", "overruns", "ring_bytes", "sent_linear", "sent_ring", "request_overflows", "epoll_waits", "batches", "send_errors",
+		"overflows", "overruns", "ring_bytes", "sent_linear", "sent_ring", "request_overflows", "epoll_waits", "batches", "batch_us", "batch_max_us", "send_errors",
 		"macs", "macs_learned", "macs_moved", "macs_expired", "macs_evicted")
 	evPortStats = define("port_stats", zapcore.DebugLevel,
 		"One port's counters since it was added, with each `stats` line. rx and tx are the kernel's.",

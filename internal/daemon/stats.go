@@ -212,7 +212,8 @@ func (s *statsLog) print(st *dpif.Stats) {
 		zap.Uint64("ring_bytes", st.RingBytes),
 		zap.Uint64("sent_linear", st.Requests.SentLinear), zap.Uint64("sent_ring", st.Requests.SentRing),
 		zap.Uint64("request_overflows", st.Requests.Overflows),
-		zap.Uint64("epoll_waits", st.Polls), zap.Uint64("batches", st.Batches), zap.Uint64("send_errors", st.SendErrors),
+		zap.Uint64("epoll_waits", st.Polls), zap.Uint64("batches", st.Batches), zap.Int64("batch_us", st.BatchTime.Microseconds()),
+		zap.Int64("batch_max_us", s.server.LongestBatch().Microseconds()), zap.Uint64("send_errors", st.SendErrors),
 		zap.Int("macs", macs.Entries), zap.Uint64("macs_learned", macs.Learned), zap.Uint64("macs_moved", macs.Moved),
 		zap.Uint64("macs_expired", macs.Expired), zap.Uint64("macs_evicted", macs.Evicted))
 	for i := range st.Ports {

@@ -3,6 +3,7 @@ package dpif
 import (
 	"errors"
 	"slices"
+	"time"
 
 	"dpifd/internal/netlink"
 
@@ -17,7 +18,8 @@ func (h *Handler) answer() {
 		return
 	}
 	h.begin()
-	now := nowMS()
+	start := monotonic()
+	now := start.Milliseconds()
 	trace := h.trace.Load()
 	for i := range h.in.Len() {
 		h.decide(h.owner[i], h.in.Data(i), now, trace)
@@ -26,7 +28,17 @@ func (h *Handler) answer() {
 		h.sendErrors.Add(1)
 	}
 	h.batches.Add(1)
+	h.took(monotonic() - start)
 	h.in.Release()
+}
+
+// took counts the time that one batch kept its upcalls. The clock is read twice
+// a batch, not for each upcall.
+func (h *Handler) took(d time.Duration) {
+	h.batchTime.Add(int64(d))
+	if int64(d) > h.longest.Load() {
+		h.longest.Store(int64(d))
+	}
 }
 
 // begin starts a batch of requests.

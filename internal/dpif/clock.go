@@ -21,5 +21,10 @@ var clockBase = func() (b struct {
 	return b
 }()
 
+// monotonic returns CLOCK_MONOTONIC.
+func monotonic() time.Duration {
+	return time.Duration(clockBase.ms)*time.Millisecond + time.Since(clockBase.at)
+}
+
 // nowMS returns CLOCK_MONOTONIC in milliseconds.
-func nowMS() int64 { return clockBase.ms + time.Since(clockBase.at).Milliseconds() }
+func nowMS() int64 { return monotonic().Milliseconds() }

@@ -92,6 +92,7 @@ type Handler struct {
 
 	polls               atomic.Uint64 // times that epoll was asked
 	batches, sendErrors atomic.Uint64
+	batchTime, longest  atomic.Int64 // time spent on batches in ns: on all, and on one since LongestBatch
 	lastRefusal         atomic.Int32 // errno of the last refused request
 }
 

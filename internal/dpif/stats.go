@@ -3,6 +3,7 @@ package dpif
 import (
 	"cmp"
 	"slices"
+	"time"
 
 	"dpifd/internal/netlink"
 	"dpifd/internal/odp"
@@ -16,10 +17,11 @@ type Stats struct {
 	Ports       []PortStats  // in order of their numbers
 	Past        PortCounters // the sum over ports that have gone
 	Revalidator RevalidatorCounters
-	FlowLimit   int64  // in force now
-	Polls       uint64 // times that a handler asked epoll
-	Batches     uint64 // batches of upcalls answered
-	SendErrors  uint64 // batches that could not be sent whole
+	FlowLimit   int64         // in force now
+	Polls       uint64        // times that a handler asked epoll
+	Batches     uint64        // batches of upcalls answered
+	BatchTime   time.Duration // from a batch's receipt until its answers were sent, sum over Batches
+	SendErrors  uint64        // batches that could not be sent whole
 	LastRefusal unix.Errno
 	Requests    netlink.Counters // of the handlers' request sockets
 	RingBytes   uint64           // memory of all RX rings
@@ -67,6 +69,7 @@ func (s *Server) Stats() (Stats, error) {
 	for _, h := range s.handlers {
 		st.Polls += h.polls.Load()
 		st.Batches += h.batches.Load()
+		st.BatchTime += time.Duration(h.batchTime.Load())
 		st.SendErrors += h.sendErrors.Load()
 		st.Requests.Add(h.dp.conn.Counters())
 		if e := h.lastRefusal.Load(); e != 0 {
@@ -74,6 +77,16 @@ func (s *Server) Stats() (Stats, error) {
 		}
 	}
 	return st, nil
+}
+
+// LongestBatch returns the longest time that a batch took since the last call, of
+// all handlers. It may be called from any goroutine.
+func (s *Server) LongestBatch() time.Duration {
+	var longest int64
+	for _, h := range s.handlers {
+		longest = max(longest, h.longest.Swap(0))
+	}
+	return time.Duration(longest)
 }
 
 // readDrops notes how many upcalls the kernel could not queue, on kernels that
