@@ -27,7 +27,8 @@ type FlowTracer func(op, reason string, f *Flow, idle time.Duration)
 // A cycle has two phases: Dump goes through the kernel's flow table and
 // gathers requests, Sweep sends them. As long as the policy's generation
 // stands still, and nothing that it knows is about to be forgotten, the dump is
-// terse: the kernel sends identifiers and statistics only.
+// terse: the kernel sends identifiers and statistics only. A cycle whose dump
+// would find nothing to do goes without, see dumpPace.
 type Revalidator struct {
 	dp     *Datapath
 	policy Policy
@@ -40,7 +41,7 @@ type Revalidator struct {
 	idle   time.Duration // that the dump under way allows, 0 none
 
 	// A flow that no packet has matched yet has no time of use, so the time
-	// of the last dump that did not show it stands in.
+	// of the cycle before the dump that first showed it stands in.
 	unused, unusedBefore map[UFID]int64
 
 	sweep      *Batch
@@ -49,7 +50,7 @@ type Revalidator struct {
 	key        netlink.Encoder
 	generation uint64 // of the policy at the last dump
 	again      bool   // the next dump is full as well
-	previous   int64  // when the dump before the one under way began, in ms
+	pace       dumpPace
 	overLimit  bool
 	kick       chan struct{}
 
@@ -69,19 +70,19 @@ type revalidatorCounters struct {
 	cycles, fullCycles          atomic.Uint64
 	expired, corrected, deleted atomic.Uint64
 	failed                      atomic.Uint64
-	flows                       atomic.Int64
+	flows                       atomic.Int64 // in the datapath at the last cycle
 	lastDump                    atomic.Int64 // ns
 }
 
 // RevalidatorCounters count since start, but for Flows and LastDump.
 type RevalidatorCounters struct {
-	Cycles     uint64
+	Cycles     uint64 // that dumped
 	FullCycles uint64 // of these, with keys and actions, to re-decide
 	Expired    uint64 // flows deleted as idle
 	Deleted    uint64 // flows deleted because they no longer hold
 	Corrected  uint64 // flows given other actions
 	Failed     uint64 // requests that the kernel refused
-	Flows      int64  // in the last dump
+	Flows      int64  // in the datapath at the last cycle
 	LastDump   time.Duration
 }
 
@@ -162,20 +163,19 @@ func (r *Revalidator) hurry() {
 
 func (r *Revalidator) cycle(full bool) error {
 	now := nowMS()
-	if r.previous == 0 {
-		r.previous = now
-	}
 	generation := r.policy.Generation()
 	changed := generation != r.generation
 	expiring := r.policy.Expiring(now)
 	full = full || changed || r.again || expiring
+	if !full && !r.pace.due(now, r.limits.Load().maxIdle, int(r.budget.count.Load()), int(r.budget.limit.Load())) {
+		return r.settle()
+	}
 	if err := r.dump(now, full); err != nil {
 		return err
 	}
 	// A flow that was decided before the change may have been installed after
 	// the dump had passed its place.
 	r.again = changed
-	r.previous = now
 	r.generation = generation
 	r.counters.cycles.Add(1)
 	if full {
@@ -201,6 +201,7 @@ func (r *Revalidator) dump(now int64, full bool) error {
 	n := 0
 	begin := func() {
 		n = 0
+		r.pace.begin(now)
 		r.sweep.Reset()
 		r.changes = r.changes[:0]
 		clear(r.unused)
@@ -216,20 +217,13 @@ func (r *Revalidator) dump(now int64, full bool) error {
 		return err
 	}
 	r.adapt(n, time.Since(start))
-	gone := 0
 	if r.sweep.Len() > 0 {
-		err = r.dp.Transact(r.sweep, func(i int, last *Flow, err error) {
-			if r.swept(i, last, err) {
-				gone++
-			}
-		})
+		err = r.dp.Transact(r.sweep, r.swept)
 		if err != nil {
 			err = fmt.Errorf("sweep of %d flows: %w", r.sweep.Len(), err)
 		}
 	}
-	r.counters.flows.Store(int64(n - gone))
-	r.settle()
-	return err
+	return errors.Join(err, r.settle())
 }
 
 // adapt adapts the flow limit to the time that a dump of n flows took.
@@ -243,14 +237,13 @@ func (r *Revalidator) adapt(n int, took time.Duration) {
 	}
 }
 
-// swept takes the answer to one request of the sweep, and reports whether a
-// flow has gone.
-func (r *Revalidator) swept(i int, last *Flow, err error) bool {
+// swept takes the answer to one request of the sweep.
+func (r *Revalidator) swept(i int, last *Flow, err error) {
 	kind := r.changes[i]
 	// ENOENT: the flow went by itself, with its port say.
 	if err != nil && !errors.Is(err, unix.ENOENT) {
 		r.counters.failed.Add(1)
-		return false
+		return
 	}
 	switch kind {
 	case changeExpire:
@@ -259,18 +252,17 @@ func (r *Revalidator) swept(i int, last *Flow, err error) bool {
 		r.counters.deleted.Add(1)
 	case changeModify:
 		r.counters.corrected.Add(1)
-		return false
+		return
 	}
 	// What a terse dump did not show, and what came after the dump.
 	if last != nil && last.Key != nil && last.UsedMS != 0 {
 		r.policy.Observe(last.Key, last.UsedMS)
 	}
-	return true
 }
 
 // settle corrects the handlers' count of flows by the kernel's, and says when
 // the limit is reached or left.
-func (r *Revalidator) settle() {
+func (r *Revalidator) settle() error {
 	var flows int
 	err := r.budget.settle(func() (int64, error) {
 		info, err := r.dp.Info()
@@ -278,8 +270,9 @@ func (r *Revalidator) settle() {
 		return int64(flows), err
 	})
 	if err != nil {
-		return // the next cycle's dump fails in the same way, and is reported
+		return err
 	}
+	r.counters.flows.Store(int64(flows))
 	limit := int(r.budget.limit.Load())
 	if over := flows >= limit; over != r.overLimit {
 		r.overLimit = over
@@ -289,6 +282,7 @@ func (r *Revalidator) settle() {
 			r.notify(FlowLimitCleared{Flows: flows, Limit: limit})
 		}
 	}
+	return nil
 }
 
 // look decides what becomes of one flow.
@@ -301,11 +295,12 @@ func (r *Revalidator) look(f *Flow, now int64, full bool) {
 		}
 		first, seen := r.unusedBefore[id]
 		if !seen {
-			first = r.previous
+			first = now - revalidatorCycle.Milliseconds()
 		}
 		r.unused[id] = first
 		used = first
 	}
+	r.pace.saw(used)
 	idle := time.Duration(now-used) * time.Millisecond
 	switch {
 	case r.idle == 0:

@@ -28,15 +28,17 @@ const settled = 15 * time.Second
 func main() {
 	rounds := flag.Int("rounds", 5, "measure everything this many times")
 	only := flag.String("loads", "", "names of the loads to run, separated by commas; all if empty")
+	switches := flag.String("switches", strings.Join(bench.Switches, ","),
+		"what to measure, separated by commas; NAME=PROGRAM is another build of dpifd")
 	out := flag.String("out", "", "write the measurements to this `file`")
 	flag.Parse()
-	if err := run(*rounds, *only, *out); err != nil {
+	if err := run(*rounds, *only, strings.Split(*switches, ","), *out); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func run(rounds int, only, out string) error {
+func run(rounds int, only string, switches []string, out string) error {
 	loads := slices.Clone(bench.Loads)
 	if only != "" {
 		names := strings.Split(only, ",")
@@ -68,7 +70,7 @@ func run(rounds int, only, out string) error {
 		return err
 	}
 	time.Sleep(settled - up)
-	err = measureAll(net, &r, rounds, loads)
+	err = measureAll(net, &r, rounds, loads, switches)
 	if out != "" {
 		err = errors.Join(err, os.MkdirAll(filepath.Dir(out), 0o755), r.Write(out))
 	}
@@ -76,10 +78,10 @@ func run(rounds int, only, out string) error {
 }
 
 // measureAll adds to r what it measures.
-func measureAll(net *network, r *bench.Run, rounds int, loads []bench.Load) error {
+func measureAll(net *network, r *bench.Run, rounds int, loads []bench.Load, switches []string) error {
 	for round := 1; round <= rounds; round++ {
 		for _, load := range loads {
-			for _, name := range bench.Switches {
+			for _, name := range switches {
 				m, err := measure(net, name, load)
 				if err != nil {
 					return fmt.Errorf("round %d, %s under load %s: %w", round, name, load.Name, err)

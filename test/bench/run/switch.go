@@ -67,23 +67,29 @@ func start(name string, ports []string) (*vswitch, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
+	name, program, other := strings.Cut(name, "=")
+	if !other {
+		program = bench.Dpifd
+	}
 	s := &vswitch{name: name, dead: make(chan struct{})}
 	var err error
 	dp := datapath
-	switch name {
-	case bench.Floor:
+	switch {
+	case name == bench.Floor:
 		err = s.run("ready\n", append([]string{"floor", dp}, ports...)...)
-	case bench.Dpifd:
+	case name == bench.Vswitchd:
+		dp = ovsDatapath
+		err = s.startOVS(ports)
+	case name == bench.Dpifd || other:
 		file := filepath.Join(dir, "dpifd.yaml")
 		config := fmt.Sprintf("datapath: {name: %s, on_exit: delete}\nports: [{name: %s}]\npolicy: {type: learning, mac_limit: %d}\n",
 			dp, strings.Join(ports, "}, {name: "), macLimit)
 		if err := os.WriteFile(file, []byte(config), 0o644); err != nil {
 			return nil, err
 		}
-		err = s.run(`"event":"ready"`, "dpifd", "run", "--config", file)
-	case bench.Vswitchd:
-		dp = ovsDatapath
-		err = s.startOVS(ports)
+		err = s.run(`"event":"ready"`, program, "run", "--config", file)
+	default:
+		err = fmt.Errorf("no switch is called %s", name)
 	}
 	if err == nil {
 		s.conn, s.dp, err = openDatapath(dp)
