@@ -187,7 +187,7 @@ func Default() *Config {
 			Blocks:      64,
 			MemoryLimit: 256 << 20,
 		},
-		Socket: Socket{Rcvbuf: 4 << 20},
+		Socket: Socket{Rcvbuf: 8 << 20},
 		Ports:  []Port{},
 		Policy: Policy{Type: PolicyLearning, MACAging: 300 * time.Second, MACLimit: 8192},
 		Flows:  Flows{MaxIdle: 10 * time.Second, Limit: 200_000},

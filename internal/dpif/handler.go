@@ -77,6 +77,8 @@ type Handler struct {
 	rings   []*channel // those that have a ring
 	owned   int
 	ready   []*channel // of the pass under way
+	busy    []*channel // of these, ports that had upcalls
+	guessed bool       // the pass under way began without asking epoll, see guess
 
 	rescan    time.Duration // bound of the sleep where there are rings
 	unpolled  int           // passes since epoll was asked
@@ -246,5 +248,6 @@ func (h *Handler) detach(ch *channel) PortCounters {
 	h.owned--
 	h.rings = slices.DeleteFunc(h.rings, func(c *channel) bool { return c == ch })
 	h.ready = slices.DeleteFunc(h.ready, func(c *channel) bool { return c == ch })
+	h.busy = slices.DeleteFunc(h.busy, func(c *channel) bool { return c == ch })
 	return last
 }

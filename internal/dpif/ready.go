@@ -12,6 +12,9 @@ import (
 // sockets without ring, does it make a system call.
 func (h *Handler) wait() error {
 	h.ready = h.ready[:0]
+	if h.guess(); h.guessed {
+		return nil
+	}
 	for _, ch := range h.rings {
 		if ch.sock.Ready() {
 			h.makeReady(ch)
@@ -59,6 +62,18 @@ func (h *Handler) wait() error {
 	return nil
 }
 
+// guess makes those ports ready without asking epoll that had upcalls in the
+// pass before, if epoll was asked for that one: often more have come while these
+// were answered. Rings show by themselves what they hold.
+func (h *Handler) guess() {
+	h.guessed = len(h.busy) > 0 && len(h.rings) == 0 && !h.guessed && !h.called.Load()
+	if h.guessed {
+		for _, ch := range h.busy {
+			h.makeReady(ch)
+		}
+	}
+}
+
 // maxUnpolled is how many passes over rings there may be without asking epoll.
 func (h *Handler) maxUnpolled() int {
 	if len(h.rings) < h.owned {
@@ -93,17 +108,19 @@ func (h *Handler) pass() {
 	if len(h.ready) > 1 {
 		quota = max(minQuota, batchSize/len(h.ready))
 	}
-	got := 0
+	h.busy = h.busy[:0]
 	for _, ch := range h.ready {
 		if h.in.Free() == 0 {
 			h.answer()
 		}
-		got += h.receive(ch, quota)
+		if h.receive(ch, quota) > 0 {
+			h.busy = append(h.busy, ch)
+		}
 		ch.ready = false
 	}
 	h.answer()
 	switch {
-	case got > 0 || len(h.ready) == 0:
+	case len(h.busy) > 0 || len(h.ready) == 0 || h.guessed:
 		h.fruitless = 0
 	default:
 		h.fruitless = min(h.fruitless+1, maxFruitless)

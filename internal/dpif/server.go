@@ -70,7 +70,7 @@ type Config struct {
 const (
 	DefaultMaxIdle   = 10 * time.Second
 	DefaultFlowLimit = 200_000
-	DefaultRcvBuf    = 4 << 20
+	DefaultRcvBuf    = 8 << 20
 )
 
 // ErrDatapathGone says that the datapath was deleted while it was served.

@@ -14,6 +14,11 @@ import (
 // the target points at in turn is held by typed pointers (Msghdr.Iov,
 // Iovec.Base) in heap objects, which the garbage collector follows and does not
 // move, or is memory outside of Go's heap.
+//
+// Batches are sent and received by RawSyscall, since neither waits for
+// anything to arrive: a thread that tells Go's scheduler of a call loses its processor
+// when that takes more than about 20 us, as a batch does, and then has to get one
+// back. The price is that garbage collection waits for a batch under way.
 
 // mmsghdr is struct mmsghdr, linux/socket.h. Go pads its end as C does.
 type mmsghdr struct {
@@ -25,7 +30,7 @@ type mmsghdr struct {
 // returns it before anything was queued.
 func sendmsg(fd int, msg *unix.Msghdr) unix.Errno {
 	for {
-		_, _, errno := unix.Syscall(unix.SYS_SENDMSG, uintptr(fd), uintptr(unsafe.Pointer(msg)), unix.MSG_DONTWAIT)
+		_, _, errno := unix.RawSyscall(unix.SYS_SENDMSG, uintptr(fd), uintptr(unsafe.Pointer(msg)), unix.MSG_DONTWAIT)
 		if errno != unix.EINTR {
 			return errno
 		}
@@ -103,7 +108,7 @@ func (s *slots) len() int { return len(s.msgs) }
 func (s *slots) receive(fd, i, n int) (int, unix.Errno) {
 	msgs := s.msgs[i : i+n]
 	for {
-		n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, uintptr(fd), uintptr(unsafe.Pointer(&msgs[0])),
+		n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, uintptr(fd), uintptr(unsafe.Pointer(&msgs[0])),
 			uintptr(len(msgs)), unix.MSG_DONTWAIT, 0, 0)
 		switch errno {
 		case 0:
