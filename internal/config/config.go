@@ -8,7 +8,8 @@ import (
 // Config is one configuration file: every key of it, each at the value that
 // is in force. The struct is the schema too: tag yaml names the key, min and
 // max bound the value as the file would write it, unit marks a number of
-// bytes, and zero says that 0 is taken though it is below min.
+// bytes, zero says that 0 is taken though it is below min, and optional that a
+// key which is not set has no value at all: the zero value stands for that.
 type Config struct {
 	Datapath Datapath `yaml:"datapath"`
 	// Netns is the network namespace to work in: a name below /run/netns, an
@@ -62,6 +63,23 @@ type Socket struct {
 type Port struct {
 	Name string   `yaml:"name"`
 	Type PortType `yaml:"type"`
+	VLAN VLAN     `yaml:"vlan" optional:"true"`
+	// Isolated ports of the same Group send nothing to each other.
+	Isolated bool   `yaml:"isolated"`
+	Group    string `yaml:"group" optional:"true"`
+	// Hairpin allows a frame to leave by the port it came in on.
+	Hairpin bool `yaml:"hairpin"`
+}
+
+// VLAN says which VLANs a port carries. If nothing is set, it is a trunk of all.
+type VLAN struct {
+	// Access is the one VLAN of the port, which has no tag there; 0 makes it
+	// a trunk.
+	Access uint16 `yaml:"access" min:"1" max:"4094" optional:"true"`
+	// Trunk lists the VLANs that have a tag; none is all.
+	Trunk []VLANRange `yaml:"trunk" optional:"true"`
+	// Native is the VLAN of a trunk that has no tag; 0 is none.
+	Native uint16 `yaml:"native" min:"1" max:"4094" optional:"true"`
 }
 
 // Policy decides what becomes of a packet.
@@ -71,6 +89,8 @@ type Policy struct {
 	// is not seen is remembered, and how many are.
 	MACAging time.Duration `yaml:"mac_aging" min:"1s" max:"24h"`
 	MACLimit int           `yaml:"mac_limit" min:"1" max:"1000000"`
+	// SharedLearning has all VLANs share what is learned.
+	SharedLearning bool `yaml:"shared_learning"`
 }
 
 // Flows bounds what the flow table of the kernel holds.
@@ -199,6 +219,9 @@ func Default() *Config {
 func (c *Config) Clone() *Config {
 	d := *c
 	d.Ports = slices.Clone(c.Ports)
+	for i := range d.Ports {
+		d.Ports[i].VLAN.Trunk = slices.Clone(d.Ports[i].VLAN.Trunk)
+	}
 	return &d
 }
 

@@ -32,14 +32,22 @@ socket:
   rcvbuf: 524288KiB
 ports:
 - name: va
-- {"name": 'int0', type: "internal"}
+- {"name": 'int0', type: "internal", vlan: {access: 4094}, isolated: true, group: a}
 -
   type: netdev
   name: "12"
+  vlan:
+    trunk:
+      - 10
+      - 20-29
+      - "31"
+    native: 1
+  hairpin: true
 policy:
   type: flood
   mac_aging: 1h30m
   mac_limit: 1000000
+  shared_learning: true
 flows: {
   max_idle: 1500ms,
   limit: 10000000,
@@ -56,10 +64,14 @@ func everyKeyConfig() *Config {
 		Handlers:      1024,
 		Ring:          Ring{Mode: RingOff, FrameSize: 16384, BlockSize: 131072, Blocks: 3, MemoryLimit: 1073741824},
 		Socket:        Socket{Rcvbuf: 536870912},
-		Ports:         []Port{{"va", PortNetdev}, {"int0", PortInternal}, {"12", PortNetdev}},
-		Policy:        Policy{Type: PolicyFlood, MACAging: 90 * time.Minute, MACLimit: 1000000},
-		Flows:         Flows{MaxIdle: 1500 * time.Millisecond, Limit: 10000000},
-		Log:           Log{Level: LevelError, Format: FormatConsole},
+		Ports: []Port{
+			{Name: "va", Type: PortNetdev},
+			{Name: "int0", Type: PortInternal, VLAN: VLAN{Access: 4094}, Isolated: true, Group: "a"},
+			{Name: "12", Type: PortNetdev, VLAN: VLAN{Trunk: []VLANRange{{10, 10}, {20, 29}, {31, 31}}, Native: 1}, Hairpin: true},
+		},
+		Policy: Policy{Type: PolicyFlood, MACAging: 90 * time.Minute, MACLimit: 1000000, SharedLearning: true},
+		Flows:  Flows{MaxIdle: 1500 * time.Millisecond, Limit: 10000000},
+		Log:    Log{Level: LevelError, Format: FormatConsole},
 	}
 }
 
@@ -93,10 +105,10 @@ func TestParse(t *testing.T) {
 		{"off in quotes", "ring: {mode: 'off'}", edit(func(c *Config) { c.Ring.Mode = RingOff })},
 		{"require", "ring: {mode: require}", edit(func(c *Config) { c.Ring.Mode = RingRequire })},
 		{"name of 15 bytes", "datapath: {name: abcdefghijklmno}", edit(func(c *Config) { c.Datapath.Name = "abcdefghijklmno" })},
-		{"name that YAML 1.1 takes for a boolean", "ports: [{name: no}]", edit(func(c *Config) { c.Ports = []Port{{"no", PortNetdev}} })},
-		{"name with an inner hash", "ports: [{name: a#1}]", edit(func(c *Config) { c.Ports = []Port{{"a#1", PortNetdev}} })},
+		{"name that YAML 1.1 takes for a boolean", "ports: [{name: no}]", edit(func(c *Config) { c.Ports = []Port{{Name: "no", Type: PortNetdev}} })},
+		{"name with an inner hash", "ports: [{name: a#1}]", edit(func(c *Config) { c.Ports = []Port{{Name: "a#1", Type: PortNetdev}} })},
 		{"port named as the default datapath, which has another name", "datapath: {name: x}\nports: [{name: dp0}]",
-			edit(func(c *Config) { c.Datapath.Name, c.Ports = "x", []Port{{"dp0", PortNetdev}} })},
+			edit(func(c *Config) { c.Datapath.Name, c.Ports = "x", []Port{{Name: "dp0", Type: PortNetdev}} })},
 		{"no ports", "ports: []", Default()},
 		{"namespace by name", "netns: blue", edit(func(c *Config) { c.Netns = "blue" })},
 		{"Windows line ends", "\ufeffhandlers: 5\r\nnetns: a\r\n", edit(func(c *Config) { c.Handlers, c.Netns = 5, "a" })},
@@ -141,7 +153,7 @@ func TestEveryKey(t *testing.T) {
 
 func TestEffective(t *testing.T) {
 	c := everyKeyConfig()
-	c.Ports = c.Ports[:2]
+	c.Ports = c.Ports[1:]
 	c.Ring.FrameSize = 2564
 	const want = `datapath:
   name: "br0"
@@ -159,14 +171,25 @@ ring:
 socket:
   rcvbuf: 512MiB
 ports:
-  - name: "va"
-    type: netdev
   - name: "int0"
     type: internal
+    vlan:
+      access: 4094
+    isolated: true
+    group: "a"
+    hairpin: false
+  - name: "12"
+    type: netdev
+    vlan:
+      trunk: [10, 20-29, 31]
+      native: 1
+    isolated: false
+    hairpin: true
 policy:
   type: flood
   mac_aging: 1h30m
   mac_limit: 1000000
+  shared_learning: true
 flows:
   max_idle: 1.5s
   limit: 10000000
@@ -186,8 +209,8 @@ func TestClone(t *testing.T) {
 	if diff := cmp.Diff(c, d); diff != "" {
 		t.Errorf("Clone differs:\n%s", diff)
 	}
-	d.Ports[0].Name = "other"
-	if c.Ports[0].Name != "va" {
+	d.Ports[0].Name, d.Ports[2].VLAN.Trunk[0].First = "other", 9
+	if c.Ports[0].Name != "va" || c.Ports[2].VLAN.Trunk[0].First != 10 {
 		t.Error("Clone shares its ports")
 	}
 }
@@ -318,7 +341,7 @@ func TestManyPorts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(c.Ports) != n || c.Ports[n-1] != (Port{"port5999", PortInternal}) {
+	if len(c.Ports) != n || !reflect.DeepEqual(c.Ports[n-1], Port{Name: "port5999", Type: PortInternal}) {
 		t.Errorf("%d ports, the last %v", len(c.Ports), c.Ports[len(c.Ports)-1])
 	}
 }

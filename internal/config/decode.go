@@ -46,6 +46,10 @@ func (d *decoder) fail(path string, p *token.Position, format string, args ...an
 func (d *decoder) value(path string, n ast.Node, v reflect.Value, f reflect.StructField) {
 	d.at[path] = place(n)
 	switch {
+	case isScalar(v.Type()):
+		if err := ownScalar(n, v); err != nil {
+			d.fail(path, place(n), "%s: %v", path, err)
+		}
 	case v.Kind() == reflect.Struct:
 		d.mapping(path, n, v)
 	case v.Kind() == reflect.Slice:
@@ -192,6 +196,15 @@ func scalar(n ast.Node, v reflect.Value, tag reflect.StructTag) error {
 		}
 	}
 	return nil
+}
+
+// ownScalar decodes n into v, whose type has a text of its own.
+func ownScalar(n ast.Node, v reflect.Value) error {
+	switch n.(type) {
+	case *ast.StringNode, *ast.IntegerNode:
+		return v.Addr().Interface().(scalarParser).parseScalar(n.GetToken().Value)
+	}
+	return fmt.Errorf("want a value, not %s", describe(n))
 }
 
 // inRange says whether x is between the field's min and max, which parse

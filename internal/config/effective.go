@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"reflect"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -22,6 +23,9 @@ func (c *Config) Effective() []byte {
 func writeMapping(b *bytes.Buffer, v reflect.Value, first, rest string) {
 	indent := first
 	for f, fv := range v.Fields() {
+		if f.Tag.Get("optional") != "" && fv.IsZero() {
+			continue
+		}
 		fmt.Fprintf(b, "%s%s:", indent, f.Tag.Get("yaml"))
 		indent = rest
 		switch {
@@ -30,6 +34,12 @@ func writeMapping(b *bytes.Buffer, v reflect.Value, first, rest string) {
 			writeMapping(b, fv, rest+"  ", rest+"  ")
 		case fv.Kind() == reflect.Slice && fv.Len() == 0:
 			b.WriteString(" []\n")
+		case fv.Kind() == reflect.Slice && isScalar(fv.Type().Elem()):
+			words := make([]string, fv.Len())
+			for i := range words {
+				words[i] = fmt.Sprint(fv.Index(i).Interface())
+			}
+			fmt.Fprintf(b, " [%s]\n", strings.Join(words, ", "))
 		case fv.Kind() == reflect.Slice:
 			b.WriteByte('\n')
 			for i := range fv.Len() {

@@ -5,6 +5,7 @@ import (
 	"os"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -46,7 +47,13 @@ func TestExamplePorts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if d := cmp.Diff([]Port{{"eth1", PortNetdev}, {"int0", PortInternal}}, c.Ports); d != "" {
+	examplePorts := []Port{
+		{Name: "eth1", Type: PortNetdev},
+		{Name: "int0", Type: PortInternal},
+		{Name: "eth2", Type: PortNetdev, VLAN: VLAN{Access: 10}, Isolated: true, Group: "guests"},
+		{Name: "eth3", Type: PortNetdev, VLAN: VLAN{Trunk: []VLANRange{{10, 10}, {20, 29}}, Native: 1}, Hairpin: true},
+	}
+	if d := cmp.Diff(examplePorts, c.Ports); d != "" {
 		t.Errorf("ports of the example (-want +got):\n%s", d)
 	}
 	for f := range reflect.TypeFor[Port]().Fields() {
@@ -131,8 +138,10 @@ func documented(path string, f reflect.StructField) []string {
 	}
 	def := ""
 	switch {
-	case v.Kind() == reflect.Struct:
-	case ofPort && v.IsZero():
+	case v.Kind() == reflect.Struct && f.Tag.Get("optional") == "":
+	case f.Tag.Get("optional") != "":
+		def = "none"
+	case ofPort && v.Kind() == reflect.String && v.IsZero():
 		def = "required"
 	case v.Kind() == reflect.Slice:
 		def = "`[]`"
@@ -163,7 +172,7 @@ func typeName(f reflect.StructField) string {
 		return "boolean"
 	case f.Type.Kind() == reflect.String:
 		return "string"
-	case f.Type.Kind() == reflect.Int || f.Type.Kind() == reflect.Uint32:
+	case slices.Contains([]reflect.Kind{reflect.Int, reflect.Uint16, reflect.Uint32}, f.Type.Kind()):
 		return "integer"
 	}
 	return fmt.Sprint(f.Type)

@@ -16,6 +16,17 @@ func fieldByKey(t reflect.Type, key string) (reflect.StructField, bool) {
 	return reflect.StructField{}, false
 }
 
+// scalarParser is a type with a text of its own.
+type scalarParser interface {
+	parseScalar(text string) error
+}
+
+// isScalar reports whether values of the type are written as one word, though
+// they may be structures.
+func isScalar(t reflect.Type) bool {
+	return reflect.PointerTo(t).Implements(reflect.TypeFor[scalarParser]())
+}
+
 // walkKeys calls fn with the path and field of each key below the struct type
 // t, those that hold other keys before them. The path of a list's entry ends
 // in [].
@@ -26,7 +37,7 @@ func walkKeys(t reflect.Type, prefix string, fn func(path string, f reflect.Stru
 		switch {
 		case f.Type.Kind() == reflect.Struct:
 			walkKeys(f.Type, path, fn)
-		case f.Type.Kind() == reflect.Slice:
+		case f.Type.Kind() == reflect.Slice && f.Type.Elem().Kind() == reflect.Struct && !isScalar(f.Type.Elem()):
 			walkKeys(f.Type.Elem(), path+"[]", fn)
 		}
 	}

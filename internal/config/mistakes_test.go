@@ -26,7 +26,7 @@ var mistakes = []struct {
 	{"unknown key like no other", "socket:\n  zzzzzzzz: 1\n", []string{
 		`2:3: unknown key "socket.zzzzzzzz"; known here: rcvbuf`}},
 	{"unknown key after wide characters", "policy: {größe: 1, type: drop}", []string{
-		`1:10: unknown key "policy.größe"; known here: type, mac_aging, mac_limit`}},
+		`1:10: unknown key "policy.größe"; known here: type, mac_aging, mac_limit, shared_learning`}},
 	{"unknown key with a list below it", "flowz:\n- 1\n", []string{
 		`1:1: unknown key "flowz"; did you mean "flows"?`}},
 	{"key in other case", "Handlers: 1\n", []string{
@@ -161,6 +161,30 @@ var mistakes = []struct {
 	{"namespace with a zero", `netns: "a\0b"`, []string{`1:8: netns: "a\x00b" has a control character in it or is not UTF-8`}},
 	{"namespace too long", "netns: " + strings.Repeat("n", 256), []string{`1:8: netns: a name has at most 255 bytes`}},
 	{"namespace path too long", "netns: /" + strings.Repeat("n", 4095), []string{`1:8: netns: a path has at most 4095 bytes`}},
+
+	// VLANs and isolation.
+	{"VLAN 0", "ports: [{name: a, vlan: {access: 0}}, {name: b, vlan: {native: 0}}, {name: c, vlan: {trunk: [1, 0]}}]\n", []string{
+		`1:34: ports[0].vlan.access: 0 is out of range; want 1 to 4094`,
+		`1:64: ports[1].vlan.native: 0 is out of range; want 1 to 4094`,
+		`1:97: ports[2].vlan.trunk[1]: VLAN 0 is out of range; want 1 to 4094`}},
+	{"VLAN 4095", "ports: [{name: a, vlan: {access: 4095}}, {name: c, vlan: {trunk: [4000-4095]}}]\n", []string{
+		`1:34: ports[0].vlan.access: 4095 is out of range; want 1 to 4094`,
+		`1:67: ports[1].vlan.trunk[0]: VLAN 4095 is out of range; want 1 to 4094`}},
+	{"no VLAN", "ports: [{name: a, vlan: {trunk: [x, 7-, 9-3, {a: 1}]}}, {name: b, vlan: {trunk: []}}, {name: c, vlan: {trunk: 5}}]\n", []string{
+		`1:34: ports[0].vlan.trunk[0]: want a VLAN, such as 10, or a range, such as 20-29, not "x"`,
+		`1:37: ports[0].vlan.trunk[1]: want a VLAN, such as 10, or a range, such as 20-29, not "7-"`,
+		`1:41: ports[0].vlan.trunk[2]: the range 9-3 ends before it begins`,
+		`1:46: ports[0].vlan.trunk[3]: want a value, not a mapping`,
+		`1:81: ports[1].vlan.trunk: is empty; without it the port is a trunk of all VLANs`,
+		`1:111: ports[2].vlan.trunk: want a list, not the number 5`}},
+	{"access and trunk", "ports:\n  - name: a\n    vlan: {access: 3, trunk: [4], native: 5}\n", []string{
+		`3:30: ports[0].vlan.trunk: does not go with vlan.access: a port is an access port or a trunk`,
+		`3:43: ports[0].vlan.native: does not go with vlan.access: a port is an access port or a trunk`}},
+	{"VLAN twice", "ports: [{name: a, vlan: {trunk: [1-10, 20, 5]}}]\n", []string{
+		`1:44: ports[0].vlan.trunk[2]: 5 overlaps 1-10, entry 0`}},
+	{"group of no isolated port", "ports: [{name: a, group: g}, {name: b, isolated: true, group: 'a b'}]\n", []string{
+		`1:26: ports[0].group: is for isolated ports; set isolated: true as well`,
+		`1:63: ports[1].group: "a b" has white space or a control character in it`}},
 
 	// Rings, by the kernel's rules.
 	{"block of no whole pages", "ring: {block_size: 5000B}\n", []string{

@@ -79,6 +79,8 @@ func (d *decoder) ports(c *Config) {
 		if _, set := d.at[path]; !set && !d.bad[entry] {
 			d.check(errors.New("a port has no name"), entry)
 		}
+		d.vlan(entry+".vlan", &c.Ports[i].VLAN)
+		d.isolation(entry, &c.Ports[i])
 		if d.bad[entry] {
 			continue
 		}
@@ -95,6 +97,18 @@ func (d *decoder) ports(c *Config) {
 			d.check(fmt.Errorf("%q is the datapath's own local port, which it always has", p.Name), path)
 		}
 	}
+}
+
+// isolation checks that a group is one of isolated ports.
+func (d *decoder) isolation(entry string, p *Port) {
+	var err error
+	switch {
+	case p.Group != "" && !p.Isolated:
+		err = errors.New("is for isolated ports; set isolated: true as well")
+	case p.Group != "" && strings.ContainsFunc(p.Group, func(c rune) bool { return !unicode.IsPrint(c) || unicode.IsSpace(c) }):
+		err = fmt.Errorf("%q has white space or a control character in it", abbreviate(p.Group))
+	}
+	d.check(err, entry+".group")
 }
 
 // deviceName says what keeps name from being a network device's, by the rules

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -33,17 +34,24 @@ var _ dpif.Policy = (*policySwitch)(nil)
 
 // use puts the configured policy into force. MACs that the one before has
 // learned are taken over. The error leaves the one before in force.
-func (s *policySwitch) use(cfg config.Policy) error {
-	p := &policy{}
+func (s *policySwitch) use(file *config.Config) error {
+	p, cfg := &policy{}, &file.Policy
+	ports := forwardingPorts(file)
 	switch cfg.Type {
 	case config.PolicyLearning:
-		l, err := forward.NewLearning(forward.Config{MACAging: cfg.MACAging, MACLimit: cfg.MACLimit})
+		l, err := forward.NewLearning(forward.Config{
+			MACAging: cfg.MACAging, MACLimit: cfg.MACLimit, SharedLearning: cfg.SharedLearning, Ports: ports,
+		})
 		if err != nil {
 			return err
 		}
 		p.Policy, p.learning = l, l
 	case config.PolicyFlood:
-		p.Policy = forward.NewFlood()
+		f, err := forward.NewFlood(ports)
+		if err != nil {
+			return err
+		}
+		p.Policy = f
 	case config.PolicyDrop:
 		p.Policy = forward.NewDrop()
 	default:
@@ -60,6 +68,31 @@ func (s *policySwitch) use(cfg config.Policy) error {
 	}
 	s.current.Store(p)
 	return nil
+}
+
+// forwardingPorts returns the forwarding settings of the ports that have any.
+func forwardingPorts(cfg *config.Config) forward.PortConfigs {
+	all := forward.PortConfigs{}
+	for i := range cfg.Ports {
+		p := &cfg.Ports[i]
+		c := forward.PortConfig{
+			VLAN:     forward.VLANConfig{Access: p.VLAN.Access, Native: p.VLAN.Native},
+			Isolated: p.Isolated, Group: p.Group, Hairpin: p.Hairpin,
+		}
+		for _, r := range p.VLAN.Trunk {
+			c.VLAN.Trunk = append(c.VLAN.Trunk, forward.VLANRange(r))
+		}
+		if !reflect.ValueOf(c).IsZero() {
+			all[p.Name] = c
+		}
+	}
+	return all
+}
+
+// forwardsAlike reports whether two configurations have packets decided in the
+// same way.
+func forwardsAlike(a, b *config.Config) bool {
+	return reflect.DeepEqual(a.Policy, b.Policy) && reflect.DeepEqual(forwardingPorts(a), forwardingPorts(b))
 }
 
 // macs returns the counters of the MAC table, zeros where there is none.

@@ -51,8 +51,8 @@ func (d *run) reload() {
 	was := d.cfg()
 	ignored := keepUntilRestart(next, was)
 	changed := differences(next, was)
-	if next.Policy != was.Policy {
-		if err := d.policy.use(next.Policy); err != nil {
+	if !forwardsAlike(next, was) {
+		if err := d.policy.use(next); err != nil {
 			d.log.emit(evReloadFailed, zap.String("config", d.path), zap.Error(err))
 			return
 		}

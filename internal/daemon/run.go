@@ -57,7 +57,7 @@ func Run(ctx context.Context, o Options) error {
 	}
 	d := &run{path: o.ConfigPath, log: log, started: time.Now()}
 	d.config.Store(o.Config)
-	if err := d.policy.use(o.Config.Policy); err != nil {
+	if err := d.policy.use(o.Config); err != nil {
 		return err
 	}
 	log.emit(evStarting, zap.String("version", o.Version), zap.Int("pid", os.Getpid()),

@@ -16,7 +16,7 @@ var allocCases = []struct {
 	{"unknown", warm, host(1), host(77)},
 	{"broadcast", warm, host(1), broadcast},
 	{"reserved", warm, host(1), reserved},
-	{"flood", func(testing.TB) dpif.Policy { p := NewFlood(); p.SetPorts(portList(1, 2, 3)); return p }, host(1), host(2)},
+	{"flood", func(testing.TB) dpif.Policy { p := newFlood(nil); p.SetPorts(portList(1, 2, 3)); return p }, host(1), host(2)},
 	{"drop", func(testing.TB) dpif.Policy { p := NewDrop(); p.SetPorts(portList(1, 2, 3)); return p }, host(1), host(2)},
 }
 

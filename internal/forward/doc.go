@@ -18,6 +18,14 @@
 //
 // The tables in Learning's methods say which bits are read and why.
 //
+// # VLANs
+//
+// A frame belongs to a VLAN by its outer tag and its port's settings, as in Open
+// vSwitch's NORMAL action; egress.go has the rules. The kernel matches the TCI
+// of a frame, or its absence, in any flow, so masks do not name it. Nothing
+// reads the TPID: tags that stay, stay as they are, and tags that are added
+// have 0x8100.
+//
 // # Ownership and threading
 //
 // Decide and Redecide are safe for concurrent use and allocate nothing. Ports

@@ -16,15 +16,38 @@ func explainInPort(in odp.PortNo, set *portSet, v *dpif.Verdict) {
 		v.Explain("in_port", fmt.Sprintf("port %d is one of the datapath's %d ports", in, len(set.nos)))
 		return
 	}
-	v.Explain("in_port", fmt.Sprintf("port %d is not in the datapath: forwarded, but no flow is installed", in))
+	found := "forwarded, but no flow is installed"
+	if !set.plain {
+		found = "dropped, since its settings are not known, and no flow is installed"
+	}
+	v.Explain("in_port", fmt.Sprintf("port %d is not in the datapath: %s", in, found))
+}
+
+// explainVLAN tells which VLAN the frame belongs to.
+func explainVLAN(f *frame, refused string, v *dpif.Verdict) {
+	tag := "no tag"
+	if f.tagged {
+		tag = fmt.Sprintf("tag with VLAN %d, priority %d", f.vid, f.pcp>>13)
+	}
+	switch refused {
+	case reasonPartialTag:
+		v.Explain("vlan", "half a tag: dropped, and no flow is installed")
+	case reasonVLAN:
+		v.Explain("vlan", tag+", which the port does not take: dropped")
+	case "":
+		v.Explain("vlan", fmt.Sprintf("%s: VLAN %d", tag, f.vlan))
+	}
 }
 
 // explainSource tells what Decide would learn.
-func (l *Learning) explainSource(k *odp.Key, set *portSet, v *dpif.Verdict) {
+func (l *Learning) explainSource(k *odp.Key, set *portSet, f *frame, refused string, v *dpif.Verdict) {
 	explainInPort(k.InPort, set, v)
+	explainVLAN(f, refused, v)
 	found := ""
-	port, known := l.table.lookup(macKey(0, k.EthSrc))
+	port, known := l.table.lookup(l.macKey(f.vlan, k.EthSrc))
 	switch {
+	case refused != "":
+		found = "not learned, since the frame is not taken"
 	case isReserved(k.EthDst):
 		found = "not learned, since the destination is reserved for the link"
 	case k.EthSrc.IsMulticast():
@@ -45,13 +68,13 @@ func (l *Learning) explainSource(k *odp.Key, set *portSet, v *dpif.Verdict) {
 
 // wouldFind returns what a look-up of the destination would find after the
 // source was learned. That another MAC could have to go for it is left out.
-func (l *Learning) wouldFind(k *odp.Key, v *dpif.Verdict) (port odp.PortNo, ok bool) {
-	if k.EthDst == k.EthSrc && teaches(k) && l.load().has(k.InPort) {
+func (l *Learning) wouldFind(k *odp.Key, f *frame, v *dpif.Verdict) (port odp.PortNo, ok bool) {
+	if k.EthDst == k.EthSrc && teaches(k) && f.in != nil {
 		port, ok = k.InPort, true
 	} else {
-		port, ok = l.table.lookup(macKey(0, k.EthDst))
+		port, ok = l.table.lookup(l.macKey(f.vlan, k.EthDst))
 	}
-	found := k.EthDst.String() + " is not in the MAC table"
+	found := fmt.Sprintf("%s is not in the MAC table for VLAN %d", k.EthDst, f.vlan)
 	if ok {
 		found = fmt.Sprintf("%s is known on port %d", k.EthDst, port)
 	}
@@ -60,28 +83,28 @@ func (l *Learning) wouldFind(k *odp.Key, v *dpif.Verdict) (port odp.PortNo, ok b
 }
 
 // explainDestination tells what the verdict does with the packet.
-func explainDestination(k *odp.Key, set *portSet, v *dpif.Verdict) {
+func explainDestination(k *odp.Key, set *portSet, f *frame, v *dpif.Verdict) {
 	found := ""
 	switch v.Reason {
 	case "reserved_multicast":
 		found = k.EthDst.String() + " is reserved for the link (IEEE 802.1D): dropped"
 	case "multicast":
-		found = k.EthDst.String() + " is multicast: " + set.allBut(k.InPort)
+		found = k.EthDst.String() + " is multicast: " + set.others(f)
 	case "unknown_unicast":
-		found = "the destination's port is not known: " + set.allBut(k.InPort)
+		found = "the destination's port is not known: " + set.others(f)
 	case "same_port":
 		found = "the destination is behind the in-port: dropped"
+	case "isolated":
+		found = "the destination's port is isolated from the in-port: dropped"
 	default:
 		found = "sent to the destination's port"
 	}
 	v.Explain("destination", found)
 }
 
-// allBut says where a flood goes.
-func (s *portSet) allBut(in odp.PortNo) string {
-	n := len(s.nos)
-	if s.has(in) {
-		n--
-	}
-	return fmt.Sprintf("sent to all ports but the in-port, %d of them", n)
+// others says where a flood goes.
+func (s *portSet) others(f *frame) string {
+	d := s.domain(f.vlan)
+	tagged, untagged := d.tagged.count(s, f.in), d.untagged.count(s, f.in)
+	return fmt.Sprintf("sent to %d ports of VLAN %d with its tag and to %d without", tagged, f.vlan, untagged)
 }

@@ -23,7 +23,7 @@ func TestExplainIsDecide(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, p := range map[string]dpif.Policy{"learning": learning, "flood": NewFlood(), "drop": NewDrop()} {
+	for name, p := range map[string]dpif.Policy{"learning": learning, "flood": newFlood(nil), "drop": NewDrop()} {
 		t.Run(name, func(t *testing.T) {
 			p.SetPorts(portList(1, 2, 9))
 			reasons := map[string]int{}

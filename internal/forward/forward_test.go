@@ -125,7 +125,7 @@ func TestFloodAndDrop(t *testing.T) {
 		policy dpif.Policy
 		want   []odp.PortNo
 	}{
-		{"flood", NewFlood(), []odp.PortNo{0, 9, 300}},
+		{"flood", newFlood(nil), []odp.PortNo{0, 9, 300}},
 		{"drop", NewDrop(), nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -183,7 +183,7 @@ func TestFloodWide(t *testing.T) {
 	for no := odp.PortNo(1); no < 1000; no += 7 {
 		all = append(all, dpif.Port{No: no})
 	}
-	p := NewFlood()
+	p := newFlood(nil)
 	p.SetPorts(all)
 	for _, in := range all {
 		var want []odp.PortNo
@@ -206,7 +206,7 @@ func FuzzPolicies(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, p := range []dpif.Policy{l, NewFlood(), NewDrop()} {
+		for _, p := range []dpif.Policy{l, newFlood(nil), NewDrop()} {
 			p.SetPorts(portList(1, 2, 3))
 			p.Observe(k, 4)
 			v := decide(p, k, 5)

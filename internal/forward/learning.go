@@ -24,6 +24,11 @@ type Config struct {
 	// MACLimit is how many MACs are known at most: 1 to 1,000,000, 8192 if
 	// zero. Their memory, about 100 bytes each, is allocated at once.
 	MACLimit int
+	// SharedLearning has all VLANs share one MAC table: a MAC is in one place,
+	// whatever VLAN it speaks in. Otherwise each VLAN learns for itself.
+	SharedLearning bool
+	// Ports are the settings of ports.
+	Ports PortConfigs
 }
 
 const (
@@ -41,6 +46,7 @@ const (
 type Learning struct {
 	ports
 	table   *table
+	shared  bool // one table for all VLANs
 	agingMS int64
 	// expiredMS is the time before which the last Expire forgot. Sightings
 	// older than that are not learned again.
@@ -64,28 +70,45 @@ func NewLearning(cfg Config) (*Learning, error) {
 	if cfg.MACLimit < 1 || cfg.MACLimit > maxMACLimit {
 		return nil, fmt.Errorf("learning policy: MACLimit %d is not within 1 and %d", cfg.MACLimit, maxMACLimit)
 	}
-	return &Learning{table: newTable(cfg.MACLimit), agingMS: cfg.MACAging.Milliseconds()}, nil
+	if err := cfg.Ports.check(); err != nil {
+		return nil, fmt.Errorf("learning policy: %w", err)
+	}
+	return &Learning{
+		ports: ports{config: cfg.Ports}, table: newTable(cfg.MACLimit),
+		shared: cfg.SharedLearning, agingMS: cfg.MACAging.Milliseconds(),
+	}, nil
+}
+
+// macKey is the key in the table of a MAC that was seen in a VLAN.
+func (l *Learning) macKey(vlan uint16, mac odp.MAC) uint64 {
+	if l.shared {
+		vlan = 0
+	}
+	return macKey(vlan, mac)
 }
 
 // Decide implements dpif.Policy. A packet from a port that is not in the set is
-// forwarded, but neither learned from nor given a flow: the port is about to
-// come or has just gone. A packet without in-port or Ethernet addresses is
-// dropped without a flow.
+// not learned from and given no flow: the port is about to come or has just
+// gone. It is forwarded if no port has settings, and dropped otherwise. A packet
+// without in-port or Ethernet addresses, or with half a VLAN tag, is dropped
+// without a flow.
 func (l *Learning) Decide(u *dpif.Upcall, nowMS int64, v *dpif.Verdict) {
 	var k odp.Key
 	if odp.ParseKey(u.Key, &k) != nil {
 		v.Reason = reasonMalformedKey
 		return
 	}
+	var f frame
 	set := l.load()
-	v.Install = set.has(k.InPort)
+	refused := set.admit(&k, &f)
+	v.Install = f.in != nil && refused != reasonPartialTag
 	switch {
 	case v.Explain != nil:
-		l.explainSource(&k, set, v)
-	case teaches(&k):
-		l.learn(&k, nowMS, true)
+		l.explainSource(&k, set, &f, refused, v)
+	case refused == "" && teaches(&k):
+		l.learn(&k, f.vlan, nowMS, true)
 	}
-	l.forward(&k, set, v)
+	l.forward(&k, set, &f, refused, v)
 }
 
 // Redecide implements dpif.Policy. A flow goes
@@ -97,20 +120,25 @@ func (l *Learning) Decide(u *dpif.Upcall, nowMS int64, v *dpif.Verdict) {
 //     lives. A flow in use is not lost by that: it was observed just before,
 //     so its source is unknown only if the table is full of newer ones;
 //   - when its in-port has gone, or its key is not one of a packet that Decide
-//     forwards.
+//     gives a flow.
 func (l *Learning) Redecide(key []byte, v *dpif.Verdict) bool {
 	var k odp.Key
 	if odp.ParseKey(key, &k) != nil {
 		v.Reason = reasonMalformedKey
 		return false
 	}
+	var f frame
 	set := l.load()
-	if !set.has(k.InPort) {
+	refused := set.admit(&k, &f)
+	switch {
+	case f.in == nil:
 		v.Reason = reasonInPortGone
 		return false
-	}
-	if teaches(&k) {
-		switch port, ok := l.table.lookup(macKey(0, k.EthSrc)); {
+	case refused == reasonPartialTag:
+		v.Reason = refused
+		return false
+	case refused == "" && teaches(&k):
+		switch port, ok := l.table.lookup(l.macKey(f.vlan, k.EthSrc)); {
 		case !ok:
 			v.Reason = "source_unknown"
 			return false
@@ -120,11 +148,13 @@ func (l *Learning) Redecide(key []byte, v *dpif.Verdict) bool {
 		}
 	}
 	v.Install = true
-	l.forward(&k, set, v)
+	l.forward(&k, set, &f, refused, v)
 	return true
 }
 
-// forward decides by what is known. Both halves of the mask:
+// forward decides by what is known. A frame that was refused reads the in-port
+// and the tag, which the kernel matches in any case. Both halves of the mask
+// of others:
 //
 //	source       bits read
 //	multicast    the group bit: any such source is not learned
@@ -134,48 +164,65 @@ func (l *Learning) Redecide(key []byte, v *dpif.Verdict) bool {
 //	destination  bits read
 //	unicast      all: they were looked up
 //	multicast    see destinationMask
-func (l *Learning) forward(k *odp.Key, set *portSet, v *dpif.Verdict) {
+func (l *Learning) forward(k *odp.Key, set *portSet, f *frame, refused string, v *dpif.Verdict) {
+	odp.AppendInPortMask(&v.Mask)
+	if refused != "" {
+		v.Reason = refused
+		return
+	}
 	var src odp.MAC
 	switch {
 	case isReserved(k.EthDst):
 		v.Reason = "reserved_multicast"
 	case k.EthDst.IsMulticast():
 		src = sourceMask(k.EthSrc)
-		set.appendFlood(&v.Actions, k.InPort)
+		set.flood(&v.Actions, f)
 		v.Reason = "multicast"
 	default:
 		src = sourceMask(k.EthSrc)
-		port, ok := l.behind(k, v)
-		switch {
-		case !ok || !set.has(port): // the set may be newer than the entry
-			set.appendFlood(&v.Actions, k.InPort)
+		switch out := l.behind(k, set, f, v); {
+		case out == nil:
+			set.flood(&v.Actions, f)
 			v.Reason = "unknown_unicast"
-		case port == k.InPort:
-			v.Reason = "same_port"
+		case f.in != nil && !f.in.reaches(out):
+			v.Reason = "isolated"
+			if f.in == out {
+				v.Reason = "same_port"
+			}
 		default:
-			odp.AppendOutput(&v.Actions, port)
+			set.output(&v.Actions, f, out)
 			v.Reason = "learned_unicast"
 		}
 	}
 	if v.Explain != nil {
-		explainDestination(k, set, v)
+		explainDestination(k, set, f, v)
 	}
-	odp.AppendInPortMask(&v.Mask)
 	odp.AppendEthernet(&v.Mask, src, destinationMask(k.EthDst))
 }
 
-// behind returns the port that the destination is known on.
-func (l *Learning) behind(k *odp.Key, v *dpif.Verdict) (odp.PortNo, bool) {
+// behind returns the port that the destination is known on, nil if there is
+// none that carries the VLAN. The set may be newer than what the table says.
+func (l *Learning) behind(k *odp.Key, set *portSet, f *frame, v *dpif.Verdict) *port {
+	var no odp.PortNo
+	var ok bool
 	if v.Explain != nil {
-		return l.wouldFind(k, v)
+		no, ok = l.wouldFind(k, f, v)
+	} else {
+		no, ok = l.table.await(l.macKey(f.vlan, k.EthDst))
 	}
-	return l.table.await(macKey(0, k.EthDst))
+	if !ok {
+		return nil
+	}
+	if out := set.find(no); out != nil && out.carries(f.vlan) {
+		return out
+	}
+	return nil
 }
 
 // learn hands a sighting to the table, which takes none on a port that it does
 // not know.
-func (l *Learning) learn(k *odp.Key, seenMS int64, atHand bool) {
-	if l.table.learn(macKey(0, k.EthSrc), k.InPort, seenMS, atHand) {
+func (l *Learning) learn(k *odp.Key, vlan uint16, seenMS int64, atHand bool) {
+	if l.table.learn(l.macKey(vlan, k.EthSrc), k.InPort, seenMS, atHand) {
 		l.generation.Add(1)
 	}
 }
@@ -189,16 +236,21 @@ func (l *Learning) Observe(key []byte, usedMS int64) {
 	if usedMS <= 0 || usedMS < l.expiredMS.Load() || odp.ParseKey(key, &k) != nil {
 		return
 	}
-	if teaches(&k) {
-		l.learn(&k, usedMS, false)
+	var f frame
+	if l.load().admit(&k, &f) == "" && teaches(&k) {
+		l.learn(&k, f.vlan, usedMS, false)
 	}
 }
 
 // Restore learns the entries of another table's Snapshot, as far as their ports
-// are in the set and nothing newer is known.
+// are in the set and carry the VLAN, and nothing newer is known.
 func (l *Learning) Restore(entries []MACEntry) {
+	set := l.load()
 	for _, e := range entries {
-		if l.table.learn(macKey(e.VLAN, e.MAC), e.Port, e.SeenMS, false) {
+		if p := set.find(e.Port); p == nil || !p.carries(e.VLAN) {
+			continue
+		}
+		if l.table.learn(l.macKey(e.VLAN, e.MAC), e.Port, e.SeenMS, false) {
 			l.generation.Add(1)
 		}
 	}
@@ -219,7 +271,7 @@ func (l *Learning) Expire(nowMS int64) {
 // SetPorts implements dpif.Policy. MACs behind ports that are not in the set
 // are forgotten.
 func (l *Learning) SetPorts(ports []dpif.Port) {
-	set := newPortSet(ports)
+	set := newPortSet(ports, l.config)
 	l.table.setPorts(set)
 	if l.store(set) {
 		l.generation.Add(1)

@@ -61,7 +61,7 @@ func TestLearningVerdicts(t *testing.T) {
 		learns   bool
 	}{
 		{"known", 2, host(20), host(1), 0, []odp.PortNo{1}, "learned_unicast", exact, exact, true},
-		{"known, tagged", 2, host(20), host(1), 0x100a, []odp.PortNo{1}, "learned_unicast", exact, exact, true},
+		{"known in another VLAN", 2, host(20), host(1), 0x100a, []odp.PortNo{1, 3}, "unknown_unicast", exact, exact, true},
 		{"known, from a multicast source", 2, group, host(1), 0, []odp.PortNo{1}, "learned_unicast", groupBit, exact, false},
 		{"known, from the zero source", 2, odp.MAC{}, host(1), 0, []odp.PortNo{1}, "learned_unicast", exact, exact, false},
 		{"unknown", 2, host(21), host(99), 0, []odp.PortNo{1, 3}, "unknown_unicast", exact, exact, true},
@@ -90,7 +90,7 @@ func TestLearningVerdicts(t *testing.T) {
 			if !v.Install || v.Reason != tt.reason || src != tt.srcMask || dst != tt.dstMask {
 				t.Errorf("install %v, %s, source mask %v, destination mask %v", v.Install, v.Reason, src, dst)
 			}
-			entry := MACEntry{MAC: tt.src, Port: tt.in, SeenMS: 7}
+			entry := MACEntry{VLAN: tt.tci & vidMask, MAC: tt.src, Port: tt.in, SeenMS: 7}
 			if learned := slices.Contains(l.Snapshot(), entry); learned != tt.learns {
 				t.Errorf("learned %v, want %v", learned, tt.learns)
 			}
@@ -123,7 +123,7 @@ func TestLearningWithoutFlow(t *testing.T) {
 
 	// A port has gone, and its MACs not yet.
 	decide(l, key(2, host(2), broadcast), 2)
-	l.store(newPortSet(portList(1, 4)))
+	l.store(newPortSet(portList(1, 4), nil))
 	wantOutputs(t, decide(l, key(1, host(1), host(2)), 3), 4)
 
 	v = decide(l, key(1, host(1), broadcast)[:30], 3)
@@ -214,7 +214,7 @@ func TestObserve(t *testing.T) {
 // TestObserveWildcardedSource has the key of a flow that matches no source.
 func TestObserveWildcardedSource(t *testing.T) {
 	l := newLearning(t, 10, 1, 2)
-	f := NewFlood()
+	f := newFlood(nil)
 	f.SetPorts(portList(1, 2))
 	k := key(1, host(1), host(2))
 	dumped := masked(t, k, decide(f, k, 1))

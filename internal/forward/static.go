@@ -1,16 +1,24 @@
 package forward
 
 import (
+	"fmt"
+
 	"dpifd/internal/dpif"
 	"dpifd/internal/odp"
 )
 
-// Flood is the policy that sends each packet out of all ports but the one it
-// came in on.
+// Flood is the policy that sends each packet out of all ports of its VLAN but
+// the one it came in on.
 type Flood struct{ stateless }
 
-// NewFlood returns a policy that knows no ports.
-func NewFlood() *Flood { return &Flood{} }
+// NewFlood returns a policy that knows no ports, or an error that names the port
+// with a wrong setting.
+func NewFlood(cfg PortConfigs) (*Flood, error) {
+	if err := cfg.check(); err != nil {
+		return nil, fmt.Errorf("flood policy: %w", err)
+	}
+	return &Flood{stateless{ports{config: cfg}}}, nil
+}
 
 // Drop is the policy that sends no packet anywhere.
 type Drop struct{ stateless }
@@ -23,19 +31,18 @@ var (
 	_ dpif.Policy = (*Drop)(nil)
 )
 
-// Decide implements dpif.Policy. The decision reads the in-port only. A packet
-// from a port that is not in the set is forwarded without a flow: the port is
-// about to come or has just gone.
+// Decide implements dpif.Policy. The decision reads the in-port and the VLAN
+// tag, which the kernel matches in any case. A packet from a port that is not in
+// the set, which is about to come or has just gone, is given no flow; nor is one
+// with half a VLAN tag.
 func (f *Flood) Decide(u *dpif.Upcall, _ int64, v *dpif.Verdict) {
 	set := f.load()
-	set.appendFlood(&v.Actions, u.InPort)
-	odp.AppendInPortMask(&v.Mask)
-	v.Install = set.has(u.InPort)
-	v.Reason = "flood"
-	if v.Explain != nil {
-		explainInPort(u.InPort, set, v)
-		v.Explain("destination", "no address is looked at: "+set.allBut(u.InPort))
+	k := odp.Key{InPort: u.InPort}
+	if odp.ParseVLAN(u.Key, &k) != nil {
+		v.Reason = reasonMalformedKey
+		return
 	}
+	f.flood(set, &k, v)
 }
 
 // Redecide implements dpif.Policy.
@@ -45,10 +52,32 @@ func (f *Flood) Redecide(key []byte, v *dpif.Verdict) bool {
 	if !ok {
 		return false
 	}
-	set.appendFlood(&v.Actions, in)
+	k := odp.Key{InPort: in}
+	if odp.ParseVLAN(key, &k) != nil {
+		v.Reason = reasonMalformedKey
+		return false
+	}
+	f.flood(set, &k, v)
+	return v.Install
+}
+
+func (f *Flood) flood(set *portSet, k *odp.Key, v *dpif.Verdict) {
+	var fr frame
+	refused := set.admit(k, &fr)
+	v.Install = fr.in != nil && refused != reasonPartialTag
 	odp.AppendInPortMask(&v.Mask)
-	v.Install, v.Reason = true, "flood"
-	return true
+	v.Reason = refused
+	if refused == "" {
+		set.flood(&v.Actions, &fr)
+		v.Reason = "flood"
+	}
+	if v.Explain != nil {
+		explainInPort(k.InPort, set, v)
+		explainVLAN(&fr, refused, v)
+		if refused == "" {
+			v.Explain("destination", "no address is looked at: "+set.others(&fr))
+		}
+	}
 }
 
 // Decide implements dpif.Policy. The decision reads nothing; the in-port stands
@@ -102,7 +131,7 @@ func (*stateless) Expire(int64) {}
 
 // SetPorts implements dpif.Policy.
 func (s *stateless) SetPorts(ports []dpif.Port) {
-	if s.store(newPortSet(ports)) {
+	if s.store(newPortSet(ports, s.config)) {
 		s.generation.Add(1)
 	}
 }

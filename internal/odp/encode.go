@@ -41,3 +41,13 @@ func AppendEthertype(e *netlink.Encoder, v uint16) {
 func AppendVLAN(e *netlink.Encoder, tci uint16) {
 	e.Attr(KeyAttrVLAN, []byte{byte(tci >> 8), byte(tci)})
 }
+
+// AppendPushVLAN appends the action that adds a VLAN tag with the given TPID
+// and TCI (struct ovs_action_push_vlan), both in host byte order. The TCI has
+// to have the present bit 0x1000 set.
+func AppendPushVLAN(e *netlink.Encoder, tpid, tci uint16) {
+	e.Attr(ActionAttrPushVLAN, []byte{byte(tpid >> 8), byte(tpid), byte(tci >> 8), byte(tci)})
+}
+
+// AppendPopVLAN appends the action that removes the outer VLAN tag.
+func AppendPopVLAN(e *netlink.Encoder) { e.Flag(ActionAttrPopVLAN) }

@@ -78,11 +78,8 @@ func ParseKey(b []byte, k *Key) error {
 	}
 	k.InPort = PortNo(binary.NativeEndian.Uint32(port))
 	k.EthSrc, k.EthDst = MAC(eth[:6]), MAC(eth[6:])
-	if vlan != nil {
-		if len(vlan) != 2 {
-			return errVLAN
-		}
-		k.TCI, k.HasVLAN = binary.BigEndian.Uint16(vlan), true
+	if err := k.setVLAN(vlan); err != nil {
+		return err
 	}
 	// The EtherType next to an ENCAP is the tag's; the payload's is inside.
 	for depth := 0; a[KeyAttrEncap] != nil; depth++ {
@@ -100,6 +97,27 @@ func ParseKey(b []byte, k *Key) error {
 		k.EtherType, k.HasEtherType = binary.BigEndian.Uint16(typ), true
 	}
 	return nil
+}
+
+// setVLAN sets TCI and HasVLAN from the payload of the VLAN attribute, nil if
+// there is none.
+func (k *Key) setVLAN(vlan []byte) error {
+	if vlan == nil {
+		return nil
+	}
+	if len(vlan) != 2 {
+		return errVLAN
+	}
+	k.TCI, k.HasVLAN = binary.BigEndian.Uint16(vlan), true
+	return nil
+}
+
+// ParseVLAN sets k's TCI and HasVLAN from the key b, and leaves the rest of k as
+// it is. An error matches netlink.ErrMalformed. It reads b no further than to
+// the tag.
+func ParseVLAN(b []byte, k *Key) error {
+	k.TCI, k.HasVLAN = 0, false
+	return k.setVLAN(find(b, KeyAttrVLAN))
 }
 
 // InPort returns the in-port of the key b, or ErrNoInPort. It reads b no

@@ -1,0 +1,78 @@
+package forward
+
+import "fmt"
+
+// maxVLAN is the last VLAN id that may be configured; 0 means none and 4095 is
+// reserved (IEEE 802.1Q-2018, table 9-2).
+const maxVLAN = 4094
+
+// vlanIDs is the number of VLAN ids that a tag can carry.
+const vlanIDs = 4096
+
+// VLANRange is the VLANs First to Last, both included, within 1 and 4094.
+type VLANRange struct{ First, Last uint16 }
+
+// VLANConfig says which VLANs a port carries, in the words and with the meaning
+// of Open vSwitch (tag, trunks and vlan_mode of ovs-vswitchd.conf.db(5)). The
+// zero value is a trunk of all VLANs.
+type VLANConfig struct {
+	// Access, if not 0, makes the port carry one VLAN, without tag. It goes
+	// with neither of the others.
+	Access uint16
+	// Trunk lists the VLANs that the port carries with a tag; nil is all.
+	// Frames without tag belong to VLAN 0, which only a trunk of all carries.
+	Trunk []VLANRange
+	// Native, if not 0, is the VLAN that the port carries without tag besides
+	// (vlan_mode native-untagged).
+	Native uint16
+}
+
+func (c *VLANConfig) check() error {
+	switch {
+	case c.Access > maxVLAN:
+		return fmt.Errorf("access VLAN %d is not within 1 and %d", c.Access, maxVLAN)
+	case c.Native > maxVLAN:
+		return fmt.Errorf("native VLAN %d is not within 1 and %d", c.Native, maxVLAN)
+	case c.Access != 0 && (c.Native != 0 || c.Trunk != nil):
+		return fmt.Errorf("access VLAN %d on a trunk", c.Access)
+	}
+	for _, r := range c.Trunk {
+		if r.First < 1 || r.First > r.Last || r.Last > maxVLAN {
+			return fmt.Errorf("trunk VLANs %d-%d are not a range within 1 and %d", r.First, r.Last, maxVLAN)
+		}
+	}
+	return nil
+}
+
+// set returns the VLANs that a trunk carries, nil for all.
+func (c *VLANConfig) set() *vlanSet {
+	if c.Trunk == nil {
+		return nil
+	}
+	s := &vlanSet{}
+	for _, r := range c.Trunk {
+		for vlan := r.First; vlan <= r.Last; vlan++ {
+			s.add(vlan)
+		}
+	}
+	if c.Native != 0 {
+		s.add(c.Native)
+	}
+	return s
+}
+
+// edges appends to list the VLANs at which what the port does with a VLAN may
+// differ from what it does with the one before.
+func (c *VLANConfig) edges(list []uint16) []uint16 {
+	list = append(list, c.Access, c.Access+1, c.Native, c.Native+1)
+	for _, r := range c.Trunk {
+		list = append(list, r.First, r.Last+1)
+	}
+	return list
+}
+
+// vlanSet is a set of VLAN ids.
+type vlanSet [vlanIDs / 64]uint64
+
+func (s *vlanSet) add(vlan uint16)      { s[vlan/64] |= 1 << (vlan % 64) }
+func (s *vlanSet) has(vlan uint16) bool { return s[vlan/64]&(1<<(vlan%64)) != 0 }
