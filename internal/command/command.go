@@ -73,6 +73,10 @@ func New() *cobra.Command {
 	cmd.AddCommand(
 		runCommand(),
 		checkCommand(),
+		statsCommand(),
+		macsCommand(),
+		traceCommand(),
+		logLevelCommand(),
 		odpCommand(),
 		versionCommand(),
 	)

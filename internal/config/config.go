@@ -28,6 +28,8 @@ type Config struct {
 	Policy Policy `yaml:"policy"`
 	Flows  Flows  `yaml:"flows"`
 	Log    Log    `yaml:"log"`
+	// Control is how commands reach the running daemon.
+	Control Control `yaml:"control"`
 }
 
 // Datapath says which datapath is served and what becomes of it.
@@ -109,6 +111,26 @@ type Log struct {
 	StatsInterval time.Duration `yaml:"stats_interval" min:"100ms" max:"24h" zero:"off"`
 }
 
+// Control is the socket on which commands reach the daemon.
+type Control struct {
+	// Socket is a path, ControlAuto for one that the datapath's name tells,
+	// or ControlOff or empty for none.
+	Socket string `yaml:"socket"`
+	// Group is the group, by name or number, that may connect besides the
+	// owner; empty is the process's own.
+	Group string `yaml:"group"`
+	// Mode is the socket's file mode.
+	Mode uint32 `yaml:"mode" unit:"mode" min:"0600" max:"0666"`
+	// PProf serves the profiles of net/http/pprof too.
+	PProf bool `yaml:"pprof"`
+}
+
+// Values of Control.Socket that are no paths.
+const (
+	ControlAuto = "auto"
+	ControlOff  = "off"
+)
+
 // OnExit says what a stopping daemon does with the datapath.
 type OnExit string
 
@@ -163,6 +185,10 @@ const (
 	LevelError Level = "error"
 )
 
+// Levels returns the names of the levels, from most to least verbose. The
+// caller owns them.
+func Levels() []string { return Level("").values() }
+
 // LogFormat is the encoding of the log.
 type LogFormat string
 
@@ -207,11 +233,12 @@ func Default() *Config {
 			Blocks:      64,
 			MemoryLimit: 256 << 20,
 		},
-		Socket: Socket{Rcvbuf: 8 << 20},
-		Ports:  []Port{},
-		Policy: Policy{Type: PolicyLearning, MACAging: 300 * time.Second, MACLimit: 8192},
-		Flows:  Flows{MaxIdle: 10 * time.Second, Limit: 200_000},
-		Log:    Log{Level: LevelInfo, Format: FormatJSON, StatsInterval: 10 * time.Second},
+		Socket:  Socket{Rcvbuf: 8 << 20},
+		Ports:   []Port{},
+		Policy:  Policy{Type: PolicyLearning, MACAging: 300 * time.Second, MACLimit: 8192},
+		Flows:   Flows{MaxIdle: 10 * time.Second, Limit: 200_000},
+		Log:     Log{Level: LevelInfo, Format: FormatJSON, StatsInterval: 10 * time.Second},
+		Control: Control{Socket: ControlAuto, Group: "dpifd", Mode: 0o660},
 	}
 }
 

@@ -53,6 +53,7 @@ flows: {
   limit: 10000000,
 }
 log: {level: error, format: console, stats_interval: 0}
+control: {socket: off, group: "27", mode: 640, pprof: true}
 ...
 `
 
@@ -69,9 +70,10 @@ func everyKeyConfig() *Config {
 			{Name: "int0", Type: PortInternal, VLAN: VLAN{Access: 4094}, Isolated: true, Group: "a"},
 			{Name: "12", Type: PortNetdev, VLAN: VLAN{Trunk: []VLANRange{{10, 10}, {20, 29}, {31, 31}}, Native: 1}, Hairpin: true},
 		},
-		Policy: Policy{Type: PolicyFlood, MACAging: 90 * time.Minute, MACLimit: 1000000, SharedLearning: true},
-		Flows:  Flows{MaxIdle: 1500 * time.Millisecond, Limit: 10000000},
-		Log:    Log{Level: LevelError, Format: FormatConsole},
+		Policy:  Policy{Type: PolicyFlood, MACAging: 90 * time.Minute, MACLimit: 1000000, SharedLearning: true},
+		Flows:   Flows{MaxIdle: 1500 * time.Millisecond, Limit: 10000000},
+		Log:     Log{Level: LevelError, Format: FormatConsole},
+		Control: Control{Socket: ControlOff, Group: "27", Mode: 0o640, PProf: true},
 	}
 }
 
@@ -197,6 +199,11 @@ log:
   level: error
   format: console
   stats_interval: 0s
+control:
+  socket: "off"
+  group: "27"
+  mode: 0640
+  pprof: true
 `
 	if d := cmp.Diff(want, string(c.Effective())); d != "" {
 		t.Errorf("Effective (-want +got):\n%s", d)
@@ -320,6 +327,8 @@ func TestTags(t *testing.T) {
 			inRange(0, f.Tag, parseDuration)
 		case f.Tag.Get("unit") == "bytes":
 			inRange(0, f.Tag, parseSize)
+		case f.Tag.Get("unit") == "mode":
+			inRange(0, f.Tag, parseMode)
 		default:
 			inRange(0, f.Tag, parseInt)
 		}

@@ -176,6 +176,18 @@ func scalar(n ast.Node, v reflect.Value, tag reflect.StructTag) error {
 			return outOfRange(text, tag)
 		}
 		v.SetUint(s)
+	case tag.Get("unit") == "mode":
+		if !isString && !isInt {
+			return fmt.Errorf("want a file mode, not %s", describe(n))
+		}
+		m, err := parseMode(text)
+		if err != nil {
+			return err
+		}
+		if !inRange(m, tag, parseMode) {
+			return outOfRange(text, tag)
+		}
+		v.SetUint(m)
 	default:
 		// YAML takes an integer beyond 64 bits for a plain string.
 		huge := isString && n.GetToken().Type == token.StringType && isDecimal(text)

@@ -62,6 +62,8 @@ func formatScalar(v reflect.Value, tag reflect.StructTag) string {
 		return formatDuration(time.Duration(v.Int()))
 	case tag.Get("unit") == "bytes":
 		return formatSize(v.Uint())
+	case tag.Get("unit") == "mode":
+		return formatMode(v.Uint())
 	default:
 		return fmt.Sprint(v.Interface())
 	}

@@ -164,6 +164,8 @@ func typeName(f reflect.StructField) string {
 		return "duration"
 	case f.Tag.Get("unit") == "bytes":
 		return "size"
+	case f.Tag.Get("unit") == "mode":
+		return "mode"
 	case f.Type.Kind() == reflect.Struct:
 		return "mapping"
 	case f.Type.Kind() == reflect.Slice:

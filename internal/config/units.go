@@ -109,3 +109,16 @@ func parseInt(s string) (int64, error) {
 func isDecimal(s string) bool {
 	return s != "" && strings.Trim(s, "0123456789") == ""
 }
+
+// parseMode reads the permissions of a file: four octal digits, the first a
+// zero, or three.
+func parseMode(s string) (uint64, error) {
+	m, err := strconv.ParseUint(s, 8, 16)
+	if err != nil || len(s) < 3 || len(s) > 4 || len(s) == 4 && s[0] != '0' {
+		return 0, fmt.Errorf("want octal permissions such as 0660, not %q", s)
+	}
+	return m, nil
+}
+
+// formatMode writes permissions as parseMode reads them.
+func formatMode(m uint64) string { return fmt.Sprintf("%04o", m) }

@@ -24,6 +24,8 @@ func (d *decoder) validate(c *Config) {
 	d.check(netnsName(c.Netns), "netns")
 	d.ring(&c.Ring)
 	d.ports(c)
+	d.check(controlSocket(c.Control.Socket), "control.socket")
+	d.check(groupName(c.Control.Group), "control.group")
 }
 
 // check reports err at the first of paths that the file sets.
@@ -156,6 +158,31 @@ func netnsName(name string) error {
 		return fmt.Errorf("a name has at most %d bytes", maxFile)
 	case name == "." || name == "..":
 		return fmt.Errorf("%q is no namespace", name)
+	}
+	return nil
+}
+
+// controlSocket says what keeps path from being the control socket's.
+func controlSocket(path string) error {
+	const maxPath = 107 // sizeof(sockaddr_un.sun_path) of linux/un.h less its zero
+	switch {
+	case path == "" || path == ControlAuto || path == ControlOff:
+		return nil
+	case !filepath.IsAbs(path) || strings.HasSuffix(path, "/"):
+		return fmt.Errorf("%q is neither an absolute path of a file nor %s or %s", abbreviate(path), ControlAuto, ControlOff)
+	case len(path) > maxPath:
+		return fmt.Errorf("a socket's path has at most %d bytes", maxPath)
+	case !utf8.ValidString(path) || strings.ContainsFunc(path, unicode.IsControl):
+		return fmt.Errorf("%q has a control character in it or is not UTF-8", abbreviate(path))
+	}
+	return nil
+}
+
+// groupName says what keeps name from being that of a group.
+func groupName(name string) error {
+	const maxName = 32 // of useradd and systemd-sysusers
+	if len(name) > maxName || strings.ContainsFunc(name, func(c rune) bool { return unicode.IsSpace(c) || unicode.IsControl(c) || c == ':' }) {
+		return fmt.Errorf("%q is not a group's name: 1 to %d bytes without white space and colons", abbreviate(name), maxName)
 	}
 	return nil
 }

@@ -173,3 +173,22 @@ var (
 		"The kernel did not answer the request for statistics.",
 		"datapath", "error")
 )
+
+// The control socket.
+var (
+	evControlListening = define("control_listening", zapcore.InfoLevel,
+		"Commands reach the daemon by this socket. `group_error` says why the group could not be given it, so that only the owner and the process's own group may connect; else it is empty.",
+		"socket", "group", "group_error")
+	evControlUnavailable = define("control_unavailable", zapcore.WarnLevel,
+		"The control socket could not be opened. The daemon does its work without it.",
+		"socket", "error")
+	evControlConnected = define("control_connected", zapcore.InfoLevel,
+		"A process connected to the control socket. At most one a second, after ten at once; `held_back` is how many were not said before this one.",
+		"pid", "uid", "gid", "held_back")
+	evControlError = define("control_error", zapcore.WarnLevel,
+		"The control socket could not serve a client. As often as control_connected.",
+		"error", "held_back")
+	evLogLevel = define("log_level_changed", zapcore.InfoLevel,
+		"A client of the control socket changed the level of the log, until the next reload, change or start.",
+		"from", "to", "pid", "uid")
+)

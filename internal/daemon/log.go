@@ -10,6 +10,11 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
+// emitter takes events: the log, or what stands in for it.
+type emitter interface {
+	emit(e *event, fields ...zap.Field)
+}
+
 // logger writes events. Nothing else in the daemon writes to the log.
 type logger struct {
 	zap   *zap.Logger

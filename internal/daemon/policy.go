@@ -10,6 +10,7 @@ import (
 	"dpifd/internal/config"
 	"dpifd/internal/dpif"
 	"dpifd/internal/forward"
+	"dpifd/internal/odp"
 )
 
 // policySwitch is the policy in force, which a reload may replace while
@@ -101,6 +102,34 @@ func (s *policySwitch) macs() forward.Stats {
 		return l.Stats()
 	}
 	return forward.Stats{}
+}
+
+// snapshot returns the MAC table, nil where there is none.
+func (s *policySwitch) snapshot() []forward.MACEntry {
+	if l := s.current.Load().learning; l != nil {
+		return l.Snapshot()
+	}
+	return nil
+}
+
+// portName returns the name of a port of the datapath, "" if there is none.
+func (s *policySwitch) portName(no odp.PortNo) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if i := slices.IndexFunc(s.ports, func(p dpif.Port) bool { return p.No == no }); i >= 0 {
+		return s.ports[i].Name
+	}
+	return ""
+}
+
+// portNumber returns the number of a port of the datapath.
+func (s *policySwitch) portNumber(name string) (odp.PortNo, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if i := slices.IndexFunc(s.ports, func(p dpif.Port) bool { return p.Name == name }); i >= 0 {
+		return s.ports[i].No, true
+	}
+	return 0, false
 }
 
 // Decide implements dpif.Policy.

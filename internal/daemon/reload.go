@@ -88,6 +88,7 @@ func keepUntilRestart(next, was *config.Config) []string {
 	keep("ring", &next.Ring, &was.Ring)
 	keep("socket", &next.Socket, &was.Socket)
 	keep("log.format", &next.Log.Format, &was.Log.Format)
+	keep("control", &next.Control, &was.Control)
 	return keys
 }
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"dpifd/internal/config"
+	"dpifd/internal/control"
 	"dpifd/internal/dpif"
 	"dpifd/internal/mmapring"
 
@@ -40,8 +41,12 @@ type run struct {
 	past    dpif.PortCounters // of the datapaths that were
 	stats   *statsLog         // of the datapath that is
 
-	mu     sync.Mutex   // orders reloads and the opening of datapaths
-	server *dpif.Server // nil while no datapath is open
+	connections tally // of the control socket
+	complaints  tally // about its clients
+
+	mu     sync.Mutex      // orders reloads and the opening of datapaths; guards stats
+	server *dpif.Server    // nil while no datapath is open
+	feeds  []*control.Feed // of clients that watch upcalls
 }
 
 func (d *run) cfg() *config.Config { return d.config.Load() }
@@ -55,19 +60,21 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	d := &run{path: o.ConfigPath, log: log, started: time.Now()}
+	d := &run{path: o.ConfigPath, log: log, started: time.Now(), connections: newTally(), complaints: newTally()}
 	d.config.Store(o.Config)
 	if err := d.policy.use(o.Config); err != nil {
 		return err
 	}
 	log.emit(evStarting, zap.String("version", o.Version), zap.Int("pid", os.Getpid()),
 		zap.String("config", o.ConfigPath), zap.String("netns", o.Config.Netns))
+	stopControl := d.listen()
 	reloading, stopReloads := context.WithCancel(ctx)
 	var reloads errgroup.Group
 	reloads.Go(func() error { d.reloads(reloading, o.Reload); return nil })
 	err = inNetns(o.Config.Netns, func() error { return d.serve(ctx) })
 	stopReloads()
 	_ = reloads.Wait() // it has no error to return
+	stopControl()
 	if err != nil {
 		log.emit(evFailed, zap.Error(err))
 	}

@@ -3,7 +3,9 @@ package daemon
 import (
 	"context"
 	"errors"
+	"slices"
 
+	"dpifd/internal/control"
 	"dpifd/internal/dpif"
 	"dpifd/internal/netlink"
 
@@ -79,17 +81,32 @@ func (d *run) closeServer(server *dpif.Server) {
 	server.Close()
 }
 
-// trace has each upcall logged, or not, as the level demands. d.mu is held.
+// trace has each upcall told to those who want to know, the log at level debug
+// and clients that watch, or to nobody. d.mu is held.
 func (d *run) trace() {
 	if d.server == nil {
 		return
 	}
-	if d.log.enabled(evUpcall) {
-		d.server.SetTracer(d.traceUpcall)
+	feeds := slices.Clone(d.feeds)
+	switch {
+	case d.log.enabled(evUpcall):
+		d.server.SetTracer(func(port string, u *dpif.Upcall, v *dpif.Verdict) {
+			d.traceUpcall(port, u, v)
+			offer(feeds, port, u, v)
+		})
 		d.server.SetFlowTracer(d.traceFlow)
-	} else {
+	case len(feeds) > 0:
+		d.server.SetTracer(func(port string, u *dpif.Upcall, v *dpif.Verdict) { offer(feeds, port, u, v) })
+		d.server.SetFlowTracer(nil)
+	default:
 		d.server.SetTracer(nil)
 		d.server.SetFlowTracer(nil)
+	}
+}
+
+func offer(feeds []*control.Feed, port string, u *dpif.Upcall, v *dpif.Verdict) {
+	for _, f := range feeds {
+		f.Offer(port, u, v)
 	}
 }
 
@@ -99,7 +116,9 @@ func (d *run) serveDatapath(ctx context.Context, server *dpif.Server) error {
 	defer stopStats()
 	var stats errgroup.Group
 	stat := newStatsLog(d, server)
+	d.mu.Lock()
 	d.stats = stat
+	d.mu.Unlock()
 	said := make(chan struct{})
 	unwatch := context.AfterFunc(ctx, func() {
 		defer close(said)

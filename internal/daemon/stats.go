@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"runtime"
+	"sync"
 	"time"
 
 	"dpifd/internal/dpif"
@@ -25,6 +26,7 @@ type statsLog struct {
 	server *dpif.Server
 	dp     zap.Field
 
+	mu       sync.Mutex         // guards the rest
 	start    dpif.DatapathStats // the kernel's counters when the run began
 	previous interval
 	total    dpif.PortCounters // as of the last look
@@ -96,6 +98,8 @@ func (s *statsLog) last() { s.look(s.daemon.cfg().Log.StatsInterval > 0) }
 
 // look reads all counters once.
 func (s *statsLog) look(print bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	st, err := s.server.Stats()
 	if errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ENOENT) {
 		// The datapath has gone, which the server says.
@@ -115,12 +119,20 @@ func (s *statsLog) look(print bool) {
 	s.total.Add(s.daemon.past)
 	s.losses(&st)
 	if print {
-		s.print(&st)
+		s.print(s.daemon.log, &st)
+		s.previous = interval{time.Now(), st.Datapath.Stats, s.total}
 	}
 }
 
 // losses writes upcalls_lost for each port and cause whose count has grown.
 func (s *statsLog) losses(st *dpif.Stats) {
+	s.eachLoss(st, func(k lossKey, port string, n uint64) { s.lossGrew(k, port, n, st) })
+	s.reported, s.next = s.next, s.reported
+	clear(s.next)
+}
+
+// eachLoss calls fn with what each port has lost, by cause, zeros included.
+func (s *statsLog) eachLoss(st *dpif.Stats, fn func(k lossKey, port string, n uint64)) {
 	var drops uint64
 	for i := range st.Ports {
 		p := &st.Ports[i]
@@ -135,7 +147,7 @@ func (s *statsLog) losses(st *dpif.Stats) {
 			{"policy_error", c.PolicyErrors},
 			{"action_upcall", c.ActionUpcalls},
 		} {
-			s.lossGrew(lossKey{p.No, p.UpcallPID, l.cause}, p.Name, l.n, st)
+			fn(lossKey{p.No, p.UpcallPID, l.cause}, p.Name, l.n)
 		}
 		drops += c.SocketDrops
 	}
@@ -143,10 +155,8 @@ func (s *statsLog) losses(st *dpif.Stats) {
 	// The kernel counts in one number what no port's socket took. Its number
 	// was read before the sockets', so what is left over is never too large.
 	if lost := st.Datapath.Stats.Lost - s.start.Lost; lost > drops {
-		s.lossGrew(lossKey{wholeDatapath, 0, "no_listener"}, "", lost-drops, st)
+		fn(lossKey{wholeDatapath, 0, "no_listener"}, "", lost-drops)
 	}
-	s.reported, s.next = s.next, s.reported
-	clear(s.next)
 }
 
 // overflowCause names what was too small for a port's upcalls.
@@ -175,13 +185,13 @@ func (s *statsLog) lossGrew(k lossKey, port string, n uint64, st *dpif.Stats) {
 }
 
 // print writes the stats line, and one for each port.
-func (s *statsLog) print(st *dpif.Stats) {
+func (s *statsLog) print(out emitter, st *dpif.Stats) {
 	now := time.Now()
 	k, was, start := &st.Datapath.Stats, &s.previous.dp, &s.start
 	t, b := &s.total, &s.previous.total
 	r := &st.Revalidator
 	macs := s.daemon.policy.macs()
-	s.daemon.log.emit(evStats, s.dp,
+	out.emit(evStats, s.dp,
 		zap.Int64("uptime_s", int64(now.Sub(s.daemon.started).Seconds())),
 		zap.Int64("interval_ms", now.Sub(s.previous.at).Milliseconds()),
 		zap.Int("goroutines", runtime.NumGoroutine()), zap.Int("ports", len(st.Ports)),
@@ -218,7 +228,7 @@ func (s *statsLog) print(st *dpif.Stats) {
 		zap.Uint64("macs_expired", macs.Expired), zap.Uint64("macs_evicted", macs.Evicted))
 	for i := range st.Ports {
 		p := &st.Ports[i]
-		s.daemon.log.emit(evPortStats, s.dp, zap.String("port", p.Name), zap.Uint32("port_no", uint32(p.No)),
+		out.emit(evPortStats, s.dp, zap.String("port", p.Name), zap.Uint32("port_no", uint32(p.No)),
 			zap.Int("handler", p.Handler), zap.Uint64("upcalls", p.Counters.Upcalls),
 			zap.Uint64("executed", p.Counters.Executed), zap.Uint64("dropped", p.Counters.Dropped),
 			zap.Uint64("lost", lost(&p.Counters)),
@@ -226,5 +236,4 @@ func (s *statsLog) print(st *dpif.Stats) {
 			zap.Uint64("rx_bytes", p.Vport.RxBytes), zap.Uint64("tx_bytes", p.Vport.TxBytes),
 			zap.Uint64("rx_dropped", p.Vport.RxDropped), zap.Uint64("tx_dropped", p.Vport.TxDropped))
 	}
-	s.previous = interval{now, *k, s.total}
 }

@@ -26,5 +26,9 @@ func monotonic() time.Duration {
 	return time.Duration(clockBase.ms)*time.Millisecond + time.Since(clockBase.at)
 }
 
+// NowMS returns CLOCK_MONOTONIC in milliseconds, the time that policies are
+// given and have their entries in.
+func NowMS() int64 { return nowMS() }
+
 // nowMS returns CLOCK_MONOTONIC in milliseconds.
 func nowMS() int64 { return monotonic().Milliseconds() }

@@ -37,3 +37,27 @@ func selects(key, want, mask []byte, s space, depth int) bool {
 	}
 	return it.Err() == nil
 }
+
+// Masked returns key with the bits that mask has not set to zero, as the kernel
+// dumps the key of a flow. Attributes that mask lacks become zeros.
+func Masked(key, mask []byte) []byte {
+	var e netlink.Encoder
+	appendMasked(&e, key, mask, keySpace, 0)
+	return e.Bytes()
+}
+
+func appendMasked(e *netlink.Encoder, key, mask []byte, s space, depth int) {
+	it := netlink.NewAttrs(key)
+	for it.Next() {
+		k, m := it.Data(), find(mask, it.Type())
+		if inner, is := s.nested(it.Type()); is && depth < maxNesting {
+			e.Nested(it.Type(), func(e *netlink.Encoder) { appendMasked(e, k, m, inner, depth+1) })
+			continue
+		}
+		out := make([]byte, len(k))
+		for i := range k {
+			out[i] = k[i] & at(m, i)
+		}
+		e.Attr(it.Type(), out)
+	}
+}

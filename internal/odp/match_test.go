@@ -57,3 +57,20 @@ func TestSelects(t *testing.T) {
 		t.Errorf("%v allocations", n)
 	}
 }
+
+func TestMasked(t *testing.T) {
+	key, _, err := odp.Text{}.ParseKey("in_port(3),eth(src=02:00:00:00:00:01,dst=33:33:00:00:00:16),eth_type(0x8100),vlan(vid=10,pcp=3)," +
+		"encap(eth_type(0x0800),ipv4(src=10.1.2.3,dst=10.0.0.2,proto=1,tos=0,ttl=64,frag=no))")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const want = "in_port(3),eth(src=02:00:00:00:00:01,dst=33:00:00:00:00:00/ff:00:00:00:00:00),eth_type(0x8100),vlan(vid=10,pcp=3)," +
+		"encap(eth_type(0x0800),ipv4(src=10.1.0.0/255.255.0.0))"
+	_, mask, err := odp.Text{}.ParseKey(want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := string(odp.Text{}.AppendKey(nil, odp.Masked(key, mask), mask)); got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}

@@ -1,0 +1,58 @@
+package command
+
+import (
+	"context"
+	"fmt"
+
+	"dpifd/internal/config"
+	"dpifd/internal/control"
+
+	"github.com/spf13/cobra"
+)
+
+func logLevelCommand() *cobra.Command {
+	var form output
+	var socket, datapath string
+	cmd := &cobra.Command{
+		Use:   "log-level [LEVEL]",
+		Short: "Show or change the log level of a running daemon",
+		Long: "Show the log level of a running daemon, or change it to debug, info, warn or error.\n" +
+			"The change holds until the daemon reads its configuration again or ends." + socketHelp,
+		Example:   "  dpifd log-level\n  dpifd log-level debug --datapath dp0",
+		Args:      cobra.MaximumNArgs(1),
+		ValidArgs: config.Levels(),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := cobra.OnlyValidArgs(cmd, args); err != nil {
+				return fmt.Errorf("%w: want debug, info, warn or error", err)
+			}
+			return ask(socket, datapath, func(ctx context.Context, c *control.Client) error {
+				var change control.Change
+				var err error
+				if len(args) == 0 {
+					var now control.Level
+					now, err = c.LogLevel(ctx)
+					change.Level = now.Level
+				} else {
+					change, err = c.SetLogLevel(ctx, args[0])
+				}
+				switch {
+				case err != nil:
+					return err
+				case form == outputJSON && len(args) == 0:
+					return printJSON(cmd.OutOrStdout(), control.Level{Level: change.Level})
+				case form == outputJSON:
+					return printJSON(cmd.OutOrStdout(), change)
+				case len(args) == 0:
+					_, err = fmt.Fprintln(cmd.OutOrStdout(), change.Level)
+				default:
+					_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s (was %s)\n", change.Level, change.Before)
+				}
+				return err
+			})
+		},
+	}
+	cmd.Flags().StringVarP(&datapath, "datapath", "d", "", "`DP` whose daemon is asked")
+	socketFlag(cmd, &socket)
+	outputFlag(cmd, &form)
+	return cmd
+}

@@ -1,0 +1,47 @@
+package command
+
+import (
+	"context"
+	"fmt"
+	"text/tabwriter"
+	"time"
+
+	"dpifd/internal/control"
+
+	"github.com/spf13/cobra"
+)
+
+func macsCommand() *cobra.Command {
+	var form output
+	var socket string
+	cmd := &cobra.Command{
+		Use:   "dump-macs [DP]",
+		Short: "Print the MAC table of a running daemon",
+		Long: "Print the MAC table of a running daemon, in the order of VLANs and addresses: the\n" +
+			"port that each address was last seen on, and how long ago. VLAN 0 is untagged. The\n" +
+			"table of a policy that does not learn is empty." + socketHelp,
+		Example: "  dpifd dump-macs\n  dpifd dump-macs dp0 -o json",
+		Args:    cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return ask(socket, optional(args), func(ctx context.Context, c *control.Client) error {
+				macs, err := c.MACs(ctx)
+				if err != nil {
+					return err
+				}
+				if form == outputJSON {
+					return printJSON(cmd.OutOrStdout(), macs)
+				}
+				w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+				fmt.Fprintln(w, "port_no\tport\tvlan\tmac\tage")
+				for _, m := range macs {
+					age := (time.Duration(m.AgeMS) * time.Millisecond).Round(100 * time.Millisecond)
+					fmt.Fprintf(w, "%d\t%s\t%d\t%s\t%s\n", m.PortNo, m.Port, m.VLAN, m.MAC, age)
+				}
+				return w.Flush()
+			})
+		},
+	}
+	socketFlag(cmd, &socket)
+	outputFlag(cmd, &form)
+	return cmd
+}

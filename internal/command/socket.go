@@ -1,0 +1,50 @@
+package command
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"dpifd/internal/control"
+
+	"github.com/spf13/cobra"
+)
+
+// socketHelp ends the Long of each command that asks a running daemon.
+const socketHelp = "\n\nAsks the running daemon over its control socket: the one given by --socket, else\n" +
+	"/run/dpifd/DP.sock, or without DP the only one there. It takes root or the group\n" +
+	"that control.group of the configuration names. Exits with 1 if no daemon answers."
+
+// socketFlag adds --socket.
+func socketFlag(cmd *cobra.Command, path *string) {
+	cmd.Flags().StringVar(path, "socket", "", "`PATH` of the daemon's control socket")
+}
+
+// ask calls fn with a client of the daemon that serves a datapath, or of the
+// only daemon if datapath is empty. SIGINT and SIGTERM end ctx. fn's error is
+// not about the command line.
+func ask(path, datapath string, fn func(ctx context.Context, c *control.Client) error) error {
+	if path == "" && datapath != "" {
+		path = control.SocketPath(datapath)
+	}
+	if path == "" {
+		var err error
+		if path, err = control.FindSocket(control.Dir); err != nil {
+			return failed(err)
+		}
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	c := control.NewClient(path)
+	defer c.Close()
+	return failed(fn(ctx, c))
+}
+
+// optional returns the first argument, "" if there is none.
+func optional(args []string) string {
+	if len(args) == 0 {
+		return ""
+	}
+	return args[0]
+}

@@ -1,0 +1,55 @@
+package command
+
+import (
+	"context"
+	"fmt"
+
+	"dpifd/internal/control"
+
+	"github.com/spf13/cobra"
+)
+
+func traceCommand() *cobra.Command {
+	var form output
+	var socket string
+	cmd := &cobra.Command{
+		Use:   "trace DP KEY",
+		Short: "Show what the policy would do with a packet, step by step",
+		Long: "Show what the policy of a running daemon would do with a packet that has the flow\n" +
+			"key KEY, step by step: what it looks at and finds, then the decision with the match\n" +
+			"and actions of the flow that it would install. Nothing is sent, learned or\n" +
+			"installed.\n\n" +
+			"KEY is in the syntax of ovs-dpctl, as event upcall of the log and `dpifd monitor\n" +
+			"upcall` print it; ports are numbers or names. Fields that it lacks or masks are\n" +
+			"zero. A flow in the kernel that matches comes first: see ovs-dpctl dump-flows." + socketHelp,
+		Example: "  dpifd trace dp0 'in_port(1),eth(src=02:00:00:00:00:01,dst=02:00:00:00:00:02),eth_type(0x0800)'\n" +
+			"  dpifd trace dp0 'in_port(va),eth(src=02:00:00:00:00:01,dst=ff:ff:ff:ff:ff:ff)' -o json",
+		Args: cobra.ExactArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return ask(socket, args[0], func(ctx context.Context, c *control.Client) error {
+				t, err := c.Trace(ctx, control.TraceRequest{Datapath: args[0], Key: args[1]})
+				if err != nil {
+					return err
+				}
+				out := cmd.OutOrStdout()
+				if form == outputJSON {
+					return printJSON(out, t)
+				}
+				fmt.Fprintf(out, "policy: %s\nkey: %s\n\n", t.Policy, t.Key)
+				for i, s := range t.Steps {
+					fmt.Fprintf(out, "%2d. %s: %s\n", i+1, s.Step, s.Found)
+				}
+				fmt.Fprintf(out, "\ndecision: %s\nactions: %s\n", t.Decision, t.Actions)
+				if t.Install {
+					_, err = fmt.Fprintf(out, "flow: %s\n", t.Match)
+				} else {
+					_, err = fmt.Fprintln(out, "flow: none would be installed")
+				}
+				return err
+			})
+		},
+	}
+	socketFlag(cmd, &socket)
+	outputFlag(cmd, &form)
+	return cmd
+}

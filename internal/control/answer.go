@@ -1,0 +1,162 @@
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"dpifd/internal/odp"
+)
+
+// answer makes a handler of what returns a value for JSON.
+func answer(fn func(*http.Request) (any, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		v, err := fn(r)
+		status := http.StatusOK
+		if err != nil {
+			v, status = Failure{err.Error()}, statusOf(err)
+		}
+		body, err := json.Marshal(v)
+		if err != nil {
+			status, body = http.StatusInternalServerError, []byte(`{"error":"answer cannot be encoded"}`)
+		}
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout))
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(status)
+		_, _ = w.Write(append(body, '\n')) // the client may have gone
+	}
+}
+
+func statusOf(err error) int {
+	switch {
+	case errors.Is(err, ErrBadRequest):
+		return http.StatusBadRequest
+	case errors.Is(err, ErrNotReady):
+		return http.StatusServiceUnavailable
+	}
+	return http.StatusInternalServerError
+}
+
+// request decodes a request's body, which is one JSON value.
+func request(r *http.Request, v any) error {
+	d := json.NewDecoder(r.Body)
+	d.DisallowUnknownFields()
+	err := d.Decode(v)
+	if err == nil {
+		if _, more := d.Token(); !errors.Is(more, io.EOF) {
+			err = errors.New("more than one value")
+		}
+	}
+	if err != nil {
+		return BadRequest(fmt.Errorf("body: %w", err))
+	}
+	return nil
+}
+
+func (s *Server) setLogLevel(r *http.Request) (any, error) {
+	var level Level
+	if err := request(r, &level); err != nil {
+		return nil, err
+	}
+	before, err := s.cfg.Backend.SetLogLevel(level.Level, peer(r))
+	return Change{Before: before, Level: level.Level}, err
+}
+
+func (s *Server) trace(r *http.Request) (any, error) {
+	var t TraceRequest
+	if err := request(r, &t); err != nil {
+		return nil, err
+	}
+	return s.cfg.Backend.Trace(t)
+}
+
+// number reads a number of a request's query.
+func number(q url.Values, name string, otherwise, low, high int) (int, error) {
+	text := q.Get(name)
+	if text == "" {
+		return otherwise, nil
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < low || n > high {
+		return 0, BadRequest(fmt.Errorf("%s: want a number from %d to %d, not %q", name, low, high, text))
+	}
+	return n, nil
+}
+
+// feedConfig reads a request for upcalls.
+func feedConfig(q url.Values) (cfg FeedConfig, err error) {
+	if text := q.Get("filter"); text != "" {
+		if cfg.Key, cfg.Mask, err = (odp.Text{}).ParseKey(text); err != nil {
+			return cfg, BadRequest(fmt.Errorf("filter: %w", err))
+		}
+	}
+	if cfg.Rate, err = number(q, "rate", DefaultRate, 1, math.MaxInt32); err == nil {
+		cfg.Snap, err = number(q, "snap", 0, 0, maxSnap)
+	}
+	return cfg, err
+}
+
+// upcalls streams notices until the client goes or the server closes.
+func (s *Server) upcalls(w http.ResponseWriter, r *http.Request) {
+	cfg, err := feedConfig(r.URL.Query())
+	if err == nil {
+		select {
+		case s.feeds <- struct{}{}:
+			defer func() { <-s.feeds }()
+		default:
+			err = fmt.Errorf("upcalls are watched by %d clients, which is the limit", maxFeeds)
+		}
+	}
+	if err != nil {
+		answer(func(*http.Request) (any, error) { return nil, err })(w, r)
+		return
+	}
+	feed := NewFeed(cfg)
+	datapath, stop := s.cfg.Backend.Watch(feed)
+	defer stop()
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	_ = stream(r.Context(), w, feed, datapath) // the client has gone
+}
+
+// stream writes a line for each upcall, and flushes when there is none for the
+// moment. The head of the answer goes out at once.
+func stream(ctx context.Context, w http.ResponseWriter, feed *Feed, datapath string) error {
+	out := http.NewResponseController(w)
+	lines := json.NewEncoder(w)
+	for {
+		if err := out.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
+			return err
+		}
+		if !feed.Ready() {
+			if err := out.Flush(); err != nil {
+				return err
+			}
+		}
+		u, dropped, err := feed.Next(ctx)
+		if err != nil {
+			return err
+		}
+		// Next may have waited for long.
+		if err := out.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
+			return err
+		}
+		if dropped > 0 {
+			if err := lines.Encode(Notice{Dropped: dropped}); err != nil {
+				return err
+			}
+		}
+		if u != nil {
+			u.Datapath = datapath
+			if err := lines.Encode(Notice{Upcall: u}); err != nil {
+				return err
+			}
+		}
+	}
+}

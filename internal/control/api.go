@@ -1,0 +1,179 @@
+package control
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"time"
+)
+
+const (
+	pathStats    = "/v1/stats"
+	pathMACs     = "/v1/macs"
+	pathLogLevel = "/v1/log-level"
+	pathTrace    = "/v1/trace"
+	pathUpcalls  = "/v1/upcalls"
+	pathProfiles = "/debug/pprof/"
+)
+
+// Stats are a daemon's counters. Names and units are those of the log.
+type Stats struct {
+	// Totals are the fields of event stats without those of an interval.
+	Totals Fields `json:"totals"`
+	// Ports are the fields of event port_stats, one a port that is served.
+	Ports []Fields `json:"ports"`
+	// Losses are those of the ports served, and of the datapath. Zeros are
+	// left out.
+	Losses []Loss `json:"losses"`
+}
+
+// Loss counts packets lost by one port and cause, which event upcalls_lost and
+// docs/LOGS.md name.
+type Loss struct {
+	Port   string `json:"port"` // "" for what belongs to none
+	PortNo uint32 `json:"port_no"`
+	Cause  string `json:"cause"`
+	Lost   uint64 `json:"lost"`
+}
+
+// MAC is one line of the MAC table.
+type MAC struct {
+	VLAN   uint16 `json:"vlan"` // 0 for untagged
+	MAC    string `json:"mac"`
+	Port   string `json:"port"` // name, "" if it has just gone
+	PortNo uint32 `json:"port_no"`
+	AgeMS  int64  `json:"age_ms"` // since it was last seen
+}
+
+// Level is a level of the log: debug, info, warn or error.
+type Level struct {
+	Level string `json:"level"`
+}
+
+// Change tells a level before and after it was set.
+type Change struct {
+	Before string `json:"before"`
+	Level  string `json:"level"`
+}
+
+// TraceRequest asks what the policy of a datapath would do with a packet.
+type TraceRequest struct {
+	Datapath string `json:"datapath"`
+	Key      string `json:"key"` // ODP text; ports by number or name
+}
+
+// Trace is what the policy would do, and how it comes to that. Key, Match and
+// Actions are ODP text.
+type Trace struct {
+	Datapath string `json:"datapath"`
+	Policy   string `json:"policy"`
+	Key      string `json:"key"` // as the policy was given it
+	Steps    []Step `json:"steps"`
+	Decision string `json:"decision"` // as in event upcall
+	Install  bool   `json:"install"`  // whether a flow would be installed
+	Match    string `json:"match"`    // of that flow
+	Actions  string `json:"actions"`
+}
+
+// Step is something that a policy looked at.
+type Step struct {
+	Step  string `json:"step"`  // snake_case
+	Found string `json:"found"` // for people
+}
+
+// Notice is one line of a stream of upcalls: an upcall, or how many were left
+// out at this place.
+type Notice struct {
+	Upcall  *Upcall `json:"upcall,omitempty"`
+	Dropped uint64  `json:"dropped,omitempty"`
+}
+
+// Upcall is one upcall and what was decided about it, as event upcall tells
+// it.
+type Upcall struct {
+	Time        time.Time `json:"time"` // when it was decided
+	Datapath    string    `json:"datapath"`
+	Port        string    `json:"port"`
+	PortNo      uint32    `json:"port_no"`
+	PacketBytes int       `json:"packet_bytes"` // of the whole packet
+	Decision    string    `json:"decision"`
+	Install     bool      `json:"install"`
+	Key         string    `json:"key"`     // ODP text
+	Actions     string    `json:"actions"` // ODP text
+	// Packet begins with the Ethernet header; as many bytes as were asked for.
+	Packet []byte `json:"packet,omitempty"`
+}
+
+// Failure is the answer to a request that failed.
+type Failure struct {
+	Error string `json:"error"`
+}
+
+// Fields are names with values, as a JSON object whose order is kept.
+type Fields []Field
+
+// Field is one of Fields. Its value is JSON.
+type Field struct {
+	Name  string
+	Value json.RawMessage
+}
+
+// Text returns the value of a field for people, "" if there is none.
+func (f Fields) Text(name string) string {
+	for _, e := range f {
+		if e.Name == name {
+			return e.Text()
+		}
+	}
+	return ""
+}
+
+// Text returns the value for people: a string without its quotes.
+func (f Field) Text() string {
+	var s string
+	if json.Unmarshal(f.Value, &s) == nil {
+		return s
+	}
+	return string(f.Value)
+}
+
+// MarshalJSON implements json.Marshaler.
+func (f Fields) MarshalJSON() ([]byte, error) {
+	var b bytes.Buffer
+	b.WriteByte('{')
+	for i, e := range f {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		name, err := json.Marshal(e.Name)
+		if err != nil {
+			return nil, err
+		}
+		b.Write(name)
+		b.WriteByte(':')
+		b.Write(e.Value)
+	}
+	b.WriteByte('}')
+	return b.Bytes(), nil
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (f *Fields) UnmarshalJSON(data []byte) error {
+	d := json.NewDecoder(bytes.NewReader(data))
+	if t, err := d.Token(); err != nil || t != json.Delim('{') {
+		return fmt.Errorf("fields: not an object: %w", err)
+	}
+	*f = nil
+	for d.More() {
+		t, err := d.Token()
+		if err != nil {
+			return fmt.Errorf("fields: %w", err)
+		}
+		e := Field{Name: t.(string)} // the key of an object
+		if err := d.Decode(&e.Value); err != nil {
+			return fmt.Errorf("fields: %s: %w", e.Name, err)
+		}
+		*f = append(*f, e)
+	}
+	return nil
+}

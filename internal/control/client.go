@@ -1,0 +1,197 @@
+package control
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Dir is where daemons have their sockets unless they are told otherwise.
+const Dir = "/run/dpifd"
+
+// suffix is that of a socket's name, after the datapath's.
+const suffix = ".sock"
+
+// SocketPath returns the path of a datapath's socket in Dir.
+func SocketPath(datapath string) string { return filepath.Join(Dir, datapath+suffix) }
+
+// ErrNoDaemon says that no daemon answers.
+var ErrNoDaemon = errors.New("no dpifd answers")
+
+// FindSocket returns the path of the one socket in dir. Where there is none, or
+// several, the error says so; the former matches ErrNoDaemon.
+func FindSocket(dir string) (string, error) {
+	found, err := filepath.Glob(filepath.Join(dir, "*"+suffix))
+	switch {
+	case err != nil:
+		return "", err
+	case len(found) == 0:
+		return "", fmt.Errorf("%w: %s has no socket (is the daemon running? one with another control.socket is reached with --socket)", ErrNoDaemon, dir)
+	case len(found) > 1:
+		return "", fmt.Errorf("%d daemons have a socket: choose one with --socket: %s", len(found), strings.Join(found, ", "))
+	}
+	return found[0], nil
+}
+
+// answerTimeout bounds the wait for an answer that is no stream.
+const answerTimeout = 30 * time.Second
+
+// Client talks to the daemon behind one socket. It may be used by several
+// goroutines at once.
+type Client struct {
+	path string
+	http http.Client
+}
+
+// NewClient returns a client for the socket at path; it connects when it is
+// used. The caller closes it.
+func NewClient(path string) *Client {
+	return &Client{path: path, http: http.Client{Transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			var d net.Dialer
+			return d.DialContext(ctx, "unix", path)
+		},
+	}}}
+}
+
+// Close gives up the connections that are kept for later.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// Stats returns the daemon's counters.
+func (c *Client) Stats(ctx context.Context) (*Stats, error) {
+	var s Stats
+	return &s, c.call(ctx, http.MethodGet, pathStats, nil, &s)
+}
+
+// MACs returns the MAC table, in the order of VLANs and addresses.
+func (c *Client) MACs(ctx context.Context) ([]MAC, error) {
+	var m []MAC
+	err := c.call(ctx, http.MethodGet, pathMACs, nil, &m)
+	return m, err
+}
+
+// LogLevel returns the level of the log.
+func (c *Client) LogLevel(ctx context.Context) (Level, error) {
+	var l Level
+	err := c.call(ctx, http.MethodGet, pathLogLevel, nil, &l)
+	return l, err
+}
+
+// SetLogLevel changes the level of the log until the next reload or start.
+func (c *Client) SetLogLevel(ctx context.Context, level string) (Change, error) {
+	var ch Change
+	err := c.call(ctx, http.MethodPut, pathLogLevel, Level{level}, &ch)
+	return ch, err
+}
+
+// Trace asks what the policy would do.
+func (c *Client) Trace(ctx context.Context, t TraceRequest) (*Trace, error) {
+	var out Trace
+	return &out, c.call(ctx, http.MethodPost, pathTrace, t, &out)
+}
+
+// Watch says which upcalls to show. Zero values are the server's defaults.
+type Watch struct {
+	Filter string // ODP text; ports by number
+	Rate   int    // upcalls a second at most
+	Snap   int    // bytes of each packet
+}
+
+// Upcalls calls fn with each notice until fn returns an error, which is
+// returned, ctx ends, or the daemon stops, which returns io.EOF.
+func (c *Client) Upcalls(ctx context.Context, w Watch, fn func(Notice) error) error {
+	q := url.Values{}
+	q.Set("filter", w.Filter)
+	for name, n := range map[string]int{"rate": w.Rate, "snap": w.Snap} {
+		if n > 0 {
+			q.Set(name, strconv.Itoa(n))
+		}
+	}
+	r, err := c.do(ctx, http.MethodGet, pathUpcalls+"?"+q.Encode(), nil)
+	if err != nil {
+		return err
+	}
+	defer r.Body.Close()
+	lines := json.NewDecoder(bufio.NewReader(r.Body))
+	for {
+		var n Notice
+		if err := lines.Decode(&n); err != nil {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			return io.EOF // however the daemon went
+		}
+		if err := fn(n); err != nil {
+			return err
+		}
+	}
+}
+
+// call makes a request with a JSON body, unless in is nil, and decodes the
+// answer.
+func (c *Client) call(ctx context.Context, method, path string, in, out any) error {
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	var body io.Reader
+	if in != nil {
+		data, err := json.Marshal(in)
+		if err != nil {
+			return err
+		}
+		body = bytes.NewReader(data)
+	}
+	r, err := c.do(ctx, method, path, body)
+	if err != nil {
+		return err
+	}
+	defer r.Body.Close()
+	if err := json.NewDecoder(r.Body).Decode(out); err != nil {
+		return fmt.Errorf("%s: answer: %w", c.path, err)
+	}
+	return nil
+}
+
+// do makes a request. Its error says what is wrong with the socket, or what
+// the daemon answered.
+func (c *Client) do(ctx context.Context, method, path string, body io.Reader) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, "http://dpifd"+path, body)
+	if err != nil {
+		return nil, err
+	}
+	r, err := c.http.Do(req)
+	if err != nil {
+		var e *url.Error
+		if errors.As(err, &e) {
+			err = e.Err // the address says nothing
+		}
+		switch {
+		case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ECONNREFUSED), errors.Is(err, unix.ENOTSOCK):
+			return nil, fmt.Errorf("%w at %s: is it running, with this control.socket? (%w)", ErrNoDaemon, c.path, err)
+		case errors.Is(err, unix.EACCES):
+			return nil, fmt.Errorf("%s: %w (control.group of the configuration may connect)", c.path, err)
+		}
+		return nil, fmt.Errorf("%s: %w", c.path, err)
+	}
+	if r.StatusCode == http.StatusOK {
+		return r, nil
+	}
+	defer r.Body.Close()
+	var f Failure
+	if json.NewDecoder(io.LimitReader(r.Body, maxBody)).Decode(&f) != nil || f.Error == "" {
+		f.Error = r.Status
+	}
+	return nil, errors.New(f.Error)
+}

@@ -1,0 +1,202 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log"
+	"net"
+	"net/http"
+	"net/http/pprof"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Limits of what a client may ask of the daemon.
+const (
+	maxConns     = 32      // connections at once; others wait
+	maxFeeds     = 4       // streams of upcalls at once; another is refused
+	maxHeader    = 8 << 10 // bytes of a request's header
+	maxBody      = 1 << 20 // bytes of a request's body: a key of 64 KiB in hexadecimal, and its punctuation
+	readTimeout  = 5 * time.Second
+	writeTimeout = 10 * time.Second // of an answer; of each line of a stream
+	idleTimeout  = 30 * time.Second
+)
+
+// What a Backend's errors may match; a client is told by another status.
+var (
+	ErrBadRequest = errors.New("bad request")
+	ErrNotReady   = errors.New("the datapath is not served yet")
+)
+
+// BadRequest returns err as the client's fault: it matches ErrBadRequest and
+// says what err says.
+func BadRequest(err error) error { return badRequest{err} }
+
+type badRequest struct{ error }
+
+func (b badRequest) Unwrap() error      { return b.error }
+func (badRequest) Is(target error) bool { return target == ErrBadRequest }
+
+// Backend is the daemon behind a Server. Its methods are called by several
+// goroutines at once.
+type Backend interface {
+	Stats() (*Stats, error)
+	MACs() ([]MAC, error)
+	LogLevel() string
+	// SetLogLevel returns the level that was in force.
+	SetLogLevel(level string, by Peer) (before string, err error)
+	Trace(TraceRequest) (*Trace, error)
+	// Watch has feed offered each upcall until stop is called, and names the
+	// datapath.
+	Watch(feed *Feed) (datapath string, stop func())
+}
+
+// Config configures a Server.
+type Config struct {
+	Path    string      // of the socket; its directory is made if it is missing
+	Group   string      // may connect, by name or number; "" is the process's own
+	Mode    fs.FileMode // of the socket
+	PProf   bool        // serve net/http/pprof at /debug/pprof/
+	Backend Backend
+	// Connected is called with each connection, by one goroutine at a time.
+	Connected func(Peer)
+	// Failed is called with what the server could not do for a client. It may
+	// be called by several goroutines at once.
+	Failed func(error)
+}
+
+// Server answers on a socket until Close.
+type Server struct {
+	cfg      Config
+	listener *net.UnixListener
+	file     *socketFile
+	http     http.Server
+	groupErr error
+	slots    chan struct{} // one for each connection
+	feeds    chan struct{} // one for each stream of upcalls
+	served   chan struct{} // closed when serve has ended
+	requests sync.WaitGroup
+	once     sync.Once
+}
+
+// Listen opens the socket and serves it. An error of the socket matches
+// ErrInUse, or the system's. The caller closes the Server.
+func Listen(cfg Config) (*Server, error) {
+	l, file, groupErr, err := bind(cfg.Path, cfg.Group, cfg.Mode)
+	if err != nil {
+		return nil, fmt.Errorf("control socket: %w", err)
+	}
+	s := &Server{cfg: cfg, listener: l, file: file, groupErr: groupErr, slots: make(chan struct{}, maxConns),
+		feeds: make(chan struct{}, maxFeeds), served: make(chan struct{})}
+	s.http = http.Server{
+		Handler: s.handler(), ReadHeaderTimeout: readTimeout, ReadTimeout: readTimeout, IdleTimeout: idleTimeout,
+		MaxHeaderBytes: maxHeader,
+		ErrorLog:       log.New(failures(cfg.Failed), "", 0),
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			return context.WithValue(ctx, peerKey{}, c.(*conn).peer)
+		},
+	}
+	go func() {
+		defer close(s.served)
+		if err := s.http.Serve(listener{s}); !errors.Is(err, http.ErrServerClosed) {
+			cfg.Failed(fmt.Errorf("control socket: %w", err))
+		}
+	}()
+	return s, nil
+}
+
+// GroupError returns why the configured group could not be given the socket,
+// nil if it was. Who may connect is then up to the process's own group.
+func (s *Server) GroupError() error { return s.groupErr }
+
+// Close ends all requests, waits for what answers them, and removes the socket.
+// It is idempotent.
+func (s *Server) Close() {
+	s.once.Do(func() {
+		s.file.remove()
+		_ = s.http.Close() // the listener's, which has nothing to flush
+		<-s.served
+		s.requests.Wait()
+	})
+}
+
+// listener accepts at most maxConns connections, and tells who it was.
+type listener struct{ *Server }
+
+func (l listener) Addr() net.Addr { return l.listener.Addr() }
+func (l listener) Close() error   { return l.listener.Close() }
+
+func (l listener) Accept() (net.Conn, error) {
+	for {
+		c, err := l.listener.AcceptUnix()
+		if err != nil {
+			return nil, err
+		}
+		peer, err := peerOf(c)
+		if err != nil {
+			l.cfg.Failed(err)
+			c.Close()
+			continue
+		}
+		select {
+		case l.slots <- struct{}{}:
+		default:
+			c.Close()
+			l.cfg.Failed(fmt.Errorf("control socket: more than %d connections; process %d refused", maxConns, peer.PID))
+			continue
+		}
+		l.cfg.Connected(peer)
+		return &conn{UnixConn: c, peer: peer, slots: l.slots}, nil
+	}
+}
+
+// conn is a connection that gives its slot back.
+type conn struct {
+	*net.UnixConn
+	peer  Peer
+	slots chan struct{}
+	once  sync.Once
+}
+
+func (c *conn) Close() error {
+	c.once.Do(func() { <-c.slots })
+	return c.UnixConn.Close()
+}
+
+type peerKey struct{}
+
+func peer(r *http.Request) Peer { return r.Context().Value(peerKey{}).(Peer) }
+
+// failures hands on what net/http would print.
+type failures func(error)
+
+func (f failures) Write(b []byte) (int, error) {
+	f(errors.New(strings.TrimSpace(string(b))))
+	return len(b), nil
+}
+
+func (s *Server) handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET "+pathStats, answer(func(*http.Request) (any, error) { return s.cfg.Backend.Stats() }))
+	mux.HandleFunc("GET "+pathMACs, answer(func(*http.Request) (any, error) { return s.cfg.Backend.MACs() }))
+	mux.HandleFunc("GET "+pathLogLevel, answer(func(*http.Request) (any, error) { return Level{s.cfg.Backend.LogLevel()}, nil }))
+	mux.HandleFunc("PUT "+pathLogLevel, answer(s.setLogLevel))
+	mux.HandleFunc("POST "+pathTrace, answer(s.trace))
+	mux.HandleFunc("GET "+pathUpcalls, s.upcalls)
+	if s.cfg.PProf {
+		mux.HandleFunc(pathProfiles, pprof.Index)
+		mux.HandleFunc(pathProfiles+"cmdline", pprof.Cmdline)
+		mux.HandleFunc(pathProfiles+"profile", pprof.Profile)
+		mux.HandleFunc(pathProfiles+"symbol", pprof.Symbol)
+		mux.HandleFunc(pathProfiles+"trace", pprof.Trace)
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.requests.Add(1)
+		defer s.requests.Done()
+		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+		mux.ServeHTTP(w, r)
+	})
+}

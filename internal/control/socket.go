@@ -1,0 +1,203 @@
+package control
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrInUse says that another process serves the socket.
+var ErrInUse = errors.New("another process serves it")
+
+// maxPath is sizeof(sockaddr_un.sun_path) less its terminating zero,
+// linux/un.h.
+const maxPath = 107
+
+// dirMode is that of the socket's directory where it has to be made. The
+// socket's own mode says who may connect.
+const dirMode = 0o755
+
+// socketFile is a bound socket's name in the file system.
+type socketFile struct {
+	path     string
+	dev, ino uint64
+}
+
+// bind makes a socket that listens at path, with the mode and, if it may be
+// given away, the group; groupErr says why not. Its directory is made if it is
+// missing, and must be one where nobody else can put a socket of their own. A
+// socket that nobody serves any more is replaced.
+func bind(path, group string, mode fs.FileMode) (l *net.UnixListener, file *socketFile, groupErr, err error) {
+	dir := filepath.Dir(path)
+	// What connects to the final name finds a socket that listens and has its
+	// mode: until then it has a name of its own.
+	temporary := filepath.Join(dir, fmt.Sprintf(".%d", os.Getpid()))
+	if max(len(path), len(temporary)) > maxPath {
+		return nil, nil, nil, fmt.Errorf("%s: a socket's path has at most %d bytes", path, maxPath)
+	}
+	if err := makeDir(dir); err != nil {
+		return nil, nil, nil, err
+	}
+	lock, err := lockDir(dir)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	defer lock.Close()
+	if err := clearStale(path); err != nil {
+		return nil, nil, nil, err
+	}
+	_ = os.Remove(temporary) // of a dead process that had this id
+	if l, err = net.ListenUnix("unix", &net.UnixAddr{Name: temporary, Net: "unix"}); err != nil {
+		return nil, nil, nil, err
+	}
+	l.SetUnlinkOnClose(false)
+	groupErr = giveGroup(temporary, group)
+	file = &socketFile{path: temporary}
+	err = file.identify()
+	if err == nil {
+		err = os.Chmod(temporary, mode)
+	}
+	if err == nil {
+		err = os.Rename(temporary, path)
+	}
+	if err != nil {
+		l.Close()
+		_ = os.Remove(temporary)
+		return nil, nil, nil, err
+	}
+	file.path = path
+	return l, file, groupErr, nil
+}
+
+// makeDir makes dir if it is missing, whatever the umask says.
+func makeDir(dir string) error {
+	err := os.Mkdir(dir, dirMode)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	if err == nil {
+		err = os.Chmod(dir, dirMode)
+	}
+	return err
+}
+
+func (f *socketFile) identify() error {
+	var st unix.Stat_t
+	if err := unix.Lstat(f.path, &st); err != nil {
+		return &os.PathError{Op: "stat", Path: f.path, Err: err}
+	}
+	f.dev, f.ino = st.Dev, st.Ino
+	return nil
+}
+
+// remove removes the name, unless it is another socket's by now.
+func (f *socketFile) remove() {
+	now := socketFile{path: f.path}
+	if now.identify() == nil && now.dev == f.dev && now.ino == f.ino {
+		_ = os.Remove(f.path)
+	}
+}
+
+// lockDir opens dir and takes its lock, which keeps others from looking and
+// binding at the same time. Closing it gives the lock back.
+func lockDir(dir string) (*os.File, error) {
+	f, err := os.OpenFile(dir, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return nil, err
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		f.Close()
+		return nil, &os.PathError{Op: "stat", Path: dir, Err: err}
+	}
+	shared := st.Mode&0o022 != 0 && st.Mode&unix.S_ISVTX == 0
+	if strangers := st.Uid != 0 && int(st.Uid) != os.Geteuid(); shared || strangers {
+		f.Close()
+		return nil, fmt.Errorf("%s: mode %04o, owner %d: others could replace a socket in it", dir, st.Mode&0o7777, st.Uid)
+	}
+	for {
+		err = unix.Flock(int(f.Fd()), unix.LOCK_EX)
+		if !errors.Is(err, unix.EINTR) {
+			break
+		}
+	}
+	if err != nil {
+		f.Close()
+		return nil, &os.PathError{Op: "flock", Path: dir, Err: err}
+	}
+	return f, nil
+}
+
+// clearStale removes a socket that nobody listens to.
+func clearStale(path string) error {
+	info, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case info.Mode().Type() != fs.ModeSocket:
+		return fmt.Errorf("%s: is there and is not a socket", path)
+	}
+	conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: path, Net: "unix"})
+	if err == nil {
+		defer conn.Close()
+		who := ""
+		if peer, err := peerOf(conn); err == nil {
+			who = fmt.Sprintf(" (process %d)", peer.PID)
+		}
+		return fmt.Errorf("%s: %w%s", path, ErrInUse, who)
+	}
+	if !errors.Is(err, unix.ECONNREFUSED) {
+		return fmt.Errorf("%s: cannot tell whether it is served: %w", path, err)
+	}
+	return os.Remove(path)
+}
+
+// giveGroup makes a group, by name or number, the file's.
+func giveGroup(path, group string) error {
+	if group == "" {
+		return nil
+	}
+	gid, err := strconv.Atoi(group)
+	if err != nil {
+		g, err := user.LookupGroup(group)
+		if err != nil {
+			return err
+		}
+		if gid, err = strconv.Atoi(g.Gid); err != nil {
+			return fmt.Errorf("group %s: id %q", group, g.Gid)
+		}
+	}
+	return os.Chown(path, -1, gid)
+}
+
+// Peer is the process at the other end of a connection, as it was when it
+// connected (SO_PEERCRED).
+type Peer struct {
+	PID      int32
+	UID, GID uint32
+}
+
+func peerOf(conn *net.UnixConn) (Peer, error) {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return Peer{}, err
+	}
+	var cred *unix.Ucred
+	var credErr error
+	err = raw.Control(func(fd uintptr) {
+		cred, credErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
+	})
+	if err = errors.Join(err, credErr); err != nil {
+		return Peer{}, fmt.Errorf("SO_PEERCRED: %w", err)
+	}
+	return Peer{PID: cred.Pid, UID: cred.Uid, GID: cred.Gid}, nil
+}
