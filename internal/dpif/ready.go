@@ -102,11 +102,14 @@ func (h *Handler) makeReady(ch *channel) {
 }
 
 // pass takes from each ready vport at most its quota, so that one that floods
-// costs the others no more than a batch.
+// costs the others no more than a pass.
 func (h *Handler) pass() {
 	quota := batchSize
+	if h.owned > 1 {
+		quota = sharedPass
+	}
 	if len(h.ready) > 1 {
-		quota = max(minQuota, batchSize/len(h.ready))
+		quota = max(minQuota, quota/len(h.ready))
 	}
 	h.busy = h.busy[:0]
 	for _, ch := range h.ready {

@@ -347,7 +347,7 @@ func TestRingBatchIsHalfARing(t *testing.T) {
 	b.wantPackets(1, upTo(0, 23)...)
 }
 
-// TestRingsShareABatch: each of two rings that flood gets half of each batch.
+// TestRingsShareABatch: each of two rings that flood gets half of each pass.
 func TestRingsShareABatch(t *testing.T) {
 	b := newBench(t, ringtest.New(ringtest.Config{}))
 	_, s1 := b.port(1, ring512)
@@ -357,15 +357,15 @@ func TestRingsShareABatch(t *testing.T) {
 	for range 5 {
 		b.step()
 	}
-	for from := 0; from < 5*batchSize; from += batchSize {
+	for from := 0; from < 5*sharedPass; from += sharedPass {
 		n := 0
-		for _, in := range b.policy.order[from : from+batchSize] {
+		for _, in := range b.policy.order[from : from+sharedPass] {
 			if in == 1 {
 				n++
 			}
 		}
-		if n != batchSize/2 {
-			t.Errorf("port 1 has %d of batch %d", n, from/batchSize)
+		if n != sharedPass/2 {
+			t.Errorf("port 1 has %d of pass %d", n, from/sharedPass)
 		}
 	}
 }
@@ -394,8 +394,8 @@ func TestRingDoesNotStarveLinear(t *testing.T) {
 		b.step()
 	}
 	b.wantPackets(2, upTo(0, 99)...)
-	// Half of a batch every mixedPasses passes.
-	if most := (100/(batchSize/2) + 1) * mixedPasses; steps > most {
+	// Half of a pass every mixedPasses passes.
+	if most := (100/(sharedPass/2) + 1) * mixedPasses; steps > most {
 		t.Errorf("100 upcalls of the linear port took %d passes, want %d at most", steps, most)
 	}
 	if c := ch2.counters().Socket; c.ReceivedLinear != 100 || c.ReceivedRing != 0 {
