@@ -8,7 +8,7 @@ import (
 // Config is one configuration file: every key of it, each at the value that
 // is in force. The struct is the schema too: tag yaml names the key, min and
 // max bound the value as the file would write it, unit marks a number of
-// bytes, zero says that 0 is taken though it is below min, and optional that a
+// bytes or a rate, zero says that 0 is taken though it is below min, and optional that a
 // key which is not set has no value at all: the zero value stands for that.
 type Config struct {
 	Datapath Datapath `yaml:"datapath"`
@@ -71,6 +71,9 @@ type Port struct {
 	Group    string `yaml:"group" optional:"true"`
 	// Hairpin allows a frame to leave by the port it came in on.
 	Hairpin bool `yaml:"hairpin"`
+	// MaxUpcalls is how many upcalls of the port are served a second at most,
+	// the others are shed; 0 is no limit.
+	MaxUpcalls uint32 `yaml:"max_upcalls" unit:"rate" min:"1/s" max:"10000000/s" zero:"none"`
 }
 
 // VLAN says which VLANs a port carries. If nothing is set, it is a trunk of all.

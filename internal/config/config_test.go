@@ -32,6 +32,7 @@ socket:
   rcvbuf: 524288KiB
 ports:
 - name: va
+  max_upcalls: 2500/s
 - {"name": 'int0', type: "internal", vlan: {access: 4094}, isolated: true, group: a}
 -
   type: netdev
@@ -66,7 +67,7 @@ func everyKeyConfig() *Config {
 		Ring:          Ring{Mode: RingOff, FrameSize: 16384, BlockSize: 131072, Blocks: 3, MemoryLimit: 1073741824},
 		Socket:        Socket{Rcvbuf: 536870912},
 		Ports: []Port{
-			{Name: "va", Type: PortNetdev},
+			{Name: "va", Type: PortNetdev, MaxUpcalls: 2500},
 			{Name: "int0", Type: PortInternal, VLAN: VLAN{Access: 4094}, Isolated: true, Group: "a"},
 			{Name: "12", Type: PortNetdev, VLAN: VLAN{Trunk: []VLANRange{{10, 10}, {20, 29}, {31, 31}}, Native: 1}, Hairpin: true},
 		},
@@ -180,6 +181,7 @@ ports:
     isolated: true
     group: "a"
     hairpin: false
+    max_upcalls: 0
   - name: "12"
     type: netdev
     vlan:
@@ -187,6 +189,7 @@ ports:
       native: 1
     isolated: false
     hairpin: true
+    max_upcalls: 0
 policy:
   type: flood
   mac_aging: 1h30m
@@ -329,6 +332,8 @@ func TestTags(t *testing.T) {
 			inRange(0, f.Tag, parseSize)
 		case f.Tag.Get("unit") == "mode":
 			inRange(0, f.Tag, parseMode)
+		case f.Tag.Get("unit") == "rate":
+			inRange(0, f.Tag, parseRate)
 		default:
 			inRange(0, f.Tag, parseInt)
 		}

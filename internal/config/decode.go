@@ -188,6 +188,18 @@ func scalar(n ast.Node, v reflect.Value, tag reflect.StructTag) error {
 			return outOfRange(text, tag)
 		}
 		v.SetUint(m)
+	case tag.Get("unit") == "rate":
+		if !isString && !isInt && !isFloat {
+			return fmt.Errorf("want a rate, not %s", describe(n))
+		}
+		r, err := parseRate(text)
+		if err != nil {
+			return err
+		}
+		if !inRange(r, tag, parseRate) {
+			return outOfRange(text, tag)
+		}
+		v.SetUint(r)
 	default:
 		// YAML takes an integer beyond 64 bits for a plain string.
 		huge := isString && n.GetToken().Type == token.StringType && isDecimal(text)

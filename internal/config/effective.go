@@ -64,6 +64,8 @@ func formatScalar(v reflect.Value, tag reflect.StructTag) string {
 		return formatSize(v.Uint())
 	case tag.Get("unit") == "mode":
 		return formatMode(v.Uint())
+	case tag.Get("unit") == "rate":
+		return formatRate(v.Uint())
 	default:
 		return fmt.Sprint(v.Interface())
 	}

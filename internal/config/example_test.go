@@ -52,6 +52,7 @@ func TestExamplePorts(t *testing.T) {
 		{Name: "int0", Type: PortInternal},
 		{Name: "eth2", Type: PortNetdev, VLAN: VLAN{Access: 10}, Isolated: true, Group: "guests"},
 		{Name: "eth3", Type: PortNetdev, VLAN: VLAN{Trunk: []VLANRange{{10, 10}, {20, 29}}, Native: 1}, Hairpin: true},
+		{Name: "eth4", Type: PortNetdev, MaxUpcalls: 2000},
 	}
 	if d := cmp.Diff(examplePorts, c.Ports); d != "" {
 		t.Errorf("ports of the example (-want +got):\n%s", d)
@@ -141,7 +142,7 @@ func documented(path string, f reflect.StructField) []string {
 	case v.Kind() == reflect.Struct && f.Tag.Get("optional") == "":
 	case f.Tag.Get("optional") != "":
 		def = "none"
-	case ofPort && v.Kind() == reflect.String && v.IsZero():
+	case path == "ports[].name":
 		def = "required"
 	case v.Kind() == reflect.Slice:
 		def = "`[]`"
@@ -166,6 +167,8 @@ func typeName(f reflect.StructField) string {
 		return "size"
 	case f.Tag.Get("unit") == "mode":
 		return "mode"
+	case f.Tag.Get("unit") == "rate":
+		return "rate"
 	case f.Type.Kind() == reflect.Struct:
 		return "mapping"
 	case f.Type.Kind() == reflect.Slice:

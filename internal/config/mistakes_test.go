@@ -99,6 +99,16 @@ var mistakes = []struct {
 		`1:18: socket.rcvbuf: unknown unit "s"; want B, KiB, MiB or GiB (sizes have binary units only)`}},
 	{"size is a boolean", "socket: {rcvbuf: true}\n", []string{
 		`1:18: socket.rcvbuf: want a size, not the boolean true`}},
+	{"rate without unit", "ports: [{name: a, max_upcalls: 50}]\n", []string{
+		`1:32: ports[0].max_upcalls: has no unit; want /s, as in 50/s`}},
+	{"rate a minute", "ports: [{name: a, max_upcalls: 50/m}]\n", []string{
+		`1:32: ports[0].max_upcalls: want a whole number a second, such as 1000/s, not "50/m"`}},
+	{"rate of nothing a second", "ports:\n- name: a\n  max_upcalls: -3/s\n", []string{
+		`3:16: ports[0].max_upcalls: must not be negative`}},
+	{"rate out of range", "ports:\n- {name: a, max_upcalls: 10000001/s}\n", []string{
+		`2:26: ports[0].max_upcalls: 10000001/s is out of range; want 1/s to 10000000/s, or 0 for none`}},
+	{"rate is a list", "ports:\n- {name: a, max_upcalls: [1/s]}\n", []string{
+		`2:26: ports[0].max_upcalls: want a rate, not a list`}},
 	{"duration without unit", "flows:\n  max_idle: 10\n", []string{
 		`2:13: flows.max_idle: has no unit; want ms, s, m or h, as in 10s`}},
 	{"duration in days", "policy: {mac_aging: 1d}\n", []string{

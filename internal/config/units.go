@@ -61,6 +61,37 @@ func formatSize(n uint64) string {
 	return "0B"
 }
 
+// rateUnit is the one unit of a rate.
+const rateUnit = "/s"
+
+// parseRate reads a whole number with the unit /s, or a bare 0. What exceeds
+// 64 bits is returned as the greatest value, which no range takes.
+func parseRate(s string) (uint64, error) {
+	num, hasUnit := strings.CutSuffix(s, rateUnit)
+	if digits, ok := strings.CutPrefix(num, "-"); ok && isDecimal(digits) {
+		return 0, errNegative
+	}
+	switch {
+	case !isDecimal(num):
+		return 0, fmt.Errorf("want a whole number a second, such as 1000/s, not %q", s)
+	case !hasUnit && num != "0":
+		return 0, fmt.Errorf("has no unit; want /s, as in %s/s", num)
+	}
+	n, err := strconv.ParseUint(num, 10, 64)
+	if err != nil {
+		return math.MaxUint64, nil
+	}
+	return n, nil
+}
+
+// formatRate writes n with its unit.
+func formatRate(n uint64) string {
+	if n == 0 {
+		return "0"
+	}
+	return strconv.FormatUint(n, 10) + rateUnit
+}
+
 // parseDuration reads a duration in Go's syntax, or a bare 0.
 func parseDuration(s string) (time.Duration, error) {
 	if isDecimal(s) && s != "0" {

@@ -47,6 +47,29 @@ func TestSize(t *testing.T) {
 	}
 }
 
+func TestRate(t *testing.T) {
+	for in, want := range map[string]uint64{
+		"0": 0, "0/s": 0, "1/s": 1, "010/s": 10, "10000000/s": 10_000_000,
+		"18446744073709551615/s": math.MaxUint64, "99999999999999999999/s": math.MaxUint64,
+	} {
+		got, err := parseRate(in)
+		if err != nil || got != want {
+			t.Errorf("parseRate(%q) = %d, %v; want %d", in, got, err, want)
+		}
+		if again, err := parseRate(formatRate(got)); err != nil || again != got {
+			t.Errorf("parseRate(formatRate(%d)) = %d, %v", got, again, err)
+		}
+	}
+	for _, in := range []string{"", "1", "00", "/s", "s", "1/", "1/S", "1/m", "1 /s", "1.5/s", "+1/s", "1/s/s", "1k/s", "--1/s"} {
+		if got, err := parseRate(in); err == nil || errors.Is(err, errNegative) {
+			t.Errorf("parseRate(%q) = %d, %v; want an error about its form", in, got, err)
+		}
+	}
+	if got, err := parseRate("-5/s"); !errors.Is(err, errNegative) {
+		t.Errorf("parseRate(-5/s) = %d, %v; want errNegative", got, err)
+	}
+}
+
 func TestDuration(t *testing.T) {
 	tests := []struct {
 		in        string

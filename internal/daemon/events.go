@@ -117,6 +117,10 @@ var (
 	evNotifierOverflow = define("notifier_overflow", zapcore.WarnLevel,
 		"Notifications of the kernel were lost; ports and features were listed anew. `source` is ovs or link.",
 		"datapath", "source")
+	evRequestOverflow = define("request_overflow", zapcore.WarnLevel,
+		"Answers of the kernel to requests were lost, since the socket of `owner` had no room for them: requests may have been refused without being counted. "+
+			"Packets are never sent twice; flows are compared with the kernel's by the next revalidator cycle. At most one a second for each owner.",
+		"datapath", "owner", "overflows", "overflows_total")
 )
 
 // Flows.
@@ -131,6 +135,10 @@ var (
 	evFlowLimitCleared = define("flow_limit_cleared", zapcore.InfoLevel,
 		"The datapath is below the limit again.",
 		"datapath", "flows", "limit")
+	evMACsEvicted = define("macs_evicted", zapcore.WarnLevel,
+		"The MAC table is full (policy.mac_limit): for each MAC that is learned one is forgotten, of the port that holds the most. "+
+			"`port` is the one that lost MACs, `evicted` how many since the last such line of the port; at most one a second for each.",
+		"datapath", "port", "port_no", "evicted", "evicted_total", "macs", "limit")
 	evRevalidatorFailed = define("revalidator_failed", zapcore.ErrorLevel,
 		"A revalidator cycle ended early. The next one tries again.",
 		"datapath", "error", "after_ms")
@@ -147,7 +155,7 @@ var (
 	evUpcallsLost = define("upcalls_lost", zapcore.WarnLevel,
 		"Packets were lost on their way through the daemon since the last such line of the same port and cause; at most one a second for each. "+
 			"Causes: socket_overflow (the port's receive queue was full), ring_full, decode_error, kernel_refused (the kernel refused to forward the packet, see `last_errno`), "+
-			"policy_error, action_upcall (sent up by a flow of another program), "+
+			"policy_error, action_upcall (sent up by a flow of another program), shed (over the port's max_upcalls), "+
 			"no_listener (counted by the datapath, but not by a port: nobody listened, or the socket had gone).",
 		"datapath", "port", "port_no", "cause", "lost", "lost_total", "last_errno")
 	evStats = define("stats", zapcore.InfoLevel,
@@ -161,13 +169,17 @@ var (
 		"executed", "executed_delta", "dropped", "dropped_delta",
 		"flows_put", "flows_put_delta", "flows_existing", "flows_refused", "flows_over_limit",
 		"flows_expired", "flows_deleted", "flows_corrected", "sweeps_refused", "revalidator_cycles", "revalidator_dump_ms",
-		"action_upcalls", "execute_refused", "decode_errors", "receive_errors", "foreign", "policy_errors", "socket_drops",
+		"action_upcalls", "execute_refused", "decode_errors", "receive_errors", "foreign", "policy_errors", "socket_drops", "shed",
 		"received_linear", "received_ring", "received_copy", "received_bytes", "jumbo", "aborted", "truncated", "malformed",
-		"overflows", "overruns", "ring_bytes", "sent_linear", "sent_ring", "request_overflows", "epoll_waits", "batches", "batch_us", "batch_max_us", "send_errors",
+		"overflows", "overruns", "ring_bytes", "sent_linear", "sent_ring", "request_overflows",
+		"features_restored", "upcall_pids_restored", "notifier_overflows",
+		"epoll_waits", "batches", "batch_us", "batch_max_us", "send_errors",
 		"macs", "macs_learned", "macs_moved", "macs_expired", "macs_evicted")
 	evPortStats = define("port_stats", zapcore.DebugLevel,
-		"One port's counters since it was added, with each `stats` line. rx and tx are the kernel's.",
+		"One port's counters since it was added, with each `stats` line. `lost` is the sum of all causes. rx and tx are the kernel's, as are upcall_success and upcall_fail: "+
+			"packets that it queued for the port's socket and that it could not queue, 0 before Linux 6.2.",
 		"datapath", "port", "port_no", "handler", "upcalls", "executed", "dropped", "lost",
+		"socket_drops", "shed", "decode_errors", "execute_refused", "upcall_success", "upcall_fail",
 		"rx_packets", "tx_packets", "rx_bytes", "tx_bytes", "rx_dropped", "tx_dropped")
 	evStatsFailed = define("stats_failed", zapcore.ErrorLevel,
 		"The kernel did not answer the request for statistics.",

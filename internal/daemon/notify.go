@@ -63,7 +63,7 @@ func (d *run) notify(e dpif.Event) {
 // lost sums the packets of a port that came up, or should have, and did not
 // go on.
 func lost(c *dpif.PortCounters) uint64 {
-	return c.SocketDrops + undecodable(c) + c.ExecuteRefused + c.PolicyErrors + c.ActionUpcalls
+	return c.SocketDrops + undecodable(c) + c.ExecuteRefused + c.PolicyErrors + c.ActionUpcalls + c.Shed
 }
 
 // undecodable sums the messages that arrived and made no sense.

@@ -97,7 +97,7 @@ func portConfigs(cfg *config.Config) []dpif.PortConfig {
 		if p.Type == config.PortInternal {
 			t = dpif.VportInternal
 		}
-		ports = append(ports, dpif.PortConfig{Name: p.Name, Type: t})
+		ports = append(ports, dpif.PortConfig{Name: p.Name, Type: t, MaxUpcalls: p.MaxUpcalls})
 	}
 	return ports
 }

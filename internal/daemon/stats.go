@@ -34,6 +34,8 @@ type statsLog struct {
 	// is filled by the look under way.
 	reported, next map[lossKey]uint64
 	failing        bool
+	evicted        map[odp.PortNo]uint64 // as macs_evicted has said
+	overflows      map[string]uint64     // as request_overflow has said, by owner
 }
 
 // interval is what the deltas of a stats line are against.
@@ -55,7 +57,7 @@ const wholeDatapath = odp.PortNo(odp.MaxPorts)
 
 func newStatsLog(d *run, server *dpif.Server) *statsLog {
 	s := &statsLog{daemon: d, server: server, dp: zap.String("datapath", d.cfg().Datapath.Name),
-		reported: map[lossKey]uint64{}, next: map[lossKey]uint64{}, previous: interval{at: time.Now(), total: d.past}, total: d.past}
+		reported: map[lossKey]uint64{}, next: map[lossKey]uint64{}, overflows: map[string]uint64{}, previous: interval{at: time.Now(), total: d.past}, total: d.past}
 	if st, err := server.Stats(); err == nil {
 		s.start, s.previous.dp = st.Datapath.Stats, st.Datapath.Stats
 	}
@@ -118,6 +120,8 @@ func (s *statsLog) look(print bool) {
 	s.total = st.Total()
 	s.total.Add(s.daemon.past)
 	s.losses(&st)
+	s.evictions(&st)
+	s.requestOverflows(&st)
 	if print {
 		s.print(s.daemon.log, &st)
 		s.previous = interval{time.Now(), st.Datapath.Stats, s.total}
@@ -146,6 +150,7 @@ func (s *statsLog) eachLoss(st *dpif.Stats, fn func(k lossKey, port string, n ui
 			{"kernel_refused", c.ExecuteRefused},
 			{"policy_error", c.PolicyErrors},
 			{"action_upcall", c.ActionUpcalls},
+			{"shed", c.Shed},
 		} {
 			fn(lossKey{p.No, p.UpcallPID, l.cause}, p.Name, l.n)
 		}
@@ -212,7 +217,7 @@ func (s *statsLog) print(out emitter, st *dpif.Stats) {
 		zap.Uint64("action_upcalls", t.ActionUpcalls), zap.Uint64("execute_refused", t.ExecuteRefused),
 		zap.Uint64("decode_errors", t.DecodeErrors), zap.Uint64("receive_errors", t.ReceiveErrors),
 		zap.Uint64("foreign", t.Foreign+t.Socket.Foreign+t.Socket.RingForeign),
-		zap.Uint64("policy_errors", t.PolicyErrors), zap.Uint64("socket_drops", t.SocketDrops),
+		zap.Uint64("policy_errors", t.PolicyErrors), zap.Uint64("socket_drops", t.SocketDrops), zap.Uint64("shed", t.Shed),
 		zap.Uint64("received_linear", t.Socket.ReceivedLinear), zap.Uint64("received_ring", t.Socket.ReceivedRing),
 		zap.Uint64("received_copy", t.Socket.ReceivedCopy), zap.Uint64("received_bytes", t.Socket.Bytes),
 		zap.Uint64("jumbo", t.Socket.Jumbo), zap.Uint64("aborted", t.Socket.Aborted),
@@ -222,6 +227,8 @@ func (s *statsLog) print(out emitter, st *dpif.Stats) {
 		zap.Uint64("ring_bytes", st.RingBytes),
 		zap.Uint64("sent_linear", st.Requests.SentLinear), zap.Uint64("sent_ring", st.Requests.SentRing),
 		zap.Uint64("request_overflows", st.Requests.Overflows),
+		zap.Uint64("features_restored", st.Restored.Features), zap.Uint64("upcall_pids_restored", st.Restored.UpcallPIDs),
+		zap.Uint64("notifier_overflows", st.Restored.NotifierOverflows),
 		zap.Uint64("epoll_waits", st.Polls), zap.Uint64("batches", st.Batches), zap.Int64("batch_us", st.BatchTime.Microseconds()),
 		zap.Int64("batch_max_us", s.server.LongestBatch().Microseconds()), zap.Uint64("send_errors", st.SendErrors),
 		zap.Int("macs", macs.Entries), zap.Uint64("macs_learned", macs.Learned), zap.Uint64("macs_moved", macs.Moved),
@@ -231,7 +238,9 @@ func (s *statsLog) print(out emitter, st *dpif.Stats) {
 		out.emit(evPortStats, s.dp, zap.String("port", p.Name), zap.Uint32("port_no", uint32(p.No)),
 			zap.Int("handler", p.Handler), zap.Uint64("upcalls", p.Counters.Upcalls),
 			zap.Uint64("executed", p.Counters.Executed), zap.Uint64("dropped", p.Counters.Dropped),
-			zap.Uint64("lost", lost(&p.Counters)),
+			zap.Uint64("lost", lost(&p.Counters)), zap.Uint64("socket_drops", p.Counters.SocketDrops), zap.Uint64("shed", p.Counters.Shed),
+			zap.Uint64("decode_errors", undecodable(&p.Counters)), zap.Uint64("execute_refused", p.Counters.ExecuteRefused),
+			zap.Uint64("upcall_success", p.Kernel.Success), zap.Uint64("upcall_fail", p.Kernel.Fail),
 			zap.Uint64("rx_packets", p.Vport.RxPackets), zap.Uint64("tx_packets", p.Vport.TxPackets),
 			zap.Uint64("rx_bytes", p.Vport.RxBytes), zap.Uint64("tx_bytes", p.Vport.TxBytes),
 			zap.Uint64("rx_dropped", p.Vport.RxDropped), zap.Uint64("tx_dropped", p.Vport.TxDropped))

@@ -75,6 +75,10 @@ func (h *Handler) started() HandlerStarted {
 }
 
 func (h *Handler) decide(ch *channel, datagram []byte, now int64, trace *Tracer) {
+	if !ch.limit.admit(now) {
+		ch.shed.Add(1)
+		return
+	}
 	u, v := &h.upcall, &h.verdict
 	switch err := ParseUpcall(datagram, h.dp.fam.Packet.ID, h.dp.idx, u); {
 	case err == nil:

@@ -24,11 +24,14 @@ type channel struct {
 	// overflowed and is to be polled once it is empty.
 	ready, congested bool
 
+	limit limiter
+
 	upcalls, bytes, actionUpcalls                      atomic.Uint64
 	executed, dropped, executeRefused                  atomic.Uint64
 	flowsPut, flowsExisting, flowsRefused              atomic.Uint64
 	flowsOverLimit                                     atomic.Uint64
 	decodeErrors, receiveErrors, foreign, policyErrors atomic.Uint64
+	shed                                               atomic.Uint64
 	drops                                              atomic.Uint64 // of the socket, as last read; 0 where the kernel does not tell
 }
 
@@ -48,6 +51,7 @@ type PortCounters struct {
 	ReceiveErrors  uint64 // receive calls that failed, overflows left out
 	Foreign        uint64 // messages that were not upcalls of this datapath
 	PolicyErrors   uint64 // packets that the policy could not decide: lost
+	Shed           uint64 // messages over the port's limit, not decoded: lost
 	SocketDrops    uint64 // messages that the kernel could not queue: lost
 	Socket         netlink.Counters
 }
@@ -59,13 +63,25 @@ func (c *channel) counters() PortCounters {
 		FlowsPut: c.flowsPut.Load(), FlowsExisting: c.flowsExisting.Load(), FlowsRefused: c.flowsRefused.Load(),
 		FlowsOverLimit: c.flowsOverLimit.Load(),
 		DecodeErrors:   c.decodeErrors.Load(), ReceiveErrors: c.receiveErrors.Load(), Foreign: c.foreign.Load(), PolicyErrors: c.policyErrors.Load(),
+		Shed:   c.shed.Load(),
 		Socket: c.sock.Counters(),
 	}
 	if m, err := c.sock.MemInfo(); err == nil {
-		c.drops.Store(uint64(m.Drops))
+		c.noteDrops(m.Drops)
 	}
 	// Where neither the socket nor Server.readDrops could tell, an overflow
 	// stands for one message at least.
 	p.SocketDrops = max(c.drops.Load(), p.Socket.Overflows)
 	return p
+}
+
+// noteDrops takes the kernel's count of drops, which is of 32 bits and wraps
+// around. Several goroutines may read it: one that comes late changes nothing.
+func (c *channel) noteDrops(drops uint32) {
+	for old := c.drops.Load(); ; old = c.drops.Load() {
+		grown := int32(drops - uint32(old))
+		if grown <= 0 || c.drops.CompareAndSwap(old, old+uint64(grown)) {
+			return
+		}
+	}
 }

@@ -26,7 +26,7 @@ func NewRound(policy Policy, flowLimit int) (*Round, error) {
 	noop := genl.Family{ID: unix.NLMSG_MIN_TYPE - 1, Version: 1}
 	upcalls := genl.Family{ID: unix.NLMSG_MIN_TYPE - 2, Version: 1}
 	dp := &Datapath{conn: conn, fam: &Families{Flow: noop, Packet: upcalls}, idx: testDPIndex}
-	r := &Round{ch: &channel{name: "test"}}
+	r := &Round{ch: &channel{name: "test", sock: &netlink.Receiver{}}}
 	budget := &flowBudget{}
 	budget.limit.Store(int64(flowLimit))
 	if r.h, err = newHandler(0, dp, &Config{Policy: policy}, budget, odp.NewUFIDHasher(), &atomic.Pointer[Tracer]{}); err != nil {
@@ -77,6 +77,12 @@ func (r *Round) Counters() string {
 		c.upcalls.Load(), c.executed.Load(), c.dropped.Load(), c.flowsPut.Load(), c.flowsExisting.Load(), c.flowsRefused.Load(),
 		c.flowsOverLimit.Load(), c.decodeErrors.Load(), c.foreign.Load(), c.executeRefused.Load(), r.h.budget.count.Load())
 }
+
+// Limit bounds the upcalls a second; all batches are of the same moment.
+func (r *Round) Limit(rate uint32) { r.ch.limit.rate.Store(rate) }
+
+// Shed returns how many upcalls the limit has shed.
+func (r *Round) Shed() uint64 { return r.ch.counters().Shed }
 
 // Budget is a flowBudget.
 type Budget struct{ b flowBudget }

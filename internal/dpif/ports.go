@@ -44,12 +44,15 @@ func (s *Server) pollPorts(ctx context.Context) error {
 		}
 		changed := s.suspect.Swap(false)
 		for _, ev := range events[:n] {
-			switch ev.ID {
-			case pollOVS:
-				changed = s.drain(s.ovs, "ovs", s.concernsDatapath) || changed
-			case pollLink:
-				changed = s.drain(s.link, "link", s.concernsLink) || changed
+			source, name, concerns := s.ovs, "ovs", s.concernsDatapath
+			if ev.ID == pollLink {
+				source, name, concerns = s.link, "link", s.concernsLink
 			}
+			concerned, err := s.drain(source, name, concerns)
+			if err != nil {
+				return err
+			}
+			changed = changed || concerned
 		}
 		if !changed || ctx.Err() != nil {
 			continue
@@ -63,17 +66,19 @@ func (s *Server) pollPorts(ctx context.Context) error {
 
 // drain reads all notifications queued, and reports whether one of them, or
 // an overflow, calls for a look.
-func (s *Server) drain(r *netlink.Receiver, source string, concerns func(netlink.Header, []byte) bool) bool {
-	changed := false
+func (s *Server) drain(r *netlink.Receiver, source string, concerns func(netlink.Header, []byte) bool) (changed bool, err error) {
 	for {
 		n, err := r.Receive(s.notices, batchSize)
-		if err != nil {
+		switch {
+		case errors.Is(err, unix.ENOBUFS):
+			s.restored.overflows.Add(1)
 			s.cfg.Notify(NotifierOverflow{Source: source})
 			changed = true
 			continue
-		}
-		if n == 0 {
-			return changed
+		case err != nil:
+			return changed, fmt.Errorf("%s notifier: %w", source, err)
+		case n == 0:
+			return changed, nil
 		}
 		for i := range n {
 			h, payload, _, err := netlink.SplitMessage(s.notices.Data(i))
@@ -174,6 +179,7 @@ func (s *Server) checkFeatures() error {
 	}
 	kept, err := s.dp.SetFeatures(s.features)
 	if err == nil {
+		s.restored.features.Add(1)
 		s.cfg.Notify(FeaturesRestored{Found: info.Features, Kept: kept})
 		// The change is notified like anybody's: what the kernel does not keep
 		// must not be asked for again and again.
@@ -299,6 +305,7 @@ func (s *Server) checkPIDs(ch *channel, v Vport) {
 		}
 		return
 	}
+	s.restored.pids.Add(1)
 	s.cfg.Notify(UpcallPIDRestored{No: v.No, Name: v.Name, Found: v.UpcallPIDs, PID: pid})
 }
 

@@ -116,7 +116,11 @@ func (h *Handler) pass() {
 		if h.in.Free() == 0 {
 			h.answer()
 		}
-		if h.receive(ch, quota) > 0 {
+		take := quota
+		if ch.limit.shedding {
+			take = batchSize // what is not decided on costs less the more of it comes at once
+		}
+		if h.receive(ch, take) > 0 {
 			h.busy = append(h.busy, ch)
 		}
 		ch.ready = false

@@ -33,8 +33,9 @@ func (s *Server) takeWanted() error {
 	if ports == nil {
 		return nil
 	}
-	removed := slices.DeleteFunc(slices.Clone(s.cfg.Ports), func(p PortConfig) bool { return slices.Contains(*ports, p) })
+	removed := slices.DeleteFunc(slices.Clone(s.cfg.Ports), func(p PortConfig) bool { return slices.ContainsFunc(*ports, p.sameVport) })
 	s.cfg.Ports = slices.Clone(*ports)
+	s.limitUpcalls()
 	if len(removed) == 0 {
 		return nil
 	}
@@ -53,4 +54,22 @@ func (s *Server) takeWanted() error {
 		}
 	}
 	return nil
+}
+
+// limitUpcalls gives the ports served the limits that are configured now.
+func (s *Server) limitUpcalls() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, ch := range s.channels {
+		ch.limit.rate.Store(s.maxUpcalls(ch.name))
+	}
+}
+
+// maxUpcalls returns the configured limit of a port, 0 if there is none.
+func (s *Server) maxUpcalls(name string) uint32 {
+	i := slices.IndexFunc(s.cfg.Ports, func(p PortConfig) bool { return p.Name == name })
+	if i < 0 {
+		return 0
+	}
+	return s.cfg.Ports[i].MaxUpcalls
 }

@@ -143,9 +143,30 @@ func TestRoundAllocatesNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	round()
-	if n := testing.AllocsPerRun(100, round); n != 0 {
-		t.Errorf("%v allocations for a batch of %d upcalls", n, len(batch))
+	for _, limit := range []uint32{0, 20} {
+		r.Limit(limit)
+		round()
+		if n := testing.AllocsPerRun(100, round); n != 0 {
+			t.Errorf("%v allocations for a batch of %d upcalls, limit %d/s", n, len(batch), limit)
+		}
+	}
+}
+
+// TestRoundShedsBeforeItDecodes: what exceeds the port's limit is not looked
+// at, so that it costs next to nothing.
+func TestRoundShedsBeforeItDecodes(t *testing.T) {
+	r := newRound(t, 100)
+	up := r.Upcall(flowKey(1, host(1), host(2)), make([]byte, 80))
+	r.Limit(3)
+	if err := r.Do(up, up, up, up, []byte("not an upcall"), up); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := r.Counters(), "upcalls 3 executed 3 dropped 0 put 1 existing 0 refused 0 over 0 decode 0 foreign 0 execrefused 0 flows 1"; got != want || r.Shed() != 3 {
+		t.Errorf("shed %d, want 3; counters\n got %s\nwant %s", r.Shed(), got, want)
+	}
+	r.Limit(0)
+	if err := r.Do(up, up); err != nil || r.Shed() != 3 {
+		t.Errorf("without limit: %v, shed %d in all, want 3", err, r.Shed())
 	}
 }
 

@@ -24,6 +24,17 @@ import (
 type PortConfig struct {
 	Name string
 	Type VportType // VportNetdev or VportInternal
+	// MaxUpcalls is how many upcalls a second are served, 0 all of them. Those
+	// beyond are dropped before they are decoded, and counted as shed. After a
+	// second without any, as many may come at once.
+	MaxUpcalls uint32
+}
+
+// sameVport reports whether p and q are one vport, though what can be changed
+// without touching it may differ.
+func (p PortConfig) sameVport(q PortConfig) bool {
+	p.MaxUpcalls, q.MaxUpcalls = 0, 0
+	return p == q
 }
 
 // RingMode says whether upcall sockets have rings.
@@ -99,6 +110,7 @@ type Server struct {
 	noTXRings error                        // why request sockets have none
 	ringBytes uint64                       // of all rings mapped
 	running   bool                         // the start is over
+	restored  restored                     // what other programs changed
 	suspect   atomic.Bool                  // something may have changed: look
 	wanted    atomic.Pointer[[]PortConfig] // by Reconfigure, not in force yet
 

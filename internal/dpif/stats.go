@@ -2,7 +2,9 @@ package dpif
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"dpifd/internal/netlink"
@@ -23,8 +25,28 @@ type Stats struct {
 	BatchTime   time.Duration // from a batch's receipt until its answers were sent, sum over Batches
 	SendErrors  uint64        // batches that could not be sent whole
 	LastRefusal unix.Errno
-	Requests    netlink.Counters // of the handlers' request sockets
+	Requests    netlink.Counters // of the handlers' request sockets, summed
 	RingBytes   uint64           // memory of all RX rings
+	Restored    RestoredCounters
+	// RequestSockets are all sockets that requests go by, the handlers' first.
+	RequestSockets []RequestSocket
+}
+
+// RestoredCounters count since the Server was made what was found changed and
+// put back, and how often notifications were lost.
+type RestoredCounters struct {
+	Features          uint64 // changes of the datapath's user features
+	UpcallPIDs        uint64 // changes of a vport's upcall PIDs
+	NotifierOverflows uint64 // everything was listed anew after each
+}
+
+// restored is what RestoredCounters is read from.
+type restored struct{ features, pids, overflows atomic.Uint64 }
+
+// RequestSocket is one request socket.
+type RequestSocket struct {
+	Owner    string // "handler 0", "revalidator", "control" or "statistics"
+	Counters netlink.Counters
 }
 
 // PortStats are one served port's counters, the daemon's and the kernel's.
@@ -36,6 +58,7 @@ type PortStats struct {
 	Transport netlink.Transport
 	Counters  PortCounters
 	Vport     VportStats
+	Kernel    UpcallStats
 }
 
 // Stats collects all counters. It may be called from any goroutine while the
@@ -58,7 +81,7 @@ func (s *Server) Stats() (Stats, error) {
 	for _, ch := range s.channels {
 		p := PortStats{No: ch.no, Name: ch.name, Handler: ch.handler.id, UpcallPID: ch.sock.PortID(), Transport: ch.sock.Transport(), Counters: ch.counters()}
 		if i := slices.IndexFunc(vports, func(v Vport) bool { return v.No == ch.no }); i >= 0 {
-			p.Vport = vports[i].Stats
+			p.Vport, p.Kernel = vports[i].Stats, vports[i].Upcalls
 		}
 		st.RingBytes += ch.ringBytes
 		st.Ports = append(st.Ports, p)
@@ -71,11 +94,16 @@ func (s *Server) Stats() (Stats, error) {
 		st.Batches += h.batches.Load()
 		st.BatchTime += time.Duration(h.batchTime.Load())
 		st.SendErrors += h.sendErrors.Load()
-		st.Requests.Add(h.dp.conn.Counters())
+		c := h.dp.conn.Counters()
+		st.Requests.Add(c)
+		st.RequestSockets = append(st.RequestSockets, RequestSocket{fmt.Sprintf("handler %d", h.id), c})
 		if e := h.lastRefusal.Load(); e != 0 {
 			st.LastRefusal = unix.Errno(e)
 		}
 	}
+	st.RequestSockets = append(st.RequestSockets, RequestSocket{"revalidator", s.revalidator.dp.conn.Counters()},
+		RequestSocket{"control", s.dp.conn.Counters()}, RequestSocket{"statistics", s.statsDP.conn.Counters()})
+	st.Restored = RestoredCounters{s.restored.features.Load(), s.restored.pids.Load(), s.restored.overflows.Load()}
 	return st, nil
 }
 
@@ -142,6 +170,7 @@ func (p *PortCounters) Add(q PortCounters) {
 	p.ReceiveErrors += q.ReceiveErrors
 	p.Foreign += q.Foreign
 	p.PolicyErrors += q.PolicyErrors
+	p.Shed += q.Shed
 	p.SocketDrops += q.SocketDrops
 	p.Socket.Add(q.Socket)
 }

@@ -101,6 +101,7 @@ func (s *Server) openChannel(name string, t VportType) (*channel, error) {
 		return nil, fmt.Errorf("port %s: upcall socket: %w", name, err)
 	}
 	ch := &channel{name: name, typ: t, sock: sock, reason: "the kernel has rings"}
+	ch.limit.rate.Store(s.maxUpcalls(name))
 	if sock.Transport() == netlink.Ring {
 		ch.ringBytes = size
 		s.ringBytes += size

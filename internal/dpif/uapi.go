@@ -47,6 +47,14 @@ const (
 	vportAttrUpcallPID = 5
 	vportAttrStats     = 6
 	vportAttrIfindex   = 8
+	// Linux >= 6.2.
+	vportAttrUpcallStats = 10
+)
+
+// enum ovs_vport_upcall_attr, linux/openvswitch.h of Linux 6.2.
+const (
+	vportUpcallAttrSuccess = 0
+	vportUpcallAttrFail    = 1
 )
 
 // enum ovs_flow_attr.

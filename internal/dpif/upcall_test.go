@@ -147,6 +147,10 @@ func FuzzParse(f *testing.F) {
 		e.Uint32(vportAttrPortNo, 3)
 		e.Attr(vportAttrUpcallPID, make([]byte, 12))
 		e.Attr(vportAttrStats, make([]byte, 64))
+		e.Nested(vportAttrUpcallStats, func(e *netlink.Encoder) {
+			e.Uint64(vportUpcallAttrSuccess, 8)
+			e.Uint64(vportUpcallAttrFail, 9)
+		})
 	}))
 	f.Add(upcallMessage(testFamily, cmdNew, testDPIndex, func(e *netlink.Encoder) {
 		e.Attr(flowAttrUFID, make([]byte, 16))

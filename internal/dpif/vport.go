@@ -48,6 +48,7 @@ type Vport struct {
 	UpcallPIDs []uint32 // netlink port ids that get the port's upcalls
 	Ifindex    uint32   // 0 on kernels that do not tell, Linux < 4.20
 	Stats      VportStats
+	Upcalls    UpcallStats
 }
 
 // VportStats is struct ovs_vport_stats: packets and bytes since the port
@@ -55,6 +56,14 @@ type Vport struct {
 type VportStats struct {
 	RxPackets, TxPackets, RxBytes, TxBytes   uint64
 	RxErrors, TxErrors, RxDropped, TxDropped uint64
+}
+
+// UpcallStats counts the packets of a vport that the kernel tried to send up
+// since the vport was made (OVS_VPORT_ATTR_UPCALL_STATS, Linux >= 6.2).
+type UpcallStats struct {
+	Known   bool   // the kernel counts them
+	Success uint64 // queued on an upcall socket
+	Fail    uint64 // not queued though a socket was named: lost
 }
 
 // Vports lists the datapath's ports in order of their numbers.
@@ -172,6 +181,8 @@ func parseVport(r reply) (Vport, error) {
 			}
 		case vportAttrIfindex:
 			v.Ifindex = it.Uint32()
+		case vportAttrUpcallStats:
+			v.Upcalls = parseUpcallStats(b)
 		case vportAttrStats:
 			s := &v.Stats
 			for i, p := range []*uint64{&s.RxPackets, &s.TxPackets, &s.RxBytes, &s.TxBytes,
@@ -187,4 +198,23 @@ func parseVport(r reply) (Vport, error) {
 		return v, fmt.Errorf("vport message: %w: no name", netlink.ErrMalformed)
 	}
 	return v, nil
+}
+
+// parseUpcallStats decodes the payload of OVS_VPORT_ATTR_UPCALL_STATS.
+// Attributes that it does not know are skipped.
+func parseUpcallStats(b []byte) UpcallStats {
+	s := UpcallStats{Known: true}
+	it := netlink.NewAttrs(b)
+	for it.Next() {
+		switch it.Type() {
+		case vportUpcallAttrSuccess:
+			s.Success = field64(it.Data(), 0)
+		case vportUpcallAttrFail:
+			s.Fail = field64(it.Data(), 0)
+		}
+	}
+	if it.Err() != nil {
+		return UpcallStats{}
+	}
+	return s
 }

@@ -8,9 +8,10 @@ import "dpifd/internal/odp"
 // guards all of it.
 type ring struct {
 	port       odp.PortNo
-	n          int   // entries
-	hand       int32 // the entry to look at first; none when n is 0
-	next, prev *ring // in the rank
+	n          int    // entries
+	evicted    uint64 // entries that made room for others
+	hand       int32  // the entry to look at first; none when n is 0
+	next, prev *ring  // in the rank
 }
 
 // addRing adds an empty ring for port.

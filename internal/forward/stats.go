@@ -20,6 +20,9 @@ type Stats struct {
 	// PortEntries holds the number of MACs known on each port of the
 	// datapath, zeros included.
 	PortEntries map[odp.PortNo]int
+	// PortEvicted holds how many MACs of each port of the datapath were
+	// evicted, zeros included.
+	PortEvicted map[odp.PortNo]uint64
 }
 
 // MACEntry is one line of the MAC table.
@@ -37,8 +40,9 @@ func (l *Learning) Stats() Stats {
 	defer t.mu.Unlock()
 	s := t.stats
 	s.PortEntries = make(map[odp.PortNo]int, len(t.rings))
+	s.PortEvicted = make(map[odp.PortNo]uint64, len(t.rings))
 	for no, r := range t.rings {
-		s.PortEntries[no] = r.n
+		s.PortEntries[no], s.PortEvicted[no] = r.n, r.evicted
 		s.Entries += r.n
 	}
 	return s

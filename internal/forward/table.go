@@ -159,6 +159,7 @@ func (t *table) learn(key uint64, port odp.PortNo, seen int64, atHand bool) bool
 		if !atHand && t.entries[v].seen.Load() >= seen {
 			return false
 		}
+		t.rings[t.entries[v].port].evicted++
 		t.remove(v)
 		t.stats.Evicted++
 	}

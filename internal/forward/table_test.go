@@ -90,7 +90,7 @@ func TestEvictionHurtsOnlyTheGreedyPort(t *testing.T) {
 	}
 	verify(t, l)
 	s := l.Stats()
-	if s.Entries != limit || s.PortEntries[1] != 10 || s.PortEntries[2] != 10 || s.PortEntries[3] != 44 || s.Evicted != 1020-limit {
+	if s.Entries != limit || s.PortEntries[1] != 10 || s.PortEntries[2] != 10 || s.PortEntries[3] != 44 || s.Evicted != 1020-limit || s.PortEvicted[3] != s.Evicted || s.PortEvicted[1] != 0 {
 		t.Errorf("%+v", s)
 	}
 	// The port with the most pays for others too, down to its fair share.

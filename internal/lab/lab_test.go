@@ -109,7 +109,7 @@ func TestWithTag(t *testing.T) {
 			binary.NativeEndian.PutUint32(aux, tt.status)
 			binary.NativeEndian.PutUint16(aux[16:], tci)
 			binary.NativeEndian.PutUint16(aux[18:], 0x88a8)
-			got, err := withTag(frame, controlMessage(unix.SOL_PACKET, unix.PACKET_AUXDATA, aux))
+			got, err := (&Packet{}).withTag(frame, controlMessage(unix.SOL_PACKET, unix.PACKET_AUXDATA, aux))
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -22,6 +22,8 @@ type Packet struct {
 	buf   []byte
 	oob   []byte
 	iface string
+	// arrived is when the kernel took the frame last received.
+	arrived time.Time
 }
 
 // OpenPacket opens a packet socket on a device of the namespace; it sees from
@@ -55,6 +57,7 @@ func (p *Packet) open() error {
 		// Frames come in bursts that the default buffer does not hold.
 		unix.SetsockoptInt(p.fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 32<<20),
 		unix.SetsockoptInt(p.fd, unix.SOL_PACKET, unix.PACKET_AUXDATA, 1),
+		unix.SetsockoptInt(p.fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1),
 		unix.SetsockoptPacketMreq(p.fd, unix.SOL_PACKET, unix.PACKET_ADD_MEMBERSHIP, &unix.PacketMreq{
 			Ifindex: int32(link.Attrs().Index),
 			Type:    unix.PACKET_MR_PROMISC,
@@ -120,18 +123,28 @@ func (p *Packet) receive() ([]byte, error) {
 		if ll, ok := from.(*unix.SockaddrLinklayer); ok && ll.Pkttype == unix.PACKET_OUTGOING {
 			continue
 		}
-		return withTag(p.buf[:size], p.oob[:oobn])
+		return p.withTag(p.buf[:size], p.oob[:oobn])
 	}
 }
 
+// Arrived returns when the kernel received the frame that Receive, or Expect,
+// returned last, by the real-time clock: what this process waited for a
+// processor after that is not in it.
+func (p *Packet) Arrived() time.Time { return p.arrived }
+
 // withTag returns a copy of frame with the VLAN tag that the kernel took out of
 // it and put into the control data: struct tpacket_auxdata,
-// linux/if_packet.h of Linux 6.1.
-func withTag(frame, oob []byte) ([]byte, error) {
+// linux/if_packet.h of Linux 6.1. The time in there is kept.
+func (p *Packet) withTag(frame, oob []byte) ([]byte, error) {
 	out := make([]byte, 0, len(frame)+4)
 	messages, err := unix.ParseSocketControlMessage(oob)
 	if err != nil {
 		return nil, fmt.Errorf("control data: %w", err)
+	}
+	for _, m := range messages {
+		if m.Header.Level == unix.SOL_SOCKET && m.Header.Type == unix.SCM_TIMESTAMPNS && len(m.Data) >= 16 {
+			p.arrived = time.Unix(int64(binary.NativeEndian.Uint64(m.Data)), int64(binary.NativeEndian.Uint64(m.Data[8:])))
+		}
 	}
 	for _, m := range messages {
 		if m.Header.Level != unix.SOL_PACKET || m.Header.Type != unix.PACKET_AUXDATA || len(m.Data) < 20 {

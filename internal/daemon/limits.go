@@ -1,0 +1,43 @@
+package daemon
+
+import (
+	"slices"
+
+	"dpifd/internal/dpif"
+
+	"go.uber.org/zap"
+)
+
+// evictions writes macs_evicted for each port that had to give up MACs.
+func (s *statsLog) evictions(st *dpif.Stats) {
+	macs := s.daemon.policy.macs()
+	for no, n := range macs.PortEvicted {
+		before := s.evicted[no]
+		if n < before {
+			before = 0 // a new table: the policy was replaced, or the port
+		}
+		if n == before {
+			continue
+		}
+		name := ""
+		if i := slices.IndexFunc(st.Ports, func(p dpif.PortStats) bool { return p.No == no }); i >= 0 {
+			name = st.Ports[i].Name
+		}
+		s.daemon.log.emit(evMACsEvicted, s.dp, zap.String("port", name), zap.Uint32("port_no", uint32(no)),
+			zap.Uint64("evicted", n-before), zap.Uint64("evicted_total", n),
+			zap.Int("macs", macs.Entries), zap.Int("limit", s.daemon.cfg().Policy.MACLimit))
+	}
+	s.evicted = macs.PortEvicted
+}
+
+// requestOverflows writes request_overflow for each request socket that has
+// lost answers.
+func (s *statsLog) requestOverflows(st *dpif.Stats) {
+	for _, r := range st.RequestSockets {
+		before := s.overflows[r.Owner]
+		if n := r.Counters.Overflows; n > before {
+			s.overflows[r.Owner] = n
+			s.daemon.log.emit(evRequestOverflow, s.dp, zap.String("owner", r.Owner), zap.Uint64("overflows", n-before), zap.Uint64("overflows_total", n))
+		}
+	}
+}

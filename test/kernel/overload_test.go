@@ -1,0 +1,306 @@
+//go:build lab
+
+package kernel_test
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"dpifd/internal/lab"
+)
+
+// flood sends frames from sources that nobody has seen, to dst, as fast as the
+// machine sends, until the returned function is called, which tells how many
+// were sent. Each makes a flow of its own.
+func flood(t *testing.T, p *lab.Packet, dst string) (end func() int) {
+	t.Helper()
+	var stop atomic.Bool
+	sent := make(chan int)
+	f := lab.Frame(t, dst, "02:f1:00:00:00:00", 0x88b7, make([]byte, 46))
+	go func() {
+		n := 0
+		for ; !stop.Load(); n++ {
+			binary.BigEndian.PutUint32(f[8:], uint32(n))
+			if err := p.Send(f); err != nil {
+				t.Errorf("flood: %v", err)
+				break
+			}
+		}
+		sent <- n
+	}()
+	return func() int {
+		stop.Store(true)
+		return <-sent
+	}
+}
+
+var procField = regexp.MustCompile(`(?m)^VmRSS:\s+(\d+) kB$`)
+
+// rss returns the memory of a process that is present, in bytes.
+func rss(t *testing.T, pid int) int {
+	t.Helper()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	m := procField.FindSubmatch(status)
+	if err != nil || m == nil {
+		t.Fatalf("memory of process %d: %v\n%s", pid, err, status)
+	}
+	n, err := strconv.Atoi(string(m[1]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n << 10
+}
+
+// latencies are how long the frames of a load took from one socket to another.
+type latencies []time.Duration
+
+func (l latencies) String() string {
+	if len(l) == 0 {
+		return "none"
+	}
+	at := func(p float64) time.Duration {
+		return l[min(len(l)-1, int(p*float64(len(l))))].Round(10 * time.Microsecond)
+	}
+	return fmt.Sprintf("p50 %v, p99 %v, max %v", at(0.5), at(0.99), at(1))
+}
+
+func (l latencies) p99() time.Duration { return l[min(len(l)-1, len(l)*99/100)] }
+
+// firstPackets sends count frames at so many a second, each the first of a flow
+// of its own, and returns how long those took that arrived within waitLimit.
+func firstPackets(t *testing.T, from, to *lab.Packet, dst string, serial *int, count, rate int) latencies {
+	t.Helper()
+	sent := make(map[uint32]time.Time, count)
+	var took latencies
+	take := func(limit time.Duration) bool {
+		f, err := to.Receive(limit)
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return false
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if at, ours := sent[binary.BigEndian.Uint32(f[8:])]; ours && binary.BigEndian.Uint16(f[12:]) == 0x88b8 {
+			took = append(took, to.Arrived().Sub(at))
+		}
+		return true
+	}
+	f := lab.Frame(t, dst, "02:9e:00:00:00:00", 0x88b8, make([]byte, 46))
+	start := time.Now()
+	for i := range count {
+		// The pace of a clock, so that a wait does not make the next gap longer.
+		for left := time.Until(start.Add(time.Duration(i) * time.Second / time.Duration(rate))); left > 0; left = time.Until(start.Add(time.Duration(i) * time.Second / time.Duration(rate))) {
+			take(left)
+		}
+		*serial++
+		id := uint32(*serial)
+		binary.BigEndian.PutUint32(f[8:], id)
+		sent[id] = time.Now().Round(0)
+		send(t, from, f)
+	}
+	for deadline := time.Now().Add(waitLimit); len(took) < count && time.Now().Before(deadline); {
+		take(time.Until(deadline))
+	}
+	slices.Sort(took)
+	return took
+}
+
+// lossSaid sums upcalls_lost by cause.
+func lossSaid(t *testing.T, d *lab.Daemon) map[string]int64 {
+	t.Helper()
+	said := map[string]int64{}
+	for _, e := range d.Events("upcalls_lost") {
+		said[e.Text("cause")] += e.Int(t, "lost")
+	}
+	return said
+}
+
+// explained checks, after the daemon has stopped, that all packets that missed
+// are accounted for, by sums that are counted in different places: by the
+// datapath, by the sockets and by the daemon.
+func (v view) explained(t *testing.T, d *lab.Daemon) {
+	t.Helper()
+	k := v.info(t).Stats
+	all := d.Events("stats")
+	last := all[len(all)-1]
+	said := lossSaid(t, d)
+	drops := last.Int(t, "socket_drops")
+	t.Logf("missed %d = upcalls %s + shed %s + lost %d; lost by cause %v", k.Missed, last.Text("upcalls"), last.Text("shed"), k.Lost, said)
+	if got := last.Int(t, "upcalls") + last.Int(t, "shed") + last.Int(t, "decode_errors") + int64(k.Lost); got != int64(k.Missed) {
+		t.Errorf("the datapath missed %d packets, %d are accounted for", k.Missed, got)
+	}
+	if got := drops + said["no_listener"]; got != int64(k.Lost) {
+		t.Errorf("the datapath lost %d packets; the sockets dropped %d, nobody listened to %d", k.Lost, drops, said["no_listener"])
+	}
+	if said["socket_overflow"] != drops || said["shed"] != last.Int(t, "shed") {
+		t.Errorf("upcalls_lost says %v; stats say socket_drops %d, shed %s", said, drops, last.Text("shed"))
+	}
+	sum := int64(0)
+	for cause, n := range said {
+		if cause != "no_listener" {
+			sum += n
+		}
+	}
+	if got := d.Events("stopped")[0].Int(t, "lost"); got != sum {
+		t.Errorf("stopped says lost %d, upcalls_lost by cause %v", got, said)
+	}
+}
+
+// TestFairness: a port that floods with new flows costs another port neither
+// packets nor much time.
+func TestFairness(t *testing.T) {
+	const flooder, sink, quiet, peer = 0, 1, 2, 3
+	const sinkMAC, peerMAC = "02:51:4c:00:05:01", "02:51:4c:00:05:03"
+	n := newQuietNetwork(t, 4)
+	d := n.run(t, nil)
+	v := n.view(t)
+	p := n.sockets(t)
+	for i, mac := range map[int]string{sink: sinkMAC, peer: peerMAC} {
+		hello := frame(t, broadcast, mac)
+		send(t, p[i], hello)
+		p[quiet].Expect(t, waitLimit, among(hello))
+	}
+	serial := 0
+	firstPackets(t, p[quiet], p[peer], peerMAC, &serial, 40, 20) // warm
+	idle := firstPackets(t, p[quiet], p[peer], peerMAC, &serial, 200, 20)
+	memory := rss(t, d.PID())
+	t.Logf("idle: %v; memory %d KiB", idle, memory>>10)
+
+	before := v.info(t).Stats.Missed
+	start := time.Now()
+	end := flood(t, p[flooder], sinkMAC)
+	for _, rate := range []int{10, 20} {
+		count := 10 * rate
+		got := firstPackets(t, p[quiet], p[peer], peerMAC, &serial, count, rate)
+		t.Logf("beside the flood, %d/s: %d of %d arrived; %v; p99 %.1f times the idle one", rate, len(got), count, got,
+			float64(got.p99())/float64(idle.p99()))
+		if len(got) != count {
+			t.Errorf("of the quiet port's %d packets at %d/s, %d arrived", count, rate, len(got))
+		}
+		now := rss(t, d.PID())
+		t.Logf("memory %d KiB", now>>10)
+		// A quarter of what the flows of the flood would take if all of them
+		// were kept.
+		if now > memory+48<<20 {
+			t.Errorf("memory grew from %d to %d KiB", memory>>10, now>>10)
+		}
+	}
+	sent := end()
+	took := time.Since(start)
+	t.Logf("flood: %d packets sent in %v, %.0f/s; %.0f/s missed", sent, took.Round(time.Second),
+		float64(sent)/took.Seconds(), float64(v.info(t).Stats.Missed-before)/took.Seconds())
+	stop(t, d)
+	v.explained(t, d)
+	for _, e := range d.Events("upcalls_lost") {
+		if port := e.Text("port"); port != n.hosts[flooder].port {
+			t.Errorf("port %s lost %s, cause %s", port, e.Text("lost"), e.Text("cause"))
+		}
+	}
+}
+
+// cpuTime returns the processor time that a process has taken.
+func cpuTime(t *testing.T, pid int) time.Duration {
+	t.Helper()
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Fields 14 and 15 of proc(5), in 1/100 s; the second, in parentheses,
+	// may hold blanks.
+	f := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+	ticks := 0
+	for _, s := range f[11:13] {
+		n, err := strconv.Atoi(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ticks += n
+	}
+	return time.Duration(ticks) * 10 * time.Millisecond
+}
+
+// TestMaxUpcalls: what a port has over its limit is shed and counted, by a
+// reload it has another one or none, and nothing else about the port changes.
+func TestMaxUpcalls(t *testing.T) {
+	const sinkMAC = "02:51:4c:00:06:01"
+	const low, high = 300, 1000
+	n := newQuietNetwork(t, 3)
+	name := n.hosts[0].port
+	config := func(limit string) settings {
+		ports := fmt.Sprintf("[{name: %s, max_upcalls: %s}, {name: %s}, {name: %s}]", name, limit, n.hosts[1].port, n.hosts[2].port)
+		return settings{"ports": ports, "log": "{level: info, stats_interval: 200ms}"}
+	}
+	d := n.run(t, config(fmt.Sprintf("%d/s", low)))
+	v := n.view(t)
+	p := n.sockets(t)
+	hello := frame(t, broadcast, sinkMAC)
+	send(t, p[1], hello)
+	p[2].Expect(t, waitLimit, among(hello))
+	pids := v.vports(t)[name].UpcallPIDs
+
+	at := func(since time.Time, field string) (int64, time.Time) {
+		e := d.Wait(t, since, "stats", nil)
+		return e.Int(t, field), e.Time
+	}
+	end := flood(t, p[0], sinkMAC)
+	for _, step := range []struct {
+		reload string // "" for the limit of the start
+		limit  int64  // 0 for none
+	}{{"", low}, {fmt.Sprintf("%d/s", high), high}, {"0", 0}, {fmt.Sprintf("%d/s", low), low}} {
+		since := time.Now()
+		if step.reload != "" {
+			since = reload(t, d, n.config(config(step.reload)))
+			d.Wait(t, since, "reloaded", nil)
+			since = time.Now()
+		}
+		cpu, missed := cpuTime(t, d.PID()), v.info(t).Stats.Missed
+		shed, from := at(since, "shed")
+		served, _ := at(since, "upcalls")
+		time.Sleep(3 * time.Second)
+		shed2, to := at(time.Now(), "shed")
+		served2, _ := at(to, "upcalls")
+		took := to.Sub(from)
+		t.Logf("limit %s: in %v %d upcalls served, %d shed; the daemon took %v of processor time for %d packets", step.reload, took.Round(time.Millisecond),
+			served2-served, shed2-shed, (cpuTime(t, d.PID()) - cpu).Round(10*time.Millisecond), v.info(t).Stats.Missed-missed)
+		if step.limit == 0 {
+			// What was under way when the limit was lifted is shed at most.
+			if after, _ := at(to, "shed"); after != shed2 {
+				t.Errorf("without limit, shed rose from %d to %d", shed2, after)
+			}
+			continue
+		}
+		// A second's worth at once, then the rate. The counts are not of one instant.
+		if most := step.limit + step.limit*took.Milliseconds()/1000 + step.limit; served2-served > most {
+			t.Errorf("limit %d: %d upcalls in %v, at most %d", step.limit, served2-served, took, most)
+		}
+		if shed2 == shed {
+			t.Errorf("limit %d: nothing was shed", step.limit)
+		}
+	}
+	t.Logf("%d packets sent", end())
+	if got := v.vports(t)[name].UpcallPIDs; !slices.Equal(got, pids) {
+		t.Errorf("upcall PIDs are %d, were %d before the reloads", got, pids)
+	}
+	// The other ports have no limit.
+	exchange(t, p[1], p[2])
+	stop(t, d)
+	v.explained(t, d)
+	if got := d.Events("port_removed"); len(got) != 0 {
+		t.Errorf("a reload of limits took ports away: %v", got)
+	}
+	for _, e := range d.Events("upcalls_lost") {
+		if e.Text("port") != name {
+			t.Errorf("port %s lost %s, cause %s", e.Text("port"), e.Text("lost"), e.Text("cause"))
+		}
+	}
+}
