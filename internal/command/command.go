@@ -77,6 +77,8 @@ func New() *cobra.Command {
 		macsCommand(),
 		traceCommand(),
 		logLevelCommand(),
+		showCommand(),
+		dumpFlowsCommand(),
 		odpCommand(),
 		versionCommand(),
 	)

@@ -8,10 +8,10 @@ import (
 	"github.com/vishvananda/netns"
 )
 
-// inNetns runs fn on a thread of its own in the network namespace: a name
+// InNetns runs fn on a thread of its own in the network namespace: a name
 // below /run/netns, an absolute path, or "" for the process's own. Sockets
 // that fn opens on its goroutine belong to the namespace.
-func inNetns(name string, fn func() error) error {
+func InNetns(name string, fn func() error) error {
 	if name == "" {
 		return fn()
 	}

@@ -71,7 +71,7 @@ func Run(ctx context.Context, o Options) error {
 	reloading, stopReloads := context.WithCancel(ctx)
 	var reloads errgroup.Group
 	reloads.Go(func() error { d.reloads(reloading, o.Reload); return nil })
-	err = inNetns(o.Config.Netns, func() error { return d.serve(ctx) })
+	err = InNetns(o.Config.Netns, func() error { return d.serve(ctx) })
 	stopReloads()
 	_ = reloads.Wait() // it has no error to return
 	stopControl()

@@ -32,3 +32,7 @@ func NowMS() int64 { return nowMS() }
 
 // nowMS returns CLOCK_MONOTONIC in milliseconds.
 func nowMS() int64 { return monotonic().Milliseconds() }
+
+// MonotonicMS returns CLOCK_MONOTONIC in milliseconds, the clock of
+// Flow.UsedMS.
+func MonotonicMS() int64 { return nowMS() }

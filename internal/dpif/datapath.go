@@ -24,7 +24,11 @@ const (
 	FeatureDispatchPerCPU Features = 1 << 3 // upcalls go by CPU, vport PIDs are ignored
 )
 
-func (f Features) String() string {
+func (f Features) String() string { return strings.Join(f.Names(), ",") }
+
+// Names lists the features that are set, in the order of their bits; those
+// without a name by their number.
+func (f Features) Names() []string {
 	names := []struct {
 		bit  Features
 		name string
@@ -32,7 +36,7 @@ func (f Features) String() string {
 		{FeatureUnaligned, "unaligned"}, {FeatureVportPIDs, "vport_pids"},
 		{FeatureTCRecirc, "tc_recirc_sharing"}, {FeatureDispatchPerCPU, "dispatch_upcall_per_cpu"},
 	}
-	var on []string
+	on := []string{}
 	for _, n := range names {
 		if f&n.bit != 0 {
 			on, f = append(on, n.name), f&^n.bit
@@ -41,7 +45,7 @@ func (f Features) String() string {
 	if f != 0 {
 		on = append(on, fmt.Sprintf("%#x", uint32(f)))
 	}
-	return strings.Join(on, ",")
+	return on
 }
 
 // DatapathInfo is the kernel's view of a datapath: its identity, features and
@@ -50,7 +54,10 @@ type DatapathInfo struct {
 	Name     string
 	Index    int32 // ifindex of the local port, which names the datapath in requests
 	Features Features
-	Stats    DatapathStats
+	// PerCPUPIDs are the netlink port ids that get upcalls, by CPU, with
+	// FeatureDispatchPerCPU; nil where the kernel does not tell, Linux < 5.15.
+	PerCPUPIDs []uint32
+	Stats      DatapathStats
 }
 
 // DatapathStats holds struct ovs_dp_stats and struct ovs_dp_megaflow_stats.
@@ -234,6 +241,8 @@ func parseDatapath(r reply) (DatapathInfo, error) {
 			info.Features = Features(it.Uint32())
 		case dpAttrMasksCacheSize:
 			info.Stats.CacheSize = it.Uint32()
+		case dpAttrPerCPUPIDs:
+			info.PerCPUPIDs = uint32s(b)
 		case dpAttrStats:
 			info.Stats.Hit, info.Stats.Missed = field64(b, 0), field64(b, 8)
 			info.Stats.Lost, info.Stats.Flows = field64(b, 16), field64(b, 24)
@@ -249,6 +258,15 @@ func parseDatapath(r reply) (DatapathInfo, error) {
 		return info, fmt.Errorf("datapath message: %w", err)
 	}
 	return info, nil
+}
+
+// uint32s reads an array; what is left of a last one is dropped.
+func uint32s(b []byte) []uint32 {
+	var list []uint32
+	for ; len(b) >= 4; b = b[4:] {
+		list = append(list, binary.NativeEndian.Uint32(b))
+	}
+	return list
 }
 
 // field64 reads a counter of a kernel structure; structures grow at their

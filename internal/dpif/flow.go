@@ -1,7 +1,7 @@
 package dpif
 
 import (
-	"encoding/hex"
+	"encoding/binary"
 	"fmt"
 
 	"dpifd/internal/netlink"
@@ -13,7 +13,15 @@ import (
 // bits that userspace chooses.
 type UFID [16]byte
 
-func (u UFID) String() string { return hex.EncodeToString(u[:]) }
+// String returns the UFID as Open vSwitch writes it (odp_format_ufid,
+// lib/odp-util.c): four words in host byte order.
+func (u UFID) String() string {
+	var w [4]uint32
+	for i := range w {
+		w[i] = binary.NativeEndian.Uint32(u[4*i:])
+	}
+	return fmt.Sprintf("%08x-%04x-%04x-%04x-%04x%08x", w[0], w[1]>>16, w[1]&0xffff, w[2]>>16, w[2]&0xffff, w[3])
+}
 
 // Flow is one entry of the kernel's flow table. In a dump its slices are
 // borrowed from the receive buffer, valid until the callback returns.
@@ -27,7 +35,8 @@ type Flow struct {
 	Bytes   uint64
 	// UsedMS is when the last packet matched, in milliseconds of
 	// CLOCK_MONOTONIC; 0 if none did.
-	UsedMS int64
+	UsedMS   int64
+	TCPFlags uint8 // of all packets that matched, ored; the low byte of the header's
 }
 
 // PutMode says what PutFlow does about a flow that exists.
@@ -239,6 +248,8 @@ func parseFlow(r reply, f *Flow) error {
 			f.Packets, f.Bytes = field64(b, 0), field64(b, 8)
 		case flowAttrUsed:
 			f.UsedMS = int64(it.Uint64())
+		case flowAttrTCPFlags:
+			f.TCPFlags = it.Uint8()
 		case flowAttrUFID:
 			f.HasUFID = len(b) == len(f.UFID)
 			copy(f.UFID[:], b)

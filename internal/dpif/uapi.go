@@ -37,6 +37,7 @@ const (
 	dpAttrMegaflowStats  = 4
 	dpAttrUserFeatures   = 5
 	dpAttrMasksCacheSize = 7
+	dpAttrPerCPUPIDs     = 8
 )
 
 // enum ovs_vport_attr.
@@ -44,6 +45,7 @@ const (
 	vportAttrPortNo    = 1
 	vportAttrType      = 2
 	vportAttrName      = 3
+	vportAttrOptions   = 4
 	vportAttrUpcallPID = 5
 	vportAttrStats     = 6
 	vportAttrIfindex   = 8
@@ -56,6 +58,9 @@ const (
 	vportUpcallAttrSuccess = 0
 	vportUpcallAttrFail    = 1
 )
+
+// tunnelAttrDstPort is OVS_TUNNEL_ATTR_DST_PORT, in vportAttrOptions.
+const tunnelAttrDstPort = 1
 
 // enum ovs_flow_attr.
 const (

@@ -1,7 +1,6 @@
 package dpif
 
 import (
-	"encoding/binary"
 	"fmt"
 	"slices"
 
@@ -46,6 +45,7 @@ type Vport struct {
 	Name       string
 	Type       VportType
 	UpcallPIDs []uint32 // netlink port ids that get the port's upcalls
+	DstPort    uint16   // of a tunnel that the datapath made, in host byte order; 0 if it has none
 	Ifindex    uint32   // 0 on kernels that do not tell, Linux < 4.20
 	Stats      VportStats
 	Upcalls    UpcallStats
@@ -176,8 +176,16 @@ func parseVport(r reply) (Vport, error) {
 		case vportAttrName:
 			v.Name = it.String()
 		case vportAttrUpcallPID:
-			for ; len(b) >= 4; b = b[4:] {
-				v.UpcallPIDs = append(v.UpcallPIDs, binary.NativeEndian.Uint32(b))
+			v.UpcallPIDs = uint32s(b)
+		case vportAttrOptions:
+			options := it.Nested()
+			for options.Next() {
+				if options.Type() == tunnelAttrDstPort {
+					v.DstPort = options.Uint16()
+				}
+			}
+			if err := options.Err(); err != nil {
+				return v, fmt.Errorf("vport message: %w", err)
 			}
 		case vportAttrIfindex:
 			v.Ifindex = it.Uint32()

@@ -6,17 +6,30 @@ import "dpifd/internal/netlink"
 // Text.ParseKey reads it: each bit that mask has is in the packet's key as in
 // want. What is nested, as behind a VLAN tag, is compared there. A malformed
 // key matches nothing. It does not allocate.
-func Selects(key, want, mask []byte) bool { return selects(key, want, mask, keySpace, 0) }
+func Selects(key, want, mask []byte) bool {
+	return selects(key, nil, want, mask, true, keySpace, 0)
+}
 
-func selects(key, want, mask []byte, s space, depth int) bool {
+// SelectsFlow is Selects for a flow with a key and a mask of its own: bits that
+// the flow wildcards count as zero, as in the filters of ovs-dpctl. A nil
+// flowMask means that the flow matches every bit of its key.
+func SelectsFlow(key, flowMask, want, mask []byte) bool {
+	return selects(key, flowMask, want, mask, flowMask == nil, keySpace, 0)
+}
+
+// selects compares the attributes of a key, of which those bits count that cover
+// has, or all if exact, with want under mask.
+func selects(key, cover, want, mask []byte, exact bool, s space, depth int) bool {
 	if depth > maxNesting {
 		return false
 	}
 	it := netlink.NewAttrs(mask)
 	for it.Next() {
-		m, k, w := it.Data(), find(key, it.Type()), find(want, it.Type())
-		if inner, is := s.nested(it.Type()); is {
-			if k == nil || !selects(k, w, m, inner, depth+1) {
+		t := it.Type()
+		m, k, w, c := it.Data(), find(key, t), find(want, t), find(cover, t)
+		all := exact || c == nil && s.alwaysExact(t)
+		if inner, is := s.nested(t); is {
+			if k == nil || !selects(k, c, w, m, all, inner, depth+1) {
 				return false
 			}
 			continue
@@ -30,7 +43,11 @@ func selects(key, want, mask []byte, s space, depth int) bool {
 			continue
 		}
 		for i, bits := range m {
-			if (at(k, i)^at(w, i))&bits != 0 {
+			have := at(k, i)
+			if !all {
+				have &= at(c, i)
+			}
+			if (have^at(w, i))&bits != 0 {
 				return false
 			}
 		}

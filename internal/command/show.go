@@ -1,0 +1,106 @@
+package command
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"dpifd/internal/daemon"
+	"dpifd/internal/inspect"
+
+	"github.com/spf13/cobra"
+)
+
+// kernel are the flags of commands that read datapaths from the kernel.
+type kernel struct {
+	netns string
+	form  output
+}
+
+func kernelFlags(cmd *cobra.Command, k *kernel) {
+	outputFlag(cmd, &k.form)
+	cmd.Flags().StringVar(&k.netns, "netns", "", "network namespace: `NAME` or path (default: the current one)")
+	cmd.ValidArgsFunction = func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+		var names []string
+		if len(args) > 0 || k.read(func(r *inspect.Reader) (err error) { names, err = r.Names(); return err }) != nil {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		return names, cobra.ShellCompDirectiveNoFileComp
+	}
+}
+
+// read calls fn with a reader of the network namespace.
+func (k *kernel) read(fn func(r *inspect.Reader) error) error {
+	return daemon.InNetns(k.netns, func() error {
+		r, err := inspect.NewReader()
+		if err != nil {
+			return err
+		}
+		defer r.Close()
+		return fn(r)
+	})
+}
+
+func showCommand() *cobra.Command {
+	var k kernel
+	var statistics bool
+	cmd := &cobra.Command{
+		Use:   "show [DATAPATH]",
+		Short: "Show datapaths, their ports and upcall sockets",
+		Long: "Show the kernel's datapaths, or one: what look-ups found, flows and masks, user\n" +
+			"features, ports, and of each upcall socket the port id (pid), the memory that\n" +
+			"waiting messages take (queued), how many could not be queued (drops) and whose it\n" +
+			"is, as far as this user may see. The text is that of ovs-dpctl show, which has\n" +
+			"neither features nor sockets.\n\n" +
+			"It does not matter who serves the datapath, and nothing is changed: ovs-dpctl show,\n" +
+			"from Open vSwitch 2.16 on, changes the user features of what it shows, and packets\n" +
+			"may be lost by that. No privilege is needed. The kernel loads its module\n" +
+			"openvswitch, if it has not yet, when it is asked about datapaths.",
+		Example: "  dpifd show\n  dpifd show dp0 -s\n  dpifd show --netns blue -o json | jq '.[].ports[].stats'",
+		Args:    cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			list := []inspect.Datapath{}
+			err := k.read(func(r *inspect.Reader) (err error) {
+				if len(args) == 0 {
+					list, err = r.Datapaths()
+					return err
+				}
+				d, err := r.Datapath(args[0])
+				list = append(list, d)
+				return err
+			})
+			if err != nil {
+				return failed(fmt.Errorf("show: %w", err))
+			}
+			if k.form == outputJSON {
+				return failed(printJSON(cmd.OutOrStdout(), list))
+			}
+			var text []byte
+			for i := range list {
+				text = list[i].AppendText(text, statistics)
+			}
+			_, err = cmd.OutOrStdout().Write(text)
+			return failed(err)
+		},
+	}
+	cmd.Flags().BoolVarP(&statistics, "statistics", "s", false, "with the counters of ports (JSON always has them)")
+	kernelFlags(cmd, &k)
+	return cmd
+}
+
+// pick returns the datapath that args name or, without one, the only one.
+func pick(r *inspect.Reader, args []string) (string, error) {
+	if len(args) > 0 {
+		return args[0], nil
+	}
+	names, err := r.Names()
+	switch {
+	case err != nil:
+		return "", err
+	case len(names) == 0:
+		return "", errors.New("there is no datapath")
+	case len(names) > 1:
+		return "", fmt.Errorf("there are several datapaths, name one: %s", strings.Join(names, ", "))
+	}
+	return names[0], nil
+}

@@ -1,0 +1,157 @@
+package inspect
+
+import (
+	"errors"
+	"fmt"
+
+	"dpifd/internal/dpif"
+	"dpifd/internal/netlink"
+	"dpifd/internal/odp"
+
+	"golang.org/x/sys/unix"
+)
+
+// Datapath is one datapath with its ports. Counters count since the datapath
+// was made.
+type Datapath struct {
+	Name     string   `json:"name"`
+	Index    int32    `json:"index"`
+	Features []string `json:"features"` // OVS_DP_F_*, in lower case
+	Stats    Stats    `json:"stats"`
+	// PerCPU are the upcall sockets by CPU, with feature dispatch_upcall_per_cpu;
+	// those of the ports are not used then. Empty where the kernel does not tell.
+	PerCPU []Socket `json:"per_cpu_sockets,omitempty"`
+	Ports  []Port   `json:"ports"` // in order of their numbers
+
+	perCPU bool
+}
+
+// Stats holds packets (hit, missed, lost) and what look-ups cost.
+type Stats struct {
+	Hit       uint64 `json:"hit"`
+	Missed    uint64 `json:"missed"`
+	Lost      uint64 `json:"lost"`
+	Flows     uint64 `json:"flows"`
+	MaskHit   uint64 `json:"mask_hit"` // masks tried
+	Masks     uint32 `json:"masks"`
+	CacheHit  uint64 `json:"cache_hit"`
+	CacheSize uint32 `json:"cache_size"` // entries per CPU; 0 before Linux 5.10
+}
+
+// Port is one vport. Counters count since it joined the datapath.
+type Port struct {
+	No      odp.PortNo `json:"port_no"`
+	Name    string     `json:"name"`
+	Type    string     `json:"type"`
+	Ifindex uint32     `json:"ifindex,omitempty"`
+	DstPort uint16     `json:"dst_port,omitempty"` // of a tunnel
+	Stats   PortStats  `json:"stats"`
+	Sockets []Socket   `json:"upcall_sockets"`
+}
+
+// PortStats is struct ovs_vport_stats, linux/openvswitch.h.
+type PortStats struct {
+	RxPackets uint64 `json:"rx_packets"`
+	RxBytes   uint64 `json:"rx_bytes"`
+	RxErrors  uint64 `json:"rx_errors"`
+	RxDropped uint64 `json:"rx_dropped"`
+	TxPackets uint64 `json:"tx_packets"`
+	TxBytes   uint64 `json:"tx_bytes"`
+	TxErrors  uint64 `json:"tx_errors"`
+	TxDropped uint64 `json:"tx_dropped"`
+}
+
+// Reader reads datapaths of one network namespace. It serves one goroutine.
+type Reader struct {
+	conn *netlink.Conn
+	fam  *dpif.Families
+}
+
+// NewReader opens a request socket in the network namespace of the calling
+// thread. The error matches dpif.ErrNoModule where the kernel has no datapaths.
+// The caller closes the Reader.
+func NewReader() (*Reader, error) {
+	conn, err := netlink.Dial(unix.NETLINK_GENERIC, netlink.Config{RcvBuf: requestBuf})
+	if err != nil {
+		return nil, err
+	}
+	fam, err := dpif.ResolveFamilies(conn)
+	if err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return &Reader{conn, fam}, nil
+}
+
+// requestBuf is the receive buffer asked for, in bytes.
+const requestBuf = 1 << 20
+
+// Close closes the socket.
+func (r *Reader) Close() error { return r.conn.Close() }
+
+// Names lists the datapaths by name.
+func (r *Reader) Names() ([]string, error) {
+	list, err := dpif.Datapaths(r.conn, r.fam)
+	var names []string
+	for _, info := range list {
+		names = append(names, info.Name)
+	}
+	return names, err
+}
+
+// Datapath reads the datapath of a name. The error matches unix.ENODEV if
+// there is none. Call it, like NewReader, in the network namespace that is
+// meant: it looks upcall sockets up there.
+func (r *Reader) Datapath(name string) (Datapath, error) {
+	dp, err := dpif.OpenDatapath(r.conn, r.fam, name)
+	if err != nil {
+		return Datapath{}, err
+	}
+	info, err := dp.Info()
+	if err != nil {
+		return Datapath{}, err
+	}
+	vports, err := dp.Vports()
+	if err != nil {
+		return Datapath{}, err
+	}
+	table, err := readSockets(info, vports)
+	if err != nil {
+		return Datapath{}, fmt.Errorf("datapath %s: upcall sockets: %w", name, err)
+	}
+	d := Datapath{Name: info.Name, Index: info.Index, Features: info.Features.Names(), Stats: Stats(info.Stats),
+		PerCPU: table.all(info.PerCPUPIDs), perCPU: info.Features&dpif.FeatureDispatchPerCPU != 0, Ports: []Port{}}
+	for _, v := range vports {
+		d.Ports = append(d.Ports, Port{No: v.No, Name: v.Name, Type: v.Type.String(), Ifindex: v.Ifindex, DstPort: v.DstPort,
+			Stats: portStats(v.Stats), Sockets: table.all(v.UpcallPIDs)})
+	}
+	return d, nil
+}
+
+func portStats(v dpif.VportStats) PortStats {
+	return PortStats{
+		RxPackets: v.RxPackets, RxBytes: v.RxBytes, RxErrors: v.RxErrors, RxDropped: v.RxDropped,
+		TxPackets: v.TxPackets, TxBytes: v.TxBytes, TxErrors: v.TxErrors, TxDropped: v.TxDropped,
+	}
+}
+
+// Datapaths reads all datapaths, in order of their names. One that goes
+// meanwhile is left out.
+func (r *Reader) Datapaths() ([]Datapath, error) {
+	names, err := r.Names()
+	if err != nil {
+		return nil, err
+	}
+	list := []Datapath{}
+	for _, name := range names {
+		d, err := r.Datapath(name)
+		if errors.Is(err, unix.ENODEV) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, d)
+	}
+	return list, nil
+}

@@ -1,0 +1,102 @@
+package inspect
+
+import (
+	"fmt"
+	"strings"
+)
+
+// AppendText appends what `ovs-dpctl show` prints of the datapath, with the
+// ports' counters that it adds for -s if statistics is true. Lines about
+// features and upcall sockets are ours.
+func (d *Datapath) AppendText(dst []byte, statistics bool) []byte {
+	w := &text{buf: dst}
+	w.line("system@%s:", d.Name)
+	s := &d.Stats
+	w.line("  lookups: hit:%d missed:%d lost:%d", s.Hit, s.Missed, s.Lost)
+	w.line("  flows: %d", s.Flows)
+	packets := s.Hit + s.Missed
+	w.line("  masks: hit:%d total:%d hit/pkt:%.2f", s.MaskHit, s.Masks, ratio(s.MaskHit, packets))
+	if s.CacheSize > 0 || s.CacheHit > 0 {
+		w.line("  cache: hit:%d hit-rate:%.2f%%", s.CacheHit, 100*ratio(s.CacheHit, packets))
+		w.line("  caches:")
+		w.line("    masks-cache: size:%d", s.CacheSize)
+	}
+	features := "none"
+	if len(d.Features) > 0 {
+		features = strings.Join(d.Features, ",")
+	}
+	w.line("  features: %s", features)
+	for cpu, s := range d.PerCPU {
+		w.line("  upcalls of CPU %d: %s", cpu, s.text())
+	}
+	if d.perCPU && len(d.PerCPU) == 0 {
+		w.line("  upcalls by CPU: no sockets are known; without any, packets that miss are lost")
+	}
+	for i := range d.Ports {
+		d.Ports[i].append(w, statistics, !d.perCPU)
+	}
+	return w.buf
+}
+
+func (p *Port) append(w *text, statistics, sockets bool) {
+	options := ""
+	if p.DstPort != 0 {
+		options = fmt.Sprintf(": dst_port=%d", p.DstPort)
+	}
+	switch {
+	case p.Type == "netdev" && options == "":
+		w.line("  port %d: %s", p.No, p.Name)
+	default:
+		w.line("  port %d: %s (%s%s)", p.No, p.Name, p.Type, options)
+	}
+	if statistics {
+		s := &p.Stats
+		w.line("    RX packets:%d errors:%d dropped:%d", s.RxPackets, s.RxErrors, s.RxDropped)
+		w.line("    TX packets:%d errors:%d dropped:%d", s.TxPackets, s.TxErrors, s.TxDropped)
+		w.line("    RX bytes:%d%s  TX bytes:%d%s", s.RxBytes, human(s.RxBytes), s.TxBytes, human(s.TxBytes))
+	}
+	if sockets {
+		for _, s := range p.Sockets {
+			w.line("    upcalls: %s", s.text())
+		}
+	}
+}
+
+func (s *Socket) text() string {
+	switch {
+	case s.PID == 0:
+		return "pid:0, no listener: packets that miss are lost"
+	case !s.Found:
+		return fmt.Sprintf("pid:%d, not a socket of this network namespace", s.PID)
+	}
+	t := fmt.Sprintf("pid:%d queued:%d%s drops:%d", s.PID, s.Queued, human(s.Queued), s.Drops)
+	for sep, i := " owner:", 0; i < len(s.Owners); sep, i = ",", i+1 {
+		t += sep + s.Owners[i].String()
+	}
+	return t
+}
+
+// text collects lines.
+type text struct{ buf []byte }
+
+func (w *text) line(format string, args ...any) {
+	w.buf = append(fmt.Appendf(w.buf, format, args...), '\n')
+}
+
+func ratio(part, whole uint64) float64 {
+	if whole == 0 {
+		return 0
+	}
+	return float64(part) / float64(whole)
+}
+
+// human writes bytes beside their number as print_human_size of lib/dpctl.c
+// does; nothing below a KiB.
+func human(n uint64) string {
+	for i, unit := range []string{"TiB", "GiB", "MiB", "KiB"} {
+		if size := uint64(1) << (40 - 10*i); n >= size {
+			return fmt.Sprintf(" (%.1f %s)", float64(n)/float64(size), unit)
+		}
+	}
+	return ""
+}

@@ -1,0 +1,181 @@
+//go:build lab
+
+package kernel_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"dpifd/internal/dpif"
+	"dpifd/internal/odp"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+var usedField = regexp.MustCompile(`, used:([0-9.]+)s`)
+
+// dumpLines returns the sorted lines of a dump without what ovs-dpctl 3.1 has
+// no name for and without times, and the times by line.
+func dumpLines(t *testing.T, dump string) ([]string, map[string]float64) {
+	t.Helper()
+	used := map[string]float64{}
+	var lines []string
+	for line := range strings.Lines(dump) {
+		line = exthdrs.ReplaceAllString(strings.TrimSuffix(line, "\n"), "")
+		key := usedField.ReplaceAllString(line, "")
+		if m := usedField.FindStringSubmatch(line); m != nil {
+			s, err := strconv.ParseFloat(m[1], 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			used[key] = s
+		}
+		lines = append(lines, key)
+	}
+	slices.Sort(lines)
+	return lines, used
+}
+
+// variedFlows makes a datapath with flows of all kinds, put there by ovs-dpctl
+// and by us, and sends packets through some of them.
+func variedFlows(t *testing.T) (*network, *dpif.Datapath) {
+	t.Helper()
+	n := newNetwork(t, 2, 0)
+	dp := newDatapath(t, n.sw, n.dpName)
+	for _, h := range n.hosts {
+		if _, err := dp.AddVport(h.port, dpif.VportNetdev, 0, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put := func(f *dpif.Flow, key, actions string) {
+		k, m, err := odp.Text{}.ParseKey(key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if f.Actions, err = (odp.Text{}).ParseActions(actions); err != nil {
+			t.Fatal(err)
+		}
+		f.Key, f.Mask = k, m
+		_ = dp.PutFlow(f, dpif.Create) // what this kernel does not take is not there to compare
+	}
+	// Two hosts that reach each other by flows of ovs-dpctl; TCP by its ports,
+	// with an identifier.
+	for i, f := range [][2]string{{"1", "2"}, {"2", "1"}} {
+		for _, key := range []string{"eth_type(0x0806),arp()", "eth_type(0x0800),ipv4(proto=1),icmp()", "eth_type(0x86dd),ipv6(frag=no)"} {
+			n.sw.DPCtl(t, "add-flow", n.dpName, "in_port("+f[0]+"),eth(),"+key, f[1])
+		}
+		put(&dpif.Flow{UFID: dpif.UFID{0x01, 0x23, 4: 0x45, 15: byte(i)}, HasUFID: true},
+			"in_port("+f[0]+"),eth(),eth_type(0x0800),ipv4(proto=6),tcp(),tcp_flags(0/0)", f[1])
+	}
+	r := rand.New(rand.NewPCG(7, 26))
+	for i, key := range keyTemplates {
+		for j := range 3 {
+			// In-ports from 3 up: not those of the hosts.
+			key := strings.Replace(fill(r, strings.ReplaceAll(key, "in_port({4})", "in_port(IN)")), "IN", fmt.Sprint(3+(i+7*j)%13), 1)
+			actions := fill(r, actionTemplates[(3*i+j)%len(actionTemplates)])
+			var f dpif.Flow
+			if j == 1 {
+				f.HasUFID = true
+				for b := range f.UFID {
+					f.UFID[b] = byte(r.Uint32())
+				}
+			}
+			put(&f, key, actions)
+		}
+	}
+	ping(t, n.hosts[0].NetNS, n.hosts[1].ip4, 3, 100)
+	ping(t, n.hosts[0].NetNS, n.hosts[1].ip6, 2, 100)
+	stream(t, n.hosts[0].NetNS, n.hosts[1].NetNS, n.hosts[1].ip4, 100_000)
+	for _, h := range n.hosts {
+		h.SetLink(t, "eth0", false)
+	}
+	return n, dp
+}
+
+// TestDumpFlows compares with ovs-dpctl dump-flows, flow by flow.
+func TestDumpFlows(t *testing.T) {
+	n, _ := variedFlows(t)
+	w := newWatcher(t, n.sw, n.dpName)
+	for _, tt := range []struct{ ours, theirs []string }{
+		{ours: []string{"dump-flows", n.dpName}},
+		{ours: []string{"dump-flows", n.dpName, "-m"}},
+		{ours: []string{"dump-flows", n.dpName, "--names"}},
+		{ours: []string{"dump-flows", n.dpName, "-m", "--names=false"}, theirs: []string{"dump-flows", n.dpName, "-m", "--no-names"}},
+	} {
+		if tt.theirs == nil {
+			tt.theirs = tt.ours
+		}
+		var first, last string
+		w.unchanged("dpifd dump-flows", func() { first = dpifd(t, n.sw, tt.ours...) })
+		middle := n.sw.DPCtl(t, tt.theirs...)
+		last = dpifd(t, n.sw, tt.ours...)
+		ours, before := dumpLines(t, first)
+		theirs, then := dumpLines(t, middle)
+		again, after := dumpLines(t, last)
+		if diff := cmp.Diff(theirs, ours); diff != "" {
+			t.Errorf("%v (-ovs-dpctl +dpifd):\n%s", tt.ours, diff)
+		}
+		if diff := cmp.Diff(ours, again); diff != "" {
+			t.Errorf("%v changes though nothing moves:\n%s", tt.ours, diff)
+		}
+		for line, used := range then {
+			if used < before[line] || used > after[line] || before[line] == 0 {
+				t.Errorf("used %vs, then by ovs-dpctl %vs, then %vs: %s", before[line], used, after[line], line)
+			}
+		}
+		flagged := strings.Count(middle, ", flags:")
+		t.Logf("%v: %d flows, %d used, %d with TCP flags", tt.ours, len(ours), len(then), flagged)
+		if len(ours) < 60 || len(then) < 6 || flagged != 2 {
+			t.Errorf("too few flows to mean much")
+		}
+	}
+}
+
+// TestDumpFlowsFilter compares what filters select.
+func TestDumpFlowsFilter(t *testing.T) {
+	n, dp := variedFlows(t)
+	var all []string
+	flows(t, dp, func(f *dpif.Flow) { all = append(all, string(odp.Text{}.AppendKey(nil, f.Key, f.Mask))) })
+	port := n.hosts[0].port
+	for _, tt := range []struct {
+		filter string
+		has    func(key string) bool
+	}{
+		{"in_port(" + port + ")", func(k string) bool { return strings.Contains(k, "in_port(1)") }},
+		{"eth_type(0x0806)", func(k string) bool {
+			return strings.Contains(k, "eth_type(0x0806)") && !strings.Contains(k, "encap(")
+		}},
+		{"encap(eth_type(0x0806))", func(k string) bool { return strings.Contains(k, "encap(eth_type(0x0806)") }},
+		{"eth_type(0x0800),ipv4(proto=6)", func(k string) bool { return strings.Contains(k, "ipv4(") && strings.Contains(k, "proto=6") }},
+		{"in_port(200)", func(string) bool { return false }},
+	} {
+		want := 0
+		for _, key := range all {
+			if tt.has(key) {
+				want++
+			}
+		}
+		lines := slices.Collect(strings.Lines(dpifd(t, n.sw, "dump-flows", n.dpName, "--filter", tt.filter, "-o", "json")))
+		if len(lines) != want {
+			t.Errorf("filter %s: %d flows, want %d:\n%s", tt.filter, len(lines), want, strings.Join(lines, ""))
+		}
+		for _, line := range lines {
+			var f struct {
+				Key, Actions string
+				Packets      *uint64
+			}
+			if err := json.Unmarshal([]byte(line), &f); err != nil || !tt.has(f.Key) || f.Actions == "" || f.Packets == nil {
+				t.Errorf("filter %s: %v in %s", tt.filter, err, line)
+			}
+		}
+	}
+	wantFailure(t, n.sw, 2, "--filter in_port(nobody): 1:9: ", "dump-flows", n.dpName, "--filter", "in_port(nobody)")
+	wantFailure(t, n.sw, 2, "--filter", "dump-flows", n.dpName, "--filter", "colour(red)")
+	wantFailure(t, n.sw, 1, "open datapath dp-none", "dump-flows", "dp-none")
+}

@@ -1,0 +1,206 @@
+//go:build lab
+
+package kernel_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os/exec"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"dpifd/internal/inspect"
+	"dpifd/internal/lab"
+
+	"github.com/google/go-cmp/cmp"
+	"syscall"
+)
+
+// dpifd runs the program under test in the namespace and returns what it
+// prints.
+func dpifd(t *testing.T, ns *lab.NetNS, args ...string) string {
+	t.Helper()
+	return ns.Run(t, lab.DaemonPath(t), args...)
+}
+
+// wantFailure runs the program under test, which must exit with a code and say
+// what.
+func wantFailure(t *testing.T, ns *lab.NetNS, code int, what string, args ...string) {
+	t.Helper()
+	out, err := ns.Try(lab.DaemonPath(t), args...)
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.ExitCode() != code || !strings.Contains(out, what) {
+		t.Errorf("dpifd %s: %v\nwant exit code %d and %q", strings.Join(args, " "), err, code, what)
+	}
+}
+
+// showJSON returns `dpifd show -o json`.
+func showJSON(t *testing.T, ns *lab.NetNS, args ...string) (list []inspect.Datapath) {
+	t.Helper()
+	out := dpifd(t, ns, append([]string{"show", "-o", "json"}, args...)...)
+	if err := json.Unmarshal([]byte(out), &list); err != nil {
+		t.Fatalf("%v in\n%s", err, out)
+	}
+	return list
+}
+
+// TestShowOfDaemon shows what a running daemon has, and that looking changes
+// nothing.
+func TestShowOfDaemon(t *testing.T) {
+	n := newNetwork(t, 2, 0)
+	d := n.run(t, nil)
+	ping(t, n.hosts[0].NetNS, n.hosts[1].ip4, 3, 56)
+	w := newWatcher(t, n.sw, n.dpName)
+	var list []inspect.Datapath
+	var text string
+	w.unchanged("dpifd show", func() {
+		list, text = showJSON(t, n.sw), dpifd(t, n.sw, "show", n.dpName, "-s")
+		dpifd(t, n.sw, "dump-flows", "-m")
+	})
+	if len(list) != 1 || list[0].Name != n.dpName || len(list[0].Ports) != 3 {
+		t.Fatalf("show -o json: %+v", list)
+	}
+	if diff := cmp.Diff([]string{"unaligned", "vport_pids"}, list[0].Features); diff != "" {
+		t.Errorf("features (-want +got):\n%s", diff)
+	}
+	info := n.view(t).info(t)
+	if s := list[0].Stats; s.Hit == 0 || s.Missed == 0 || s.CacheSize != info.Stats.CacheSize || s.Masks != info.Stats.Masks {
+		t.Errorf("stats %+v, kernel %+v", s, info.Stats)
+	}
+	ports := n.view(t).vports(t)
+	for _, p := range list[0].Ports {
+		kernel := ports[p.Name]
+		if len(p.Sockets) != 1 || p.Sockets[0].PID != kernel.UpcallPIDs[0] || p.Ifindex != kernel.Ifindex {
+			t.Errorf("port %+v, kernel %+v", p, kernel)
+			continue
+		}
+		s := p.Sockets[0]
+		owner := inspect.Process{ID: d.PID(), Name: "dpifd"}
+		if !s.Found || s.Drops != 0 || len(s.Owners) != 1 || s.Owners[0] != owner {
+			t.Errorf("upcall socket of %s: %+v, want one of %v", p.Name, s, owner)
+		}
+		if line := fmt.Sprintf("    upcalls: pid:%d queued:0 drops:0 owner:%v\n", s.PID, owner); !strings.Contains(text, line) {
+			t.Errorf("show -s lacks %q:\n%s", line, text)
+		}
+	}
+	if e := d.Events("features_restored"); len(e) != 0 {
+		t.Errorf("features were changed: %v", e)
+	}
+	// From elsewhere, by the namespace's name.
+	if far := showJSON(t, n.hosts[0].NetNS, "--netns", n.sw.Name); len(far) != 1 || far[0].Name != n.dpName {
+		t.Errorf("show --netns: %+v", far)
+	}
+	wantFailure(t, n.sw, 1, "open datapath dp-none: ", "show", "dp-none")
+	wantFailure(t, n.sw, 1, `network namespace "none"`, "show", "--netns", "none")
+	stop(t, d)
+}
+
+// TestShowQueue shows an upcall socket that nobody reads.
+func TestShowQueue(t *testing.T) {
+	n := newQuietNetwork(t, 1)
+	d := n.run(t, settings{"socket": "{rcvbuf: 64KiB}"})
+	port := n.sockets(t)[0]
+	socket := func() inspect.Socket {
+		for _, p := range showJSON(t, n.sw, n.dpName)[0].Ports {
+			if p.Name == n.hosts[0].port {
+				return p.Sockets[0]
+			}
+		}
+		t.Fatal("the port is gone")
+		return inspect.Socket{}
+	}
+	freeze(t, d, func() {
+		send(t, port, frame(t, broadcast, "02:00:00:00:51:01"))
+		eventually(t, waitLimit, "a queue", func() bool { return socket().Queued > 0 })
+		eventually(t, waitLimit, "drops", func() bool {
+			for i := range 500 {
+				send(t, port, numbered(t, i, broadcast))
+			}
+			return socket().Drops > 0
+		})
+	})
+	eventually(t, waitLimit, "an empty queue", func() bool { return socket().Queued == 0 })
+	stop(t, d)
+	// Without a daemon nobody listens.
+	for _, p := range showJSON(t, n.sw, n.dpName)[0].Ports {
+		if len(p.Sockets) != 1 || p.Sockets[0].PID != 0 || p.Sockets[0].Found {
+			t.Errorf("port %s after the daemon's end: %+v", p.Name, p.Sockets)
+		}
+	}
+	if text := dpifd(t, n.sw, "show"); !strings.Contains(text, "upcalls: pid:0, no listener") {
+		t.Errorf("show:\n%s", text)
+	}
+}
+
+var (
+	// theirCounters are what ovs-dpctl has from elsewhere than the datapath.
+	theirCounters = regexp.MustCompile(` (overruns|frame|aborted|carrier):\S+|(?m:^    collisions:\S+\n)`)
+	// ourLines are what ovs-dpctl does not show; 3.1 shows no cache hits either.
+	ourLines = regexp.MustCompile(`(?m:^ +(features|upcalls.*|cache):.*\n)`)
+)
+
+// byDatapath sorts what is shown: ovs-dpctl's order is none.
+func byDatapath(show string) []string {
+	list := strings.Split(show, "system@")
+	slices.Sort(list)
+	return list
+}
+
+// TestShowText compares with ovs-dpctl show -s, on several datapaths with ports
+// of several types.
+func TestShowText(t *testing.T) {
+	n := newNetwork(t, 2, 0)
+	n.sw.DPCtl(t, "add-dp", n.dpName)
+	n.sw.DPCtl(t, "add-if", n.dpName, n.hosts[0].port, n.hosts[1].port, "int-1,type=internal")
+	n.sw.DPCtl(t, "add-dp", "other")
+	for _, f := range [][2]string{{"1", "2"}, {"2", "1"}} {
+		for _, key := range []string{"eth_type(0x0806),arp()", "eth_type(0x0800),ipv4(frag=no)", "eth_type(0x86dd),ipv6(frag=no)"} {
+			n.sw.DPCtl(t, "add-flow", n.dpName, "in_port("+f[0]+"),eth(),"+key, f[1])
+		}
+	}
+	ping(t, n.hosts[0].NetNS, n.hosts[1].ip4, 3, 1400)
+	stream(t, n.hosts[0].NetNS, n.hosts[1].NetNS, n.hosts[1].ip4, 2<<20)
+	for _, h := range n.hosts {
+		h.SetLink(t, "eth0", false)
+	}
+	for _, args := range [][]string{{"show"}, {"show", n.dpName}, {"show", "-s"}} {
+		ours := ourLines.ReplaceAllString(dpifd(t, n.sw, args...), "")
+		theirs := theirCounters.ReplaceAllString(n.sw.DPCtl(t, args...), "")
+		theirs = ourLines.ReplaceAllString(theirs, "")
+		if diff := cmp.Diff(byDatapath(theirs), byDatapath(ours)); diff != "" {
+			t.Errorf("%s (-ovs-dpctl +dpifd):\n%s", strings.Join(args, " "), diff)
+		}
+		if len(args) == 2 && args[1] == "-s" && !strings.Contains(ours, " MiB)") {
+			t.Errorf("no counter is large enough to be told in MiB:\n%s", ours)
+		}
+	}
+	wantFailure(t, n.sw, 1, "several datapaths, name one: "+n.dpName+", other", "dump-flows")
+	wantFailure(t, n.hosts[0].NetNS, 1, "there is no datapath", "dump-flows")
+	if out := dpifd(t, n.hosts[0].NetNS, "show"); out != "" {
+		t.Errorf("show without a datapath: %q", out)
+	}
+	if out := dpifd(t, n.hosts[0].NetNS, "show", "-o", "json"); out != "[]\n" {
+		t.Errorf("show -o json without a datapath: %q", out)
+	}
+	if out := dpifd(t, n.sw, "__complete", "dump-flows", ""); !strings.HasPrefix(out, n.dpName+"\nother\n") {
+		t.Errorf("completion: %q", out)
+	}
+}
+
+// TestReadWithoutPrivilege reads as a user without capabilities.
+func TestReadWithoutPrivilege(t *testing.T) {
+	n := newQuietNetwork(t, 1)
+	newDatapath(t, n.sw, n.dpName)
+	for _, args := range [][]string{{"show", "-s"}, {"dump-flows"}} {
+		cmd := exec.Command(lab.DaemonPath(t), args...)
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+		var out []byte
+		err := n.sw.Do(func() (err error) { out, err = cmd.CombinedOutput(); return err })
+		if err != nil || args[0] == "show" && !strings.Contains(string(out), n.dpName) {
+			t.Errorf("%v as nobody: %v\n%s", args, err, out)
+		}
+	}
+}
