@@ -29,8 +29,11 @@ const (
 	sendQueue    = 4 << 20
 )
 
-// Sink is the station that all frames are sent to.
-var Sink = net.HardwareAddr{0x02, 0x51, 0x4c, 0, 0, 0x99}
+// Sink is the station that frames are sent to, Nobody one that sends none.
+var (
+	Sink   = net.HardwareAddr{0x02, 0x51, 0x4c, 0, 0, 0x99}
+	Nobody = net.HardwareAddr{0x02, 0x51, 0x4c, 0, 0, 0x66}
+)
 
 // Socket is a raw packet socket on one device.
 type Socket struct {
@@ -70,9 +73,9 @@ func (s *Socket) Close() error { return unix.Close(s.fd) }
 
 // Frame builds the frame of the given number; size is at least 60. Stations of
 // different numbers have different addresses.
-func Frame(number uint32, size int) []byte {
+func Frame(to net.HardwareAddr, number uint32, size int) []byte {
 	f := make([]byte, max(size, 60))
-	copy(f, Sink)
+	copy(f, to)
 	f[6], f[7] = 0x02, 0xad
 	binary.BigEndian.PutUint16(f[12:], etherType)
 	Renumber(f, number)
@@ -87,9 +90,8 @@ func Renumber(frame []byte, number uint32) {
 
 // Hello builds a frame of number 0 from the sink to all stations.
 func Hello() []byte {
-	f := Frame(0, 60)
+	f := Frame(net.HardwareAddr{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, 0, 60)
 	copy(f[6:12], Sink)
-	copy(f, net.HardwareAddr{0xff, 0xff, 0xff, 0xff, 0xff, 0xff})
 	return f
 }
 

@@ -13,7 +13,7 @@ func TestFrame(t *testing.T) {
 		number     uint32
 		size, want int
 	}{{0, 0, 60}, {1, 60, 60}, {255, 200, 200}, {256, 1500, 1500}, {70_000, 9000, 9000}} {
-		f := Frame(c.number, c.size)
+		f := Frame(Sink, c.number, c.size)
 		if len(f) != c.want || !bytes.Equal(f[:6], Sink) || f[6]&3 != 2 {
 			t.Errorf("frame %d of %d bytes: %d bytes, % x", c.number, c.size, len(f), f[:12])
 		}

@@ -143,8 +143,12 @@ func (n *network) prepare(l bench.Load) (f *frames, err error) {
 	if f.sink, err = open(n.receiver, receiving); err != nil {
 		return f, err
 	}
+	to := load.Sink
+	if l.Unknown {
+		to = load.Nobody
+	}
 	for i := range l.Count {
-		f.frames = append(f.frames, load.Frame(uint32(i), l.Size))
+		f.frames = append(f.frames, load.Frame(to, uint32(i), l.Size))
 	}
 	if err := f.sink.Send(load.Hello()); err != nil {
 		return f, err
@@ -219,7 +223,7 @@ func (f *frames) startFlood(length time.Duration) func() error {
 	done := make(chan error, 1)
 	go func() {
 		number := uint32(f.load.Count)
-		frame := load.Frame(number, f.load.Size)
+		frame := load.Frame(load.Sink, number, f.load.Size)
 		for end := time.Now().Add(length); time.Now().Before(end); number++ {
 			load.Renumber(frame, number)
 			if err := f.sources[0].Send(frame); err != nil {

@@ -53,14 +53,20 @@ func newNetwork(ports int) (*network, error) {
 		return nil, err
 	}
 	for i := 1; i < ports; i++ {
-		name := fmt.Sprintf("p%d", i)
-		n.senders = append(n.senders, name)
-		if err := n.plug(name, n.sender); err != nil {
+		n.senders = append(n.senders, fmt.Sprintf("p%d", i))
+	}
+	for _, name := range n.senders {
+		if err := plug(name, n.sender); err != nil {
 			return nil, err
 		}
 	}
-	if err := n.plug(receiving, n.receiver); err != nil {
+	if err := plug(receiving, n.receiver); err != nil {
 		return nil, err
+	}
+	for _, name := range n.ports(ports) {
+		if err := awaitUp(name); err != nil {
+			return nil, err
+		}
 	}
 	if err := addAddress(n.sender, n.senders[0], clientAddr); err != nil {
 		return nil, err
@@ -74,8 +80,8 @@ func (n *network) ports(count int) []string {
 	return append(append([]string{}, n.senders[:count-1]...), receiving)
 }
 
-// plug makes a veth pair and waits until both ends forward.
-func (n *network) plug(name string, ns netns.NsHandle) error {
+// plug makes a veth pair.
+func plug(name string, ns netns.NsHandle) error {
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name = name
 	attrs.MTU = 9000
@@ -93,7 +99,12 @@ func (n *network) plug(name string, ns netns.NsHandle) error {
 	if err := errors.Join(up(), inside(ns, up)); err != nil {
 		return fmt.Errorf("veth %s: %w", name, err)
 	}
-	// The kernel activates a new link's queue up to a second after it came up.
+	return nil
+}
+
+// awaitUp waits until a link forwards: the kernel activates a new link's queue
+// up to a second after it came up.
+func awaitUp(name string) error {
 	return await(linkLimit, "link "+name, func() (bool, error) {
 		b, err := os.ReadFile("/sys/class/net/" + name + "/operstate")
 		return strings.TrimSpace(string(b)) == "up", err
