@@ -9,6 +9,7 @@ import (
 
 	"dpifd/internal/config"
 	"dpifd/internal/daemon"
+	"dpifd/internal/fdstore"
 
 	"github.com/spf13/cobra"
 )
@@ -19,12 +20,15 @@ func runCommand() *cobra.Command {
 		Use:   "run --config FILE",
 		Short: "Serve the configured datapath until SIGTERM or SIGINT",
 		Long: "Serve the configured datapath until SIGTERM or SIGINT. SIGHUP has the file read\n" +
-			"again; one that cannot be used changes nothing. The log goes to standard error,\n" +
+			"again; one that cannot be used changes nothing. SIGUSR2 has the program started\n" +
+			"anew without losing a packet: in the same process or, where a service manager\n" +
+			"keeps its sockets, by that, once it has ended. The log goes to standard error,\n" +
 			"one event a line. Needs CAP_NET_ADMIN, and CAP_SYS_ADMIN if the\n" +
 			"configuration names a network namespace.",
 		Example: "  dpifd run --config /etc/dpifd/dpifd.yaml",
 		Args:    cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
+			inherited := fdstore.Inherited()
 			cfg, err := config.Load(path)
 			if err != nil {
 				return failed(err)
@@ -34,7 +38,12 @@ func runCommand() *cobra.Command {
 			reload := make(chan os.Signal, 1)
 			signal.Notify(reload, syscall.SIGHUP)
 			defer signal.Stop(reload)
-			err = daemon.Run(ctx, daemon.Options{Config: cfg, ConfigPath: path, Version: version(), Log: os.Stderr, Reload: reload})
+			restart := make(chan os.Signal, 1)
+			signal.Notify(restart, syscall.SIGUSR2)
+			defer signal.Stop(restart)
+			next := successor{config: path, reload: reload}
+			err = daemon.Run(ctx, daemon.Options{Config: cfg, ConfigPath: path, Version: version(), Log: os.Stderr, Reload: reload,
+				Inherited: inherited, Restart: restart, Check: next.check, Exec: next.exec})
 			if err != nil {
 				return failure{error: err, logged: true}
 			}

@@ -62,6 +62,23 @@ var (
 	evStopping = define("stopping", zapcore.InfoLevel,
 		"A signal asked the daemon to stop. Upcalls are turned off, then what is queued is answered.",
 		"datapath", "reason")
+	evHandedOver = define("handed_over", zapcore.InfoLevel,
+		"The daemon makes way for its successor (SIGUSR2) and leaves it the upcall sockets, so that upcalls queue meanwhile. `to` is "+
+			"service_manager (its store of descriptors has them, and it starts the successor) or exec (the program is started in this process). "+
+			"`not_handed_over` counts ports whose socket ends here, because it has a ring or is not in the store: their upcalls are turned off.",
+		"datapath", "to", "sockets", "not_handed_over")
+	evRestartFailed = define("restart_failed", zapcore.ErrorLevel,
+		"The restart asked for (SIGUSR2) did not come about: the program or the configuration file cannot be used. The daemon goes on as before.",
+		"error")
+	evSocketsAdopted = define("sockets_adopted", zapcore.InfoLevel,
+		"Upcall sockets of the process before are served on, with what was queued on them. `closed` counts those that no port's upcalls went to.",
+		"datapath", "adopted", "closed")
+	evSocketRefused = define("socket_refused", zapcore.WarnLevel,
+		"A descriptor that was passed to the daemon is not an upcall socket of this network namespace. It was closed.",
+		"datapath", "name", "error")
+	evSocketNotKept = define("socket_not_kept", zapcore.WarnLevel,
+		"The service manager's store did not take a port's upcall socket: a restart loses upcalls of that port.",
+		"datapath", "port", "port_no", "error")
 	evFlowsFlushed = define("flows_flushed", zapcore.InfoLevel,
 		"The flows were deleted at exit (on_exit: flush).",
 		"datapath")

@@ -47,6 +47,12 @@ func (d *run) notify(e dpif.Event) {
 		d.log.emit(evFeaturesRestored, dp, zap.Stringer("found", e.Found), zap.Stringer("kept", e.Kept))
 	case dpif.NotifierOverflow:
 		d.log.emit(evNotifierOverflow, dp, zap.String("source", e.Source))
+	case dpif.SocketsAdopted:
+		d.log.emit(evSocketsAdopted, dp, zap.Int("adopted", e.Adopted), zap.Int("closed", e.Closed))
+	case dpif.SocketRefused:
+		d.log.emit(evSocketRefused, dp, zap.String("name", e.Name), zap.Error(e.Err))
+	case dpif.SocketNotKept:
+		d.log.emit(evSocketNotKept, dp, zap.String("port", e.Name), zap.Uint32("port_no", uint32(e.No)), zap.Error(e.Err))
 	case dpif.FlowsAdopted:
 		d.log.emit(evFlowsAdopted, dp, zap.Int("flows", e.Flows))
 	case dpif.FlowLimitChanged:

@@ -13,6 +13,7 @@ import (
 	"dpifd/internal/config"
 	"dpifd/internal/control"
 	"dpifd/internal/dpif"
+	"dpifd/internal/fdstore"
 	"dpifd/internal/mmapring"
 
 	sd "github.com/coreos/go-systemd/v22/daemon"
@@ -28,6 +29,16 @@ type Options struct {
 	Log        io.Writer // where the log goes
 	// Reload has the file at ConfigPath read again at each receive; nil never.
 	Reload <-chan os.Signal
+	// Inherited are the descriptors that this process was passed. Run owns them.
+	Inherited []fdstore.Descriptor
+	// Restart has the daemon hand its upcall sockets over at each receive: to
+	// the service manager's store, and end, or else to the program that Exec puts
+	// into this one's place; nil never.
+	Restart <-chan os.Signal
+	// Check tells whether that program could run the configuration. Exec
+	// returns only if it cannot be put in place.
+	Check func(context.Context) error
+	Exec  func(descriptors []int) error
 }
 
 // run is one run of the daemon.
@@ -43,6 +54,10 @@ type run struct {
 
 	connections tally // of the control socket
 	complaints  tally // about its clients
+
+	store     *fdstore.Store       // of the service manager, nil if it has none
+	inherited []fdstore.Descriptor // not given to a server yet
+	left      []fdstore.Descriptor // handed over by the server
 
 	mu     sync.Mutex      // orders reloads and the opening of datapaths; guards stats
 	server *dpif.Server    // nil while no datapath is open
@@ -60,7 +75,8 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	d := &run{path: o.ConfigPath, log: log, started: time.Now(), connections: newTally(), complaints: newTally()}
+	d := &run{path: o.ConfigPath, log: log, started: time.Now(), inherited: o.Inherited,
+		connections: newTally(), complaints: newTally()}
 	d.config.Store(o.Config)
 	if err := d.policy.use(o.Config); err != nil {
 		return err
@@ -71,7 +87,7 @@ func Run(ctx context.Context, o Options) error {
 	reloading, stopReloads := context.WithCancel(ctx)
 	var reloads errgroup.Group
 	reloads.Go(func() error { d.reloads(reloading, o.Reload); return nil })
-	err = InNetns(o.Config.Netns, func() error { return d.serve(ctx) })
+	err = d.serveAcrossRestarts(ctx, &o)
 	stopReloads()
 	_ = reloads.Wait() // it has no error to return
 	stopControl()
@@ -87,6 +103,7 @@ func (d *run) serverConfig() dpif.Config {
 		Ring:    d.ringConfig(),
 		MaxIdle: d.cfg().Flows.MaxIdle, FlowLimit: d.cfg().Flows.Limit,
 		Policy: &d.policy, Notify: d.notify, Ports: portConfigs(d.cfg()),
+		Inherited: d.inherited, Store: d.store,
 	}
 }
 

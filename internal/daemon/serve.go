@@ -9,7 +9,6 @@ import (
 	"dpifd/internal/dpif"
 	"dpifd/internal/netlink"
 
-	sd "github.com/coreos/go-systemd/v22/daemon"
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
@@ -49,7 +48,7 @@ func (d *run) serveOnce(ctx context.Context, conn *netlink.Conn) error {
 	if err != nil {
 		return err
 	}
-	server, err := d.newServer(dp)
+	server, err := d.newServer(ctx, dp)
 	if err != nil {
 		return err
 	}
@@ -57,15 +56,23 @@ func (d *run) serveOnce(ctx context.Context, conn *netlink.Conn) error {
 	if err := d.serveDatapath(ctx, server); err != nil {
 		return err
 	}
+	if isRestart(ctx) {
+		d.handOver(server)
+		return nil
+	}
 	return d.leave(dp)
 }
 
 // newServer makes the server of dp, with the configuration in force, and has
 // reloads reach it from then on.
-func (d *run) newServer(dp *dpif.Datapath) (*dpif.Server, error) {
+func (d *run) newServer(ctx context.Context, dp *dpif.Datapath) (*dpif.Server, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if err := ctx.Err(); err != nil {
+		return nil, err // a restart reaches only a server that it finds
+	}
 	server, err := dpif.NewServer(dp, d.serverConfig())
+	d.inherited = nil
 	if err != nil {
 		return nil, err
 	}
@@ -123,7 +130,7 @@ func (d *run) serveDatapath(ctx context.Context, server *dpif.Server) error {
 	unwatch := context.AfterFunc(ctx, func() {
 		defer close(said)
 		d.log.emit(evStopping, zap.String("datapath", d.cfg().Datapath.Name), zap.String("reason", context.Cause(ctx).Error()))
-		d.tellManager(sd.SdNotifyStopping)
+		d.tellEnding(ctx)
 	})
 	defer func() {
 		if !unwatch() {

@@ -19,6 +19,7 @@ type channel struct {
 	ringBytes uint64 // counted against the limit
 	handler   *Handler
 	slot      uint32 // place in the handler's table, the id of its epoll events
+	stored    string // name under which the store keeps it, empty if it does not
 
 	// Of the handler's goroutine: ch is in its list of ready ports; the socket
 	// overflowed and is to be polled once it is empty.

@@ -101,6 +101,24 @@ type FeaturesRestored struct{ Found, Kept Features }
 // anew.
 type NotifierOverflow struct{ Source string }
 
+// SocketsAdopted tells how many upcall sockets of the process before are served
+// on, and how many were closed because no vport's upcalls went to them.
+type SocketsAdopted struct{ Adopted, Closed int }
+
+// SocketRefused says that an inherited descriptor is not an upcall socket. It
+// was closed.
+type SocketRefused struct {
+	Name string // under which it was kept
+	Err  error
+}
+
+// SocketNotKept says that a port's upcall socket will not outlive the process.
+type SocketNotKept struct {
+	No   odp.PortNo
+	Name string
+	Err  error
+}
+
 // FlowsAdopted tells how many flows were found in the datapath at start.
 type FlowsAdopted struct{ Flows int }
 
@@ -137,6 +155,9 @@ func (FeaturesSet) event()       {}
 func (FeaturesRestored) event()  {}
 func (NotifierOverflow) event()  {}
 func (FlowsAdopted) event()      {}
+func (SocketsAdopted) event()    {}
+func (SocketRefused) event()     {}
+func (SocketNotKept) event()     {}
 func (FlowLimitChanged) event()  {}
 func (FlowLimitReached) event()  {}
 func (FlowLimitCleared) event()  {}

@@ -249,10 +249,15 @@ func (h *Handler) detach(ch *channel) PortCounters {
 	_ = h.poller.Remove(ch.sock.FD()) // closing the descriptor removes it in any case
 	last := ch.counters()
 	ch.sock.Close()
+	h.disown(ch)
+	return last
+}
+
+// disown forgets ch.
+func (h *Handler) disown(ch *channel) {
 	h.slots[ch.slot] = nil
 	h.owned--
 	h.rings = slices.DeleteFunc(h.rings, func(c *channel) bool { return c == ch })
 	h.ready = slices.DeleteFunc(h.ready, func(c *channel) bool { return c == ch })
 	h.busy = slices.DeleteFunc(h.busy, func(c *channel) bool { return c == ch })
-	return last
 }

@@ -255,6 +255,7 @@ func (s *Server) drop(ch *channel) {
 	s.past.Add(last)
 	s.mu.Unlock()
 	s.ringBytes -= ch.ringBytes
+	s.forget(ch)
 	s.cfg.Notify(PortRemoved{No: ch.no, Name: ch.name, Counters: last})
 }
 
@@ -268,8 +269,11 @@ func (s *Server) serve(v Vport) error {
 		s.checkPIDs(ch, v)
 		return nil
 	}
-	ch, err := s.openChannel(v.Name, v.Type)
-	if err == nil {
+	var err error
+	if ch = s.adopt(v); ch != nil {
+		// Its upcalls come here already.
+		err = s.attach(ch, v.No)
+	} else if ch, err = s.openChannel(v.Name, v.Type); err == nil {
 		ch.ifindex = v.Ifindex
 		// Owned by a handler before the first upcall can arrive.
 		if err = s.attach(ch, v.No); err == nil {
@@ -384,6 +388,7 @@ func (s *Server) serving(ch *channel, created bool) {
 	s.mu.Lock()
 	s.channels[ch.no] = ch
 	s.mu.Unlock()
+	s.keep(ch)
 	s.cfg.Notify(PortAdded{No: ch.no, Name: ch.name, Type: ch.typ, Handler: ch.handler.id,
 		UpcallPID: ch.sock.PortID(), Transport: ch.sock.Transport(), Reason: ch.reason, RcvBuf: ch.sock.RcvBuf(), RingBytes: ch.ringBytes, Created: created})
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"dpifd/internal/epoll"
+	"dpifd/internal/fdstore"
 	"dpifd/internal/mmapring"
 	"dpifd/internal/netlink"
 	"dpifd/internal/odp"
@@ -72,6 +73,14 @@ type Config struct {
 	// Ports are attached where they are not. Vports of the datapath beyond
 	// these are served as well.
 	Ports []PortConfig
+	// Inherited are descriptors of upcall sockets that this process did not
+	// open. A vport whose upcalls go to one of them is served by it; the others
+	// are closed once all ports are served. They are the Server's from NewServer
+	// on, whatever it returns.
+	Inherited []fdstore.Descriptor
+	// Store is given each upcall socket to keep, so that it outlives the
+	// process; nil is none. The caller closes it after the Server.
+	Store *fdstore.Store
 	// Notify is called with each event, by several goroutines at once. It
 	// must not block for long, nor call the Server.
 	Notify func(Event)
@@ -113,6 +122,11 @@ type Server struct {
 	restored  restored                     // what other programs changed
 	suspect   atomic.Bool                  // something may have changed: look
 	wanted    atomic.Pointer[[]PortConfig] // by Reconfigure, not in force yet
+	inherited map[uint32]inheritedSocket   // by port id, none after the start
+	adopted   int                          // inherited sockets that serve a vport
+	kept      int                          // sockets in the store
+	left      []fdstore.Descriptor         // of sockets that outlive the Server
+	leaving   atomic.Bool                  // the next end is a hand-over
 
 	statsMu   sync.Mutex // guards the next three
 	statsDP   *Datapath
@@ -144,6 +158,7 @@ func NewServer(dp *Datapath, cfg Config) (*Server, error) {
 		waiting: map[string]string{}, broken: map[odp.PortNo]string{}, vacated: map[odp.PortNo]uint64{}, channels: map[odp.PortNo]*channel{}}
 	s.budget.limit.Store(int64(newFlowLimit(cfg.FlowLimit).current))
 	if err := s.open(); err != nil {
+		s.closeInherited()
 		s.Close()
 		return nil, err
 	}
@@ -152,6 +167,7 @@ func NewServer(dp *Datapath, cfg Config) (*Server, error) {
 
 // open opens what the Server needs besides upcall sockets.
 func (s *Server) open() (err error) {
+	s.takeInherited()
 	if err := s.probeRings(); err != nil {
 		return err
 	}
@@ -207,7 +223,8 @@ func (s *Server) open() (err error) {
 const requestBuf = 1 << 20
 
 // Run serves the datapath until ctx ends, then turns upcalls off, answers
-// what is queued, and returns nil. ready is called once every port that
+// what is queued, and returns nil. After HandOver it leaves upcalls and what is
+// queued as they are. ready is called once every port that
 // exists is served, with the number of configured ports that wait. Other errors end the run: ErrDatapathGone, or what the
 // kernel refused.
 func (s *Server) Run(ctx context.Context, ready func(waiting int)) error {
@@ -232,7 +249,12 @@ func (s *Server) Run(ctx context.Context, ready func(waiting int)) error {
 		cancel()
 		<-revalidated
 	}
-	if clearErr := s.dp.ClearUpcallPIDs(s.Ports()); err == nil && clearErr != nil {
+	s.closeInherited() // of a start that failed
+	staying := s.Ports()
+	if err == nil && s.leaving.Load() {
+		staying = s.leave()
+	}
+	if clearErr := s.dp.ClearUpcallPIDs(staying); err == nil && clearErr != nil {
 		err = clearErr
 	}
 	for _, h := range s.handlers {
@@ -241,6 +263,7 @@ func (s *Server) Run(ctx context.Context, ready func(waiting int)) error {
 	if handlerErr := handlers.Wait(); err == nil {
 		err = handlerErr
 	}
+	s.forgetAll()
 	return err
 }
 
@@ -285,6 +308,7 @@ func (s *Server) start() error {
 		}
 	}
 	err = s.reconcile()
+	s.settleInherited()
 	s.running = true
 	return err
 }

@@ -103,9 +103,18 @@ func DaemonPath(t testing.TB) string {
 // checked: each line must be an event as docs/LOGS.md lists it.
 func (n *NetNS) StartDaemon(t testing.TB, config string, env ...string) *Daemon {
 	t.Helper()
-	file := WriteConfig(t, config)
-	argv := append(env, DaemonPath(t), "run", "--config", file)
-	d := &Daemon{n.Start(t, "env", argv...)}
+	return n.StartDaemonFile(t, WriteConfig(t, config), append([]string{"env"}, env...)...)
+}
+
+// StartDaemonFile is StartDaemon with a configuration file, by a command that
+// runs the one in its arguments.
+func (n *NetNS) StartDaemonFile(t testing.TB, file string, by ...string) *Daemon {
+	t.Helper()
+	if len(by) == 0 {
+		by = []string{"env"}
+	}
+	argv := append(by[1:len(by):len(by)], DaemonPath(t), "run", "--config", file)
+	d := &Daemon{n.Start(t, by[0], argv...)}
 	t.Cleanup(func() {
 		if !d.hasExited() {
 			_ = d.Stop(t, unix.SIGTERM, DaemonLimit)

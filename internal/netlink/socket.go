@@ -16,7 +16,10 @@ type socket struct {
 	sndbuf int
 	// anySender lets datagrams through that the kernel did not send.
 	anySender bool
-	counters  counters
+	// dropsBefore are those that the kernel counted before this process had
+	// the socket.
+	dropsBefore uint32
+	counters    counters
 }
 
 // socketConfig says how to open a socket. Sizes are bytes, 0 keeps the
@@ -199,7 +202,7 @@ func (s *socket) memInfo() (MemInfo, error) {
 	return MemInfo{
 		QueuedBytes: info[unix.SK_MEMINFO_RMEM_ALLOC],
 		RcvBuf:      info[unix.SK_MEMINFO_RCVBUF],
-		Drops:       info[unix.SK_MEMINFO_DROPS],
+		Drops:       info[unix.SK_MEMINFO_DROPS] - s.dropsBefore,
 	}, nil
 }
 

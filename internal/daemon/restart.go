@@ -1,0 +1,119 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+
+	"dpifd/internal/dpif"
+	"dpifd/internal/fdstore"
+
+	sd "github.com/coreos/go-systemd/v22/daemon"
+	"go.uber.org/zap"
+	"golang.org/x/sys/unix"
+)
+
+// errRestart ends the serving for a successor to go on with it.
+var errRestart = errors.New("restart")
+
+// isRestart reports whether ctx ended for a successor.
+func isRestart(ctx context.Context) bool { return errors.Is(context.Cause(ctx), errRestart) }
+
+// serveAcrossRestarts serves until ctx ends, or until a successor has been left
+// the sockets. When the successor cannot be started it goes on itself.
+func (d *run) serveAcrossRestarts(ctx context.Context, o *Options) (err error) {
+	if d.store, err = fdstore.Open(); err != nil {
+		return err
+	}
+	if d.store != nil {
+		defer d.store.Close()
+	}
+	for {
+		serving, end := context.WithCancelCause(ctx)
+		watched := make(chan struct{})
+		go func() {
+			defer close(watched)
+			d.restarts(serving, o, end)
+		}()
+		err = InNetns(d.cfg().Netns, func() error { return d.serve(serving) })
+		restart := isRestart(serving)
+		end(nil)
+		<-watched
+		if err != nil || !restart {
+			closeAll(d.inherited)
+			return err
+		}
+		if d.store != nil {
+			return nil
+		}
+		// Without a datapath nobody has taken the inherited ones yet.
+		d.inherited, d.left = append(d.left, d.inherited...), nil
+		if err := o.Exec(numbers(d.inherited)); err != nil {
+			d.log.emit(evRestartFailed, zap.Error(err))
+		}
+		if d.stats != nil {
+			d.served, d.past = true, d.stats.total
+		}
+	}
+}
+
+// restarts ends the serving, by end, when a restart is asked for and can be
+// done.
+func (d *run) restarts(ctx context.Context, o *Options, end context.CancelCauseFunc) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-o.Restart:
+		}
+		// The service manager looks at the program itself, when it starts it.
+		if d.store == nil {
+			if err := o.Check(ctx); err != nil {
+				d.log.emit(evRestartFailed, zap.Error(err))
+				continue
+			}
+		}
+		d.mu.Lock()
+		if d.server != nil {
+			d.server.HandOver()
+		}
+		end(errRestart)
+		d.mu.Unlock()
+		return
+	}
+}
+
+// handOver notes which sockets the server left, and says so.
+func (d *run) handOver(server *dpif.Server) {
+	d.left = server.Sockets()
+	to := "exec"
+	if d.store != nil {
+		to = "service_manager"
+	}
+	d.log.emit(evHandedOver, zap.String("datapath", d.cfg().Datapath.Name), zap.String("to", to),
+		zap.Int("sockets", len(d.left)), zap.Int("not_handed_over", len(server.Ports())-len(d.left)))
+}
+
+// tellEnding tells the service manager what the end of ctx means. An exec is no
+// end to it.
+func (d *run) tellEnding(ctx context.Context) {
+	if isRestart(ctx) && d.store == nil {
+		d.tellReloading()
+		return
+	}
+	d.tellManager(sd.SdNotifyStopping)
+}
+
+func numbers(list []fdstore.Descriptor) []int {
+	fds := make([]int, len(list))
+	for i, f := range list {
+		fds[i] = f.FD
+	}
+	return fds
+}
+
+// closeAll closes descriptors that nobody took.
+func closeAll(list []fdstore.Descriptor) {
+	for _, f := range list {
+		_ = unix.Close(f.FD)
+	}
+}

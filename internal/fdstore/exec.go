@@ -1,0 +1,68 @@
+package fdstore
+
+import (
+	"fmt"
+	"math/bits"
+	"os"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Exec puts the program at path into the place of this process, with the
+// descriptors open there, and does not return. After an error, which names the
+// program, everything is as before. The program starts in the network namespace
+// of the calling thread. SIGUSR1 and SIGUSR2 are blocked when it starts: they
+// wait until it wants to be notified of them.
+func Exec(path string, argv []string, descriptors []int) error {
+	if len(descriptors) > MaxDescriptors {
+		return fmt.Errorf("exec %s: %d descriptors to pass on, %d at most: %w", path, len(descriptors), MaxDescriptors, unix.E2BIG)
+	}
+	list := strconv.Itoa(os.Getpid())
+	for _, fd := range descriptors {
+		list += " " + strconv.Itoa(fd)
+	}
+	env := slices.DeleteFunc(os.Environ(), func(s string) bool { return strings.HasPrefix(s, envExec+"=") })
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	var before unix.Sigset_t
+	err := unix.PthreadSigmask(unix.SIG_BLOCK, signalSet(), &before)
+	if err == nil {
+		err = setCloseOnExec(descriptors, false)
+	}
+	if err == nil {
+		err = unix.Exec(path, argv, append(env, envExec+"="+list))
+	}
+	_ = unix.PthreadSigmask(unix.SIG_SETMASK, &before, nil)
+	// The first error says what went wrong; this undoes what was done.
+	_ = setCloseOnExec(descriptors, true)
+	return fmt.Errorf("exec %s: %w", path, err)
+}
+
+// signalSet returns the signals that are blocked across Exec. Their default is
+// to end the process, which has no handlers while it begins.
+func signalSet() *unix.Sigset_t {
+	var set unix.Sigset_t
+	const size = bits.UintSize // of an unsigned long, as Val's elements are
+	for _, sig := range []unix.Signal{unix.SIGUSR1, unix.SIGUSR2} {
+		bit := int(sig) - 1
+		set.Val[bit/size] |= 1 << (bit % size)
+	}
+	return &set
+}
+
+func setCloseOnExec(descriptors []int, on bool) error {
+	flags := 0
+	if on {
+		flags = unix.FD_CLOEXEC
+	}
+	for _, fd := range descriptors {
+		if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETFD, flags); err != nil {
+			return fmt.Errorf("descriptor %d: %w", fd, err)
+		}
+	}
+	return nil
+}

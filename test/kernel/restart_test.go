@@ -1,0 +1,220 @@
+//go:build lab
+
+package kernel_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"dpifd/internal/dpif"
+	"dpifd/internal/lab"
+
+	"golang.org/x/sys/unix"
+)
+
+// sink has a station behind the port of p learned, and returns its address.
+func sink(t *testing.T, p []*lab.Packet) string {
+	t.Helper()
+	const mac = "02:51:4c:00:00:99"
+	hello := frame(t, broadcast, mac)
+	send(t, p[1], hello)
+	p[0].Expect(t, waitLimit, among(hello))
+	return mac
+}
+
+// TestRestartLosesNothing: while new flows arrive, the daemon starts anew again
+// and again, and each packet goes on. Emulated CPUs that the host takes away for
+// long cannot keep up, so it may try three times; what is lost then must be by
+// sockets that were full, not by sockets that were not there.
+func TestRestartLosesNothing(t *testing.T) {
+	for attempt := range 3 {
+		lost := restartUnderLoad(t)
+		if lost == 0 {
+			return
+		}
+		t.Logf("attempt %d: %d packets lost by full sockets: the machine was too slow", attempt+1, lost)
+	}
+}
+
+// restartUnderLoad returns how many packets full upcall sockets lost.
+func restartUnderLoad(t *testing.T) int {
+	const rate, restarts, count = 2_000, 10, 40_000
+	n := newQuietNetwork(t, 2)
+	d := n.run(t, settings{"policy": "{type: learning, mac_limit: 50000}", "flows": "{max_idle: 60s}"})
+	v := n.view(t)
+	p := n.sockets(t)
+	to := sink(t, p)
+	before := v.vports(t)
+
+	sent, arrived := make(chan time.Duration, 1), make(chan int, 1)
+	go func() { sent <- paced(t, p[0], to, count, rate) }()
+	go func() { arrived <- arrivals(t, p[1], count) }()
+	for i := range restarts {
+		since := time.Now()
+		signal(t, d, unix.SIGUSR2)
+		if e := d.Wait(t, since, "handed_over", nil); e.Text("to") != "exec" || e.Int(t, "sockets") != 3 || e.Int(t, "not_handed_over") != 0 {
+			t.Errorf("handed_over: %v, want 3 sockets to exec", e.Fields)
+		}
+		if e := d.Wait(t, since, "sockets_adopted", nil); e.Int(t, "adopted") != 3 || e.Int(t, "closed") != 0 {
+			t.Errorf("sockets_adopted: %v, want 3", e.Fields)
+		}
+		ready := d.Wait(t, since, "ready", nil)
+		t.Logf("restart %d: ready %v after the signal, %d packets arrived in the switch by then",
+			i+1, ready.Time.Sub(since).Round(time.Millisecond), v.info(t).Stats.Missed)
+		time.Sleep(time.Second) // so that the load goes on over all restarts
+	}
+	if len(sent) > 0 {
+		t.Log("the load was over before the last restart")
+	}
+	took := <-sent
+	got := <-arrived
+	stats := v.info(t).Stats
+	drops := socketDrops(t, n.sw, before)
+	t.Logf("%d packets in %v, %d arrived; kernel: missed %d, lost %d, flows %d; dropped by full sockets: %d",
+		count, took.Round(time.Millisecond), got, stats.Missed, stats.Lost, stats.Flows, drops)
+	for name, port := range v.vports(t) {
+		if !slices.Equal(port.UpcallPIDs, before[name].UpcallPIDs) {
+			t.Errorf("port %s: upcall PIDs %d, before the restarts %d", name, port.UpcallPIDs, before[name].UpcallPIDs)
+		}
+	}
+	stop(t, d)
+	if e := d.Events("starting"); len(e) != restarts+1 || e[restarts].Text("pid") != e[0].Text("pid") {
+		t.Errorf("%d starts, the last in process %s, the first in %s", len(e), e[restarts].Text("pid"), e[0].Text("pid"))
+	}
+	if unexplained := count - got - int(stats.Lost); unexplained != 0 {
+		t.Errorf("%d packets are unexplained", unexplained)
+	}
+	if int(stats.Lost) != drops {
+		t.Errorf("the kernel lost %d upcalls, full sockets %d of these", stats.Lost, drops)
+	}
+	return drops
+}
+
+// socketDrops sums, over the upcall sockets of ports, what the kernel could not
+// queue since the sockets were opened: the last but one column of
+// /proc/net/netlink, found by the port id in the third.
+func socketDrops(t *testing.T, ns *lab.NetNS, ports map[string]dpif.Vport) (sum int) {
+	t.Helper()
+	table := ns.Run(t, "cat", "/proc/thread-self/net/netlink")
+	found := 0
+	for line := range strings.Lines(table) {
+		f := strings.Fields(line)
+		for _, p := range ports {
+			if len(f) >= 10 && f[1] == fmt.Sprint(unix.NETLINK_GENERIC) && f[2] == fmt.Sprint(p.UpcallPIDs[0]) {
+				n, err := strconv.Atoi(f[8])
+				if err != nil {
+					t.Fatalf("%v in\n%s", err, table)
+				}
+				sum += n
+				found++
+			}
+		}
+	}
+	if found != len(ports) {
+		t.Errorf("%d of %d upcall sockets are in\n%s", found, len(ports), table)
+	}
+	return sum
+}
+
+// TestRestartRefused: a restart that could not succeed does not begin.
+func TestRestartRefused(t *testing.T) {
+	n := newQuietNetwork(t, 2)
+	file := lab.WriteConfig(t, n.config(nil))
+	d := n.sw.StartDaemonFile(t, file)
+	d.Wait(t, time.Time{}, "ready", nil)
+	p := n.sockets(t)
+	exchange(t, p[0], p[1])
+	since := time.Now()
+	if err := os.WriteFile(file, []byte("ports: 7\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	signal(t, d, unix.SIGUSR2)
+	if e := d.Wait(t, since, "restart_failed", nil); !strings.Contains(e.Text("error"), "dpifd.yaml:1:") {
+		t.Errorf("restart_failed: %q does not say where", e.Text("error"))
+	}
+	exchange(t, p[0], p[1])
+	stop(t, d)
+	if len(d.Events("starting")) != 1 {
+		t.Error("the daemon started anew")
+	}
+}
+
+// TestRestartWithoutProgram: when the program has gone by the time it is to
+// be started, the daemon goes on with its sockets.
+func TestRestartWithoutProgram(t *testing.T) {
+	n := newQuietNetwork(t, 2)
+	dir := t.TempDir()
+	program := filepath.Join(dir, "dpifd")
+	binary, err := os.ReadFile(lab.DaemonPath(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(program, binary, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("DPIFD_BIN", program)
+	d := n.run(t, nil)
+	v := n.view(t)
+	before := v.vports(t)
+	p := n.sockets(t)
+	exchange(t, p[0], p[1])
+	// A program that passes the check and is gone after it.
+	script := "#!/bin/sh\nrm -f " + program + "\n"
+	if err := os.Remove(program); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(program, []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	since := time.Now()
+	signal(t, d, unix.SIGUSR2)
+	if e := d.Wait(t, since, "restart_failed", nil); !strings.Contains(e.Text("error"), program) || !strings.Contains(e.Text("error"), unix.ENOENT.Error()) {
+		t.Errorf("restart_failed: %q", e.Text("error"))
+	}
+	d.Wait(t, since, "ready", nil)
+	if e := d.Wait(t, since, "sockets_adopted", nil); e.Int(t, "adopted") != 3 {
+		t.Errorf("sockets_adopted: %v, want 3", e.Fields)
+	}
+	exchange(t, p[0], p[1])
+	for name, port := range v.vports(t) {
+		if !slices.Equal(port.UpcallPIDs, before[name].UpcallPIDs) {
+			t.Errorf("port %s: upcall PIDs %d, before %d", name, port.UpcallPIDs, before[name].UpcallPIDs)
+		}
+	}
+	stop(t, d)
+}
+
+// TestForgedDescriptors: what the environment says of descriptors is not
+// believed.
+func TestForgedDescriptors(t *testing.T) {
+	for _, forged := range []string{
+		"LISTEN_PID=$$ LISTEN_FDS=100000 LISTEN_FDNAMES=a:b:c",
+		"LISTEN_PID=$$ LISTEN_FDS=3 LISTEN_FDNAMES=:::::",
+		"LISTEN_PID=$$ LISTEN_FDS=-1",
+		"DPIFD_FDS=\"$$ 3 4 5 6 7 8 9 10 11 99999999\"",
+	} {
+		t.Run(forged, func(t *testing.T) {
+			n := newQuietNetwork(t, 2)
+			file := lab.WriteConfig(t, n.config(nil))
+			// Descriptors 3 to 5 are passed, and are no sockets.
+			d := n.sw.StartDaemonFile(t, file, "sh", "-c",
+				"exec 3</dev/null 4</proc/self/net/netlink 5>/dev/null; export "+forged+"; exec \"$@\"", "sh")
+			d.Wait(t, time.Time{}, "ready", nil)
+			p := n.sockets(t)
+			exchange(t, p[0], p[1])
+			stop(t, d)
+			for _, e := range d.Events("socket_refused") {
+				t.Logf("refused: %v", e.Fields)
+			}
+			if want := !strings.Contains(forged, "-1"); want != (len(d.Events("socket_refused")) == 3) {
+				t.Errorf("%d descriptors refused, want 3 if any were passed", len(d.Events("socket_refused")))
+			}
+		})
+	}
+}
