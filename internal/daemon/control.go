@@ -106,7 +106,7 @@ func (s *statsLog) snapshot() (*control.Stats, error) {
 	s.total = st.Total()
 	s.total.Add(s.daemon.past)
 	out := &control.Stats{Ports: []control.Fields{}, Losses: []control.Loss{}}
-	s.print((*collector)(out), &st)
+	s.print((*collector)(out), &st, 0)
 	s.eachLoss(&st, func(k lossKey, port string, n uint64) {
 		if n > 0 {
 			out.Losses = append(out.Losses, control.Loss{Port: port, PortNo: uint32(k.port), Cause: k.cause, Lost: n})
@@ -115,14 +115,18 @@ func (s *statsLog) snapshot() (*control.Stats, error) {
 	return out, nil
 }
 
+// ofInterval are the fields of stats that are about the log's interval, beside
+// the deltas.
+var ofInterval = []string{"interval_ms", "batch_max_us"}
+
 // collector takes the events of statistics in place of the log.
 type collector control.Stats
 
 func (c *collector) emit(e *event, fields ...zap.Field) {
 	var out control.Fields
 	for _, f := range fields {
-		if strings.HasSuffix(f.Key, "_delta") || f.Key == "interval_ms" {
-			continue // of the log's interval
+		if strings.HasSuffix(f.Key, "_delta") || slices.Contains(ofInterval, f.Key) {
+			continue
 		}
 		object := zapcore.NewMapObjectEncoder()
 		f.AddTo(object)

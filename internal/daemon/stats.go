@@ -123,7 +123,7 @@ func (s *statsLog) look(print bool) {
 	s.evictions(&st)
 	s.requestOverflows(&st)
 	if print {
-		s.print(s.daemon.log, &st)
+		s.print(s.daemon.log, &st, s.server.LongestBatch())
 		s.previous = interval{time.Now(), st.Datapath.Stats, s.total}
 	}
 }
@@ -189,8 +189,9 @@ func (s *statsLog) lossGrew(k lossKey, port string, n uint64, st *dpif.Stats) {
 		zap.String("cause", k.cause), zap.Uint64("lost", n-before), zap.Uint64("lost_total", n), zap.String("last_errno", errno))
 }
 
-// print writes the stats line, and one for each port.
-func (s *statsLog) print(out emitter, st *dpif.Stats) {
+// print writes the stats line, and one for each port. longest is the longest
+// batch of the interval.
+func (s *statsLog) print(out emitter, st *dpif.Stats, longest time.Duration) {
 	now := time.Now()
 	k, was, start := &st.Datapath.Stats, &s.previous.dp, &s.start
 	t, b := &s.total, &s.previous.total
@@ -230,7 +231,7 @@ func (s *statsLog) print(out emitter, st *dpif.Stats) {
 		zap.Uint64("features_restored", st.Restored.Features), zap.Uint64("upcall_pids_restored", st.Restored.UpcallPIDs),
 		zap.Uint64("notifier_overflows", st.Restored.NotifierOverflows),
 		zap.Uint64("epoll_waits", st.Polls), zap.Uint64("batches", st.Batches), zap.Int64("batch_us", st.BatchTime.Microseconds()),
-		zap.Int64("batch_max_us", s.server.LongestBatch().Microseconds()), zap.Uint64("send_errors", st.SendErrors),
+		zap.Int64("batch_max_us", longest.Microseconds()), zap.Uint64("send_errors", st.SendErrors),
 		zap.Int("macs", macs.Entries), zap.Uint64("macs_learned", macs.Learned), zap.Uint64("macs_moved", macs.Moved),
 		zap.Uint64("macs_expired", macs.Expired), zap.Uint64("macs_evicted", macs.Evicted))
 	for i := range st.Ports {

@@ -1,0 +1,266 @@
+//go:build lab
+
+package kernel_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"dpifd/internal/control"
+	"dpifd/internal/dpif"
+	"dpifd/internal/lab"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+)
+
+// ask runs a command of the program under test and decodes what it prints.
+func ask[T any](t *testing.T, n *network, args ...string) T {
+	t.Helper()
+	var v T
+	out := n.sw.Run(t, lab.DaemonPath(t), append(args, "-o", "json")...)
+	if err := json.Unmarshal([]byte(out), &v); err != nil {
+		t.Fatalf("dpifd %s: %v in\n%s", strings.Join(args, " "), err, out)
+	}
+	return v
+}
+
+// settings that another program could change: features and upcall PIDs.
+func (v view) settings(t *testing.T) (dpif.Features, map[string][]uint32) {
+	t.Helper()
+	pids := map[string][]uint32{}
+	for name, p := range v.vports(t) {
+		pids[name] = p.UpcallPIDs
+	}
+	return v.info(t).Features, pids
+}
+
+// unchanged fails the test if fn changes features, upcall PIDs or flows.
+func (v view) unchanged(t *testing.T, what string, fn func()) {
+	t.Helper()
+	features, pids := v.settings(t)
+	flows := slices.Collect(maps.Keys(v.flows(t)))
+	fn()
+	featuresAfter, pidsAfter := v.settings(t)
+	flowsAfter := v.flows(t)
+	if features != featuresAfter {
+		t.Errorf("%s changed the features from %s to %s", what, features, featuresAfter)
+	}
+	if diff := cmp.Diff(pids, pidsAfter); diff != "" {
+		t.Errorf("%s changed upcall PIDs (-before +after):\n%s", what, diff)
+	}
+	for f := range flowsAfter {
+		if !slices.Contains(flows, f) {
+			t.Errorf("%s added flow %v", what, f)
+		}
+	}
+}
+
+// TestControlCommands compares what commands say of a running daemon with the
+// traffic, the log and the kernel, and shows that they change nothing.
+func TestControlCommands(t *testing.T) {
+	n := newQuietNetwork(t, 4)
+	d := n.run(t, settings{"flows": "{max_idle: 600s}", "control": "{group: \"0\"}"})
+	v := n.view(t)
+	p := n.sockets(t)
+	want := map[string]string{} // port of a MAC
+	for i, h := range n.hosts {
+		for j := range i + 1 {
+			src := fmt.Sprintf("02:cc:00:00:%02x:%02x", i, j)
+			want[src] = h.port
+			f := frame(t, broadcast, src)
+			send(t, p[i], f)
+			p[(i+1)%len(p)].Expect(t, waitLimit, among(f))
+		}
+	}
+	// The last one moves.
+	moved := fmt.Sprintf("02:cc:00:00:%02x:%02x", 3, 3)
+	want[moved] = n.hosts[0].port
+	f := frame(t, broadcast, moved)
+	send(t, p[0], f)
+	p[1].Expect(t, waitLimit, among(f))
+
+	v.unchanged(t, "dump-macs", func() {
+		got := map[string]string{}
+		for _, m := range ask[[]control.MAC](t, n, "dump-macs", n.dpName) {
+			got[m.MAC] = m.Port
+			if m.PortNo != uint32(v.portNo(t, m.Port)) || m.VLAN != 0 || m.AgeMS < 0 || m.AgeMS > 300_000 {
+				t.Errorf("entry %+v", m)
+			}
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("dump-macs (-learned +shown):\n%s", diff)
+		}
+	})
+	// The revalidator has seen the move before counters are compared.
+	d.Wait(t, time.Time{}, "stats", func(e lab.Event) bool { return e.Int(t, "flows_deleted") > 0 })
+	v.unchanged(t, "stats", func() { n.compareStats(t, d) })
+
+	// Who asked is in the log.
+	e := d.Wait(t, time.Time{}, "control_connected", nil)
+	if e.Int(t, "uid") != int64(os.Getuid()) || e.Int(t, "pid") <= 0 {
+		t.Errorf("control_connected: %v", e.Fields)
+	}
+	v.unchanged(t, "log-level", func() {
+		since := time.Now()
+		if ch := ask[control.Change](t, n, "log-level", "-d", n.dpName, "debug"); ch != (control.Change{Before: "info", Level: "debug"}) {
+			t.Errorf("log-level debug: %+v", ch)
+		}
+		d.Wait(t, since, "log_level_changed", nil)
+		if l := ask[control.Level](t, n, "log-level", "--socket", control.SocketPath(n.dpName)); l.Level != "debug" {
+			t.Errorf("log-level: %+v", l)
+		}
+		d.Wait(t, since, "port_stats", nil)
+	})
+	stop(t, d)
+	_, err := n.sw.Try(lab.DaemonPath(t), "stats", n.dpName)
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.ExitCode() != 1 || !strings.Contains(err.Error(), "no dpifd answers at "+control.SocketPath(n.dpName)) {
+		t.Errorf("stats of a daemon that has stopped: %v", err)
+	}
+	if _, err := os.Stat(control.SocketPath(n.dpName)); !os.IsNotExist(err) {
+		t.Errorf("the socket after the stop: %v", err)
+	}
+}
+
+// moving are fields of stats that grow though no packet comes.
+var moving = []string{"uptime_s", "goroutines", "revalidator_cycles", "revalidator_dump_ms", "epoll_waits", "flow_limit"}
+
+// compareStats compares a daemon's counters as they are shown with those of the
+// log, while there is no traffic.
+func (n *network) compareStats(t *testing.T, d *lab.Daemon) {
+	t.Helper()
+	shown := ask[control.Stats](t, n, "stats", n.dpName)
+	e := d.Wait(t, time.Now(), "stats", nil)
+	got, want := map[string]string{}, map[string]string{}
+	for _, f := range shown.Totals {
+		got[f.Name] = f.Text()
+	}
+	for name := range e.Fields {
+		if !strings.HasSuffix(name, "_delta") && name != "interval_ms" && name != "batch_max_us" {
+			want[name] = e.Text(name)
+		}
+	}
+	for _, name := range moving {
+		if got[name] == "" || want[name] == "" {
+			t.Errorf("%s: %q shown, %q in the log", name, got[name], want[name])
+		}
+		delete(got, name)
+		delete(want, name)
+	}
+	if diff := cmp.Diff(want, got); diff != "" || len(got) < 40 {
+		t.Errorf("%d counters (-log +shown):\n%s", len(got), diff)
+	}
+	if len(shown.Ports) != len(n.hosts)+1 || len(shown.Losses) != 0 {
+		t.Errorf("%d ports and losses %v, want %d and none", len(shown.Ports), shown.Losses, len(n.hosts)+1)
+	}
+	upcalls := 0
+	for _, p := range shown.Ports {
+		var u int
+		if _, err := fmt.Sscan(p.Text("upcalls"), &u); err != nil {
+			t.Errorf("port %s: upcalls %q", p.Text("port"), p.Text("upcalls"))
+		}
+		upcalls += u
+	}
+	if fmt.Sprint(upcalls) != shown.Totals.Text("upcalls") || upcalls == 0 {
+		t.Errorf("%d upcalls of ports, %s in all", upcalls, shown.Totals.Text("upcalls"))
+	}
+}
+
+// TestControlAfterKill: the socket of a daemon that was killed is taken over,
+// that of one that runs is not.
+func TestControlAfterKill(t *testing.T) {
+	n := newQuietNetwork(t, 2)
+	d := n.run(t, nil)
+	if err := d.Stop(t, unix.SIGKILL, lab.DaemonLimit); err == nil {
+		t.Error("no error from a daemon that was killed")
+	}
+	if _, err := os.Stat(control.SocketPath(n.dpName)); err != nil {
+		t.Fatalf("the socket that is left: %v", err)
+	}
+	d = n.run(t, nil)
+	ask[control.Stats](t, n, "stats", n.dpName)
+	// A second daemon, of another datapath, is told the first one's socket.
+	other := network{sw: lab.NewNetNS(t, "sw"), dpName: lab.Name("dp")}
+	second := other.run(t, settings{"control": "{socket: " + control.SocketPath(n.dpName) + "}"})
+	if e := second.Wait(t, time.Time{}, "control_unavailable", nil); !strings.Contains(e.Text("error"), fmt.Sprintf("process %d", d.PID())) {
+		t.Errorf("control_unavailable: %v", e.Fields)
+	}
+	stop(t, second)
+	ask[control.Stats](t, n, "stats", n.dpName)
+	stop(t, d)
+}
+
+// TestTraceIsWhatHappens asks what becomes of a frame, then sends it.
+func TestTraceIsWhatHappens(t *testing.T) {
+	n := newQuietNetwork(t, 3)
+	d := n.run(t, settings{"flows": "{max_idle: 600s}", "log": "{level: debug, stats_interval: 1s}"})
+	v := n.view(t)
+	p := n.sockets(t)
+	const a, b, c = "02:7a:00:00:00:0a", "02:7a:00:00:00:0b", "02:7a:00:00:00:0c"
+	for _, tt := range []struct {
+		from     int
+		dst, src string
+		decision string
+	}{
+		{0, b, a, "unknown_unicast"},
+		{1, a, b, "learned_unicast"},
+		{0, b, a, "learned_unicast"},
+		{2, broadcast, c, "multicast"},
+		{0, c, a, "learned_unicast"},
+		{1, "33:33:00:00:00:01", b, "multicast"},
+		{2, "01:80:c2:00:00:03", c, "reserved_multicast"},
+		{0, "02:7a:00:00:00:0d", "01:00:5e:00:00:01", "unknown_unicast"},
+		{1, a, a, "same_port"}, // moves a to port 1
+		{0, a, c, "learned_unicast"},
+	} {
+		in := v.portNo(t, n.hosts[tt.from].port)
+		// The very packet: its flow would keep it in the kernel.
+		if err := v.FlushFlows(); err != nil {
+			t.Fatal(err)
+		}
+		var trace control.Trace
+		v.unchanged(t, "trace", func() {
+			macs := ask[[]control.MAC](t, n, "dump-macs", n.dpName)
+			trace = ask[control.Trace](t, n, "trace", n.dpName,
+				fmt.Sprintf("in_port(%s),eth(src=%s,dst=%s),eth_type(0x88b5)", n.hosts[tt.from].port, tt.src, tt.dst))
+			after := ask[[]control.MAC](t, n, "dump-macs", n.dpName)
+			if ports(macs) != ports(after) {
+				t.Errorf("trace changed the MAC table from %s to %s", ports(macs), ports(after))
+			}
+		})
+		since := time.Now()
+		send(t, p[tt.from], frame(t, tt.dst, tt.src))
+		eth := fmt.Sprintf("eth(src=%s,dst=%s)", tt.src, tt.dst)
+		e := d.Wait(t, since, "upcall", func(e lab.Event) bool {
+			return e.Text("port_no") == in.String() && strings.Contains(e.Text("key"), eth)
+		})
+		if trace.Decision != tt.decision || trace.Decision != e.Text("decision") || trace.Actions != e.Text("actions") ||
+			fmt.Sprint(trace.Install) != e.Text("install") {
+			t.Errorf("%s: traced %s: %s, install %v, want %s; happened %v", eth, trace.Decision, trace.Actions, trace.Install, tt.decision, e.Fields)
+		}
+		match, _, _ := strings.Cut(strings.TrimPrefix(trace.Match, fmt.Sprintf("in_port(%d),eth(", in)), ")")
+		eventually(t, waitLimit, fmt.Sprintf("the flow of the trace, %s, actions %s", trace.Match, trace.Actions), func() bool {
+			_, ok := v.flows(t)[flow{in, match, trace.Actions}]
+			return ok
+		})
+	}
+	stop(t, d)
+}
+
+// ports tells which MAC is on which port.
+func ports(macs []control.MAC) string {
+	var b strings.Builder
+	for _, m := range macs {
+		fmt.Fprintf(&b, "%s %s; ", m.MAC, m.Port)
+	}
+	return b.String()
+}
