@@ -61,7 +61,8 @@ type Socket struct {
 	Rcvbuf uint32 `yaml:"rcvbuf" unit:"bytes" min:"64KiB" max:"512MiB"`
 }
 
-// Port is a vport of the datapath.
+// Port is a port of the switch: a vport of the datapath, or a tunnel to one
+// peer, of which several share a vport.
 type Port struct {
 	Name string   `yaml:"name"`
 	Type PortType `yaml:"type"`
@@ -74,6 +75,31 @@ type Port struct {
 	// MaxUpcalls is how many upcalls of the port are served a second at most,
 	// the others are shed; 0 is no limit.
 	MaxUpcalls uint32 `yaml:"max_upcalls" unit:"rate" min:"1/s" max:"10000000/s" zero:"none"`
+	// Address, Up and MTU are an internal port's. Each address has the length
+	// of its network's prefix. What is not set is left as it is.
+	Address []Prefix `yaml:"address" optional:"true"`
+	Up      bool     `yaml:"up" optional:"true"`
+	MTU     uint32   `yaml:"mtu" min:"68" max:"65535" optional:"true"`
+	// Tunnel is a tunnel's.
+	Tunnel Tunnel `yaml:"tunnel" optional:"true"`
+}
+
+// Tunnel is where a tunnel port leads and how its packets are wrapped.
+type Tunnel struct {
+	// Remote and Local are the addresses of the peer and of this side. An
+	// unset Local is any.
+	Remote Addr `yaml:"remote" optional:"true"`
+	Local  Addr `yaml:"local" optional:"true"`
+	// Key is the network identifier (VNI) of VXLAN and Geneve, and the key
+	// of GRE, where 0 is none.
+	Key uint32 `yaml:"key" min:"0" max:"4294967295"`
+	// DstPort is the UDP port of VXLAN and Geneve; see Port.DstPort.
+	DstPort uint32 `yaml:"dst_port" min:"1" max:"65535" optional:"true"`
+	// TTL is 64 where it is not set.
+	TTL uint32 `yaml:"ttl" min:"1" max:"255" optional:"true"`
+	TOS TOS    `yaml:"tos" optional:"true"`
+	// CSum gives packets a checksum that is optional: UDP's over IPv4, GRE's.
+	CSum bool `yaml:"csum"`
 }
 
 // VLAN says which VLANs a port carries. If nothing is set, it is a trunk of all.
@@ -160,11 +186,17 @@ const (
 type PortType string
 
 // PortNetdev is a network device that exists, PortInternal a device that the
-// datapath makes.
+// datapath makes; the others are tunnels.
 const (
 	PortNetdev   PortType = "netdev"
 	PortInternal PortType = "internal"
+	PortVXLAN    PortType = "vxlan"
+	PortGeneve   PortType = "geneve"
+	PortGRE      PortType = "gre"
 )
+
+// IsTunnel reports whether ports of the type are tunnels.
+func (t PortType) IsTunnel() bool { return t == PortVXLAN || t == PortGeneve || t == PortGRE }
 
 // PolicyType names a forwarding policy.
 type PolicyType string
@@ -216,7 +248,9 @@ func (OnExit) values() []string { return strs(OnExitKeep, OnExitFlush, OnExitDel
 
 func (RingMode) values() []string { return strs(RingAuto, RingRequire, RingOff) }
 
-func (PortType) values() []string { return strs(PortNetdev, PortInternal) }
+func (PortType) values() []string {
+	return strs(PortNetdev, PortInternal, PortVXLAN, PortGeneve, PortGRE)
+}
 
 func (PolicyType) values() []string { return strs(PolicyLearning, PolicyFlood, PolicyDrop) }
 
@@ -251,6 +285,7 @@ func (c *Config) Clone() *Config {
 	d.Ports = slices.Clone(c.Ports)
 	for i := range d.Ports {
 		d.Ports[i].VLAN.Trunk = slices.Clone(d.Ports[i].VLAN.Trunk)
+		d.Ports[i].Address = slices.Clone(d.Ports[i].Address)
 	}
 	return &d
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -33,7 +34,7 @@ socket:
 ports:
 - name: va
   max_upcalls: 2500/s
-- {"name": 'int0', type: "internal", vlan: {access: 4094}, isolated: true, group: a}
+- {"name": 'int0', type: "internal", address: [10.0.0.1/24, "fd00::1/64"], up: true, mtu: 9000, vlan: {access: 4094}, isolated: true, group: a}
 -
   type: netdev
   name: "12"
@@ -44,6 +45,10 @@ ports:
       - "31"
     native: 1
   hairpin: true
+- name: vx0
+  type: vxlan
+  tunnel: {remote: 192.0.2.1, local: 192.0.2.2, key: 42, dst_port: 8472, ttl: 3, tos: inherit, csum: true}
+- {name: gre6, type: gre, tunnel: {remote: "2001:db8::1", key: 4294967295, tos: 184}}
 policy:
   type: flood
   mac_aging: 1h30m
@@ -66,17 +71,27 @@ func everyKeyConfig() *Config {
 		Handlers:      1024,
 		Ring:          Ring{Mode: RingOff, FrameSize: 16384, BlockSize: 131072, Blocks: 3, MemoryLimit: 1073741824},
 		Socket:        Socket{Rcvbuf: 536870912},
-		Ports: []Port{
-			{Name: "va", Type: PortNetdev, MaxUpcalls: 2500},
-			{Name: "int0", Type: PortInternal, VLAN: VLAN{Access: 4094}, Isolated: true, Group: "a"},
-			{Name: "12", Type: PortNetdev, VLAN: VLAN{Trunk: []VLANRange{{10, 10}, {20, 29}, {31, 31}}, Native: 1}, Hairpin: true},
-		},
-		Policy:  Policy{Type: PolicyFlood, MACAging: 90 * time.Minute, MACLimit: 1000000, SharedLearning: true},
-		Flows:   Flows{MaxIdle: 1500 * time.Millisecond, Limit: 10000000},
-		Log:     Log{Level: LevelError, Format: FormatConsole},
-		Control: Control{Socket: ControlOff, Group: "27", Mode: 0o640, PProf: true},
+		Ports:         everyPort(),
+		Policy:        Policy{Type: PolicyFlood, MACAging: 90 * time.Minute, MACLimit: 1000000, SharedLearning: true},
+		Flows:         Flows{MaxIdle: 1500 * time.Millisecond, Limit: 10000000},
+		Log:           Log{Level: LevelError, Format: FormatConsole},
+		Control:       Control{Socket: ControlOff, Group: "27", Mode: 0o640, PProf: true},
 	}
 }
+
+func everyPort() []Port {
+	return []Port{
+		{Name: "va", Type: PortNetdev, MaxUpcalls: 2500},
+		{Name: "int0", Type: PortInternal, VLAN: VLAN{Access: 4094}, Isolated: true, Group: "a", Up: true, MTU: 9000,
+			Address: []Prefix{{netip.MustParsePrefix("10.0.0.1/24")}, {netip.MustParsePrefix("fd00::1/64")}}},
+		{Name: "12", Type: PortNetdev, VLAN: VLAN{Trunk: []VLANRange{{10, 10}, {20, 29}, {31, 31}}, Native: 1}, Hairpin: true},
+		{Name: "vx0", Type: PortVXLAN, Tunnel: Tunnel{Remote: newAddr("192.0.2.1"), Local: newAddr("192.0.2.2"),
+			Key: 42, DstPort: 8472, TTL: 3, TOS: TOSInherit, CSum: true}},
+		{Name: "gre6", Type: PortGRE, Tunnel: Tunnel{Remote: newAddr("2001:db8::1"), Key: 1<<32 - 1, TOS: "184"}},
+	}
+}
+
+func newAddr(s string) Addr { return Addr{netip.MustParseAddr(s)} }
 
 func TestParse(t *testing.T) {
 	edit := func(fn func(c *Config)) *Config {
@@ -156,7 +171,7 @@ func TestEveryKey(t *testing.T) {
 
 func TestEffective(t *testing.T) {
 	c := everyKeyConfig()
-	c.Ports = c.Ports[1:]
+	c.Ports = c.Ports[1:4]
 	c.Ring.FrameSize = 2564
 	const want = `datapath:
   name: "br0"
@@ -182,6 +197,9 @@ ports:
     group: "a"
     hairpin: false
     max_upcalls: 0
+    address: [10.0.0.1/24, "fd00::1/64"]
+    up: true
+    mtu: 9000
   - name: "12"
     type: netdev
     vlan:
@@ -190,6 +208,19 @@ ports:
     isolated: false
     hairpin: true
     max_upcalls: 0
+  - name: "vx0"
+    type: vxlan
+    isolated: false
+    hairpin: false
+    max_upcalls: 0
+    tunnel:
+      remote: 192.0.2.1
+      local: 192.0.2.2
+      key: 42
+      dst_port: 8472
+      ttl: 3
+      tos: inherit
+      csum: true
 policy:
   type: flood
   mac_aging: 1h30m
@@ -319,7 +350,7 @@ func TestTags(t *testing.T) {
 		isEnum := f.Type.Implements(reflect.TypeFor[enum]())
 		switch k := f.Type.Kind(); {
 		case k == reflect.Struct || k == reflect.Slice || k == reflect.Bool || k == reflect.String:
-			if isEnum != (k == reflect.String && f.Type.Name() != "string") {
+			if isEnum != (k == reflect.String && f.Type.Name() != "string" && !isScalar(f.Type)) {
 				t.Errorf("%s: enum %v for a %s", path, isEnum, f.Type)
 			}
 			return

@@ -29,7 +29,7 @@ func writeMapping(b *bytes.Buffer, v reflect.Value, first, rest string) {
 		fmt.Fprintf(b, "%s%s:", indent, f.Tag.Get("yaml"))
 		indent = rest
 		switch {
-		case fv.Kind() == reflect.Struct:
+		case isMapping(fv.Type()):
 			b.WriteByte('\n')
 			writeMapping(b, fv, rest+"  ", rest+"  ")
 		case fv.Kind() == reflect.Slice && fv.Len() == 0:
@@ -37,7 +37,7 @@ func writeMapping(b *bytes.Buffer, v reflect.Value, first, rest string) {
 		case fv.Kind() == reflect.Slice && isScalar(fv.Type().Elem()):
 			words := make([]string, fv.Len())
 			for i := range words {
-				words[i] = fmt.Sprint(fv.Index(i).Interface())
+				words[i] = formatScalar(fv.Index(i), "")
 			}
 			fmt.Fprintf(b, " [%s]\n", strings.Join(words, ", "))
 		case fv.Kind() == reflect.Slice:
@@ -56,6 +56,12 @@ func formatScalar(v reflect.Value, tag reflect.StructTag) string {
 	switch {
 	case v.Type().Implements(reflect.TypeFor[enum]()):
 		return v.String()
+	case isScalar(v.Type()):
+		s := fmt.Sprint(v.Interface())
+		if strings.Contains(s, ":") {
+			s = strconv.Quote(s) // as YAML may take it for a key
+		}
+		return s
 	case v.Kind() == reflect.String:
 		return strconv.Quote(v.String())
 	case v.Type() == durationType:

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"net/netip"
 	"os"
 	"reflect"
 	"regexp"
@@ -49,10 +50,11 @@ func TestExamplePorts(t *testing.T) {
 	}
 	examplePorts := []Port{
 		{Name: "eth1", Type: PortNetdev},
-		{Name: "int0", Type: PortInternal},
+		{Name: "int0", Type: PortInternal, Address: []Prefix{{netip.MustParsePrefix("10.0.0.1/24")}}, Up: true, MTU: 1450},
 		{Name: "eth2", Type: PortNetdev, VLAN: VLAN{Access: 10}, Isolated: true, Group: "guests"},
 		{Name: "eth3", Type: PortNetdev, VLAN: VLAN{Trunk: []VLANRange{{10, 10}, {20, 29}}, Native: 1}, Hairpin: true},
 		{Name: "eth4", Type: PortNetdev, MaxUpcalls: 2000},
+		{Name: "vx0", Type: PortVXLAN, Tunnel: Tunnel{Remote: newAddr("192.0.2.1"), Key: 42}},
 	}
 	if d := cmp.Diff(examplePorts, c.Ports); d != "" {
 		t.Errorf("ports of the example (-want +got):\n%s", d)
@@ -105,7 +107,7 @@ func TestDocument(t *testing.T) {
 	walkKeys(reflect.TypeFor[Config](), "", func(path string, f reflect.StructField) {
 		row := documented(path, f)
 		// The limits of what has none in its tags are words.
-		if row[3] == "" && i < len(got) && (row[1] == "string" || row[1] == "list") {
+		if row[3] == "" && i < len(got) && slices.Contains([]string{"string", "address", "word", "list"}, row[1]) {
 			row[3] = got[i][3]
 			if row[3] == "" {
 				t.Errorf("%s has no limits", path)
@@ -139,7 +141,9 @@ func documented(path string, f reflect.StructField) []string {
 	}
 	def := ""
 	switch {
-	case v.Kind() == reflect.Struct && f.Tag.Get("optional") == "":
+	case path == "ports[].tunnel.remote":
+		def = "required of tunnels"
+	case isMapping(v.Type()) && f.Tag.Get("optional") == "":
 	case f.Tag.Get("optional") != "":
 		def = "none"
 	case path == "ports[].name":
@@ -159,8 +163,10 @@ func documented(path string, f reflect.StructField) []string {
 
 func typeName(f reflect.StructField) string {
 	switch {
-	case f.Type.Implements(reflect.TypeFor[enum]()):
+	case f.Type.Implements(reflect.TypeFor[enum]()) || f.Type == reflect.TypeFor[TOS]():
 		return "word"
+	case f.Type == reflect.TypeFor[Addr]():
+		return "address"
 	case f.Type == durationType:
 		return "duration"
 	case f.Tag.Get("unit") == "bytes":

@@ -27,6 +27,9 @@ func isScalar(t reflect.Type) bool {
 	return reflect.PointerTo(t).Implements(reflect.TypeFor[scalarParser]())
 }
 
+// isMapping reports whether values of the type are written as keys and values.
+func isMapping(t reflect.Type) bool { return t.Kind() == reflect.Struct && !isScalar(t) }
+
 // walkKeys calls fn with the path and field of each key below the struct type
 // t, those that hold other keys before them. The path of a list's entry ends
 // in [].
@@ -35,9 +38,9 @@ func walkKeys(t reflect.Type, prefix string, fn func(path string, f reflect.Stru
 		path := strings.TrimPrefix(prefix+"."+f.Tag.Get("yaml"), ".")
 		fn(path, f)
 		switch {
-		case f.Type.Kind() == reflect.Struct:
+		case isMapping(f.Type):
 			walkKeys(f.Type, path, fn)
-		case f.Type.Kind() == reflect.Slice && f.Type.Elem().Kind() == reflect.Struct && !isScalar(f.Type.Elem()):
+		case f.Type.Kind() == reflect.Slice && isMapping(f.Type.Elem()):
 			walkKeys(f.Type.Elem(), path+"[]", fn)
 		}
 	}

@@ -73,46 +73,6 @@ func (d *decoder) ring(r *Ring) {
 	}
 }
 
-func (d *decoder) ports(c *Config) {
-	first := make(map[string]int, len(c.Ports))
-	for i, p := range c.Ports {
-		entry := fmt.Sprintf("ports[%d]", i)
-		path := entry + ".name"
-		if _, set := d.at[path]; !set && !d.bad[entry] {
-			d.check(errors.New("a port has no name"), entry)
-		}
-		d.vlan(entry+".vlan", &c.Ports[i].VLAN)
-		d.isolation(entry, &c.Ports[i])
-		if d.bad[entry] {
-			continue
-		}
-		if !d.check(deviceName(p.Name), path) {
-			continue
-		}
-		line := d.at[path].Line
-		if earlier, dup := first[p.Name]; dup {
-			d.check(fmt.Errorf("duplicate port %q; the first is on line %d", p.Name, earlier), path)
-			continue
-		}
-		first[p.Name] = line
-		if p.Name == c.Datapath.Name && !d.bad["datapath.name"] {
-			d.check(fmt.Errorf("%q is the datapath's own local port, which it always has", p.Name), path)
-		}
-	}
-}
-
-// isolation checks that a group is one of isolated ports.
-func (d *decoder) isolation(entry string, p *Port) {
-	var err error
-	switch {
-	case p.Group != "" && !p.Isolated:
-		err = errors.New("is for isolated ports; set isolated: true as well")
-	case p.Group != "" && strings.ContainsFunc(p.Group, func(c rune) bool { return !unicode.IsPrint(c) || unicode.IsSpace(c) }):
-		err = fmt.Errorf("%q has white space or a control character in it", abbreviate(p.Group))
-	}
-	d.check(err, entry+".group")
-}
-
 // deviceName says what keeps name from being a network device's, by the rules
 // of dev_valid_name and __dev_alloc_name of net/core/dev.c (6.1).
 func deviceName(name string) error {

@@ -125,6 +125,18 @@ var (
 	evPortFailed = define("port_failed", zapcore.ErrorLevel,
 		"A vport of the datapath cannot be served: its new flows are lost. It is tried again on the next change.",
 		"datapath", "port", "port_no", "error")
+	evPortSetupFailed = define("port_setup_failed", zapcore.ErrorLevel,
+		"A configured internal port is served, but its device could not be given the address, MTU or state that the configuration asks for. It is tried again on the next change.",
+		"datapath", "port", "error")
+	evDeviceCreated = define("device_created", zapcore.InfoLevel,
+		"A tunnel's network device was made. All tunnels of its kind and UDP port share it.",
+		"datapath", "device", "kind")
+	evDeviceRemoved = define("device_removed", zapcore.InfoLevel,
+		"A network device that dpifd had made was removed: no tunnel port needs it any more, or the datapath was deleted at exit.",
+		"datapath", "device", "kind")
+	evDeviceSweepFailed = define("device_removal_failed", zapcore.ErrorLevel,
+		"Network devices that dpifd had made, and that no port needs any more, could not be removed.",
+		"datapath", "error")
 	evPIDRestored = define("upcall_pid_restored", zapcore.WarnLevel,
 		"Another program had changed where the kernel sends a vport's upcalls. Upcalls may have been lost to it.",
 		"datapath", "port", "port_no", "found_pids", "upcall_pid")

@@ -35,6 +35,10 @@ func (d *run) notify(e dpif.Event) {
 		d.log.emit(evPortRenamed, dp, zap.String("port", e.Name), zap.Uint32("port_no", uint32(e.No)), zap.String("was", e.Was))
 	case dpif.PortWaiting:
 		d.log.emit(evPortWaiting, dp, zap.String("port", e.Name), zap.Error(e.Err))
+	case dpif.PortSetupFailed:
+		d.log.emit(evPortSetupFailed, dp, zap.String("port", e.Name), zap.Error(e.Err))
+	case dpif.DeviceSweepFailed:
+		d.log.emit(evDeviceSweepFailed, dp, zap.Error(e.Err))
 	case dpif.PortFailed:
 		d.log.emit(evPortFailed, dp, zap.String("port", e.Name), zap.Uint32("port_no", uint32(e.No)), zap.Error(e.Err))
 	case dpif.UpcallPIDRestored:

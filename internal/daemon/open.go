@@ -132,7 +132,9 @@ func (d *run) leave(dp *dpif.Datapath) error {
 	case config.OnExitFlush:
 		err = dp.FlushFlows()
 	case config.OnExitDelete:
-		err, done = dp.Delete(), evDatapathDeleted
+		if err, done = dp.Delete(), evDatapathDeleted; err == nil {
+			err = d.devices.Sweep(nil)
+		}
 	default:
 		return nil
 	}

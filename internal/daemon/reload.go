@@ -62,6 +62,9 @@ func (d *run) reload() {
 		d.log.level.SetLevel(level)
 	}
 	d.trace()
+	if d.devices != nil {
+		d.devices.configure(next.Ports)
+	}
 	if d.server != nil {
 		d.server.Reconfigure(portConfigs(next), next.Flows.MaxIdle, next.Flows.Limit)
 	}

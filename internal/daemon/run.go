@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -59,9 +60,10 @@ type run struct {
 	inherited []fdstore.Descriptor // not given to a server yet
 	left      []fdstore.Descriptor // handed over by the server
 
-	mu     sync.Mutex      // orders reloads and the opening of datapaths; guards stats
-	server *dpif.Server    // nil while no datapath is open
-	feeds  []*control.Feed // of clients that watch upcalls
+	mu      sync.Mutex      // orders reloads and the opening of datapaths; guards stats
+	server  *dpif.Server    // nil while no datapath is open
+	feeds   []*control.Feed // of clients that watch upcalls
+	devices *devices        // nil before the network namespace is entered
 }
 
 func (d *run) cfg() *config.Config { return d.config.Load() }
@@ -104,19 +106,39 @@ func (d *run) serverConfig() dpif.Config {
 		MaxIdle: d.cfg().Flows.MaxIdle, FlowLimit: d.cfg().Flows.Limit,
 		Policy: &d.policy, Notify: d.notify, Ports: portConfigs(d.cfg()),
 		Inherited: d.inherited, Store: d.store,
+		Devices: d.devices,
 	}
 }
 
+// portConfigs returns the vports that the datapath is to have: tunnels share
+// those of their devices.
 func portConfigs(cfg *config.Config) []dpif.PortConfig {
 	var ports []dpif.PortConfig
 	for _, p := range cfg.Ports {
-		t := dpif.VportNetdev
-		if p.Type == config.PortInternal {
-			t = dpif.VportInternal
+		port := dpif.PortConfig{Name: p.Name, Type: dpif.VportNetdev, MaxUpcalls: p.MaxUpcalls}
+		switch {
+		case p.Type == config.PortInternal:
+			port.Type = dpif.VportInternal
+		case p.Type.IsTunnel():
+			port.Name = p.Device().Name()
+			if i := slices.IndexFunc(ports, func(q dpif.PortConfig) bool { return q.Name == port.Name }); i >= 0 {
+				shareLimit(&ports[i], p.MaxUpcalls)
+				continue
+			}
 		}
-		ports = append(ports, dpif.PortConfig{Name: p.Name, Type: t, MaxUpcalls: p.MaxUpcalls})
+		ports = append(ports, port)
 	}
 	return ports
+}
+
+// shareLimit adds what one more tunnel of a device may send up: no limit if one
+// has none.
+func shareLimit(p *dpif.PortConfig, more uint32) {
+	if p.MaxUpcalls == 0 || more == 0 {
+		p.MaxUpcalls = 0
+		return
+	}
+	p.MaxUpcalls += more
 }
 
 func (d *run) ringConfig() dpif.RingConfig {

@@ -23,6 +23,10 @@ func (d *run) serve(ctx context.Context) error {
 		return err
 	}
 	defer conn.Close()
+	if err := d.openDevices(); err != nil {
+		return err
+	}
+	defer d.devices.conn.Close()
 	for {
 		err = d.serveOnce(ctx, conn)
 		if !errors.Is(err, dpif.ErrDatapathGone) || ctx.Err() != nil {
@@ -61,6 +65,14 @@ func (d *run) serveOnce(ctx context.Context, conn *netlink.Conn) error {
 		return nil
 	}
 	return d.leave(dp)
+}
+
+// openDevices has reloads reach the devices from then on.
+func (d *run) openDevices() (err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.devices, err = newDevices(d)
+	return err
 }
 
 // newServer makes the server of dp, with the configuration in force, and has

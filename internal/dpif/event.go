@@ -60,6 +60,17 @@ type PortWaiting struct {
 	Err  error
 }
 
+// PortSetupFailed says that a configured port is served, but that its device
+// could not be set up as configured. It is tried again on the next change.
+type PortSetupFailed struct {
+	Name string
+	Err  error
+}
+
+// DeviceSweepFailed says that devices of ports that are not configured any more
+// could not be removed.
+type DeviceSweepFailed struct{ Err error }
+
 // PortFailed says that a vport of the datapath could not be served. It is
 // tried again on the next change.
 type PortFailed struct {
@@ -149,6 +160,8 @@ func (HandlerStarted) event()    {}
 func (TXRingGivenUp) event()     {}
 func (PortWaiting) event()       {}
 func (PortFailed) event()        {}
+func (PortSetupFailed) event()   {}
+func (DeviceSweepFailed) event() {}
 func (RingDenied) event()        {}
 func (UpcallPIDRestored) event() {}
 func (FeaturesSet) event()       {}

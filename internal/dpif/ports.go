@@ -96,10 +96,10 @@ func (s *Server) concernsDatapath(_ netlink.Header, payload []byte) bool {
 }
 
 // concernsLink reports whether a link notification is about a device that a
-// configured port waits for, or tells a new name of a port: of that the ovs
-// groups say nothing.
+// configured port waits for, be it to see it gone, or tells a new name of a
+// port: of that the ovs groups say nothing.
 func (s *Server) concernsLink(h netlink.Header, payload []byte) bool {
-	if h.Type != unix.RTM_NEWLINK || len(payload) < sizeofIfinfomsg {
+	if h.Type != unix.RTM_NEWLINK && h.Type != unix.RTM_DELLINK || len(payload) < sizeofIfinfomsg {
 		return false
 	}
 	it := netlink.NewAttrs(payload[sizeofIfinfomsg:])
@@ -135,6 +135,7 @@ func (s *Server) reconcile() error {
 	if err := s.takeWanted(); err != nil {
 		return s.gone(err)
 	}
+	s.sweepDevices()
 	vports, err := s.dp.Vports()
 	if err != nil {
 		return s.gone(err)
@@ -319,12 +320,15 @@ func (s *Server) addConfigured(vports []Vport) ([]Vport, error) {
 	for _, p := range s.cfg.Ports {
 		if slices.ContainsFunc(vports, func(v Vport) bool { return v.Name == p.Name }) {
 			delete(s.waiting, p.Name)
+			s.setUpDevice(p)
 			continue
 		}
+		delete(s.setUp, p.Name)
 		v, err := s.addPort(p, s.freeNumber(vports, added))
 		if err == nil {
 			delete(s.waiting, p.Name)
 			added = append(added, v)
+			s.setUpDevice(p)
 			continue
 		}
 		if errors.Is(err, ErrRingRequired) {
@@ -344,6 +348,11 @@ func (s *Server) addConfigured(vports []Vport) ([]Vport, error) {
 
 // addPort attaches a configured port with the given number, 0 for any.
 func (s *Server) addPort(p PortConfig, no odp.PortNo) (Vport, error) {
+	if s.cfg.Devices != nil {
+		if err := s.cfg.Devices.Prepare(p); err != nil {
+			return Vport{}, err
+		}
+	}
 	ch, err := s.openChannel(p.Name, p.Type)
 	if err != nil {
 		return Vport{}, err

@@ -36,6 +36,9 @@ func (s *Server) takeWanted() error {
 	removed := slices.DeleteFunc(slices.Clone(s.cfg.Ports), func(p PortConfig) bool { return slices.ContainsFunc(*ports, p.sameVport) })
 	s.cfg.Ports = slices.Clone(*ports)
 	s.limitUpcalls()
+	// Devices may be set up in another way now.
+	clear(s.setUp)
+	s.stale = true
 	if len(removed) == 0 {
 		return nil
 	}

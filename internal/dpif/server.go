@@ -81,6 +81,8 @@ type Config struct {
 	// Store is given each upcall socket to keep, so that it outlives the
 	// process; nil is none. The caller closes it after the Server.
 	Store *fdstore.Store
+	// Devices sees to the devices behind Ports; nil if nobody does.
+	Devices Devices
 	// Notify is called with each event, by several goroutines at once. It
 	// must not block for long, nor call the Server.
 	Notify func(Event)
@@ -113,6 +115,8 @@ type Server struct {
 	link      *netlink.Receiver // RTNLGRP_LINK
 	notices   *netlink.Batch
 	waiting   map[string]string // configured ports not attached: name to reason
+	setUp     map[string]string // configured ports attached and set up: name to what failed, or ""
+	stale     bool              // there may be devices of ports that are not configured any more
 	broken    map[odp.PortNo]string
 	vacated   map[odp.PortNo]uint64        // see vacate
 	noRings   error                        // why upcall sockets have no rings, nil if they may
@@ -155,7 +159,8 @@ func NewServer(dp *Datapath, cfg Config) (*Server, error) {
 		cfg.RcvBuf = DefaultRcvBuf
 	}
 	s := &Server{cfg: cfg, dp: dp, hasher: odp.NewUFIDHasher(),
-		waiting: map[string]string{}, broken: map[odp.PortNo]string{}, vacated: map[odp.PortNo]uint64{}, channels: map[odp.PortNo]*channel{}}
+		waiting: map[string]string{}, setUp: map[string]string{}, stale: true,
+		broken: map[odp.PortNo]string{}, vacated: map[odp.PortNo]uint64{}, channels: map[odp.PortNo]*channel{}}
 	s.budget.limit.Store(int64(newFlowLimit(cfg.FlowLimit).current))
 	if err := s.open(); err != nil {
 		s.closeInherited()

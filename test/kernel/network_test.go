@@ -90,8 +90,18 @@ func build(t *testing.T, n, mtu int, quiet bool) *network {
 // solicitations and the like.
 func noIPv6(t *testing.T, ns *lab.NetNS) {
 	t.Helper()
+	setIPv6(t, ns, false)
+}
+
+// setIPv6 allows or denies IPv6 to devices made from now on in the namespace.
+func setIPv6(t *testing.T, ns *lab.NetNS, on bool) {
+	t.Helper()
+	disable := "1"
+	if on {
+		disable = "0"
+	}
 	err := ns.Do(func() error {
-		err := os.WriteFile("/proc/sys/net/ipv6/conf/default/disable_ipv6", []byte("1"), 0o644)
+		err := os.WriteFile("/proc/sys/net/ipv6/conf/default/disable_ipv6", []byte(disable), 0o644)
 		if os.IsNotExist(err) {
 			return nil // a kernel without IPv6
 		}

@@ -1,0 +1,157 @@
+package daemon
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"sync"
+
+	"dpifd/internal/config"
+	"dpifd/internal/device"
+	"dpifd/internal/dpif"
+
+	"go.uber.org/zap"
+	"golang.org/x/sys/unix"
+)
+
+// devices sees to the network devices of configured ports: it makes those of
+// tunnels and sets up internal ones. It is a dpif.Devices.
+type devices struct {
+	d    *run
+	conn *device.Conn
+	// given holds the addresses that each device got from here.
+	given map[string][]netip.Prefix
+
+	mu sync.Mutex // guards the next two
+	// tunnels and internal are what is configured, by the vport's name.
+	tunnels  map[string]device.Tunnel
+	internal map[string]config.Port
+}
+
+var _ dpif.Devices = (*devices)(nil)
+
+// newDevices opens a socket in the network namespace of the calling thread. The
+// caller closes it by devices.conn.
+func newDevices(d *run) (*devices, error) {
+	conn, err := device.Dial()
+	if err != nil {
+		return nil, err
+	}
+	s := &devices{d: d, conn: conn, given: map[string][]netip.Prefix{}}
+	s.configure(d.cfg().Ports)
+	return s, nil
+}
+
+// configure takes over what is configured.
+func (s *devices) configure(ports []config.Port) {
+	tunnels, internal := map[string]device.Tunnel{}, map[string]config.Port{}
+	for _, p := range ports {
+		switch {
+		case p.Type.IsTunnel():
+			t := p.Device()
+			tunnels[t.Name()] = t
+		case p.Type == config.PortInternal:
+			internal[p.Name] = p
+		}
+	}
+	s.mu.Lock()
+	s.tunnels, s.internal = tunnels, internal
+	s.mu.Unlock()
+}
+
+// alias is the mark of devices made for this datapath.
+func (s *devices) alias() string { return "dpifd: " + s.d.cfg().Datapath.Name }
+
+// Prepare implements dpif.Devices.
+func (s *devices) Prepare(p dpif.PortConfig) error {
+	s.mu.Lock()
+	t, ok := s.tunnels[p.Name]
+	s.mu.Unlock()
+	if !ok {
+		return nil
+	}
+	created, err := s.conn.Create(t, s.alias())
+	if created {
+		s.d.log.emit(evDeviceCreated, zap.String("datapath", s.d.cfg().Datapath.Name), zap.String("device", p.Name),
+			zap.String("kind", string(t.Kind)))
+	}
+	return err
+}
+
+// SetUp implements dpif.Devices. Addresses that others gave to a device stay.
+func (s *devices) SetUp(p dpif.PortConfig) error {
+	s.mu.Lock()
+	port, ok := s.internal[p.Name]
+	s.mu.Unlock()
+	if !ok {
+		return nil
+	}
+	l, err := s.conn.Link(p.Name)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	if port.MTU != 0 && l.MTU != port.MTU {
+		errs = append(errs, s.conn.SetMTU(l, port.MTU))
+	}
+	errs = append(errs, s.address(l, port.Address))
+	if port.Up && !l.Up() {
+		errs = append(errs, s.conn.SetUp(l))
+	}
+	return errors.Join(errs...)
+}
+
+// address gives a device its addresses and takes away those that it had from
+// here before. That comes first: the kernel takes with an address the later ones
+// of the same network.
+func (s *devices) address(l device.Link, want []config.Prefix) error {
+	var errs []error
+	var given []netip.Prefix
+	for _, a := range s.given[l.Name] {
+		if slices.Contains(want, config.Prefix{Prefix: a}) {
+			continue
+		}
+		if err := s.conn.DeleteAddress(l, a); err != nil {
+			given = append(given, a)
+			errs = append(errs, err)
+		}
+	}
+	for _, a := range want {
+		err := s.conn.AddAddress(l, a.Prefix)
+		if err == nil {
+			given = append(given, a.Prefix)
+		}
+		errs = append(errs, err)
+	}
+	s.given[l.Name] = given
+	return errors.Join(errs...)
+}
+
+// Sweep implements dpif.Devices.
+func (s *devices) Sweep(ports []dpif.PortConfig) error {
+	links, err := s.conn.Links()
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, l := range links {
+		keep := slices.ContainsFunc(ports, func(p dpif.PortConfig) bool { return p.Name == l.Name })
+		if keep || l.Alias != s.alias() {
+			continue
+		}
+		err := s.conn.Delete(l)
+		if errors.Is(err, unix.ENODEV) {
+			continue
+		}
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		s.d.log.emit(evDeviceRemoved, zap.String("datapath", s.d.cfg().Datapath.Name), zap.String("device", l.Name), zap.String("kind", l.Kind))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("remove devices: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,130 @@
+package device
+
+import (
+	"encoding/binary"
+	"fmt"
+	"slices"
+
+	"dpifd/internal/netlink"
+
+	"golang.org/x/sys/unix"
+)
+
+// ifinfomsgLen is sizeof(struct ifinfomsg), linux/rtnetlink.h.
+const ifinfomsgLen = 16
+
+// Link is a network device as the kernel describes it. It shares no memory
+// with the message it was read from.
+type Link struct {
+	Index       int
+	Name, Alias string
+	Kind        string // IFLA_INFO_KIND: "vxlan", "veth"; "" for hardware
+	Flags       uint32 // IFF_*
+	MTU         uint32 // bytes
+	data        []byte // IFLA_INFO_DATA, by kind
+}
+
+// Up reports whether the device is set up, IFF_UP.
+func (l *Link) Up() bool { return l.Flags&unix.IFF_UP != 0 }
+
+// Link returns the device of a name. The error matches unix.ENODEV when there
+// is none.
+func (c *Conn) Link(name string) (Link, error) {
+	c.link(unix.RTM_GETLINK, 0, 0, 0, 0)
+	c.enc.String(unix.IFLA_IFNAME, name)
+	b, err := c.transact()
+	var l Link
+	if err == nil {
+		l, err = parseLink(b)
+	}
+	if err != nil {
+		return l, fmt.Errorf("device %s: %w", name, err)
+	}
+	return l, nil
+}
+
+// Links lists the devices of the network namespace.
+func (c *Conn) Links() ([]Link, error) {
+	var list []Link
+	c.link(unix.RTM_GETLINK, 0, 0, 0, 0)
+	c.enc.End()
+	err := c.conn.Dump(&c.enc, func() { list = list[:0] }, func(_ netlink.Header, b []byte) error {
+		l, err := parseLink(b)
+		if err == nil {
+			list = append(list, l)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list devices: %w", err)
+	}
+	return list, nil
+}
+
+// parseLink decodes what follows struct nlmsghdr in RTM_NEWLINK.
+func parseLink(b []byte) (Link, error) {
+	if len(b) < ifinfomsgLen {
+		return Link{}, fmt.Errorf("link message: %w: %d bytes where struct ifinfomsg takes %d", netlink.ErrMalformed, len(b), ifinfomsgLen)
+	}
+	l := Link{Index: int(int32(binary.NativeEndian.Uint32(b[4:]))), Flags: binary.NativeEndian.Uint32(b[8:])}
+	it := netlink.NewAttrs(b[ifinfomsgLen:])
+	var info []byte
+	for it.Next() {
+		switch it.Type() {
+		case unix.IFLA_IFNAME:
+			l.Name = it.String()
+		case unix.IFLA_IFALIAS:
+			l.Alias = it.String()
+		case unix.IFLA_MTU:
+			l.MTU = it.Uint32()
+		case unix.IFLA_LINKINFO:
+			info = it.Data()
+		}
+	}
+	err := it.Err()
+	inner := netlink.NewAttrs(info)
+	for err == nil && inner.Next() {
+		switch inner.Type() {
+		case unix.IFLA_INFO_KIND:
+			l.Kind = inner.String()
+		case unix.IFLA_INFO_DATA:
+			l.data = slices.Clone(inner.Data())
+		}
+	}
+	if err == nil {
+		err = inner.Err()
+	}
+	if err != nil {
+		return l, fmt.Errorf("link message: %w", err)
+	}
+	return l, nil
+}
+
+// Delete deletes a device. One that has gone already is an error that matches
+// unix.ENODEV.
+func (c *Conn) Delete(l Link) error {
+	c.link(unix.RTM_DELLINK, 0, l.Index, 0, 0)
+	if _, err := c.transact(); err != nil {
+		return fmt.Errorf("delete device %s: %w", l.Name, err)
+	}
+	return nil
+}
+
+// SetUp sets a device up.
+func (c *Conn) SetUp(l Link) error {
+	c.link(unix.RTM_NEWLINK, 0, l.Index, unix.IFF_UP, unix.IFF_UP)
+	if _, err := c.transact(); err != nil {
+		return fmt.Errorf("set device %s up: %w", l.Name, err)
+	}
+	return nil
+}
+
+// SetMTU sets a device's MTU, in bytes.
+func (c *Conn) SetMTU(l Link, mtu uint32) error {
+	c.link(unix.RTM_NEWLINK, 0, l.Index, 0, 0)
+	c.enc.Uint32(unix.IFLA_MTU, mtu)
+	if _, err := c.transact(); err != nil {
+		return fmt.Errorf("set MTU %d of device %s: %w", mtu, l.Name, err)
+	}
+	return nil
+}
