@@ -29,6 +29,9 @@ type policy struct {
 	// since is the generation that the switch had when the policy came into
 	// force: the sum with the policy's own never goes back.
 	since uint64
+	// past is what the policies before it have counted. MACs that were taken
+	// over are not learned twice.
+	past forward.Stats
 }
 
 var _ dpif.Policy = (*policySwitch)(nil)
@@ -62,8 +65,10 @@ func (s *policySwitch) use(file *config.Config) error {
 	defer s.mu.Unlock()
 	p.SetPorts(s.ports)
 	if old := s.current.Load(); old != nil {
+		p.past = old.stats()
 		if p.learning != nil && old.learning != nil {
 			p.learning.Restore(old.learning.Snapshot())
+			p.past.Learned -= p.learning.Stats().Learned
 		}
 		p.since = old.since + old.Policy.Generation() + 1
 	}
@@ -96,12 +101,22 @@ func forwardsAlike(a, b *config.Config) bool {
 	return reflect.DeepEqual(a.Policy, b.Policy) && reflect.DeepEqual(forwardingPorts(a), forwardingPorts(b))
 }
 
-// macs returns the counters of the MAC table, zeros where there is none.
-func (s *policySwitch) macs() forward.Stats {
-	if l := s.current.Load().learning; l != nil {
-		return l.Stats()
+// macs returns the counters of the MAC table since the start, zeros where
+// there is none.
+func (s *policySwitch) macs() forward.Stats { return s.current.Load().stats() }
+
+// stats returns what the policy and those before it have counted.
+func (p *policy) stats() forward.Stats {
+	var now forward.Stats
+	if p.learning != nil {
+		now = p.learning.Stats()
 	}
-	return forward.Stats{}
+	now.Learned += p.past.Learned
+	now.Moved += p.past.Moved
+	now.Expired += p.past.Expired
+	now.Evicted += p.past.Evicted
+	now.Flushed += p.past.Flushed
+	return now
 }
 
 // snapshot returns the MAC table, nil where there is none.

@@ -1,0 +1,64 @@
+package daemon
+
+import (
+	"testing"
+	"time"
+
+	"dpifd/internal/config"
+	"dpifd/internal/dpif"
+	"dpifd/internal/netlink"
+	"dpifd/internal/odp"
+)
+
+// TestCountersOutliveAReload: stats has totals since the start, whatever the
+// policy is.
+func TestCountersOutliveAReload(t *testing.T) {
+	learning := func(limit int) *config.Config {
+		return &config.Config{Policy: config.Policy{Type: config.PolicyLearning, MACAging: time.Minute, MACLimit: limit}}
+	}
+	s := &policySwitch{}
+	if err := s.use(learning(8)); err != nil {
+		t.Fatal(err)
+	}
+	s.SetPorts([]dpif.Port{{No: 1, Name: "a"}, {No: 2, Name: "b"}})
+	var v dpif.Verdict
+	packet := func(in odp.PortNo, station byte) {
+		var e netlink.Encoder
+		odp.AppendInPort(&e, in)
+		odp.AppendEthernet(&e, odp.MAC{2, 0, 0, 0, 0, station}, odp.MAC{2, 0, 0, 0, 0, 0xff})
+		odp.AppendEthertype(&e, 0x88b5)
+		v.Clear()
+		s.Decide(&dpif.Upcall{InPort: in, Key: e.Bytes()}, 1000, &v)
+	}
+	want := func(when string, entries int, learned, moved, evicted uint64) {
+		t.Helper()
+		got := s.macs()
+		if got.Entries != entries || got.Learned != learned || got.Moved != moved || got.Evicted != evicted {
+			t.Errorf("%s: %+v, want %d entries, learned %d, moved %d, evicted %d", when, got, entries, learned, moved, evicted)
+		}
+	}
+	for station := range byte(10) {
+		packet(1, station)
+	}
+	packet(2, 9)
+	want("before", 8, 10, 1, 2)
+	for _, step := range []struct {
+		when                    string
+		cfg                     *config.Config
+		entries                 int
+		learned, moved, evicted uint64
+	}{
+		{"the same", learning(8), 8, 10, 1, 2},
+		{"more room", learning(16), 8, 10, 1, 2},
+		{"less room", learning(5), 5, 10, 1, 2},
+		{"another policy", &config.Config{Policy: config.Policy{Type: config.PolicyFlood}}, 0, 10, 1, 2},
+		{"from nothing", learning(8), 0, 10, 1, 2},
+	} {
+		if err := s.use(step.cfg); err != nil {
+			t.Fatal(err)
+		}
+		want(step.when, step.entries, step.learned, step.moved, step.evicted)
+	}
+	packet(1, 77)
+	want("after", 1, 11, 1, 2)
+}
