@@ -11,7 +11,7 @@ TESTFLAGS ?=
 FUZZTIME ?= 10s
 BENCHFLAGS ?= -rounds 5
 
-.PHONY: help build dist deb rpm test unit kernel-test systemd-test demo lint stress mutants fuzz bench microbench clean FORCE
+.PHONY: help build dist deb rpm sample-log test unit kernel-test systemd-test demo lint stress mutants fuzz bench microbench clean FORCE
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z -]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,7 +38,8 @@ test: unit kernel-test systemd-test ## unit tests with -race, then kernel tests 
 
 unit: $(VM) ## unit tests with -race; no privilege, no network
 	$(VM) need gcc=gcc,libc6-dev systemd-analyze=systemd tshark=tshark \
-		mandoc=mandoc man=man-db dh_bash-completion=bash-completion zsh=zsh fish=fish
+		mandoc=mandoc man=man-db dh_bash-completion=bash-completion zsh=zsh fish=fish \
+		mtail=mtail promtool=prometheus jq=jq
 	CGO_ENABLED=1 go test -race $(TESTFLAGS) ./...
 	# The race detector allocates, so what must not is tested without it. Each
 	# benchmark runs once, so that none rots.
@@ -52,6 +53,11 @@ systemd-test: build $(VM) ## tests with build tags lab and systemd, in one lab V
 	$(VM) test -systemd $(STRICT) -timeout 15m -add bin/dpifd:/usr/sbin/dpifd \
 		-add docs/LOGS.md:/usr/share/doc/dpifd/LOGS.md -add deploy/systemd:/lab/deploy/systemd \
 		-add deploy/modules-load.d/openvswitch.conf:/etc/modules-load.d/openvswitch.conf $(TESTFLAGS) ./...
+
+sample-log: build $(VM) ## log of an eventful run in the lab VM, for the tests of what reads logs
+	mkdir -p deploy/mtail/testdata
+	$(VM) test -timeout 5m -env DPIFD_LOG_DIR=/tmp/log -get /tmp/log:deploy/mtail/testdata -add bin/dpifd:/usr/bin/dpifd \
+		-add docs/LOGS.md:/usr/share/doc/dpifd/LOGS.md -run '^TestEventfulLog$$' ./test/kernel
 
 demo: build $(VM) ## dpifd between two namespaces in the lab VM
 	$(VM) run -timeout 2m \

@@ -1,0 +1,86 @@
+//go:build lab
+
+package kernel_test
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// TestEventfulLog has two runs go through what monitoring must recognise: new
+// flows and traffic that stays in the kernel, a queue that overflows, the flow
+// limit, another program's hand in the datapath, reloads that work and do not,
+// a port that is missing and one that goes. With DPIFD_LOG_DIR the log is left
+// there; the tests of the tools that read logs take it from there.
+func TestEventfulLog(t *testing.T) {
+	n := newQuietNetwork(t, 3)
+	common := settings{
+		"policy": "{type: learning, mac_limit: 500}",
+		"flows":  "{max_idle: 2s, limit: 200}",
+		"socket": "{rcvbuf: 64KiB}",
+		"log":    "{stats_interval: 500ms}",
+	}
+	gone := n.hosts[2]
+	n.hosts = append(n.hosts, host{port: "absent-9"})
+	config := n.config(common)
+	n.hosts = n.hosts[:3]
+	d := n.sw.StartDaemon(t, config)
+	ready := d.Wait(t, time.Time{}, "ready", nil)
+	d.Wait(t, time.Time{}, "port_waiting", forPort("absent-9"))
+	p := n.sockets(t)
+	const sink = "02:51:4c:00:00:77"
+	send(t, p[1], frame(t, broadcast, sink))
+
+	// More flows than are allowed, then silence until they are gone.
+	paced(t, p[0], sink, 600, 200)
+	reached := d.Wait(t, ready.Time, "flow_limit_reached", nil)
+	d.Wait(t, reached.Time, "flow_limit_cleared", nil)
+
+	// Traffic that stays in the kernel, and a station that moves.
+	steady := frame(t, sink, "02:51:4c:00:00:78")
+	for range 5000 {
+		send(t, p[0], steady)
+	}
+	send(t, p[2], steady, frame(t, broadcast, "02:51:4c:00:00:78"))
+
+	// A queue of 64 KiB holds nothing like this.
+	since := time.Now()
+	freeze(t, d, func() {
+		for i := range 900 {
+			send(t, p[0], numbered(t, 10_000+i, sink))
+		}
+	})
+	d.Wait(t, since, "upcalls_lost", forPort(n.hosts[0].port))
+
+	since = time.Now()
+	n.sw.DPCtl(t, "show", n.dpName)
+	d.Wait(t, since, "features_restored", nil)
+	d.Wait(t, reload(t, d, "ports: [{nmae: eth0}]\n"), "reload_failed", nil)
+	common["policy"] = "{type: learning, mac_limit: 900}"
+	n.hosts = n.hosts[:2]
+	d.Wait(t, reload(t, d, n.config(common)), "reloaded", nil)
+	d.Wait(t, since, "port_removed", forPort(gone.port))
+	paced(t, p[1], sink, 300, 150)
+	d.Wait(t, time.Now(), "stats", nil)
+	stop(t, d)
+	log := d.Output()
+
+	// The second run finds the first one's datapath and flows, and says all.
+	common["log"] = "{stats_interval: 1s, level: debug}"
+	d = n.run(t, common)
+	since = time.Now()
+	paced(t, p[1], sink, 40, 40)
+	d.Wait(t, since, "port_stats", forPort(n.hosts[1].port))
+	stop(t, d)
+	log += d.Output()
+	if dir := os.Getenv("DPIFD_LOG_DIR"); dir != "" {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, "dpifd.log"), []byte(log), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
