@@ -83,7 +83,8 @@ func TestLintFindsMistakes(t *testing.T) {
 
 var overstrike = regexp.MustCompile(`.\x08`)
 
-// words renders a page and returns its words with single blanks between them.
+// words renders a page and returns it without white space: a line may break after
+// any hyphen.
 func words(t *testing.T, page string) string {
 	t.Helper()
 	out, err := exec.Command(tool(t, "mandoc"), "-T", "utf8", page).Output()
@@ -93,7 +94,7 @@ func words(t *testing.T, page string) string {
 	return plain(overstrike.ReplaceAllString(string(out), ""))
 }
 
-func plain(s string) string { return strings.Join(strings.Fields(s), " ") }
+func plain(s string) string { return strings.Join(strings.Fields(s), "") }
 
 // TestPagesSayWhatHelpSays holds each command's page to its texts, letter by
 // letter: Markdown in between must not take a part of them for markup.
@@ -130,7 +131,7 @@ func TestConfigurationPageHasEachKey(t *testing.T) {
 		t.Fatalf("only %d keys in %s", len(keys), configuration)
 	}
 	for _, k := range keys {
-		if !strings.Contains(page, k[1]+" ("+k[2]) {
+		if !strings.Contains(page, k[1]+"("+k[2]) {
 			t.Errorf("dpifd.yaml(5) lacks %s", k[1])
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -77,7 +78,12 @@ func mtail(t *testing.T, log string) map[string]string {
 	for line := range strings.Lines(string(out)) {
 		if !strings.HasPrefix(line, "#") {
 			at := strings.LastIndex(line, " ")
-			metrics[line[:at]] = strings.TrimSpace(line[at:])
+			// Millions come with an exponent.
+			v, err := strconv.ParseFloat(strings.TrimSpace(line[at:]), 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			metrics[line[:at]] = strconv.FormatFloat(v, 'f', -1, 64)
 		}
 	}
 	return metrics
