@@ -77,6 +77,7 @@ func New() *cobra.Command {
 		macsCommand(),
 		traceCommand(),
 		logLevelCommand(),
+		probeCommand(),
 		showCommand(),
 		dumpFlowsCommand(),
 		odpCommand(),

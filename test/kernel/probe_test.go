@@ -1,0 +1,119 @@
+//go:build lab
+
+package kernel_test
+
+import (
+	"encoding/json"
+	"errors"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"dpifd/internal/lab"
+	"dpifd/internal/probe"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+)
+
+// runProbe runs `dpifd probe -o json` in the namespace, as nobody with the given
+// capabilities unless attr is nil, and returns the exit code too.
+func runProbe(t *testing.T, ns *lab.NetNS, attr *syscall.SysProcAttr) (map[string]probe.Finding, int) {
+	t.Helper()
+	cmd := exec.Command(lab.DaemonPath(t), "probe", "-o", "json")
+	cmd.SysProcAttr = attr
+	var out []byte
+	err := ns.Do(func() (err error) { out, err = cmd.Output(); return err })
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	var r probe.Report
+	if err := json.Unmarshal(out, &r); err != nil {
+		t.Fatalf("%v in\n%s", err, out)
+	}
+	if r.Runs != (cmd.ProcessState.ExitCode() == 0) {
+		t.Errorf("exit code %d, runs %v", cmd.ProcessState.ExitCode(), r.Runs)
+	}
+	all := map[string]probe.Finding{}
+	for _, f := range r.Findings {
+		all[f.Name] = f
+		t.Logf("%-7s %-20s %s", f.State, f.Name, f.Detail)
+	}
+	return all, cmd.ProcessState.ExitCode()
+}
+
+// census is what a probe must leave alone: network namespaces, devices,
+// datapaths.
+func census(t *testing.T, n *network) string {
+	t.Helper()
+	names, err := os.ReadDir("/run/netns")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var s []string
+	for _, e := range names {
+		s = append(s, e.Name())
+	}
+	slices.Sort(s)
+	return strings.Join(s, " ") + "\n" + n.sw.Run(t, "/usr/sbin/ip", "-o", "link") + n.sw.Run(t, "/usr/sbin/ip", "netns", "list-id") + dpifd(t, n.sw, "show", "-s")
+}
+
+// TestProbe holds what Debian's kernel has against what is known of it, and
+// that nothing of the host changes.
+func TestProbe(t *testing.T) {
+	n := newQuietNetwork(t, 1)
+	newDatapath(t, n.sw, n.dpName)
+	lab.Need(t, "default kernel", func() error {
+		var uts unix.Utsname
+		if err := unix.Uname(&uts); err != nil || !strings.HasPrefix(unix.ByteSliceToString(uts.Release[:]), "6.1.") {
+			return errors.Join(err, errors.New("not 6.1"))
+		}
+		return nil
+	})
+	before := census(t, n)
+	w := newWatcher(t, n.sw, n.dpName)
+	var got map[string]probe.Finding
+	w.unchanged("dpifd probe", func() {
+		var code int
+		if got, code = runProbe(t, n.sw, nil); code != 0 {
+			t.Errorf("exit code %d", code)
+		}
+	})
+	if diff := cmp.Diff(before, census(t, n)); diff != "" {
+		t.Errorf("the host changed:\n%s", diff)
+	}
+	lacks := []string{"rx_ring", "tx_ring", "feature_tc_recirc", "upcall_stats", "action_drop", "action_psample"}
+	for name, f := range got {
+		want := probe.Yes
+		if slices.Contains(lacks, name) {
+			want = probe.No
+		}
+		if f.State != want {
+			t.Errorf("%s: %s (%s), want %s", name, f.State, f.Detail, want)
+		}
+	}
+	_, fam := dial(t, n.sw)
+	if f := got["ovs_flow"]; !strings.Contains(f.Detail, "group ovs_flow ") || len(fam.Flow.Groups) != 1 {
+		t.Errorf("ovs_flow: %s", f.Detail)
+	}
+}
+
+// TestProbeWithoutPrivilege holds that what cannot be tried is said to be, and
+// that only a missing CAP_NET_ADMIN keeps dpifd from running.
+func TestProbeWithoutPrivilege(t *testing.T) {
+	n := newQuietNetwork(t, 1)
+	newDatapath(t, n.sw, n.dpName)
+	nobody := &syscall.Credential{Uid: 65534, Gid: 65534}
+	got, code := runProbe(t, n.sw, &syscall.SysProcAttr{Credential: nobody})
+	if code != 1 || got["cap_net_admin"].State != probe.No || got["ufid"].State != probe.Untried || got["openvswitch"].State != probe.Yes || got["recvmmsg"].State != probe.Yes {
+		t.Errorf("as nobody: exit code %d, %+v", code, got)
+	}
+	got, code = runProbe(t, n.sw, &syscall.SysProcAttr{Credential: nobody, AmbientCaps: []uintptr{unix.CAP_NET_ADMIN}})
+	if code != 0 || got["cap_net_admin"].State != probe.Yes || got["cap_sys_admin"].State != probe.No || got["ufid"].State != probe.Untried || got["rcvbuf"].State != probe.Yes {
+		t.Errorf("with CAP_NET_ADMIN: exit code %d, %+v", code, got)
+	}
+}
