@@ -76,6 +76,7 @@ func New() *cobra.Command {
 		statsCommand(),
 		macsCommand(),
 		traceCommand(),
+		monitorCommand(),
 		logLevelCommand(),
 		probeCommand(),
 		showCommand(),

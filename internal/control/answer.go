@@ -126,10 +126,13 @@ func (s *Server) upcalls(w http.ResponseWriter, r *http.Request) {
 }
 
 // stream writes a line for each upcall, and flushes when there is none for the
-// moment. The head of the answer goes out at once.
+// moment. The first line goes out at once.
 func stream(ctx context.Context, w http.ResponseWriter, feed *Feed, datapath string) error {
 	out := http.NewResponseController(w)
 	lines := json.NewEncoder(w)
+	if err := lines.Encode(Notice{Watching: datapath}); err != nil {
+		return err
+	}
 	for {
 		if err := out.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
 			return err

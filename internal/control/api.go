@@ -81,11 +81,13 @@ type Step struct {
 	Found string `json:"found"` // for people
 }
 
-// Notice is one line of a stream of upcalls: an upcall, or how many were left
-// out at this place.
+// Notice is one line of a stream of upcalls: first the datapath's name, when
+// what comes from then on is watched, then upcalls, and how many were left out at
+// a place.
 type Notice struct {
-	Upcall  *Upcall `json:"upcall,omitempty"`
-	Dropped uint64  `json:"dropped,omitempty"`
+	Watching string  `json:"watching,omitempty"` // a datapath
+	Upcall   *Upcall `json:"upcall,omitempty"`
+	Dropped  uint64  `json:"dropped,omitempty"`
 }
 
 // Upcall is one upcall and what was decided about it, as event upcall tells

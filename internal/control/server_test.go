@@ -371,6 +371,9 @@ func TestUpcalls(t *testing.T) {
 		b.feeds[0].Offer("p4", u, v)
 		b.mu.Unlock()
 	}
+	if n := <-got; n.Watching != "dp7" {
+		t.Errorf("first notice %+v", n)
+	}
 	n := <-got
 	if n.Upcall == nil || n.Dropped != 0 || time.Since(n.Upcall.Time) > time.Minute {
 		t.Fatalf("notice %+v", n)
@@ -412,7 +415,12 @@ func TestUpcallsEnd(t *testing.T) {
 	for {
 		done := make(chan error, 1)
 		go func() {
-			done <- client(t, path).Upcalls(t.Context(), control.Watch{}, func(control.Notice) error { return stop })
+			done <- client(t, path).Upcalls(t.Context(), control.Watch{}, func(n control.Notice) error {
+				if n.Upcall == nil {
+					return nil
+				}
+				return stop
+			})
 		}()
 		select {
 		case <-b.watched:

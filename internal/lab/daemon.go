@@ -175,17 +175,6 @@ func (d *Daemon) Events(name string) []Event {
 	return list
 }
 
-// WaitExit waits for the daemon to end by itself and returns its exit code.
-func (d *Daemon) WaitExit(t testing.TB) int {
-	t.Helper()
-	select {
-	case <-d.exited:
-	case <-time.After(DaemonLimit):
-		t.Fatalf("the daemon is still there after %v", DaemonLimit)
-	}
-	return d.cmd.ProcessState.ExitCode()
-}
-
 // Root returns the namespace that the test binary was started in.
 func Root(t testing.TB) *NetNS {
 	t.Helper()

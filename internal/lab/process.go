@@ -180,6 +180,17 @@ func (p *Process) Stop(t testing.TB, sig unix.Signal, limit time.Duration) error
 	}
 }
 
+// WaitExit waits for the process to end by itself and returns its exit code.
+func (p *Process) WaitExit(t testing.TB) int {
+	t.Helper()
+	select {
+	case <-p.exited:
+	case <-time.After(DaemonLimit):
+		t.Fatalf("%s is still there after %v", p.cmd.Path, DaemonLimit)
+	}
+	return p.cmd.ProcessState.ExitCode()
+}
+
 // output collects what a process writes and wakes those who wait for more.
 type output struct {
 	mu    sync.Mutex

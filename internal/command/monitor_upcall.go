@@ -1,0 +1,167 @@
+package command
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"dpifd/internal/control"
+	"dpifd/internal/odp"
+	"dpifd/internal/pcapng"
+
+	"github.com/spf13/cobra"
+)
+
+// errEnough ends a stream that has shown what was asked for.
+var errEnough = errors.New("enough")
+
+// fullPacket is more than any packet has, in bytes.
+const fullPacket = 1 << 16
+
+func monitorUpcallCommand() *cobra.Command {
+	var (
+		form         output
+		socket, file string
+		watch        control.Watch
+		count        uint64
+	)
+	cmd := &cobra.Command{
+		Use:   "upcall [DP]",
+		Short: "Print upcalls with the running daemon's decisions",
+		Long: "Print each upcall of a running daemon with what its policy decided, until SIGINT,\n" +
+			"SIGTERM or --count. Upcalls are what the kernel has no flow for: packets that match\n" +
+			"a flow are not seen.\n\n" +
+			"The daemon never waits for this command: upcalls beyond --rate, or that are not\n" +
+			"taken in time, are left out, and their number is said where they are missing." + socketHelp,
+		Example: "  dpifd monitor upcall\n" +
+			"  dpifd monitor upcall dp0 --filter 'eth_type(0x0806)' --count 10\n" +
+			"  dpifd monitor upcall --filter 'in_port(3)' --pcapng port3.pcapng -o json",
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if _, _, err := (odp.Text{}).ParseKey(watch.Filter); watch.Filter != "" && err != nil {
+				return fmt.Errorf("--filter: %w", err)
+			}
+			if watch.Rate < 1 {
+				return fmt.Errorf("--rate: want a number from 1, not %d", watch.Rate)
+			}
+			return ask(socket, optional(args), func(ctx context.Context, c *control.Client) error {
+				show := upcallPrinter{out: cmd.OutOrStdout(), errs: cmd.ErrOrStderr(), form: form, left: count, endless: count == 0}
+				if file != "" {
+					watch.Snap = fullPacket
+					if err := show.capture(file); err != nil {
+						return err
+					}
+				}
+				err := c.Upcalls(ctx, watch, show.notice)
+				switch {
+				case errors.Is(err, errEnough), errors.Is(err, context.Canceled):
+					err = nil
+				case errors.Is(err, io.EOF):
+					err = errors.New("the daemon has ended")
+				}
+				return errors.Join(err, show.close())
+			})
+		},
+	}
+	cmd.Flags().StringVar(&watch.Filter, "filter", "", "only upcalls whose key matches `ODP`, the syntax of ovs-dpctl with masks")
+	cmd.Flags().IntVar(&watch.Rate, "rate", control.DefaultRate, "at most `N` upcalls a second")
+	cmd.Flags().Uint64Var(&count, "count", 0, "end after `N` upcalls; 0 is never")
+	cmd.Flags().StringVar(&file, "pcapng", "", "write the packets, with the decisions as comments, to `FILE`")
+	socketFlag(cmd, &socket)
+	outputFlag(cmd, &form)
+	return cmd
+}
+
+// upcallPrinter prints notices, and captures the packets.
+type upcallPrinter struct {
+	out     io.Writer
+	errs    io.Writer
+	form    output
+	left    uint64 // upcalls to print
+	endless bool
+	file    *os.File
+	packets *pcapng.Writer // nil until the datapath is known
+}
+
+func (p *upcallPrinter) capture(path string) (err error) {
+	p.file, err = os.Create(path)
+	return err
+}
+
+func (p *upcallPrinter) close() error {
+	if p.file == nil {
+		return nil
+	}
+	var err error
+	if p.packets != nil {
+		err = p.packets.Flush()
+	}
+	return errors.Join(err, p.file.Close())
+}
+
+func (p *upcallPrinter) notice(n control.Notice) error {
+	if n.Watching != "" {
+		return p.begin(n.Watching)
+	}
+	if u := n.Upcall; u != nil && p.file != nil {
+		if err := p.write(u); err != nil {
+			return err
+		}
+		u.Packet = nil // it is in the file
+	}
+	if err := p.print(n); err != nil {
+		return err
+	}
+	if n.Upcall != nil && !p.endless {
+		if p.left--; p.left == 0 {
+			return errEnough
+		}
+	}
+	return nil
+}
+
+func (p *upcallPrinter) print(n control.Notice) (err error) {
+	switch u := n.Upcall; {
+	case p.form == outputJSON:
+		return json.NewEncoder(p.out).Encode(n)
+	case u == nil:
+		_, err = fmt.Fprintf(p.out, "(%d upcalls left out)\n", n.Dropped)
+	default:
+		flow := "no flow"
+		if u.Install {
+			flow = "flow"
+		}
+		_, err = fmt.Fprintf(p.out, "%s %s(%d) %d bytes %s, %s: %s actions:%s\n", u.Time.Format(time.RFC3339Nano), u.Port, u.PortNo,
+			u.PacketBytes, u.Decision, flow, u.Key, u.Actions)
+	}
+	return err
+}
+
+// begin says that upcalls are watched from now on, apart from these.
+func (p *upcallPrinter) begin(datapath string) (err error) {
+	if p.file != nil {
+		if p.packets, err = pcapng.NewWriter(p.file, "dpifd "+version(), datapath); err != nil {
+			return err
+		}
+	}
+	_, err = fmt.Fprintf(p.errs, "watching upcalls of %s\n", datapath)
+	return err
+}
+
+// write appends the packet to the file, where it can be read at once.
+func (p *upcallPrinter) write(u *control.Upcall) error {
+	install := "no flow"
+	if u.Install {
+		install = "flow installed"
+	}
+	err := p.packets.Write(pcapng.Packet{Time: u.Time, Port: u.Port, Data: u.Packet, Length: u.PacketBytes,
+		Comments: []string{"decision: " + u.Decision + ", " + install, "key: " + u.Key, "actions: " + u.Actions}})
+	if err != nil {
+		return err
+	}
+	return p.packets.Flush()
+}

@@ -1,0 +1,135 @@
+//go:build lab
+
+package kernel_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"dpifd/internal/control"
+	"dpifd/internal/lab"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/gopacket/gopacket/pcapgo"
+	"golang.org/x/sys/unix"
+)
+
+// TestMonitorUpcall watches upcalls while frames go to and fro: each is shown
+// with what became of it, and the packets are in the file.
+func TestMonitorUpcall(t *testing.T) {
+	n := newQuietNetwork(t, 2)
+	d := n.run(t, settings{"flows": "{max_idle: 600s}"})
+	v := n.view(t)
+	p := n.sockets(t)
+	exchange(t, p[0], p[1])
+	const frames = 7
+	file := filepath.Join(t.TempDir(), "upcalls.pcapng")
+	in := v.portNo(t, n.hosts[1].port)
+	features, pids := v.settings(t)
+	m := n.sw.Start(t, lab.DaemonPath(t), "monitor", "upcall", n.dpName, "-o", "json", "--count", fmt.Sprint(frames),
+		"--filter", fmt.Sprintf("in_port(%d),eth_type(0x88b5)", in), "--pcapng", file)
+	m.WaitLine(t, waitLimit, func(line string) bool { return line == "watching upcalls of "+n.dpName })
+	var sent [][]byte
+	for i := range frames {
+		f := frame(t, broadcast, fmt.Sprintf("02:3a:00:00:00:%02x", i))
+		sent = append(sent, f)
+		send(t, p[0], frame(t, broadcast, fmt.Sprintf("02:3a:00:00:01:%02x", i))) // of the other port
+		send(t, p[1], f)
+		p[0].Expect(t, waitLimit, among(f))
+	}
+	if code := m.WaitExit(t); code != 0 {
+		t.Fatalf("exit code %d after %d upcalls", code, frames)
+	}
+	featuresAfter, pidsAfter := v.settings(t)
+	if features != featuresAfter || !cmp.Equal(pids, pidsAfter) {
+		t.Errorf("the datapath was changed: %s to %s, %v to %v", features, featuresAfter, pids, pidsAfter)
+	}
+	i := 0
+	for line := range strings.Lines(m.Output()) {
+		var notice control.Notice
+		if json.Unmarshal([]byte(line), &notice) != nil {
+			continue // what is said apart
+		}
+		u := notice.Upcall
+		if u == nil || i >= len(sent) {
+			t.Errorf("line %s", line)
+			continue
+		}
+		src := fmt.Sprintf("eth(src=02:3a:00:00:00:%02x,dst=%s)", i, broadcast)
+		if u.Port != n.hosts[1].port || u.PortNo != uint32(in) || u.PacketBytes != len(sent[i]) || u.Decision != "multicast" ||
+			!u.Install || !strings.Contains(u.Key, src) || len(u.Packet) != 0 {
+			t.Errorf("upcall %d: %+v", i, u)
+		}
+		i++
+	}
+	if i != frames {
+		t.Errorf("%d upcalls shown, want %d", i, frames)
+	}
+	checkCapture(t, file, n.hosts[1].port, sent)
+	stop(t, d)
+}
+
+// checkCapture compares a file's packets with what was sent.
+func checkCapture(t *testing.T, file, port string, sent [][]byte) {
+	t.Helper()
+	f, err := os.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	r, err := pcapgo.NewNgReader(f, pcapgo.NgReaderOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range sent {
+		data, info, err := r.ReadPacketData()
+		if err != nil {
+			t.Fatalf("packet %d: %v", i, err)
+		}
+		from, err := r.Interface(info.InterfaceIndex)
+		if err != nil || from.Name != port || !bytes.Equal(data, want) {
+			t.Errorf("packet %d of %q (%v): %d bytes, want the %d bytes that %s sent", i, from.Name, err, len(data), len(want), port)
+		}
+	}
+	if _, _, err := r.ReadPacketData(); !errors.Is(err, io.EOF) {
+		t.Errorf("after the last packet: %v", err)
+	}
+}
+
+// TestMonitorNeverSlows: nobody reads what is watched, and packets go on.
+func TestMonitorNeverSlows(t *testing.T) {
+	n := newQuietNetwork(t, 2)
+	d := n.run(t, settings{"policy": "{mac_limit: 100000}"})
+	p := n.sockets(t)
+	m := n.sw.Start(t, lab.DaemonPath(t), "monitor", "upcall", n.dpName, "--rate", "1000000")
+	m.WaitLine(t, waitLimit, func(line string) bool { return strings.HasPrefix(line, "watching") })
+	if err := unix.Kill(m.PID(), unix.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	const frames = 5000
+	for i := range frames {
+		send(t, p[0], frame(t, broadcast, fmt.Sprintf("02:3b:00:00:%02x:%02x", i>>8, i&255)))
+		if i%50 == 49 {
+			time.Sleep(10 * time.Millisecond) // 5,000/s at most
+		}
+	}
+	last := frame(t, broadcast, "02:3b:ff:ff:ff:ff")
+	send(t, p[0], last)
+	p[1].Expect(t, waitLimit, among(last))
+	e := d.Wait(t, time.Now(), "stats", nil)
+	if upcalls, lost := e.Int(t, "upcalls"), e.Int(t, "lost"); upcalls < frames || lost != 0 {
+		t.Errorf("%d upcalls, %d lost, with a watcher that is stopped; want %d and none", upcalls, lost, frames)
+	}
+	if err := unix.Kill(m.PID(), unix.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	stop(t, d)
+}

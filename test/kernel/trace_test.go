@@ -1,0 +1,79 @@
+//go:build lab
+
+package kernel_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"dpifd/internal/control"
+	"dpifd/internal/lab"
+)
+
+// TestTraceIsWhatHappens asks what becomes of a frame, then sends it.
+func TestTraceIsWhatHappens(t *testing.T) {
+	n := newQuietNetwork(t, 3)
+	d := n.run(t, settings{"flows": "{max_idle: 600s}", "log": "{level: debug, stats_interval: 1s}"})
+	v := n.view(t)
+	p := n.sockets(t)
+	const a, b, c = "02:7a:00:00:00:0a", "02:7a:00:00:00:0b", "02:7a:00:00:00:0c"
+	for _, tt := range []struct {
+		from     int
+		dst, src string
+		decision string
+	}{
+		{0, b, a, "unknown_unicast"},
+		{1, a, b, "learned_unicast"},
+		{0, b, a, "learned_unicast"},
+		{2, broadcast, c, "multicast"},
+		{0, c, a, "learned_unicast"},
+		{1, "33:33:00:00:00:01", b, "multicast"},
+		{2, "01:80:c2:00:00:03", c, "reserved_multicast"},
+		{0, "02:7a:00:00:00:0d", "01:00:5e:00:00:01", "unknown_unicast"},
+		{1, a, a, "same_port"}, // moves a to port 1
+		{0, a, c, "learned_unicast"},
+	} {
+		in := v.portNo(t, n.hosts[tt.from].port)
+		// The very packet: its flow would keep it in the kernel.
+		if err := v.FlushFlows(); err != nil {
+			t.Fatal(err)
+		}
+		var trace control.Trace
+		v.unchanged(t, "trace", func() {
+			macs := ask[[]control.MAC](t, n, "dump-macs", n.dpName)
+			trace = ask[control.Trace](t, n, "trace", n.dpName,
+				fmt.Sprintf("in_port(%s),eth(src=%s,dst=%s),eth_type(0x88b5)", n.hosts[tt.from].port, tt.src, tt.dst))
+			after := ask[[]control.MAC](t, n, "dump-macs", n.dpName)
+			if ports(macs) != ports(after) {
+				t.Errorf("trace changed the MAC table from %s to %s", ports(macs), ports(after))
+			}
+		})
+		since := time.Now()
+		send(t, p[tt.from], frame(t, tt.dst, tt.src))
+		eth := fmt.Sprintf("eth(src=%s,dst=%s)", tt.src, tt.dst)
+		e := d.Wait(t, since, "upcall", func(e lab.Event) bool {
+			return e.Text("port_no") == in.String() && strings.Contains(e.Text("key"), eth)
+		})
+		if trace.Decision != tt.decision || trace.Decision != e.Text("decision") || trace.Actions != e.Text("actions") ||
+			fmt.Sprint(trace.Install) != e.Text("install") {
+			t.Errorf("%s: traced %s: %s, install %v, want %s; happened %v", eth, trace.Decision, trace.Actions, trace.Install, tt.decision, e.Fields)
+		}
+		match, _, _ := strings.Cut(strings.TrimPrefix(trace.Match, fmt.Sprintf("in_port(%d),eth(", in)), ")")
+		eventually(t, waitLimit, fmt.Sprintf("the flow of the trace, %s, actions %s", trace.Match, trace.Actions), func() bool {
+			_, ok := v.flows(t)[flow{in, match, trace.Actions}]
+			return ok
+		})
+	}
+	stop(t, d)
+}
+
+// ports tells which MAC is on which port.
+func ports(macs []control.MAC) string {
+	var b strings.Builder
+	for _, m := range macs {
+		fmt.Fprintf(&b, "%s %s; ", m.MAC, m.Port)
+	}
+	return b.String()
+}
