@@ -10,13 +10,17 @@ STRICT := $(if $(LAB_KERNEL),,-env DPIFD_LAB_STRICT=1)
 TESTFLAGS ?=
 FUZZTIME ?= 10s
 BENCHFLAGS ?= -rounds 5
+SOAKTIME ?= 10m
+SOAKSEED ?= 0
+SOAKLOG ?= $(CACHE)/soak
 
-.PHONY: help build dist deb rpm sample-log test unit kernel-test systemd-test demo lint stress mutants fuzz bench microbench clean FORCE
+.PHONY: help build dist deb rpm sample-log test unit kernel-test systemd-test demo lint soak stress mutants fuzz bench microbench clean FORCE
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z -]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "  LAB_KERNEL=bzImage [LAB_MODULES=/lib/modules/VERSION] runs demo and kernel-test on another kernel."
+	@echo "  SOAKTIME, SOAKSEED and SOAKLOG are those of soak: SOAKTIME=1h SOAKSEED=7 SOAKLOG=/tmp/soak."
 	@echo "  BENCHFLAGS are those of bench: BENCHFLAGS='-rounds 1 -loads 2k,5k'."
 	@echo "  TESTFLAGS adds flags to unit and kernel-test, such as TESTFLAGS='-run TestPing'."
 
@@ -34,7 +38,8 @@ deb rpm: $(VM) ## packages for amd64 and arm64 of the tree as it is, in bin/deb 
 	tools/stage.sh bin/$@ $@
 	tools/check-packages.sh bin/$@
 
-test: unit kernel-test systemd-test ## unit tests with -race, then kernel tests and the service in lab VMs
+test: unit kernel-test systemd-test ## unit tests with -race, then kernel tests, the service and a minute of soak in lab VMs
+	$(MAKE) soak SOAKTIME=1m
 
 unit: $(VM) ## unit tests with -race; no privilege, no network
 	$(VM) need gcc=gcc,libc6-dev systemd-analyze=systemd tshark=tshark \
@@ -68,6 +73,14 @@ demo: build $(VM) ## dpifd between two namespaces in the lab VM
 
 lint: ## gofmt, go.mod, vet, staticcheck, govulncheck, shellcheck
 	tools/lint.sh
+
+soak: build $(VM) ## load, churn, reloads and restarts at random for SOAKTIME (10m); the log goes to SOAKLOG
+	CGO_ENABLED=0 go build -trimpath -tags lab -o bin/soak ./test/soak
+	mkdir -p $(SOAKLOG)
+	# Two durations side by side are their sum.
+	$(VM) run -timeout $(SOAKTIME)10m -add bin/dpifd:/usr/bin/dpifd -add bin/soak:/usr/bin/soak \
+		-add docs/LOGS.md:/usr/share/doc/dpifd/LOGS.md -get /tmp/soak:$(SOAKLOG) \
+		-- soak -time $(SOAKTIME) -seed $(SOAKSEED)
 
 stress: ## 10 million messages through small rings
 	DPIFD_STRESS_MESSAGES=10000000 go test -count=1 -timeout 60m -v ./internal/mmapring/...

@@ -17,7 +17,7 @@ const staleCycles = 3
 // one for as long as flows may lead to it: they would deliver to the wrong
 // device.
 func (s *Server) vacate(no odp.PortNo) {
-	s.vacated[no] = s.revalidator.counters.cycles.Load() + staleCycles
+	s.vacated[no] = s.revalidator.counters.rounds.Load() + staleCycles
 }
 
 // freeNumber returns the number for a port to be attached: the lowest that no
@@ -25,8 +25,8 @@ func (s *Server) vacate(no odp.PortNo) {
 // would take up that of a vport which went after they were listed. 0, when there
 // is none, leaves it to the kernel to say so.
 func (s *Server) freeNumber(vports, added []Vport) odp.PortNo {
-	cycles := s.revalidator.counters.cycles.Load()
-	maps.DeleteFunc(s.vacated, func(_ odp.PortNo, until uint64) bool { return cycles >= until })
+	rounds := s.revalidator.counters.rounds.Load()
+	maps.DeleteFunc(s.vacated, func(_ odp.PortNo, until uint64) bool { return rounds >= until })
 	has := make(map[odp.PortNo]bool, len(vports)+len(added))
 	for _, v := range slices.Concat(vports, added) {
 		has[v.No] = true

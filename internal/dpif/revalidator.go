@@ -73,6 +73,7 @@ const (
 
 type revalidatorCounters struct {
 	cycles, fullCycles          atomic.Uint64
+	rounds                      atomic.Uint64 // cycles and those that needed no dump
 	expired, corrected, deleted atomic.Uint64
 	failed                      atomic.Uint64
 	flows                       atomic.Int64 // in the datapath at the last cycle
@@ -174,11 +175,13 @@ func (r *Revalidator) cycle(full bool) error {
 	expiring := r.policy.Expiring(now)
 	full = full || changed || r.again || expiring
 	if !full && !r.pace.due(now, r.limits.Load().maxIdle, int(r.budget.count.Load()), int(r.budget.limit.Load())) {
+		r.counters.rounds.Add(1)
 		return r.settle()
 	}
 	if err := r.dump(now, full); err != nil {
 		return err
 	}
+	r.counters.rounds.Add(1)
 	// A flow that was decided before the change may have been installed after
 	// the dump had passed its place.
 	r.again = changed

@@ -120,7 +120,7 @@ func (n *NetNS) StartDaemonFile(t testing.TB, file string, by ...string) *Daemon
 			_ = d.Stop(t, unix.SIGTERM, DaemonLimit)
 		}
 		for line := range strings.Lines(d.Output()) {
-			if err := checkLine(strings.TrimSuffix(line, "\n")); err != nil {
+			if _, err := CheckLine(strings.TrimSuffix(line, "\n")); err != nil {
 				t.Errorf("log line %s: %v", line, err)
 			}
 		}
@@ -216,25 +216,25 @@ var (
 	})
 )
 
-// checkLine compares one line of the log with docs/LOGS.md.
-func checkLine(line string) error {
+// CheckLine parses one line of the log and compares it with docs/LOGS.md.
+func CheckLine(line string) (Event, error) {
 	table, err := loadEvents()
 	if err != nil {
-		return err
+		return Event{}, err
 	}
 	e, err := parseEvent(line)
 	if err != nil {
-		return err
+		return e, err
 	}
 	want, known := table[e.Name]
 	fields := slices.Sorted(maps.Keys(e.Fields))
 	switch {
 	case !known:
-		return fmt.Errorf("event %s is not listed", e.Name)
+		return e, fmt.Errorf("event %s is not listed", e.Name)
 	case e.Level != want.level:
-		return fmt.Errorf("level %s, listed as %s", e.Level, want.level)
+		return e, fmt.Errorf("level %s, listed as %s", e.Level, want.level)
 	case !slices.Equal(fields, want.fields):
-		return fmt.Errorf("fields %q, listed as %q", fields, want.fields)
+		return e, fmt.Errorf("fields %q, listed as %q", fields, want.fields)
 	}
-	return nil
+	return e, nil
 }

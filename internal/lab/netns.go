@@ -230,3 +230,19 @@ func (n *NetNS) Ifindex(t testing.TB, name string) int {
 
 // FD returns the descriptor of the namespace, which stays its own.
 func (n *NetNS) FD() int { return int(n.handle) }
+
+// SetIPv6 allows or denies IPv6 to devices made from now on in the namespace.
+// Without it they send no router solicitations and the like.
+func (n *NetNS) SetIPv6(on bool) error {
+	disable := "1"
+	if on {
+		disable = "0"
+	}
+	return n.Do(func() error {
+		err := os.WriteFile("/proc/sys/net/ipv6/conf/default/disable_ipv6", []byte(disable), 0o644)
+		if os.IsNotExist(err) {
+			return nil // a kernel without IPv6
+		}
+		return err
+	})
+}

@@ -34,9 +34,9 @@ func (b *patchbay) link(t *testing.T, name string, fn func(netlink.Link) error) 
 // and that nothing is left behind.
 func TestPortChanges(t *testing.T) {
 	const port, other = stablePlugs, stablePlugs + 1
-	name := plugName(port)
+	name := lab.PlugName(port)
 	b := newPatchbay(t)
-	b.plug(t, port)
+	b.Plug(t, port)
 	d := b.run(t, settings{"ports": b.ports(other), "log": "{stats_interval: 500ms}"})
 	v := b.view(t)
 	b.send(t, witnessPlug, 0, leftPlug)
@@ -106,8 +106,8 @@ func TestPortChanges(t *testing.T) {
 		}},
 		{"made anew at once", func(t *testing.T) {
 			since := time.Now()
-			b.unplug(t, port)
-			b.plug(t, port)
+			b.Unplug(t, port)
+			b.Plug(t, port)
 			added(since)
 			both(port)
 		}},
@@ -125,12 +125,12 @@ func TestPortChanges(t *testing.T) {
 			// What flows say about the number is about this device.
 			both(port)
 			since := time.Now()
-			b.plug(t, other)
-			b.unplug(t, port)
-			if _, err := v.AddVport(plugName(other), dpif.VportNetdev, no, 0); err != nil {
+			b.Plug(t, other)
+			b.Unplug(t, port)
+			if _, err := v.AddVport(lab.PlugName(other), dpif.VportNetdev, no, 0); err != nil {
 				t.Fatal(err)
 			}
-			e := d.Wait(t, since, "port_added", forPort(plugName(other)))
+			e := d.Wait(t, since, "port_added", forPort(lab.PlugName(other)))
 			if e.Text("port_no") != no.String() {
 				t.Errorf("port_added: %v, want port_no %d", e.Fields, no)
 			}
@@ -139,7 +139,7 @@ func TestPortChanges(t *testing.T) {
 			// need. From here on each is watched.
 			eventually(t, waitLimit, "no flow leads frames for the former device to the new one", func() bool {
 				for f := range v.flows(t) {
-					if f.actions == no.String() && f.eth[len(f.eth)-17:] == plugMAC(port, 0).String() {
+					if f.actions == no.String() && f.eth[len(f.eth)-17:] == lab.PlugMAC(port, 0).String() {
 						return false
 					}
 				}
@@ -150,16 +150,16 @@ func TestPortChanges(t *testing.T) {
 			}
 			both(other)
 			since = time.Now()
-			b.plug(t, port)
+			b.Plug(t, port)
 			added(since)
 			both(port)
 			since = time.Now()
-			b.unplug(t, other)
-			d.Wait(t, since, "port_removed", forPort(plugName(other)))
+			b.Unplug(t, other)
+			d.Wait(t, since, "port_removed", forPort(lab.PlugName(other)))
 		}},
 		{"another MTU", func(t *testing.T) {
 			for _, mtu := range []int{1280, 9000, 576, 1500} {
-				for _, ns := range []*lab.NetNS{b.sw, b.far} {
+				for _, ns := range []*lab.NetNS{b.sw, b.Far} {
 					if err := ns.Do(func() error {
 						link, err := netlink.LinkByName(name)
 						if err != nil {
@@ -179,9 +179,9 @@ func TestPortChanges(t *testing.T) {
 				b.send(t, leftPlug, 0, port)
 				b.sw.SetLink(t, name, true)
 				both(port)
-				b.far.SetLink(t, name, false)
+				b.Far.SetLink(t, name, false)
 				b.send(t, leftPlug, 0, port)
-				b.far.SetLink(t, name, true)
+				b.Far.SetLink(t, name, true)
 				both(port)
 			}
 		}},
@@ -209,14 +209,14 @@ func TestPortChanges(t *testing.T) {
 func TestNumberOfStaleFlows(t *testing.T) {
 	const former, late = stablePlugs, stablePlugs + 1
 	b := newPatchbay(t)
-	b.plug(t, former)
+	b.Plug(t, former)
 	keep := settings{"ports": b.ports(late), "flows": "{max_idle: 60s}"}
 	d := b.run(t, keep)
 	v := b.view(t)
 	b.send(t, witnessPlug, 0, leftPlug)
 	b.reach(t, former, leftPlug)
 	b.reach(t, leftPlug, former)
-	no := v.portNo(t, plugName(former))
+	no := v.portNo(t, lab.PlugName(former))
 	eventually(t, waitLimit, "a flow to the port", func() bool {
 		b.send(t, leftPlug, 0, former)
 		for f := range v.flows(t) {
@@ -229,8 +229,8 @@ func TestNumberOfStaleFlows(t *testing.T) {
 	if err := d.Stop(t, unix.SIGKILL, lab.DaemonLimit); err == nil {
 		t.Error("killed, and exit code 0")
 	}
-	b.unplug(t, former)
-	b.plug(t, late)
+	b.Unplug(t, former)
+	b.Plug(t, late)
 	ended, talked := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(talked)
@@ -243,15 +243,15 @@ func TestNumberOfStaleFlows(t *testing.T) {
 			}
 		}
 	}()
-	keep["ports"] = fmt.Sprintf("[{name: %s}]", plugName(late))
+	keep["ports"] = fmt.Sprintf("[{name: %s}]", lab.PlugName(late))
 	d = b.run(t, keep)
 	b.reach(t, late, leftPlug)
 	b.reach(t, leftPlug, late)
 	v.checkFlows(t)
 	close(ended)
 	<-talked
-	if got := v.portNo(t, plugName(late)); got != no {
-		t.Errorf("port %s has number %d, not the former's %d: the test shows nothing", plugName(late), got, no)
+	if got := v.portNo(t, lab.PlugName(late)); got != no {
+		t.Errorf("port %s has number %d, not the former's %d: the test shows nothing", lab.PlugName(late), got, no)
 	}
 	stop(t, d)
 	b.checkDelivery(t)

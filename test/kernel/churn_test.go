@@ -35,12 +35,12 @@ func TestChurn(t *testing.T) {
 	go func() { talked <- b.talk(t, rand.New(rand.NewPCG(seed, 1)), ended) }()
 	number := odp.PortNo(1000)
 	add := func(i int) {
-		b.plug(t, i)
+		b.Plug(t, i)
 		if i < configured {
 			return
 		}
 		number++ // by another program, which does not take up numbers again
-		if _, err := v.AddVport(plugName(i), dpif.VportNetdev, number, 0); err != nil {
+		if _, err := v.AddVport(lab.PlugName(i), dpif.VportNetdev, number, 0); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -54,14 +54,14 @@ func TestChurn(t *testing.T) {
 		t.Errorf("%d ports took %d fds", count, got)
 	}
 	for range steps {
-		if i := stablePlugs + random.IntN(count); slices.Contains(b.there(i), i) {
-			b.unplug(t, i)
+		if i := stablePlugs + random.IntN(count); slices.Contains(b.Plugs(i), i) {
+			b.Unplug(t, i)
 		} else {
 			add(i)
 		}
 	}
 	t.Logf("%d changes after %v", steps, time.Since(start).Round(time.Millisecond))
-	there := b.there(stablePlugs)
+	there := b.Plugs(stablePlugs)
 	d.Wait(t, time.Now(), "stats", func(e lab.Event) bool { return e.Int(t, "ports") == int64(stablePlugs+1+len(there)) })
 	for _, i := range there[:20] {
 		b.reach(t, leftPlug, i)
@@ -69,7 +69,7 @@ func TestChurn(t *testing.T) {
 	}
 	random.Shuffle(len(there), func(i, k int) { there[i], there[k] = there[k], there[i] })
 	for _, i := range there {
-		b.unplug(t, i)
+		b.Unplug(t, i)
 	}
 	close(ended)
 	ids := <-talked
@@ -77,7 +77,7 @@ func TestChurn(t *testing.T) {
 	t.Logf("all removed after %v", time.Since(start).Round(time.Millisecond))
 	v.checkFlows(t)
 	checkLeaks(t, before, after, count)
-	missing := len(slices.DeleteFunc(ids, b.has))
+	missing := b.missing(ids)
 	stop(t, d)
 	lost := d.Events("stopped")[0].Int(t, "lost")
 	t.Logf("between the stable ports %d frames are missing; the daemon counts %d lost", missing, lost)

@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -96,18 +95,7 @@ func noIPv6(t *testing.T, ns *lab.NetNS) {
 // setIPv6 allows or denies IPv6 to devices made from now on in the namespace.
 func setIPv6(t *testing.T, ns *lab.NetNS, on bool) {
 	t.Helper()
-	disable := "1"
-	if on {
-		disable = "0"
-	}
-	err := ns.Do(func() error {
-		err := os.WriteFile("/proc/sys/net/ipv6/conf/default/disable_ipv6", []byte(disable), 0o644)
-		if os.IsNotExist(err) {
-			return nil // a kernel without IPv6
-		}
-		return err
-	})
-	if err != nil {
+	if err := ns.SetIPv6(on); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -3,45 +3,21 @@
 package kernel_test
 
 import (
-	"encoding/binary"
-	"errors"
 	"fmt"
-	"maps"
 	"math/rand/v2"
-	"os"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"dpifd/internal/lab"
-	"dpifd/internal/odp"
-
-	"golang.org/x/sys/unix"
 )
 
-// patchEtherType marks the frames between plugs.
-const patchEtherType = 0x88b6
-
-// patchbay is a switch with many ports that come and go. Plug i is a veth pair
-// between device "plug-i" of the switch's namespace and the far one, whose
-// station has the MAC address of the plug's number. Plugs 0 to 2 are there
-// all the time: two that talk to each other, and a witness that is never sent
-// to, so that what it gets was flooded.
+// patchbay is a network whose hosts come and go. Plugs 0 to 2 are there all the
+// time: two that talk to each other, and the witness.
 type patchbay struct {
 	*network
-	far   *lab.NetNS
-	panel *lab.Panel
-
-	mu        sync.Mutex
-	ifindex   map[int]int // of a plug's far device, while it is there
-	plugs     map[int]int // the reverse, for those that were, too
-	sent      map[uint32]int
-	arrived   map[uint32]bool  // at whom it was sent to
-	witnessed map[uint32]bool  // at the witness, so flooded
-	strays    map[uint32][]int // at others: plugs
-	serial    uint32
+	*lab.Patchbay
 }
 
 const (
@@ -49,29 +25,12 @@ const (
 	stablePlugs                      = 3
 )
 
-func plugName(i int) string { return fmt.Sprintf("plug-%d", i) }
-
-// plugMAC returns a station of a plug; the plug's own is number 0.
-func plugMAC(i, station int) odp.MAC {
-	return odp.MAC{0x02, 0x7b, byte(station), 0, byte(i >> 8), byte(i)}
-}
-
 func newPatchbay(t *testing.T) *patchbay {
 	t.Helper()
-	b := &patchbay{network: newQuietNetwork(t, 0), far: lab.NewNetNS(t, "far"),
-		ifindex: map[int]int{}, plugs: map[int]int{}, sent: map[uint32]int{},
-		arrived: map[uint32]bool{}, witnessed: map[uint32]bool{}, strays: map[uint32][]int{}}
-	noIPv6(t, b.far)
-	b.panel = b.far.OpenPanel(t, patchEtherType)
-	ended := make(chan struct{})
-	stopped := make(chan struct{})
-	go func() {
-		defer close(stopped)
-		b.receive(t, ended)
-	}()
-	t.Cleanup(func() { close(ended); <-stopped })
+	n := newQuietNetwork(t, 0)
+	b := &patchbay{n, lab.NewPatchbay(t, n.sw, witnessPlug)}
 	for i := range stablePlugs {
-		b.plug(t, i)
+		b.Plug(t, i)
 	}
 	return b
 }
@@ -80,156 +39,62 @@ func newPatchbay(t *testing.T) *patchbay {
 func (b *patchbay) ports(count int) string {
 	var names []string
 	for i := range count {
-		names = append(names, "{name: "+plugName(i)+"}")
+		names = append(names, "{name: "+lab.PlugName(i)+"}")
 	}
 	return "[" + strings.Join(names, ", ") + "]"
 }
 
-// plug makes the devices of a plug.
-func (b *patchbay) plug(t *testing.T, i int) {
-	t.Helper()
-	name := plugName(i)
-	lab.Veth(t, lab.End{NS: b.sw, Name: name}, lab.End{NS: b.far, Name: name, MAC: plugMAC(i, 0).String()})
-	b.meet(t, i)
-}
-
-// meet notes the index of a plug's far device.
-func (b *patchbay) meet(t *testing.T, i int) {
-	t.Helper()
-	index := b.far.Ifindex(t, plugName(i))
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.ifindex[i], b.plugs[index] = index, i
-}
-
-// unplug removes the devices of a plug.
-func (b *patchbay) unplug(t *testing.T, i int) {
-	t.Helper()
-	b.mu.Lock()
-	delete(b.ifindex, i)
-	b.mu.Unlock()
-	b.far.DeleteLink(t, plugName(i))
-}
-
-// there lists the plugs from first on that are plugged in, in order.
-func (b *patchbay) there(first int) []int {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	list := slices.Sorted(maps.Keys(b.ifindex))
-	return slices.DeleteFunc(list, func(i int) bool { return i < first })
-}
-
-// send sends one frame from a station of a plug to another plug's first
-// station, and returns its number. A plug that goes meanwhile is no error.
+// send sends one frame.
 func (b *patchbay) send(t *testing.T, from, station, to int) uint32 {
-	b.mu.Lock()
-	index, ok := b.ifindex[from]
-	b.serial++
-	id := b.serial
-	b.sent[id] = to
-	if from == witnessPlug {
-		b.witnessed[id] = true // it does not get its own floods
+	id, err := b.Send(from, station, to, 0)
+	if err != nil {
+		t.Error(err)
 	}
-	b.mu.Unlock()
-	if !ok {
-		return id
-	}
-	dst, src := plugMAC(to, 0), plugMAC(from, station)
-	f := make([]byte, 64+int(id)*37%400)
-	copy(f, dst[:])
-	copy(f[6:], src[:])
-	binary.BigEndian.PutUint16(f[12:], patchEtherType)
-	binary.BigEndian.PutUint32(f[14:], id)
-	for {
-		err := b.panel.Send(index, f)
-		switch {
-		case errors.Is(err, unix.ENOBUFS):
-			continue
-		case err != nil && !errors.Is(err, unix.ENXIO) && !errors.Is(err, unix.ENODEV) && !errors.Is(err, unix.ENETDOWN):
-			t.Error(err)
+	return id
+}
+
+// missing returns how many of the frames have not arrived.
+func (b *patchbay) missing(ids []uint32) int {
+	n := 0
+	for _, id := range ids {
+		if !b.Frame(id).Arrived {
+			n++
 		}
-		return id
 	}
+	return n
 }
 
-// receive notes where frames arrive, until ended is closed.
-func (b *patchbay) receive(t *testing.T, ended <-chan struct{}) {
-	for {
-		index, f, err := b.panel.Receive(100 * time.Millisecond)
-		if err != nil {
-			if !errors.Is(err, os.ErrDeadlineExceeded) {
-				t.Error(err)
-				return
-			}
-			select {
-			case <-ended:
-				return
-			default:
-				continue
-			}
-		}
-		id := binary.BigEndian.Uint32(f[14:])
-		b.mu.Lock()
-		if at, known := b.plugs[index]; known {
-			b.note(id, at, odp.MAC(f[:6]))
-		}
-		b.mu.Unlock()
-	}
-}
-
-// note notes that a frame arrived at a plug. b.mu is held.
-func (b *patchbay) note(id uint32, at int, dst odp.MAC) {
-	switch {
-	case dst == plugMAC(at, 0):
-		b.arrived[id] = true
-	case at == witnessPlug:
-		b.witnessed[id] = true
-	default:
-		b.strays[id] = append(b.strays[id], at)
-	}
-}
-
-// has reports whether a frame has arrived where it was sent to.
-func (b *patchbay) has(id uint32) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.arrived[id]
-}
-
-// reach sends until a frame arrives, and returns how many it took.
-func (b *patchbay) reach(t *testing.T, from, to int) int {
+// reach sends until a frame arrives.
+func (b *patchbay) reach(t *testing.T, from, to int) {
 	t.Helper()
-	sent := 0
 	var ids []uint32
 	eventually(t, waitLimit, fmt.Sprintf("a frame from plug %d reaches plug %d", from, to), func() bool {
 		ids = append(ids, b.send(t, from, 0, to))
-		sent++
 		time.Sleep(5 * time.Millisecond)
-		return slices.ContainsFunc(ids, b.has)
+		return b.missing(ids) < len(ids)
 	})
-	return sent
 }
 
-// checkDelivery fails the test for each frame that a plug got which it was not
-// for, unless it was flooded: then the witness has it too.
+// checkDelivery fails the test for each frame that was misdelivered.
 func (b *patchbay) checkDelivery(t *testing.T) {
 	t.Helper()
-	if n, err := b.panel.Dropped(); err != nil || n != 0 {
-		t.Errorf("the test's own socket dropped %d frames, error %v", n, err)
+	if err := b.Drained(); err != nil {
+		t.Error(err)
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	flooded, wrong := 0, 0
-	for id, at := range b.strays {
-		if b.witnessed[id] {
-			flooded++
-			continue
+	wrong, flooded := b.Misdelivered()
+	for i, m := range wrong {
+		if i == 10 {
+			break
 		}
-		if wrong++; wrong <= 10 {
-			t.Errorf("frame %d for plug %d was delivered to plugs %v, and was not flooded", id, b.sent[id], at)
-		}
+		t.Error(m)
 	}
-	t.Logf("%d frames sent, %d arrived, %d flooded, %d misdelivered", len(b.sent), len(b.arrived), flooded, wrong)
+	arrived := 0
+	sent := b.Frames(0, func(f *lab.PatchFrame) {
+		if f.Arrived {
+			arrived++
+		}
+	})
+	t.Logf("%d frames sent, %d arrived, %d flooded, %d misdelivered", sent, arrived, flooded, len(wrong))
 }
 
 // checkFlows waits until each flow is from a port that exists, to ports that
@@ -291,7 +156,7 @@ func (b *patchbay) talk(t *testing.T, random *rand.Rand, ended <-chan struct{}) 
 		case <-time.After(5 * time.Millisecond):
 		}
 		ids = append(ids, b.send(t, leftPlug, random.IntN(64), rightPlug), b.send(t, rightPlug, random.IntN(64), leftPlug))
-		if churning := b.there(stablePlugs); len(churning) > 0 {
+		if churning := b.Plugs(stablePlugs); len(churning) > 0 {
 			i, k := churning[random.IntN(len(churning))], churning[random.IntN(len(churning))]
 			b.send(t, i, 0, leftPlug)
 			b.send(t, leftPlug, 0, i)

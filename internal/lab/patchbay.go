@@ -1,0 +1,253 @@
+//go:build lab
+
+package lab
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"os"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// patchEtherType marks a patchbay's frames; it is IEEE 802's local experimental
+// one.
+const patchEtherType = 0x88b6
+
+// Patchbay is many hosts around a switch, of which most come and go. Plug i is
+// a veth pair between device "plug-i" of the switch's namespace and one of the
+// same name far away, whose stations have addresses of their own. Each frame is
+// for the first station of one plug. A plug that is never sent to, the witness,
+// shows which frames were flooded: what reaches another plug than it was for,
+// and not the witness, was misdelivered.
+//
+// Its methods may be called from several goroutines, but for each plug Plug and
+// Unplug from one.
+type Patchbay struct {
+	Switch, Far *NetNS
+
+	witness int
+	panel   *Panel
+
+	mu      sync.Mutex
+	ifindex map[int]int // of a plug's far device, while it is there
+	plugs   map[int]int // the reverse, of those that were, too
+	frames  []PatchFrame
+	strays  map[uint32][]int // frame to the plugs that it was not for
+	drained time.Time        // when all that had arrived was read
+	failed  error
+}
+
+// PatchFrame is what became of one frame.
+type PatchFrame struct {
+	At       time.Time // when it was sent
+	From, To int       // plugs
+	Tag      int       // as given to Send
+	Arrived  bool      // where it was sent to
+	Flooded  bool      // the witness got it
+}
+
+// Misdelivery is a frame that was not flooded and reached the wrong plugs.
+type Misdelivery struct {
+	PatchFrame
+	Plugs []int
+}
+
+func (m Misdelivery) String() string {
+	return fmt.Sprintf("frame from plug %d for plug %d, sent %s, was delivered to plugs %v and not flooded",
+		m.From, m.To, m.At.UTC().Format(time.RFC3339Nano), m.Plugs)
+}
+
+// PlugName is the name of a plug's devices.
+func PlugName(i int) string { return fmt.Sprintf("plug-%d", i) }
+
+// PlugMAC is the address of a plug's station; the plug's device has that of
+// station 0. Both numbers are below 65,536.
+func PlugMAC(i, station int) net.HardwareAddr {
+	return net.HardwareAddr{0x02, 0x7b, byte(station >> 8), byte(station), byte(i >> 8), byte(i)}
+}
+
+// NewPatchbay makes a patchbay without plugs around the namespace of a switch.
+func NewPatchbay(t testing.TB, sw *NetNS, witness int) *Patchbay {
+	t.Helper()
+	b := &Patchbay{Switch: sw, Far: NewNetNS(t, "far"), witness: witness,
+		ifindex: map[int]int{}, plugs: map[int]int{}, strays: map[uint32][]int{}}
+	for _, ns := range []*NetNS{b.Switch, b.Far} {
+		if err := ns.SetIPv6(false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.panel = b.Far.OpenPanel(t, patchEtherType)
+	ended, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		b.receive(ended)
+	}()
+	t.Cleanup(func() { close(ended); <-stopped })
+	return b
+}
+
+// Plug makes the devices of a plug.
+func (b *Patchbay) Plug(t testing.TB, i int) {
+	t.Helper()
+	name := PlugName(i)
+	Veth(t, End{NS: b.Switch, Name: name}, End{NS: b.Far, Name: name, MAC: PlugMAC(i, 0).String()})
+	index := b.Far.Ifindex(t, name)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.ifindex[i], b.plugs[index] = index, i
+}
+
+// Unplug removes the devices of a plug.
+func (b *Patchbay) Unplug(t testing.TB, i int) {
+	t.Helper()
+	b.mu.Lock()
+	delete(b.ifindex, i)
+	b.mu.Unlock()
+	b.Far.DeleteLink(t, PlugName(i))
+}
+
+// Plugs lists the plugs from first on that are plugged in, in order.
+func (b *Patchbay) Plugs(first int) []int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	list := slices.Sorted(maps.Keys(b.ifindex))
+	return slices.DeleteFunc(list, func(i int) bool { return i < first })
+}
+
+// Send sends one frame from a station of a plug to another plug's first station,
+// and returns its number. That the plug goes meanwhile, or is down, is no error.
+func (b *Patchbay) Send(from, station, to, tag int) (uint32, error) {
+	b.mu.Lock()
+	index, plugged := b.ifindex[from]
+	id := uint32(len(b.frames))
+	// The witness does not get its own floods.
+	b.frames = append(b.frames, PatchFrame{At: time.Now(), From: from, To: to, Tag: tag, Flooded: from == b.witness})
+	b.mu.Unlock()
+	if !plugged {
+		return id, nil
+	}
+	f := make([]byte, 64+id*37%400)
+	copy(f, PlugMAC(to, 0))
+	copy(f[6:], PlugMAC(from, station))
+	binary.BigEndian.PutUint16(f[12:], patchEtherType)
+	binary.BigEndian.PutUint32(f[14:], id)
+	for {
+		err := b.panel.Send(index, f)
+		switch {
+		case errors.Is(err, unix.ENOBUFS):
+			continue // only the switch is to lose frames
+		case errors.Is(err, unix.ENXIO), errors.Is(err, unix.ENODEV), errors.Is(err, unix.ENETDOWN):
+			return id, nil
+		}
+		return id, err
+	}
+}
+
+// receive notes where frames arrive, until ended is closed.
+func (b *Patchbay) receive(ended <-chan struct{}) {
+	for {
+		index, f, err := b.panel.Receive(0)
+		switch {
+		case err == nil:
+			b.note(index, f)
+			continue
+		case !errors.Is(err, os.ErrDeadlineExceeded):
+			b.mu.Lock()
+			b.failed = err
+			b.mu.Unlock()
+			return
+		}
+		b.mu.Lock()
+		b.drained = time.Now()
+		b.mu.Unlock()
+		select {
+		case <-ended:
+			return
+		case <-time.After(time.Millisecond):
+		}
+	}
+}
+
+// note notes that a frame arrived at a device.
+func (b *Patchbay) note(index int, f []byte) {
+	id := binary.BigEndian.Uint32(f[14:])
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	at, known := b.plugs[index]
+	if !known || int(id) >= len(b.frames) {
+		return // Plug has not noted the device yet
+	}
+	switch frame := &b.frames[id]; {
+	case slices.Equal(f[:6], PlugMAC(at, 0)):
+		frame.Arrived = true
+	case at == b.witness:
+		frame.Flooded = true
+	default:
+		b.strays[id] = append(b.strays[id], at)
+	}
+}
+
+// Frame returns what became of a frame so far.
+func (b *Patchbay) Frame(id uint32) PatchFrame {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.frames[id]
+}
+
+// Frames calls fn with all frames from number first on, and returns how many
+// there are now.
+func (b *Patchbay) Frames(first int, fn func(f *PatchFrame)) int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for i := first; i < len(b.frames); i++ {
+		fn(&b.frames[i])
+	}
+	return len(b.frames)
+}
+
+// Drained waits until all that had arrived when it was called has been noted.
+// The error is that of receiving, or says that the panel's socket lost frames.
+func (b *Patchbay) Drained() error {
+	called := time.Now()
+	for {
+		b.mu.Lock()
+		drained, err := b.drained, b.failed
+		b.mu.Unlock()
+		if err != nil {
+			return err
+		}
+		if drained.After(called) {
+			break
+		}
+		time.Sleep(time.Millisecond)
+	}
+	n, err := b.panel.Dropped()
+	if err == nil && n > 0 {
+		err = fmt.Errorf("the patchbay's own socket dropped %d frames", n)
+	}
+	return err
+}
+
+// Misdelivered returns the frames that were misdelivered, and forgets about
+// strays: it is to be called when nothing is on its way.
+func (b *Patchbay) Misdelivered() (wrong []Misdelivery, flooded int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for id, at := range b.strays {
+		if b.frames[id].Flooded {
+			flooded++
+			continue
+		}
+		wrong = append(wrong, Misdelivery{b.frames[id], at})
+	}
+	clear(b.strays)
+	return wrong, flooded
+}

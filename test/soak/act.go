@@ -1,0 +1,204 @@
+//go:build lab
+
+package main
+
+import (
+	"fmt"
+	"os"
+	"syscall"
+	"time"
+
+	"dpifd/internal/dpif"
+	"dpifd/internal/lab"
+	"dpifd/internal/netlink"
+	"dpifd/internal/odp"
+
+	vnetlink "github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// gap is a time in which frames may go missing without the log being able to
+// say so.
+type gap struct {
+	kind     kind
+	from, to time.Time
+	// scarce says that flows were scarce, or had just been changed, so that
+	// not even existing traffic was sure to have one.
+	scarce bool
+}
+
+// before is how long a frame may have been on its way when a gap began:
+// upcalls that wait in a socket when its process is killed are nowhere counted.
+const before = 5 * time.Second
+
+// perform does one action.
+func (s *soak) perform(a action) {
+	switch a.kind {
+	case plug:
+		s.plugIn(a.plug)
+	case unplug:
+		s.bay.Unplug(s.tb, a.plug)
+	case replug:
+		s.bay.Unplug(s.tb, a.plug)
+		s.plugIn(a.plug)
+	case linkFlap:
+		ns := []*lab.NetNS{s.bay.Switch, s.bay.Far}[a.plug%2]
+		ns.SetLink(s.tb, lab.PlugName(a.plug), false)
+		ns.SetLink(s.tb, lab.PlugName(a.plug), true)
+	case setMTU:
+		s.setMTU(a.plug, a.mtu)
+	case reloadGood:
+		s.reload(a.file)
+	case reloadBad:
+		mark := s.book.mark()
+		s.write(spoil(s.file.text(s.names(s.file)), a.way))
+		s.daemon.signal(syscall.SIGHUP)
+		if e := s.daemon.await(mark, "reload_failed", "reloaded"); e.Name == "reloaded" {
+			violated("bad files are refused", "way %d was taken", a.way)
+		}
+		s.write(s.file.text(s.names(s.file))) // what is started next reads it
+	case flip:
+		mark := s.book.mark()
+		if _, err := s.bay.Switch.Try("ovs-dpctl", "show", datapath); err != nil {
+			violated("the lab works", "%v", err)
+		}
+		s.daemon.await(mark, "features_restored")
+	case burst:
+		s.traffic.burst(a.count)
+	case deleteDatapath:
+		s.gap(a.kind, func() {
+			mark := s.book.mark()
+			if _, err := s.bay.Switch.Try("ovs-dpctl", "del-dp", datapath); err != nil {
+				violated("the lab works", "%v", err)
+			}
+			s.daemon.await(mark, "datapath_gone")
+			s.daemon.await(mark, "ready")
+		})
+	case stopStart:
+		s.gap(a.kind, func() {
+			if state := s.daemon.end(syscall.SIGTERM); !state.Success() {
+				violated("the daemon stops in good order", "%v", state)
+			}
+			s.daemon.start()
+		})
+	case killStart:
+		s.gap(a.kind, func() {
+			s.daemon.end(syscall.SIGKILL)
+			s.daemon.start()
+		})
+	case execSelf:
+		// Upcalls wait in their sockets meanwhile: this makes no gap.
+		mark := s.book.mark()
+		s.daemon.signal(syscall.SIGUSR2)
+		s.daemon.await(mark, "handed_over")
+		s.daemon.await(mark, "ready")
+		s.daemon.serial++
+		s.memory.watch(s.daemon)
+		s.changed = time.Now()
+	case check:
+		s.check()
+	}
+}
+
+// gap does something that makes a gap.
+func (s *soak) gap(k kind, do func()) {
+	g := gap{kind: k, from: time.Now()}
+	s.book.mu.Lock()
+	quiet := s.book.hurt
+	s.book.mu.Unlock()
+	if s.changed.After(quiet) {
+		quiet = s.changed
+	}
+	g.scarce = time.Since(quiet) < settleLimit
+	do()
+	s.memory.watch(s.daemon)
+	g.to = time.Now()
+	s.changed = g.to
+	s.gaps = append(s.gaps, g)
+}
+
+// plugIn makes a plug. One that the file does not have is attached by another
+// program, us, under a number that none had: flows may still lead to those that
+// went, which only the daemon knows.
+func (s *soak) plugIn(i int) {
+	s.bay.Plug(s.tb, i)
+	if i < stablePlugs+s.file.configured {
+		return
+	}
+	s.number++
+	s.eye(func(dp *dpif.Datapath) error {
+		_, err := dp.AddVport(lab.PlugName(i), dpif.VportNetdev, odp.PortNo(1000+s.number), 0)
+		return err
+	})
+}
+
+func (s *soak) setMTU(i, mtu int) {
+	for _, ns := range []*lab.NetNS{s.bay.Switch, s.bay.Far} {
+		err := ns.Do(func() error {
+			link, err := vnetlink.LinkByName(lab.PlugName(i))
+			if err != nil {
+				return err
+			}
+			return vnetlink.LinkSetMTU(link, mtu)
+		})
+		if err != nil {
+			violated("the lab works", "MTU of plug %d: %v", i, err)
+		}
+	}
+}
+
+// names lists the ports of a configuration.
+func (s *soak) names(file settings) []string {
+	var names []string
+	for i := range stablePlugs + file.configured {
+		names = append(names, lab.PlugName(i))
+	}
+	return names
+}
+
+func (s *soak) write(text string) {
+	if err := os.WriteFile(s.daemon.file, []byte(text), 0o600); err != nil {
+		violated("the lab works", "%v", err)
+	}
+}
+
+// reload puts a file into force.
+func (s *soak) reload(file settings) {
+	mark := s.book.mark()
+	s.write(file.text(s.names(file)))
+	s.book.setLimit(file.flowLimit)
+	s.daemon.signal(syscall.SIGHUP)
+	if e := s.daemon.await(mark, "reloaded", "reload_failed"); e.Name != "reloaded" {
+		violated("good files are taken", "%s", e.Text("error"))
+	}
+	// The limit counts from when it is in force.
+	s.book.setLimit(file.flowLimit)
+	s.file, s.changed = file, time.Now()
+}
+
+// eye calls fn with the datapath, over a request socket of our own.
+func (s *soak) eye(fn func(*dpif.Datapath) error) {
+	var conn *netlink.Conn
+	err := s.bay.Switch.Do(func() (err error) {
+		conn, err = netlink.Dial(unix.NETLINK_GENERIC, netlink.Config{RcvBuf: 1 << 20})
+		return err
+	})
+	if err == nil {
+		defer conn.Close()
+		var fam *dpif.Families
+		if fam, err = dpif.ResolveFamilies(conn); err == nil {
+			var dp *dpif.Datapath
+			if dp, err = dpif.OpenDatapath(conn, fam, datapath); err == nil {
+				err = fn(dp)
+			}
+		}
+	}
+	if err != nil {
+		violated("the datapath answers", "%v", err)
+	}
+}
+
+// at tells when something happened, from the start.
+func (s *soak) at(t time.Time) string {
+	return fmt.Sprintf("%.1fs", t.Sub(s.started).Seconds())
+}

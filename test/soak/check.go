@@ -1,0 +1,237 @@
+//go:build lab
+
+package main
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"dpifd/internal/dpif"
+	"dpifd/internal/lab"
+	"dpifd/internal/netlink"
+	"dpifd/internal/odp"
+)
+
+// account is what became of the frames between stable plugs.
+type account struct {
+	sent, missing [3]int // by tag
+	gap           int    // of the missing, those that a gap explains
+	logged        int64  // losses that the log counts
+	flooded       int    // frames to other plugs than one
+}
+
+func (a *account) add(b account) {
+	for tag := range a.sent {
+		a.sent[tag] += b.sent[tag]
+		a.missing[tag] += b.missing[tag]
+	}
+	a.gap += b.gap
+	a.logged += b.logged
+	a.flooded += b.flooded
+}
+
+// settled is how long nothing may arrive until what is missing is lost.
+const settled = 1500 * time.Millisecond
+
+// check pauses the traffic until nothing is on its way, and checks what then
+// must hold.
+func (s *soak) check() {
+	if err := s.traffic.pause(); err != nil {
+		violated("the lab works", "%v", err)
+	}
+	s.settle()
+	s.checkFrames()
+	stats := s.checkPorts()
+	s.checkFlows()
+	s.checkHoldings(stats)
+	s.checks++
+	s.traffic.resume()
+}
+
+// settle waits until the number of missing frames stays, and until two stats
+// lines later the log has counted all losses.
+func (s *soak) settle() {
+	last, since := -1, time.Now()
+	for deadline := time.Now().Add(waitLimit); time.Since(since) < settled && time.Now().Before(deadline); {
+		time.Sleep(50 * time.Millisecond)
+		s.daemon.look()
+		missing := 0
+		s.bay.Frames(s.checked, func(f *lab.PatchFrame) {
+			if !f.Arrived {
+				missing++
+			}
+		})
+		if missing != last {
+			last, since = missing, time.Now()
+		}
+	}
+	for range 2 {
+		s.daemon.await(s.book.mark(), "stats")
+	}
+	if err := s.bay.Drained(); err != nil {
+		violated("the lab works", "%v", err)
+	}
+}
+
+// checkFrames: what was sent since the last check was delivered, or its loss is
+// explained; nothing was misdelivered.
+func (s *soak) checkFrames() {
+	var a account
+	s.checked = s.bay.Frames(s.checked, func(f *lab.PatchFrame) {
+		if f.Tag == other {
+			return
+		}
+		a.sent[f.Tag]++
+		if f.Arrived {
+			return
+		}
+		a.missing[f.Tag]++
+		for _, g := range s.gaps {
+			if f.At.Before(g.from.Add(-before)) || f.At.After(g.to) {
+				continue
+			}
+			if f.Tag == steady && g.kind != deleteDatapath && !g.scarce && f.At.After(g.from) {
+				violated("existing traffic goes on without the daemon",
+					"a steady frame of %s is missing; %s from %s to %s", s.at(f.At), g.kind, s.at(g.from), s.at(g.to))
+			}
+			// A daemon that stops in good order answers what has come up, and
+			// the kernel counts the rest.
+			if g.kind != stopStart {
+				a.gap++
+				break
+			}
+		}
+	})
+	logged := s.book.explained()
+	a.logged = logged - s.explained
+	s.explained = logged
+	wrong, flooded := s.bay.Misdelivered()
+	a.flooded = flooded
+	s.total.add(a)
+	missing := a.missing[steady] + a.missing[fresh]
+	if int64(missing-a.gap) > a.logged {
+		violated("sent = delivered + explained", "of %d frames between ports that stay %d are missing since the last check; %d in gaps, and the log explains %d",
+			a.sent[steady]+a.sent[fresh], missing, a.gap, a.logged)
+	}
+	if len(wrong) > 0 {
+		violated("no misdelivery", "%d frames; the first: %v", len(wrong), wrong[0])
+	}
+	s.gaps = nil
+}
+
+// checkPorts waits until all vports are served and all configured plugs are
+// vports, and returns the stats line that says so.
+func (s *soak) checkPorts() lab.Event {
+	var vports []dpif.Vport
+	for deadline := time.Now().Add(waitLimit); ; time.Sleep(50 * time.Millisecond) {
+		s.eye(func(dp *dpif.Datapath) (err error) {
+			vports, err = dp.Vports()
+			return err
+		})
+		lacking := s.lacking(vports)
+		if lacking == "" {
+			break
+		}
+		if time.Now().After(deadline) {
+			violated("configured ports are attached", "%s", lacking)
+		}
+		s.daemon.look()
+	}
+	return s.daemon.awaitMatch(s.book.mark(), fmt.Sprintf("stats with %d ports", len(vports)), func(e lab.Event) bool {
+		return e.Name == "stats" && number(e, "ports") == int64(len(vports))
+	})
+}
+
+// lacking says which configured plug is no vport or is not served.
+func (s *soak) lacking(vports []dpif.Vport) string {
+	served := map[string]bool{}
+	for _, v := range vports {
+		served[v.Name] = len(v.UpcallPIDs) == 1 && v.UpcallPIDs[0] != 0
+		if !served[v.Name] {
+			return fmt.Sprintf("port %s has upcall PIDs %v", v.Name, v.UpcallPIDs)
+		}
+	}
+	for _, i := range s.bay.Plugs(0) {
+		if name := lab.PlugName(i); i < stablePlugs+s.file.configured && !served[name] {
+			return "port " + name + " is not there"
+		}
+	}
+	return ""
+}
+
+// checkFlows waits until all flows are from ports that exist to ports that
+// exist.
+func (s *soak) checkFlows() {
+	for deadline := time.Now().Add(waitLimit); ; time.Sleep(100 * time.Millisecond) {
+		stale := ""
+		s.eye(func(dp *dpif.Datapath) error {
+			vports, err := dp.Vports()
+			if err != nil {
+				return err
+			}
+			there := map[odp.PortNo]bool{}
+			for _, v := range vports {
+				there[v.No] = true
+			}
+			return dp.Flows(false, func() { stale = "" }, func(f *dpif.Flow) error {
+				if text, ok := staleFlow(f, there); ok {
+					stale = text
+				}
+				return nil
+			})
+		})
+		if stale == "" {
+			return
+		}
+		if time.Now().After(deadline) {
+			violated("flows lead from and to ports that exist", "%s", stale)
+		}
+	}
+}
+
+// staleFlow reports whether a flow names a port that is not there.
+func staleFlow(f *dpif.Flow, there map[odp.PortNo]bool) (string, bool) {
+	var k odp.Key
+	if err := odp.ParseKey(f.Key, &k); err != nil {
+		return err.Error(), true
+	}
+	bad := !there[k.InPort]
+	for out := netlink.NewAttrs(f.Actions); out.Next(); {
+		if out.Type() == odp.ActionAttrOutput {
+			bad = bad || !there[odp.PortNo(out.Uint32())]
+		}
+	}
+	var t odp.Text
+	return strings.Join([]string{string(t.AppendKey(nil, f.Key, f.Mask)), string(t.AppendActions(nil, f.Actions))}, " actions:"), bad
+}
+
+// checkHoldings compares what the daemon holds with what it held at the first
+// check: as many descriptors beyond its ports' sockets, as many goroutines, about
+// as many mappings.
+func (s *soak) checkHoldings(stats lab.Event) {
+	c, err := lab.TakeCensus(s.daemon.cmd.Process.Pid)
+	if err != nil {
+		violated("the daemon runs", "%v", err)
+	}
+	ports, goroutines := int(number(stats, "ports")), int(number(stats, "goroutines"))
+	s.census, s.goroutines, s.ports = c, goroutines, ports
+	if s.base == nil {
+		s.base = &base{fds: c.FDs - ports, goroutines: goroutines, mappings: c.Mappings}
+	}
+	if got := c.FDs - ports; got != s.base.fds {
+		violated("no descriptor leaks", "%d besides those of %d ports, were %d at first", got, ports, s.base.fds)
+	}
+	if goroutines != s.base.goroutines {
+		violated("no goroutine leaks", "%d, were %d at first", goroutines, s.base.goroutines)
+	}
+	if c.Mappings > s.base.mappings+mappingSlack {
+		violated("no mapping leaks", "%d, were %d at first", c.Mappings, s.base.mappings)
+	}
+}
+
+// mappingSlack is for the heap, which the runtime maps in pieces as it grows.
+const mappingSlack = 30
+
+// base is what the daemon held at the first check.
+type base struct{ fds, goroutines, mappings int }

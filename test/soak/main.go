@@ -1,0 +1,171 @@
+//go:build lab
+
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"syscall"
+	"time"
+
+	"dpifd/internal/lab"
+)
+
+func main() {
+	length := flag.Duration("time", 10*time.Minute, "how long to run")
+	seed := flag.Uint64("seed", 0, "which actions to do; 0 chooses one")
+	dir := flag.String("log", "/tmp/soak", "folder for dpifd.log, the daemon's log, and actions.log")
+	flag.Parse()
+	if flag.NArg() > 0 || *length <= 0 {
+		flag.Usage()
+		os.Exit(2)
+	}
+	if *seed == 0 {
+		*seed = uint64(time.Now().UnixNano())%1e9 + 1
+	}
+	if err := run(*length, *seed, *dir); err != nil {
+		fmt.Println("soak:", err)
+		os.Exit(1)
+	}
+}
+
+// soak is one run.
+type soak struct {
+	tb      *harness
+	seed    uint64
+	started time.Time
+	plan    *plan
+	actions io.Writer // gets a line for each action
+	bay     *lab.Patchbay
+	book    *book
+	daemon  *daemon
+	traffic *traffic
+	memory  *memory
+
+	file    settings  // in force
+	changed time.Time // when the file or the daemon last changed
+	number  int       // of ports that we attached
+	done    map[kind]int
+	gaps    []gap // since the last check
+	all     []gap
+
+	checked    int   // frames that were looked at
+	explained  int64 // losses that the log had counted by then
+	checks     int
+	total      account
+	base       *base
+	census     lab.Census // at the last check, as the next two
+	goroutines int
+	ports      int
+}
+
+func run(length time.Duration, seed uint64, dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	log, err := os.Create(filepath.Join(dir, "dpifd.log"))
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	actions, err := os.Create(filepath.Join(dir, "actions.log"))
+	if err != nil {
+		return err
+	}
+	defer actions.Close()
+	fmt.Printf("soak: %v with seed %d\n", length, seed)
+	s := &soak{tb: &harness{}, seed: seed, plan: newPlan(seed), actions: actions, book: newBook(log), done: map[kind]int{}}
+	defer s.tb.close()
+	v := s.guarded(length, dir)
+	s.table(length)
+	if v == nil {
+		fmt.Println("soak: all invariants held")
+		return nil
+	}
+	fmt.Printf("soak: the log's last lines:\n%s\n", s.book.excerpt())
+	return fmt.Errorf("VIOLATED at %s (%s): %w\nsoak: the same actions again: make soak SOAKTIME=%v SOAKSEED=%d",
+		s.at(v.at), v.at.UTC().Format(time.RFC3339Nano), v, length, seed)
+}
+
+// guarded runs until the time is over, and returns what was violated.
+func (s *soak) guarded(length time.Duration, dir string) (v *violation) {
+	defer func() {
+		switch r := recover().(type) {
+		case nil:
+		case *violation:
+			v = r
+		default:
+			v = &violation{"the soak itself works", fmt.Sprintf("%v\n%s", r, debug.Stack()), time.Now()}
+		}
+		s.finish(v == nil)
+	}()
+	s.started = time.Now()
+	s.setUp(dir)
+	progress := time.Now()
+	for time.Since(s.started) < length {
+		a := s.plan.next()
+		time.Sleep(a.pause)
+		s.daemon.look()
+		fmt.Fprintf(s.actions, "%s %s\n", s.at(time.Now()), a)
+		s.perform(a)
+		s.done[a.kind]++
+		if time.Since(progress) >= progressInterval {
+			progress = time.Now()
+			s.progress()
+		}
+	}
+	s.check()
+	s.traffic.stop()
+	if state := s.daemon.end(syscall.SIGTERM); !state.Success() {
+		violated("the daemon stops in good order", "%v", state)
+	}
+	s.memory.stop()
+	if v := s.book.failure(); v != nil {
+		panic(v)
+	}
+	if err := s.memory.judge(); err != nil {
+		violated("resident memory is flat", "%v", err)
+	}
+	return nil
+}
+
+// setUp makes the topology and starts the daemon and the traffic.
+func (s *soak) setUp(dir string) {
+	s.bay = lab.NewPatchbay(s.tb, lab.NewNetNS(s.tb, "sw"), witness)
+	for i := range stablePlugs {
+		s.bay.Plug(s.tb, i)
+	}
+	s.daemon = &daemon{ns: s.bay.Switch, file: filepath.Join(dir, "dpifd.yaml"), book: s.book}
+	s.file, s.changed = s.plan.first(), time.Now()
+	s.write(s.file.text(s.names(s.file)))
+	s.book.setLimit(s.file.flowLimit)
+	s.daemon.start()
+	s.memory = watchMemory(s.daemon)
+	// Every station is known before the accounts begin, the witness for good.
+	for i := range stablePlugs {
+		to := steadyLeft
+		if i == steadyLeft {
+			to = steadyRight
+		}
+		if _, err := s.bay.Send(i, 0, to, other); err != nil {
+			violated("the lab works", "%v", err)
+		}
+	}
+	s.traffic = startTraffic(s.bay, s.seed)
+	s.check()
+}
+
+// finish ends what still runs after a violation.
+func (s *soak) finish(good bool) {
+	if good || s.daemon == nil || s.daemon.cmd == nil {
+		return
+	}
+	if err := s.daemon.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		fmt.Println("soak:", err)
+	}
+}

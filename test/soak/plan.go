@@ -1,0 +1,236 @@
+package main
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"time"
+)
+
+// Plugs of the patchbay. The stable ones stay all the time, the others come and
+// go.
+const (
+	steadyLeft, steadyRight = 0, 1 // talk without a pause
+	witness                 = 2    // is never sent to
+	stablePlugs             = 6
+	churnPlugs              = 24
+	allPlugs                = stablePlugs + churnPlugs
+)
+
+// kind is what an action does.
+type kind uint8
+
+const (
+	plug kind = iota
+	unplug
+	replug // at once, so that number and name may be the same
+	linkFlap
+	setMTU
+	reloadGood
+	reloadBad
+	flip // ovs-dpctl show changes the datapath's features
+	burst
+	deleteDatapath
+	stopStart
+	killStart
+	execSelf // SIGUSR2
+	check    // traffic pauses, and the invariants are checked
+)
+
+var kindNames = map[kind]string{
+	plug: "plug", unplug: "unplug", replug: "replug", linkFlap: "link flap", setMTU: "MTU",
+	reloadGood: "reload", reloadBad: "bad reload", flip: "feature flip", burst: "burst",
+	deleteDatapath: "del-dp", stopStart: "stop and start", killStart: "kill -9 and start", execSelf: "exec", check: "check",
+}
+
+func (k kind) String() string { return kindNames[k] }
+
+// weights are how often actions are chosen, of 1,000. Restarts are rare: what
+// leaks needs time to show.
+var weights = []struct {
+	kind   kind
+	weight int
+}{
+	{plug, 250}, {unplug, 180}, {replug, 60}, {linkFlap, 100}, {setMTU, 50},
+	{reloadGood, 130}, {reloadBad, 60}, {flip, 70}, {burst, 90},
+	{deleteDatapath, 3}, {stopStart, 2}, {killStart, 2}, {execSelf, 3},
+}
+
+// early are done once in any case, in an order of the seed's, so that a short
+// run has them too. earlyEvery is the number of actions between them.
+var early = []kind{deleteDatapath, stopStart, killStart, execSelf}
+
+const earlyEvery = 20
+
+// action is one thing to do.
+type action struct {
+	kind  kind
+	plug  int
+	mtu   int
+	file  settings
+	way   int           // of spoiling a file
+	count int           // frames of a burst
+	pause time.Duration // before it
+}
+
+func (a action) String() string {
+	what := a.kind.String()
+	switch a.kind {
+	case plug, unplug, replug, linkFlap:
+		what += fmt.Sprintf(" %d", a.plug)
+	case setMTU:
+		what += fmt.Sprintf(" %d of plug %d", a.mtu, a.plug)
+	case reloadGood:
+		what += " " + strings.ReplaceAll(strings.TrimSpace(a.file.text(nil)), "\n", "; ")
+	case reloadBad:
+		what += fmt.Sprintf(", way %d", a.way)
+	case burst:
+		what += fmt.Sprintf(" of %d", a.count)
+	}
+	return what
+}
+
+// settings are what reloads change. The zero value has everything at its
+// default but the interval of the statistics.
+type settings struct {
+	configured int // churning plugs in the list of ports
+	flood      bool
+	macAging   time.Duration
+	macLimit   int
+	flowLimit  int
+	maxIdle    time.Duration
+	debug      bool
+}
+
+// text returns the configuration file; the list of ports is left out if names
+// is nil.
+func (s settings) text(names []string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "datapath: {name: %s}\n", datapath)
+	if names != nil {
+		fmt.Fprintf(&b, "ports: [{name: %s}]\n", strings.Join(names, "}, {name: "))
+	}
+	if s.flood {
+		b.WriteString("policy: {type: flood}\n")
+	} else {
+		fmt.Fprintf(&b, "policy: {type: learning, mac_aging: %v, mac_limit: %d}\n", s.macAging, s.macLimit)
+	}
+	fmt.Fprintf(&b, "flows: {limit: %d, max_idle: %v}\n", s.flowLimit, s.maxIdle)
+	level := "info"
+	if s.debug {
+		level = "debug"
+	}
+	fmt.Fprintf(&b, "log: {stats_interval: 1s, level: %s}\n", level)
+	return b.String()
+}
+
+const datapath = "dp-soak"
+
+// badWays is how many ways there are to spoil a file.
+const badWays = 5
+
+// spoil makes a file that cannot be used of one that can.
+func spoil(good string, way int) string {
+	switch way {
+	case 0:
+		return good + "colour: green\n"
+	case 1:
+		return strings.Replace(good, "limit: ", "limit: -", 1)
+	case 2:
+		return good + "---\n" + good
+	case 3:
+		return strings.Replace(good, "stats_interval: 1s", "stats_interval: 1", 1)
+	default:
+		return good[:len(good)/2] + "{"
+	}
+}
+
+// plan chooses what to do next. It depends on the seed alone.
+type plan struct {
+	random  *rand.Rand
+	plugged [allPlugs]bool
+	early   []int // places in early, in the order that they are done
+	count   int   // actions
+}
+
+// checkEvery is the number of actions from one check to the next.
+const checkEvery = 40
+
+func newPlan(seed uint64) *plan {
+	p := &plan{random: rand.New(rand.NewPCG(seed, 0))}
+	p.early = p.random.Perm(len(early))
+	for i := range stablePlugs {
+		p.plugged[i] = true
+	}
+	return p
+}
+
+// first returns the configuration to start with.
+func (p *plan) first() settings {
+	return settings{configured: churnPlugs / 2, macAging: 5 * time.Minute, macLimit: 8192, flowLimit: 3000, maxIdle: 5 * time.Second}
+}
+
+// next returns the next action.
+func (p *plan) next() action {
+	p.count++
+	if p.count%checkEvery == 0 {
+		return action{kind: check}
+	}
+	a := action{kind: p.choose(), pause: time.Duration(20+p.random.IntN(400)) * time.Millisecond}
+	if p.count%earlyEvery == earlyEvery/2 && len(p.early) > 0 {
+		a.kind, p.early = early[p.early[0]], p.early[1:]
+	}
+	switch a.kind {
+	case plug, unplug, replug, linkFlap, setMTU:
+		p.aim(&a)
+	case reloadGood:
+		a.file = p.settings()
+	case reloadBad:
+		a.way = p.random.IntN(badWays)
+	case burst:
+		a.count = 100 + p.random.IntN(1400)
+	}
+	return a
+}
+
+func (p *plan) choose() kind {
+	n := p.random.IntN(1000)
+	for _, w := range weights {
+		if n -= w.weight; n < 0 {
+			return w.kind
+		}
+	}
+	return check // not reached: the weights sum up to 1,000
+}
+
+// aim chooses the plug of an action, and makes a plug of what cannot be done to
+// one that is not there.
+func (p *plan) aim(a *action) {
+	i := stablePlugs + p.random.IntN(churnPlugs)
+	a.plug, a.mtu = i, 600+p.random.IntN(8400)
+	switch {
+	case !p.plugged[i]:
+		a.kind = plug
+		p.plugged[i] = true
+	case a.kind == plug || a.kind == unplug:
+		a.kind = unplug
+		p.plugged[i] = false
+	}
+}
+
+// settings chooses a configuration. Limits are changed in few of the reloads,
+// so that flows can be seen to keep to them. Idle times are such that a
+// talker's flow stays.
+func (p *plan) settings() settings {
+	s := p.first()
+	s.configured = p.random.IntN(churnPlugs + 1)
+	s.flood = p.random.IntN(8) == 0
+	s.macAging = time.Duration(30+p.random.IntN(270)) * time.Second
+	s.macLimit = 1000 + p.random.IntN(9000)
+	s.maxIdle = time.Duration(3000+p.random.IntN(7000)) * time.Millisecond
+	s.debug = p.random.IntN(6) == 0
+	if p.random.IntN(4) == 0 {
+		s.flowLimit = 2000 + p.random.IntN(4000)
+	}
+	return s
+}

@@ -1,0 +1,134 @@
+//go:build lab
+
+package main
+
+import (
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"dpifd/internal/lab"
+)
+
+// Tags of frames.
+const (
+	steady = iota // between two stations, so by a flow that stays
+	fresh         // between stable plugs, mostly of a new station
+	other         // from or to a plug that may go
+)
+
+// Frames a second.
+const (
+	steadyRate = 40
+	freshRate  = 120
+	otherRate  = 50
+	// stations of each stable plug.
+	stations = 3000
+)
+
+// traffic sends frames until it is stopped. While it is paused nothing is on
+// its way from it.
+type traffic struct {
+	bay     *lab.Patchbay
+	random  *rand.Rand
+	sending sync.Mutex // held while frames are sent, and to pause
+	done    chan struct{}
+	ended   chan struct{}
+	err     error // of sending, read after pause
+}
+
+func startTraffic(bay *lab.Patchbay, seed uint64) *traffic {
+	t := &traffic{bay: bay, random: rand.New(rand.NewPCG(seed, 1)), done: make(chan struct{}), ended: make(chan struct{})}
+	go t.run()
+	return t
+}
+
+func (t *traffic) run() {
+	defer close(t.ended)
+	last := time.Now()
+	var due [3]float64
+	for {
+		select {
+		case <-t.done:
+			return
+		case <-time.After(5 * time.Millisecond):
+		}
+		t.sending.Lock()
+		// What a stall made overdue is not sent at once.
+		passed := min(time.Since(last), 100*time.Millisecond).Seconds()
+		last = time.Now()
+		for tag, rate := range []float64{steady: steadyRate, fresh: freshRate, other: otherRate} {
+			for due[tag] += rate * passed; due[tag] >= 1; due[tag]-- {
+				t.one(tag)
+			}
+		}
+		t.sending.Unlock()
+	}
+}
+
+// one sends a frame. t.sending is held.
+func (t *traffic) one(tag int) {
+	from, station, to := 0, 0, 0
+	switch tag {
+	case steady:
+		from, to = steadyLeft, steadyRight
+		if t.random.IntN(2) == 0 {
+			from, to = to, from
+		}
+	case fresh:
+		from, to = t.talker(), t.talker()
+		for from == to {
+			to = t.talker()
+		}
+		station = 1 + t.random.IntN(stations)
+	case other:
+		from, to = t.talker(), t.talker()
+		if there := t.bay.Plugs(stablePlugs); len(there) > 0 {
+			from = there[t.random.IntN(len(there))]
+		}
+		if t.random.IntN(2) == 0 {
+			from, to = to, from
+		}
+		if t.random.IntN(4) == 0 {
+			to = stablePlugs + t.random.IntN(churnPlugs) // it may have gone
+		}
+		if from == to {
+			return
+		}
+	}
+	if _, err := t.bay.Send(from, station, to, tag); err != nil && t.err == nil {
+		t.err = err
+	}
+}
+
+// talker chooses a stable plug other than the witness.
+func (t *traffic) talker() int {
+	i := t.random.IntN(stablePlugs - 1)
+	if i >= witness {
+		i++
+	}
+	return i
+}
+
+// burst sends count frames of new stations as fast as it goes.
+func (t *traffic) burst(count int) {
+	t.sending.Lock()
+	defer t.sending.Unlock()
+	for range count {
+		t.one(fresh)
+	}
+}
+
+// pause waits until nothing is being sent, and keeps it so until resume.
+func (t *traffic) pause() error {
+	t.sending.Lock()
+	return t.err
+}
+
+func (t *traffic) resume() { t.sending.Unlock() }
+
+// stop ends the traffic for good.
+func (t *traffic) stop() {
+	close(t.done)
+	<-t.ended
+}
