@@ -18,6 +18,8 @@ type Config struct {
 	// WaitForModule makes the start wait for the openvswitch module instead
 	// of failing without it.
 	WaitForModule bool `yaml:"wait_for_module"`
+	// Dispatch says by what the kernel chooses the socket for an upcall.
+	Dispatch Dispatch `yaml:"dispatch"`
 	// Handlers is the number of upcall handlers; 0 is one per CPU.
 	Handlers int    `yaml:"handlers" min:"0" max:"1024"`
 	Ring     Ring   `yaml:"ring"`
@@ -171,6 +173,16 @@ const (
 	OnExitDelete OnExit = "delete"
 )
 
+// Dispatch says by what the kernel chooses the socket for an upcall.
+type Dispatch string
+
+// DispatchPerVport gives each vport a socket, DispatchPerCPU each handler one
+// for the CPUs that it serves, where the kernel can (Linux >= 5.15).
+const (
+	DispatchPerVport Dispatch = "per-vport"
+	DispatchPerCPU   Dispatch = "per-cpu"
+)
+
 // RingMode says whether upcall sockets have rings.
 type RingMode string
 
@@ -246,6 +258,8 @@ func strs[T ~string](vs ...T) []string {
 
 func (OnExit) values() []string { return strs(OnExitKeep, OnExitFlush, OnExitDelete) }
 
+func (Dispatch) values() []string { return strs(DispatchPerVport, DispatchPerCPU) }
+
 func (RingMode) values() []string { return strs(RingAuto, RingRequire, RingOff) }
 
 func (PortType) values() []string {
@@ -263,6 +277,7 @@ func (LogFormat) values() []string { return strs(FormatJSON, FormatConsole) }
 func Default() *Config {
 	return &Config{
 		Datapath: Datapath{Name: "dp0", Create: true, OnExit: OnExitKeep},
+		Dispatch: DispatchPerVport,
 		Ring: Ring{
 			Mode:        RingAuto,
 			FrameSize:   2560,

@@ -22,6 +22,7 @@ const everyKey = `---
 datapath: {name: br0, create: false, on_exit: delete}
 netns: /run/netns/blue
 wait_for_module: true
+dispatch: per-cpu
 handlers: 1024
 ring:
   mode: off  # a word, not a boolean
@@ -68,6 +69,7 @@ func everyKeyConfig() *Config {
 		Datapath:      Datapath{Name: "br0", OnExit: OnExitDelete},
 		Netns:         "/run/netns/blue",
 		WaitForModule: true,
+		Dispatch:      DispatchPerCPU,
 		Handlers:      1024,
 		Ring:          Ring{Mode: RingOff, FrameSize: 16384, BlockSize: 131072, Blocks: 3, MemoryLimit: 1073741824},
 		Socket:        Socket{Rcvbuf: 536870912},
@@ -179,6 +181,7 @@ func TestEffective(t *testing.T) {
   on_exit: delete
 netns: "/run/netns/blue"
 wait_for_module: true
+dispatch: per-cpu
 handlers: 1024
 ring:
   mode: off

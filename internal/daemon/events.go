@@ -99,8 +99,15 @@ var (
 // Ports.
 var (
 	evPortAdded = define("port_added", zapcore.InfoLevel,
-		"A vport is served. `created`: dpifd attached it; else it was in the datapath.",
+		"A vport is served. `created`: dpifd attached it; else it was in the datapath. Under per-CPU dispatch `handler` is -1 and `upcall_pid` 0.",
 		"datapath", "port", "port_no", "type", "handler", "upcall_pid", "created")
+	evDispatch = define("dispatch_selected", zapcore.InfoLevel,
+		"By what the kernel chooses the socket for an upcall, per-vport or per-cpu, and why. With per-cpu `upcall_pids` are the handlers' sockets, "+
+			"which share the online `cpus`, and losses of a full queue are logged for no port.",
+		"datapath", "dispatch", "reason", "cpus", "upcall_pids", "rcvbuf_bytes")
+	evCPUsChanged = define("cpus_changed", zapcore.InfoLevel,
+		"CPUs went off or came on. Under per-CPU dispatch the handlers share those that are online now.",
+		"datapath", "cpus", "was", "handlers")
 	evTransport = define("transport_selected", zapcore.InfoLevel,
 		"How a port's upcalls are received, and why.",
 		"datapath", "port", "port_no", "transport", "reason", "rcvbuf_bytes", "ring_bytes")

@@ -17,12 +17,20 @@ func (d *run) notify(e dpif.Event) {
 		d.log.emit(evPortAdded, dp, zap.String("port", e.Name), zap.Uint32("port_no", uint32(e.No)),
 			zap.Stringer("type", e.Type), zap.Int("handler", e.Handler), zap.Uint32("upcall_pid", e.UpcallPID),
 			zap.Bool("created", e.Created))
+		if e.Handler < 0 {
+			return
+		}
 		d.log.emit(evTransport, dp, zap.String("port", e.Name), zap.Uint32("port_no", uint32(e.No)),
 			zap.Stringer("transport", e.Transport), zap.String("reason", e.Reason),
 			zap.Int("rcvbuf_bytes", e.RcvBuf), zap.Uint64("ring_bytes", e.RingBytes))
 	case dpif.RingDenied:
 		d.log.emit(evRingDenied, dp, zap.String("port", e.Name), zap.Error(e.Err),
 			zap.Uint64("ring_bytes", e.RingBytes), zap.Uint64("used_bytes", e.UsedBytes), zap.Uint64("limit_bytes", e.LimitBytes))
+	case dpif.DispatchSelected:
+		d.log.emit(evDispatch, dp, zap.Stringer("dispatch", e.Dispatch), zap.String("reason", e.Reason),
+			zap.String("cpus", e.CPUs), zap.Uint32s("upcall_pids", e.UpcallPIDs), zap.Int("rcvbuf_bytes", e.RcvBuf))
+	case dpif.CPUsChanged:
+		d.log.emit(evCPUsChanged, dp, zap.String("cpus", e.Online), zap.String("was", e.Was), zap.Int("handlers", e.Handlers))
 	case dpif.HandlerStarted:
 		d.log.emit(evHandler, dp, zap.Int("handler", e.Handler), zap.Stringer("transport", e.Transport), zap.String("reason", e.Reason))
 	case dpif.TXRingGivenUp:

@@ -87,6 +87,7 @@ func keepUntilRestart(next, was *config.Config) []string {
 	}
 	keep("datapath.name", &next.Datapath.Name, &was.Datapath.Name)
 	keep("netns", &next.Netns, &was.Netns)
+	keep("dispatch", &next.Dispatch, &was.Dispatch)
 	keep("handlers", &next.Handlers, &was.Handlers)
 	keep("ring", &next.Ring, &was.Ring)
 	keep("socket", &next.Socket, &was.Socket)

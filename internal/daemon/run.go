@@ -101,7 +101,7 @@ func Run(ctx context.Context, o Options) error {
 
 func (d *run) serverConfig() dpif.Config {
 	return dpif.Config{
-		Handlers: d.cfg().Handlers, RcvBuf: int(d.cfg().Socket.Rcvbuf),
+		Handlers: d.cfg().Handlers, Dispatch: dispatches[d.cfg().Dispatch], RcvBuf: int(d.cfg().Socket.Rcvbuf),
 		Ring:    d.ringConfig(),
 		MaxIdle: d.cfg().Flows.MaxIdle, FlowLimit: d.cfg().Flows.Limit,
 		Policy: &d.policy, Notify: d.notify, Ports: portConfigs(d.cfg()),
@@ -112,6 +112,10 @@ func (d *run) serverConfig() dpif.Config {
 
 // portConfigs returns the vports that the datapath is to have: tunnels share
 // those of their devices.
+var dispatches = map[config.Dispatch]dpif.Dispatch{
+	config.DispatchPerVport: dpif.DispatchPerVport, config.DispatchPerCPU: dpif.DispatchPerCPU,
+}
+
 func portConfigs(cfg *config.Config) []dpif.PortConfig {
 	var ports []dpif.PortConfig
 	for _, p := range cfg.Ports {

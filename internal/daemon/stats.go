@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -138,14 +139,13 @@ func (s *statsLog) losses(st *dpif.Stats) {
 // eachLoss calls fn with what each port has lost, by cause, zeros included.
 func (s *statsLog) eachLoss(st *dpif.Stats, fn func(k lossKey, port string, n uint64)) {
 	var drops uint64
-	for i := range st.Ports {
-		p := &st.Ports[i]
+	for _, p := range slices.Concat(st.Ports, st.Shared) {
 		c := &p.Counters
 		for _, l := range []struct {
 			cause string
 			n     uint64
 		}{
-			{overflowCause(p), c.SocketDrops},
+			{overflowCause(&p), c.SocketDrops},
 			{"decode_error", undecodable(c)},
 			{"kernel_refused", c.ExecuteRefused},
 			{"policy_error", c.PolicyErrors},

@@ -75,7 +75,9 @@ func (h *Handler) started() HandlerStarted {
 }
 
 func (h *Handler) decide(ch *channel, datagram []byte, now int64, trace *Tracer) {
-	if !ch.limit.admit(now) {
+	// The port of a shared socket's upcall is in the message.
+	shared := ch == h.shared
+	if !shared && !ch.limit.admit(now) {
 		ch.shed.Add(1)
 		return
 	}
@@ -88,6 +90,12 @@ func (h *Handler) decide(ch *channel, datagram []byte, now int64, trace *Tracer)
 	default:
 		ch.decodeErrors.Add(1)
 		return
+	}
+	if shared {
+		if ch = h.portOf(u.InPort); !ch.admitShared(now) {
+			ch.shed.Add(1)
+			return
+		}
 	}
 	ch.upcalls.Add(1)
 	ch.bytes.Add(uint64(len(u.Packet)))

@@ -1,22 +1,24 @@
 package dpif
 
 import (
+	"sync"
 	"sync/atomic"
 
 	"dpifd/internal/netlink"
 	"dpifd/internal/odp"
 )
 
-// channel is the upcall socket of one vport. One handler owns it: it alone
-// receives from the socket and closes it.
+// channel is one vport and its upcall socket. One handler owns it: it alone
+// receives from the socket and closes it. Under per-CPU dispatch a vport has
+// neither socket nor handler, and a handler has a channel that is no vport's.
 type channel struct {
 	no        odp.PortNo
 	name      string // written by the handler's goroutine with Server.mu held
 	typ       VportType
-	ifindex   uint32 // of the vport's device, 0 on kernels that do not tell
-	sock      *netlink.Receiver
-	reason    string // for the socket's transport
-	ringBytes uint64 // counted against the limit
+	ifindex   uint32            // of the vport's device, 0 on kernels that do not tell
+	sock      *netlink.Receiver // nil for a vport under per-CPU dispatch
+	reason    string            // for the socket's transport
+	ringBytes uint64            // counted against the limit
 	handler   *Handler
 	slot      uint32 // place in the handler's table, the id of its epoll events
 	stored    string // name under which the store keeps it, empty if it does not
@@ -25,7 +27,8 @@ type channel struct {
 	// overflowed and is to be polled once it is empty.
 	ready, congested bool
 
-	limit limiter
+	limit   limiter
+	limitMu sync.Mutex // guards limit where several handlers take the port's upcalls
 
 	upcalls, bytes, actionUpcalls                      atomic.Uint64
 	executed, dropped, executeRefused                  atomic.Uint64
@@ -64,9 +67,12 @@ func (c *channel) counters() PortCounters {
 		FlowsPut: c.flowsPut.Load(), FlowsExisting: c.flowsExisting.Load(), FlowsRefused: c.flowsRefused.Load(),
 		FlowsOverLimit: c.flowsOverLimit.Load(),
 		DecodeErrors:   c.decodeErrors.Load(), ReceiveErrors: c.receiveErrors.Load(), Foreign: c.foreign.Load(), PolicyErrors: c.policyErrors.Load(),
-		Shed:   c.shed.Load(),
-		Socket: c.sock.Counters(),
+		Shed: c.shed.Load(),
 	}
+	if c.sock == nil {
+		return p
+	}
+	p.Socket = c.sock.Counters()
 	if m, err := c.sock.MemInfo(); err == nil {
 		c.noteDrops(m.Drops)
 	}
@@ -74,6 +80,40 @@ func (c *channel) counters() PortCounters {
 	// stands for one message at least.
 	p.SocketDrops = max(c.drops.Load(), p.Socket.Overflows)
 	return p
+}
+
+// portID is the vport's upcall PID, 0 without a socket of its own.
+func (c *channel) portID() uint32 {
+	if c.sock == nil {
+		return 0
+	}
+	return c.sock.PortID()
+}
+
+// transport is how the channel's upcalls come.
+func (c *channel) transport() netlink.Transport {
+	if c.sock == nil {
+		return netlink.Linear
+	}
+	return c.sock.Transport()
+}
+
+// handlerID is the owner's, -1 for a vport whose upcalls all handlers take.
+func (c *channel) handlerID() int {
+	if c.sock == nil {
+		return -1
+	}
+	return c.handler.id
+}
+
+// admitShared is limit.admit for a port whose upcalls several handlers take.
+func (c *channel) admitShared(now int64) bool {
+	if c.limit.rate.Load() == 0 {
+		return true
+	}
+	c.limitMu.Lock()
+	defer c.limitMu.Unlock()
+	return c.limit.admit(now)
 }
 
 // noteDrops takes the kernel's count of drops, which is of 32 bits and wraps

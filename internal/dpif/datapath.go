@@ -194,16 +194,18 @@ func (d *Datapath) Info() (DatapathInfo, error) {
 // SetFeatures asks for f, and returns what the kernel kept. Where it refuses
 // the set whole (EOPNOTSUPP or EINVAL for a bit it does not know) it is asked
 // for each feature in turn, so that one unknown bit does not cost the others.
-func (d *Datapath) SetFeatures(f Features) (Features, error) {
-	err := d.setFeatures(f)
+// perCPU are the upcall PIDs by CPU that FeatureDispatchPerCPU goes by; nil
+// leaves those that the datapath has.
+func (d *Datapath) SetFeatures(f Features, perCPU []uint32) (Features, error) {
+	err := d.setFeatures(f, perCPU)
 	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EINVAL) {
 		var kept Features
 		for bit := Features(1); bit != 0 && bit <= f; bit <<= 1 {
-			if f&bit != 0 && d.setFeatures(kept|bit) == nil {
+			if f&bit != 0 && d.setFeatures(kept|bit, perCPU) == nil {
 				kept |= bit
 			}
 		}
-		err = d.setFeatures(kept)
+		err = d.setFeatures(kept, perCPU)
 	}
 	if err != nil {
 		return 0, fmt.Errorf("datapath %s: set user features %s: %w", d.name, f, err)
@@ -212,9 +214,16 @@ func (d *Datapath) SetFeatures(f Features) (Features, error) {
 	return info.Features, err
 }
 
-func (d *Datapath) setFeatures(f Features) error {
+func (d *Datapath) setFeatures(f Features, perCPU []uint32) error {
 	d.begin(&d.fam.Datapath, cmdSet, 0)
 	d.enc.Uint32(dpAttrUserFeatures, uint32(f))
+	if f&FeatureDispatchPerCPU != 0 && perCPU != nil {
+		b := make([]byte, 0, 4*len(perCPU))
+		for _, pid := range perCPU {
+			b = binary.NativeEndian.AppendUint32(b, pid)
+		}
+		d.enc.Attr(dpAttrPerCPUPIDs, b)
+	}
 	_, err := d.transact()
 	return err
 }

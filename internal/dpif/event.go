@@ -16,13 +16,30 @@ type PortAdded struct {
 	No        odp.PortNo
 	Name      string
 	Type      VportType
-	Handler   int
+	Handler   int // -1 under per-CPU dispatch, as the next four are zero: see DispatchSelected
 	UpcallPID uint32
 	Transport netlink.Transport
 	Reason    string // for the transport
 	RcvBuf    int    // bytes granted to the upcall socket
 	RingBytes uint64 // of its ring, 0 without
 	Created   bool   // the vport was made, not found
+}
+
+// DispatchSelected tells by what the kernel chooses the socket for an upcall,
+// and why. The rest is of per-CPU dispatch.
+type DispatchSelected struct {
+	Dispatch   Dispatch
+	Reason     string
+	CPUs       string   // online, as the kernel lists them
+	UpcallPIDs []uint32 // of the handlers' sockets
+	RcvBuf     int      // bytes granted to each of these
+}
+
+// CPUsChanged says that CPUs went off or came on, and that the handlers share
+// those that are online now.
+type CPUsChanged struct {
+	Online, Was string
+	Handlers    int
 }
 
 // HandlerStarted tells how a handler sends its requests, and why.
@@ -154,6 +171,8 @@ type RevalidatorFailed struct {
 }
 
 func (PortAdded) event()         {}
+func (DispatchSelected) event()  {}
+func (CPUsChanged) event()       {}
 func (PortRemoved) event()       {}
 func (PortRenamed) event()       {}
 func (HandlerStarted) event()    {}

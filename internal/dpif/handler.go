@@ -90,6 +90,9 @@ type Handler struct {
 	fruitless int           // passes in a row over vports that brought nothing
 	called    atomic.Bool   // pending or stopping was set
 
+	shared *channel // with the socket that takes upcalls of all ports under per-CPU dispatch, else nil
+	table  *atomic.Pointer[portTable]
+
 	failed func(i int, errno unix.Errno)
 
 	mu       sync.Mutex

@@ -46,7 +46,7 @@ func (s *Server) takeInherited() {
 // adopt returns a channel with the inherited socket that the vport's upcalls go
 // to, nil if there is none.
 func (s *Server) adopt(v Vport) *channel {
-	if len(v.UpcallPIDs) != 1 || s.cfg.Ring.Mode == RingRequire {
+	if len(v.UpcallPIDs) != 1 || s.shared != nil || s.cfg.Ring.Mode == RingRequire {
 		return nil
 	}
 	in, ok := s.inherited[v.UpcallPIDs[0]]
@@ -86,7 +86,7 @@ func (s *Server) closeInherited() int {
 // already. A socket with a ring cannot be handed over: the next process could
 // not tell where in the ring to go on.
 func (s *Server) keep(ch *channel) {
-	if s.cfg.Store == nil || ch.sock.Transport() == netlink.Ring {
+	if s.cfg.Store == nil || ch.sock == nil || ch.sock.Transport() == netlink.Ring {
 		return
 	}
 	if ch.stored == "" {
@@ -131,9 +131,9 @@ func (s *Server) HandOver() { s.leaving.Store(true) }
 // HandOver and Run. They are the caller's.
 func (s *Server) Sockets() []fdstore.Descriptor { return s.left }
 
-// leave takes the sockets that live on from the handlers, and returns the ports
-// that have none. It is the last that the handlers are asked to do. The handlers answer what they had received.
-func (s *Server) leave() (others []odp.PortNo) {
+// leave takes the sockets that live on from the handlers. It returns the ports
+// that have none, and whether a socket of per-CPU dispatch is left behind. It is the last that the handlers are asked to do. The handlers answer what they had received.
+func (s *Server) leave() (others []odp.PortNo, shared bool) {
 	for _, h := range s.handlers {
 		h.do(func() {
 			for _, ch := range h.slots {
@@ -144,7 +144,12 @@ func (s *Server) leave() (others []odp.PortNo) {
 				if (s.cfg.Store == nil || ch.stored != "") && len(s.left) < fdstore.MaxDescriptors {
 					fd = h.release(ch)
 				}
-				if fd < 0 {
+				switch {
+				case fd >= 0:
+				case ch == h.shared:
+					shared = true
+					continue
+				default:
 					others = append(others, ch.no)
 					continue
 				}
@@ -152,15 +157,15 @@ func (s *Server) leave() (others []odp.PortNo) {
 			}
 		})
 	}
-	return others
+	return others, shared
 }
 
 // forgetAll takes the sockets that end with the Server out of the store.
 func (s *Server) forgetAll() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, ch := range s.channels {
-		if ch.sock.FD() < 0 && !slices.ContainsFunc(s.left, func(d fdstore.Descriptor) bool { return d.Name == ch.stored }) {
+	for _, ch := range s.everyChannel() {
+		if ch.sock != nil && ch.sock.FD() < 0 && !slices.ContainsFunc(s.left, func(d fdstore.Descriptor) bool { return d.Name == ch.stored }) {
 			s.forget(ch)
 		}
 	}

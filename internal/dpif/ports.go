@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"dpifd/internal/epoll"
 	"dpifd/internal/netlink"
@@ -38,9 +39,14 @@ func (s *Server) pollPorts(ctx context.Context) error {
 	defer stop()
 	var events [2]epoll.Event
 	for ctx.Err() == nil {
-		n, err := s.poller.Wait(events[:], -1)
+		n, err := s.poller.Wait(events[:], s.pollTimeout())
 		if err != nil {
 			return fmt.Errorf("port poll: %w", err)
+		}
+		if s.shared != nil {
+			if err := s.checkCPUs(); err != nil {
+				return err
+			}
 		}
 		changed := s.suspect.Swap(false)
 		for _, ev := range events[:n] {
@@ -62,6 +68,14 @@ func (s *Server) pollPorts(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// pollTimeout is how long the port poll may sleep.
+func (s *Server) pollTimeout() time.Duration {
+	if s.shared != nil {
+		return cpuPoll // the kernel's notices of CPUs come by another protocol
+	}
+	return -1
 }
 
 // drain reads all notifications queued, and reports whether one of them, or
@@ -175,10 +189,10 @@ func isGone(err error) bool {
 
 func (s *Server) checkFeatures() error {
 	info, err := s.dp.Info()
-	if err != nil || info.Features == s.features {
+	if err != nil || info.Features == s.features && s.samePIDs(info.PerCPUPIDs) {
 		return err
 	}
-	kept, err := s.dp.SetFeatures(s.features)
+	kept, err := s.dp.SetFeatures(s.features, s.perCPUPIDs())
 	if err == nil {
 		s.restored.features.Add(1)
 		s.cfg.Notify(FeaturesRestored{Found: info.Features, Kept: kept})
@@ -204,7 +218,12 @@ func (s *Server) dropMissing(vports []Vport) bool {
 			s.drop(ch)
 			s.vacate(no)
 			dropped = true
-		case vports[i].Name != ch.name:
+		case vports[i].Name == ch.name:
+		case ch.sock == nil:
+			// Any handler may be reading the name: it comes as another port.
+			s.drop(ch)
+			dropped = true
+		default:
 			s.rename(ch, vports[i].Name)
 		}
 	}
@@ -250,9 +269,14 @@ func (s *Server) drop(ch *channel) {
 	s.readDrops()
 	s.statsMu.Unlock()
 	var last PortCounters
-	ch.handler.do(func() { last = ch.handler.detach(ch) })
+	if ch.sock != nil {
+		ch.handler.do(func() { last = ch.handler.detach(ch) })
+	} else {
+		last = ch.counters()
+	}
 	s.mu.Lock()
 	delete(s.channels, ch.no)
+	s.tableChanged()
 	s.past.Add(last)
 	s.mu.Unlock()
 	s.ringBytes -= ch.ringBytes
@@ -270,20 +294,7 @@ func (s *Server) serve(v Vport) error {
 		s.checkPIDs(ch, v)
 		return nil
 	}
-	var err error
-	if ch = s.adopt(v); ch != nil {
-		// Its upcalls come here already.
-		err = s.attach(ch, v.No)
-	} else if ch, err = s.openChannel(v.Name, v.Type); err == nil {
-		ch.ifindex = v.Ifindex
-		// Owned by a handler before the first upcall can arrive.
-		if err = s.attach(ch, v.No); err == nil {
-			if err = s.dp.SetUpcallPID(v.No, ch.sock.PortID()); err != nil {
-				ch.handler.do(func() { ch.handler.detach(ch) })
-				s.ringBytes -= ch.ringBytes
-			}
-		}
-	}
+	ch, err := s.take(v)
 	if errors.Is(err, ErrRingRequired) {
 		return err
 	}
@@ -299,7 +310,33 @@ func (s *Server) serve(v Vport) error {
 	return nil
 }
 
+// take opens a channel for a vport, or adopts one, and has the vport's upcalls go
+// there.
+func (s *Server) take(v Vport) (*channel, error) {
+	if ch := s.adopt(v); ch != nil {
+		return ch, s.attach(ch, v.No) // its upcalls come here already
+	}
+	ch, err := s.openChannel(v.Name, v.Type)
+	if err != nil {
+		return nil, err
+	}
+	ch.ifindex = v.Ifindex
+	// Owned by a handler before the first upcall can arrive.
+	if err := s.attach(ch, v.No); err != nil || ch.sock == nil {
+		return ch, err
+	}
+	if err := s.dp.SetUpcallPID(v.No, ch.sock.PortID()); err != nil {
+		ch.handler.do(func() { ch.handler.detach(ch) })
+		s.ringBytes -= ch.ringBytes
+		return nil, err
+	}
+	return ch, nil
+}
+
 func (s *Server) checkPIDs(ch *channel, v Vport) {
+	if ch.sock == nil {
+		return // the kernel does not look at them
+	}
 	pid := ch.sock.PortID()
 	if len(v.UpcallPIDs) == 1 && v.UpcallPIDs[0] == pid {
 		return
@@ -359,7 +396,7 @@ func (s *Server) addPort(p PortConfig, no odp.PortNo) (Vport, error) {
 	}
 	// The socket exists before the vport does, and its queue holds what comes
 	// before a handler owns it.
-	v, err := s.dp.AddVport(p.Name, p.Type, no, ch.sock.PortID())
+	v, err := s.dp.AddVport(p.Name, p.Type, no, ch.portID())
 	if err != nil {
 		s.discard(ch)
 		return Vport{}, err
@@ -376,6 +413,9 @@ func (s *Server) addPort(p PortConfig, no odp.PortNo) (Vport, error) {
 // is closed.
 func (s *Server) attach(ch *channel, no odp.PortNo) error {
 	ch.no = no
+	if ch.sock == nil {
+		return nil
+	}
 	load := make(map[*Handler]int)
 	s.mu.Lock()
 	for _, c := range s.channels {
@@ -396,10 +436,14 @@ func (s *Server) attach(ch *channel, no odp.PortNo) error {
 func (s *Server) serving(ch *channel, created bool) {
 	s.mu.Lock()
 	s.channels[ch.no] = ch
+	s.tableChanged()
 	s.mu.Unlock()
 	s.keep(ch)
-	s.cfg.Notify(PortAdded{No: ch.no, Name: ch.name, Type: ch.typ, Handler: ch.handler.id,
-		UpcallPID: ch.sock.PortID(), Transport: ch.sock.Transport(), Reason: ch.reason, RcvBuf: ch.sock.RcvBuf(), RingBytes: ch.ringBytes, Created: created})
+	added := PortAdded{No: ch.no, Name: ch.name, Type: ch.typ, Handler: ch.handlerID(), UpcallPID: ch.portID(), Created: created}
+	if ch.sock != nil {
+		added.Transport, added.Reason, added.RcvBuf, added.RingBytes = ch.sock.Transport(), ch.reason, ch.sock.RcvBuf(), ch.ringBytes
+	}
+	s.cfg.Notify(added)
 }
 
 func (s *Server) tellPolicy(vports []Vport) {

@@ -65,6 +65,7 @@ type RingConfig struct {
 // Config says how a Server serves a datapath.
 type Config struct {
 	Handlers  int // 0: one per CPU
+	Dispatch  Dispatch
 	RcvBuf    int // bytes of receive buffer asked for each upcall socket
 	Ring      RingConfig
 	MaxIdle   time.Duration // flows unused for longer are deleted
@@ -110,6 +111,10 @@ type Server struct {
 	trace       atomic.Pointer[Tracer]
 	flowTrace   atomic.Pointer[FlowTracer]
 
+	shared []*channel // each handler's socket under per-CPU dispatch, else none
+	table  atomic.Pointer[portTable]
+	cpus   cpus // as the kernel's table of upcall PIDs has them
+
 	poller    *epoll.Poller
 	ovs       *netlink.Receiver // groups ovs_vport and ovs_datapath
 	link      *netlink.Receiver // RTNLGRP_LINK
@@ -136,7 +141,7 @@ type Server struct {
 	statsDP   *Datapath
 	dropTable *netlink.DropTable // nil where SO_MEMINFO tells
 	drops     map[uint32]uint64  // by upcall PID
-	mu        sync.Mutex         // guards channels and past
+	mu        sync.Mutex         // guards channels, shared and past
 	channels  map[odp.PortNo]*channel
 	past      PortCounters // of ports that have gone
 }
@@ -186,7 +191,7 @@ func (s *Server) open() (err error) {
 			conn.Close()
 			return err
 		}
-		h.denied = denied
+		h.denied, h.table = denied, &s.table
 		s.handlers = append(s.handlers, h)
 	}
 	conn, err := netlink.Dial(unix.NETLINK_GENERIC, netlink.Config{RcvBuf: requestBuf, SndBuf: requestBuf})
@@ -255,12 +260,12 @@ func (s *Server) Run(ctx context.Context, ready func(waiting int)) error {
 		<-revalidated
 	}
 	s.closeInherited() // of a start that failed
-	staying := s.Ports()
+	staying, shared := s.Ports(), s.shared != nil
 	if err == nil && s.leaving.Load() {
-		staying = s.leave()
+		staying, shared = s.leave()
 	}
-	if clearErr := s.dp.ClearUpcallPIDs(staying); err == nil && clearErr != nil {
-		err = clearErr
+	if offErr := s.upcallsOff(staying, shared); err == nil && offErr != nil {
+		err = offErr
 	}
 	for _, h := range s.handlers {
 		h.stop()
@@ -281,18 +286,9 @@ func (s *Server) suspectGone() {
 
 // start sets the features, learns from the flows found, and serves the ports.
 func (s *Server) start() error {
-	info, err := s.dp.Info()
-	if err != nil {
+	if err := s.negotiate(); err != nil {
 		return err
 	}
-	asked := s.wantedFeatures()
-	if s.features, err = s.dp.SetFeatures(asked); err != nil {
-		return err
-	}
-	for _, h := range s.handlers {
-		s.cfg.Notify(h.started())
-	}
-	s.cfg.Notify(FeaturesSet{Asked: asked, Kept: s.features, Before: info.Features, Rings: s.noRings == nil})
 	vports, err := s.dp.Vports()
 	if err != nil {
 		return err

@@ -18,6 +18,7 @@ type Stats struct {
 	Datapath    DatapathInfo
 	Ports       []PortStats  // in order of their numbers
 	Past        PortCounters // the sum over ports that have gone
+	Shared      []PortStats  // the sockets of per-CPU dispatch: No is MaxPorts, and what a port is known of is counted there
 	Revalidator RevalidatorCounters
 	FlowLimit   int64         // in force now
 	Polls       uint64        // times that a handler asked epoll
@@ -79,12 +80,15 @@ func (s *Server) Stats() (Stats, error) {
 	s.mu.Lock()
 	st.Past = s.past
 	for _, ch := range s.channels {
-		p := PortStats{No: ch.no, Name: ch.name, Handler: ch.handler.id, UpcallPID: ch.sock.PortID(), Transport: ch.sock.Transport(), Counters: ch.counters()}
+		p := PortStats{No: ch.no, Name: ch.name, Handler: ch.handlerID(), UpcallPID: ch.portID(), Transport: ch.transport(), Counters: ch.counters()}
 		if i := slices.IndexFunc(vports, func(v Vport) bool { return v.No == ch.no }); i >= 0 {
 			p.Vport, p.Kernel = vports[i].Stats, vports[i].Upcalls
 		}
 		st.RingBytes += ch.ringBytes
 		st.Ports = append(st.Ports, p)
+	}
+	for _, ch := range s.shared {
+		st.Shared = append(st.Shared, PortStats{No: ch.no, Name: ch.name, Handler: ch.handler.id, UpcallPID: ch.portID(), Transport: ch.transport(), Counters: ch.counters()})
 	}
 	s.mu.Unlock()
 	slices.SortFunc(st.Ports, func(a, b PortStats) int { return cmp.Compare(a.No, b.No) })
@@ -125,8 +129,8 @@ func (s *Server) readDrops() {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, ch := range s.channels {
-		if n := s.drops[ch.sock.PortID()]; n > ch.drops.Load() {
+	for _, ch := range s.everyChannel() {
+		if n := s.drops[ch.portID()]; ch.sock != nil && n > ch.drops.Load() {
 			ch.drops.Store(n)
 		}
 	}
@@ -139,7 +143,7 @@ func (s *Server) Totals() PortCounters {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	sum := s.past
-	for _, ch := range s.channels {
+	for _, ch := range s.everyChannel() {
 		sum.Add(ch.counters())
 	}
 	return sum
@@ -148,8 +152,10 @@ func (s *Server) Totals() PortCounters {
 // Total sums the counters of all ports, those that have gone included.
 func (st *Stats) Total() PortCounters {
 	sum := st.Past
-	for i := range st.Ports {
-		sum.Add(st.Ports[i].Counters)
+	for _, ports := range [][]PortStats{st.Ports, st.Shared} {
+		for i := range ports {
+			sum.Add(ports[i].Counters)
+		}
 	}
 	return sum
 }

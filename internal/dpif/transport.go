@@ -87,6 +87,9 @@ func (s *Server) dialHandler() (conn *netlink.Conn, denied error, err error) {
 // openChannel opens an upcall socket that nobody owns yet, with a ring if it
 // can have one.
 func (s *Server) openChannel(name string, t VportType) (*channel, error) {
+	if s.shared != nil {
+		return &channel{name: name, typ: t}, nil
+	}
 	cfg := netlink.ReceiverConfig{RcvBuf: s.cfg.RcvBuf}
 	size := s.cfg.Ring.Geometry.Bytes()
 	why := s.noRings
@@ -124,6 +127,8 @@ func (s *Server) openChannel(name string, t VportType) (*channel, error) {
 
 // discard closes the socket of a channel that no handler owns.
 func (s *Server) discard(ch *channel) {
-	ch.sock.Close()
+	if ch.sock != nil {
+		ch.sock.Close()
+	}
 	s.ringBytes -= ch.ringBytes
 }

@@ -51,7 +51,7 @@ func TestDatapathLifecycle(t *testing.T) {
 		t.Fatalf("open: index %d, error %v; want index %d", again.Index(), err, dp.Index())
 	}
 	for _, f := range []dpif.Features{dpif.FeatureUnaligned, 0, dpif.FeatureUnaligned | dpif.FeatureVportPIDs} {
-		kept, err := dp.SetFeatures(f)
+		kept, err := dp.SetFeatures(f, nil)
 		if err != nil || kept != f {
 			t.Errorf("set features %q: kept %q, error %v", f, kept, err)
 		}
@@ -61,7 +61,7 @@ func TestDatapathLifecycle(t *testing.T) {
 	}
 	// A bit that no kernel knows must not cost the others.
 	const unknown = 1 << 30
-	if kept, err := dp.SetFeatures(dpif.FeatureVportPIDs | unknown); err != nil || kept&^unknown != dpif.FeatureVportPIDs {
+	if kept, err := dp.SetFeatures(dpif.FeatureVportPIDs | unknown, nil); err != nil || kept&^unknown != dpif.FeatureVportPIDs {
 		t.Errorf("set features with an unknown bit: kept %q, error %v; want vport_pids", kept, err)
 	}
 	if err := dp.Delete(); err != nil {

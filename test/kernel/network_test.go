@@ -3,6 +3,7 @@
 package kernel_test
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"maps"
@@ -114,6 +115,8 @@ func (n *network) config(s settings) string {
 		"datapath": "{name: " + n.dpName + "}",
 		"ports":    "[" + strings.Join(ports, ", ") + "]",
 		"log":      "{stats_interval: 1s}",
+		// All tests run with either.
+		"dispatch": cmp.Or(os.Getenv("DPIFD_LAB_DISPATCH"), "per-vport"),
 	}
 	maps.Copy(all, s)
 	var b strings.Builder
