@@ -40,7 +40,7 @@ func datapathTrials() []trial[*sandbox] {
 // feature asks for one user feature and reads back what was kept.
 func feature(f dpif.Features) func(*sandbox) (string, error) {
 	return func(s *sandbox) (string, error) {
-		kept, err := s.dp.SetFeatures(f)
+		kept, err := s.dp.SetFeatures(f, nil)
 		if err == nil && kept&f == 0 {
 			err = errors.New("the kernel does not keep it")
 		}
