@@ -42,7 +42,7 @@ func bind(path, group string, mode fs.FileMode) (l *net.UnixListener, file *sock
 	if max(len(path), len(temporary)) > maxPath {
 		return nil, nil, nil, fmt.Errorf("%s: a socket's path has at most %d bytes", path, maxPath)
 	}
-	if err := makeDir(dir); err != nil {
+	if err := MakeDir(dir); err != nil {
 		return nil, nil, nil, err
 	}
 	lock, err := lockDir(dir)
@@ -76,8 +76,8 @@ func bind(path, group string, mode fs.FileMode) (l *net.UnixListener, file *sock
 	return l, file, groupErr, nil
 }
 
-// makeDir makes dir if it is missing, whatever the umask says.
-func makeDir(dir string) error {
+// MakeDir makes a folder like Dir if it is missing, whatever the umask says.
+func MakeDir(dir string) error {
 	err := os.Mkdir(dir, dirMode)
 	if errors.Is(err, fs.ErrExist) {
 		return nil

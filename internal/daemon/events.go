@@ -70,6 +70,14 @@ var (
 	evRestartFailed = define("restart_failed", zapcore.ErrorLevel,
 		"The restart asked for (SIGUSR2) did not come about: the program or the configuration file cannot be used. The daemon goes on as before.",
 		"error")
+	evLostWhileDown = define("lost_while_down", zapcore.WarnLevel,
+		"The datapath counted lost upcalls between the last look of the daemon before and the start of this one: nobody listened, or sockets that were "+
+			"handed over were full. Flows that were installed kept forwarding. Of the `missed` packets, those that are not `lost` were answered before the "+
+			"former daemon ended, wait in the sockets handed over, or were queued on sockets that ended with it.",
+		"datapath", "lost", "missed", "down_ms")
+	evCheckpointFailed = define("checkpoint_failed", zapcore.WarnLevel,
+		"Counters and MACs could not be left to the next daemon of this datapath, or taken over, in /run/dpifd: it will not know what was lost in between. Said once.",
+		"datapath", "error")
 	evSocketsAdopted = define("sockets_adopted", zapcore.InfoLevel,
 		"Upcall sockets of the process before are served on, with what was queued on them. `closed` counts those that no port's upcalls went to.",
 		"datapath", "adopted", "closed")

@@ -20,6 +20,8 @@ type policySwitch struct {
 
 	mu    sync.Mutex // orders replacements and changes of the ports
 	ports []dpif.Port
+	// awaited are MACs to be taken over once ports are known.
+	awaited []forward.MACEntry
 }
 
 // policy is one policy with what is special about it.
@@ -74,6 +76,14 @@ func (s *policySwitch) use(file *config.Config) error {
 	}
 	s.current.Store(p)
 	return nil
+}
+
+// await has MACs taken over with the next SetPorts, unless something newer is
+// known.
+func (s *policySwitch) await(macs []forward.MACEntry) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.awaited = macs
 }
 
 // forwardingPorts returns the forwarding settings of the ports that have any.
@@ -177,5 +187,10 @@ func (s *policySwitch) SetPorts(ports []dpif.Port) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.ports = slices.Clone(ports)
-	s.current.Load().SetPorts(ports)
+	p := s.current.Load()
+	p.SetPorts(ports)
+	if p.learning != nil && s.awaited != nil {
+		p.learning.Restore(s.awaited)
+	}
+	s.awaited = nil
 }

@@ -85,6 +85,9 @@ func (d *run) restarts(ctx context.Context, o *Options, end context.CancelCauseF
 // handOver notes which sockets the server left, and says so.
 func (d *run) handOver(server *dpif.Server) {
 	d.left = server.Sockets()
+	if st, err := server.Stats(); err == nil {
+		d.leaveCheckpoint(&st.Datapath, d.policy.snapshot())
+	}
 	to := "exec"
 	if d.store != nil {
 		to = "service_manager"

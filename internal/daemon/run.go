@@ -60,6 +60,9 @@ type run struct {
 	inherited []fdstore.Descriptor // not given to a server yet
 	left      []fdstore.Descriptor // handed over by the server
 
+	checkpoints string     // path
+	now         checkpoint // of the datapath that is; without Namespace, none is written
+
 	mu      sync.Mutex      // orders reloads and the opening of datapaths; guards stats
 	server  *dpif.Server    // nil while no datapath is open
 	feeds   []*control.Feed // of clients that watch upcalls

@@ -61,6 +61,7 @@ func newStatsLog(d *run, server *dpif.Server) *statsLog {
 		reported: map[lossKey]uint64{}, next: map[lossKey]uint64{}, overflows: map[string]uint64{}, previous: interval{at: time.Now(), total: d.past}, total: d.past}
 	if st, err := server.Stats(); err == nil {
 		s.start, s.previous.dp = st.Datapath.Stats, st.Datapath.Stats
+		d.takeCheckpoint(&st.Datapath)
 	}
 	return s
 }
@@ -123,6 +124,7 @@ func (s *statsLog) look(print bool) {
 	s.losses(&st)
 	s.evictions(&st)
 	s.requestOverflows(&st)
+	s.daemon.leaveCheckpoint(&st.Datapath, nil)
 	if print {
 		s.print(s.daemon.log, &st, s.server.LongestBatch())
 		s.previous = interval{time.Now(), st.Datapath.Stats, s.total}

@@ -218,3 +218,83 @@ func TestForgedDescriptors(t *testing.T) {
 		})
 	}
 }
+
+// TestRestartKeepsStations: what was learned is known after a restart, also
+// where no flow tells it.
+func TestRestartKeepsStations(t *testing.T) {
+	n := newQuietNetwork(t, 3)
+	d := n.run(t, nil)
+	p := n.sockets(t)
+	to := sink(t, p)
+	since := time.Now()
+	signal(t, d, unix.SIGUSR2)
+	d.Wait(t, since, "ready", nil)
+	unicast := frame(t, to, "02:51:4c:00:00:01")
+	after := frame(t, broadcast, "02:51:4c:00:00:02")
+	send(t, p[0], unicast)
+	p[1].Expect(t, waitLimit, among(unicast))
+	send(t, p[0], after)
+	flooded := false
+	p[2].Expect(t, waitLimit, func(f []byte) bool {
+		flooded = flooded || among(unicast)(f)
+		return among(after)(f)
+	})
+	if flooded {
+		t.Error("a packet to a station that was known before the restart was flooded")
+	}
+	stop(t, d)
+}
+
+// TestKill: after kill -9 the flows keep traffic going, and what is lost until
+// the next start is new flows only, and counted.
+func TestKill(t *testing.T) {
+	const during = 37
+	n := newQuietNetwork(t, 2)
+	d := n.run(t, settings{"flows": "{max_idle: 60s}"})
+	v := n.view(t)
+	p := n.sockets(t)
+	there := frame(t, n.hosts[1].mac, n.hosts[0].mac)
+	back := frame(t, n.hosts[0].mac, n.hosts[1].mac)
+	pass := func() {
+		t.Helper()
+		send(t, p[0], there)
+		p[1].Expect(t, waitLimit, among(there))
+		send(t, p[1], back)
+		p[0].Expect(t, waitLimit, among(back))
+	}
+	// Until both ways have flows of their own that do not change any more.
+	eventually(t, waitLimit, "nothing comes up", func() bool {
+		missed := v.info(t).Stats.Missed
+		pass()
+		return v.info(t).Stats.Missed == missed
+	})
+	// The counters as they are now have been looked at.
+	d.Wait(t, time.Now(), "stats", nil)
+	before := v.info(t).Stats
+	signal(t, d, unix.SIGKILL)
+	d.WaitExit(t)
+	for i := range during {
+		pass()
+		send(t, p[0], numbered(t, i, broadcast))
+	}
+	stats := v.info(t).Stats
+	if lost := stats.Lost - before.Lost; lost != during || stats.Missed-before.Missed != during {
+		t.Errorf("the kernel missed %d and lost %d packets, want %d: flows are to forward the others",
+			stats.Missed-before.Missed, lost, during)
+	}
+	next := n.run(t, nil)
+	if e := next.Events("lost_while_down"); len(e) != 1 || e[0].Int(t, "lost") != during || e[0].Int(t, "missed") != during || e[0].Int(t, "down_ms") <= 0 {
+		t.Errorf("lost_while_down: %v, want %d", e, during)
+	}
+	pass()
+	late := numbered(t, during, broadcast)
+	send(t, p[0], late)
+	p[1].Expect(t, waitLimit, among(late))
+	stop(t, next)
+	if e := next.Events("upcalls_lost"); len(e) != 0 {
+		t.Errorf("upcalls_lost counts them again: %v", e)
+	}
+	if got := p[1].Count(t, among(numbered(t, 0, broadcast))); got != 0 {
+		t.Error("a packet that was lost arrived")
+	}
+}

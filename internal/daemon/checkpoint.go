@@ -1,0 +1,157 @@
+package daemon
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"dpifd/internal/control"
+	"dpifd/internal/dpif"
+	"dpifd/internal/forward"
+
+	"go.uber.org/zap"
+	"golang.org/x/sys/unix"
+)
+
+// checkpoint is what a daemon leaves to the next one of the datapath, so that
+// this knows what was lost while nobody listened, and which station is where.
+// It is a file in memory (/run), written at each look at the counters.
+type checkpoint struct {
+	Datapath  string `json:"datapath"`
+	Index     int32  `json:"dp_index"`
+	Namespace string `json:"namespace"`
+	AtMS      int64  `json:"at_ms"` // CLOCK_MONOTONIC
+	Missed    uint64 `json:"missed"`
+	Lost      uint64 `json:"lost"`
+	// MACs is the MAC table, left at a hand-over only: other successors learn
+	// from the flows.
+	MACs []forward.MACEntry `json:"macs,omitempty"`
+}
+
+// maxCheckpoint bounds the file that is read, in bytes: a million MACs.
+const maxCheckpoint = 128 << 20
+
+// checkpointPath is where a datapath's checkpoint is, beside its control
+// socket.
+func checkpointPath(datapath string) string { return filepath.Join(control.Dir, datapath+".state") }
+
+// newCheckpoint returns the state of a datapath in the calling thread's network
+// namespace.
+func newCheckpoint(dp *dpif.DatapathInfo) (*checkpoint, error) {
+	ns, err := os.Readlink(fmt.Sprintf("/proc/self/task/%d/ns/net", unix.Gettid()))
+	if err != nil {
+		return nil, err
+	}
+	return &checkpoint{Datapath: dp.Name, Index: dp.Index, Namespace: ns, AtMS: monotonicMS(),
+		Missed: dp.Stats.Missed, Lost: dp.Stats.Lost}, nil
+}
+
+func monotonicMS() int64 {
+	var now unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
+		return 0 // every Linux has it
+	}
+	return now.Nano() / int64(time.Millisecond)
+}
+
+// save replaces the file at path.
+func (c *checkpoint) save(path string) error {
+	data, err := json.Marshal(c)
+	if err != nil {
+		return err
+	}
+	partial := path + ".new"
+	if err := os.WriteFile(partial, data, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(partial, path)
+}
+
+// loadCheckpoint reads the file at path, nil if there is none.
+func loadCheckpoint(path string) (*checkpoint, error) {
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxCheckpoint))
+	if err != nil {
+		return nil, err
+	}
+	c, err := parseCheckpoint(data)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return c, nil
+}
+
+func parseCheckpoint(data []byte) (*checkpoint, error) {
+	c := &checkpoint{}
+	if err := json.Unmarshal(data, c); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// precedes reports whether c is of the same datapath as now, and older.
+func (c *checkpoint) precedes(now *checkpoint) bool {
+	return c.Datapath == now.Datapath && c.Index == now.Index && c.Namespace == now.Namespace &&
+		c.AtMS <= now.AtMS && c.Missed <= now.Missed && c.Lost <= now.Lost
+}
+
+// takeCheckpoint says what the datapath lost since its last checkpoint, and
+// keeps the MACs left there for when the ports are known. It runs in the
+// network namespace, before upcalls are received.
+func (d *run) takeCheckpoint(dp *dpif.DatapathInfo) {
+	d.checkpoints = checkpointPath(dp.Name)
+	now, err := newCheckpoint(dp)
+	if err != nil {
+		d.checkpointFailed(err)
+		return
+	}
+	d.now = *now
+	before, err := loadCheckpoint(d.checkpoints)
+	if err != nil {
+		d.checkpointFailed(err)
+		return
+	}
+	if d.served || before == nil || !before.precedes(now) {
+		return
+	}
+	d.policy.await(before.MACs)
+	if lost := now.Lost - before.Lost; lost > 0 {
+		d.log.emit(evLostWhileDown, zap.String("datapath", dp.Name), zap.Uint64("lost", lost),
+			zap.Uint64("missed", now.Missed-before.Missed), zap.Int64("down_ms", now.AtMS-before.AtMS))
+	}
+}
+
+// leaveCheckpoint writes the counters down, and the MACs if there are any.
+func (d *run) leaveCheckpoint(dp *dpif.DatapathInfo, macs []forward.MACEntry) {
+	if d.now.Namespace == "" {
+		return // there is no way to tell the datapath from others
+	}
+	c := d.now
+	c.AtMS, c.Missed, c.Lost, c.MACs = monotonicMS(), dp.Stats.Missed, dp.Stats.Lost, macs
+	err := c.save(d.checkpoints)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err = control.MakeDir(filepath.Dir(d.checkpoints)); err == nil {
+			err = c.save(d.checkpoints)
+		}
+	}
+	if err != nil {
+		d.checkpointFailed(err)
+		d.now.Namespace = ""
+	}
+}
+
+func (d *run) checkpointFailed(err error) {
+	d.log.emit(evCheckpointFailed, zap.String("datapath", d.cfg().Datapath.Name), zap.Error(err))
+}
