@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"dpifd/internal/control"
 	"dpifd/internal/dpif"
 	"dpifd/internal/forward"
+	"dpifd/internal/odp"
 
 	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
@@ -30,11 +32,41 @@ type checkpoint struct {
 	Lost      uint64 `json:"lost"`
 	// MACs is the MAC table, left at a hand-over only: other successors learn
 	// from the flows.
-	MACs []forward.MACEntry `json:"macs,omitempty"`
+	MACs macTable `json:"macs,omitempty"`
 }
 
-// maxCheckpoint bounds the file that is read, in bytes: a million MACs.
-const maxCheckpoint = 128 << 20
+// macTable is a MAC table in fixed records: reading it takes time in which
+// upcalls wait.
+type macTable []byte
+
+// macRecord is the size of a record: VLAN, MAC, port and time, big-endian.
+const macRecord = 2 + 6 + 4 + 8
+
+func packMACs(entries []forward.MACEntry) macTable {
+	t := make(macTable, 0, len(entries)*macRecord)
+	for _, e := range entries {
+		t = binary.BigEndian.AppendUint16(t, e.VLAN)
+		t = append(t, e.MAC[:]...)
+		t = binary.BigEndian.AppendUint32(t, uint32(e.Port))
+		t = binary.BigEndian.AppendUint64(t, uint64(e.SeenMS))
+	}
+	return t
+}
+
+// entries returns the records that are whole.
+func (t macTable) entries() []forward.MACEntry {
+	list := make([]forward.MACEntry, 0, len(t)/macRecord)
+	for ; len(t) >= macRecord; t = t[macRecord:] {
+		list = append(list, forward.MACEntry{
+			VLAN: binary.BigEndian.Uint16(t), MAC: odp.MAC(t[2:8]),
+			Port: odp.PortNo(binary.BigEndian.Uint32(t[8:])), SeenMS: int64(binary.BigEndian.Uint64(t[12:])),
+		})
+	}
+	return list
+}
+
+// maxCheckpoint bounds the file that is read, in bytes: two million MACs.
+const maxCheckpoint = 64 << 20
 
 // checkpointPath is where a datapath's checkpoint is, beside its control
 // socket.
@@ -126,7 +158,7 @@ func (d *run) takeCheckpoint(dp *dpif.DatapathInfo) {
 	if d.served || before == nil || !before.precedes(now) {
 		return
 	}
-	d.policy.await(before.MACs)
+	d.policy.await(before.MACs.entries())
 	if lost := now.Lost - before.Lost; lost > 0 {
 		d.log.emit(evLostWhileDown, zap.String("datapath", dp.Name), zap.Uint64("lost", lost),
 			zap.Uint64("missed", now.Missed-before.Missed), zap.Int64("down_ms", now.AtMS-before.AtMS))
@@ -139,7 +171,7 @@ func (d *run) leaveCheckpoint(dp *dpif.DatapathInfo, macs []forward.MACEntry) {
 		return // there is no way to tell the datapath from others
 	}
 	c := d.now
-	c.AtMS, c.Missed, c.Lost, c.MACs = monotonicMS(), dp.Stats.Missed, dp.Stats.Lost, macs
+	c.AtMS, c.Missed, c.Lost, c.MACs = monotonicMS(), dp.Stats.Missed, dp.Stats.Lost, packMACs(macs)
 	err := c.save(d.checkpoints)
 	if errors.Is(err, fs.ErrNotExist) {
 		if err = control.MakeDir(filepath.Dir(d.checkpoints)); err == nil {

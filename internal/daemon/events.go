@@ -70,6 +70,10 @@ var (
 	evRestartFailed = define("restart_failed", zapcore.ErrorLevel,
 		"The restart asked for (SIGUSR2) did not come about: the program or the configuration file cannot be used. The daemon goes on as before.",
 		"error")
+	evWatchdogWithheld = define("watchdog_withheld", zapcore.ErrorLevel,
+		"The service manager's watchdog was not fed when it was time to, because the goroutines named in `late` (handlers, port poll, revalidator) "+
+			"made no round since the last time, `late_ms` ago. If that goes on for `watchdog_ms` the manager kills and restarts the daemon. Said once for each time it is late.",
+		"datapath", "late", "late_ms", "watchdog_ms")
 	evLostWhileDown = define("lost_while_down", zapcore.WarnLevel,
 		"The datapath counted lost upcalls between the last look of the daemon before and the start of this one: nobody listened, or sockets that were "+
 			"handed over were full. Flows that were installed kept forwarding. Of the `missed` packets, those that are not `lost` were answered before the "+

@@ -65,6 +65,7 @@ func (d *run) waitForModule(ctx context.Context, conn *netlink.Conn) (*dpif.Fami
 			return nil, ctx.Err()
 		case <-tick.C:
 		}
+		d.looks.Add(1)
 		fam, err := dpif.ResolveFamilies(conn)
 		if !errors.Is(err, dpif.ErrNoModule) {
 			return fam, err
@@ -100,6 +101,7 @@ func (d *run) openDatapath(ctx context.Context, conn *netlink.Conn) (*dpif.Datap
 			return nil, ctx.Err()
 		case <-time.After(datapathRetry):
 		}
+		d.looks.Add(1)
 	}
 }
 

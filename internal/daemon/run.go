@@ -60,6 +60,8 @@ type run struct {
 	inherited []fdstore.Descriptor // not given to a server yet
 	left      []fdstore.Descriptor // handed over by the server
 
+	looks atomic.Uint64 // for the module or the datapath, while there is none
+
 	checkpoints string     // path
 	now         checkpoint // of the datapath that is; without Namespace, none is written
 
@@ -92,6 +94,7 @@ func Run(ctx context.Context, o Options) error {
 	reloading, stopReloads := context.WithCancel(ctx)
 	var reloads errgroup.Group
 	reloads.Go(func() error { d.reloads(reloading, o.Reload); return nil })
+	reloads.Go(func() error { d.watch(reloading); return nil })
 	err = d.serveAcrossRestarts(ctx, &o)
 	stopReloads()
 	_ = reloads.Wait() // it has no error to return

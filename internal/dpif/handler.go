@@ -100,6 +100,7 @@ type Handler struct {
 	stopping bool
 	finished bool
 
+	rounds              atomic.Uint64
 	polls               atomic.Uint64 // times that epoll was asked
 	batches, sendErrors atomic.Uint64
 	batchTime, longest  atomic.Int64 // time spent on batches in ns: on all, and on one since LongestBatch
@@ -148,6 +149,7 @@ func (h *Handler) run() error {
 			return nil
 		}
 		h.pass()
+		h.rounds.Add(1)
 	}
 }
 

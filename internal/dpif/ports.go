@@ -43,6 +43,7 @@ func (s *Server) pollPorts(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("port poll: %w", err)
 		}
+		s.rounds.Add(1)
 		if s.shared != nil {
 			if err := s.checkCPUs(); err != nil {
 				return err
@@ -287,6 +288,7 @@ func (s *Server) drop(ch *channel) {
 // serve makes sure that a vport of the datapath has an upcall socket, and that
 // the kernel sends its upcalls there. Only ErrRingRequired is returned.
 func (s *Server) serve(v Vport) error {
+	s.rounds.Add(1)
 	s.mu.Lock()
 	ch := s.channels[v.No]
 	s.mu.Unlock()

@@ -59,6 +59,9 @@ type Revalidator struct {
 	overLimit  bool
 	kick       chan struct{}
 
+	rounds  atomic.Uint64 // of run; before that, flows adopted
+	running atomic.Bool
+
 	counters revalidatorCounters
 }
 
@@ -123,6 +126,7 @@ func (r *Revalidator) adopt() (int, error) {
 	n := 0
 	err := r.dp.Flows(false, func() { n = 0 }, func(f *Flow) error {
 		n++
+		r.rounds.Add(1)
 		if f.Key != nil && f.UsedMS != 0 {
 			r.policy.Observe(f.Key, f.UsedMS)
 		}
@@ -135,6 +139,7 @@ func (r *Revalidator) adopt() (int, error) {
 // run works until ctx ends. It calls gone when the datapath seems to be.
 func (r *Revalidator) run(ctx context.Context, gone func()) {
 	yield()
+	r.running.Store(true)
 	full := true // the first cycle corrects what was adopted
 	tick := time.NewTicker(revalidatorCycle)
 	defer tick.Stop()
@@ -151,6 +156,7 @@ func (r *Revalidator) run(ctx context.Context, gone func()) {
 			}
 		}
 		full = false
+		r.rounds.Add(1)
 		select {
 		case <-ctx.Done():
 			return

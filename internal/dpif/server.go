@@ -136,6 +136,7 @@ type Server struct {
 	kept      int                          // sockets in the store
 	left      []fdstore.Descriptor         // of sockets that outlive the Server
 	leaving   atomic.Bool                  // the next end is a hand-over
+	rounds    atomic.Uint64                // of the port poll
 
 	statsMu   sync.Mutex // guards the next three
 	statsDP   *Datapath

@@ -1,0 +1,111 @@
+package daemon
+
+import (
+	"context"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"dpifd/internal/dpif"
+)
+
+// heart is a pulse with two goroutines, which go round when they are nudged,
+// unless they are stuck.
+type heart struct {
+	rounds [2]atomic.Uint64
+	stuck  [2]atomic.Bool
+	nudges atomic.Uint64
+}
+
+func (h *heart) Rounds() []dpif.Rounds {
+	return []dpif.Rounds{{Name: "a", Count: h.rounds[0].Load()}, {Name: "b", Count: h.rounds[1].Load()}}
+}
+
+func (h *heart) Nudge() {
+	h.nudges.Add(1)
+	for i := range h.rounds {
+		if !h.stuck[i].Load() {
+			h.rounds[i].Add(1)
+		}
+	}
+}
+
+// TestWatchdog: it is fed as long as all go round, and not by time alone.
+func TestWatchdog(t *testing.T) {
+	first, second := &heart{}, &heart{}
+	var current atomic.Pointer[heart]
+	current.Store(first)
+	fed, withheld := make(chan struct{}, 1000), make(chan []string, 1000)
+	w := &watchdog{
+		interval: 20 * time.Millisecond,
+		pulse:    func() pulse { return current.Load() },
+		feed:     func() { fed <- struct{}{} },
+		withheld: func(late []string, _ time.Duration) { withheld <- late },
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { defer close(done); w.run(ctx) }()
+	feeds := func(what string) {
+		t.Helper()
+		select {
+		case <-fed:
+		case late := <-withheld:
+			t.Fatalf("%s: withheld for %q", what, late)
+		case <-time.After(20 * time.Second):
+			t.Fatalf("%s: not fed", what)
+		}
+	}
+	for range 5 {
+		feeds("all go round")
+	}
+
+	first.stuck[1].Store(true)
+	// One that went round before it got stuck may still be fed for.
+	select {
+	case late := <-withheld:
+		if !slices.Equal(late, []string{"b"}) {
+			t.Errorf("late is %q, want b", late)
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatal("a goroutine is stuck, and nothing is said")
+	}
+	for len(fed) > 0 {
+		<-fed
+	}
+	nudges := first.nudges.Load()
+	time.Sleep(10 * w.interval) // in which nothing may happen
+	if len(fed) > 0 || len(withheld) > 0 || first.nudges.Load() != nudges {
+		t.Errorf("while one is stuck: fed %d times, said %d times more", len(fed), len(withheld))
+	}
+	// It is fed as soon as the last one comes round.
+	first.stuck[1].Store(false)
+	first.rounds[1].Add(1)
+	feeds("the stuck one goes on")
+	feeds("and again")
+
+	// Another datapath is progress.
+	first.stuck[0].Store(true)
+	current.Store(second)
+	for range 3 {
+		feeds("another pulse")
+	}
+	cancel()
+	<-done
+}
+
+// TestPulseWithoutDatapath: the wait for a datapath must go on.
+func TestPulseWithoutDatapath(t *testing.T) {
+	d := &run{}
+	before := d.pulse()
+	if before != d.pulse() {
+		t.Error("the pulse of the same wait differs")
+	}
+	if got := before.Rounds()[0].Count; got != 0 {
+		t.Errorf("%d looks before the first", got)
+	}
+	d.looks.Add(1)
+	if got := d.pulse().Rounds()[0].Count; got != 1 {
+		t.Errorf("%d looks after one", got)
+	}
+}
