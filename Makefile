@@ -44,7 +44,7 @@ test: unit kernel-test systemd-test ## unit tests with -race, then kernel tests,
 unit: $(VM) ## unit tests with -race; no privilege, no network
 	$(VM) need gcc=gcc,libc6-dev systemd-analyze=systemd tshark=tshark \
 		mandoc=mandoc man=man-db dh_bash-completion=bash-completion zsh=zsh fish=fish \
-		mtail=mtail promtool=prometheus jq=jq
+		mtail=mtail promtool=prometheus jq=jq chromium=chromium
 	CGO_ENABLED=1 go test -race $(TESTFLAGS) ./...
 	# The race detector allocates, so what must not is tested without it. Each
 	# benchmark runs once, so that none rots.

@@ -82,6 +82,7 @@ func New() *cobra.Command {
 		showCommand(),
 		dumpFlowsCommand(),
 		odpCommand(),
+		reportCommand(),
 		versionCommand(),
 	)
 	cmd.InitDefaultCompletionCmd()

@@ -1,0 +1,83 @@
+package command
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"dpifd/internal/report"
+
+	"github.com/spf13/cobra"
+)
+
+func reportCommand() *cobra.Command {
+	var out string
+	cmd := &cobra.Command{
+		Use:   "report LOG... -o FILE",
+		Short: "Plot a log: upcalls, hit ratio, loss, latency and flows by time",
+		Long: "Plot a log of dpifd, in JSON, on one static page: upcalls, hit ratio, loss by cause,\n" +
+			"latency and flows by time, events marked. Several LOGs, such as those of a\n" +
+			"rotation, make one page; they may be compressed by gzip, and - is standard input.\n" +
+			"Lines that are not of dpifd are counted and passed over.",
+		Example: "  dpifd report /var/log/dpifd.log.1.gz /var/log/dpifd.log -o report.html\n" +
+			"  journalctl -u dpifd -o cat | dpifd report - -o report.html",
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, logs []string) error {
+			var all report.Log
+			for _, name := range logs {
+				if err := readLog(&all, name, cmd.InOrStdin()); err != nil {
+					return failed(err)
+				}
+			}
+			var page bytes.Buffer
+			if err := all.Write(&page, logs); err != nil {
+				return failed(err)
+			}
+			if out == "-" {
+				_, err := page.WriteTo(cmd.OutOrStdout())
+				return failed(err)
+			}
+			return failed(replaceFile(out, page.Bytes()))
+		},
+	}
+	cmd.Flags().StringVarP(&out, "output", "o", "report.html", "`FILE` to write, - is standard output")
+	return cmd
+}
+
+// readLog adds one file, or standard input, to the log.
+func readLog(all *report.Log, name string, stdin io.Reader) error {
+	in := stdin
+	if name != "-" {
+		f, err := os.Open(name)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		in = f
+	}
+	if err := all.Read(in); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	return nil
+}
+
+// replaceFile writes a file in one step: whoever reads it sees all of the old
+// one or all of the new one.
+func replaceFile(name string, data []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+"-")
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	err = errors.Join(err, f.Chmod(0o644), f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), name)
+	}
+	if err != nil {
+		_ = os.Remove(f.Name())
+	}
+	return err
+}

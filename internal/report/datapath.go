@@ -1,0 +1,164 @@
+package report
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+const (
+	// maxSamples bounds what is kept of a datapath; twice as many are merged in
+	// pairs.
+	maxSamples = 2000
+	// maxMarks bounds the list of events.
+	maxMarks = 1000
+)
+
+// Datapath is what the log has on one datapath.
+type Datapath struct {
+	Name    string
+	Samples []Sample // in order of time
+	Marks   []Mark   // in order of time; the first maxMarks
+	Unshown int      // events beyond them
+
+	causes map[string]*Cause
+	last   figures // of the sample before
+	seen   bool    // last is set
+}
+
+// Sample is what one stats line, or several merged, say of the time before it.
+type Sample struct {
+	Time     time.Time
+	Interval time.Duration
+	Hit      uint64 // packets that a flow of the kernel matched
+	Missed   uint64 // packets that came up
+	Lost     uint64 // of these, what nobody took
+	Upcalls  uint64 // answered by the daemon
+	Flows    uint64 // in the kernel, at Time
+	Limit    uint64 // on flows, at Time
+	Batches  uint64
+	Busy     time.Duration // spent on the batches
+	Longest  time.Duration // spent on one
+	First    bool          // of a run, as far as the counters tell
+}
+
+// Cause is why packets were lost, and how many when.
+type Cause struct {
+	Name   string
+	Total  uint64
+	Losses []Loss // in order of time
+}
+
+// Loss is one upcalls_lost line, or several merged.
+type Loss struct {
+	Time time.Time
+	N    uint64
+}
+
+// Mark is an event worth a line in the plots.
+type Mark struct {
+	Time         time.Time
+	Level, Event string
+	Details      string // the other fields, as JSON has them
+}
+
+// Causes returns why packets were lost, by name.
+func (d *Datapath) Causes() []*Cause {
+	return slices.SortedFunc(maps.Values(d.causes), func(a, b *Cause) int { return strings.Compare(a.Name, b.Name) })
+}
+
+func (d *Datapath) sample(at time.Time, f figures) {
+	s := Sample{
+		Time: at, Interval: time.Duration(f.IntervalMS) * time.Millisecond,
+		Hit: f.HitDelta, Missed: f.MissedDelta, Lost: f.LostDelta, Upcalls: f.UpcallsDelta,
+		Flows: f.Flows, Limit: f.FlowLimit, Longest: time.Duration(f.BatchMaxUS) * time.Microsecond,
+	}
+	// These have no deltas of their own. A daemon that was started anew begins
+	// at 0, and so does one after it lost its datapath.
+	s.Batches, s.Busy = f.Batches, time.Duration(f.BatchUS)*time.Microsecond
+	if d.seen && f.Batches >= d.last.Batches && f.BatchUS >= d.last.BatchUS && f.Upcalls >= d.last.Upcalls {
+		s.Batches -= d.last.Batches
+		s.Busy -= time.Duration(d.last.BatchUS) * time.Microsecond
+	} else {
+		s.First = true
+	}
+	d.last, d.seen = f, true
+	d.Samples = append(d.Samples, s)
+	if len(d.Samples) >= 2*maxSamples {
+		d.Samples = thin(d.Samples)
+	}
+}
+
+// thin merges samples in pairs, in place. Sums and peaks stay what they are.
+func thin(all []Sample) []Sample {
+	for i := range len(all) / 2 {
+		a, b := all[2*i], all[2*i+1]
+		b.Interval += a.Interval
+		b.Hit += a.Hit
+		b.Missed += a.Missed
+		b.Lost += a.Lost
+		b.Upcalls += a.Upcalls
+		b.Flows = max(a.Flows, b.Flows)
+		b.Batches += a.Batches
+		b.Busy += a.Busy
+		b.Longest = max(a.Longest, b.Longest)
+		b.First = b.First || a.First
+		all[i] = b
+	}
+	return all[:len(all)/2]
+}
+
+func (d *Datapath) lost(at time.Time, x loss) {
+	c := d.causes[x.Cause]
+	if c == nil {
+		c = &Cause{Name: x.Cause}
+		d.causes[x.Cause] = c
+	}
+	c.Total += x.Lost
+	// Ports are told apart by the log, not by the plot.
+	if n := len(c.Losses); n > 0 && at.Sub(c.Losses[n-1].Time).Abs() < time.Second {
+		c.Losses[n-1].N += x.Lost
+		return
+	}
+	c.Losses = append(c.Losses, Loss{at, x.Lost})
+	if len(c.Losses) >= 2*maxSamples {
+		for i := range len(c.Losses) / 2 {
+			c.Losses[i] = Loss{c.Losses[2*i].Time, c.Losses[2*i].N + c.Losses[2*i+1].N}
+		}
+		c.Losses = c.Losses[:len(c.Losses)/2]
+	}
+}
+
+func (d *Datapath) mark(e *event, text []byte) {
+	if len(d.Marks) == maxMarks {
+		d.Unshown++
+		return
+	}
+	d.Marks = append(d.Marks, Mark{e.TS, e.Level, e.Event, details(text)})
+}
+
+// details returns the fields of a line that are its event's own, in their order.
+func details(text []byte) string {
+	dec := json.NewDecoder(bytes.NewReader(text))
+	if _, err := dec.Token(); err != nil {
+		return ""
+	}
+	var out []string
+	for dec.More() {
+		key, err := dec.Token()
+		var value json.RawMessage
+		if err != nil || dec.Decode(&value) != nil {
+			break
+		}
+		switch key {
+		case "level", "ts", "event", "datapath":
+			continue
+		}
+		out = append(out, fmt.Sprintf("%s=%s", key, value))
+	}
+	return strings.Join(out, " ")
+}

@@ -1,0 +1,204 @@
+package report
+
+import (
+	_ "embed"
+	"fmt"
+	"html"
+	"io"
+	"slices"
+	"strings"
+	"time"
+)
+
+//go:embed head.html
+var head string
+
+// section is what the page shows of a datapath.
+type section struct {
+	*Datapath
+	From, To time.Time
+	Plots    []titled
+
+	Hit, Missed, Upcalls, Lost uint64
+	Longest                    time.Duration
+}
+
+// titled is a plot with its heading. svg is markup already.
+type titled struct {
+	title, text, svg string
+}
+
+// Colours that are told apart in print and by most eyes (Okabe and Ito).
+const (
+	blue, orange, green, vermilion, purple, sky, black = "#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#444444"
+)
+
+var causeColours = map[string]string{
+	"socket_overflow": vermilion, "ring_full": orange, "no_listener": purple, "kernel_refused": blue,
+	"decode_error": sky, "policy_error": green, "action_upcall": black,
+}
+
+// Write writes the page, titled with the names of the files that the log was
+// read from. It fails with ErrNoStats if there is nothing to plot.
+func (l *Log) Write(w io.Writer, files []string) error {
+	var sections []section
+	for _, d := range l.Datapaths {
+		if len(d.Samples) > 0 {
+			sections = append(sections, newSection(d, l.byName[""]))
+		}
+	}
+	if len(sections) == 0 {
+		return ErrNoStats
+	}
+	var b strings.Builder
+	b.WriteString(head)
+	b.WriteString("<h1>dpifd report</h1>\n")
+	broken := ""
+	if l.Broken > 0 {
+		broken = fmt.Sprintf(", %d lines that are none", l.Broken)
+	}
+	fmt.Fprintf(&b, "<p>%s: %d events%s. Times are UTC.</p>\n", escape(strings.Join(files, ", ")), l.Lines, broken)
+	for i := range sections {
+		sections[i].write(&b)
+	}
+	b.WriteString("</body>\n</html>\n")
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// escape makes text of the log safe between tags and in quoted attributes.
+// html/template would do it too, at three megabytes of program.
+func escape(s string) string { return html.EscapeString(s) }
+
+func stamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05.000") }
+
+// write writes a section of the page.
+func (s *section) write(b *strings.Builder) {
+	fmt.Fprintf(b, "<section>\n<h2>Datapath %s</h2>\n<p>%s to %s</p>\n<div class=\"facts\">\n", escape(s.Name), stamp(s.From), stamp(s.To))
+	for _, f := range []struct {
+		figure any
+		text   string
+	}{
+		{s.Hit, "packets stayed in the kernel"}, {s.Missed, "came up"}, {s.Upcalls, "were answered"},
+		{s.Lost, "were lost before the daemon had them"}, {s.Longest, "took the longest batch"},
+	} {
+		fmt.Fprintf(b, "<p><b>%v</b> %s</p>\n", f.figure, f.text)
+	}
+	b.WriteString("</div>\n")
+	for _, p := range s.Plots {
+		fmt.Fprintf(b, "<h3>%s</h3>\n<p>%s</p>\n%s\n", p.title, p.text, p.svg)
+	}
+	b.WriteString("<h3>Events</h3>\n<p>Dashed lines in the plots; hold the pointer over one to read it. " +
+		"docs/LOGS.md and docs/RUNBOOK.md have their meaning.</p>\n<table>\n")
+	for _, m := range s.Marks {
+		fmt.Fprintf(b, `<tr class="%s"><td>%s</td><td>%s</td><td class="event">%s</td><td class="details">%s</td></tr>`+"\n",
+			class(m.Level), stamp(m.Time), escape(m.Level), escape(m.Event), escape(m.Details))
+	}
+	b.WriteString("</table>\n")
+	if s.Unshown > 0 {
+		fmt.Fprintf(b, "<p>%d more are not shown.</p>\n", s.Unshown)
+	}
+	b.WriteString("</section>\n")
+}
+
+// class is the style of an event's level.
+func class(level string) string {
+	switch level {
+	case "WARN":
+		return "warn"
+	case "ERROR":
+		return "error"
+	}
+	return "plain"
+}
+
+// newSection plots a datapath. Events of the daemon that name no datapath are
+// marked too.
+func newSection(d, daemon *Datapath) section {
+	// Files may have been given in any order.
+	slices.SortStableFunc(d.Samples, func(a, b Sample) int { return a.Time.Compare(b.Time) })
+	first, last := d.Samples[0], d.Samples[len(d.Samples)-1]
+	s := section{Datapath: d, From: first.Time.Add(-first.Interval), To: last.Time}
+	marks := slices.Clone(d.Marks)
+	if daemon != nil && daemon != d {
+		marks = append(marks, daemon.Marks...)
+	}
+	slices.SortStableFunc(marks, func(a, b Mark) int { return a.Time.Compare(b.Time) })
+	d.Marks = marks
+	for _, m := range marks {
+		if m.Time.Before(s.From) {
+			s.From = m.Time
+		}
+		if m.Time.After(s.To) {
+			s.To = m.Time
+		}
+	}
+	if !s.To.After(s.From) {
+		s.To = s.From.Add(time.Second)
+	}
+	for _, p := range d.Samples {
+		s.Hit, s.Missed, s.Lost, s.Upcalls = s.Hit+p.Hit, s.Missed+p.Missed, s.Lost+p.Lost, s.Upcalls+p.Upcalls
+		s.Longest = max(s.Longest, p.Longest)
+	}
+	line := func(name, colour string, of func(Sample) (float64, bool)) curve {
+		c := curve{name: name, colour: colour}
+		apart := false
+		for i, p := range d.Samples {
+			// A run ended in between, or lines are missing.
+			apart = apart || p.First || i > 0 && p.Time.Sub(d.Samples[i-1].Time) > 2*p.Interval+time.Second
+			if v, ok := of(p); ok {
+				c.points = append(c.points, point{p.Time, v, apart})
+				apart = false
+			}
+		}
+		return c
+	}
+	rate := func(of func(Sample) uint64) func(Sample) (float64, bool) {
+		return func(p Sample) (float64, bool) { return float64(of(p)) / p.Interval.Seconds(), p.Interval > 0 }
+	}
+	count := func(of func(Sample) uint64) func(Sample) (float64, bool) {
+		return func(p Sample) (float64, bool) { return float64(of(p)), true }
+	}
+	add := func(title, text, unit string, high float64, curves ...curve) {
+		p := plot{title: title, unit: unit, from: s.From, to: s.To, top: high, curves: curves, marks: marks}
+		s.Plots = append(s.Plots, titled{title, text, p.draw()})
+	}
+	add("Upcalls", "Packets that matched no flow, and those of them that the daemon answered.", "a second", 0,
+		line("missed", orange, rate(func(p Sample) uint64 { return p.Missed })),
+		line("upcalls", blue, rate(func(p Sample) uint64 { return p.Upcalls })))
+	add("Hit ratio", "Packets that stayed in the kernel, of all.", "%", 100,
+		line("hit ratio", green, func(p Sample) (float64, bool) {
+			all := p.Hit + p.Missed
+			return 100 * float64(p.Hit) / float64(max(all, 1)), all > 0
+		}))
+	var losses []curve
+	for _, c := range d.Causes() {
+		colour := causeColours[c.Name]
+		if colour == "" {
+			colour = black
+		}
+		bars := curve{name: c.Name, colour: colour, bars: true}
+		for _, x := range c.Losses {
+			bars.points = append(bars.points, point{at: x.Time, y: float64(x.N)})
+		}
+		losses = append(losses, bars)
+	}
+	if losses == nil {
+		losses = []curve{line("lost", vermilion, count(func(p Sample) uint64 { return p.Lost }))}
+	}
+	add("Loss", "Packets lost on their way through the daemon, by cause (upcalls_lost).", "packets", 0, losses...)
+	add("Latency", "From a batch's receipt until its answers were sent.", "ms", 0,
+		line("longest batch", sky, func(p Sample) (float64, bool) { return p.Longest.Seconds() * 1e3, p.Batches > 0 }),
+		line("mean batch", blue, func(p Sample) (float64, bool) {
+			return p.Busy.Seconds() * 1e3 / float64(max(p.Batches, 1)), p.Batches > 0
+		}))
+	flows := []curve{line("flows", blue, count(func(p Sample) uint64 { return p.Flows }))}
+	limit := line("limit", vermilion, count(func(p Sample) uint64 { return p.Limit }))
+	// A limit that is far away would press the flows against the axis.
+	far := plot{curves: flows}
+	if peak := (&plot{curves: []curve{limit}}).peak(); peak <= 4*far.peak() {
+		flows = append(flows, limit)
+	}
+	add("Flows", "Flows in the kernel; their limit where it is near.", "flows", 0, flows...)
+	return s
+}

@@ -1,0 +1,172 @@
+package report
+
+import (
+	"bufio"
+	"bytes"
+	"compress/gzip"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+	"time"
+)
+
+// maxLine bounds one line of the log in bytes; longer ones count as broken.
+const maxLine = 1 << 20
+
+// Log is what the plots show of one or more log files.
+type Log struct {
+	Lines  int // events that were read
+	Broken int // lines that are no events
+	// Datapaths are in order of their first appearance.
+	Datapaths []*Datapath
+
+	byName map[string]*Datapath
+}
+
+// Errors of Read.
+var (
+	// ErrConsole: the log has log.format console, which is for eyes.
+	ErrConsole = errors.New("the log is in console format; the report needs log.format: json")
+	// ErrNoEvents: no line is an event of dpifd.
+	ErrNoEvents = errors.New("no line is an event of dpifd")
+	// ErrNoStats: there is nothing to plot.
+	ErrNoStats = errors.New("the log has no stats events (log.stats_interval is 0, or log.level above info)")
+)
+
+// event is what all lines have. A field that a line lacks is its zero value.
+type event struct {
+	Level    string    `json:"level"`
+	TS       time.Time `json:"ts"`
+	Event    string    `json:"event"`
+	Datapath string    `json:"datapath"`
+}
+
+// loss is what upcalls_lost has besides.
+type loss struct {
+	Cause string `json:"cause"`
+	Lost  uint64 `json:"lost"`
+}
+
+// figures are those of a stats line that are plotted.
+type figures struct {
+	IntervalMS   int64  `json:"interval_ms"`
+	HitDelta     uint64 `json:"hit_delta"`
+	MissedDelta  uint64 `json:"missed_delta"`
+	LostDelta    uint64 `json:"lost_delta"`
+	UpcallsDelta uint64 `json:"upcalls_delta"`
+	Flows        uint64 `json:"flows"`
+	FlowLimit    uint64 `json:"flow_limit"`
+	Upcalls      uint64 `json:"upcalls"`
+	Batches      uint64 `json:"batches"`
+	BatchUS      uint64 `json:"batch_us"`
+	BatchMaxUS   uint64 `json:"batch_max_us"`
+}
+
+// consoleLine is how log.format console begins a line: time, level, event.
+var consoleLine = regexp.MustCompile(`^\S*T\S+\t(DEBUG|INFO|WARN|ERROR)\t[a-z0-9_]+\t`)
+
+// Read reads a log, compressed by gzip or not, and adds it to l. Lines that are
+// no events are counted and passed over; what stands before a line's first brace
+// (syslog's and journald's prefixes) is ignored. The error is the reader's, or
+// tells that there is not one event. Files of a rotation are read oldest first.
+func (l *Log) Read(r io.Reader) error {
+	in := bufio.NewReaderSize(r, 64<<10)
+	if magic, _ := in.Peek(2); bytes.Equal(magic, []byte{0x1f, 0x8b}) {
+		unzipped, err := gzip.NewReader(in)
+		if err != nil {
+			return fmt.Errorf("gzip: %w", err)
+		}
+		defer unzipped.Close()
+		in = bufio.NewReaderSize(unzipped, 64<<10)
+	}
+	before, console := l.Lines, 0
+	for n := 1; ; n++ {
+		text, err := readLine(in)
+		if len(text) > 0 && !l.add(text) {
+			l.Broken++
+			if consoleLine.Match(text) {
+				console++
+			}
+		}
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return fmt.Errorf("line %d: %w", n, err)
+		}
+	}
+	switch {
+	case l.Lines > before:
+		return nil
+	case console > 0:
+		return ErrConsole
+	}
+	return ErrNoEvents
+}
+
+// readLine returns the next line without its end, empty if it is longer than
+// maxLine.
+func readLine(in *bufio.Reader) ([]byte, error) {
+	var text []byte
+	long := false
+	for {
+		part, err := in.ReadSlice('\n')
+		if long = long || len(text)+len(part) > maxLine; !long {
+			text = append(text, part...)
+		}
+		if err == bufio.ErrBufferFull {
+			continue
+		}
+		if long {
+			text = []byte("(too long)")
+		}
+		return bytes.TrimSpace(text), err
+	}
+}
+
+// add takes in one line, and reports whether it is an event.
+func (l *Log) add(text []byte) bool {
+	at := bytes.IndexByte(text, '{')
+	if at < 0 {
+		return false
+	}
+	var e event
+	if text = text[at:]; json.Unmarshal(text, &e) != nil || e.Event == "" || e.Level == "" || e.TS.IsZero() {
+		return false
+	}
+	switch e.Event {
+	case "stats":
+		var f figures
+		if json.Unmarshal(text, &f) != nil {
+			return false
+		}
+		l.datapath(e.Datapath).sample(e.TS, f)
+	case "upcalls_lost":
+		var x loss
+		if json.Unmarshal(text, &x) != nil {
+			return false
+		}
+		l.datapath(e.Datapath).lost(e.TS, x)
+	case "upcall", "flow_changed", "port_stats": // as many as there are packets, flows and ports
+	default:
+		l.datapath(e.Datapath).mark(&e, text)
+	}
+	l.Lines++
+	return true
+}
+
+// datapath returns the one of a name. Events of the daemon itself have "".
+func (l *Log) datapath(name string) *Datapath {
+	if d := l.byName[name]; d != nil {
+		return d
+	}
+	if l.byName == nil {
+		l.byName = map[string]*Datapath{}
+	}
+	d := &Datapath{Name: name, causes: map[string]*Cause{}}
+	l.byName[name] = d
+	l.Datapaths = append(l.Datapaths, d)
+	return d
+}

@@ -1,0 +1,346 @@
+package report
+
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"image/color"
+	"image/png"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// sample is the log of an eventful run on a real datapath: make sample-log.
+const sample = "../../deploy/mtail/testdata/dpifd.log"
+
+func read(t *testing.T, logs ...string) *Log {
+	t.Helper()
+	l := &Log{}
+	for i, text := range logs {
+		if err := l.Read(strings.NewReader(text)); err != nil {
+			t.Fatalf("log %d: %v", i, err)
+		}
+	}
+	return l
+}
+
+func render(t *testing.T, l *Log) string {
+	t.Helper()
+	var b bytes.Buffer
+	if err := l.Write(&b, []string{"dpifd.log"}); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+func sampleText(t *testing.T) string {
+	t.Helper()
+	data, err := os.ReadFile(sample)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
+
+// sums adds up what a log says, in another way than the package does.
+func sums(t *testing.T, text string) (events int, hit, missed, upcalls, lost, caused int64) {
+	t.Helper()
+	for line := range strings.Lines(text) {
+		var e map[string]any
+		if err := json.Unmarshal([]byte(line), &e); err != nil {
+			t.Fatal(err)
+		}
+		events++
+		n := func(field string) int64 { v, _ := e[field].(float64); return int64(v) }
+		switch e["event"] {
+		case "stats":
+			hit, missed, upcalls, lost = hit+n("hit_delta"), missed+n("missed_delta"), upcalls+n("upcalls_delta"), lost+n("lost_delta")
+		case "upcalls_lost":
+			caused += n("lost")
+		}
+	}
+	return
+}
+
+// TestFiguresAreTheLogs holds what the page says to the log, over two runs.
+func TestFiguresAreTheLogs(t *testing.T) {
+	text := sampleText(t)
+	events, hit, missed, upcalls, lost, caused := sums(t, text)
+	if caused == 0 || hit == 0 || strings.Count(text, `"event":"starting"`) != 2 {
+		t.Fatal("the sample is not eventful; make sample-log makes it anew")
+	}
+	l := read(t, text)
+	if l.Lines != events || l.Broken != 0 {
+		t.Errorf("%d events and %d broken lines, want %d and 0", l.Lines, l.Broken, events)
+	}
+	html := render(t, l)
+	for _, want := range []string{
+		fmt.Sprintf("<b>%d</b> packets stayed in the kernel", hit),
+		fmt.Sprintf("<b>%d</b> came up", missed),
+		fmt.Sprintf("<b>%d</b> were answered", upcalls),
+		fmt.Sprintf("<b>%d</b> were lost", lost),
+	} {
+		if !strings.Contains(html, want) {
+			t.Errorf("the page lacks %q", want)
+		}
+	}
+	var total uint64
+	for _, d := range l.Datapaths {
+		for _, c := range d.Causes() {
+			total += c.Total
+		}
+	}
+	if total != uint64(caused) {
+		t.Errorf("%d packets by cause, want %d", total, caused)
+	}
+	if got := strings.Count(html, "<svg "); got != 5 {
+		t.Errorf("%d plots, want 5", got)
+	}
+	for _, event := range []string{"reload_failed", "features_restored", "flow_limit_reached", "port_removed", "starting"} {
+		if got, want := strings.Count(html, `<td class="event">`+event+"</td>"), strings.Count(text, `"event":"`+event+`"`); got != want || want == 0 {
+			t.Errorf("%s is listed %d times, want %d", event, got, want)
+		}
+	}
+}
+
+// TestNothingFromOutside: the page must work where there is no network, and
+// tell nobody that it is read.
+func TestNothingFromOutside(t *testing.T) {
+	html := render(t, read(t, sampleText(t)))
+	if m := regexp.MustCompile(`(?i)(https?:|//[a-z]|src=|href=|@import|url\(|<script|<iframe|<link)`).FindString(html); m != "" {
+		t.Errorf("the page has %q", m)
+	}
+}
+
+func statsLine(at time.Time, dp string, upcalls, flows int) string {
+	return fmt.Sprintf(`{"level":"INFO","ts":%q,"event":"stats","datapath":%q,"interval_ms":1000,"hit_delta":5,"missed_delta":%d,"upcalls":%d,"upcalls_delta":%d,"flows":%d,"flow_limit":100,"batches":%d,"batch_us":%d,"batch_max_us":700}`+"\n",
+		at.Format(time.RFC3339Nano), dp, upcalls, upcalls, upcalls, flows, upcalls, 100*upcalls)
+}
+
+var start = time.Date(2026, 11, 22, 20, 0, 0, 0, time.UTC)
+
+func TestHostileText(t *testing.T) {
+	name := `<script>alert(1)</script>"'&`
+	quoted, err := json.Marshal(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := strings.ReplaceAll(statsLine(start, "DP", 1, 1), `"DP"`, string(quoted)) +
+		fmt.Sprintf(`{"level":"WARN","ts":"2026-11-22T20:00:01Z","event":"upcalls_lost","datapath":%s,"cause":%s,"lost":3}`, quoted, quoted) + "\n" +
+		fmt.Sprintf(`{"level":"WARN","ts":"2026-11-22T20:00:01Z","event":"port_waiting","datapath":%s,"port":%s}`, quoted, quoted) + "\n"
+	if html := render(t, read(t, log)); strings.Contains(html, "<script") {
+		t.Errorf("a name gets into the page as it is:\n%s", html)
+	}
+}
+
+func TestLinesThatAreNoEvents(t *testing.T) {
+	good := statsLine(start, "dp0", 4, 9)
+	l := read(t, "panic: runtime error\n\n{\"level\":\n"+good+
+		`{"level":"INFO","event":"stats"}`+"\n"+ // without a time
+		strings.Repeat("x", maxLine+10)+"\n"+
+		"[1,2]\nnull\n"+
+		`{"level":"INFO","ts":"2026-11-22T20:00:00Z","event":"stats","datapath":"dp0","hit_delta":-1}`+"\n"+
+		"<6>"+good+
+		"Nov 22 20:00:00 host dpifd[77]: "+strings.TrimSuffix(good, "\n")) // the last line has no end
+	if l.Lines != 3 || l.Broken != 7 {
+		t.Errorf("%d events and %d broken lines, want 3 and 7", l.Lines, l.Broken)
+	}
+	if html := render(t, l); !strings.Contains(html, "7 lines that are none") {
+		t.Error("the page does not tell of the broken lines")
+	}
+}
+
+func TestErrors(t *testing.T) {
+	for _, tt := range []struct {
+		name, text string
+		want       error
+	}{
+		{"console", "2026-11-22T20:00:00.1Z\tINFO\tstarting\t{\"pid\": 3}\n2026-11-22T20:00:01Z\tWARN\tport_waiting\t{}\n", ErrConsole},
+		{"empty", "", ErrNoEvents},
+		{"other", "hello\nworld {\n", ErrNoEvents},
+		{"cut gzip", "\x1f\x8b\x08\x00", io.ErrUnexpectedEOF},
+	} {
+		if err := new(Log).Read(strings.NewReader(tt.text)); !errors.Is(err, tt.want) {
+			t.Errorf("%s: %v, want %v", tt.name, err, tt.want)
+		}
+	}
+	l := read(t, `{"level":"INFO","ts":"2026-11-22T20:00:00Z","event":"starting"}`)
+	if err := l.Write(io.Discard, nil); !errors.Is(err, ErrNoStats) {
+		t.Errorf("without stats: %v", err)
+	}
+}
+
+// TestRotation reads a log in pieces, the newest first and the others zipped.
+func TestRotation(t *testing.T) {
+	var parts []string
+	for i := range 3 {
+		var b strings.Builder
+		for j := range 10 {
+			n := 10*i + j
+			b.WriteString(statsLine(start.Add(time.Duration(n)*time.Second), "dp0", n, n))
+		}
+		parts = append(parts, b.String())
+	}
+	var zipped bytes.Buffer
+	z := gzip.NewWriter(&zipped)
+	if _, err := z.Write([]byte(parts[0])); err != nil || z.Close() != nil {
+		t.Fatal(err)
+	}
+	l := read(t, parts[2], parts[1], zipped.String())
+	render(t, l)
+	d := l.Datapaths[0]
+	if len(d.Samples) != 30 {
+		t.Fatalf("%d samples", len(d.Samples))
+	}
+	for i, s := range d.Samples {
+		if s.Flows != uint64(i) {
+			t.Fatalf("sample %d has %d flows: not in order", i, s.Flows)
+		}
+	}
+}
+
+// TestThinning: a long log costs bounded memory, and sums and peaks stay.
+func TestThinning(t *testing.T) {
+	const lines = 9 * maxSamples
+	l := &Log{}
+	var want uint64
+	for i := range lines {
+		want += uint64(i % 7)
+		flows := 10
+		if i == 12345 {
+			flows = 99
+		}
+		if !l.add([]byte(statsLine(start.Add(time.Duration(i)*time.Second), "dp0", i%7, flows))) {
+			t.Fatal("a line is refused")
+		}
+	}
+	d := l.Datapaths[0]
+	var got, peak uint64
+	var spanned time.Duration
+	for _, s := range d.Samples {
+		got, peak, spanned = got+s.Upcalls, max(peak, s.Flows), spanned+s.Interval
+	}
+	if len(d.Samples) > 2*maxSamples || got != want || peak != 99 || spanned != lines*time.Second {
+		t.Errorf("%d samples, %d upcalls, peak %d, %v; want at most %d, %d, 99, %v", len(d.Samples), got, peak, spanned, 2*maxSamples, want, lines*time.Second)
+	}
+	for range 3 * maxMarks {
+		d.mark(&event{TS: start, Level: "INFO", Event: "reloaded"}, []byte("{}"))
+	}
+	if len(d.Marks) != maxMarks || d.Unshown != 2*maxMarks {
+		t.Errorf("%d events kept, %d not", len(d.Marks), d.Unshown)
+	}
+}
+
+// TestRunsAreApart: nothing is drawn across the time between two runs.
+func TestRunsAreApart(t *testing.T) {
+	var log strings.Builder
+	for _, at := range []int{0, 1, 2, 3, 50, 51, 52} { // and a daemon of its own from 50 s on
+		log.WriteString(statsLine(start.Add(time.Duration(at)*time.Second), "dp0", 10+at%50, 5))
+		log.WriteString(statsLine(start.Add(time.Duration(at)*time.Second), "dp1", 20+at, 5))
+	}
+	l := read(t, log.String())
+	html := render(t, l)
+	if len(l.Datapaths) != 2 || strings.Count(html, "<h2>") != 2 {
+		t.Errorf("%d datapaths", len(l.Datapaths))
+	}
+	for _, m := range regexp.MustCompile(`class="curve"[^>]* d="([^"]+)"`).FindAllStringSubmatch(html, -1) {
+		// dp0 begins anew at 50 s, dp1 goes on; nothing is known of the time between.
+		if got := strings.Count(m[1], "M"); got != 2 {
+			t.Errorf("a curve has %d pieces, want 2: %s", got, m[1])
+		}
+	}
+}
+
+func FuzzRead(f *testing.F) {
+	text, err := os.ReadFile(sample)
+	if err != nil {
+		f.Fatal(err)
+	}
+	for line := range bytes.Lines(text) {
+		f.Add(line)
+	}
+	f.Add([]byte("2026-11-22T20:00:00Z\tINFO\tready\t{}\n"))
+	f.Add([]byte("\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		l := &Log{}
+		if err := l.Read(bytes.NewReader(data)); err != nil {
+			return
+		}
+		var b bytes.Buffer
+		if err := l.Write(&b, []string{"x"}); err != nil && !errors.Is(err, ErrNoStats) {
+			t.Fatal(err)
+		}
+		if strings.Contains(b.String(), "NaN") || strings.Contains(b.String(), "Inf ") {
+			t.Errorf("the page has a coordinate that is no number")
+		}
+	})
+}
+
+// TestBrowser opens the page in a browser and looks for the curves in the
+// picture.
+func TestBrowser(t *testing.T) {
+	browser, err := exec.LookPath("chromium")
+	if err != nil {
+		if os.Getenv("CI") != "" {
+			t.Fatalf("in CI this must run: %v", err)
+		}
+		t.Skip("chromium is not installed")
+	}
+	dir := t.TempDir()
+	file, shot := filepath.Join(dir, "report.html"), filepath.Join(dir, "report.png")
+	if err := os.WriteFile(file, []byte(render(t, read(t, sampleText(t)))), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	run := func(args ...string) []byte {
+		t.Helper()
+		cmd := exec.Command(browser, append([]string{"--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
+			"--user-data-dir=" + filepath.Join(dir, "profile"), "--window-size=1000,2000"}, append(args, "file://"+file)...)...)
+		cmd.Env = append(os.Environ(), "HOME="+dir)
+		var errs bytes.Buffer
+		cmd.Stderr = &errs
+		out, err := cmd.Output()
+		if err != nil {
+			t.Fatalf("chromium: %v\n%s", err, &errs)
+		}
+		return out
+	}
+	if dom := run("--dump-dom"); bytes.Count(dom, []byte("</svg>")) != 5 || !bytes.Contains(dom, []byte("<h2>Datapath ")) {
+		t.Errorf("the browser makes of the page:\n%s", dom)
+	}
+	run("--screenshot=" + shot)
+	f, err := os.Open(shot)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	img, err := png.Decode(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pixels := map[color.RGBA]int{}
+	for y := range img.Bounds().Dy() {
+		for x := range img.Bounds().Dx() {
+			r, g, b, _ := img.At(x, y).RGBA()
+			pixels[color.RGBA{uint8(r >> 8), uint8(g >> 8), uint8(b >> 8), 255}]++
+		}
+	}
+	// The legend alone has 100 of each.
+	for name, colour := range map[string]string{"upcalls": blue, "missed": orange, "hit ratio": green, "socket_overflow": vermilion, "longest batch": sky} {
+		v, err := strconv.ParseUint(colour[1:], 16, 32)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := pixels[color.RGBA{uint8(v >> 16), uint8(v >> 8), uint8(v), 255}]; n < 150 {
+			t.Errorf("%s: %d pixels of %s in the picture", name, n, colour)
+		}
+	}
+}
