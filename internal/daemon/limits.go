@@ -41,3 +41,13 @@ func (s *statsLog) requestOverflows(st *dpif.Stats) {
 		}
 	}
 }
+
+// foreignRequests sums the messages that other processes managed to put into
+// sockets that are not of a port: to a multicast group, say.
+func foreignRequests(st *dpif.Stats) uint64 {
+	n := st.Notifiers.Foreign
+	for _, r := range st.RequestSockets {
+		n += r.Counters.Foreign
+	}
+	return n
+}

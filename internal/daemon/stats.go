@@ -219,7 +219,7 @@ func (s *statsLog) print(out emitter, st *dpif.Stats, longest time.Duration) {
 		zap.Uint64("revalidator_cycles", r.Cycles), zap.Int64("revalidator_dump_ms", r.LastDump.Milliseconds()),
 		zap.Uint64("action_upcalls", t.ActionUpcalls), zap.Uint64("execute_refused", t.ExecuteRefused),
 		zap.Uint64("decode_errors", t.DecodeErrors), zap.Uint64("receive_errors", t.ReceiveErrors),
-		zap.Uint64("foreign", t.Foreign+t.Socket.Foreign+t.Socket.RingForeign),
+		zap.Uint64("foreign", t.Foreign+t.Socket.Foreign+t.Socket.RingForeign+foreignRequests(st)),
 		zap.Uint64("policy_errors", t.PolicyErrors), zap.Uint64("socket_drops", t.SocketDrops), zap.Uint64("shed", t.Shed),
 		zap.Uint64("received_linear", t.Socket.ReceivedLinear), zap.Uint64("received_ring", t.Socket.ReceivedRing),
 		zap.Uint64("received_copy", t.Socket.ReceivedCopy), zap.Uint64("received_bytes", t.Socket.Bytes),

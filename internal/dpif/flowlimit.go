@@ -20,6 +20,7 @@ const (
 	causeDumpVerySlow = "dump_over_2s"
 	causeDumpSlow     = "dump_over_1300ms"
 	causeDumpFast     = "dump_under_1s"
+	causeConfigured   = "configured" // flows.limit was lowered
 )
 
 // flowLimit is how many flows the datapath may hold: as many as can be dumped
@@ -37,10 +38,16 @@ func newFlowLimit(cap int) flowLimit {
 	return flowLimit{cap: cap, current: min(cap, initialFlowLimit)}
 }
 
-// setCap changes the cap.
-func (l *flowLimit) setCap(cap int) {
+// setCap changes the cap, and reports what there is to tell if that lowers the
+// limit. A higher cap leaves it to adapt.
+func (l *flowLimit) setCap(cap int, now time.Time) (FlowLimitChanged, bool) {
 	l.cap = cap
-	l.current = min(l.current, cap)
+	if l.current <= cap {
+		return FlowLimitChanged{}, false
+	}
+	before := l.current
+	l.current = cap
+	return l.report(before, causeConfigured, now)
 }
 
 // adapt takes how long the dump of so many flows took, and returns why the

@@ -91,3 +91,26 @@ func TestFlowLimitReports(t *testing.T) {
 		}
 	}
 }
+
+func TestFlowLimitConfigured(t *testing.T) {
+	l := flowLimit{cap: 200_000, current: 10_000}
+	now := time.Unix(1000, 0)
+	for i, step := range []struct {
+		cap  int
+		want FlowLimitChanged // zero: nothing to tell
+	}{
+		{200_000, FlowLimitChanged{}},
+		{10_000, FlowLimitChanged{}},
+		{700, FlowLimitChanged{From: 10_000, To: 700, Cause: causeConfigured}},
+		{700, FlowLimitChanged{}},
+		{5_000, FlowLimitChanged{}},
+	} {
+		got, say := l.setCap(step.cap, now)
+		if got != step.want || say != (step.want != FlowLimitChanged{}) || l.cap != step.cap {
+			t.Errorf("step %d: %+v, %v; want %+v", i, got, say, step.want)
+		}
+	}
+	if l.current != 700 {
+		t.Errorf("limit %d, want 700: growth takes a dump", l.current)
+	}
+}

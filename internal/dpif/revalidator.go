@@ -176,6 +176,10 @@ func (r *Revalidator) hurry() {
 
 func (r *Revalidator) cycle(full bool) error {
 	now := nowMS()
+	if e, say := r.limit.setCap(r.limits.Load().flows, time.Now()); say {
+		r.notify(e)
+	}
+	r.budget.limit.Store(int64(r.limit.current))
 	generation := r.policy.Generation()
 	changed := generation != r.generation
 	expiring := r.policy.Expiring(now)
@@ -211,7 +215,6 @@ func (r *Revalidator) cycle(full bool) error {
 func (r *Revalidator) dump(now int64, full bool) error {
 	start := time.Now()
 	limits := r.limits.Load()
-	r.limit.setCap(limits.flows)
 	r.idle = r.limit.idle(int(r.budget.count.Load()), limits.maxIdle)
 	n := 0
 	begin := func() {

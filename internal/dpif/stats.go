@@ -29,6 +29,7 @@ type Stats struct {
 	Requests    netlink.Counters // of the handlers' request sockets, summed
 	RingBytes   uint64           // memory of all RX rings
 	Restored    RestoredCounters
+	Notifiers   netlink.Counters // of the sockets of the port poll, summed
 	// RequestSockets are all sockets that requests go by, the handlers' first.
 	RequestSockets []RequestSocket
 }
@@ -107,6 +108,8 @@ func (s *Server) Stats() (Stats, error) {
 	}
 	st.RequestSockets = append(st.RequestSockets, RequestSocket{"revalidator", s.revalidator.dp.conn.Counters()},
 		RequestSocket{"control", s.dp.conn.Counters()}, RequestSocket{"statistics", s.statsDP.conn.Counters()})
+	st.Notifiers = s.ovs.Counters()
+	st.Notifiers.Add(s.link.Counters())
 	st.Restored = RestoredCounters{s.restored.features.Load(), s.restored.pids.Load(), s.restored.overflows.Load()}
 	return st, nil
 }
