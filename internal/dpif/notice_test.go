@@ -1,0 +1,83 @@
+package dpif
+
+import (
+	"testing"
+
+	"dpifd/internal/genl"
+	"dpifd/internal/netlink"
+
+	"golang.org/x/sys/unix"
+)
+
+// linkNotice builds an RTM_NEWLINK about a device.
+func linkNotice(name string) []byte {
+	var e netlink.Encoder
+	e.Begin(unix.RTM_NEWLINK, 0)
+	for range sizeofIfinfomsg / 4 {
+		e.RawUint32(0)
+	}
+	e.Uint32(13, 1000) // IFLA_TXQLEN
+	e.String(iflaIfname, name)
+	e.End()
+	return e.Bytes()
+}
+
+// ovsNotice builds an OVS_VPORT_CMD_SET about a datapath.
+func ovsNotice(index int32) []byte {
+	var e netlink.Encoder
+	fam := genl.Family{ID: testFamily, Version: 2}
+	e.Begin(testFamily, 0)
+	appendHeaders(&e, &fam, cmdSet, index)
+	e.String(vportAttrName, "va")
+	e.End()
+	return e.Bytes()
+}
+
+func noticeServer() *Server {
+	return &Server{dp: &Datapath{idx: testDPIndex}, waiting: map[string]string{"late": "no such device"}}
+}
+
+func TestNotices(t *testing.T) {
+	s := noticeServer()
+	for _, tt := range []struct {
+		name     string
+		message  []byte
+		concerns func(netlink.Header, []byte) bool
+		want     bool
+	}{
+		{"a vport of this datapath", ovsNotice(testDPIndex), s.concernsDatapath, true},
+		{"of another datapath", ovsNotice(testDPIndex + 1), s.concernsDatapath, false},
+		{"cut short", ovsNotice(testDPIndex + 1)[:22], s.concernsDatapath, true},
+		{"the device of a port that waits", linkNotice("late"), s.concernsLink, true},
+		{"another device", linkNotice("lat"), s.concernsLink, false},
+		{"a device without name", linkNotice("late")[:40], s.concernsLink, false},
+	} {
+		h, payload := netlink.Header{Type: unix.RTM_NEWLINK}, tt.message[16:]
+		if got := tt.concerns(h, payload); got != tt.want {
+			t.Errorf("%s: concerns %v, want %v", tt.name, got, tt.want)
+		}
+	}
+}
+
+// FuzzNotice feeds what the port poll reads of notifications. Whatever cannot
+// be read of the datapath's calls for a look, and a look is all that it causes.
+func FuzzNotice(f *testing.F) {
+	f.Add(ovsNotice(testDPIndex))
+	f.Add(ovsNotice(testDPIndex + 1))
+	f.Add(linkNotice("late"))
+	f.Add(linkNotice("late")[:34])
+	s := noticeServer()
+	f.Fuzz(func(t *testing.T, b []byte) {
+		h, payload, _, err := netlink.SplitMessage(b)
+		if err != nil {
+			return
+		}
+		if r, err := parseReply(payload); s.concernsDatapath(h, payload) != (err != nil || r.index == testDPIndex) {
+			t.Fatal("the datapath is another one")
+		}
+		s.concernsLink(h, payload)
+		if len(s.waiting) != 1 {
+			t.Fatal("a notification changed what is waited for")
+		}
+	})
+}
