@@ -7,12 +7,16 @@ type flowBudget struct {
 	limit    atomic.Int64
 	count    atomic.Int64 // flows in the kernel, and those on their way there
 	inFlight atomic.Int64 // the latter
+	refused  atomic.Bool  // since it was last looked at, a flow found no place
 }
 
 // reserve takes a place for a flow that is about to be put.
 func (b *flowBudget) reserve() bool {
 	if b.count.Add(1) > b.limit.Load() {
 		b.count.Add(-1)
+		if !b.refused.Load() {
+			b.refused.Store(true)
+		}
 		return false
 	}
 	b.inFlight.Add(1)

@@ -292,7 +292,8 @@ func (r *Revalidator) settle() error {
 	}
 	r.counters.flows.Store(int64(flows))
 	limit := int(r.budget.limit.Load())
-	if over := flows >= limit; over != r.overLimit {
+	// A sweep may have made room by now for what was refused before.
+	if over := r.budget.refused.Swap(false) || flows >= limit; over != r.overLimit {
 		r.overLimit = over
 		if over {
 			r.notify(FlowLimitReached{Flows: flows, Limit: limit})
