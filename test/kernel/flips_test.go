@@ -1,0 +1,165 @@
+//go:build lab
+
+package kernel_test
+
+import (
+	"encoding/binary"
+	"slices"
+	"sort"
+	"strings"
+	"testing"
+	"time"
+
+	"dpifd/internal/dpif"
+	"dpifd/internal/lab"
+	"dpifd/internal/netlink"
+
+	"golang.org/x/sys/unix"
+)
+
+// flip is a change of the datapath's user features, as a notification tells it.
+type flip struct {
+	at       time.Time // when the test saw it
+	features dpif.Features
+}
+
+// watchFeatures notes each change of user features in a namespace until the
+// returned function is called, which returns them.
+func watchFeatures(t *testing.T, ns *lab.NetNS) (end func() []flip) {
+	t.Helper()
+	_, fam := dial(t, ns)
+	var r *netlink.Receiver
+	err := ns.Do(func() (err error) {
+		r, err = netlink.OpenNotifier(unix.NETLINK_GENERIC, []uint32{fam.Datapath.Groups["ovs_datapath"]}, netlink.ReceiverConfig{RcvBuf: 1 << 20})
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = r.Close() })
+	b, err := netlink.NewBatch(64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = b.Close() })
+	stop, result := make(chan struct{}), make(chan []flip)
+	go func() {
+		var seen []flip
+		for {
+			select {
+			case <-stop:
+				result <- seen
+				return
+			default:
+			}
+			fds := []unix.PollFd{{Fd: int32(r.FD()), Events: unix.POLLIN}}
+			_, _ = unix.Poll(fds, 50)
+			now := time.Now()
+			n, err := r.Receive(b, 64)
+			if err != nil {
+				t.Errorf("notifications of the test's own: %v", err)
+			}
+			for i := range n {
+				// struct nlmsghdr, genlmsghdr and ovs_header, then
+				// OVS_DP_ATTR_USER_FEATURES, 5.
+				it := netlink.NewAttrs(b.Data(i)[24:])
+				for it.Next() {
+					if it.Type() == 5 && len(it.Data()) == 4 {
+						seen = append(seen, flip{now, dpif.Features(binary.NativeEndian.Uint32(it.Data()))})
+					}
+				}
+			}
+			b.Release()
+		}
+	}()
+	return func() []flip {
+		close(stop)
+		return <-result
+	}
+}
+
+// TestHundredFlips: ovs-dpctl beside the daemon, a hundred times under traffic.
+// Each change is undone, counted and said, and how soon is printed (100 ms is
+// wanted, but emulated CPUs may stall); what was lost meanwhile is told.
+func TestHundredFlips(t *testing.T) {
+	const runs, rate, limit = 100, 200, 100 * time.Millisecond
+	const sink = "02:51:4c:00:09:01"
+	n := newQuietNetwork(t, 2)
+	d := n.run(t, settings{"policy": "{type: learning, mac_limit: 60000}", "flows": "{max_idle: 60s}"})
+	v := n.view(t)
+	p := n.sockets(t)
+	hello := frame(t, broadcast, sink)
+	send(t, p[1], hello)
+	p[0].Expect(t, waitLimit, among(hello))
+	kept := d.Events("features_set")[0].Text("kept")
+
+	flips := watchFeatures(t, n.sw)
+	stopTraffic, sent := make(chan struct{}), make(chan int)
+	go func() { // new flows, until the last run is over
+		tick := time.NewTicker(time.Second / rate)
+		defer tick.Stop()
+		for i := 0; ; i++ {
+			select {
+			case <-stopTraffic:
+				sent <- i
+				return
+			case <-tick.C:
+				if err := p[0].Send(numbered(t, i, sink)); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+	}()
+	start := time.Now()
+	for range runs {
+		n.sw.DPCtl(t, "show", n.dpName)
+	}
+	eventually(t, waitLimit, "the features are restored", func() bool { return v.info(t).Features.String() == kept })
+	took := time.Since(start)
+	close(stopTraffic)
+	count := <-sent
+	got := arrivals(t, p[1], count)
+	// What is sent now arrives.
+	exchange(t, p[0], p[1])
+	seen := flips()
+	stop(t, d)
+	v.explained(t, d)
+
+	// From the notification of a change to that of its undoing, both seen by
+	// the test; and to the event in the log.
+	events := d.Events("features_restored")
+	var undone, said []time.Duration
+	for i, f := range seen {
+		if f.features&dpif.FeatureDispatchPerCPU == 0 {
+			continue
+		}
+		if i+1 < len(seen) && seen[i+1].features.String() == kept {
+			undone = append(undone, seen[i+1].at.Sub(f.at))
+		}
+		if j := slices.IndexFunc(events, func(e lab.Event) bool { return e.Time.After(f.at.Add(-limit)) }); j >= 0 {
+			said = append(said, events[j].Time.Sub(f.at))
+		}
+	}
+	if len(undone) < runs || len(events) < runs {
+		t.Fatalf("%d changes undone, %d events, want %d at least", len(undone), len(events), runs)
+	}
+	slices.Sort(undone)
+	slices.Sort(said)
+	lost := v.info(t).Stats.Lost
+	late := len(undone) - sort.Search(len(undone), func(i int) bool { return undone[i] > limit })
+	t.Logf("%d runs in %v: undone after p50 %v, max %v, %d times after more than %v; said after max %v", runs, took.Round(time.Second),
+		undone[len(undone)/2], undone[len(undone)-1], late, limit, said[len(said)-1])
+	t.Logf("%d packets sent, %d arrived, %d lost while nobody listened", count, got, lost)
+	if count-got != int(lost) {
+		t.Errorf("%d of %d packets arrived, the kernel lost %d", got, count, lost)
+	}
+	all := d.Events("stats")
+	if counted := all[len(all)-1].Int(t, "features_restored"); counted != int64(len(events)) {
+		t.Errorf("stats count %d changes restored, the log has %d", counted, len(events))
+	}
+	for _, e := range events {
+		if !strings.Contains(e.Text("found"), "dispatch_upcall_per_cpu") || e.Text("kept") != kept {
+			t.Errorf("features_restored: %v, want kept %s", e.Fields, kept)
+		}
+	}
+}
