@@ -222,7 +222,7 @@ func TestNotifierOverflow(t *testing.T) {
 			t.Fatal(err)
 		}
 		lateHost = lab.Host(t, n.sw, late, "02:1a:7e:00:0b:01")
-		if _, err := v.SetFeatures(0); err != nil {
+		if _, err := v.SetFeatures(0, nil); err != nil {
 			t.Fatal(err)
 		}
 		since = time.Now()
