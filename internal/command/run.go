@@ -11,6 +11,7 @@ import (
 	"dpifd/internal/daemon"
 	"dpifd/internal/fdstore"
 
+	"github.com/coreos/go-systemd/v22/journal"
 	"github.com/spf13/cobra"
 )
 
@@ -42,7 +43,7 @@ func runCommand() *cobra.Command {
 			signal.Notify(restart, syscall.SIGUSR2)
 			defer signal.Stop(restart)
 			next := successor{config: path, reload: reload}
-			err = daemon.Run(ctx, daemon.Options{Config: cfg, ConfigPath: path, Version: version(), Log: os.Stderr, Reload: reload,
+			err = daemon.Run(ctx, daemon.Options{Config: cfg, ConfigPath: path, Version: version(), Log: os.Stderr, Priorities: toJournal(), Reload: reload,
 				Inherited: inherited, Restart: restart, Check: next.check, Exec: next.exec})
 			if err != nil {
 				return failure{error: err, logged: true}
@@ -52,6 +53,13 @@ func runCommand() *cobra.Command {
 	}
 	configFlag(cmd, &path)
 	return cmd
+}
+
+// toJournal reports whether standard error is a stream of the journal. Where
+// that cannot be told it is not.
+func toJournal() bool {
+	is, err := journal.StderrIsJournalStream()
+	return err == nil && is
 }
 
 // signalContext returns a context that SIGTERM or SIGINT ends, with the

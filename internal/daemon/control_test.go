@@ -57,7 +57,7 @@ func newControlled(t *testing.T) (*run, *control.Client, *lines) {
 	cfg.Control.Socket = filepath.Join(t.TempDir(), "dp0.sock")
 	cfg.Control.Group = ""
 	log := &lines{}
-	logger, err := newLogger(log, cfg.Log.Format, cfg.Log.Level)
+	logger, err := newLogger(log, cfg.Log.Format, cfg.Log.Level, false)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,6 +20,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 )
 
 var update = flag.Bool("update", false, "write docs/LOGS.md anew")
@@ -27,21 +28,75 @@ var update = flag.Bool("update", false, "write docs/LOGS.md anew")
 const (
 	logsFile  = "../../docs/LOGS.md"
 	logsBegin = "<!-- events: begin -->\n"
-	logsEnd   = "<!-- events: end -->\n"
+	logsEnd   = "<!-- fields: end -->\n"
 )
 
 // eventTable renders the declarations as docs/LOGS.md shows them.
 func eventTable() string {
 	var b strings.Builder
-	b.WriteString("| event | level | fields | meaning |\n|---|---|---|---|\n")
+	b.WriteString("| event | level | fields | when | what to do |\n|---|---|---|---|---|\n")
 	for _, e := range events {
 		fields := make([]string, len(e.fields))
 		for i, f := range e.fields {
 			fields[i] = "`" + f + "`"
 		}
-		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", e.name, e.level.CapitalString(), strings.Join(fields, " "), e.meaning)
+		do := advice[e.name]
+		if do == "" {
+			do = "Nothing."
+		}
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s |\n", e.name, e.level.CapitalString(), strings.Join(fields, " "), e.meaning, do)
+	}
+	b.WriteString("<!-- events: end -->\n\n## Fields\n\nUnits are in the names: `_ms` and `_us` are milliseconds and microseconds, `_s` seconds, `_bytes` bytes;\n" +
+		"other numbers are counts. A field of `stats` with `_delta` is what the one without it grew by in the interval.\n\n<!-- fields: begin -->\n| field | meaning |\n|---|---|\n")
+	for _, f := range fieldNames() {
+		fmt.Fprintf(&b, "| `%s` | %s |\n", f, fieldMeanings[f])
 	}
 	return b.String()
+}
+
+// fieldNames returns the fields of all events but deltas, each once.
+func fieldNames() []string {
+	var names []string
+	for _, e := range events {
+		for _, f := range e.fields {
+			if base, ok := strings.CutSuffix(f, "_delta"); !ok || !slices.Contains(e.fields, base) {
+				names = append(names, f)
+			}
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// TestEventsExplained holds that each field has a meaning, and each event that
+// asks for someone an advice; and that there are no others.
+func TestEventsExplained(t *testing.T) {
+	known := map[string]bool{}
+	for _, e := range events {
+		known[e.name] = true
+		if e.level >= zapcore.WarnLevel && advice[e.name] == "" {
+			t.Errorf("event %s is %s and has no advice (advice.go)", e.name, e.level.CapitalString())
+		}
+		if do := advice[e.name]; do != "" && !strings.HasSuffix(do, ".") {
+			t.Errorf("event %s: its advice is not a sentence: %q", e.name, do)
+		}
+	}
+	for name := range advice {
+		if !known[name] {
+			t.Errorf("advice for %s, which is no event", name)
+		}
+	}
+	fields := fieldNames()
+	for _, f := range fields {
+		if fieldMeanings[f] == "" {
+			t.Errorf("field %s has no meaning (fields.go)", f)
+		}
+	}
+	for f := range fieldMeanings {
+		if !slices.Contains(fields, f) {
+			t.Errorf("a meaning for field %s, which no event has", f)
+		}
+	}
 }
 
 func TestLogsFileListsTheEvents(t *testing.T) {
@@ -78,7 +133,7 @@ func TestEventDeclarations(t *testing.T) {
 			if !snake.MatchString(f) || slices.Contains(e.fields[:i], f) {
 				t.Errorf("event %s: field %q: not snake_case, or declared twice", e.name, f)
 			}
-			if slices.Contains([]string{"level", "ts", "event"}, f) {
+			if slices.Contains([]string{"level", "ts", "event", "schema"}, f) {
 				t.Errorf("event %s: field %q is taken", e.name, f)
 			}
 		}
@@ -221,7 +276,7 @@ func TestLoggerFormats(t *testing.T) {
 			if err := json.Unmarshal([]byte(line), &m); err != nil {
 				t.Fatal(err)
 			}
-			if m["event"] != "notifier_overflow" || m["level"] != "WARN" || m["source"] != "link" || m["datapath"] != "br \"7\"" || m["ts"] == nil {
+			if m["event"] != "notifier_overflow" || m["level"] != "WARN" || m["source"] != "link" || m["schema"] != 1.0 || m["datapath"] != "br \"7\"" || m["ts"] == nil {
 				t.Errorf("got %v", m)
 			}
 		}},
@@ -233,7 +288,7 @@ func TestLoggerFormats(t *testing.T) {
 	} {
 		t.Run(string(tc.format), func(t *testing.T) {
 			var b bytes.Buffer
-			log, err := newLogger(&b, tc.format, config.LevelWarn)
+			log, err := newLogger(&b, tc.format, config.LevelWarn, false)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -247,5 +302,29 @@ func TestLoggerFormats(t *testing.T) {
 				t.Error("enabled does not follow the level")
 			}
 		})
+	}
+}
+
+// TestPriorities: what journald takes off a line leaves the line as it is.
+func TestPriorities(t *testing.T) {
+	for _, format := range []config.LogFormat{config.FormatJSON, config.FormatConsole} {
+		var b bytes.Buffer
+		log, err := newLogger(&b, format, config.LevelDebug, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := map[zapcore.Level]string{zapcore.DebugLevel: "<7>", zapcore.InfoLevel: "<6>", zapcore.WarnLevel: "<4>", zapcore.ErrorLevel: "<3>"}
+		for _, e := range events {
+			b.Reset()
+			log.emit(e, zap.String("text", "a\nb <1>"))
+			line, ok := strings.CutPrefix(b.String(), want[e.level])
+			if !ok || strings.Count(line, "\n") != 1 || !strings.HasSuffix(line, "\n") {
+				t.Fatalf("%s, %s: %q", format, e.name, b.String())
+			}
+			var m map[string]any
+			if err := json.Unmarshal([]byte(line), &m); format == config.FormatJSON && (err != nil || m["event"] != e.name || m["text"] != "a\nb <1>") {
+				t.Errorf("%s: %v in %q", e.name, err, line)
+			}
+		}
 	}
 }

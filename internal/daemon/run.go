@@ -28,6 +28,7 @@ type Options struct {
 	ConfigPath string    // as given, for the log
 	Version    string    // of the program, for the log
 	Log        io.Writer // where the log goes
+	Priorities bool      // begin each line with its level for journald, <6>
 	// Reload has the file at ConfigPath read again at each receive; nil never.
 	Reload <-chan os.Signal
 	// Inherited are the descriptors that this process was passed. Run owns them.
@@ -78,7 +79,7 @@ func (d *run) cfg() *config.Config { return d.config.Load() }
 // and returned. READY, STOPPING and STATUS go to the service manager if
 // there is one.
 func Run(ctx context.Context, o Options) error {
-	log, err := newLogger(o.Log, o.Config.Log.Format, o.Config.Log.Level)
+	log, err := newLogger(o.Log, o.Config.Log.Format, o.Config.Log.Level, o.Priorities)
 	if err != nil {
 		return err
 	}

@@ -74,8 +74,10 @@ func parseEvent(line string) (Event, error) {
 	var err error
 	e.Time, err = time.Parse(time.RFC3339Nano, take("ts"))
 	e.Level, e.Name = take("level"), take("event")
-	if err == nil && (e.Level == "" || e.Name == "") {
-		err = fmt.Errorf("no level or no event")
+	schema, _ := e.Fields["schema"].(json.Number)
+	delete(e.Fields, "schema")
+	if err == nil && (e.Level == "" || e.Name == "" || schema != "1") {
+		err = fmt.Errorf("no level, no event, or schema %q instead of 1", schema)
 	}
 	return e, err
 }
