@@ -1,0 +1,56 @@
+package daemon
+
+import (
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"go.uber.org/zap/zapcore"
+)
+
+// TestRunbookHasEachEvent holds docs/RUNBOOK.md to the events of level WARN and
+// ERROR and to the causes of loss: each has an entry, and no entry is left over.
+func TestRunbookHasEachEvent(t *testing.T) {
+	page, err := os.ReadFile("../../docs/RUNBOOK.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	logs, err := os.ReadFile(logsFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want []string
+	for _, e := range events {
+		if e.level >= zapcore.WarnLevel {
+			want = append(want, "### "+e.name)
+		}
+	}
+	_, losses, _ := strings.Cut(string(logs), "\n## Loss\n")
+	for _, m := range regexp.MustCompile("(?m)^\\| `([a-z_]+)` \\|").FindAllStringSubmatch(losses, -1) {
+		want = append(want, "#### "+m[1])
+	}
+	entries := regexp.MustCompile(`(?m)^(####? [a-z_]+)\n((?:.*\n)*?)(?:\n|\z)`).FindAllStringSubmatch(string(page), -1)
+	var got []string
+	for _, e := range entries {
+		got = append(got, e[1])
+		for _, part := range []string{"- **Means**: ", "\n- **Confirm**: ", "\n- **Do**: "} {
+			if strings.Count(e[2], part) != 1 {
+				t.Errorf("docs/RUNBOOK.md: %q has not one %q", e[1], strings.TrimSpace(part))
+			}
+		}
+	}
+	slices.Sort(want)
+	slices.Sort(got)
+	for _, name := range want {
+		if !slices.Contains(got, name) {
+			t.Errorf("docs/RUNBOOK.md has no entry %q", name)
+		}
+	}
+	for i, name := range got {
+		if !slices.Contains(want, name) || i > 0 && got[i-1] == name {
+			t.Errorf("docs/RUNBOOK.md has an entry %q that nothing logs, or two", name)
+		}
+	}
+}
