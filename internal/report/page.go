@@ -35,7 +35,7 @@ const (
 
 var causeColours = map[string]string{
 	"socket_overflow": vermilion, "ring_full": orange, "no_listener": purple, "kernel_refused": blue,
-	"decode_error": sky, "policy_error": green, "action_upcall": black,
+	"decode_error": sky, "policy_error": green, "action_upcall": black, "shed": "#999999",
 }
 
 // Write writes the page, titled with the names of the files that the log was
