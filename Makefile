@@ -10,11 +10,12 @@ STRICT := $(if $(LAB_KERNEL),,-env DPIFD_LAB_STRICT=1)
 TESTFLAGS ?=
 FUZZTIME ?= 10s
 BENCHFLAGS ?= -rounds 5
+SCALEFLAGS ?=
 SOAKTIME ?= 10m
 SOAKSEED ?= 0
 SOAKLOG ?= $(CACHE)/soak
 
-.PHONY: help build dist deb rpm sample-log test unit kernel-test systemd-test demo lint soak stress mutants fuzz bench microbench clean FORCE
+.PHONY: help build dist deb rpm sample-log test unit kernel-test systemd-test demo lint soak stress mutants fuzz bench scale microbench clean FORCE
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z -]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -104,6 +105,13 @@ bench: build $(VM) ## dpifd, ovs-vswitchd and the floor under the same loads; wr
 	$(VM) run -timeout 30m -add bin/dpifd:/usr/bin/dpifd -add bin/floor:/usr/bin/floor -add bin/bench:/usr/bin/bench \
 		-get /tmp/results:$(CACHE)/bench -- bench -out /tmp/results/run.json $(BENCHFLAGS); \
 	go run ./test/bench/report -in $(CACHE)/bench/run.json -load "$$before, $$(cut -d ' ' -f 1 /proc/loadavg)"
+
+scale: build $(VM) ## dpifd and ovs-vswitchd with growing numbers of ports and flows; writes docs/SCALE.md
+	CGO_ENABLED=0 go build -o bin/bench ./test/bench/run
+	before=$$(cut -d ' ' -f 1 /proc/loadavg); \
+	$(VM) run -timeout 60m -memory 4096 -add bin/dpifd:/usr/bin/dpifd -add bin/bench:/usr/bin/bench \
+		-get /tmp/results:$(CACHE)/bench -- bench -scale -rounds 1 -out /tmp/results/scale.json $(SCALEFLAGS); \
+	go run ./test/bench/report -scale -in $(CACHE)/bench/scale.json -doc docs/SCALE.md -load "$$before, $$(cut -d ' ' -f 1 /proc/loadavg)"
 
 microbench: ## each Go benchmark once
 	go test -run '^$$' -bench . -benchmem -benchtime 1x ./...

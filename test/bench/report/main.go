@@ -22,11 +22,19 @@ const (
 
 func main() {
 	in := flag.String("in", "", "measurements, a `file` of command run")
+	scale := flag.Bool("scale", false, "the measurements are of a scale run")
 	doc := flag.String("doc", "docs/PERFORMANCE.md", "document `file` with the two marks")
 	plot := flag.String("plot", "docs/performance.svg", "plot `file`")
 	binary := flag.String("binary", "bin/dpifd", "dpifd's binary `file`")
 	load := flag.String("load", "unknown", "load averages of the host before and after, as `text`")
 	flag.Parse()
+	if *scale {
+		if err := reportScale(*in, *doc, *load); err != nil {
+			fmt.Fprintln(os.Stderr, "report:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	if err := report(*in, *doc, *plot, *binary, *load); err != nil {
 		fmt.Fprintln(os.Stderr, "report:", err)
 		os.Exit(1)
@@ -52,18 +60,23 @@ func report(in, doc, plot, binary, load string) error {
 	fmt.Fprintf(&b, "Guest: Linux %s, %d CPUs; %s. %d rounds.\n\n", r.Kernel, r.CPUs, r.OVS, r.Rounds())
 	writeTargets(&b, r, file.Size())
 	writeTables(&b, r)
-	text, err := os.ReadFile(doc)
-	if err != nil {
-		return err
-	}
-	out, err := replace(string(text), b.String())
-	if err != nil {
-		return fmt.Errorf("%s: %w", doc, err)
-	}
-	if err := os.WriteFile(doc, []byte(out), 0o644); err != nil {
+	if err := update(doc, b.String()); err != nil {
 		return err
 	}
 	return os.WriteFile(plot, drawPlot(r), 0o644)
+}
+
+// update puts text between the marks of a document.
+func update(doc, text string) error {
+	old, err := os.ReadFile(doc)
+	if err != nil {
+		return err
+	}
+	out, err := replace(string(old), text)
+	if err != nil {
+		return fmt.Errorf("%s: %w", doc, err)
+	}
+	return os.WriteFile(doc, []byte(out), 0o644)
 }
 
 // replace puts text between the marks.

@@ -112,3 +112,35 @@ func TestReport(t *testing.T) {
 		t.Error("a document without marks was written")
 	}
 }
+
+func TestReportScale(t *testing.T) {
+	dir := t.TempDir()
+	in, doc := filepath.Join(dir, "scale.json"), filepath.Join(dir, "doc.md")
+	r := bench.ScaleRun{Kernel: "6.1.0", CPUs: 2, OVS: "ovs-vswitchd 3.1.0", Points: []bench.ScalePoint{
+		{Switch: bench.Dpifd, Round: 1, Ports: 128, ReadySeconds: 0.5, IdleCPU: 0.0015, RSSKiB: 20 << 10, FDs: 150, CPUPerUpcall: 99},
+		{Switch: bench.Dpifd, Round: 2, Ports: 128, ReadySeconds: 1.5, IdleCPU: 0.0025, RSSKiB: 20 << 10, FDs: 150, CPUPerUpcall: 101},
+		{Switch: bench.Vswitchd, Round: 1, Ports: 2, Flows: 50_000, Held: 41_000, IdleCPU: 0.5, RSSKiB: 1 << 16, TerseSeconds: 0.25, FullSeconds: 0.75},
+	}}
+	if err := r.Write(in); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(doc, []byte("a\n"+beginMark+endMark+"b\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := reportScale(in, doc, "1, 2"); err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(doc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"Rounds: 2.",
+		"| dpifd | 128 | 1.00 [0.50, 1.50] | 0.20 [0.15, 0.25] | 100 [99, 101] | 20.0 | 150 | 0 |",
+		"| ovs-vswitchd | 50000 | 41000 | 50.0 | 0.25 | 0.75 | 64.0 |",
+	} {
+		if !strings.Contains(string(b), want) {
+			t.Errorf("missing: %s\nin:\n%s", want, b)
+		}
+	}
+}

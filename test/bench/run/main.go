@@ -31,7 +31,17 @@ func main() {
 	switches := flag.String("switches", strings.Join(bench.Switches, ","),
 		"what to measure, separated by commas; NAME=PROGRAM is another build of dpifd")
 	out := flag.String("out", "", "write the measurements to this `file`")
+	scale := flag.Bool("scale", false, "measure growing numbers of ports and flows instead of loads")
+	ports := flag.String("ports", numbers(bench.ScalePorts), "with -scale: numbers of ports")
+	flows := flag.String("flows", numbers(bench.ScaleFlows), "with -scale: numbers of flows")
 	flag.Parse()
+	if *scale {
+		if err := runScale(*rounds, *ports, *flows, *out); err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	if err := run(*rounds, *only, strings.Split(*switches, ","), *out); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
@@ -55,26 +65,84 @@ func run(rounds int, only string, switches []string, out string) error {
 	if err != nil {
 		return err
 	}
-	version, err := exec.Command("ovs-vswitchd", "--version").Output()
-	if err != nil {
-		return fmt.Errorf("ovs-vswitchd --version: %w", err)
-	}
-	var uts unix.Utsname
-	if err := unix.Uname(&uts); err != nil {
-		return err
-	}
-	r := bench.Run{Kernel: unix.ByteSliceToString(uts.Release[:]), CPUs: runtime.NumCPU()}
-	r.OVS, _, _ = strings.Cut(string(version), "\n")
-	up, err := uptime()
+	kernel, ovs, err := versions()
 	if err != nil {
 		return err
 	}
-	time.Sleep(settled - up)
+	r := bench.Run{Kernel: kernel, OVS: ovs, CPUs: runtime.NumCPU()}
+	if err := settleHost(); err != nil {
+		return err
+	}
 	err = measureAll(net, &r, rounds, loads, switches)
 	if out != "" {
 		err = errors.Join(err, os.MkdirAll(filepath.Dir(out), 0o755), r.Write(out))
 	}
 	return err
+}
+
+// versions returns the kernel's release and ovs-vswitchd's version line.
+func versions() (kernel, ovs string, err error) {
+	version, err := exec.Command("ovs-vswitchd", "--version").Output()
+	if err != nil {
+		return "", "", fmt.Errorf("ovs-vswitchd --version: %w", err)
+	}
+	var uts unix.Utsname
+	if err := unix.Uname(&uts); err != nil {
+		return "", "", err
+	}
+	ovs, _, _ = strings.Cut(string(version), "\n")
+	return unix.ByteSliceToString(uts.Release[:]), ovs, nil
+}
+
+// settleHost waits until ovs-vswitchd can be started.
+func settleHost() error {
+	up, err := uptime()
+	if err == nil {
+		time.Sleep(settled - up)
+	}
+	return err
+}
+
+// runScale is run for growing numbers.
+func runScale(rounds int, ports, flows, out string) error {
+	ps, err := parseNumbers(ports)
+	if err != nil {
+		return fmt.Errorf("-ports: %w", err)
+	}
+	fs, err := parseNumbers(flows)
+	if err != nil {
+		return fmt.Errorf("-flows: %w", err)
+	}
+	r, err := measureScale(rounds, ps, fs)
+	if out != "" && r != nil {
+		err = errors.Join(err, os.MkdirAll(filepath.Dir(out), 0o755), r.Write(out))
+	}
+	return err
+}
+
+func newScaleRun() (*bench.ScaleRun, error) {
+	kernel, ovs, err := versions()
+	return &bench.ScaleRun{Kernel: kernel, OVS: ovs, CPUs: runtime.NumCPU()}, err
+}
+
+// numbers and parseNumbers are a list as a flag has it.
+func numbers(list []int) string {
+	return strings.Trim(strings.Join(strings.Fields(fmt.Sprint(list)), ","), "[]")
+}
+
+func parseNumbers(text string) ([]int, error) {
+	var list []int
+	for s := range strings.SplitSeq(text, ",") {
+		if s == "" {
+			continue
+		}
+		n, err := strconv.Atoi(s)
+		if err != nil || n < 2 {
+			return nil, fmt.Errorf("%q is no number of 2 or more", s)
+		}
+		list = append(list, n)
+	}
+	return list, nil
 }
 
 // measureAll adds to r what it measures.

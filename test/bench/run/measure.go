@@ -22,7 +22,7 @@ const (
 
 // measure runs one switch under one load.
 func measure(n *network, name string, l bench.Load) (m *bench.Result, err error) {
-	s, err := start(name, n.ports(l.Ports))
+	s, err := start(name, setup{ports: n.ports(l.Ports)})
 	if err != nil {
 		return nil, err
 	}

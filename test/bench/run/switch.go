@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -20,10 +21,10 @@ import (
 )
 
 const (
-	startLimit = 60 * time.Second
+	startLimit = 5 * time.Minute // for 1,000 ports
 	stopLimit  = 30 * time.Second
 	// macLimit is more than the loads have stations.
-	macLimit = 65536
+	macLimit = 65_536
 	dir      = "/tmp/bench"
 	datapath = "dp0"
 	// Open vSwitch's kernel datapath has this name whatever its bridges'.
@@ -59,8 +60,29 @@ func (o *output) String() string {
 	return o.buf.String()
 }
 
-// start starts a switch with the given ports on a new datapath.
-func start(name string, ports []string) (*vswitch, error) {
+// setup is what a switch is started with.
+type setup struct {
+	ports    []string
+	maxIdle  time.Duration // of flows, 0 the switch's default
+	macs     int           // room for stations, 0 is macLimit
+	dispatch string        // dpifd's, empty its default
+}
+
+// dpifdConfig is dpifd's configuration for a setup.
+func (u setup) dpifdConfig() string {
+	config := fmt.Sprintf("datapath: {name: %s, on_exit: delete}\nports: [{name: %s}]\npolicy: {type: learning, mac_limit: %d}\n",
+		datapath, strings.Join(u.ports, "}, {name: "), cmp.Or(u.macs, macLimit))
+	if u.maxIdle > 0 {
+		config += fmt.Sprintf("flows: {max_idle: %v}\n", u.maxIdle)
+	}
+	if u.dispatch != "" {
+		config += "dispatch: " + u.dispatch + "\n"
+	}
+	return config
+}
+
+// start starts a switch on a new datapath.
+func start(name string, u setup) (*vswitch, error) {
 	if err := os.RemoveAll(dir); err != nil {
 		return nil, err
 	}
@@ -76,15 +98,13 @@ func start(name string, ports []string) (*vswitch, error) {
 	dp := datapath
 	switch {
 	case name == bench.Floor:
-		err = s.run("ready\n", append([]string{"floor", dp}, ports...)...)
+		err = s.run("ready\n", append([]string{"floor", dp}, u.ports...)...)
 	case name == bench.Vswitchd:
 		dp = ovsDatapath
-		err = s.startOVS(ports)
+		err = s.startOVS(u)
 	case name == bench.Dpifd || other:
 		file := filepath.Join(dir, "dpifd.yaml")
-		config := fmt.Sprintf("datapath: {name: %s, on_exit: delete}\nports: [{name: %s}]\npolicy: {type: learning, mac_limit: %d}\n",
-			dp, strings.Join(ports, "}, {name: "), macLimit)
-		if err := os.WriteFile(file, []byte(config), 0o644); err != nil {
+		if err := os.WriteFile(file, []byte(u.dpifdConfig()), 0o644); err != nil {
 			return nil, err
 		}
 		err = s.run(`"event":"ready"`, program, "run", "--config", file)
@@ -122,10 +142,10 @@ func (s *vswitch) run(ready string, argv ...string) error {
 }
 
 // startOVS starts ovsdb-server and ovs-vswitchd with one bridge.
-func (s *vswitch) startOVS(ports []string) error {
+func (s *vswitch) startOVS(u setup) error {
 	db, socket := filepath.Join(dir, "conf.db"), "unix:"+filepath.Join(dir, "db.sock")
 	vsctl := func(args ...string) error {
-		return command("ovs-vsctl", append([]string{"--timeout=60", "--db=" + socket}, args...)...)
+		return command("ovs-vsctl", append([]string{"--timeout=300", "--db=" + socket}, args...)...)
 	}
 	if err := command("ovsdb-tool", "create", db, "/usr/share/openvswitch/vswitch.ovsschema"); err != nil {
 		return err
@@ -138,8 +158,11 @@ func (s *vswitch) startOVS(ports []string) error {
 	setup := []string{"--no-wait", "--", "init",
 		"--", "set", "Open_vSwitch", ".", "other_config:flow-restore-wait=false",
 		"--", "add-br", "br0",
-		"--", "set", "Bridge", "br0", fmt.Sprintf("other_config:mac-table-size=%d", macLimit)}
-	for _, p := range ports {
+		"--", "set", "Bridge", "br0", fmt.Sprintf("other_config:mac-table-size=%d", cmp.Or(u.macs, macLimit))}
+	if u.maxIdle > 0 {
+		setup = append(setup, "--", "set", "Open_vSwitch", ".", fmt.Sprintf("other_config:max-idle=%d", u.maxIdle.Milliseconds()))
+	}
+	for _, p := range u.ports {
 		setup = append(setup, "--", "add-port", "br0", p)
 	}
 	if err := await(startLimit, "ovsdb-server", func() (bool, error) {
