@@ -31,10 +31,15 @@ const filterHelp = "A flow passes --filter KEY, a key in the syntax of ovs-dpctl
 	"same value in each bit that KEY names; wildcarded bits count as zero. In KEY a port\n" +
 	"may be given by its name."
 
+// named reports whether ports are written by name.
+func (f *flowFlags) named(cmd *cobra.Command) bool {
+	return f.names || f.verbose && !cmd.Flags().Changed("names")
+}
+
 // text returns how flows of a datapath with these ports are written.
 func (f *flowFlags) text(cmd *cobra.Command, ports map[odp.PortNo]string) odp.Text {
 	t := odp.Text{Verbose: f.verbose}
-	if f.names || f.verbose && !cmd.Flags().Changed("names") {
+	if f.named(cmd) {
 		t.PortName = func(no odp.PortNo) string { return ports[no] }
 	}
 	return t

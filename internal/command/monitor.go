@@ -1,22 +1,51 @@
 package command
 
 import (
-	"errors"
+	"dpifd/internal/monitor"
 
 	"github.com/spf13/cobra"
 )
 
+const monitorHelp = "It goes on until SIGINT, SIGTERM or --count events. What is listened to is said on\n" +
+	"standard error. If the kernel drops events because they are not read fast enough,\n" +
+	"that is an event too, and it goes on.\n\n" +
+	"The kernel is listened to, no daemon is needed, and nothing is changed."
+
 func monitorCommand() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:     "monitor",
-		Short:   "Print what happens, as it happens",
-		Long:    "Print what happens, as it happens, one event a line, until SIGINT or SIGTERM. What\nis left out, for want of room or time, is said where it happened.",
-		Example: "  dpifd monitor upcall --filter 'in_port(1)'",
-		Args:    cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			return errors.New("monitor: what to watch is missing")
-		},
-	}
-	cmd.AddCommand(monitorUpcallCommand())
+	cmd := watchCommand("monitor", monitor.Config{Links: true, Vports: true})
+	cmd.Short = "Print events as they happen"
+	cmd.Long = "Print events as they happen, one line each: of devices and ports together or, with a\n" +
+		"command below, of one kind. The kernel tells of flows and upcalls only those who\n" +
+		"ask for them.\n\n" + monitorHelp
+	cmd.Example = "  dpifd monitor\n  dpifd monitor vport dp0\n  dpifd monitor -o json | jq -r .event"
+	cmd.Args = cobra.NoArgs
+
+	link := watchCommand("link", monitor.Config{Links: true})
+	link.Short = "Print what happens to network devices"
+	link.Long = "Print what happens to network devices: those that come (new), change (set) and go\n" +
+		"(del), with MTU, flags and state. The events come over a memory-mapped ring where\n" +
+		"the kernel has these.\n\n" + monitorHelp
+	link.Example = "  dpifd monitor link\n  dpifd monitor link --filter 'veth*' --count 1 -o json"
+	link.Args = cobra.NoArgs
+
+	vport := watchCommand("vport [DATAPATH]", monitor.Config{Vports: true})
+	vport.Short = "Print what happens to datapaths and their ports"
+	vport.Long = "Print what happens to datapaths and their ports: those that come (new), change (set)\n" +
+		"and go (del), whoever does it. A change of a datapath's features, which ovs-dpctl\n" +
+		"makes by merely showing it, and one of upcall PIDs are seen here.\n\n" + monitorHelp
+	vport.Example = "  dpifd monitor vport\n  dpifd monitor vport dp0 --filter 'va*'"
+
+	flow := watchCommand("flow [DATAPATH]", monitor.Config{Flows: true})
+	flow.Short = "Print flows that are installed, changed and deleted"
+	flow.Long = "Print flows that are installed (new), changed (set; new on kernels before 4.19) and\n" +
+		"deleted (del), whoever does it, as dump-flows does. The kernel does not tell of a\n" +
+		"table that is flushed, nor to a program of what it did itself.\n\n" +
+		"Beware on kernels with memory-mapped netlink: Linux 4.1 and 4.4 panic when a socket\n" +
+		"with a receive ring installs a flow while somebody listens to flows. dpifd run never\n" +
+		"does that; other programs with rings may.\n\n" +
+		filterHelp + " --filter with names needs DATAPATH.\n\n" + monitorHelp
+	flow.Example = "  dpifd monitor flow dp0 --names\n  dpifd monitor flow --filter 'eth_type(0x0806)' --count 10"
+
+	cmd.AddCommand(link, vport, flow, monitorUpcallCommand())
 	return cmd
 }

@@ -67,14 +67,14 @@ func gre(metadata bool) func(*mdlayher.AttributeEncoder) {
 }
 
 func TestParseLink(t *testing.T) {
-	l, err := parseLink(message(t, "vxlan_sys_4789", "dpifd: dp0", "vxlan", vxlan(0, 1, 1, 4789, false)))
+	l, err := ParseLink(message(t, "vxlan_sys_4789", "dpifd: dp0", "vxlan", vxlan(0, 1, 1, 4789, false)))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if l.Index != 17 || l.Name != "vxlan_sys_4789" || l.Alias != "dpifd: dp0" || l.Kind != "vxlan" || l.MTU != 65000 || !l.Up() {
 		t.Errorf("link %+v", l)
 	}
-	if _, err := parseLink(make([]byte, ifinfomsgLen-1)); !errors.Is(err, netlink.ErrMalformed) {
+	if _, err := ParseLink(make([]byte, ifinfomsgLen-1)); !errors.Is(err, netlink.ErrMalformed) {
 		t.Errorf("short message: %v", err)
 	}
 }
@@ -107,7 +107,7 @@ func TestDifferences(t *testing.T) {
 		{"gre of the other kind", Tunnel{Kind: GRE6}, "gretap", gre(true), []string{"it is gretap, not ip6gretap"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			l, err := parseLink(message(t, tt.tunnel.Name(), "", tt.kind, tt.data))
+			l, err := ParseLink(message(t, tt.tunnel.Name(), "", tt.kind, tt.data))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -141,7 +141,7 @@ func FuzzParseLink(f *testing.F) {
 	f.Add(message(f, "ip6gre_sys", "x", "ip6gretap", gre(true)))
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		l, err := parseLink(b)
+		l, err := ParseLink(b)
 		if err != nil {
 			if !errors.Is(err, netlink.ErrMalformed) {
 				t.Errorf("error %v", err)

@@ -3,6 +3,7 @@ package device
 import (
 	"encoding/binary"
 	"fmt"
+	"net"
 	"slices"
 
 	"dpifd/internal/netlink"
@@ -21,6 +22,9 @@ type Link struct {
 	Kind        string // IFLA_INFO_KIND: "vxlan", "veth"; "" for hardware
 	Flags       uint32 // IFF_*
 	MTU         uint32 // bytes
+	Address     string // its own, as in 02:00:00:00:00:01; "" if it has none
+	Master      int    // index of the device that it belongs to, 0 if none
+	State       uint8  // IF_OPER_*
 	data        []byte // IFLA_INFO_DATA, by kind
 }
 
@@ -35,7 +39,7 @@ func (c *Conn) Link(name string) (Link, error) {
 	b, err := c.transact()
 	var l Link
 	if err == nil {
-		l, err = parseLink(b)
+		l, err = ParseLink(b)
 	}
 	if err != nil {
 		return l, fmt.Errorf("device %s: %w", name, err)
@@ -49,7 +53,7 @@ func (c *Conn) Links() ([]Link, error) {
 	c.link(unix.RTM_GETLINK, 0, 0, 0, 0)
 	c.enc.End()
 	err := c.conn.Dump(&c.enc, func() { list = list[:0] }, func(_ netlink.Header, b []byte) error {
-		l, err := parseLink(b)
+		l, err := ParseLink(b)
 		if err == nil {
 			list = append(list, l)
 		}
@@ -61,8 +65,9 @@ func (c *Conn) Links() ([]Link, error) {
 	return list, nil
 }
 
-// parseLink decodes what follows struct nlmsghdr in RTM_NEWLINK.
-func parseLink(b []byte) (Link, error) {
+// ParseLink decodes what follows struct nlmsghdr in RTM_NEWLINK and
+// RTM_DELLINK.
+func ParseLink(b []byte) (Link, error) {
 	if len(b) < ifinfomsgLen {
 		return Link{}, fmt.Errorf("link message: %w: %d bytes where struct ifinfomsg takes %d", netlink.ErrMalformed, len(b), ifinfomsgLen)
 	}
@@ -77,6 +82,12 @@ func parseLink(b []byte) (Link, error) {
 			l.Alias = it.String()
 		case unix.IFLA_MTU:
 			l.MTU = it.Uint32()
+		case unix.IFLA_ADDRESS:
+			l.Address = net.HardwareAddr(it.Data()).String()
+		case unix.IFLA_MASTER:
+			l.Master = int(it.Uint32())
+		case unix.IFLA_OPERSTATE:
+			l.State = it.Uint8()
 		case unix.IFLA_LINKINFO:
 			info = it.Data()
 		}

@@ -1,0 +1,88 @@
+package dpif
+
+import (
+	"bytes"
+	"errors"
+	"testing"
+
+	"dpifd/internal/genl"
+	"dpifd/internal/netlink"
+	"dpifd/internal/odp"
+)
+
+// noticeFamilies are families with made-up ids.
+var noticeFamilies = Families{
+	Datapath: genl.Family{Name: familyDatapath, ID: 0x1a, Groups: map[string]uint32{familyDatapath: 7}},
+	Vport:    genl.Family{Name: familyVport, ID: 0x1b, Groups: map[string]uint32{familyVport: 8}},
+	Flow:     genl.Family{Name: familyFlow, ID: 0x1c, Groups: map[string]uint32{familyFlow: 9}},
+	Packet:   genl.Family{Name: familyPacket, ID: 0x1d},
+}
+
+// noticeMessages are one of each family, in the order of the ids.
+func noticeMessages() [][]byte {
+	return [][]byte{
+		upcallMessage(0x1a, cmdSet, 5, func(e *netlink.Encoder) {
+			e.String(dpAttrName, "dp0")
+			e.Uint32(dpAttrUserFeatures, 3)
+		}),
+		upcallMessage(0x1b, cmdDel, 5, func(e *netlink.Encoder) {
+			e.Uint32(vportAttrPortNo, 2)
+			e.Uint32(vportAttrType, uint32(VportNetdev))
+			e.String(vportAttrName, "va")
+			e.Uint32(vportAttrUpcallPID, 99)
+		}),
+		upcallMessage(0x1c, cmdNew, 5, func(e *netlink.Encoder) {
+			e.Nested(flowAttrKey, func(e *netlink.Encoder) { odp.AppendInPort(e, 3) })
+			e.Nested(flowAttrActions, func(e *netlink.Encoder) { odp.AppendOutput(e, 4) })
+		}),
+	}
+}
+
+func TestParseNotice(t *testing.T) {
+	var got []Notice
+	for _, msg := range noticeMessages() {
+		h, payload, _, err := netlink.SplitMessage(msg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n, ok, err := noticeFamilies.ParseNotice(h, payload)
+		if !ok || err != nil || n.Index != 5 {
+			t.Fatalf("notice %+v, %v, %v", n, ok, err)
+		}
+		got = append(got, n)
+		if _, ok, err := noticeFamilies.ParseNotice(h, payload[:len(payload)-4]); ok || !errors.Is(err, netlink.ErrMalformed) {
+			t.Errorf("cut message: %v, %v", ok, err)
+		}
+	}
+	if n := got[0]; n.Op != Changed || n.Datapath == nil || n.Datapath.Name != "dp0" || n.Datapath.Features != 3 || n.Vport != nil || n.Flow != nil {
+		t.Errorf("datapath: %+v", n)
+	}
+	if n := got[1]; n.Op != Deleted || n.Vport == nil || n.Vport.Name != "va" || n.Vport.No != 2 || n.Datapath != nil || n.Flow != nil {
+		t.Errorf("vport: %+v", n)
+	}
+	if n := got[2]; n.Op != New || n.Flow == nil || !bytes.Equal(n.Flow.Actions, []byte{8, 0, 1, 0, 4, 0, 0, 0}) || n.Datapath != nil || n.Vport != nil {
+		t.Errorf("flow: %+v", n)
+	}
+	// What is not a notification of these.
+	for _, msg := range [][]byte{upcallMessage(0x1d, cmdNew, 5, func(*netlink.Encoder) {}), upcallMessage(0x1a, cmdGet, 5, func(*netlink.Encoder) {})} {
+		h, payload, _, _ := netlink.SplitMessage(msg)
+		if n, ok, err := noticeFamilies.ParseNotice(h, payload); ok || err != nil {
+			t.Errorf("notice %+v, %v, %v", n, ok, err)
+		}
+	}
+}
+
+func FuzzParseNotice(f *testing.F) {
+	for _, msg := range noticeMessages() {
+		f.Add(msg[4], msg[16:])
+	}
+	f.Fuzz(func(t *testing.T, family byte, payload []byte) {
+		n, ok, err := noticeFamilies.ParseNotice(netlink.Header{Type: uint16(family)}, payload)
+		if err != nil && (ok || !errors.Is(err, netlink.ErrMalformed)) {
+			t.Fatalf("%v, %v", ok, err)
+		}
+		if ok && (n.Op == 0 || n.Datapath == nil && n.Vport == nil && n.Flow == nil) {
+			t.Errorf("notice %+v", n)
+		}
+	})
+}
