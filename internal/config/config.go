@@ -84,6 +84,9 @@ type Port struct {
 	MTU     uint32   `yaml:"mtu" min:"68" max:"65535" optional:"true"`
 	// Tunnel is a tunnel's.
 	Tunnel Tunnel `yaml:"tunnel" optional:"true"`
+	// MirrorTo names the port that gets a copy of what this one takes and
+	// sends, and nothing else.
+	MirrorTo string `yaml:"mirror_to" optional:"true"`
 }
 
 // Tunnel is where a tunnel port leads and how its packets are wrapped.

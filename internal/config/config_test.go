@@ -46,6 +46,7 @@ ports:
       - "31"
     native: 1
   hairpin: true
+  mirror_to: vx0
 - name: vx0
   type: vxlan
   tunnel: {remote: 192.0.2.1, local: 192.0.2.2, key: 42, dst_port: 8472, ttl: 3, tos: inherit, csum: true}
@@ -86,7 +87,7 @@ func everyPort() []Port {
 		{Name: "va", Type: PortNetdev, MaxUpcalls: 2500},
 		{Name: "int0", Type: PortInternal, VLAN: VLAN{Access: 4094}, Isolated: true, Group: "a", Up: true, MTU: 9000,
 			Address: []Prefix{{netip.MustParsePrefix("10.0.0.1/24")}, {netip.MustParsePrefix("fd00::1/64")}}},
-		{Name: "12", Type: PortNetdev, VLAN: VLAN{Trunk: []VLANRange{{10, 10}, {20, 29}, {31, 31}}, Native: 1}, Hairpin: true},
+		{Name: "12", Type: PortNetdev, VLAN: VLAN{Trunk: []VLANRange{{10, 10}, {20, 29}, {31, 31}}, Native: 1}, Hairpin: true, MirrorTo: "vx0"},
 		{Name: "vx0", Type: PortVXLAN, Tunnel: Tunnel{Remote: newAddr("192.0.2.1"), Local: newAddr("192.0.2.2"),
 			Key: 42, DstPort: 8472, TTL: 3, TOS: TOSInherit, CSum: true}},
 		{Name: "gre6", Type: PortGRE, Tunnel: Tunnel{Remote: newAddr("2001:db8::1"), Key: 1<<32 - 1, TOS: "184"}},
@@ -211,6 +212,7 @@ ports:
     isolated: false
     hairpin: true
     max_upcalls: 0
+    mirror_to: "vx0"
   - name: "vx0"
     type: vxlan
     isolated: false

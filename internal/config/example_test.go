@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"reflect"
 	"regexp"
 	"slices"
@@ -35,6 +36,19 @@ func TestExample(t *testing.T) {
 	})
 }
 
+// TestExamples: each file next to the example is accepted.
+func TestExamples(t *testing.T) {
+	files, err := filepath.Glob(filepath.Join(filepath.Dir(examplePath), "*.yaml"))
+	if err != nil || len(files) < 2 {
+		t.Fatalf("files %q, %v", files, err)
+	}
+	for _, file := range files {
+		if _, err := Load(file); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // TestExamplePorts: what the example shows of ports in a comment, in place of
 // the line that it ends with, is accepted and has every key of a port.
 func TestExamplePorts(t *testing.T) {
@@ -49,7 +63,7 @@ func TestExamplePorts(t *testing.T) {
 		t.Fatal(err)
 	}
 	examplePorts := []Port{
-		{Name: "eth1", Type: PortNetdev},
+		{Name: "eth1", Type: PortNetdev, MirrorTo: "eth4"},
 		{Name: "int0", Type: PortInternal, Address: []Prefix{{netip.MustParsePrefix("10.0.0.1/24")}}, Up: true, MTU: 1450},
 		{Name: "eth2", Type: PortNetdev, VLAN: VLAN{Access: 10}, Isolated: true, Group: "guests"},
 		{Name: "eth3", Type: PortNetdev, VLAN: VLAN{Trunk: []VLANRange{{10, 10}, {20, 29}}, Native: 1}, Hairpin: true},

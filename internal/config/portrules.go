@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode"
 
@@ -37,6 +38,7 @@ func (d *decoder) ports(c *Config) {
 		d.portKind(&p, entry)
 	}
 	d.tunnels(c.Ports)
+	d.mirrors(c.Ports)
 }
 
 // isolation checks that a group is one of isolated ports.
@@ -123,6 +125,26 @@ func (d *decoder) portKind(p *Port, entry string) {
 		only(t.DstPort != 0, "tunnel.dst_port", "vxlan or geneve")
 	} else if t.Key > maxVNI {
 		d.check(fmt.Errorf("%d is out of range; a %s network identifier is at most %d", t.Key, p.Type, maxVNI), key, port)
+	}
+}
+
+// mirrors checks that a port is mirrored to one that is there, and that no
+// copies are copied again.
+func (d *decoder) mirrors(ports []Port) {
+	for i, p := range ports {
+		if p.MirrorTo == "" {
+			continue
+		}
+		path := fmt.Sprintf("ports[%d].mirror_to", i)
+		to := slices.IndexFunc(ports, func(q Port) bool { return q.Name == p.MirrorTo })
+		switch {
+		case p.MirrorTo == p.Name:
+			d.check(errors.New("a port cannot be its own mirror"), path)
+		case to < 0:
+			d.check(fmt.Errorf("there is no port %q in the list", abbreviate(p.MirrorTo)), path)
+		case ports[to].MirrorTo != "":
+			d.check(fmt.Errorf("port %q has a mirror itself", p.MirrorTo), path)
+		}
 	}
 }
 

@@ -57,6 +57,12 @@ func TestPortMistakes(t *testing.T) {
 			`1:45: ports[0].address[0]: "::/64" is not the address of a device`},
 		{"twice", "ports:\n- {name: a, type: gre, " + remote + "}\n- {name: b, type: gre, " + remote + "}\n",
 			`3:32: ports[1].tunnel: port "b" has the remote address, key and port of "a" on line 2`},
+		{"own mirror", "ports: [{name: a, mirror_to: a}]",
+			`1:30: ports[0].mirror_to: a port cannot be its own mirror`},
+		{"mirror that is not there", "ports: [{name: a, mirror_to: b}]",
+			`1:30: ports[0].mirror_to: there is no port "b" in the list`},
+		{"mirror with a mirror", "ports: [{name: a, mirror_to: b}, {name: b, mirror_to: c}, {name: c}]",
+			`1:30: ports[0].mirror_to: port "b" has a mirror itself`},
 		{"name of a tunnel device", "ports:\n- {name: vxlan_sys_4789}\n- {name: v, type: vxlan, " + remote + "}\n",
 			`2:10: ports[0].name: "vxlan_sys_4789" is the device of tunnel port "v"`},
 	} {

@@ -2,6 +2,8 @@ package daemon
 
 import (
 	"fmt"
+	"hash/fnv"
+	"maps"
 	"reflect"
 	"slices"
 	"sync"
@@ -22,6 +24,7 @@ type policySwitch struct {
 	ports []dpif.Port
 	// awaited are MACs to be taken over once ports are known.
 	awaited []forward.MACEntry
+	tunnels map[odp.PortNo]string // names of tunnels by their numbers
 }
 
 // policy is one policy with what is special about it.
@@ -43,6 +46,7 @@ var _ dpif.Policy = (*policySwitch)(nil)
 func (s *policySwitch) use(file *config.Config) error {
 	p, cfg := &policy{}, &file.Policy
 	ports := forwardingPorts(file)
+	tunnels := number(ports)
 	switch cfg.Type {
 	case config.PolicyLearning:
 		l, err := forward.NewLearning(forward.Config{
@@ -65,6 +69,7 @@ func (s *policySwitch) use(file *config.Config) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.tunnels = tunnels
 	p.SetPorts(s.ports)
 	if old := s.current.Load(); old != nil {
 		p.past = old.stats()
@@ -93,7 +98,10 @@ func forwardingPorts(cfg *config.Config) forward.PortConfigs {
 		p := &cfg.Ports[i]
 		c := forward.PortConfig{
 			VLAN:     forward.VLANConfig{Access: p.VLAN.Access, Native: p.VLAN.Native},
-			Isolated: p.Isolated, Group: p.Group, Hairpin: p.Hairpin,
+			Isolated: p.Isolated, Group: p.Group, Hairpin: p.Hairpin, MirrorTo: p.MirrorTo,
+		}
+		if p.Type.IsTunnel() {
+			c.Tunnel = tunnelConfig(p)
 		}
 		for _, r := range p.VLAN.Trunk {
 			c.VLAN.Trunk = append(c.VLAN.Trunk, forward.VLANRange(r))
@@ -103,6 +111,40 @@ func forwardingPorts(cfg *config.Config) forward.PortConfigs {
 		}
 	}
 	return all
+}
+
+// tunnelConfig returns the tunnel of a port, without number.
+func tunnelConfig(p *config.Port) *forward.TunnelConfig {
+	device, t := p.Device(), &p.Tunnel
+	c := &forward.TunnelConfig{
+		Device: device.Name(), Remote: t.Remote.Addr, Local: t.Local.Addr, Key: uint64(t.Key), KeyOptional: p.Type == config.PortGRE,
+		DstPort: device.DstPort, TTL: 64, TOS: t.TOS.Number(), TOSInherit: t.TOS == config.TOSInherit, CSum: t.CSum,
+	}
+	if t.TTL != 0 {
+		c.TTL = uint8(t.TTL)
+	}
+	return c
+}
+
+// number gives tunnels their numbers, and returns their names by these. A number
+// is a hash of the name, so that what was learned on a tunnel is still its own
+// after a reload or a restart with other tunnels.
+func number(ports forward.PortConfigs) map[odp.PortNo]string {
+	names := map[odp.PortNo]string{}
+	for _, name := range slices.Sorted(maps.Keys(ports)) {
+		t := ports[name].Tunnel
+		if t == nil {
+			continue
+		}
+		h := fnv.New32a()
+		_, _ = h.Write([]byte(name)) // it never fails
+		no := forward.FirstTunnelNo + odp.PortNo(h.Sum32()>>1)
+		for names[no] != "" {
+			no++
+		}
+		names[no], t.No = name, no
+	}
+	return names
 }
 
 // forwardsAlike reports whether two configurations have packets decided in the
@@ -144,7 +186,7 @@ func (s *policySwitch) portName(no odp.PortNo) string {
 	if i := slices.IndexFunc(s.ports, func(p dpif.Port) bool { return p.No == no }); i >= 0 {
 		return s.ports[i].Name
 	}
-	return ""
+	return s.tunnels[no]
 }
 
 // portNumber returns the number of a port of the datapath.

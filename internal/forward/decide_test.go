@@ -17,6 +17,12 @@ var allocCases = []struct {
 	{"broadcast", warm, host(1), broadcast},
 	{"reserved", warm, host(1), reserved},
 	{"flood", func(testing.TB) dpif.Policy { p := newFlood(nil); p.SetPorts(portList(1, 2, 3)); return p }, host(1), host(2)},
+	{"tunnels", func(t testing.TB) dpif.Policy {
+		cfg := tunnelPorts()
+		cfg["two"].Tunnel.TOSInherit = true
+		cfg["host"] = PortConfig{MirrorTo: "dev"}
+		return newTunnelSwitch(t, cfg)
+	}, host(1), broadcast},
 	{"drop", func(testing.TB) dpif.Policy { p := NewDrop(); p.SetPorts(portList(1, 2, 3)); return p }, host(1), host(2)},
 }
 

@@ -26,6 +26,13 @@
 // reads the TPID: tags that stay, stay as they are, and tags that are added
 // have 0x8100.
 //
+// # Tunnels
+//
+// A tunnel is a port of the switch, but not of the datapath, which has a port
+// for its device only. Each has a number beyond the datapath's. A packet's
+// tunnel is found from the tunnel attribute of its key, before anything else
+// is decided, and stands in the key's in-port from then on.
+//
 // # Ownership and threading
 //
 // Decide and Redecide are safe for concurrent use and allocate nothing. Ports

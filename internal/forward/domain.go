@@ -16,9 +16,10 @@ type domain struct {
 // members are some ports of a set, and the actions that send a frame out of
 // all of them.
 type members struct {
-	index  []int32 // of portSet.ports, ascending
-	at     []int32 // where each one's actions begin, and the end of all
-	output []byte
+	inherit bool    // one takes over the TOS
+	index   []int32 // of portSet.ports, ascending
+	at      []int32 // where each one's actions begin, and the end of all
+	output  []byte
 }
 
 func (m *members) add(s *portSet, i int) {
@@ -26,6 +27,7 @@ func (m *members) add(s *portSet, i int) {
 		m.at = []int32{0}
 	}
 	m.index = append(m.index, int32(i))
+	m.inherit = m.inherit || s.ports[i].withTOS != nil
 	m.output = append(m.output, s.ports[i].output...)
 	m.at = append(m.at, int32(len(m.output)))
 }
@@ -102,10 +104,16 @@ func (m *members) find(s *portSet, p *port) (int, bool) {
 	return slices.BinarySearchFunc(m.index, p, func(i int32, p *port) int { return int(s.ports[i].no) - int(p.no) })
 }
 
-// send appends the actions that send a frame from in to the members that it
-// reaches.
-func (m *members) send(s *portSet, in *port, e *netlink.Encoder) {
+// send appends the actions that send f to the members that it reaches.
+func (m *members) send(s *portSet, f *frame, e *netlink.Encoder) {
+	in := f.in
 	switch {
+	case m.inherit && f.tos != 0:
+		for _, i := range m.index {
+			if in == nil || in.reaches(&s.ports[i]) {
+				s.ports[i].send(e, f.tos)
+			}
+		}
 	case in == nil:
 		e.Raw(m.output...)
 	case in.isolation == 0:

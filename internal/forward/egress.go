@@ -22,6 +22,9 @@ type frame struct {
 	tagged bool   // as it came
 	vid    uint16 // of its tag
 	pcp    uint16 // priority bits of its tag, in their place
+
+	tunneled, ip6 bool  // came through a tunnel's device, wrapped in IPv6
+	tos           uint8 // for tunnels that take it over
 }
 
 // Values of Verdict.Reason for frames that are not taken.
@@ -29,14 +32,28 @@ const (
 	reasonPartialTag    = "partial_vlan_tag"
 	reasonVLAN          = "vlan_not_carried"
 	reasonInPortUnknown = "in_port_unknown"
+	reasonNoTunnel      = "no_such_tunnel"
+	reasonMirror        = "mirror_port"
 )
 
-// admit says which VLAN a packet with key k belongs to, as
+// admit says which port and VLAN a packet with the key k, parsed from key,
+// belongs to, the latter as
 // xlate_normal and input_vid_is_valid of Open vSwitch 3.1 do
 // (ofproto/ofproto-dpif-xlate.c). The reason is not empty if the packet is
-// not taken.
-func (s *portSet) admit(k *odp.Key, f *frame) (reason string) {
+// not taken. For a packet out of a tunnel, k's in-port becomes the tunnel's.
+func (s *portSet) admit(key []byte, k *odp.Key, f *frame) (reason string) {
 	f.in = s.find(k.InPort)
+	if f.in == nil && s.devices != nil {
+		if reason := s.detunnel(key, k, f); reason != "" {
+			return reason
+		}
+	}
+	if f.in != nil && f.in.sink {
+		return reasonMirror
+	}
+	if s.inherits {
+		f.tos = odp.TOS(key)
+	}
 	if k.HasVLAN {
 		f.tagged, f.vid, f.pcp = true, k.TCI&vidMask, k.TCI&priorities
 		if k.TCI&tagPresent == 0 {
@@ -57,6 +74,24 @@ func (s *portSet) admit(k *odp.Key, f *frame) (reason string) {
 	return ""
 }
 
+// installs reports whether a flow is installed for f, which was refused for a
+// reason or "".
+func (f *frame) installs(refused string) bool {
+	return refused != reasonPartialTag && (f.in != nil || refused == reasonNoTunnel)
+}
+
+// appendMask appends to a mask what admit read of the key, but for the VLAN
+// tag, which the kernel matches in any case.
+func (s *portSet) appendMask(e *netlink.Encoder, key []byte, f *frame, refused string) {
+	odp.AppendInPortMask(e)
+	if f.tunneled {
+		odp.AppendTunnelMask(e, f.ip6)
+	}
+	if s.inherits && refused == "" {
+		odp.AppendTOSMask(e, key)
+	}
+}
+
 // flood appends the actions that send f to all ports of its VLAN that it
 // reaches. The frame goes out as it came first, and is changed afterwards.
 func (s *portSet) flood(e *netlink.Encoder, f *frame) {
@@ -64,15 +99,15 @@ func (s *portSet) flood(e *netlink.Encoder, f *frame) {
 	tagged, untagged := d.tagged.count(s, f.in), d.untagged.count(s, f.in)
 	asItCame := f.tagged && f.vid == f.vlan
 	if tagged > 0 && asItCame {
-		d.tagged.send(s, f.in, e)
+		d.tagged.send(s, f, e)
 	}
 	if untagged > 0 {
 		f.untag(e)
-		d.untagged.send(s, f.in, e)
+		d.untagged.send(s, f, e)
 	}
 	if tagged > 0 && !asItCame {
 		f.tag(e, untagged > 0)
-		d.tagged.send(s, f.in, e)
+		d.tagged.send(s, f, e)
 	}
 }
 
@@ -83,7 +118,20 @@ func (s *portSet) output(e *netlink.Encoder, f *frame, out *port) {
 	} else {
 		f.untag(e)
 	}
-	e.Raw(out.output...)
+	out.send(e, f.tos)
+}
+
+// send appends the actions that send a frame out of the port.
+func (p *port) send(e *netlink.Encoder, tos uint8) {
+	if tos == 0 || p.withTOS == nil {
+		e.Raw(p.output...)
+		return
+	}
+	at := e.Len() + p.tosAt
+	e.Raw(p.withTOS...)
+	if e.Err() == nil {
+		e.Bytes()[at] = tos
+	}
 }
 
 // untag appends what makes f, as it came, fit for ports where its VLAN has no

@@ -12,7 +12,17 @@ import (
 
 // explainInPort tells whether packets of the in-port are given flows.
 func explainInPort(in odp.PortNo, set *portSet, v *dpif.Verdict) {
-	if set.has(in) {
+	switch p := set.find(in); {
+	case p != nil && p.sink:
+		v.Explain("in_port", fmt.Sprintf("port %d is a mirror: what comes in there is dropped", in))
+		return
+	case p != nil && in >= FirstTunnelNo:
+		v.Explain("in_port", fmt.Sprintf("came out of tunnel %s, which is port %d to the switch", p.name, in))
+		return
+	case set.isDevice(in):
+		v.Explain("in_port", fmt.Sprintf("port %d is a device of tunnels, and none has the packet's addresses and key: dropped", in))
+		return
+	case p != nil:
 		v.Explain("in_port", fmt.Sprintf("port %d is one of the datapath's %d ports", in, len(set.nos)))
 		return
 	}

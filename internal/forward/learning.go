@@ -100,15 +100,15 @@ func (l *Learning) Decide(u *dpif.Upcall, nowMS int64, v *dpif.Verdict) {
 	}
 	var f frame
 	set := l.load()
-	refused := set.admit(&k, &f)
-	v.Install = f.in != nil && refused != reasonPartialTag
+	refused := set.admit(u.Key, &k, &f)
+	v.Install = f.installs(refused)
 	switch {
 	case v.Explain != nil:
 		l.explainSource(&k, set, &f, refused, v)
 	case refused == "" && teaches(&k):
 		l.learn(&k, f.vlan, nowMS, true)
 	}
-	l.forward(&k, set, &f, refused, v)
+	l.forward(u.Key, &k, set, &f, refused, v)
 }
 
 // Redecide implements dpif.Policy. A flow goes
@@ -129,12 +129,12 @@ func (l *Learning) Redecide(key []byte, v *dpif.Verdict) bool {
 	}
 	var f frame
 	set := l.load()
-	refused := set.admit(&k, &f)
+	refused := set.admit(key, &k, &f)
 	switch {
-	case f.in == nil:
+	case f.in == nil && refused != reasonNoTunnel:
 		v.Reason = reasonInPortGone
 		return false
-	case refused == reasonPartialTag:
+	case !f.installs(refused):
 		v.Reason = refused
 		return false
 	case refused == "" && teaches(&k):
@@ -148,7 +148,7 @@ func (l *Learning) Redecide(key []byte, v *dpif.Verdict) bool {
 		}
 	}
 	v.Install = true
-	l.forward(&k, set, &f, refused, v)
+	l.forward(key, &k, set, &f, refused, v)
 	return true
 }
 
@@ -164,8 +164,9 @@ func (l *Learning) Redecide(key []byte, v *dpif.Verdict) bool {
 //	destination  bits read
 //	unicast      all: they were looked up
 //	multicast    see destinationMask
-func (l *Learning) forward(k *odp.Key, set *portSet, f *frame, refused string, v *dpif.Verdict) {
-	odp.AppendInPortMask(&v.Mask)
+func (l *Learning) forward(key []byte, k *odp.Key, set *portSet, f *frame, refused string, v *dpif.Verdict) {
+	set.appendMask(&v.Mask, key, f, refused)
+	f.received(&v.Actions)
 	if refused != "" {
 		v.Reason = refused
 		return
@@ -237,7 +238,7 @@ func (l *Learning) Observe(key []byte, usedMS int64) {
 		return
 	}
 	var f frame
-	if l.load().admit(&k, &f) == "" && teaches(&k) {
+	if l.load().admit(key, &k, &f) == "" && teaches(&k) {
 		l.learn(&k, f.vlan, usedMS, false)
 	}
 }

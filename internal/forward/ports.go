@@ -22,9 +22,18 @@ type PortConfig struct {
 	// Hairpin has frames sent out of the port they came in on, if that is
 	// where they belong.
 	Hairpin bool
+	// Tunnel, if not nil, makes a port of a tunnel. PortConfig is nobody's
+	// but the policy's then.
+	Tunnel *TunnelConfig
+	// MirrorTo names the port that gets a copy of each frame that this one
+	// takes or sends. That one takes and sends nothing else.
+	MirrorTo string
 }
 
 func (c *PortConfig) check() error {
+	if err := c.Tunnel.check(); err != nil {
+		return err
+	}
 	if c.Group != "" && !c.Isolated {
 		return errors.New("a group, but not isolated")
 	}
@@ -55,11 +64,19 @@ type port struct {
 	isolation int      // ports with the same number do not reach each other; 0 is none
 	hairpin   bool
 	output    []byte // actions that send a frame out of the port
+	// withTOS is output with a TOS at tosAt, for a tunnel that takes it over;
+	// nil for other ports.
+	withTOS []byte
+	tosAt   int
+	sink    bool   // a mirror: it carries nothing but copies
+	copy    []byte // actions that send a copy to the port's mirror
 }
 
 // carries reports whether the port is a member of the VLAN.
 func (p *port) carries(vlan uint16) bool {
 	switch {
+	case p.sink:
+		return false
 	case p.access:
 		return vlan == p.untagged
 	case p.trunk == nil:
@@ -88,41 +105,77 @@ type portSet struct {
 	// reach each other.
 	plain    bool
 	domains  []domain
+	devices  []device        // through which tunnels go
+	inherits bool            // a tunnel takes over the TOS of what is inside
 	domainOf [vlanIDs]uint16 // by VLAN
 }
 
 func newPortSet(list []dpif.Port, cfg PortConfigs) *portSet {
 	s := &portSet{plain: true}
-	groups := map[string]int{}
-	edges := []uint16{0, 1}
+	tunnels, sinks := cfg.tunnelsOf(), cfg.mirrors()
+	b := setBuilder{portSet: s, groups: map[string]int{}, edges: []uint16{0, 1}, mirrors: map[string]string{}}
 	for _, p := range list {
+		names, isDevice := tunnels[p.Name]
+		for _, name := range names {
+			c := cfg[name]
+			q := b.port(name, c)
+			c.Tunnel.resolve(&q, p.No)
+			s.addDevice(p.No, c.Tunnel)
+			b.add(q, c, sinks[name])
+		}
+		if isDevice {
+			continue
+		}
 		c, special := cfg[p.Name]
-		q := port{
-			no: p.No, name: p.Name, access: c.VLAN.Access != 0, untagged: c.VLAN.Access + c.VLAN.Native,
-			trunk: c.VLAN.set(), hairpin: c.Hairpin,
-		}
-		if c.Isolated {
-			if groups[c.Group] == 0 {
-				groups[c.Group] = len(groups) + 1
-			}
-			q.isolation = groups[c.Group]
-		}
+		q := b.port(p.Name, c)
+		q.no = p.No
 		var e netlink.Encoder
 		odp.AppendOutput(&e, p.No)
 		q.output = e.Bytes()
-		s.ports = append(s.ports, q)
-		if special {
-			s.plain = false
-			edges = c.VLAN.edges(edges)
-		}
+		b.add(q, c, sinks[p.Name])
+		s.plain = s.plain && !special
 	}
+	s.plain = s.plain && len(tunnels) == 0 && len(sinks) == 0
 	slices.SortStableFunc(s.ports, func(a, b port) int { return cmp.Compare(a.no, b.no) })
 	s.ports = slices.CompactFunc(s.ports, func(a, b port) bool { return a.no == b.no })
 	for i := range s.ports {
 		s.nos = append(s.nos, s.ports[i].no)
 	}
-	s.divide(edges)
+	s.mirror(b.mirrors)
+	s.divide(b.edges)
 	return s
+}
+
+// setBuilder is what is known while a portSet is made.
+type setBuilder struct {
+	*portSet
+	groups  map[string]int    // numbers of isolation groups
+	edges   []uint16          // see divide
+	mirrors map[string]string // see mirror
+}
+
+// port returns a port with its settings, but without number and output.
+func (b *setBuilder) port(name string, c PortConfig) port {
+	q := port{
+		name: name, access: c.VLAN.Access != 0, untagged: c.VLAN.Access + c.VLAN.Native,
+		trunk: c.VLAN.set(), hairpin: c.Hairpin,
+	}
+	if c.Isolated {
+		if b.groups[c.Group] == 0 {
+			b.groups[c.Group] = len(b.groups) + 1
+		}
+		q.isolation = b.groups[c.Group]
+	}
+	return q
+}
+
+func (b *setBuilder) add(q port, c PortConfig, sink bool) {
+	q.sink = sink
+	b.ports = append(b.ports, q)
+	b.edges = c.VLAN.edges(b.edges)
+	if c.MirrorTo != "" {
+		b.mirrors[q.name] = c.MirrorTo
+	}
 }
 
 func (s *portSet) has(no odp.PortNo) bool { return s.find(no) != nil }

@@ -42,7 +42,7 @@ func (f *Flood) Decide(u *dpif.Upcall, _ int64, v *dpif.Verdict) {
 		v.Reason = reasonMalformedKey
 		return
 	}
-	f.flood(set, &k, v)
+	f.flood(set, u.Key, &k, v)
 }
 
 // Redecide implements dpif.Policy.
@@ -57,15 +57,16 @@ func (f *Flood) Redecide(key []byte, v *dpif.Verdict) bool {
 		v.Reason = reasonMalformedKey
 		return false
 	}
-	f.flood(set, &k, v)
+	f.flood(set, key, &k, v)
 	return v.Install
 }
 
-func (f *Flood) flood(set *portSet, k *odp.Key, v *dpif.Verdict) {
+func (f *Flood) flood(set *portSet, key []byte, k *odp.Key, v *dpif.Verdict) {
 	var fr frame
-	refused := set.admit(k, &fr)
-	v.Install = fr.in != nil && refused != reasonPartialTag
-	odp.AppendInPortMask(&v.Mask)
+	refused := set.admit(key, k, &fr)
+	v.Install = fr.installs(refused)
+	set.appendMask(&v.Mask, key, &fr, refused)
+	fr.received(&v.Actions)
 	v.Reason = refused
 	if refused == "" {
 		set.flood(&v.Actions, &fr)
@@ -110,7 +111,7 @@ func inPort(set *portSet, key []byte, v *dpif.Verdict) (odp.PortNo, bool) {
 	case err != nil:
 		v.Reason = reasonMalformedKey
 		return 0, false
-	case !set.has(in):
+	case !set.has(in) && !set.isDevice(in):
 		v.Reason = reasonInPortGone
 		return 0, false
 	}

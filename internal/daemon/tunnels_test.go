@@ -1,0 +1,77 @@
+package daemon
+
+import (
+	"testing"
+
+	"dpifd/internal/config"
+	"dpifd/internal/device"
+	"dpifd/internal/forward"
+)
+
+func loadPorts(t *testing.T, ports string) *config.Config {
+	t.Helper()
+	cfg, err := config.Parse("f", []byte("ports:\n"+ports))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cfg
+}
+
+const (
+	onePort   = "- {name: one, type: vxlan, tunnel: {remote: 192.0.2.1, key: 1}}\n"
+	twoPort   = "- {name: two, type: vxlan, max_upcalls: 7/s, tunnel: {remote: 192.0.2.1, key: 2, ttl: 3, tos: inherit}}\n"
+	threePort = "- {name: three, type: gre, tunnel: {remote: '2001:db8::1', tos: 184}}\n"
+)
+
+// TestTunnelNumbers: a tunnel has the same number whatever other tunnels there
+// are, and no two have the same.
+func TestTunnelNumbers(t *testing.T) {
+	of := func(ports string) map[string]uint32 {
+		all := map[string]uint32{}
+		for no, name := range number(forwardingPorts(loadPorts(t, ports))) {
+			all[name] = uint32(no)
+		}
+		return all
+	}
+	all := of(onePort + twoPort + threePort)
+	if len(all) != 3 {
+		t.Fatalf("numbers %v", all)
+	}
+	for name, port := range map[string]string{"one": onePort, "two": twoPort, "three": threePort} {
+		if got := of(port)[name]; got != all[name] || got < uint32(forward.FirstTunnelNo) {
+			t.Errorf("tunnel %s has number %d alone, %d among others", name, got, all[name])
+		}
+	}
+}
+
+func TestTunnelPorts(t *testing.T) {
+	cfg := loadPorts(t, "- {name: eth1}\n"+onePort+twoPort+threePort)
+	var names []string
+	for _, p := range portConfigs(cfg) {
+		names = append(names, p.Name)
+		if p.MaxUpcalls != 0 {
+			t.Errorf("port %s is limited, though one of its tunnels is not", p.Name)
+		}
+	}
+	if len(names) != 3 || names[1] != (device.Tunnel{Kind: device.VXLAN, DstPort: 4789}).Name() || names[2] != "ip6gre_sys" {
+		t.Errorf("vports %q", names)
+	}
+	all := forwardingPorts(cfg)
+	two, three := all["two"].Tunnel, all["three"].Tunnel
+	if two.Key != 2 || two.TTL != 3 || !two.TOSInherit || two.DstPort != 4789 || two.KeyOptional {
+		t.Errorf("tunnel two: %+v", two)
+	}
+	if three.TTL != 64 || three.TOS != 184 || three.DstPort != 0 || !three.KeyOptional || three.Device != "ip6gre_sys" {
+		t.Errorf("tunnel three: %+v", three)
+	}
+	if _, is := all["eth1"]; is {
+		t.Error("a port without settings has some")
+	}
+	if !forwardsAlike(cfg, loadPorts(t, "- {name: eth1}\n"+onePort+twoPort+threePort)) ||
+		forwardsAlike(cfg, loadPorts(t, "- {name: eth1}\n"+onePort+twoPort)) {
+		t.Error("configurations are not told apart by their tunnels")
+	}
+	if got := portConfigs(loadPorts(t, twoPort)); got[0].MaxUpcalls != 7 {
+		t.Errorf("a limited tunnel alone: %+v", got)
+	}
+}

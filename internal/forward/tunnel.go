@@ -1,0 +1,143 @@
+package forward
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"dpifd/internal/netlink"
+	"dpifd/internal/odp"
+)
+
+// FirstTunnelNo is the least number that tunnels may have here. The numbers of
+// the datapath's ports are smaller (DP_MAX_PORTS).
+const FirstTunnelNo odp.PortNo = 1 << 16
+
+// TunnelConfig makes a port of one tunnel. The datapath knows its device only,
+// a port that many tunnels may share; so the tunnel has a number of its own.
+type TunnelConfig struct {
+	No     odp.PortNo // FirstTunnelNo or greater, like no other port's
+	Device string     // name of the datapath's port
+	Remote netip.Addr // the peer
+	Local  netip.Addr // this side; not valid: any
+	Key    uint64
+	// KeyOptional says that packets carry a key only if it is not 0 (GRE).
+	KeyOptional bool
+	DstPort     uint16 // of UDP, 0 without
+	TTL         uint8
+	TOS         uint8
+	// TOSInherit takes the TOS from the packet inside, and 0 for what is not
+	// IP. All decisions of a policy with such a tunnel read it.
+	TOSInherit bool
+	CSum       bool
+}
+
+func (t *TunnelConfig) check() error {
+	switch {
+	case t == nil:
+		return nil
+	case t.No < FirstTunnelNo:
+		return fmt.Errorf("number %d of a tunnel is one of the datapath's", t.No)
+	case t.Device == "":
+		return errors.New("a tunnel without device")
+	case !t.Remote.IsValid():
+		return errors.New("a tunnel without peer")
+	case t.Local.IsValid() && t.Local.Is4() != t.Remote.Is4():
+		return fmt.Errorf("tunnel addresses %v and %v are not of one family", t.Local, t.Remote)
+	}
+	return nil
+}
+
+// set returns the action that chooses the tunnel.
+func (t *TunnelConfig) set(tos uint8) odp.SetTunnel {
+	return odp.SetTunnel{
+		ID: t.Key, HasID: t.Key != 0 || !t.KeyOptional, Src: t.Local, Dst: t.Remote, TOS: tos, TTL: t.TTL,
+		DontFragment: true,
+		// UDP over IPv6 has no zero checksum by rule (RFC 8200, 8.1).
+		CSum: t.CSum || t.Remote.Is6() && t.DstPort != 0, DstPort: t.DstPort,
+	}
+}
+
+// resolve makes p the tunnel's port, behind the device with the given number.
+func (t *TunnelConfig) resolve(p *port, device odp.PortNo) {
+	build := func(tos uint8) ([]byte, int) {
+		var e netlink.Encoder
+		set := t.set(tos)
+		at := odp.AppendSetTunnel(&e, &set)
+		odp.AppendOutput(&e, device)
+		return e.Bytes(), at
+	}
+	p.no = t.No
+	p.output, _ = build(t.TOS)
+	if t.TOSInherit {
+		p.output, _ = build(0)
+		p.withTOS, p.tosAt = build(odp.DSCPMask)
+	}
+}
+
+// device is a port of the datapath through which tunnels go.
+type device struct {
+	no odp.PortNo
+	// tunnels holds the numbers of its ports by what packets carry; Dst is
+	// not valid for those that take any.
+	tunnels map[odp.TunnelKey]odp.PortNo
+}
+
+// tunnelsOf returns the names of the tunnels of each device.
+func (c PortConfigs) tunnelsOf() map[string][]string {
+	var all map[string][]string
+	for name, p := range c {
+		if p.Tunnel == nil {
+			continue
+		}
+		if all == nil {
+			all = map[string][]string{}
+		}
+		all[p.Tunnel.Device] = append(all[p.Tunnel.Device], name)
+	}
+	return all
+}
+
+// addDevice enters a tunnel of the device, and the device if it is new.
+func (s *portSet) addDevice(no odp.PortNo, t *TunnelConfig) {
+	i := slices.IndexFunc(s.devices, func(d device) bool { return d.no == no })
+	if i < 0 {
+		i = len(s.devices)
+		s.devices = append(s.devices, device{no, map[odp.TunnelKey]odp.PortNo{}})
+	}
+	s.devices[i].tunnels[odp.TunnelKey{ID: t.Key, Src: t.Remote, Dst: t.Local}] = t.No
+	s.inherits = s.inherits || t.TOSInherit
+}
+
+// isDevice reports whether tunnels go through the datapath's port.
+func (s *portSet) isDevice(no odp.PortNo) bool {
+	return slices.ContainsFunc(s.devices, func(d device) bool { return d.no == no })
+}
+
+// detunnel has k and f speak of the tunnel's port if the packet came out of a
+// tunnel. The reason is not empty if it belongs to none.
+func (s *portSet) detunnel(key []byte, k *odp.Key, f *frame) (reason string) {
+	for i := range s.devices {
+		d := &s.devices[i]
+		if d.no != k.InPort {
+			continue
+		}
+		t, err := odp.ParseTunnel(key)
+		if err != nil {
+			return reasonMalformedKey
+		}
+		f.tunneled, f.ip6 = true, t.Src.Is6()
+		no, ok := d.tunnels[t]
+		if !ok {
+			t.Dst = netip.Addr{}
+			if no, ok = d.tunnels[t]; !ok {
+				return reasonNoTunnel
+			}
+		}
+		k.InPort = no
+		f.in = s.find(no)
+		return ""
+	}
+	return ""
+}
