@@ -33,6 +33,7 @@ type book struct {
 	lost     map[string]int64 // packets that the log says were lost, by cause
 	previous map[string]int64 // the same counters, as of the process's last stats
 	dpLost   int64            // the datapath's own, as of the last line that tells
+	down     int64            // of these, while the last process started
 	hurt     time.Time        // when flows were last known to be scarce
 	upcalls  int64            // of past processes
 }
@@ -128,8 +129,14 @@ func (b *book) account(e lab.Event) {
 		if e.Text("created") == "true" {
 			b.dpLost = 0
 		}
-		b.lose(kernelLost, number(e, "lost")-b.dpLost)
+		b.down = number(e, "lost") - b.dpLost
+		b.lose(kernelLost, b.down)
 		b.dpLost = number(e, "lost")
+	case "lost_while_down":
+		// Reckoned a moment later than the former.
+		more := max(0, number(e, "lost")-b.down)
+		b.lose(kernelLost, more)
+		b.dpLost += more
 	case "stats":
 		b.lose(kernelLost, number(e, "lost_delta"))
 		b.dpLost += number(e, "lost_delta")
