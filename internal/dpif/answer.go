@@ -112,7 +112,7 @@ func (h *Handler) decide(ch *channel, datagram []byte, now int64, trace *Tracer)
 		return
 	}
 	if trace != nil {
-		(*trace)(ch.name, u, v)
+		(*trace)(ch.name.get(), u, v)
 	}
 	if v.Actions.Len() > 0 {
 		h.out.Execute(u, v.Actions.Bytes())

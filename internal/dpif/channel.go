@@ -13,7 +13,7 @@ import (
 // neither socket nor handler, and a handler has a channel that is no vport's.
 type channel struct {
 	no        odp.PortNo
-	name      string // written by the handler's goroutine with Server.mu held
+	name      *portName
 	typ       VportType
 	ifindex   uint32            // of the vport's device, 0 on kernels that do not tell
 	sock      *netlink.Receiver // nil for a vport under per-CPU dispatch
@@ -38,6 +38,18 @@ type channel struct {
 	shed                                               atomic.Uint64
 	drops                                              atomic.Uint64 // of the socket, as last read; 0 where the kernel does not tell
 }
+
+// portName is a port's name, which may change while others read it.
+type portName struct{ p atomic.Pointer[string] }
+
+func newPortName(name string) *portName {
+	n := &portName{}
+	n.set(name)
+	return n
+}
+
+func (n *portName) get() string     { return *n.p.Load() }
+func (n *portName) set(name string) { n.p.Store(&name) }
 
 // PortCounters are the counters of one port's upcalls since it was attached.
 type PortCounters struct {

@@ -104,7 +104,7 @@ func (s *Server) openShared(pids []uint32) (err error) {
 			}
 			ch = &channel{sock: sock}
 		}
-		ch.no, ch.name, ch.handler = odp.MaxPorts, fmt.Sprintf("handler %d", h.id), h
+		ch.no, ch.name, ch.handler = odp.MaxPorts, newPortName(fmt.Sprintf("handler %d", h.id)), h
 		h.do(func() {
 			if err = h.attach(ch); err == nil {
 				h.shared = ch

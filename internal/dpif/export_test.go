@@ -26,7 +26,7 @@ func NewRound(policy Policy, flowLimit int) (*Round, error) {
 	noop := genl.Family{ID: unix.NLMSG_MIN_TYPE - 1, Version: 1}
 	upcalls := genl.Family{ID: unix.NLMSG_MIN_TYPE - 2, Version: 1}
 	dp := &Datapath{conn: conn, fam: &Families{Flow: noop, Packet: upcalls}, idx: testDPIndex}
-	r := &Round{ch: &channel{name: "test", sock: &netlink.Receiver{}}}
+	r := &Round{ch: &channel{name: newPortName("test"), sock: &netlink.Receiver{}}}
 	budget := &flowBudget{}
 	budget.limit.Store(int64(flowLimit))
 	if r.h, err = newHandler(0, dp, &Config{Policy: policy}, budget, odp.NewUFIDHasher(), &atomic.Pointer[Tracer]{}); err != nil {

@@ -59,7 +59,7 @@ func (s *Server) adopt(v Vport) *channel {
 	if s.noRings != nil {
 		why = reason(s.noRings)
 	}
-	return &channel{name: v.Name, typ: v.Type, ifindex: v.Ifindex, sock: in.sock, reason: why, stored: in.name}
+	return &channel{name: newPortName(v.Name), typ: v.Type, ifindex: v.Ifindex, sock: in.sock, reason: why, stored: in.name}
 }
 
 // settleInherited ends the taking over at the end of the start.
@@ -90,13 +90,13 @@ func (s *Server) keep(ch *channel) {
 		return
 	}
 	if ch.stored == "" {
-		name := fdstore.Name(ch.name, ch.sock.PortID())
+		name := fdstore.Name(ch.name.get(), ch.sock.PortID())
 		err := error(unix.ENOSPC)
 		if s.kept < s.cfg.Store.Max() {
 			err = s.cfg.Store.Keep(name, ch.sock.FD())
 		}
 		if err != nil {
-			s.cfg.Notify(SocketNotKept{No: ch.no, Name: ch.name, Err: fmt.Errorf("port %s: keep the upcall socket: %w", ch.name, err)})
+			s.cfg.Notify(SocketNotKept{No: ch.no, Name: ch.name.get(), Err: fmt.Errorf("port %s: keep the upcall socket: %w", ch.name.get(), err)})
 			return
 		}
 		ch.stored = name

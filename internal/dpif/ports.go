@@ -134,7 +134,7 @@ func (s *Server) renamed(ifindex uint32, name string) bool {
 	defer s.mu.Unlock()
 	for _, ch := range s.channels {
 		if ch.ifindex == ifindex {
-			return ch.name != name
+			return ch.name.get() != name
 		}
 	}
 	return false
@@ -219,12 +219,7 @@ func (s *Server) dropMissing(vports []Vport) bool {
 			s.drop(ch)
 			s.vacate(no)
 			dropped = true
-		case vports[i].Name == ch.name:
-		case ch.sock == nil:
-			// Any handler may be reading the name: it comes as another port.
-			s.drop(ch)
-			dropped = true
-		default:
+		case vports[i].Name != ch.name.get():
 			s.rename(ch, vports[i].Name)
 		}
 	}
@@ -243,7 +238,7 @@ func (c *channel) isOf(v Vport) bool {
 	if v.No != c.no || v.Type != c.typ || v.Ifindex != c.ifindex {
 		return false
 	}
-	return v.Ifindex != 0 || v.Name == c.name
+	return v.Ifindex != 0 || v.Name == c.name.get()
 }
 
 // serves reports whether a port of that number is served.
@@ -255,12 +250,8 @@ func (s *Server) serves(no odp.PortNo) bool {
 
 // rename notes the new name of a port's device.
 func (s *Server) rename(ch *channel, name string) {
-	was := ch.name
-	ch.handler.do(func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		ch.name = name
-	})
+	was := ch.name.get()
+	ch.name.set(name)
 	s.cfg.Notify(PortRenamed{No: ch.no, Name: name, Was: was})
 }
 
@@ -282,7 +273,7 @@ func (s *Server) drop(ch *channel) {
 	s.mu.Unlock()
 	s.ringBytes -= ch.ringBytes
 	s.forget(ch)
-	s.cfg.Notify(PortRemoved{No: ch.no, Name: ch.name, Counters: last})
+	s.cfg.Notify(PortRemoved{No: ch.no, Name: ch.name.get(), Counters: last})
 }
 
 // serve makes sure that a vport of the datapath has an upcall socket, and that
@@ -429,7 +420,7 @@ func (s *Server) attach(ch *channel, no odp.PortNo) error {
 	ch.handler.do(func() { err = ch.handler.attach(ch) })
 	if err != nil {
 		s.discard(ch)
-		return fmt.Errorf("port %s: %w", ch.name, err)
+		return fmt.Errorf("port %s: %w", ch.name.get(), err)
 	}
 	return nil
 }
@@ -441,7 +432,7 @@ func (s *Server) serving(ch *channel, created bool) {
 	s.tableChanged()
 	s.mu.Unlock()
 	s.keep(ch)
-	added := PortAdded{No: ch.no, Name: ch.name, Type: ch.typ, Handler: ch.handlerID(), UpcallPID: ch.portID(), Created: created}
+	added := PortAdded{No: ch.no, Name: ch.name.get(), Type: ch.typ, Handler: ch.handlerID(), UpcallPID: ch.portID(), Created: created}
 	if ch.sock != nil {
 		added.Transport, added.Reason, added.RcvBuf, added.RingBytes = ch.sock.Transport(), ch.reason, ch.sock.RcvBuf(), ch.ringBytes
 	}

@@ -64,7 +64,7 @@ func (s *Server) limitUpcalls() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, ch := range s.channels {
-		ch.limit.rate.Store(s.maxUpcalls(ch.name))
+		ch.limit.rate.Store(s.maxUpcalls(ch.name.get()))
 	}
 }
 

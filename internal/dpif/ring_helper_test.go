@@ -200,7 +200,7 @@ func (b *bench) port(no odp.PortNo, g mmapring.Geometry) (*channel, *ringtest.So
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	ch := &channel{no: no, name: fmt.Sprintf("port%v", no), sock: sock, handler: b.h, ringBytes: g.Bytes()}
+	ch := &channel{no: no, name: newPortName(fmt.Sprintf("port%v", no)), sock: sock, handler: b.h, ringBytes: g.Bytes()}
 	s := b.k.Lookup(sock.FD()) // before a running handler may close it
 	if err := b.h.attach(ch); err != nil {
 		b.t.Fatal(err)

@@ -81,7 +81,7 @@ func TestRelease(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ch := &channel{no: 2, name: "port2", sock: sock, handler: b.h}
+	ch := &channel{no: 2, name: newPortName("port2"), sock: sock, handler: b.h}
 	if err := b.h.poller.(*kernelEpoll).Poller.Add(sock.FD(), 1); err != nil {
 		t.Fatal(err)
 	}

@@ -81,7 +81,7 @@ func (s *Server) Stats() (Stats, error) {
 	s.mu.Lock()
 	st.Past = s.past
 	for _, ch := range s.channels {
-		p := PortStats{No: ch.no, Name: ch.name, Handler: ch.handlerID(), UpcallPID: ch.portID(), Transport: ch.transport(), Counters: ch.counters()}
+		p := PortStats{No: ch.no, Name: ch.name.get(), Handler: ch.handlerID(), UpcallPID: ch.portID(), Transport: ch.transport(), Counters: ch.counters()}
 		if i := slices.IndexFunc(vports, func(v Vport) bool { return v.No == ch.no }); i >= 0 {
 			p.Vport, p.Kernel = vports[i].Stats, vports[i].Upcalls
 		}
@@ -89,7 +89,7 @@ func (s *Server) Stats() (Stats, error) {
 		st.Ports = append(st.Ports, p)
 	}
 	for _, ch := range s.shared {
-		st.Shared = append(st.Shared, PortStats{No: ch.no, Name: ch.name, Handler: ch.handler.id, UpcallPID: ch.portID(), Transport: ch.transport(), Counters: ch.counters()})
+		st.Shared = append(st.Shared, PortStats{No: ch.no, Name: ch.name.get(), Handler: ch.handler.id, UpcallPID: ch.portID(), Transport: ch.transport(), Counters: ch.counters()})
 	}
 	s.mu.Unlock()
 	slices.SortFunc(st.Ports, func(a, b PortStats) int { return cmp.Compare(a.No, b.No) })

@@ -88,7 +88,9 @@ func (s *Server) dialHandler() (conn *netlink.Conn, denied error, err error) {
 // can have one.
 func (s *Server) openChannel(name string, t VportType) (*channel, error) {
 	if s.shared != nil {
-		return &channel{name: name, typ: t}, nil
+		ch := &channel{name: newPortName(name), typ: t}
+		ch.limit.rate.Store(s.maxUpcalls(name))
+		return ch, nil
 	}
 	cfg := netlink.ReceiverConfig{RcvBuf: s.cfg.RcvBuf}
 	size := s.cfg.Ring.Geometry.Bytes()
@@ -103,7 +105,7 @@ func (s *Server) openChannel(name string, t VportType) (*channel, error) {
 	if err != nil {
 		return nil, fmt.Errorf("port %s: upcall socket: %w", name, err)
 	}
-	ch := &channel{name: name, typ: t, sock: sock, reason: "the kernel has rings"}
+	ch := &channel{name: newPortName(name), typ: t, sock: sock, reason: "the kernel has rings"}
 	ch.limit.rate.Store(s.maxUpcalls(name))
 	if sock.Transport() == netlink.Ring {
 		ch.ringBytes = size

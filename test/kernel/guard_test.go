@@ -37,6 +37,7 @@ func fakeUpcall(fam *dpif.Families, dpIndex int32, key, packet []byte) []byte {
 // TestInjection: no process, not even root's, can put an upcall into the
 // daemon's sockets.
 func TestInjection(t *testing.T) {
+	perVport(t)
 	n := newQuietNetwork(t, 2)
 	d := n.run(t, nil)
 	v := n.view(t)
@@ -102,6 +103,7 @@ func TestInjection(t *testing.T) {
 // TestUpcallPIDRestored: what another program does to where upcalls go is
 // undone.
 func TestUpcallPIDRestored(t *testing.T) {
+	perVport(t)
 	n := newQuietNetwork(t, 2)
 	d := n.run(t, nil)
 	v := n.view(t)
@@ -125,6 +127,7 @@ func TestUpcallPIDRestored(t *testing.T) {
 // TestActionUpcall: what a flow of another program sends up is counted as lost,
 // by port and cause.
 func TestActionUpcall(t *testing.T) {
+	perVport(t)
 	const count = 5
 	n := newQuietNetwork(t, 2)
 	d := n.run(t, nil)

@@ -159,6 +159,7 @@ func (v view) explained(t *testing.T, d *lab.Daemon) {
 // TestFairness: a port that floods with new flows costs another port neither
 // packets nor much time.
 func TestFairness(t *testing.T) {
+	perVport(t)
 	const flooder, sink, quiet, peer = 0, 1, 2, 3
 	const sinkMAC, peerMAC = "02:51:4c:00:05:01", "02:51:4c:00:05:03"
 	n := newQuietNetwork(t, 4)

@@ -90,6 +90,7 @@ func badFile(good string, way int) string {
 // TestThousandReloads alternates good and bad files under traffic. Good ones
 // change ports, policy, limits and the level of the log.
 func TestThousandReloads(t *testing.T) {
+	perVport(t)
 	const reloads, warmUp, extra = 1000, 300, 4
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)

@@ -3,6 +3,7 @@
 package kernel_test
 
 import (
+	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -76,7 +77,8 @@ func TestReload(t *testing.T) {
 	bad := strings.Replace(n.config(nil), "stats_interval: 1s", "stats_interval: 1", 1)
 	since = reload(t, d, bad)
 	e := d.Wait(t, since, "reload_failed", nil)
-	if msg := e.Text("error"); !strings.Contains(msg, e.Text("config")+":2:") {
+	line := strings.Count(bad[:strings.Index(bad, "log:")], "\n") + 1
+	if msg := e.Text("error"); !strings.Contains(msg, fmt.Sprintf("%s:%d:", e.Text("config"), line)) {
 		t.Errorf("reload_failed does not say where: %q", msg)
 	}
 	exchange(t, p[1], q)

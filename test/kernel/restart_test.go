@@ -36,6 +36,7 @@ func sink(t *testing.T, p []*lab.Packet) string {
 // long cannot keep up, so it may try three times; what is lost then must be by
 // sockets that were full, not by sockets that were not there.
 func TestRestartLosesNothing(t *testing.T) {
+	perVport(t)
 	for attempt := range 3 {
 		lost := restartUnderLoad(t)
 		if lost == 0 {

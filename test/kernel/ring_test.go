@@ -343,6 +343,7 @@ func TestRingsLeaveNothing(t *testing.T) {
 
 // TestRingOff: rings that the kernel has are not used. It holds on any kernel.
 func TestRingOff(t *testing.T) {
+	perVport(t)
 	n := newQuietNetwork(t, 2)
 	d := n.run(t, settings{"ring": "{mode: 'off'}"})
 	p := n.sockets(t)

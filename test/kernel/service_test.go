@@ -52,6 +52,7 @@ func TestNetnsOption(t *testing.T) {
 
 // TestServiceManager follows the notifications of sd_notify(3).
 func TestServiceManager(t *testing.T) {
+	perVport(t)
 	const hosts = 7
 	n := newQuietNetwork(t, hosts)
 	path := filepath.Join(t.TempDir(), "notify")

@@ -50,6 +50,7 @@ func showJSON(t *testing.T, ns *lab.NetNS, args ...string) (list []inspect.Datap
 // TestShowOfDaemon shows what a running daemon has, and that looking changes
 // nothing.
 func TestShowOfDaemon(t *testing.T) {
+	perVport(t)
 	n := newNetwork(t, 2, 0)
 	d := n.run(t, nil)
 	ping(t, n.hosts[0].NetNS, n.hosts[1].ip4, 3, 56)
