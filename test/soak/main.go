@@ -52,7 +52,6 @@ type soak struct {
 	number  int       // of ports that we attached
 	done    map[kind]int
 	gaps    []gap // since the last check
-	all     []gap
 
 	checked    int   // frames that were looked at
 	explained  int64 // losses that the log had counted by then
