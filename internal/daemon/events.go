@@ -204,7 +204,7 @@ var (
 		"Packets were lost on their way through the daemon since the last such line of the same port and cause; at most one a second for each. "+
 			"Causes: socket_overflow (the port's receive queue was full), ring_full, decode_error, kernel_refused (the kernel refused to forward the packet, see `last_errno`), "+
 			"policy_error, action_upcall (sent up by a flow of another program), shed (over the port's max_upcalls), "+
-			"no_listener (counted by the datapath, but not by a port: nobody listened, or the socket had gone).",
+			"no_listener (counted by the datapath, but not by a port: nobody listened, the socket had gone, or the packet was too large to be sent up, over 65,531 bytes).",
 		"datapath", "port", "port_no", "cause", "lost", "lost_total", "last_errno")
 	evStats = define("stats", zapcore.InfoLevel,
 		"Totals since start, and with `_delta` those of the interval. hit, missed, lost are the kernel's packet counts, "+

@@ -142,6 +142,13 @@ func (v view) explained(t *testing.T, d *lab.Daemon) {
 	if got := drops + said["no_listener"]; got != int64(k.Lost) {
 		t.Errorf("the datapath lost %d packets; the sockets dropped %d, nobody listened to %d", k.Lost, drops, said["no_listener"])
 	}
+	fail, known := int64(0), false
+	for _, p := range v.vports(t) {
+		fail, known = fail+int64(p.Upcalls.Fail), known || p.Upcalls.Known
+	}
+	if known && fail != drops {
+		t.Errorf("by the kernel's count of each port %d upcalls failed, by the sockets' %d", fail, drops)
+	}
 	if said["socket_overflow"] != drops || said["shed"] != last.Int(t, "shed") {
 		t.Errorf("upcalls_lost says %v; stats say socket_drops %d, shed %s", said, drops, last.Text("shed"))
 	}
