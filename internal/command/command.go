@@ -88,11 +88,3 @@ func New() *cobra.Command {
 	cmd.InitDefaultCompletionCmd()
 	return cmd
 }
-
-// configFlag adds --config, which must be given.
-func configFlag(cmd *cobra.Command, path *string) {
-	cmd.Flags().StringVarP(path, "config", "c", "", "configuration `FILE` (required)")
-	if err := cmd.MarkFlagRequired("config"); err != nil {
-		panic(err) // the flag was defined in the line before
-	}
-}

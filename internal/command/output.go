@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -36,12 +38,16 @@ func (o *output) Type() string { return "form" }
 
 // Set implements pflag.Value.
 func (o *output) Set(s string) error {
-	switch f := output(s); f {
-	case outputText, outputJSON:
-		*o = f
+	*o = output(s)
+	return oneOf(s, []string{string(outputText), string(outputJSON)})
+}
+
+// oneOf says so when s is none of words.
+func oneOf(s string, words []string) error {
+	if slices.Contains(words, s) {
 		return nil
 	}
-	return fmt.Errorf("want text or json")
+	return fmt.Errorf("want %s", strings.Join(words, " or "))
 }
 
 // printJSON writes v as indented JSON.

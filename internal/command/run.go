@@ -7,7 +7,6 @@ import (
 	"os/signal"
 	"syscall"
 
-	"dpifd/internal/config"
 	"dpifd/internal/daemon"
 	"dpifd/internal/fdstore"
 
@@ -16,21 +15,24 @@ import (
 )
 
 func runCommand() *cobra.Command {
-	var path string
+	var from source
 	cmd := &cobra.Command{
 		Use:   "run --config FILE",
 		Short: "Serve the configured datapath until SIGTERM or SIGINT",
 		Long: "Serve the configured datapath until SIGTERM or SIGINT. SIGHUP has the file read\n" +
 			"again; one that cannot be used changes nothing. SIGUSR2 has the program started\n" +
 			"anew without losing a packet: in the same process or, where a service manager\n" +
-			"keeps its sockets, by that, once it has ended. The log goes to standard error,\n" +
-			"one event a line. Needs CAP_NET_ADMIN, and CAP_SYS_ADMIN if the\n" +
-			"configuration names a network namespace.",
-		Example: "  dpifd run --config /etc/dpifd/dpifd.yaml",
-		Args:    cobra.NoArgs,
+			"keeps its sockets, by that, once it has ended. SIGUSR1 has the state written to the\n" +
+			"log: ports, sockets, limits, MACs and the configuration in force.\n\n" +
+			"--set and --log-format stand in for keys of the file, at each reload too. The log\n" +
+			"goes to standard error, one event a line. Needs CAP_NET_ADMIN, and CAP_SYS_ADMIN if\n" +
+			"the configuration names a network namespace.",
+		Example: "  dpifd run --config /etc/dpifd/dpifd.yaml\n" +
+			"  dpifd run -c /etc/dpifd/dpifd.yaml --set log.level=debug --set 'ports=[{name: eth1}]' --log-format console",
+		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			inherited := fdstore.Inherited()
-			cfg, err := config.Load(path)
+			cfg, err := from.load()
 			if err != nil {
 				return failed(err)
 			}
@@ -39,11 +41,14 @@ func runCommand() *cobra.Command {
 			reload := make(chan os.Signal, 1)
 			signal.Notify(reload, syscall.SIGHUP)
 			defer signal.Stop(reload)
+			dump := make(chan os.Signal, 1)
+			signal.Notify(dump, syscall.SIGUSR1)
+			defer signal.Stop(dump)
 			restart := make(chan os.Signal, 1)
 			signal.Notify(restart, syscall.SIGUSR2)
 			defer signal.Stop(restart)
-			next := successor{config: path, reload: reload}
-			err = daemon.Run(ctx, daemon.Options{Config: cfg, ConfigPath: path, Version: version(), Log: os.Stderr, Priorities: toJournal(), Reload: reload,
+			next := successor{from: &from, reload: reload, dump: dump}
+			err = daemon.Run(ctx, daemon.Options{Config: cfg, ConfigPath: from.path, Overrides: from.overrides(), Version: version(), Log: os.Stderr, Priorities: toJournal(), Reload: reload, Dump: dump,
 				Inherited: inherited, Restart: restart, Check: next.check, Exec: next.exec})
 			if err != nil {
 				return failure{error: err, logged: true}
@@ -51,7 +56,7 @@ func runCommand() *cobra.Command {
 			return nil
 		},
 	}
-	configFlag(cmd, &path)
+	from.flags(cmd)
 	return cmd
 }
 

@@ -14,8 +14,9 @@ import (
 
 // successor is the program now installed where this one was started from.
 type successor struct {
-	config string           // path of its configuration file
+	from   *source          // of its configuration
 	reload chan<- os.Signal // gets SIGHUP
+	dump   chan<- os.Signal // gets SIGUSR1
 }
 
 // check has the successor check the configuration.
@@ -24,7 +25,7 @@ func (s successor) check(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	out, err := exec.CommandContext(ctx, program, "check", "--config", s.config).CombinedOutput()
+	out, err := exec.CommandContext(ctx, program, append([]string{"check"}, s.from.args()...)...).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("%s check: %w: %s", program, err, strings.TrimSpace(string(out)))
 	}
@@ -38,9 +39,10 @@ func (s successor) exec(descriptors []int) error {
 	if err != nil {
 		return err
 	}
-	// A hang-up is ignored until the successor wants to know: it reads the
-	// file in any case.
-	signal.Ignore(syscall.SIGHUP)
+	// Both are ignored until the successor wants to know: it reads the file in
+	// any case, and would be killed by the other.
+	signal.Ignore(syscall.SIGHUP, syscall.SIGUSR1)
 	defer signal.Notify(s.reload, syscall.SIGHUP)
+	defer signal.Notify(s.dump, syscall.SIGUSR1)
 	return fdstore.Exec(program, os.Args, descriptors)
 }

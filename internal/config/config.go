@@ -248,6 +248,9 @@ const (
 	FormatConsole LogFormat = "console"
 )
 
+// LogFormats returns the names of the formats. The caller owns them.
+func LogFormats() []string { return LogFormat("").values() }
+
 // enum is a string type of which only some values are good.
 type enum interface{ values() []string }
 

@@ -23,6 +23,9 @@ type decoder struct {
 	// bad has the paths that were reported and the mappings around them: a
 	// rule over several values does not speak about them.
 	bad map[string]bool
+	// flags has the flags that stand in for values of the file, by their
+	// paths.
+	flags map[string]string
 }
 
 // place returns where an AST node begins.
@@ -38,6 +41,10 @@ func (d *decoder) fail(path string, p *token.Position, format string, args ...an
 	d.bad[path] = true
 	if i := strings.LastIndexByte(path, '.'); i > 0 {
 		d.bad[path[:i]] = true
+	}
+	if flag := d.flag(path); flag != "" {
+		d.addOverride(flag, fmt.Sprintf(format, args...))
+		return
 	}
 	d.add(p.Line, p.Column, format, args...)
 }

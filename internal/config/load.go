@@ -19,8 +19,10 @@ const maxFile = 1 << 20
 
 // Load reads and checks the file at path, which must be a regular file of at
 // most 1 MiB. Its errors are Errors, and match those of the system with
-// errors.Is. The caller owns the Config.
-func Load(path string) (*Config, error) {
+// errors.Is. The caller owns the Config. Each of overrides, KEY=VALUE, stands in
+// for what the file says or does not say, later ones for earlier ones; errors
+// name it as flag --set.
+func Load(path string, overrides ...string) (*Config, error) {
 	data, err := readFile(path)
 	if err != nil {
 		msg := err.Error()
@@ -30,7 +32,7 @@ func Load(path string) (*Config, error) {
 		}
 		return nil, Errors{{File: path, Msg: msg, Err: err}}
 	}
-	return Parse(path, data)
+	return Parse(path, data, overrides...)
 }
 
 func readFile(path string) ([]byte, error) {
@@ -54,9 +56,10 @@ func readFile(path string) ([]byte, error) {
 }
 
 // Parse checks the contents of a configuration file; name stands for it in
-// errors, which are Errors. Data is not kept. The caller owns the Config.
-func Parse(name string, data []byte) (*Config, error) {
-	d, c := decode(name, data)
+// errors, which are Errors. Data is not kept. The caller owns the Config. For
+// overrides see Load.
+func Parse(name string, data []byte, overrides ...string) (*Config, error) {
+	d, c := decode(name, data, overrides...)
 	if err := d.err(); err != nil {
 		return nil, err
 	}
@@ -64,9 +67,9 @@ func Parse(name string, data []byte) (*Config, error) {
 }
 
 // decode returns what the file says and the decoder, which has its mistakes.
-func decode(name string, data []byte) (*decoder, *Config) {
+func decode(name string, data []byte, overrides ...string) (*decoder, *Config) {
 	r := &report{file: name}
-	d := &decoder{report: r, at: make(map[string]*token.Position), bad: make(map[string]bool)}
+	d := &decoder{report: r, at: make(map[string]*token.Position), bad: make(map[string]bool), flags: make(map[string]string)}
 	c := Default()
 	if len(data) > maxFile {
 		r.add(0, 0, "larger than %d bytes", maxFile)
@@ -74,6 +77,9 @@ func decode(name string, data []byte) (*decoder, *Config) {
 	}
 	if root := parseYAML(data, r); root != nil {
 		d.mapping("", root, reflect.ValueOf(c).Elem())
+		for _, text := range overrides {
+			d.override(c, text)
+		}
 		d.validate(c)
 	}
 	slices.SortStableFunc(r.errs, func(a, b *Error) int {

@@ -252,3 +252,17 @@ var (
 		"A client of the control socket changed the level of the log, until the next reload, change or start.",
 		"from", "to", "pid", "uid")
 )
+
+// State, when SIGUSR1 asks for it.
+var (
+	evStateDaemon = define("state_daemon", zapcore.InfoLevel,
+		"SIGUSR1 asked for the state: this of the daemon, then a state_port for each port and a state_config. `served` is false while there is no datapath, and then the counts are 0.",
+		"datapath", "pid", "uptime_s", "served", "log_level", "policy", "features", "handlers", "goroutines", "ports",
+		"flows", "flow_limit", "masks", "macs", "mac_limit", "ring_bytes", "limit_bytes")
+	evStatePort = define("state_port", zapcore.InfoLevel,
+		"SIGUSR1 asked for the state: one port and its upcall socket. Under per-CPU dispatch ports have no socket, and the handlers' come last, as ports without a name.",
+		"datapath", "port", "port_no", "type", "handler", "upcall_pid", "transport", "reason", "rcvbuf_bytes", "queued_bytes", "ring_bytes", "max_upcalls", "macs")
+	evStateConfig = define("state_config", zapcore.InfoLevel,
+		"SIGUSR1 asked for the state: the configuration in force, each key of it, as a file would say it.",
+		"datapath", "config", "set", "yaml")
+)

@@ -157,4 +157,12 @@ var fieldMeanings = map[string]string{
 	"late":                 "names of goroutines, separated by commas",
 	"late_ms":              "since they last made a round",
 	"watchdog_ms":          "after which the service manager acts",
+	"served":               "true if there is a datapath and it is served",
+	"log_level":            "least level that is logged",
+	"features":             "user features of the datapath",
+	"mac_limit":            "MACs known at most",
+	"queued_bytes":         "memory of what waits in the socket; 0 before Linux 4.12",
+	"max_upcalls":          "upcalls a second at most; 0 for no limit",
+	"set":                  "list of --set flags, KEY=VALUE",
+	"yaml":                 "text of the configuration",
 }

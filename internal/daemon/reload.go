@@ -14,9 +14,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// reloads reads the configuration file again each time it is asked to, until
-// ctx ends.
-func (d *run) reloads(ctx context.Context, asked <-chan os.Signal) {
+// reloads reads the configuration file again, or logs the state, each time it
+// is asked to, until ctx ends.
+func (d *run) reloads(ctx context.Context, asked, dump <-chan os.Signal) {
 	for {
 		select {
 		case <-ctx.Done():
@@ -25,6 +25,8 @@ func (d *run) reloads(ctx context.Context, asked <-chan os.Signal) {
 			d.tellReloading()
 			d.reload()
 			d.tellManager(sd.SdNotifyReady)
+		case <-dump:
+			d.dumpState()
 		}
 	}
 }
@@ -41,7 +43,7 @@ func (d *run) tellReloading() {
 // reload puts the file's configuration into force. A file that cannot be used
 // changes nothing; what takes a restart keeps its value.
 func (d *run) reload() {
-	next, err := config.Load(d.path)
+	next, err := config.Load(d.path, d.set...)
 	if err != nil {
 		d.log.emit(evReloadFailed, zap.String("config", d.path), zap.Error(err))
 		return

@@ -29,6 +29,11 @@ type Options struct {
 	Version    string    // of the program, for the log
 	Log        io.Writer // where the log goes
 	Priorities bool      // begin each line with its level for journald, <6>
+	// Overrides are put in place of what the file says, as config.Load takes
+	// them, when it is read again.
+	Overrides []string
+	// Dump has the state logged at each receive; nil never.
+	Dump <-chan os.Signal
 	// Reload has the file at ConfigPath read again at each receive; nil never.
 	Reload <-chan os.Signal
 	// Inherited are the descriptors that this process was passed. Run owns them.
@@ -46,6 +51,7 @@ type Options struct {
 // run is one run of the daemon.
 type run struct {
 	path    string
+	set     []string                      // overrides of the file
 	config  atomic.Pointer[config.Config] // in force; it does not change
 	log     *logger
 	policy  policySwitch
@@ -83,7 +89,7 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	d := &run{path: o.ConfigPath, log: log, started: time.Now(), inherited: o.Inherited,
+	d := &run{path: o.ConfigPath, set: o.Overrides, log: log, started: time.Now(), inherited: o.Inherited,
 		connections: newTally(), complaints: newTally()}
 	d.config.Store(o.Config)
 	if err := d.policy.use(o.Config); err != nil {
@@ -94,7 +100,7 @@ func Run(ctx context.Context, o Options) error {
 	stopControl := d.listen()
 	reloading, stopReloads := context.WithCancel(ctx)
 	var reloads errgroup.Group
-	reloads.Go(func() error { d.reloads(reloading, o.Reload); return nil })
+	reloads.Go(func() error { d.reloads(reloading, o.Reload, o.Dump); return nil })
 	reloads.Go(func() error { d.watch(reloading); return nil })
 	err = d.serveAcrossRestarts(ctx, &o)
 	stopReloads()

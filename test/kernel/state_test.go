@@ -1,0 +1,95 @@
+//go:build lab
+
+package kernel_test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"dpifd/internal/config"
+	"dpifd/internal/dpif"
+	"dpifd/internal/lab"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+)
+
+// TestStateDump compares what SIGUSR1 has written with the kernel and the
+// configuration.
+func TestStateDump(t *testing.T) {
+	n := newQuietNetwork(t, 3)
+	d := n.run(t, settings{"flows": "{limit: 4321}", "policy": "{mac_limit: 77}"})
+	v := n.view(t)
+	p := n.sockets(t)
+	exchange(t, p[0], p[1])
+	v.unchanged(t, "SIGUSR1", func() {
+		since := time.Now()
+		if err := unix.Kill(d.PID(), unix.SIGUSR1); err != nil {
+			t.Fatal(err)
+		}
+		c := d.Wait(t, since, "state_config", nil)
+		file, err := os.ReadFile(c.Text("config"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, err := config.Parse("file", file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := config.Parse("log", []byte(c.Text("yaml")))
+		if err != nil || !cmp.Equal(want, got) {
+			t.Errorf("configuration in the log: %v\n%s", err, cmp.Diff(want, got))
+		}
+	})
+	s := d.Events("state_daemon")[0]
+	if info := v.info(t); s.Text("features") != info.Features.String() || s.Text("flows") != fmt.Sprint(info.Stats.Flows) ||
+		s.Int(t, "mac_limit") != 77 || s.Int(t, "macs") != 2 || s.Text("served") != "true" || s.Int(t, "ports") != 4 {
+		t.Errorf("state_daemon: %v, the kernel has %v", s.Fields, info)
+	}
+	ports := v.vports(t)
+	for _, e := range d.Events("state_port") {
+		p, ok := ports[e.Text("port")]
+		if !ok || e.Text("port_no") != p.No.String() || e.Text("upcall_pid") != fmt.Sprint(p.UpcallPIDs[0]) || e.Text("type") != p.Type.String() ||
+			e.Int(t, "rcvbuf_bytes") == 0 || e.Text("transport") == "" {
+			t.Errorf("state_port %v, the kernel has %v", e.Fields, p)
+		}
+		delete(ports, e.Text("port"))
+	}
+	if len(ports) != 0 {
+		t.Errorf("ports without a line: %v", ports)
+	}
+	stop(t, d)
+}
+
+// TestOverrides: flags stand in for the file, at start and at each reload.
+func TestOverrides(t *testing.T) {
+	n := newQuietNetwork(t, 2)
+	late := n.hosts[1]
+	n.hosts = n.hosts[:1]
+	file := lab.WriteConfig(t, n.config(settings{"policy": "{type: drop}"}))
+	conn, fam := dial(t, n.sw)
+	p := n.sw.Start(t, lab.DaemonPath(t), "run", "--config", file, "--set", "policy.type=flood", "--set", "datapath.on_exit=delete", "--log-format", "json")
+	d := &lab.Daemon{Process: p}
+	if e := d.Wait(t, time.Time{}, "ready", nil); e.Text("policy") != "flood" {
+		t.Errorf("policy %s", e.Text("policy"))
+	}
+	n.hosts = append(n.hosts, late)
+	since := reload(t, d, n.config(settings{"policy": "{type: learning}", "log": "{format: console}"}))
+	d.Wait(t, since, "port_added", forPort(late.port))
+	if e := d.Wait(t, since, "reloaded", nil); !strings.Contains(e.Text("changed"), "ports") || strings.Contains(e.Text("changed"), "policy") {
+		t.Errorf("changed: %s", e.Text("changed"))
+	}
+	if e := d.Events("reload_ignored"); len(e) != 0 {
+		t.Errorf("the flag --log-format did not hold: %v", e)
+	}
+	if err := d.Stop(t, unix.SIGTERM, lab.DaemonLimit); err != nil {
+		t.Error(err)
+	}
+	if _, err := dpif.OpenDatapath(conn, fam, n.dpName); !errors.Is(err, unix.ENODEV) {
+		t.Errorf("the datapath after the stop: %v, want that it is gone", err)
+	}
+}
