@@ -56,9 +56,14 @@ kernel-test: build $(VM) ## tests with build tag lab, in one lab VM
 		-add docs/LOGS.md:/usr/share/doc/dpifd/LOGS.md $(TESTFLAGS) ./...
 
 systemd-test: build $(VM) ## tests with build tags lab and systemd, in one lab VM under systemd
-	$(VM) test -systemd $(STRICT) -timeout 15m -add bin/dpifd:/usr/sbin/dpifd \
-		-add docs/LOGS.md:/usr/share/doc/dpifd/LOGS.md -add deploy/systemd:/lab/deploy/systemd \
-		-add deploy/modules-load.d/openvswitch.conf:/etc/modules-load.d/openvswitch.conf $(TESTFLAGS) ./...
+	$(VM) test -systemd $(STRICT) -timeout 20m -add bin/dpifd:/usr/sbin/dpifd \
+		-add docs/LOGS.md:/usr/share/doc/dpifd/LOGS.md \
+		-add deploy/systemd/dpifd.service:/lib/systemd/system/dpifd.service \
+		-add deploy/systemd/dpifd@.service:/lib/systemd/system/dpifd@.service \
+		-add deploy/systemd/dpifd-netns.conf:/lab/dpifd-netns.conf \
+		-add deploy/sysusers.d/dpifd.conf:/usr/lib/sysusers.d/dpifd.conf \
+		-add deploy/modules-load.d/openvswitch.conf:/usr/lib/modules-load.d/dpifd.conf \
+		-add test/systemd/image/etc:/etc $(TESTFLAGS) ./...
 
 sample-log: build $(VM) ## log of an eventful run in the lab VM, for the tests of what reads logs
 	mkdir -p deploy/mtail/testdata

@@ -38,6 +38,13 @@ func newFlowLimit(cap int) flowLimit {
 	return flowLimit{cap: cap, current: min(cap, initialFlowLimit)}
 }
 
+// adopt makes room for the flows found at the start, as far as the cap allows:
+// the process before had found that they can be dumped. The first dump judges
+// anew.
+func (l *flowLimit) adopt(flows int) {
+	l.current = min(l.cap, max(l.current, flows+flowLimitStep))
+}
+
 // setCap changes the cap, and reports what there is to tell if that lowers the
 // limit. A higher cap leaves it to adapt.
 func (l *flowLimit) setCap(cap int, now time.Time) (FlowLimitChanged, bool) {

@@ -41,6 +41,19 @@ func TestFlowLimitAdapts(t *testing.T) {
 	}
 }
 
+// TestFlowLimitAdopts: the flows found at the start are not deleted for being
+// more than the limit starts with.
+func TestFlowLimitAdopts(t *testing.T) {
+	for _, tc := range []struct{ cap, flows, want int }{
+		{200_000, 0, 10_000}, {200_000, 9_500, 10_500}, {200_000, 60_000, 61_000}, {50_000, 60_000, 50_000}, {300, 10, 300},
+	} {
+		l := newFlowLimit(tc.cap)
+		if l.adopt(tc.flows); l.current != tc.want {
+			t.Errorf("cap %d, %d flows found: limit %d, want %d", tc.cap, tc.flows, l.current, tc.want)
+		}
+	}
+}
+
 func TestFlowLimitIdle(t *testing.T) {
 	l := flowLimit{cap: 50_000, current: 10_000}
 	for flows, want := range map[int]time.Duration{

@@ -132,6 +132,8 @@ func (r *Revalidator) adopt() (int, error) {
 		}
 		return nil
 	})
+	r.limit.adopt(n)
+	r.budget.limit.Store(int64(r.limit.current))
 	r.budget.count.Store(int64(n))
 	return n, err
 }

@@ -3,15 +3,10 @@
 package kernel_test
 
 import (
-	"context"
-	"encoding/binary"
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -58,7 +53,7 @@ func restartUnderLoad(t *testing.T) int {
 
 	sent := make(chan time.Duration, 1)
 	go func() { sent <- paced(t, p[0], to, count, rate) }()
-	got := collect(t, p[1])
+	got := lab.Collect(t, p[1])
 	for i := range restarts {
 		since := time.Now()
 		signal(t, d, unix.SIGUSR2)
@@ -78,12 +73,12 @@ func restartUnderLoad(t *testing.T) int {
 	}
 	took := <-sent
 	eventually(t, 2*waitLimit, "each packet arrives or is counted as lost", func() bool {
-		return got.count()+int(v.info(t).Stats.Lost) >= count
+		return got.Count()+int(v.info(t).Stats.Lost) >= count
 	})
 	stats := v.info(t).Stats
-	drops := socketDrops(t, n.sw, before)
+	drops := n.sw.SocketDrops(t, upcallPIDs(before)...)
 	t.Logf("%d packets in %v, %d arrived; kernel: missed %d, lost %d, flows %d; dropped by full sockets: %d",
-		count, took.Round(time.Millisecond), got.count(), stats.Missed, stats.Lost, stats.Flows, drops)
+		count, took.Round(time.Millisecond), got.Count(), stats.Missed, stats.Lost, stats.Flows, drops)
 	for name, port := range v.vports(t) {
 		if !slices.Equal(port.UpcallPIDs, before[name].UpcallPIDs) {
 			t.Errorf("port %s: upcall PIDs %d, before the restarts %d", name, port.UpcallPIDs, before[name].UpcallPIDs)
@@ -93,7 +88,7 @@ func restartUnderLoad(t *testing.T) int {
 	if e := d.Events("starting"); len(e) != restarts+1 || e[restarts].Text("pid") != e[0].Text("pid") {
 		t.Errorf("%d starts, the last in process %s, the first in %s", len(e), e[restarts].Text("pid"), e[0].Text("pid"))
 	}
-	if unexplained := count - got.count() - int(stats.Lost); unexplained != 0 {
+	if unexplained := count - got.Count() - int(stats.Lost); unexplained != 0 {
 		t.Errorf("%d packets are unexplained", unexplained)
 	}
 	if int(stats.Lost) != drops {
@@ -102,70 +97,12 @@ func restartUnderLoad(t *testing.T) int {
 	return drops
 }
 
-// collector counts the different frames of a load that arrive.
-type collector struct {
-	mu   sync.Mutex
-	seen map[uint32]bool
-}
-
-// collect takes what arrives of a load off the socket until the test ends.
-func collect(t *testing.T, p *lab.Packet) *collector {
-	t.Helper()
-	c := &collector{seen: map[uint32]bool{}}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for ctx.Err() == nil {
-			f, err := p.Receive(100 * time.Millisecond)
-			if err != nil || len(f) < 18 || binary.BigEndian.Uint16(f[12:]) != 0x88b6 {
-				continue
-			}
-			c.mu.Lock()
-			c.seen[binary.BigEndian.Uint32(f[14:])] = true
-			c.mu.Unlock()
-		}
-	}()
-	t.Cleanup(func() {
-		cancel()
-		<-done
-		if n := p.Dropped(t); n != 0 {
-			t.Errorf("the test's own socket dropped %d frames", n)
-		}
-	})
-	return c
-}
-
-func (c *collector) count() int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return len(c.seen)
-}
-
-// socketDrops sums, over the upcall sockets of ports, what the kernel could not
-// queue since the sockets were opened: the last but one column of
-// /proc/net/netlink, found by the port id in the third.
-func socketDrops(t *testing.T, ns *lab.NetNS, ports map[string]dpif.Vport) (sum int) {
-	t.Helper()
-	table := ns.Run(t, "cat", "/proc/thread-self/net/netlink")
-	found := 0
-	for line := range strings.Lines(table) {
-		f := strings.Fields(line)
-		for _, p := range ports {
-			if len(f) >= 10 && f[1] == fmt.Sprint(unix.NETLINK_GENERIC) && f[2] == fmt.Sprint(p.UpcallPIDs[0]) {
-				n, err := strconv.Atoi(f[8])
-				if err != nil {
-					t.Fatalf("%v in\n%s", err, table)
-				}
-				sum += n
-				found++
-			}
-		}
+// upcallPIDs returns where the upcalls of vports go.
+func upcallPIDs(vports map[string]dpif.Vport) (pids []uint32) {
+	for _, v := range vports {
+		pids = append(pids, v.UpcallPIDs...)
 	}
-	if found != len(ports) {
-		t.Errorf("%d of %d upcall sockets are in\n%s", found, len(ports), table)
-	}
-	return sum
+	return pids
 }
 
 // TestRestartRefused: a restart that could not succeed does not begin.

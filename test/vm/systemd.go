@@ -53,6 +53,7 @@ StandardError=inherit
 var systemdLinks = [][2]string{
 	{"/etc/systemd/system/default.target", "/lib/systemd/system/multi-user.target"},
 	{"/etc/systemd/system/multi-user.target.wants/lab.service", "../lab.service"},
+	{"/usr/bin/kill", "/usr/bin/busybox"}, // as ExecReload= uses it
 	{"/etc/systemd/system/getty.target", "/dev/null"},
 	{"/etc/systemd/system/proc-sys-fs-binfmt_misc.automount", "/dev/null"},
 	{"/etc/systemd/system/systemd-logind.service", "/dev/null"},

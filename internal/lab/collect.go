@@ -1,0 +1,58 @@
+//go:build lab
+
+package lab
+
+import (
+	"context"
+	"encoding/binary"
+	"sync"
+	"testing"
+	"time"
+)
+
+// loadEtherType is that of the numbered frames of test/bench/load, whose number
+// follows it.
+const loadEtherType = 0x88b6
+
+// Collector counts the numbered frames of a load as they arrive.
+type Collector struct {
+	mu   sync.Mutex
+	seen map[uint32]bool
+}
+
+// Collect takes what arrives of a load off the socket, which has no other reader
+// from then on, until the test ends. It fails the test if the socket itself
+// dropped frames.
+func Collect(t testing.TB, p *Packet) *Collector {
+	t.Helper()
+	c := &Collector{seen: map[uint32]bool{}}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for ctx.Err() == nil {
+			f, err := p.Receive(100 * time.Millisecond)
+			if err != nil || len(f) < 18 || binary.BigEndian.Uint16(f[12:]) != loadEtherType {
+				continue
+			}
+			c.mu.Lock()
+			c.seen[binary.BigEndian.Uint32(f[14:])] = true
+			c.mu.Unlock()
+		}
+	}()
+	t.Cleanup(func() {
+		cancel()
+		<-done
+		if n := p.Dropped(t); n != 0 {
+			t.Errorf("the test's own socket dropped %d frames", n)
+		}
+	})
+	return c
+}
+
+// Count returns how many frames of different numbers have arrived.
+func (c *Collector) Count() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.seen)
+}

@@ -1,0 +1,48 @@
+//go:build lab
+
+package lab
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// SocketDrops sums, over generic netlink sockets of the namespace given by their
+// port ids, what the kernel could not queue since they were opened, whichever
+// process has them: the column Drops of /proc/net/netlink.
+func (n *NetNS) SocketDrops(t testing.TB, portIDs ...uint32) (sum int) {
+	t.Helper()
+	table := n.Run(t, "cat", "/proc/thread-self/net/netlink")
+	head, rows, _ := strings.Cut(table, "\n")
+	column := func(name string) int { return slices.Index(strings.Fields(head), name) }
+	protocol, portID, drops := column("Eth"), column("Pid"), column("Drops")
+	if protocol < 0 || portID < 0 || drops < 0 {
+		t.Fatalf("unknown columns in\n%s", table)
+	}
+	found := 0
+	for row := range strings.Lines(rows) {
+		f := strings.Fields(row)
+		if len(f) <= max(protocol, portID, drops) || f[protocol] != fmt.Sprint(unix.NETLINK_GENERIC) {
+			continue
+		}
+		id, err := strconv.ParseUint(f[portID], 10, 32)
+		if err != nil || !slices.Contains(portIDs, uint32(id)) {
+			continue
+		}
+		count, err := strconv.Atoi(f[drops])
+		if err != nil {
+			t.Fatalf("%v in\n%s", err, table)
+		}
+		sum += count
+		found++
+	}
+	if found != len(portIDs) {
+		t.Errorf("%d of %d sockets are in\n%s", found, len(portIDs), table)
+	}
+	return sum
+}

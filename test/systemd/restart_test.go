@@ -1,0 +1,118 @@
+//go:build lab && systemd
+
+package systemd_test
+
+import (
+	"maps"
+	"slices"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// TestRestartLosesNothing: while new flows arrive, the service is restarted
+// again and again, and each packet goes on. What a machine that is too slow loses
+// all the same must be by sockets that were full, not by sockets that were not
+// there.
+func TestRestartLosesNothing(t *testing.T) {
+	const rate, restarts, count = 2_000, 10, 40_000
+	s := start(t, "")
+	before := s.pids(t)
+	if got := s.number(t, "NFileDescriptorStore"); got != len(before) {
+		t.Errorf("the store holds %d descriptors, want %d", got, len(before))
+	}
+	done := make(chan struct{})
+	go func() { defer close(done); s.send(t, count, rate) }()
+	pid := s.property(t, "MainPID")
+	for i := range restarts {
+		since := time.Now()
+		s.systemctl(t, "restart", s.unit) // returns when it is ready
+		took := time.Since(since)
+		if e := s.journal.Wait(t, since, "handed_over", nil); e.Text("to") != "service_manager" || e.Int(t, "not_handed_over") != 0 {
+			t.Errorf("handed_over: %v", e.Fields)
+		}
+		if e := s.journal.Wait(t, since, "sockets_adopted", nil); e.Int(t, "adopted") != int64(len(before)) || e.Int(t, "closed") != 0 {
+			t.Errorf("sockets_adopted: %v, want %d", e.Fields, len(before))
+		}
+		next := s.property(t, "MainPID")
+		if next == pid {
+			t.Error("the process is the same")
+		}
+		pid = next
+		t.Logf("restart %d took %v", i+1, took.Round(time.Millisecond))
+		time.Sleep(time.Second) // so that the load goes on over all restarts
+	}
+	if !maps.Equal(s.pids(t), before) {
+		t.Errorf("upcall PIDs %v, before the restarts %v", s.pids(t), before)
+	}
+	<-done
+	s.eventually(t, "each packet arrives or is counted as lost", func() bool {
+		return s.arrived.Count()+int(s.stats(t).Lost) >= count
+	})
+	stats := s.stats(t)
+	drops := s.root.SocketDrops(t, slices.Collect(maps.Values(before))...)
+	t.Logf("%d packets, %d arrived; kernel: missed %d, lost %d; dropped by full sockets: %d",
+		count, s.arrived.Count(), stats.Missed, stats.Lost, drops)
+	if unexplained := count - s.arrived.Count() - int(stats.Lost); unexplained != 0 {
+		t.Errorf("%d packets are unexplained", unexplained)
+	}
+	if int(stats.Lost) != drops {
+		t.Errorf("the kernel lost %d upcalls, full sockets %d of these", stats.Lost, drops)
+	}
+}
+
+// TestKillLosesNothing: the store has the sockets whatever becomes of the
+// process.
+func TestKillLosesNothing(t *testing.T) {
+	s := start(t, "")
+	before := s.pids(t)
+	s.pass(t)
+	for range 3 {
+		since := time.Now()
+		if err := unix.Kill(s.number(t, "MainPID"), unix.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		// While there is no daemon.
+		s.send(t, 200, 2_000)
+		if e := s.journal.Wait(t, since, "sockets_adopted", nil); e.Int(t, "adopted") != int64(len(before)) {
+			t.Errorf("sockets_adopted: %v, want %d", e.Fields, len(before))
+		}
+		s.journal.Wait(t, since, "ready", nil)
+		s.pass(t)
+	}
+	if lost := s.stats(t).Lost; lost != 0 || !maps.Equal(s.pids(t), before) {
+		t.Errorf("lost %d; upcall PIDs %v, before %v", lost, s.pids(t), before)
+	}
+}
+
+// TestStop: a stop is no restart: upcalls are turned off, and the store is
+// empty.
+func TestStop(t *testing.T) {
+	s := start(t, "")
+	s.pass(t)
+	s.systemctl(t, "stop", s.unit)
+	if state, result := s.property(t, "ActiveState"), s.property(t, "Result"); state != "inactive" || result != "success" {
+		t.Errorf("the unit is %s, %s", state, result)
+	}
+	for name, pid := range s.pids(t) {
+		if pid != 0 {
+			t.Errorf("port %s still has upcall PID %d", name, pid)
+		}
+	}
+	if got := s.number(t, "NFileDescriptorStore"); got != 0 {
+		t.Errorf("the store still holds %d descriptors", got)
+	}
+	s.systemctl(t, "start", s.unit)
+	s.pass(t)
+}
+
+// TestPortGoes: the socket of a port that goes leaves the store.
+func TestPortGoes(t *testing.T) {
+	s := start(t, "")
+	since := time.Now()
+	before := s.number(t, "NFileDescriptorStore")
+	s.root.DeleteLink(t, s.ports[1])
+	s.journal.Wait(t, since, "port_removed", nil)
+	s.eventually(t, "the store lets go of the socket", func() bool { return s.number(t, "NFileDescriptorStore") == before-1 })
+}

@@ -1,0 +1,220 @@
+//go:build lab && systemd
+
+package systemd_test
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"dpifd/internal/dpif"
+	"dpifd/internal/lab"
+	"dpifd/internal/netlink"
+	"dpifd/test/bench/load"
+
+	"golang.org/x/sys/unix"
+)
+
+// waitLimit bounds waiting for what ought to come in a moment.
+const waitLimit = 30 * time.Second
+
+// service is a running instance of dpifd@.service with two hosts plugged into
+// its datapath, in the root network namespace.
+type service struct {
+	root    *lab.NetNS
+	name    string // of the instance and its datapath
+	unit    string
+	journal *lab.Daemon    // what the instance has logged
+	from    *lab.Packet    // of the host that sends
+	to      *lab.Packet    // of the host that receives
+	arrived *lab.Collector // at the latter
+	sent    int            // numbered packets
+	ports   []string       // devices that the hosts are plugged into
+	dp      *dpif.Datapath // an eye of the test's own
+}
+
+// start starts an instance that serves the ports of two hosts, and more if there
+// are any, and returns once systemctl does. The unit gets a drop-in unless that is
+// empty.
+func start(t *testing.T, dropIn string, more ...string) *service {
+	t.Helper()
+	root := lab.Root(t)
+	name := lab.Name("sd")
+	s := &service{root: root, name: name, unit: "dpifd@" + name + ".service"}
+	hosts := make([]*lab.NetNS, 2)
+	for i := range hosts {
+		port := lab.Name("port")
+		hosts[i] = lab.Host(t, root, port, "")
+		s.ports = append(s.ports, port)
+		t.Cleanup(func() { _, _ = root.Try("ip", "link", "delete", port) })
+	}
+	s.configure(t, map[string]string{
+		"datapath": "{name: " + name + ", on_exit: keep}",
+		"ports":    "[{name: " + strings.Join(append(more, s.ports...), "}, {name: ") + "}]",
+		"policy":   "{type: learning, mac_limit: 50000}",
+		"log":      "{stats_interval: 1s}",
+		"flows":    "{max_idle: 60s}",
+	})
+	if dropIn != "" {
+		s.dropIn(t, dropIn)
+	}
+	s.systemctl(t, "start", s.unit)
+	t.Cleanup(func() {
+		_, _ = root.Try("systemctl", "stop", s.unit)
+		_, _ = root.Try("ovs-dpctl", "del-dp", name)
+	})
+	s.journal = &lab.Daemon{Process: root.Start(t, "journalctl", "--follow", "--lines=all", "--output=cat", "--unit="+s.unit)}
+	s.dp = open(t, root, name)
+	s.from, s.to = hosts[0].OpenPacket(t, "eth0"), hosts[1].OpenPacket(t, "eth0")
+	s.arrived = lab.Collect(t, s.to)
+	missed := s.stats(t).Missed
+	if err := s.to.Send(load.Hello()); err != nil {
+		t.Fatal(err)
+	}
+	s.eventually(t, "the hello is forwarded", func() bool { return s.stats(t).Missed > missed })
+	return s
+}
+
+// dropIn adds to the unit.
+func (s *service) dropIn(t *testing.T, text string) {
+	t.Helper()
+	dir := filepath.Join("/etc/systemd/system", s.unit+".d")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "test.conf"), []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	s.systemctl(t, "daemon-reload")
+}
+
+func (s *service) configure(t *testing.T, settings map[string]string) {
+	t.Helper()
+	var text strings.Builder
+	for _, key := range slices.Sorted(maps.Keys(settings)) {
+		fmt.Fprintf(&text, "%s: %s\n", key, settings[key])
+	}
+	path := s.config()
+	if err := os.WriteFile(path, []byte(text.String()), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.Remove(path) })
+}
+
+func (s *service) config() string { return "/etc/dpifd/" + s.name + ".yaml" }
+
+// open returns an eye on a datapath.
+func open(t *testing.T, ns *lab.NetNS, name string) *dpif.Datapath {
+	t.Helper()
+	var conn *netlink.Conn
+	err := ns.Do(func() (err error) {
+		conn, err = netlink.Dial(unix.NETLINK_GENERIC, netlink.Config{RcvBuf: 1 << 20})
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	fam, err := dpif.ResolveFamilies(conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dp, err := dpif.OpenDatapath(conn, fam, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dp
+}
+
+func (s *service) systemctl(t *testing.T, args ...string) {
+	t.Helper()
+	if out, err := s.root.Try("systemctl", args...); err != nil {
+		t.Fatalf("%v\n%s\n%s", err, out, s.root.Run(t, "journalctl", "--no-pager", "--unit="+s.unit))
+	}
+}
+
+// property returns a property of the unit.
+func (s *service) property(t *testing.T, name string) string {
+	t.Helper()
+	return property(t, s.root, s.unit, name)
+}
+
+func property(t *testing.T, root *lab.NetNS, unit, name string) string {
+	t.Helper()
+	return strings.TrimSpace(root.Run(t, "systemctl", "show", "--value", "--property="+name, unit))
+}
+
+func (s *service) number(t *testing.T, name string) int {
+	t.Helper()
+	text := s.property(t, name)
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatalf("property %s is %q", name, text)
+	}
+	return n
+}
+
+// pids returns the upcall PIDs of all vports by name.
+func (s *service) pids(t *testing.T) map[string]uint32 {
+	t.Helper()
+	vports, err := s.dp.Vports()
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := map[string]uint32{}
+	for _, v := range vports {
+		if len(v.UpcallPIDs) != 1 {
+			t.Fatalf("port %s has upcall PIDs %d", v.Name, v.UpcallPIDs)
+		}
+		all[v.Name] = v.UpcallPIDs[0]
+	}
+	return all
+}
+
+func (s *service) stats(t *testing.T) dpif.DatapathStats {
+	t.Helper()
+	info, err := s.dp.Info()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info.Stats
+}
+
+// send sends packets to the learned station, each from a station of its own, so
+// that each makes a flow, at a rate per second. Errors are the test's.
+func (s *service) send(t *testing.T, count, rate int) {
+	t.Helper()
+	start := time.Now()
+	for n := 0; n < count; {
+		due := min(count, int(time.Since(start).Seconds()*float64(rate))+1)
+		for ; n < due; n++ {
+			if err := s.from.Send(load.Frame(load.Sink, uint32(s.sent), 60+s.sent*37%400)); err != nil {
+				t.Errorf("packet %d: %v", s.sent, err)
+			}
+			s.sent++
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// pass sends some packets and waits until all that were sent so far have arrived.
+func (s *service) pass(t *testing.T) {
+	t.Helper()
+	s.send(t, 20, 1000)
+	s.eventually(t, "all packets arrive", func() bool { return s.arrived.Count() == s.sent })
+}
+
+func (s *service) eventually(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(waitLimit); !done(); time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within %v: %s\n%s", waitLimit, what, s.root.Run(t, "systemctl", "status", "--no-pager", s.unit))
+		}
+	}
+}
