@@ -104,7 +104,11 @@ func (s *statsLog) last() { s.look(s.daemon.cfg().Log.StatsInterval > 0) }
 func (s *statsLog) look(print bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	st, err := s.server.Stats()
+	count := s.server.Losses
+	if print {
+		count = s.server.Stats
+	}
+	st, err := count()
 	if errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ENOENT) {
 		// The datapath has gone, which the server says.
 		s.total = s.server.Totals()
@@ -236,6 +240,9 @@ func (s *statsLog) print(out emitter, st *dpif.Stats, longest time.Duration) {
 		zap.Int64("batch_max_us", longest.Microseconds()), zap.Uint64("send_errors", st.SendErrors),
 		zap.Int("macs", macs.Entries), zap.Uint64("macs_learned", macs.Learned), zap.Uint64("macs_moved", macs.Moved),
 		zap.Uint64("macs_expired", macs.Expired), zap.Uint64("macs_evicted", macs.Evicted))
+	if l, ok := out.(*logger); ok && !l.enabled(evPortStats) {
+		return
+	}
 	for i := range st.Ports {
 		p := &st.Ports[i]
 		out.emit(evPortStats, s.dp, zap.String("port", p.Name), zap.Uint32("port_no", uint32(p.No)),

@@ -72,6 +72,24 @@ type PortCounters struct {
 	Socket         netlink.Counters
 }
 
+// finalCounters are counters with the drops of the socket as it is now.
+func (c *channel) finalCounters() PortCounters {
+	c.readDrops()
+	return c.counters()
+}
+
+// readDrops notes how many upcalls the kernel could not queue, where the socket
+// tells.
+func (c *channel) readDrops() {
+	if c.sock == nil {
+		return
+	}
+	if m, err := c.sock.MemInfo(); err == nil {
+		c.noteDrops(m.Drops)
+	}
+}
+
+// counters are those of the channel. SocketDrops is as of the last readDrops.
 func (c *channel) counters() PortCounters {
 	p := PortCounters{
 		Upcalls: c.upcalls.Load(), Bytes: c.bytes.Load(), ActionUpcalls: c.actionUpcalls.Load(),
@@ -85,9 +103,6 @@ func (c *channel) counters() PortCounters {
 		return p
 	}
 	p.Socket = c.sock.Counters()
-	if m, err := c.sock.MemInfo(); err == nil {
-		c.noteDrops(m.Drops)
-	}
 	// Where neither the socket nor Server.readDrops could tell, an overflow
 	// stands for one message at least.
 	p.SocketDrops = max(c.drops.Load(), p.Socket.Overflows)

@@ -215,7 +215,7 @@ func (h *Handler) finish() {
 	}
 	for _, ch := range h.slots {
 		if ch != nil {
-			ch.counters() // reads the socket's drops while it can
+			ch.finalCounters() // reads the socket's drops while it can
 			ch.sock.Close()
 		}
 	}
@@ -252,7 +252,7 @@ func (h *Handler) detach(ch *channel) PortCounters {
 	}
 	h.in.Release()                    // a frame that is lent would keep the socket alive
 	_ = h.poller.Remove(ch.sock.FD()) // closing the descriptor removes it in any case
-	last := ch.counters()
+	last := ch.finalCounters()
 	ch.sock.Close()
 	h.disown(ch)
 	return last

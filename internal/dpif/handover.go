@@ -178,7 +178,7 @@ func (h *Handler) release(ch *channel) int {
 	if ch.sock.Transport() == netlink.Ring {
 		return -1
 	}
-	ch.counters() // reads the socket's drops while it can
+	ch.finalCounters() // reads the socket's drops while it can
 	_ = h.poller.Remove(ch.sock.FD())
 	fd, err := ch.sock.Detach()
 	if err != nil {

@@ -138,10 +138,11 @@ type Server struct {
 	leaving   atomic.Bool                  // the next end is a hand-over
 	rounds    atomic.Uint64                // of the port poll
 
-	statsMu   sync.Mutex // guards the next three
+	statsMu   sync.Mutex // guards the next four
 	statsDP   *Datapath
 	dropTable *netlink.DropTable // nil where SO_MEMINFO tells
 	drops     map[uint32]uint64  // by upcall PID
+	lost      uint64             // the datapath's when drops were last read
 	mu        sync.Mutex         // guards channels, shared and past
 	channels  map[odp.PortNo]*channel
 	past      PortCounters // of ports that have gone

@@ -65,7 +65,15 @@ type PortStats struct {
 
 // Stats collects all counters. It may be called from any goroutine while the
 // Server is open.
-func (s *Server) Stats() (Stats, error) {
+func (s *Server) Stats() (Stats, error) { return s.stats(true) }
+
+// Losses is Stats without what the kernel counts about each vport, for a look
+// once in a while: it takes one request to the kernel, however many ports there
+// are, and a system call for each port only when the datapath has lost upcalls
+// since the last call of either.
+func (s *Server) Losses() (Stats, error) { return s.stats(false) }
+
+func (s *Server) stats(all bool) (Stats, error) {
 	s.statsMu.Lock()
 	defer s.statsMu.Unlock()
 	var st Stats
@@ -73,17 +81,28 @@ func (s *Server) Stats() (Stats, error) {
 	if st.Datapath, err = s.statsDP.Info(); err != nil {
 		return st, err
 	}
-	vports, err := s.statsDP.Vports()
-	if err != nil {
-		return st, err
+	var vports map[odp.PortNo]*Vport
+	if all {
+		list, err := s.statsDP.Vports()
+		if err != nil {
+			return st, err
+		}
+		vports = make(map[odp.PortNo]*Vport, len(list))
+		for i := range list {
+			vports[list[i].No] = &list[i]
+		}
 	}
-	s.readDrops()
+	// A ring drops what the datapath does not count as lost.
+	if lost := st.Datapath.Stats.Lost; all || lost != s.lost || s.noRings == nil {
+		s.lost = lost
+		s.readDrops()
+	}
 	s.mu.Lock()
 	st.Past = s.past
 	for _, ch := range s.channels {
 		p := PortStats{No: ch.no, Name: ch.name.get(), Handler: ch.handlerID(), UpcallPID: ch.portID(), Transport: ch.transport(), Counters: ch.counters()}
-		if i := slices.IndexFunc(vports, func(v Vport) bool { return v.No == ch.no }); i >= 0 {
-			p.Vport, p.Kernel = vports[i].Stats, vports[i].Upcalls
+		if v := vports[ch.no]; v != nil {
+			p.Vport, p.Kernel = v.Stats, v.Upcalls
 		}
 		st.RingBytes += ch.ringBytes
 		st.Ports = append(st.Ports, p)
@@ -124,16 +143,17 @@ func (s *Server) LongestBatch() time.Duration {
 	return time.Duration(longest)
 }
 
-// readDrops notes how many upcalls the kernel could not queue, on kernels that
-// do not tell each socket. statsMu is held.
+// readDrops notes how many upcalls the kernel could not queue. statsMu is held.
 func (s *Server) readDrops() {
-	if s.dropTable == nil || s.dropTable.Read(unix.NETLINK_GENERIC, s.drops) != nil {
-		return // the sockets' reports of overflow stand in
-	}
+	// Kernels that do not tell each socket have a table. If it cannot be read the
+	// sockets' reports of overflow stand in.
+	table := s.dropTable != nil && s.dropTable.Read(unix.NETLINK_GENERIC, s.drops) == nil
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, ch := range s.everyChannel() {
-		if n := s.drops[ch.portID()]; ch.sock != nil && n > ch.drops.Load() {
+		if !table {
+			ch.readDrops()
+		} else if n := s.drops[ch.portID()]; ch.sock != nil && n > ch.drops.Load() {
 			ch.drops.Store(n)
 		}
 	}
@@ -147,7 +167,7 @@ func (s *Server) Totals() PortCounters {
 	defer s.mu.Unlock()
 	sum := s.past
 	for _, ch := range s.everyChannel() {
-		sum.Add(ch.counters())
+		sum.Add(ch.finalCounters())
 	}
 	return sum
 }

@@ -30,6 +30,8 @@ type table struct {
 	locks   [shards]shard
 
 	awaited awaited
+	// oldest is before any sighting of the entries, as far as was looked.
+	oldest atomic.Int64
 
 	mu      sync.Mutex
 	free    int32 // first free entry, chained
@@ -169,6 +171,7 @@ func (t *table) learn(key uint64, port odp.PortNo, seen int64, atHand bool) bool
 	lock.Lock()
 	e.key, e.port, e.chain = key, port, *head
 	e.seen.Store(seen)
+	t.older(seen)
 	e.refreshed.Store(false)
 	*head = i
 	lock.Unlock()
@@ -224,14 +227,29 @@ func (t *table) removeOlder(i int32, before int64) bool {
 	return true
 }
 
-// anyOlder reports whether an entry was last seen earlier than before.
-func (t *table) anyOlder(before int64) bool {
-	for i := range t.entries {
-		if t.entries[i].seen.Load() < before {
-			return true
+// older notes a sighting that may be the oldest.
+func (t *table) older(seen int64) {
+	for old := t.oldest.Load(); seen < old; old = t.oldest.Load() {
+		if t.oldest.CompareAndSwap(old, seen) {
+			return
 		}
 	}
-	return false
+}
+
+// anyOlder reports whether an entry was last seen earlier than before. It goes
+// through the entries only when one may have been.
+func (t *table) anyOlder(before int64) bool {
+	if t.oldest.Load() >= before {
+		return false
+	}
+	// What is learned meanwhile lowers this again.
+	t.oldest.Store(never)
+	oldest := int64(never)
+	for i := range t.entries {
+		oldest = min(oldest, t.entries[i].seen.Load())
+	}
+	t.older(oldest)
+	return oldest < before
 }
 
 // expire removes the entries last seen earlier than before and reports whether
