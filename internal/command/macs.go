@@ -20,8 +20,9 @@ func macsCommand() *cobra.Command {
 		Long: "Print the MAC table of a running daemon, in the order of VLANs and addresses: the\n" +
 			"port that each address was last seen on, and how long ago. VLAN 0 is untagged. The\n" +
 			"table of a policy that does not learn is empty." + socketHelp,
-		Example: "  dpifd dump-macs\n  dpifd dump-macs dp0 -o json",
-		Args:    cobra.MaximumNArgs(1),
+		Example:           "  dpifd dump-macs\n  dpifd dump-macs dp0 -o json",
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: completeDatapath,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return ask(socket, optional(args), func(ctx context.Context, c *control.Client) error {
 				macs, err := c.MACs(ctx)

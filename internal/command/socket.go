@@ -41,6 +41,16 @@ func ask(path, datapath string, fn func(ctx context.Context, c *control.Client) 
 	return failed(fn(ctx, c))
 }
 
+// completeDatapath completes the first argument: the datapaths that daemons
+// have a socket for.
+func completeDatapath(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	names, _ := control.Sockets(control.Dir) // none where it may not be looked at
+	return names, cobra.ShellCompDirectiveNoFileComp
+}
+
 // optional returns the first argument, "" if there is none.
 func optional(args []string) string {
 	if len(args) == 0 {

@@ -20,8 +20,9 @@ func statsCommand() *cobra.Command {
 		Long: "Print the counters of a running daemon: totals since its start, each port's, and\n" +
 			"what was lost by port and cause. Names and units are those of the events stats,\n" +
 			"port_stats and upcalls_lost of the log." + socketHelp,
-		Example: "  dpifd stats\n  dpifd stats dp0 -o json | jq .totals.upcalls",
-		Args:    cobra.MaximumNArgs(1),
+		Example:           "  dpifd stats\n  dpifd stats dp0 -o json | jq .totals.upcalls",
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: completeDatapath,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return ask(socket, optional(args), func(ctx context.Context, c *control.Client) error {
 				s, err := c.Stats(ctx)

@@ -8,9 +8,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -31,19 +33,37 @@ func SocketPath(datapath string) string { return filepath.Join(Dir, datapath+suf
 // ErrNoDaemon says that no daemon answers.
 var ErrNoDaemon = errors.New("no dpifd answers")
 
+// Sockets returns the datapaths that have a socket in dir, in order. A dir that
+// does not exist has none.
+func Sockets(dir string) ([]string, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	var names []string
+	for _, e := range entries {
+		if name, ok := strings.CutSuffix(e.Name(), suffix); ok {
+			names = append(names, name)
+		}
+	}
+	return names, nil
+}
+
 // FindSocket returns the path of the one socket in dir. Where there is none, or
 // several, the error says so; the former matches ErrNoDaemon.
 func FindSocket(dir string) (string, error) {
-	found, err := filepath.Glob(filepath.Join(dir, "*"+suffix))
+	found, err := Sockets(dir)
 	switch {
+	case errors.Is(err, fs.ErrPermission):
+		return "", fmt.Errorf("%w (root and the group of control.group may look)", err)
 	case err != nil:
 		return "", err
 	case len(found) == 0:
 		return "", fmt.Errorf("%w: %s has no socket (is the daemon running? one with another control.socket is reached with --socket)", ErrNoDaemon, dir)
 	case len(found) > 1:
-		return "", fmt.Errorf("%d daemons have a socket: choose one with --socket: %s", len(found), strings.Join(found, ", "))
+		return "", fmt.Errorf("%d daemons have a socket in %s: say which datapath, or --socket: %s", len(found), dir, strings.Join(found, ", "))
 	}
-	return found[0], nil
+	return filepath.Join(dir, found[0]+suffix), nil
 }
 
 // answerTimeout bounds the wait for an answer that is no stream.

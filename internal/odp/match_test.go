@@ -74,3 +74,24 @@ func TestMasked(t *testing.T) {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
 }
+
+func FuzzSelects(f *testing.F) {
+	for _, text := range []string{
+		"in_port(3),eth(src=02:00:00:00:00:01,dst=33:33:00:00:00:16),eth_type(0x8100),vlan(vid=10,pcp=3),encap(eth_type(0x0800))",
+		"tunnel(tun_id=0x7,src=10.0.0.1,dst=10.0.0.2,ttl=64,flags(key)),in_port(1),eth_type(0x0806)",
+	} {
+		key, mask, err := odp.Text{}.ParseKey(text)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(key, key, mask)
+		f.Add(key[:len(key)-2], mask, key)
+	}
+	f.Fuzz(func(t *testing.T, key, want, mask []byte) {
+		odp.Selects(key, want, mask)
+		odp.Masked(want, mask)
+		if _, _, err := (odp.Text{}).ParseKey(string(odp.Text{}.AppendKey(nil, key, nil))); err == nil && !odp.Selects(key, key, nil) {
+			t.Errorf("a filter without mask refuses %x", key)
+		}
+	})
+}
