@@ -15,7 +15,7 @@ SOAKTIME ?= 10m
 SOAKSEED ?= 0
 SOAKLOG ?= $(CACHE)/soak
 
-.PHONY: help build dist deb rpm sample-log test unit kernel-test systemd-test demo lint soak stress mutants fuzz bench scale microbench clean FORCE
+.PHONY: help build dist deb rpm sample-log test package-test unit kernel-test systemd-test demo lint soak stress mutants fuzz bench scale microbench clean FORCE
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z -]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,7 +39,19 @@ deb rpm: $(VM) ## packages for amd64 and arm64 of the tree as it is, in bin/deb 
 	tools/stage.sh bin/$@ $@
 	tools/check-packages.sh bin/$@
 
-test: unit kernel-test systemd-test ## unit tests with -race, then kernel tests, the service and a minute of soak in lab VMs
+package-test: $(VM) ## install, upgrade under traffic and purge the Debian package, in a lab VM under systemd
+	rm -rf bin/package-test
+	tools/stage.sh bin/package-test deb
+	mv bin/package-test/*_amd64.deb bin/package-test/old.deb
+	# The next version is the same with other files in two places.
+	dpkg-deb --raw-extract bin/package-test/old.deb bin/package-test/next
+	sed -i 's/^Version: .*/&+next/' bin/package-test/next/DEBIAN/control
+	echo '# another default' >>bin/package-test/next/etc/dpifd/dpifd.yaml
+	dpkg-deb --build --root-owner-group bin/package-test/next bin/package-test/new.deb
+	$(VM) test -systemd $(STRICT) -timeout 10m -add bin/package-test/old.deb:/lab/packages/old.deb \
+		-add bin/package-test/new.deb:/lab/packages/new.deb $(TESTFLAGS) ./test/packages
+
+test: unit kernel-test systemd-test package-test ## unit tests with -race, then kernel tests, the service and a minute of soak in lab VMs
 	$(MAKE) soak SOAKTIME=1m
 
 unit: $(VM) ## unit tests with -race; no privilege, no network

@@ -1,0 +1,251 @@
+//go:build lab && systemd
+
+package packages_test
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"dpifd/internal/lab"
+)
+
+// Two versions of the package, of which the second is the newer, with another
+// default configuration.
+const (
+	oldDeb = "/lab/packages/old.deb"
+	newDeb = "/lab/packages/new.deb"
+
+	configFile = "/etc/dpifd/dpifd.yaml"
+)
+
+// machine is the VM with the package in it.
+type machine struct{ *lab.NetNS }
+
+// dpkg runs dpkg, whose database knows of no other package than this one, in a VM
+// that has not all that dpkg looks for. A
+// configuration file that the administrator wrote is kept.
+func (m machine) dpkg(t *testing.T, args ...string) {
+	t.Helper()
+	t.Log(m.Run(t, "dpkg", append([]string{"--force-depends", "--force-bad-path", "--force-confold"}, args...)...))
+}
+
+// property returns one of the service.
+func (m machine) property(t *testing.T, name string) string {
+	t.Helper()
+	return strings.TrimSpace(m.Run(t, "systemctl", "show", "dpifd.service", "--value", "-p", name))
+}
+
+func (m machine) wantState(t *testing.T, when, active, file string) {
+	t.Helper()
+	if a, f := m.property(t, "ActiveState"), m.property(t, "UnitFileState"); a != active || f != file {
+		t.Fatalf("%s: the service is %q and %q, want %q and %q\n%s", when, a, f, active, file,
+			m.Run(t, "sh", "-c", "systemctl status --no-pager --full dpifd.service || true"))
+	}
+}
+
+func wantGone(t *testing.T, paths ...string) {
+	t.Helper()
+	for _, path := range paths {
+		if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s is still there (%v)", path, err)
+		}
+	}
+}
+
+func contents(t *testing.T, path string) string {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
+
+// TestDebianPackage installs, runs, upgrades under traffic, removes and purges.
+func TestDebianPackage(t *testing.T) {
+	if _, err := os.Stat(oldDeb); err != nil {
+		t.Skip("a VM of its own has the packages: make package-test")
+	}
+	m := machine{lab.Root(t)}
+	m.dpkg(t, "--install", oldDeb)
+	m.wantState(t, "installed", "inactive", "disabled")
+	if !strings.Contains(contents(t, "/etc/passwd"), "\ndpifd:") {
+		t.Error("the daemon has no user")
+	}
+	if !strings.Contains(m.Run(t, "lsmod"), "openvswitch") {
+		t.Error("the module is not loaded")
+	}
+	m.Run(t, "dpifd", "check", "--config", configFile)
+	before := m.Run(t, "dpifd", "version")
+
+	config := "datapath: {name: dp-pkg}\nports: [{name: va}, {name: vb}]\nlog: {stats_interval: 1s}\n"
+	if err := os.WriteFile(configFile, []byte(config), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	from := lab.Host(t, m.NetNS, "va", "02:00:00:00:0a:01", "10.9.8.1/24")
+	to := lab.Host(t, m.NetNS, "vb", "02:00:00:00:0b:02", "10.9.8.2/24")
+	m.Run(t, "systemctl", "enable", "--now", "dpifd.service")
+	m.wantState(t, "started", "active", "enabled")
+	if sent, received := from.Ping(t, "10.9.8.2", 5); sent != received {
+		t.Errorf("%d of %d pings answered", received, sent)
+	}
+
+	pid := m.property(t, "MainPID")
+	load := startLoad(t, from, to)
+	load.await(t)
+	m.dpkg(t, "--install", newDeb)
+	m.wantState(t, "upgraded", "active", "enabled")
+	load.await(t)
+	steady, fresh := load.stop(t)
+	t.Logf("steady: %v; new flows: %v", steady, fresh)
+	if steady.arrived != steady.sent {
+		t.Errorf("the upgrade stopped traffic that stays in the kernel: %v", steady)
+	}
+	// The sockets outlive the restart, so what comes meanwhile waits in them.
+	if fresh.arrived != fresh.sent {
+		t.Errorf("the upgrade lost packets of new flows: %v", fresh)
+	}
+	if now := m.property(t, "MainPID"); now == pid || now == "0" {
+		t.Errorf("process %s serves after the upgrade, as before", now)
+	}
+	if after := m.Run(t, "dpifd", "version"); after != before {
+		t.Errorf("the same program says %s, and %s before", after, before)
+	}
+	if got := strings.TrimSpace(m.Run(t, "dpkg-query", "--show", "--showformat", "${Version} ${Status}", "dpifd")); !strings.HasSuffix(got, "+next install ok installed") {
+		t.Errorf("dpkg has %q", got)
+	}
+	if got := contents(t, configFile); got != config {
+		t.Errorf("the upgrade changed the administrator's configuration:\n%s", got)
+	}
+	if sent, received := from.Ping(t, "10.9.8.2", 5); sent != received {
+		t.Errorf("after the upgrade %d of %d pings answered", received, sent)
+	}
+
+	m.dpkg(t, "--remove", "dpifd")
+	wantGone(t, "/usr/sbin/dpifd", "/lib/systemd/system/dpifd.service", "/etc/systemd/system/multi-user.target.wants/dpifd.service", "/proc/"+pid)
+	if got := contents(t, configFile); got != config {
+		t.Errorf("removal changed the configuration:\n%s", got)
+	}
+	// Installed anew it has the configuration, and waits to be enabled.
+	m.dpkg(t, "--install", newDeb)
+	m.wantState(t, "installed anew", "inactive", "disabled")
+	m.dpkg(t, "--purge", "dpifd")
+	wantGone(t, "/usr/sbin/dpifd", "/etc/dpifd", "/run/dpifd", "/usr/share/doc/dpifd", "/usr/lib/modules-load.d/dpifd.conf")
+	if out := m.Run(t, "dpkg", "--list"); strings.Contains(out, "dpifd") {
+		t.Errorf("dpkg still has\n%s", out)
+	}
+}
+
+// tally is how much of a load arrived.
+type tally struct{ sent, arrived int }
+
+func (c tally) String() string { return fmt.Sprintf("%d sent, %d arrived", c.sent, c.arrived) }
+
+// load is traffic of two kinds: frames of one flow, and frames of which each
+// makes a flow.
+type load struct {
+	out, in *lab.Packet
+	quit    chan struct{}
+	done    chan error
+	sent    [2]atomic.Uint32
+	seen    [2]map[uint32]bool
+}
+
+// kinds are local experimental Ethernet types, one a kind.
+var kinds = [2]uint16{0x88b5, 0x88b6}
+
+// A sink and the station of the one flow.
+const (
+	sink    = "02:00:00:00:0b:02"
+	station = "02:00:00:00:0a:01"
+)
+
+func startLoad(t *testing.T, from, to *lab.NetNS) *load {
+	t.Helper()
+	l := &load{out: from.OpenPacket(t, "eth0"), in: to.OpenPacket(t, "eth0"), quit: make(chan struct{}), done: make(chan error, 1)}
+	for i := range l.seen {
+		l.seen[i] = map[uint32]bool{}
+	}
+	go func() {
+		tick := time.NewTicker(2 * time.Millisecond)
+		defer tick.Stop()
+		for n := 0; ; n++ {
+			select {
+			case <-l.quit:
+				l.done <- nil
+				return
+			case <-tick.C:
+			}
+			err := l.send(t, 0, station)
+			if n%10 == 0 {
+				i := l.sent[1].Load()
+				err = errors.Join(err, l.send(t, 1, fmt.Sprintf("02:77:00:00:%02x:%02x", byte(i>>8), byte(i))))
+			}
+			if err != nil {
+				l.done <- err
+				return
+			}
+		}
+	}()
+	return l
+}
+
+// send sends the next frame of a kind.
+func (l *load) send(t *testing.T, kind int, src string) error {
+	i := l.sent[kind].Add(1) - 1
+	payload := binary.BigEndian.AppendUint32(nil, i)
+	return l.out.Send(lab.Frame(t, sink, src, kinds[kind], append(payload, make([]byte, 46)...)))
+}
+
+// count notes a frame, and reports whether it is of a kind and was sent after
+// the first since.
+func (l *load) count(f []byte, kind int, since uint32) bool {
+	if len(f) < 18 {
+		return false
+	}
+	at := slices.Index(kinds[:], binary.BigEndian.Uint16(f[12:]))
+	if at < 0 {
+		return false
+	}
+	n := binary.BigEndian.Uint32(f[14:])
+	l.seen[at][n] = true
+	return at == kind && n >= since
+}
+
+// await waits until frames of each kind arrive that are sent from now on.
+func (l *load) await(t *testing.T) {
+	t.Helper()
+	for kind := range kinds {
+		since := l.sent[kind].Load()
+		l.in.Expect(t, lab.DaemonLimit, func(f []byte) bool { return l.count(f, kind, since) })
+	}
+}
+
+// stop ends the load and counts what arrived of it.
+func (l *load) stop(t *testing.T) (steady, fresh tally) {
+	t.Helper()
+	close(l.quit)
+	if err := <-l.done; err != nil {
+		t.Fatal(err)
+	}
+	for {
+		f, err := l.in.Receive(2 * time.Second)
+		if err != nil {
+			break
+		}
+		l.count(f, 0, 0)
+	}
+	if n := l.in.Dropped(t); n > 0 {
+		t.Errorf("the test's own socket dropped %d frames", n)
+	}
+	of := func(kind int) tally { return tally{int(l.sent[kind].Load()), len(l.seen[kind])} }
+	return of(0), of(1)
+}
