@@ -120,6 +120,26 @@ func TestPagesSayWhatHelpSays(t *testing.T) {
 	}
 }
 
+// TestPagesNameCommandsThatExist looks at what the pages tell operators to type.
+func TestPagesNameCommandsThatExist(t *testing.T) {
+	typed := regexp.MustCompile("(?m)(?:`|\\||^ {4}|sudo )\\s*dpifd ([a-z][a-z-]+)")
+	for _, page := range []string{"RUNBOOK.md", "MONITORING.md", "PACKAGES.md"} {
+		text, err := os.ReadFile("../../docs/" + page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		found := typed.FindAllStringSubmatch(string(text), -1)
+		if len(found) == 0 {
+			t.Errorf("docs/%s names no command", page)
+		}
+		for _, m := range found {
+			if c, _, err := command.New().Find([]string{m[1]}); err != nil || c.Name() != m[1] {
+				t.Errorf("docs/%s: there is no command dpifd %s", page, m[1])
+			}
+		}
+	}
+}
+
 func TestConfigurationPageHasEachKey(t *testing.T) {
 	text, err := os.ReadFile(configuration)
 	if err != nil {

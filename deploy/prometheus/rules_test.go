@@ -108,3 +108,19 @@ func write(t *testing.T, path, text string) {
 		t.Fatal(err)
 	}
 }
+
+// TestEachCauseOfLossHasAnAlert holds the rules to the causes that the log tells
+// apart. A full ring counts as the overflow of a socket in stats.
+func TestEachCauseOfLossHasAnAlert(t *testing.T) {
+	_, losses, _ := strings.Cut(read(t, "../../docs/LOGS.md"), "\n## Loss\n")
+	causes := regexp.MustCompile("(?m)^\\| `([a-z_]+)` \\|").FindAllStringSubmatch(losses, -1)
+	if len(causes) < 5 {
+		t.Fatalf("docs/LOGS.md has only %d causes of loss", len(causes))
+	}
+	text := read(t, rules)
+	for _, c := range causes {
+		if c[1] != "ring_full" && !strings.Contains(text, `"cause", "`+c[1]+`"`) {
+			t.Errorf("DpifdPacketsLost does not look at %s", c[1])
+		}
+	}
+}
