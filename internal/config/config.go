@@ -135,6 +135,14 @@ type Flows struct {
 	MaxIdle time.Duration `yaml:"max_idle" min:"100ms" max:"24h"`
 	// Limit is the greatest number of flows.
 	Limit int `yaml:"limit" min:"1" max:"10000000"`
+	// Static are flows that are there whatever the traffic.
+	Static []StaticFlow `yaml:"static"`
+}
+
+// StaticFlow is one flow, in ODP text with the names of ports.
+type StaticFlow struct {
+	Match   string `yaml:"match"`
+	Actions string `yaml:"actions"`
 }
 
 // Log is what the log shows and how.
@@ -217,11 +225,13 @@ func (t PortType) IsTunnel() bool { return t == PortVXLAN || t == PortGeneve || 
 type PolicyType string
 
 // PolicyLearning is a MAC-learning switch, PolicyFlood sends everything
-// everywhere, PolicyDrop sends nothing.
+// everywhere, PolicyDrop sends nothing, PolicyStatic nothing but what static
+// flows send.
 const (
 	PolicyLearning PolicyType = "learning"
 	PolicyFlood    PolicyType = "flood"
 	PolicyDrop     PolicyType = "drop"
+	PolicyStatic   PolicyType = "static"
 )
 
 // Level is the least severity that is logged.
@@ -272,7 +282,9 @@ func (PortType) values() []string {
 	return strs(PortNetdev, PortInternal, PortVXLAN, PortGeneve, PortGRE)
 }
 
-func (PolicyType) values() []string { return strs(PolicyLearning, PolicyFlood, PolicyDrop) }
+func (PolicyType) values() []string {
+	return strs(PolicyLearning, PolicyFlood, PolicyDrop, PolicyStatic)
+}
 
 func (Level) values() []string { return strs(LevelDebug, LevelInfo, LevelWarn, LevelError) }
 
@@ -294,7 +306,7 @@ func Default() *Config {
 		Socket:  Socket{Rcvbuf: 8 << 20},
 		Ports:   []Port{},
 		Policy:  Policy{Type: PolicyLearning, MACAging: 300 * time.Second, MACLimit: 8192},
-		Flows:   Flows{MaxIdle: 10 * time.Second, Limit: 200_000},
+		Flows:   Flows{MaxIdle: 10 * time.Second, Limit: 200_000, Static: []StaticFlow{}},
 		Log:     Log{Level: LevelInfo, Format: FormatJSON, StatsInterval: 10 * time.Second},
 		Control: Control{Socket: ControlAuto, Group: "dpifd", Mode: 0o660},
 	}
@@ -304,6 +316,7 @@ func Default() *Config {
 func (c *Config) Clone() *Config {
 	d := *c
 	d.Ports = slices.Clone(c.Ports)
+	d.Flows.Static = slices.Clone(c.Flows.Static)
 	for i := range d.Ports {
 		d.Ports[i].VLAN.Trunk = slices.Clone(d.Ports[i].VLAN.Trunk)
 		d.Ports[i].Address = slices.Clone(d.Ports[i].Address)

@@ -59,6 +59,7 @@ policy:
 flows: {
   max_idle: 1500ms,
   limit: 10000000,
+  static: [{match: "in_port(va),eth(dst=02:00:00:00:00:07)", actions: 'int0,"12"'}, {actions: drop, match: "recirc_id(0x1),in_port(vb)"}],
 }
 log: {level: error, format: console, stats_interval: 0}
 control: {socket: off, group: "27", mode: 640, pprof: true}
@@ -76,9 +77,11 @@ func everyKeyConfig() *Config {
 		Socket:        Socket{Rcvbuf: 536870912},
 		Ports:         everyPort(),
 		Policy:        Policy{Type: PolicyFlood, MACAging: 90 * time.Minute, MACLimit: 1000000, SharedLearning: true},
-		Flows:         Flows{MaxIdle: 1500 * time.Millisecond, Limit: 10000000},
-		Log:           Log{Level: LevelError, Format: FormatConsole},
-		Control:       Control{Socket: ControlOff, Group: "27", Mode: 0o640, PProf: true},
+		Flows: Flows{MaxIdle: 1500 * time.Millisecond, Limit: 10000000, Static: []StaticFlow{
+			{`in_port(va),eth(dst=02:00:00:00:00:07)`, `int0,"12"`}, {"recirc_id(0x1),in_port(vb)", "drop"},
+		}},
+		Log:     Log{Level: LevelError, Format: FormatConsole},
+		Control: Control{Socket: ControlOff, Group: "27", Mode: 0o640, PProf: true},
 	}
 }
 
@@ -115,7 +118,7 @@ func TestParse(t *testing.T) {
 				c.Ring = Ring{Mode: RingAuto, FrameSize: 24, BlockSize: 4096, Blocks: 1, MemoryLimit: 4096}
 				c.Socket.Rcvbuf = 65536
 				c.Policy.MACAging, c.Policy.MACLimit = time.Second, 1
-				c.Flows = Flows{MaxIdle: 100 * time.Millisecond, Limit: 1}
+				c.Flows = Flows{MaxIdle: 100 * time.Millisecond, Limit: 1, Static: []StaticFlow{}}
 				c.Log.StatsInterval = 100 * time.Millisecond
 			})},
 		{"a ring of just the limit", "ring: {blocks: 4096}", edit(func(c *Config) { c.Ring.Blocks = 4096 })},
@@ -234,6 +237,11 @@ policy:
 flows:
   max_idle: 1.5s
   limit: 10000000
+  static:
+    - match: "in_port(va),eth(dst=02:00:00:00:00:07)"
+      actions: "int0,\"12\""
+    - match: "recirc_id(0x1),in_port(vb)"
+      actions: "drop"
 log:
   level: error
   format: console

@@ -30,7 +30,7 @@ func TestExample(t *testing.T) {
 	}
 	d := decodeFile(t, examplePath)
 	walkKeys(reflect.TypeFor[Config](), "", func(path string, _ reflect.StructField) {
-		if _, set := d.at[path]; !set && !strings.HasPrefix(path, "ports[]") {
+		if _, set := d.at[path]; !set && !strings.Contains(path, "[]") {
 			t.Errorf("the example does not set %s", path)
 		}
 	})
@@ -149,6 +149,10 @@ func documented(path string, f reflect.StructField) []string {
 	if ofPort {
 		v = reflect.ValueOf(defaultPort())
 	}
+	rest, ofFlow := strings.CutPrefix(rest, "flows.static[].")
+	if ofFlow {
+		v = reflect.ValueOf(StaticFlow{})
+	}
 	for key := range strings.SplitSeq(rest, ".") {
 		field, _ := fieldByKey(v.Type(), key)
 		v = v.FieldByIndex(field.Index)
@@ -160,7 +164,7 @@ func documented(path string, f reflect.StructField) []string {
 	case isMapping(v.Type()) && f.Tag.Get("optional") == "":
 	case f.Tag.Get("optional") != "":
 		def = "none"
-	case path == "ports[].name":
+	case path == "ports[].name" || ofFlow:
 		def = "required"
 	case v.Kind() == reflect.Slice:
 		def = "`[]`"

@@ -74,7 +74,7 @@ var mistakes = []struct {
 	{"yes", "wait_for_module: yes\n", []string{`1:18: wait_for_module: want true or false, not the string "yes"`}},
 	{"one for true", "datapath: {create: 1}\n", []string{`1:20: datapath.create: want true or false, not the number 1`}},
 	{"word not on the list", "policy:\n  type: learn\n", []string{
-		`2:9: policy.type: want learning, flood or drop, not the string "learn"`}},
+		`2:9: policy.type: want learning, flood, drop or static, not the string "learn"`}},
 	{"word in other case", "ring: {mode: OFF}\n", []string{
 		`1:14: ring.mode: want auto, require or off, not the string "OFF"`}},
 	{"off as some tools rewrite it", "ring: {mode: false}\n", []string{
@@ -203,6 +203,25 @@ var mistakes = []struct {
 	{"group of no isolated port", "ports: [{name: a, group: g}, {name: b, isolated: true, group: 'a b'}]\n", []string{
 		`1:26: ports[0].group: is for isolated ports; set isolated: true as well`,
 		`1:63: ports[1].group: "a b" has white space or a control character in it`}},
+
+	// Static flows.
+	{"half a static flow", "flows:\n  static:\n  - match: in_port(1)\n  - {actions: '1', match: ''}\n", []string{
+		`3:5: flows.static[0]: a static flow has no actions`}},
+	{"static flow that is empty", "flows:\n  static:\n  - {actions: '1', match: ''}\n", []string{
+		`3:27: flows.static[0].match: is empty`}},
+	{"static flow with no key", "flows:\n  static:\n  - match: in_port(a),ether(src=1)\n    actions: drop\n", []string{
+		`3:23: flows.static[0].match: expected a key attribute such as in_port(1), found "ether"`}},
+	{"static flow with no action, in quotes", "flows: {static: [{match: in_port(a), actions: \"a,pop(\"}]}\n", []string{
+		`1:50: flows.static[0].actions: "pop" is not an action`}},
+	{"static flow that lacks a field", "flows:\n  static:\n  - match: in_port(a),eth(),tcp(dst=80)\n    actions: b\n", []string{
+		`3:12: flows.static[0].match: tcp(...) needs ipv4(...) or ipv6(...) with proto=6`}},
+	{"static flow on a tunnel", "flows:\n  static:\n  - match: tunnel(tun_id=0x1),in_port(a),eth()\n    actions: b\n", []string{
+		`3:12: flows.static[0].match: static flows do not match on attribute tunnel(...)`}},
+	{"static flows that overlap", "flows:\n  static:\n  - {match: 'in_port(b),eth()', actions: b}\n  - {match: 'in_port(a),eth()', actions: b}\n" +
+		"  - match: \"eth(dst=02:00:00:00:00:01)\"\n    actions: c\n", []string{
+		`5:12: flows.static[2].match: overlaps flows.static[0].match at dir/f.yaml:3:13, which has other actions; flows in the kernel have no priorities`}},
+	{"static flows of what may be one port", "flows:\n  static:\n  - {match: 'in_port(b),eth()', actions: a}\n  - {match: 'in_port(2),eth()', actions: b}\n", []string{
+		`4:13: flows.static[1].match: overlaps flows.static[0].match at dir/f.yaml:3:13, which has other actions; flows in the kernel have no priorities`}},
 
 	// Rings, by the kernel's rules.
 	{"block of no whole pages", "ring: {block_size: 5000B}\n", []string{

@@ -24,6 +24,7 @@ func (d *decoder) validate(c *Config) {
 	d.check(netnsName(c.Netns), "netns")
 	d.ring(&c.Ring)
 	d.ports(c)
+	d.static(c)
 	d.check(controlSocket(c.Control.Socket), "control.socket")
 	d.check(groupName(c.Control.Group), "control.group")
 }

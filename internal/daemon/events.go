@@ -190,6 +190,21 @@ var (
 	evRevalidatorFailed = define("revalidator_failed", zapcore.ErrorLevel,
 		"A revalidator cycle ended early. The next one tries again.",
 		"datapath", "error", "after_ms")
+	evStaticInstalled = define("static_flow_installed", zapcore.InfoLevel,
+		"A flow of flows.static is in the datapath: for the first time, or again.",
+		"datapath", "match", "actions", "ufid")
+	evStaticRemoved = define("static_flow_removed", zapcore.InfoLevel,
+		"A static flow was deleted: it is not configured any more, or one of its ports has gone.",
+		"datapath", "match", "ufid")
+	evStaticWaiting = define("static_flow_waiting", zapcore.WarnLevel,
+		"A static flow names a port that the datapath does not have. It is installed when the port comes.",
+		"datapath", "match", "port")
+	evStaticRestored = define("static_flow_restored", zapcore.WarnLevel,
+		"Another program had deleted or changed a static flow (`cause`: deleted, changed). It is installed again, or given its actions back.",
+		"datapath", "match", "ufid", "cause")
+	evStaticFailed = define("static_flow_failed", zapcore.ErrorLevel,
+		"The kernel refuses a static flow. It is tried again in each revalidator cycle, and this is said again when the error changes.",
+		"datapath", "match", "actions", "error")
 	evFlowChanged = define("flow_changed", zapcore.DebugLevel,
 		"The revalidator deletes a flow or gives it other actions, and why.",
 		"datapath", "op", "reason", "ufid", "packets", "idle_ms")
@@ -212,7 +227,7 @@ var (
 			"tell what receiving costs in system calls. batch_us is the time from a batch's receipt until its answers were sent, in all; batch_max_us that of the longest batch of the interval.",
 		"datapath", "uptime_s", "interval_ms", "goroutines", "ports",
 		"hit", "hit_delta", "missed", "missed_delta", "lost", "lost_delta",
-		"flows", "flow_limit", "masks", "mask_hit", "cache_hit",
+		"flows", "flows_static", "flow_limit", "masks", "mask_hit", "cache_hit",
 		"upcalls", "upcalls_delta", "upcall_bytes", "upcall_bytes_delta",
 		"executed", "executed_delta", "dropped", "dropped_delta",
 		"flows_put", "flows_put_delta", "flows_existing", "flows_refused", "flows_over_limit",

@@ -73,6 +73,16 @@ func (d *run) notify(e dpif.Event) {
 		d.log.emit(evFlowLimit, dp, zap.Int("flows", e.Flows), zap.Int("limit", e.Limit))
 	case dpif.FlowLimitCleared:
 		d.log.emit(evFlowLimitCleared, dp, zap.Int("flows", e.Flows), zap.Int("limit", e.Limit))
+	case dpif.StaticFlowInstalled:
+		d.log.emit(evStaticInstalled, dp, zap.String("match", e.Match), zap.String("actions", e.Actions), zap.Stringer("ufid", e.UFID))
+	case dpif.StaticFlowRemoved:
+		d.log.emit(evStaticRemoved, dp, zap.String("match", e.Match), zap.Stringer("ufid", e.UFID))
+	case dpif.StaticFlowWaiting:
+		d.log.emit(evStaticWaiting, dp, zap.String("match", e.Match), zap.String("port", e.Missing))
+	case dpif.StaticFlowRestored:
+		d.log.emit(evStaticRestored, dp, zap.String("match", e.Match), zap.Stringer("ufid", e.UFID), zap.String("cause", e.Cause))
+	case dpif.StaticFlowFailed:
+		d.log.emit(evStaticFailed, dp, zap.String("match", e.Match), zap.String("actions", e.Actions), zap.Error(e.Err))
 	case dpif.RevalidatorFailed:
 		d.log.emit(evRevalidatorFailed, dp, zap.Error(e.Err), zap.Int64("after_ms", e.At.Milliseconds()))
 	}

@@ -39,7 +39,7 @@ type policy struct {
 	past forward.Stats
 }
 
-var _ dpif.Policy = (*policySwitch)(nil)
+var _ dpif.StaticPolicy = (*policySwitch)(nil)
 
 // use puts the configured policy into force. MACs that the one before has
 // learned are taken over. The error leaves the one before in force.
@@ -62,10 +62,17 @@ func (s *policySwitch) use(file *config.Config) error {
 			return err
 		}
 		p.Policy = f
-	case config.PolicyDrop:
+	case config.PolicyDrop, config.PolicyStatic:
 		p.Policy = forward.NewDrop()
 	default:
 		return fmt.Errorf("policy %q is not known", cfg.Type)
+	}
+	if len(file.Flows.Static) > 0 {
+		o, err := forward.NewOverlay(p.Policy, staticFlows(file))
+		if err != nil {
+			return err
+		}
+		p.Policy = o
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -147,10 +154,26 @@ func number(ports forward.PortConfigs) map[odp.PortNo]string {
 	return names
 }
 
+func staticFlows(cfg *config.Config) []forward.StaticFlow {
+	var flows []forward.StaticFlow
+	for _, f := range cfg.Flows.Static {
+		flows = append(flows, forward.StaticFlow(f))
+	}
+	return flows
+}
+
+// StaticFlows implements dpif.StaticPolicy.
+func (s *policySwitch) StaticFlows() []dpif.StaticFlow {
+	if p, ok := s.current.Load().Policy.(dpif.StaticPolicy); ok {
+		return p.StaticFlows()
+	}
+	return nil
+}
+
 // forwardsAlike reports whether two configurations have packets decided in the
 // same way.
 func forwardsAlike(a, b *config.Config) bool {
-	return reflect.DeepEqual(a.Policy, b.Policy) && reflect.DeepEqual(forwardingPorts(a), forwardingPorts(b))
+	return reflect.DeepEqual(a.Policy, b.Policy) && slices.Equal(a.Flows.Static, b.Flows.Static) && reflect.DeepEqual(forwardingPorts(a), forwardingPorts(b))
 }
 
 // macs returns the counters of the MAC table since the start, zeros where

@@ -210,7 +210,7 @@ func (s *statsLog) print(out emitter, st *dpif.Stats, longest time.Duration) {
 		zap.Uint64("hit", k.Hit-start.Hit), zap.Uint64("hit_delta", k.Hit-was.Hit),
 		zap.Uint64("missed", k.Missed-start.Missed), zap.Uint64("missed_delta", k.Missed-was.Missed),
 		zap.Uint64("lost", k.Lost-start.Lost), zap.Uint64("lost_delta", k.Lost-was.Lost),
-		zap.Uint64("flows", k.Flows), zap.Int64("flow_limit", st.FlowLimit), zap.Uint32("masks", k.Masks),
+		zap.Uint64("flows", k.Flows), zap.Int("flows_static", st.StaticFlows), zap.Int64("flow_limit", st.FlowLimit), zap.Uint32("masks", k.Masks),
 		zap.Uint64("mask_hit", k.MaskHit-start.MaskHit), zap.Uint64("cache_hit", k.CacheHit-start.CacheHit),
 		zap.Uint64("upcalls", t.Upcalls), zap.Uint64("upcalls_delta", t.Upcalls-b.Upcalls),
 		zap.Uint64("upcall_bytes", t.Bytes), zap.Uint64("upcall_bytes_delta", t.Bytes-b.Bytes),

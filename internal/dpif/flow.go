@@ -95,6 +95,15 @@ func (b *Batch) DeleteFlow(f *Flow) {
 	b.send.End()
 }
 
+// GetFlow adds a request to look f up, by its UFID if it has one. With the
+// answer of Transact comes the flow.
+func (b *Batch) GetFlow(f *Flow) {
+	e := b.send.Begin(b.fam.Flow.ID, unix.NLM_F_REQUEST)
+	appendHeaders(e, &b.fam.Flow, cmdGet, b.idx)
+	appendFlowID(e, f)
+	b.send.End()
+}
+
 // Execute adds a request to run actions on the upcall's packet. The packet's
 // bytes are referenced, not copied: the upcall must not be released before
 // the batch is sent. MRU and hash go back as they came.
@@ -130,8 +139,8 @@ func (d *Datapath) Send(b *Batch, failed func(i int, errno unix.Errno)) error {
 
 // Transact sends the batch and waits for the kernel's answer to each request.
 // each is called once for every request, in order, with its error; last is the
-// flow as it was when it was deleted, borrowed until each returns, nil for other
-// requests. The error is the socket's.
+// flow as it was when it was deleted or looked up, borrowed until each returns,
+// nil for other requests. The error is the socket's.
 func (d *Datapath) Transact(b *Batch, each func(i int, last *Flow, err error)) error {
 	var f Flow
 	return d.conn.TransactBatch(&b.send, func(i int, answer []byte, err error) {

@@ -49,10 +49,11 @@ type Revalidator struct {
 	// of the cycle before the dump that first showed it stands in.
 	unused, unusedBefore map[UFID]int64
 
+	statics    *statics
 	sweep      *Batch
 	changes    []change // what each request of sweep does
 	verdict    Verdict
-	key        netlink.Encoder
+	key, mask  netlink.Encoder
 	generation uint64 // of the policy at the last dump
 	again      bool   // the next dump is full as well
 	pace       dumpPace
@@ -117,6 +118,7 @@ func newRevalidator(dp *Datapath, cfg *Config, budget *flowBudget, hasher *odp.U
 		sweep: dp.NewBatch(), kick: make(chan struct{}, 1),
 	}
 	r.limits.Store(&flowLimits{cfg.MaxIdle, cfg.FlowLimit})
+	r.statics = newStatics(dp, cfg.Policy, cfg.Notify)
 	return r
 }
 
@@ -147,7 +149,12 @@ func (r *Revalidator) run(ctx context.Context, gone func()) {
 	defer tick.Stop()
 	for {
 		start := time.Now()
-		if err := r.cycle(full); err != nil {
+		r.statics.configured()
+		err := r.cycle(full)
+		if err == nil {
+			err = r.keepStatics()
+		}
+		if err != nil {
 			if ctx.Err() != nil {
 				return
 			}
@@ -166,6 +173,14 @@ func (r *Revalidator) run(ctx context.Context, gone func()) {
 		case <-r.kick:
 		}
 	}
+}
+
+// keepStatics sees to the static flows. When one of them overlaps a flow that
+// is about to go, the next cycle, which comes soon, looks at all flows again.
+func (r *Revalidator) keepStatics() error {
+	again, err := r.statics.keep()
+	r.again = r.again || again
+	return err
 }
 
 // hurry has the next cycle begin at once. Any goroutine may call it.
@@ -308,6 +323,9 @@ func (r *Revalidator) settle() error {
 
 // look decides what becomes of one flow.
 func (r *Revalidator) look(f *Flow, now int64, full bool) {
+	if r.statics.owns(f) {
+		return
+	}
 	used := f.UsedMS
 	if used == 0 {
 		id := f.UFID
@@ -364,9 +382,9 @@ func (r *Revalidator) redecide(f *Flow, idle time.Duration) {
 }
 
 // modify gives f the verdict's actions. A flow with a UFID is found by that,
-// and the key is only what its actions are checked against; so it is made anew
-// of what all flows have: the kernel refuses (EINVAL) its own dumped key where
-// that shows a wildcarded EtherType, as 0.
+// and key and mask are only what its actions are checked against; so they are
+// made anew of what all flows have: the kernel refuses (EINVAL) its own dumped
+// key where that shows a wildcarded EtherType, as 0.
 func (r *Revalidator) modify(f *Flow) {
 	changed := *f
 	changed.Actions = r.verdict.Actions.Bytes()
@@ -375,7 +393,9 @@ func (r *Revalidator) modify(f *Flow) {
 		r.key.Clear()
 		odp.AppendInPort(&r.key, k.InPort)
 		odp.AppendEthernet(&r.key, k.EthSrc, k.EthDst)
-		changed.Key, changed.Mask = r.key.Bytes(), r.verdict.Mask.Bytes()
+		r.mask.Clear()
+		odp.AppendInPortMask(&r.mask)
+		changed.Key, changed.Mask = r.key.Bytes(), r.mask.Bytes()
 	}
 	r.sweep.PutFlow(&changed, Modify)
 	r.changes = append(r.changes, changeModify)

@@ -21,6 +21,7 @@ type Stats struct {
 	Shared      []PortStats  // the sockets of per-CPU dispatch: No is MaxPorts, and what a port is known of is counted there
 	Revalidator RevalidatorCounters
 	FlowLimit   int64         // in force now
+	StaticFlows int           // of the datapath's flows, those of the configuration
 	Polls       uint64        // times that a handler asked epoll
 	Batches     uint64        // batches of upcalls answered
 	BatchTime   time.Duration // from a batch's receipt until its answers were sent, sum over Batches
@@ -113,6 +114,7 @@ func (s *Server) stats(all bool) (Stats, error) {
 	s.mu.Unlock()
 	slices.SortFunc(st.Ports, func(a, b PortStats) int { return cmp.Compare(a.No, b.No) })
 	st.Revalidator, st.FlowLimit = s.revalidator.counters.snapshot(), s.budget.limit.Load()
+	st.StaticFlows = s.revalidator.statics.installedCount()
 	for _, h := range s.handlers {
 		st.Polls += h.polls.Load()
 		st.Batches += h.batches.Load()
@@ -144,6 +146,12 @@ func (s *Server) LongestBatch() time.Duration {
 }
 
 // readDrops notes how many upcalls the kernel could not queue. statsMu is held.
+// StaticFlows returns the static flows with what became of them, those that wait
+// for a port included. It may be called from any goroutine.
+func (s *Server) StaticFlows() []StaticFlowStats { return s.revalidator.statics.list() }
+
+// readDrops notes how many upcalls the kernel could not queue, on kernels that
+// do not tell each socket. statsMu is held.
 func (s *Server) readDrops() {
 	// Kernels that do not tell each socket have a table. If it cannot be read the
 	// sockets' reports of overflow stand in.

@@ -1,0 +1,259 @@
+package forward
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"dpifd/internal/dpif"
+	"dpifd/internal/netlink"
+	"dpifd/internal/odp"
+)
+
+// StaticFlow is a flow of the configuration, in ODP text with the names of
+// ports.
+type StaticFlow struct{ Match, Actions string }
+
+// Overlay puts static flows over a policy: packets that a static flow matches
+// are decided by that, and all other flows are kept apart from it, since the
+// kernel's table has no priorities. It is a dpif.StaticPolicy.
+type Overlay struct {
+	dpif.Policy
+	flows      []StaticFlow
+	generation atomic.Uint64
+	rules      atomic.Pointer[ruleSet]
+
+	mu   sync.Mutex // orders SetPorts
+	made bool
+}
+
+var _ dpif.StaticPolicy = (*Overlay)(nil)
+
+// ruleSet is the static flows for one set of ports. It does not change.
+type ruleSet struct {
+	rules  []rule
+	byPort map[odp.PortNo][]*rule // of ports that one of them names
+	other  []*rule                // of all other ports
+	flows  []dpif.StaticFlow
+	names  []string // of the ports there are, in the order of their numbers
+}
+
+type rule struct {
+	key, mask odp.Packed
+	actions   []byte
+	text      string
+}
+
+// NewOverlay returns inner under static flows. Until SetPorts, no static flow
+// holds. The error names the flow that is wrong; see CheckStatic.
+func NewOverlay(inner dpif.Policy, flows []StaticFlow) (*Overlay, error) {
+	if _, err := CheckStatic(flows); err != nil {
+		return nil, err
+	}
+	o := &Overlay{Policy: inner, flows: slices.Clone(flows)}
+	o.rules.Store(&ruleSet{})
+	return o, nil
+}
+
+const reasonStatic = "static_flow"
+
+// match packs the key of a packet from port in, and returns the static flow
+// that it belongs to, nil if there is none, and all that may hold for the port.
+func (o *Overlay) match(in odp.PortNo, key []byte, k *odp.Packed) (hit *rule, all []*rule, err error) {
+	set := o.rules.Load()
+	all, named := set.byPort[in]
+	if !named {
+		all = set.other
+	}
+	if len(all) == 0 {
+		return nil, nil, nil
+	}
+	if err := k.Pack(key); err != nil {
+		return nil, nil, err
+	}
+	for _, r := range all {
+		if k.Matches(&r.key, &r.mask) {
+			return r, all, nil
+		}
+	}
+	return nil, all, nil
+}
+
+// Decide implements dpif.Policy. A packet of a static flow is sent as that says
+// and installs nothing: the flow itself is seen to by whoever asks StaticFlows.
+func (o *Overlay) Decide(u *dpif.Upcall, nowMS int64, v *dpif.Verdict) {
+	var k odp.Packed
+	hit, all, err := o.match(u.InPort, u.Key, &k)
+	switch {
+	case err != nil:
+		v.Reason = reasonMalformedKey
+		return
+	case hit != nil:
+		v.Reason = reasonStatic
+		v.Actions.Raw(hit.actions...)
+		if v.Explain != nil {
+			v.Explain(reasonStatic, "the packet belongs to the static flow "+hit.text)
+		}
+		return
+	}
+	o.Policy.Decide(u, nowMS, v)
+	if v.Install && len(all) > 0 {
+		v.Install = narrow(v, u.Key, &k, all)
+		if v.Explain != nil {
+			v.Explain(reasonStatic, fmt.Sprintf("no static flow matches; the mask tells the packet from %d of them", len(all)))
+		}
+	}
+}
+
+// Redecide implements dpif.Policy.
+func (o *Overlay) Redecide(key []byte, v *dpif.Verdict) bool {
+	var k odp.Packed
+	in, _ := odp.InPort(key) // a key without is refused below
+	hit, all, err := o.match(in, key, &k)
+	switch {
+	case err != nil:
+		v.Reason = reasonMalformedKey
+		return false
+	case hit != nil:
+		v.Reason = reasonStatic
+		return false
+	}
+	if !o.Policy.Redecide(key, v) {
+		return false
+	}
+	if len(all) > 0 && v.Install && !narrow(v, key, &k, all) {
+		v.Reason = "beside_static_flow"
+		return false
+	}
+	return true
+}
+
+// narrow makes v's mask so narrow that its flow overlaps no static flow. It
+// reports whether the mask can be told.
+func narrow(v *dpif.Verdict, key []byte, k *odp.Packed, all []*rule) bool {
+	var m odp.Packed
+	other, err := m.PackMask(v.Mask.Bytes())
+	if err != nil {
+		return false
+	}
+	var tunnel [maxTunnelMask]byte
+	n := 0
+	if other == odp.KeyAttrTunnel {
+		n = copyTunnel(tunnel[:], v.Mask.Bytes())
+	}
+	if other != 0 && n == 0 {
+		return false
+	}
+	for _, r := range all {
+		m.Narrow(k, &r.key, &r.mask)
+	}
+	v.Mask.Clear()
+	m.AppendMask(&v.Mask, k)
+	if n > 0 {
+		v.Mask.Attr(odp.KeyAttrTunnel, tunnel[:n])
+	}
+	return true
+}
+
+// maxTunnelMask is enough for the tunnel fields that a policy reads.
+const maxTunnelMask = 128
+
+// copyTunnel copies the tunnel's part of a mask, which static flows do not
+// read, and returns its length, 0 if it is too long.
+func copyTunnel(to, mask []byte) int {
+	it := netlink.NewAttrs(mask)
+	for it.Next() {
+		if it.Type() == odp.KeyAttrTunnel && len(it.Data()) <= len(to) {
+			return copy(to, it.Data())
+		}
+	}
+	return 0
+}
+
+// Observe implements dpif.Policy. Static flows teach nothing.
+func (o *Overlay) Observe(key []byte, usedMS int64) {
+	var k odp.Packed
+	in, _ := odp.InPort(key)
+	if hit, _, err := o.match(in, key, &k); hit == nil && err == nil {
+		o.Policy.Observe(key, usedMS)
+	}
+}
+
+// Generation implements dpif.Policy.
+func (o *Overlay) Generation() uint64 { return o.generation.Load() + o.Policy.Generation() }
+
+// StaticFlows implements dpif.StaticPolicy.
+func (o *Overlay) StaticFlows() []dpif.StaticFlow { return o.rules.Load().flows }
+
+// SetPorts implements dpif.Policy. Static flows that name a port which is not in
+// the set wait for it.
+func (o *Overlay) SetPorts(ports []dpif.Port) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if set := newRuleSet(o.flows, ports); !o.made || !slices.Equal(set.names, o.rules.Load().names) {
+		o.rules.Store(set)
+		o.made = true
+		o.generation.Add(1)
+	}
+	o.Policy.SetPorts(ports)
+}
+
+func newRuleSet(flows []StaticFlow, ports []dpif.Port) *ruleSet {
+	set := &ruleSet{byPort: map[odp.PortNo][]*rule{}}
+	numbers := map[string]odp.PortNo{}
+	for _, p := range ports {
+		numbers[p.Name] = p.No
+		set.names = append(set.names, p.No.String()+" "+p.Name)
+	}
+	slices.Sort(set.names)
+	set.rules = make([]rule, 0, len(flows)) // byPort points into it
+	for _, f := range flows {
+		missing := ""
+		c, err := compile(f, func(name string) (odp.PortNo, bool) {
+			no, ok := numbers[name]
+			if !ok && missing == "" {
+				missing = name
+			}
+			return no, true
+		})
+		if err != nil {
+			continue // checked before; and names cannot make it wrong
+		}
+		s := dpif.StaticFlow{Match: f.Match, Actions: f.Actions, Missing: missing, Key: c.keyAttrs, Mask: c.maskAttrs, Do: c.actions}
+		s.UFID = staticUFID([]byte("waiting"), []byte(f.Match), []byte{0}, []byte(f.Actions))
+		if missing == "" {
+			s.UFID = staticUFID([]byte("static"), c.key[:], c.mask[:])
+			if slices.ContainsFunc(set.rules, func(r rule) bool { return odp.Within(&c.key, &c.mask, &r.key, &r.mask) }) {
+				continue // another one with the same actions does all that it would
+			}
+			set.rules = append(set.rules, rule{c.key, c.mask, c.actions, f.Match})
+		}
+		set.flows = append(set.flows, s)
+	}
+	for i := range set.rules {
+		r := &set.rules[i]
+		if in, ok := r.inPort(); !ok {
+			set.other = append(set.other, r)
+		} else if set.byPort[in] == nil {
+			set.byPort[in] = []*rule{}
+		}
+	}
+	for in := range set.byPort {
+		for i := range set.rules {
+			r := &set.rules[i]
+			if no, ok := r.inPort(); !ok || no == in {
+				set.byPort[in] = append(set.byPort[in], r)
+			}
+		}
+	}
+	return set
+}
+
+// staticUFID names a flow by what it matches, so that it has the same name after
+// a restart.
+func staticUFID(parts ...[]byte) dpif.UFID {
+	sum := sha256.Sum256(slices.Concat(parts...))
+	return dpif.UFID(sum[:16])
+}

@@ -1,0 +1,178 @@
+package forward
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"dpifd/internal/netlink"
+	"dpifd/internal/odp"
+)
+
+// StaticError is a mistake in a list of static flows.
+type StaticError struct {
+	// Flow is the place of the flow in the list, from 0. Earlier is that of
+	// the flow that it overlaps, -1 if it is wrong by itself.
+	Flow, Earlier int
+	// InActions says that the actions are wrong, not the match.
+	InActions bool
+	// Column is where in the text the mistake is, from 1; 0 if that cannot be
+	// said.
+	Column int
+	Err    error
+}
+
+func (e *StaticError) Error() string {
+	what := "match"
+	if e.InActions {
+		what = "actions"
+	}
+	return fmt.Sprintf("static flow %d: %s: %v", e.Flow, what, e.Err)
+}
+
+// Unwrap returns Err.
+func (e *StaticError) Unwrap() error { return e.Err }
+
+// compiled is a static flow as attributes and packed.
+type compiled struct {
+	key, mask           odp.Packed
+	keyAttrs, maskAttrs []byte
+	actions             []byte
+}
+
+// compile reads the texts of a flow. Its error is a *StaticError about flow 0.
+func compile(f StaticFlow, number func(string) (odp.PortNo, bool)) (*compiled, error) {
+	text := odp.Text{PortNumber: number}
+	fault := func(inActions bool, err error) error {
+		e := &StaticError{Earlier: -1, InActions: inActions, Err: err}
+		var syntax *odp.SyntaxError
+		if errors.As(err, &syntax) && syntax.Line == 1 {
+			e.Column, e.Err = syntax.Column, errors.New(syntax.Msg)
+		}
+		return e
+	}
+	c := &compiled{}
+	var err error
+	if c.keyAttrs, c.maskAttrs, err = text.ParseKey(f.Match); err != nil {
+		return nil, fault(false, err)
+	}
+	if c.actions, err = text.ParseActions(f.Actions); err != nil {
+		return nil, fault(true, err)
+	}
+	// Without Ethernet addresses the kernel takes it for a flow of frames that
+	// have none.
+	if !hasAttr(c.keyAttrs, odp.KeyAttrEthernet) {
+		c.keyAttrs = withEthernet(c.keyAttrs)
+		c.maskAttrs = withEthernet(c.maskAttrs)
+	}
+	other, err := c.mask.PackMask(c.maskAttrs)
+	if err == nil {
+		err = c.key.Pack(c.keyAttrs)
+	}
+	switch {
+	case err != nil:
+		return nil, fault(false, err)
+	case other != 0:
+		return nil, fault(false, fmt.Errorf("static flows do not match on attribute %s", attrName(other)))
+	}
+	for i := range c.key {
+		c.key[i] &= c.mask[i]
+	}
+	if err := odp.CheckMatch(&c.key, &c.mask); err != nil {
+		return nil, fault(false, err)
+	}
+	return c, nil
+}
+
+func attrName(attr uint16) string {
+	for name, a := range map[string]uint16{
+		"tunnel(...)": odp.KeyAttrTunnel, "nsh(...)": odp.KeyAttrNSH, "mpls(...)": odp.KeyAttrMPLS,
+		"ct_tuple4(...)": odp.KeyAttrCTOrigTupleIPv4, "ct_tuple6(...)": odp.KeyAttrCTOrigTupleIPv6,
+		"ipv6_exthdrs(...)": odp.KeyAttrIPv6ExtHdrs, "packet_type(...)": odp.KeyAttrPacketType,
+	} {
+		if a == attr {
+			return name
+		}
+	}
+	return strconv.Itoa(int(attr))
+}
+
+func hasAttr(list []byte, attr uint16) bool {
+	it := netlink.NewAttrs(list)
+	for it.Next() {
+		if it.Type() == attr {
+			return true
+		}
+	}
+	return false
+}
+
+func withEthernet(list []byte) []byte {
+	var e netlink.Encoder
+	e.Reset(list)
+	e.Raw(list...)
+	odp.AppendEthernet(&e, odp.MAC{}, odp.MAC{})
+	return e.Bytes()
+}
+
+// inPort returns the port that the rule is about, false if it is about all.
+func (r *rule) inPort() (odp.PortNo, bool) {
+	if binary.NativeEndian.Uint32(r.mask[:4]) == 0 {
+		return 0, false
+	}
+	return odp.PortNo(binary.NativeEndian.Uint32(r.key[:4])), true
+}
+
+// CheckStatic checks static flows before the numbers of ports are known, and
+// returns how many of them lie within another one. Its error is a *StaticError,
+// about the first flow that is wrong: its text, fields that need others, or an
+// overlap with an earlier one that has other actions. A port by name and one by
+// number may be the same.
+func CheckStatic(flows []StaticFlow) (covered int, err error) {
+	numbers := map[string]odp.PortNo{}
+	// Behind all numbers that the kernel gives.
+	number := func(name string) (odp.PortNo, bool) {
+		no, ok := numbers[name]
+		if !ok {
+			no = odp.PortNo(odp.MaxPorts + 1 + len(numbers))
+			numbers[name] = no
+		}
+		return no, true
+	}
+	all := make([]*compiled, 0, len(flows))
+	for i, f := range flows {
+		c, err := compile(f, number)
+		if err != nil {
+			var s *StaticError
+			if errors.As(err, &s) {
+				s.Flow = i
+			}
+			return 0, err
+		}
+		for j, earlier := range all {
+			if !mayOverlap(c, earlier) {
+				continue
+			}
+			if string(c.actions) != string(earlier.actions) {
+				return 0, &StaticError{Flow: i, Earlier: j, Err: errors.New("overlaps an earlier flow that has other actions; the kernel's flows have no priorities")}
+			}
+			if odp.Within(&c.key, &c.mask, &earlier.key, &earlier.mask) {
+				covered++
+				break
+			}
+		}
+		all = append(all, c)
+	}
+	return covered, nil
+}
+
+// mayOverlap is odp.Overlap for flows whose ports may be named.
+func mayOverlap(a, b *compiled) bool {
+	ka, kb := a.key, b.key
+	pa, pb := binary.NativeEndian.Uint32(ka[:]), binary.NativeEndian.Uint32(kb[:])
+	if pa > odp.MaxPorts != (pb > odp.MaxPorts) {
+		copy(ka[:4], kb[:4])
+	}
+	return odp.Overlap(&ka, &a.mask, &kb, &b.mask)
+}

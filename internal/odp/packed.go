@@ -1,0 +1,347 @@
+package odp
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"dpifd/internal/netlink"
+)
+
+// Packed is a flow key, or a mask, with each field in a place of its own, as in
+// the kernel's struct sw_flow_key: what a key has not is zero. It holds no
+// reference to the attributes that it was packed from. Tunnel, NSH, MPLS, the
+// original tuple of a connection and IPv6 extension headers have no place.
+type Packed [packedLen]byte
+
+// unit is a part of a Packed that is read as a whole.
+type unit struct {
+	attr, off, size uint16
+	l4              bool // of a transport header, which later fragments lack
+}
+
+// Places of what is not found by attribute alone: both tags, and the fragment
+// byte of the network headers (offsetof(struct ovs_key_ipv4, ipv4_frag), and
+// of ovs_key_ipv6, linux/openvswitch.h).
+const (
+	offTCI       = 44
+	offTPID      = 46
+	offInnerTCI  = 48
+	offInnerTPID = 50
+	offEthertype = 64
+	offIPv4Frag  = 68 + 11
+	offIPv6Frag  = 80 + 39
+	packedLen    = 200
+)
+
+// units are in the order in which a decision reads them: what tells most packets
+// apart comes first, and what the kernel matches only behind an exact match of
+// something else (match_validate, net/openvswitch/flow_netlink.c, 6.1) comes
+// after that.
+var units = [...]unit{
+	{attr: KeyAttrInPort, off: 0, size: 4},
+	{attr: KeyAttrRecircID, off: 4, size: 4},
+	{attr: KeyAttrDPHash, off: 8, size: 4},
+	{attr: KeyAttrPriority, off: 12, size: 4},
+	{attr: KeyAttrSkbMark, off: 16, size: 4},
+	{attr: KeyAttrCTState, off: 20, size: 4},
+	{attr: KeyAttrCTMark, off: 24, size: 4},
+	{attr: KeyAttrCTLabels, off: 28, size: 16},
+	{attr: KeyAttrVLAN, off: offTCI, size: 8}, // both tags
+	{attr: KeyAttrEthernet, off: 52, size: 12},
+	{attr: KeyAttrEthertype, off: offEthertype, size: 2},
+	{attr: KeyAttrCTZone, off: 66, size: 2},
+	{attr: KeyAttrIPv4, off: 68, size: 12},
+	{attr: KeyAttrIPv6, off: 80, size: 40},
+	{attr: KeyAttrARP, off: 120, size: 24},
+	{attr: KeyAttrTCP, off: 144, size: 4, l4: true},
+	{attr: KeyAttrUDP, off: 148, size: 4, l4: true},
+	{attr: KeyAttrSCTP, off: 152, size: 4, l4: true},
+	{attr: KeyAttrICMP, off: 156, size: 2, l4: true},
+	{attr: KeyAttrICMPv6, off: 158, size: 2, l4: true},
+	{attr: KeyAttrTCPFlags, off: 160, size: 2, l4: true},
+	{attr: KeyAttrND, off: 164, size: 28, l4: true},
+}
+
+// unitOf finds a unit by its attribute; its tags have none.
+var unitOf = func() (by [KeyAttrIPv6ExtHdrs + 1]*unit) {
+	for i := range units {
+		if units[i].attr != KeyAttrVLAN {
+			by[units[i].attr] = &units[i]
+		}
+	}
+	return by
+}()
+
+// Pack sets p to the key b, a list of OVS_KEY_ATTR_* attributes, without what has
+// no place. An error matches netlink.ErrMalformed; only then does it allocate.
+func (p *Packed) Pack(b []byte) error {
+	*p = Packed{}
+	_, err := p.pack(b, false)
+	return err
+}
+
+// PackMask sets p to the mask b as the kernel completes it: the in-port is exact
+// if it is named, EtherType and TPID are, and so is a TCI that is not named
+// (ovs_nla_get_match). It returns an attribute that has bits set but no place, 0
+// if there is none.
+func (p *Packed) PackMask(b []byte) (other uint16, err error) {
+	*p = Packed{}
+	other, err = p.pack(b, true)
+	fill := func(off, size int) {
+		for i := range size {
+			if p[off+i] != 0 {
+				for j := range size {
+					p[off+j] = 0xff
+				}
+				return
+			}
+		}
+	}
+	fill(offEthertype, 2)
+	fill(offTPID, 2)
+	fill(offInnerTPID, 2)
+	return other, err
+}
+
+func (p *Packed) pack(b []byte, mask bool) (other uint16, err error) {
+	for depth := 0; ; depth++ {
+		var inner, typ, tci []byte
+		it := netlink.NewAttrs(b)
+		for it.Next() {
+			data := it.Data()
+			switch t := it.Type(); {
+			case t == KeyAttrEncap:
+				inner = data
+			case t == KeyAttrVLAN:
+				tci = data
+			case t == KeyAttrEthertype:
+				typ = data
+			case int(t) < len(unitOf) && unitOf[t] != nil:
+				u := unitOf[t]
+				copy(p[u.off:u.off+u.size], data)
+				if mask && t == KeyAttrInPort {
+					copy(p[u.off:u.off+u.size], "\xff\xff\xff\xff")
+				}
+			case !allZeros(data):
+				other = t
+			}
+		}
+		if it.Err() != nil {
+			return other, it.Err()
+		}
+		tagged := inner != nil || tci != nil
+		if depth == maxNesting {
+			if tagged {
+				return other, errNesting
+			}
+		} else {
+			at := offTCI + 4*depth
+			if tagged {
+				copy(p[at:at+2], tci)
+				copy(p[at+2:at+4], typ)
+			}
+			if mask && tci == nil {
+				p[at], p[at+1] = 0xff, 0xff
+			}
+		}
+		if !tagged {
+			copy(p[offEthertype:offEthertype+2], typ)
+		}
+		if inner == nil {
+			if mask && depth+1 < maxNesting {
+				p[offInnerTCI], p[offInnerTCI+1] = 0xff, 0xff
+			}
+			return other, nil
+		}
+		b = inner
+	}
+}
+
+// word returns 8 bytes of p; words cover all of it.
+func (p *Packed) word(i int) uint64 { return binary.NativeEndian.Uint64(p[8*i:]) }
+
+// Matches reports whether a packet with key p belongs to the flow.
+func (p *Packed) Matches(key, mask *Packed) bool {
+	for i := range packedLen / 8 {
+		if (p.word(i)^key.word(i))&mask.word(i) != 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// Overlap reports whether a packet may belong to both flows.
+func Overlap(key1, mask1, key2, mask2 *Packed) bool {
+	for i := range packedLen / 8 {
+		if (key1.word(i)^key2.word(i))&mask1.word(i)&mask2.word(i) != 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// Within reports whether each packet of the first flow belongs to the second.
+func Within(key1, mask1, key2, mask2 *Packed) bool {
+	for i := range packedLen / 8 {
+		if mask2.word(i)&^mask1.word(i) != 0 {
+			return false
+		}
+	}
+	return Overlap(key1, mask1, key2, mask2)
+}
+
+// Narrow adds bits to the mask m of a flow for packets like k, so that none of
+// its packets belongs to the flow of key and mask; k must not. What it adds is
+// read like the decision before it, part by part, and follows from what was
+// read: a packet of the narrowed flow would have it narrowed in the same way.
+func (m *Packed) Narrow(k, key, mask *Packed) {
+	for i := range packedLen / 8 {
+		if (k.word(i)^key.word(i))&mask.word(i)&m.word(i) != 0 {
+			return
+		}
+	}
+	for i := range units {
+		u := &units[i]
+		part := func(p *Packed) []byte { return p[u.off : u.off+u.size] }
+		if allZeros(part(mask)) {
+			continue
+		}
+		if u.l4 && m.readsLaterFragment(k) {
+			return
+		}
+		apart := false
+		for j, bits := range part(mask) {
+			part(m)[j] |= bits
+			apart = apart || (part(k)[j]^part(key)[j])&bits != 0
+		}
+		if apart {
+			return
+		}
+	}
+}
+
+// readsLaterFragment reads whether k has no transport header for being a later
+// fragment. The kernel's key has zeros there, and a mask of them is refused.
+func (m *Packed) readsLaterFragment(k *Packed) bool {
+	frag := offIPv4Frag
+	if binary.BigEndian.Uint16(k[offEthertype:]) == ethertypeIPv6 {
+		frag = offIPv6Frag
+	}
+	m[frag] = 0xff
+	return k[frag] == fragLater
+}
+
+// EtherTypes, and enum ovs_frag_type of linux/openvswitch.h.
+const (
+	ethertypeIPv4 = 0x0800
+	ethertypeARP  = 0x0806
+	ethertypeRARP = 0x8035
+	ethertypeIPv6 = 0x86dd
+	fragLater     = 2
+)
+
+// AppendMask appends the mask m of a flow for packets like k.
+func (m *Packed) AppendMask(e *netlink.Encoder, k *Packed) {
+	tags := 0
+	for tags < maxNesting && k[offTCI+4*tags]&0x10 != 0 {
+		tags++
+	}
+	for i := range units {
+		u := &units[i]
+		if u.off >= offEthertype && u.attr != KeyAttrCTZone || u.attr == KeyAttrVLAN {
+			continue
+		}
+		m.appendUnit(e, u)
+	}
+	m.appendPayload(e, 0, tags)
+}
+
+func (m *Packed) appendUnit(e *netlink.Encoder, u *unit) {
+	if b := m[u.off : u.off+u.size]; !allZeros(b) {
+		e.Attr(u.attr, b)
+	}
+}
+
+// appendPayload appends what comes behind the tags that are left.
+func (m *Packed) appendPayload(e *netlink.Encoder, depth, tags int) {
+	if tags == 0 {
+		for i := range units {
+			if u := &units[i]; u.off >= offEthertype && u.attr != KeyAttrCTZone {
+				m.appendUnit(e, u)
+			}
+		}
+		return
+	}
+	at := offTCI + 4*depth
+	if allZeros(m[at+2:offInnerTPID+2]) && allZeros(m[offEthertype:]) {
+		return // the TCIs alone are matched without being named
+	}
+	e.Attr(KeyAttrEthertype, []byte{0xff, 0xff})
+	e.Attr(KeyAttrVLAN, m[at:at+2])
+	e.Nested(KeyAttrEncap, func(e *netlink.Encoder) { m.appendPayload(e, depth+1, tags-1) })
+}
+
+// transports are what the kernel wants to match exactly before a mask may name a
+// transport header.
+var transports = []struct {
+	attr, ethertype uint16
+	proto           byte
+}{
+	{KeyAttrTCP, 0, 6}, {KeyAttrTCPFlags, 0, 6}, {KeyAttrUDP, 0, 17}, {KeyAttrSCTP, 0, 132},
+	{KeyAttrICMP, ethertypeIPv4, 1}, {KeyAttrICMPv6, ethertypeIPv6, 58}, {KeyAttrND, ethertypeIPv6, 58},
+}
+
+// CheckMatch says what keeps the kernel from taking a flow with this key and
+// mask, as far as it is about fields that need others (match_validate and
+// validate_vlan_from_nlattrs of net/openvswitch/flow_netlink.c, 6.1).
+func CheckMatch(key, mask *Packed) error {
+	typ := binary.BigEndian.Uint16(key[offEthertype:])
+	if mask[offEthertype] == 0 {
+		typ = 0
+	}
+	set := func(attr uint16) bool {
+		u := unitOf[attr]
+		return !allZeros(mask[u.off : u.off+u.size])
+	}
+	for depth := range maxNesting {
+		at := offTCI + 4*depth
+		tci, tpid := binary.BigEndian.Uint16(key[at:]), binary.BigEndian.Uint16(key[at+2:])
+		switch {
+		case tci == 0 && mask[at+2] != 0:
+			return fmt.Errorf("encap without vlan, or a vlan without tag")
+		case tci == 0:
+		case tci&0x1000 == 0 || mask[at]&0x10 == 0:
+			return fmt.Errorf("vlan(...) has to match the tag's presence")
+		case tpid != 0x8100 && tpid != 0x88a8 || mask[at+2] != 0xff:
+			return fmt.Errorf("vlan(...) needs eth_type(0x8100) or eth_type(0x88a8) before it, and encap(...) behind it")
+		}
+	}
+	for _, l3 := range []struct {
+		attr  uint16
+		types []uint16
+	}{{KeyAttrIPv4, []uint16{ethertypeIPv4}}, {KeyAttrIPv6, []uint16{ethertypeIPv6}}, {KeyAttrARP, []uint16{ethertypeARP, ethertypeRARP}}} {
+		if set(l3.attr) && typ != l3.types[0] && typ != l3.types[len(l3.types)-1] {
+			return fmt.Errorf("%s(...) needs eth_type(0x%04x)", keyByType(l3.attr).name, l3.types[0])
+		}
+	}
+	proto, protoMask := key[68+8], mask[68+8]
+	if typ == ethertypeIPv6 {
+		proto, protoMask = key[80+36], mask[80+36]
+	}
+	for _, l4 := range transports {
+		if !set(l4.attr) {
+			continue
+		}
+		isIP := typ == ethertypeIPv4 || typ == ethertypeIPv6
+		if !isIP || l4.ethertype != 0 && typ != l4.ethertype || proto != l4.proto || protoMask != 0xff {
+			return fmt.Errorf("%s(...) needs ipv4(...) or ipv6(...) with proto=%d", keyByType(l4.attr).name, l4.proto)
+		}
+	}
+	if set(KeyAttrND) {
+		icmp := unitOf[KeyAttrICMPv6].off
+		if typ := key[icmp]; typ != 135 && typ != 136 || mask[icmp] != 0xff {
+			return fmt.Errorf("nd(...) needs icmpv6(...) with type=135 or type=136")
+		}
+	}
+	return nil
+}

@@ -1,0 +1,298 @@
+//go:build lab
+
+package kernel_test
+
+import (
+	"fmt"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"dpifd/internal/dpif"
+	"dpifd/internal/lab"
+	"dpifd/internal/netlink"
+	"dpifd/internal/odp"
+)
+
+// static writes flows.static of pairs of match and actions.
+func static(pairs ...string) string {
+	var list []string
+	for i := 0; i < len(pairs); i += 2 {
+		list = append(list, fmt.Sprintf("{match: %q, actions: %q}", pairs[i], pairs[i+1]))
+	}
+	return "{max_idle: 1s, static: [" + strings.Join(list, ", ") + "]}"
+}
+
+// texts returns the flows in ODP text, actions by match, with the names of
+// ports.
+func (v view) texts(t *testing.T) map[string]string {
+	t.Helper()
+	names := map[odp.PortNo]string{}
+	for name, p := range v.vports(t) {
+		names[p.No] = name
+	}
+	text := odp.Text{PortName: func(no odp.PortNo) string { return names[no] }}
+	actions := map[string]string{}
+	err := v.Flows(false, func() { clear(actions) }, func(f *dpif.Flow) error {
+		match := string(text.AppendKey(nil, f.Key, f.Mask))
+		actions[match] = string(text.AppendActions(nil, f.Actions))
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return actions
+}
+
+// change gives the flow to a MAC other actions behind the daemon's back.
+func (v view) change(t *testing.T, in odp.PortNo, dst string, out odp.PortNo) {
+	t.Helper()
+	mac, err := net.ParseMAC(dst)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var key, mask, actions netlink.Encoder
+	odp.AppendInPort(&key, in)
+	odp.AppendEthernet(&key, odp.MAC{}, odp.MAC(mac))
+	odp.AppendInPortMask(&mask)
+	odp.AppendOutput(&actions, out)
+	change := dpif.Flow{Key: key.Bytes(), Mask: mask.Bytes(), Actions: actions.Bytes()}
+	err = v.Flows(false, func() {}, func(f *dpif.Flow) error {
+		var k odp.Key
+		if err := odp.ParseKey(f.Key, &k); err != nil {
+			return err
+		}
+		if k.EthDst == odp.MAC(mac) {
+			change.UFID, change.HasUFID = f.UFID, true
+		}
+		return nil
+	})
+	if err == nil {
+		err = v.PutFlow(&change, dpif.Modify)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// having returns the one flow whose match has all words, "" if there is none.
+func having(t *testing.T, actions map[string]string, words ...string) (match string) {
+	t.Helper()
+	for m := range actions {
+		has := true
+		for _, w := range words {
+			has = has && strings.Contains(m, w)
+		}
+		if !has {
+			continue
+		}
+		if match != "" {
+			t.Fatalf("two flows have %q: %s and %s", words, match, m)
+		}
+		match = m
+	}
+	return match
+}
+
+// TestStaticPolicy: nothing passes but what static flows say. They are what
+// ovs-dpctl shows, outlive idle times, and come back when others delete or
+// change them; a reload replaces them; what waits for a port is installed when
+// that comes.
+func TestStaticPolicy(t *testing.T) {
+	n := newQuietNetwork(t, 3)
+	p := n.sockets(t)
+	a, b, c := n.hosts[0].port, n.hosts[1].port, n.hosts[2].port
+	late := lab.Name("late")
+	const macA, macB = "02:00:5e:00:71:0a", "02:00:5e:00:71:0b"
+	pass := []string{
+		"in_port(" + a + "),eth(dst=" + macB + ")", b,
+		"in_port(" + b + "),eth(src=" + macB + ",dst=" + macA + "),eth_type(0x88b5)", a,
+	}
+	waiting := []string{"in_port(" + late + "),eth(),eth_type(0x0806),arp(op=1)", a + "," + b}
+	d := n.run(t, settings{"policy": "{type: static}", "flows": static(append(pass, waiting...)...)})
+	v := n.view(t)
+	installed := func(since time.Time, port string) {
+		t.Helper()
+		d.Wait(t, since, "static_flow_installed", func(e lab.Event) bool { return strings.HasPrefix(e.Text("match"), "in_port("+port+")") })
+	}
+	installed(time.Time{}, a)
+	installed(time.Time{}, b)
+	d.Wait(t, time.Time{}, "static_flow_waiting", func(e lab.Event) bool { return e.Text("port") == late })
+
+	// What they match passes, by the kernel alone; the rest does not.
+	before := v.info(t).Stats.Missed
+	there, back := frame(t, macB, macA), frame(t, macA, macB)
+	send(t, p[0], there)
+	send(t, p[1], back)
+	p[1].Expect(t, waitLimit, among(there))
+	p[0].Expect(t, waitLimit, among(back))
+	if got := v.info(t).Stats.Missed; got != before {
+		t.Errorf("%d packets of static flows came up", got-before)
+	}
+	// Frames that no static flow matches: the first of each kind comes up, and
+	// the ones after it meet a flow that drops.
+	others := [][]byte{frame(t, broadcast, macA), frame(t, macA, macA), frame(t, macB, macB)}
+	for range 3 {
+		send(t, p[0], others[0], others[1])
+		send(t, p[1], others[2])
+		send(t, p[2], others...)
+		eventually(t, waitLimit, "flows that drop", func() bool {
+			drops := 0
+			for _, do := range v.texts(t) {
+				if do == "drop" {
+					drops++
+				}
+			}
+			return drops >= 3
+		})
+	}
+	again := frame(t, macB, macA)
+	send(t, p[0], again)
+	p[1].Expect(t, waitLimit, among(again))
+	for i := range p {
+		if got := p[i].Count(t, among(others...)); got != 0 {
+			t.Errorf("%d frames that no static flow matches arrived at host %d", got, i)
+		}
+	}
+
+	// Idle: the others go, the static flows stay.
+	eventually(t, waitLimit, "idle flows have gone", func() bool { return len(v.texts(t)) == 2 })
+	shown := n.sw.DPCtl(t, "dump-flows", n.dpName)
+	if !strings.Contains(shown, "dst="+macB) || !strings.Contains(shown, "dst="+macA+"),eth_type(0x88b5)") || strings.Count(shown, "in_port") != 2 {
+		t.Errorf("ovs-dpctl shows\n%s", shown)
+	}
+
+	// Deleted, then changed, by others.
+	since := time.Now()
+	n.sw.DPCtl(t, "del-flows", n.dpName)
+	d.Wait(t, since, "static_flow_restored", func(e lab.Event) bool { return e.Text("cause") == "deleted" })
+	installed(since, a)
+	installed(since, b)
+	match := having(t, v.texts(t), "dst="+macB)
+	since = time.Now()
+	v.change(t, v.portNo(t, a), macB, v.portNo(t, c))
+	d.Wait(t, since, "static_flow_restored", func(e lab.Event) bool { return e.Text("cause") == "changed" })
+	eventually(t, waitLimit, "the flow has its actions back", func() bool {
+		return v.texts(t)[match] == b
+	})
+
+	// A port comes, and goes.
+	since = time.Now()
+	lab.Veth(t, lab.End{NS: n.sw, Name: late}, lab.End{NS: n.sw, Name: lab.Name("peer")})
+	n.sw.DPCtl(t, "add-if", n.dpName, late)
+	installed(since, late)
+	since = time.Now()
+	n.sw.DPCtl(t, "del-if", n.dpName, late)
+	d.Wait(t, since, "static_flow_removed", nil)
+	d.Wait(t, since, "static_flow_waiting", nil)
+
+	// A reload takes one away, changes one and adds one.
+	since = reload(t, d, n.config(settings{"policy": "{type: static}", "flows": static(pass[0], c, "in_port("+c+"),eth()", a)}))
+	installed(since, c)
+	d.Wait(t, since, "static_flow_removed", func(e lab.Event) bool { return strings.HasPrefix(e.Text("match"), "in_port("+b+")") })
+	eventually(t, waitLimit, "the flow has the actions of the file", func() bool {
+		actions := v.texts(t)
+		return actions[having(t, actions, "dst="+macB)] == c
+	})
+	d.Wait(t, time.Now(), "stats", func(e lab.Event) bool { return e.Text("flows_static") == "2" })
+	stop(t, d)
+	if got := d.Events("static_flow_failed"); len(got) > 0 {
+		t.Errorf("refused: %v", got)
+	}
+}
+
+// TestStaticFlowsOverLearning puts static flows over a learning switch that has
+// flows already, and checks that what it learns stays beside them: the kernel
+// has no two flows that overlap, takes every mask, and does with each packet what
+// the configuration says.
+func TestStaticFlowsOverLearning(t *testing.T) {
+	n := newNetwork(t, 3, 0)
+	a, b, c := n.hosts[0], n.hosts[1], n.hosts[2]
+	d := n.run(t, settings{"flows": "{max_idle: 60s}"})
+	v := n.view(t)
+	reachable := func(h host, addr string) bool {
+		_, received := h.Ping(t, addr, 3)
+		return received > 0
+	}
+	pairs := func() (ok int) {
+		for _, from := range n.hosts {
+			for _, to := range n.hosts {
+				if from.ip4 != to.ip4 && reachable(from, to.ip4) {
+					ok++
+				}
+				if from.ip4 != to.ip4 && reachable(from, to.ip6) {
+					ok++
+				}
+			}
+		}
+		return ok
+	}
+	if got := pairs(); got != 12 {
+		t.Fatalf("%d of 12 ways work before there are static flows", got)
+	}
+	// ICMP from a to b is dropped, ARP of c goes to a only.
+	since := reload(t, d, n.config(settings{"flows": static(
+		"in_port("+a.port+"),eth(),eth_type(0x0800),ipv4(dst="+b.ip4+",proto=1),icmp()", "drop",
+		"in_port("+c.port+"),eth(),eth_type(0x0806),arp()", a.port,
+		"eth(),eth_type(0x86dd),ipv6(dst="+c.ip6+",proto=58,frag=no),icmpv6(type=128)", "drop",
+	)}))
+	for range 3 {
+		d.Wait(t, since, "static_flow_installed", nil)
+	}
+	eventually(t, waitLimit, "all three are installed", func() bool { return len(d.Events("static_flow_installed")) == 3 })
+	for range 2 {
+		for _, h := range n.hosts {
+			h.Run(t, "ip", "neigh", "flush", "all")
+		}
+		for _, way := range []struct {
+			from host
+			to   string
+			want bool
+		}{
+			{a, b.ip4, false}, {b, a.ip4, false}, {a, c.ip4, true}, {b, c.ip4, false}, {c, a.ip4, true}, {c, b.ip4, false},
+			{a, b.ip6, true}, {b, a.ip6, true}, {a, c.ip6, false}, {b, c.ip6, false}, {c, a.ip6, true}, {c, b.ip6, true},
+		} {
+			if got := reachable(way.from, way.to); got != way.want {
+				t.Errorf("from %s to %s: reached %v, want %v", way.from.port, way.to, got, way.want)
+			}
+		}
+		v.disjoint(t)
+	}
+	stop(t, d)
+	if got := d.Events("static_flow_failed"); len(got) > 0 {
+		t.Errorf("refused: %v", got)
+	}
+	if got := d.Events("stats"); got[len(got)-1].Text("flows_refused") != "0" || got[len(got)-1].Text("sweeps_refused") != "0" {
+		t.Errorf("the kernel refused flows: %v", got[len(got)-1])
+	}
+}
+
+// disjoint checks that no two flows of the datapath overlap.
+func (v view) disjoint(t *testing.T) {
+	t.Helper()
+	type flow struct {
+		key, mask odp.Packed
+		text      string
+	}
+	var all []flow
+	err := v.Flows(false, func() { all = nil }, func(f *dpif.Flow) error {
+		g := flow{text: string(odp.Text{}.AppendKey(nil, f.Key, f.Mask))}
+		_, err := g.mask.PackMask(f.Mask)
+		if err == nil {
+			err = g.key.Pack(f.Key)
+		}
+		all = append(all, g)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range all {
+		for j := range i {
+			if p, q := &all[i], &all[j]; odp.Overlap(&p.key, &p.mask, &q.key, &q.mask) {
+				t.Errorf("flows overlap: %s and %s", p.text, q.text)
+			}
+		}
+	}
+}

@@ -1,0 +1,208 @@
+//go:build lab
+
+package kernel_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"dpifd/internal/lab"
+)
+
+// portsOf writes the ports of a network with settings of each.
+func (n *network) portsOf(settings ...string) string {
+	var list []string
+	for i, h := range n.hosts {
+		list = append(list, fmt.Sprintf("{name: %s, %s}", h.port, settings[i]))
+	}
+	return "[" + strings.Join(list, ", ") + "]"
+}
+
+// TestHairpinAndIsolation: a frame comes back out of a port with hairpin, and of
+// no other; isolated ports of a group do not reach each other, be it by flood or
+// by what was learned, in the first packets and in those of the flows.
+func TestHairpinAndIsolation(t *testing.T) {
+	n := newQuietNetwork(t, 4)
+	d := n.run(t, settings{"ports": n.portsOf("hairpin: true", "isolated: true, group: g", "isolated: true, group: g", "isolated: true")})
+	p := n.sockets(t)
+	macs := []string{"02:00:5e:00:51:0a", "02:00:5e:00:51:0b", "02:00:5e:00:51:0c", "02:00:5e:00:51:0d"}
+	reaches := func(from, to int) bool {
+		switch {
+		case from == to:
+			return from == 0
+		case from == 0 || to == 0 || from == 3 || to == 3:
+			return true
+		}
+		return false
+	}
+	for round := range 3 {
+		for from := range p {
+			flood := frame(t, broadcast, macs[from])
+			send(t, p[from], flood)
+			var direct [][]byte
+			for to := range p {
+				f := frame(t, macs[to], macs[from])
+				direct = append(direct, f)
+				send(t, p[from], f)
+			}
+			for to := range p {
+				if !reaches(from, to) {
+					continue
+				}
+				p[to].Expect(t, waitLimit, among(flood))
+				p[to].Expect(t, waitLimit, among(direct[to]))
+			}
+			// What follows on the same ways has come, so nothing else will.
+			for to := range p {
+				last := frame(t, broadcast, macs[0])
+				send(t, p[0], last)
+				p[to].Expect(t, waitLimit, func(f []byte) bool {
+					if round > 0 && !reaches(from, to) && among(flood, direct[to])(f) {
+						t.Errorf("round %d: from %d reached %d", round, from, to)
+					}
+					return among(last)(f)
+				})
+			}
+		}
+	}
+	stop(t, d)
+}
+
+// TestReservedMulticast: bridges keep spanning tree and its like to the link,
+// until forward_bpdu is set by a reload.
+func TestReservedMulticast(t *testing.T) {
+	n := newQuietNetwork(t, 2)
+	d := n.run(t, nil)
+	p := n.sockets(t)
+	const src = "02:00:5e:00:b1:01"
+	destinations := []string{"01:80:c2:00:00:00", "01:80:c2:00:00:0e", "01:00:0c:cc:cc:cc", "01:00:0c:cc:cc:c5", "00:e0:2b:00:00:04"}
+	for range 2 {
+		var frames [][]byte
+		for _, dst := range destinations {
+			frames = append(frames, frame(t, dst, src))
+		}
+		last := frame(t, "01:80:c2:00:00:10", src)
+		send(t, p[0], append(frames, last)...)
+		p[1].Expect(t, waitLimit, func(f []byte) bool {
+			if among(frames...)(f) {
+				t.Errorf("forwarded: % x", f[:14])
+			}
+			return among(last)(f)
+		})
+	}
+	since := reload(t, d, n.config(settings{"policy": "{forward_bpdu: true}"}))
+	d.Wait(t, since, "reloaded", nil)
+	for _, dst := range destinations {
+		eventually(t, waitLimit, "frames to "+dst+" are forwarded", func() bool {
+			f := frame(t, dst, src)
+			send(t, p[0], f)
+			for deadline := time.Now().Add(200 * time.Millisecond); time.Now().Before(deadline); {
+				if got, err := p[1].Receive(50 * time.Millisecond); err == nil && among(f)(got) {
+					return true
+				}
+			}
+			return false
+		})
+	}
+	stop(t, d)
+}
+
+// TestStormControl floods from a port with limits for broadcasts and for unknown
+// unicast, and one for neither: the kernel's meters let pass what is
+// configured, and leave what is for a known station alone.
+func TestStormControl(t *testing.T) {
+	n := newQuietNetwork(t, 3)
+	d := n.run(t, settings{
+		"ports": n.portsOf("storm: {broadcast: 20/s, unknown_unicast: 30/s}", "", ""),
+		"flows": "{max_idle: 5m}",
+	})
+	v := n.view(t)
+	lab.Need(t, "meters", func() error { _, _, err := v.MeterStats(1); return err })
+	p := n.sockets(t)
+	const limited, free, station, nobody = "02:00:5e:00:5a:01", "02:00:5e:00:5a:02", "02:00:5e:00:5a:03", "02:00:5e:00:5a:99"
+	send(t, p[2], frame(t, broadcast, station))
+	p[0].Expect(t, waitLimit, func([]byte) bool { return true })
+	eventually(t, waitLimit, "the flow of broadcasts names a meter", func() bool {
+		send(t, p[0], frame(t, broadcast, limited))
+		for match, actions := range v.texts(t) {
+			if strings.Contains(match, "src="+limited) && strings.HasPrefix(actions, "meter(1)") {
+				return true
+			}
+		}
+		return false
+	})
+	const burst = 600
+	for _, tt := range []struct {
+		name     string
+		from     int
+		src, dst string
+		rate     float64 // packets a second, 0 for all
+		meter    uint32
+	}{
+		{"broadcast", 0, limited, broadcast, 20, 1},
+		{"unknown unicast", 0, limited, nobody, 30, 2},
+		{"known unicast", 0, limited, station, 0, 0},
+		{"multicast", 0, limited, "01:00:5e:00:00:05", 0, 0},
+		{"broadcast from another port", 1, free, broadcast, 0, 0},
+	} {
+		// The first one makes the flow.
+		first := frame(t, tt.dst, tt.src)
+		send(t, p[tt.from], first)
+		eventually(t, waitLimit, "the flow is there", func() bool {
+			for match := range v.texts(t) {
+				if strings.Contains(match, "src="+tt.src) && (strings.Contains(match, "dst="+tt.dst) || tt.dst[:2] != "02" && strings.Contains(match, "dst="+tt.dst[:2])) {
+					return true
+				}
+			}
+			return false
+		})
+		var before uint64
+		if tt.meter != 0 {
+			var err error
+			if before, _, err = v.MeterStats(tt.meter); err != nil {
+				t.Fatal(err)
+			}
+		}
+		p[2].Count(t, func([]byte) bool { return true })
+		var frames [][]byte
+		for range burst {
+			frames = append(frames, frame(t, tt.dst, tt.src))
+		}
+		began := time.Now()
+		send(t, p[tt.from], frames...)
+		took := time.Since(began)
+		last := frame(t, station, limited) // no meter is on its way
+		send(t, p[0], last)
+		got := 0
+		sent := among(frames...)
+		p[2].Expect(t, waitLimit, func(f []byte) bool {
+			if sent(f) {
+				got++
+			}
+			return among(last)(f)
+		})
+		got += p[2].Count(t, sent)
+		t.Logf("%s: %d of %d arrived in %v", tt.name, got, burst, took.Round(time.Millisecond))
+		if tt.rate == 0 {
+			if tt.from == 0 && got != burst {
+				t.Errorf("%s: %d of %d arrived", tt.name, got, burst)
+			}
+			continue
+		}
+		// A second's worth may come at once, and the clock of the meter is
+		// one of milliseconds.
+		if most := tt.rate * (took.Seconds() + 1.1); float64(got) > most || got == 0 {
+			t.Errorf("%s: %d arrived, at most %.0f may have", tt.name, got, most)
+		}
+		after, _, err := v.MeterStats(tt.meter)
+		if err != nil || after-before != burst {
+			t.Errorf("%s: meter %d saw %d packets (%v), want %d", tt.name, tt.meter, after-before, err, burst)
+		}
+	}
+	stop(t, d)
+	if got := d.Events("storm_control_off"); len(got) != 0 {
+		t.Errorf("%v", got)
+	}
+}
