@@ -74,6 +74,10 @@ type Port struct {
 	Group    string `yaml:"group" optional:"true"`
 	// Hairpin allows a frame to leave by the port it came in on.
 	Hairpin bool `yaml:"hairpin"`
+	// MACLimit is how many MACs the port may have; 0 is no limit of its own.
+	MACLimit int `yaml:"mac_limit" min:"1" max:"1000000" zero:"none"`
+	// Storm limits what the port may have sent to many.
+	Storm Storm `yaml:"storm" optional:"true"`
 	// MaxUpcalls is how many upcalls of the port are served a second at most,
 	// the others are shed; 0 is no limit.
 	MaxUpcalls uint32 `yaml:"max_upcalls" unit:"rate" min:"1/s" max:"10000000/s" zero:"none"`
@@ -107,6 +111,14 @@ type Tunnel struct {
 	CSum bool `yaml:"csum"`
 }
 
+// Storm is how many packets a second of a port are flooded at most, by kind; 0
+// is no limit.
+type Storm struct {
+	Broadcast      uint32 `yaml:"broadcast" unit:"rate" min:"1/s" max:"10000000/s" optional:"true"`
+	Multicast      uint32 `yaml:"multicast" unit:"rate" min:"1/s" max:"10000000/s" optional:"true"`
+	UnknownUnicast uint32 `yaml:"unknown_unicast" unit:"rate" min:"1/s" max:"10000000/s" optional:"true"`
+}
+
 // VLAN says which VLANs a port carries. If nothing is set, it is a trunk of all.
 type VLAN struct {
 	// Access is the one VLAN of the port, which has no tag there; 0 makes it
@@ -127,6 +139,18 @@ type Policy struct {
 	MACLimit int           `yaml:"mac_limit" min:"1" max:"1000000"`
 	// SharedLearning has all VLANs share what is learned.
 	SharedLearning bool `yaml:"shared_learning"`
+	// ForwardBPDU has reserved multicast forwarded.
+	ForwardBPDU bool `yaml:"forward_bpdu"`
+	// StaticMACs are known without being learned.
+	StaticMACs []StaticMAC `yaml:"static_macs"`
+}
+
+// StaticMAC is a MAC that is always behind one port.
+type StaticMAC struct {
+	MAC  MAC    `yaml:"mac"`
+	Port string `yaml:"port"`
+	// VLAN is 0 for frames that have no tag on a trunk.
+	VLAN uint16 `yaml:"vlan" min:"1" max:"4094" optional:"true"`
 }
 
 // Flows bounds what the flow table of the kernel holds.
@@ -305,7 +329,7 @@ func Default() *Config {
 		},
 		Socket:  Socket{Rcvbuf: 8 << 20},
 		Ports:   []Port{},
-		Policy:  Policy{Type: PolicyLearning, MACAging: 300 * time.Second, MACLimit: 8192},
+		Policy:  Policy{Type: PolicyLearning, MACAging: 300 * time.Second, MACLimit: 8192, StaticMACs: []StaticMAC{}},
 		Flows:   Flows{MaxIdle: 10 * time.Second, Limit: 200_000, Static: []StaticFlow{}},
 		Log:     Log{Level: LevelInfo, Format: FormatJSON, StatsInterval: 10 * time.Second},
 		Control: Control{Socket: ControlAuto, Group: "dpifd", Mode: 0o660},
@@ -317,6 +341,7 @@ func (c *Config) Clone() *Config {
 	d := *c
 	d.Ports = slices.Clone(c.Ports)
 	d.Flows.Static = slices.Clone(c.Flows.Static)
+	d.Policy.StaticMACs = slices.Clone(c.Policy.StaticMACs)
 	for i := range d.Ports {
 		d.Ports[i].VLAN.Trunk = slices.Clone(d.Ports[i].VLAN.Trunk)
 		d.Ports[i].Address = slices.Clone(d.Ports[i].Address)

@@ -35,7 +35,7 @@ socket:
 ports:
 - name: va
   max_upcalls: 2500/s
-- {"name": 'int0', type: "internal", address: [10.0.0.1/24, "fd00::1/64"], up: true, mtu: 9000, vlan: {access: 4094}, isolated: true, group: a}
+- {"name": 'int0', type: "internal", address: [10.0.0.1/24, "fd00::1/64"], up: true, mtu: 9000, vlan: {access: 4094}, isolated: true, group: a, mac_limit: 5, storm: {multicast: 7/s}}
 -
   type: netdev
   name: "12"
@@ -56,6 +56,12 @@ policy:
   mac_aging: 1h30m
   mac_limit: 1000000
   shared_learning: true
+  forward_bpdu: true
+  static_macs:
+    - {mac: 02:00:5e:00:00:01, port: va}
+    - mac: "02:00:5e:00:00:02"
+      port: '12'
+      vlan: 4094
 flows: {
   max_idle: 1500ms,
   limit: 10000000,
@@ -76,7 +82,9 @@ func everyKeyConfig() *Config {
 		Ring:          Ring{Mode: RingOff, FrameSize: 16384, BlockSize: 131072, Blocks: 3, MemoryLimit: 1073741824},
 		Socket:        Socket{Rcvbuf: 536870912},
 		Ports:         everyPort(),
-		Policy:        Policy{Type: PolicyFlood, MACAging: 90 * time.Minute, MACLimit: 1000000, SharedLearning: true},
+		Policy: Policy{Type: PolicyFlood, MACAging: 90 * time.Minute, MACLimit: 1000000, SharedLearning: true, ForwardBPDU: true, StaticMACs: []StaticMAC{
+			{MAC{2, 0, 0x5e, 0, 0, 1}, "va", 0}, {MAC{2, 0, 0x5e, 0, 0, 2}, "12", 4094},
+		}},
 		Flows: Flows{MaxIdle: 1500 * time.Millisecond, Limit: 10000000, Static: []StaticFlow{
 			{`in_port(va),eth(dst=02:00:00:00:00:07)`, `int0,"12"`}, {"recirc_id(0x1),in_port(vb)", "drop"},
 		}},
@@ -88,7 +96,7 @@ func everyKeyConfig() *Config {
 func everyPort() []Port {
 	return []Port{
 		{Name: "va", Type: PortNetdev, MaxUpcalls: 2500},
-		{Name: "int0", Type: PortInternal, VLAN: VLAN{Access: 4094}, Isolated: true, Group: "a", Up: true, MTU: 9000,
+		{Name: "int0", Type: PortInternal, VLAN: VLAN{Access: 4094}, Isolated: true, Group: "a", Up: true, MTU: 9000, MACLimit: 5, Storm: Storm{Multicast: 7},
 			Address: []Prefix{{netip.MustParsePrefix("10.0.0.1/24")}, {netip.MustParsePrefix("fd00::1/64")}}},
 		{Name: "12", Type: PortNetdev, VLAN: VLAN{Trunk: []VLANRange{{10, 10}, {20, 29}, {31, 31}}, Native: 1}, Hairpin: true, MirrorTo: "vx0"},
 		{Name: "vx0", Type: PortVXLAN, Tunnel: Tunnel{Remote: newAddr("192.0.2.1"), Local: newAddr("192.0.2.2"),
@@ -203,6 +211,9 @@ ports:
     isolated: true
     group: "a"
     hairpin: false
+    mac_limit: 5
+    storm:
+      multicast: 7/s
     max_upcalls: 0
     address: [10.0.0.1/24, "fd00::1/64"]
     up: true
@@ -214,12 +225,14 @@ ports:
       native: 1
     isolated: false
     hairpin: true
+    mac_limit: 0
     max_upcalls: 0
     mirror_to: "vx0"
   - name: "vx0"
     type: vxlan
     isolated: false
     hairpin: false
+    mac_limit: 0
     max_upcalls: 0
     tunnel:
       remote: 192.0.2.1
@@ -234,6 +247,13 @@ policy:
   mac_aging: 1h30m
   mac_limit: 1000000
   shared_learning: true
+  forward_bpdu: true
+  static_macs:
+    - mac: "02:00:5e:00:00:01"
+      port: "va"
+    - mac: "02:00:5e:00:00:02"
+      port: "12"
+      vlan: 4094
 flows:
   max_idle: 1.5s
   limit: 10000000
@@ -362,6 +382,8 @@ func TestTags(t *testing.T) {
 		}
 		isEnum := f.Type.Implements(reflect.TypeFor[enum]())
 		switch k := f.Type.Kind(); {
+		case isScalar(f.Type):
+			return
 		case k == reflect.Struct || k == reflect.Slice || k == reflect.Bool || k == reflect.String:
 			if isEnum != (k == reflect.String && f.Type.Name() != "string" && !isScalar(f.Type)) {
 				t.Errorf("%s: enum %v for a %s", path, isEnum, f.Type)

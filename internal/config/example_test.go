@@ -69,6 +69,7 @@ func TestExamplePorts(t *testing.T) {
 		{Name: "eth3", Type: PortNetdev, VLAN: VLAN{Trunk: []VLANRange{{10, 10}, {20, 29}}, Native: 1}, Hairpin: true},
 		{Name: "eth4", Type: PortNetdev, MaxUpcalls: 2000},
 		{Name: "vx0", Type: PortVXLAN, Tunnel: Tunnel{Remote: newAddr("192.0.2.1"), Key: 42}},
+		{Name: "eth5", Type: PortNetdev, MACLimit: 4, Storm: Storm{Broadcast: 100, UnknownUnicast: 500}},
 	}
 	if d := cmp.Diff(examplePorts, c.Ports); d != "" {
 		t.Errorf("ports of the example (-want +got):\n%s", d)
@@ -153,6 +154,10 @@ func documented(path string, f reflect.StructField) []string {
 	if ofFlow {
 		v = reflect.ValueOf(StaticFlow{})
 	}
+	rest, ofMAC := strings.CutPrefix(rest, "policy.static_macs[].")
+	if ofMAC {
+		v = reflect.ValueOf(StaticMAC{})
+	}
 	for key := range strings.SplitSeq(rest, ".") {
 		field, _ := fieldByKey(v.Type(), key)
 		v = v.FieldByIndex(field.Index)
@@ -164,7 +169,7 @@ func documented(path string, f reflect.StructField) []string {
 	case isMapping(v.Type()) && f.Tag.Get("optional") == "":
 	case f.Tag.Get("optional") != "":
 		def = "none"
-	case path == "ports[].name" || ofFlow:
+	case path == "ports[].name" || ofFlow || ofMAC:
 		def = "required"
 	case v.Kind() == reflect.Slice:
 		def = "`[]`"
@@ -185,6 +190,8 @@ func typeName(f reflect.StructField) string {
 		return "word"
 	case f.Type == reflect.TypeFor[Addr]():
 		return "address"
+	case f.Type == reflect.TypeFor[MAC]():
+		return "MAC"
 	case f.Type == durationType:
 		return "duration"
 	case f.Tag.Get("unit") == "bytes":

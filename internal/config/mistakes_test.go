@@ -26,7 +26,7 @@ var mistakes = []struct {
 	{"unknown key like no other", "socket:\n  zzzzzzzz: 1\n", []string{
 		`2:3: unknown key "socket.zzzzzzzz"; known here: rcvbuf`}},
 	{"unknown key after wide characters", "policy: {größe: 1, type: drop}", []string{
-		`1:10: unknown key "policy.größe"; known here: type, mac_aging, mac_limit, shared_learning`}},
+		`1:10: unknown key "policy.größe"; known here: type, mac_aging, mac_limit, shared_learning, forward_bpdu, static_macs`}},
 	{"unknown key with a list below it", "flowz:\n- 1\n", []string{
 		`1:1: unknown key "flowz"; did you mean "flows"?`}},
 	{"key in other case", "Handlers: 1\n", []string{
@@ -203,6 +203,16 @@ var mistakes = []struct {
 	{"group of no isolated port", "ports: [{name: a, group: g}, {name: b, isolated: true, group: 'a b'}]\n", []string{
 		`1:26: ports[0].group: is for isolated ports; set isolated: true as well`,
 		`1:63: ports[1].group: "a b" has white space or a control character in it`}},
+
+	// Static MACs.
+	{"no MAC", "policy: {static_macs: [{port: a}, {mac: x, port: a}, {mac: ff:ff:ff:ff:ff:ff, port: a}, {mac: 02:00:5e:00:00:01}]}\n", []string{
+		`1:24: policy.static_macs[0]: a static MAC has no mac`,
+		`1:41: policy.static_macs[1].mac: want a MAC, such as 02:00:5e:00:00:01, not "x"`,
+		`1:60: policy.static_macs[2].mac: ff:ff:ff:ff:ff:ff is a group's address, not a station's`,
+		`1:89: policy.static_macs[3]: a static MAC has no port`}},
+	{"MAC twice", "policy:\n  static_macs: [{mac: 02:00:5e:00:00:01, port: a}, {mac: 02:00:5e:00:00:01, port: b, vlan: 3},\n" +
+		"    {mac: 02-00-5E-00-00-01, port: b}]\n", []string{
+		`3:11: policy.static_macs[2].mac: 02:00:5e:00:00:01 is there twice; the first is on line 2`}},
 
 	// Static flows.
 	{"half a static flow", "flows:\n  static:\n  - match: in_port(1)\n  - {actions: '1', match: ''}\n", []string{

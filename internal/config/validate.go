@@ -25,6 +25,7 @@ func (d *decoder) validate(c *Config) {
 	d.ring(&c.Ring)
 	d.ports(c)
 	d.static(c)
+	d.staticMACs(&c.Policy)
 	d.check(controlSocket(c.Control.Socket), "control.socket")
 	d.check(groupName(c.Control.Group), "control.group")
 }

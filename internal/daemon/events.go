@@ -205,6 +205,9 @@ var (
 	evStaticFailed = define("static_flow_failed", zapcore.ErrorLevel,
 		"The kernel refuses a static flow. It is tried again in each revalidator cycle, and this is said again when the error changes.",
 		"datapath", "match", "actions", "error")
+	evStormControlOff = define("storm_control_off", zapcore.WarnLevel,
+		"The kernel does not take the meters that ports[].storm asks for (it has none before Linux 4.18 that work). Floods are not limited.",
+		"datapath", "meters", "error")
 	evFlowChanged = define("flow_changed", zapcore.DebugLevel,
 		"The revalidator deletes a flow or gives it other actions, and why.",
 		"datapath", "op", "reason", "ufid", "packets", "idle_ms")

@@ -73,6 +73,8 @@ func (d *run) notify(e dpif.Event) {
 		d.log.emit(evFlowLimit, dp, zap.Int("flows", e.Flows), zap.Int("limit", e.Limit))
 	case dpif.FlowLimitCleared:
 		d.log.emit(evFlowLimitCleared, dp, zap.Int("flows", e.Flows), zap.Int("limit", e.Limit))
+	case dpif.MetersUnusable:
+		d.log.emit(evStormControlOff, dp, zap.Int("meters", e.Meters), zap.Error(e.Err))
 	case dpif.StaticFlowInstalled:
 		d.log.emit(evStaticInstalled, dp, zap.String("match", e.Match), zap.String("actions", e.Actions), zap.Stringer("ufid", e.UFID))
 	case dpif.StaticFlowRemoved:

@@ -39,7 +39,10 @@ type policy struct {
 	past forward.Stats
 }
 
-var _ dpif.StaticPolicy = (*policySwitch)(nil)
+var (
+	_ dpif.StaticPolicy = (*policySwitch)(nil)
+	_ dpif.MeterPolicy  = (*policySwitch)(nil)
+)
 
 // use puts the configured policy into force. MACs that the one before has
 // learned are taken over. The error leaves the one before in force.
@@ -50,7 +53,8 @@ func (s *policySwitch) use(file *config.Config) error {
 	switch cfg.Type {
 	case config.PolicyLearning:
 		l, err := forward.NewLearning(forward.Config{
-			MACAging: cfg.MACAging, MACLimit: cfg.MACLimit, SharedLearning: cfg.SharedLearning, Ports: ports,
+			MACAging: cfg.MACAging, MACLimit: cfg.MACLimit, SharedLearning: cfg.SharedLearning, ForwardBPDU: cfg.ForwardBPDU,
+			StaticMACs: staticMACs(cfg), Ports: ports,
 		})
 		if err != nil {
 			return err
@@ -106,6 +110,7 @@ func forwardingPorts(cfg *config.Config) forward.PortConfigs {
 		c := forward.PortConfig{
 			VLAN:     forward.VLANConfig{Access: p.VLAN.Access, Native: p.VLAN.Native},
 			Isolated: p.Isolated, Group: p.Group, Hairpin: p.Hairpin, MirrorTo: p.MirrorTo,
+			MACLimit: p.MACLimit, Storm: forward.StormConfig(p.Storm),
 		}
 		if p.Type.IsTunnel() {
 			c.Tunnel = tunnelConfig(p)
@@ -154,6 +159,14 @@ func number(ports forward.PortConfigs) map[odp.PortNo]string {
 	return names
 }
 
+func staticMACs(cfg *config.Policy) []forward.StaticMAC {
+	var all []forward.StaticMAC
+	for _, m := range cfg.StaticMACs {
+		all = append(all, forward.StaticMAC{VLAN: m.VLAN, MAC: odp.MAC(m.MAC), Port: m.Port})
+	}
+	return all
+}
+
 func staticFlows(cfg *config.Config) []forward.StaticFlow {
 	var flows []forward.StaticFlow
 	for _, f := range cfg.Flows.Static {
@@ -168,6 +181,21 @@ func (s *policySwitch) StaticFlows() []dpif.StaticFlow {
 		return p.StaticFlows()
 	}
 	return nil
+}
+
+// Meters implements dpif.MeterPolicy.
+func (s *policySwitch) Meters() []dpif.Meter {
+	if l := s.current.Load().learning; l != nil {
+		return l.Meters()
+	}
+	return nil
+}
+
+// UseMeters implements dpif.MeterPolicy.
+func (s *policySwitch) UseMeters(ok bool) {
+	if l := s.current.Load().learning; l != nil {
+		l.UseMeters(ok)
+	}
 }
 
 // forwardsAlike reports whether two configurations have packets decided in the

@@ -50,6 +50,7 @@ type Revalidator struct {
 	unused, unusedBefore map[UFID]int64
 
 	statics    *statics
+	meters     *meters
 	sweep      *Batch
 	changes    []change // what each request of sweep does
 	verdict    Verdict
@@ -119,6 +120,7 @@ func newRevalidator(dp *Datapath, cfg *Config, budget *flowBudget, hasher *odp.U
 	}
 	r.limits.Store(&flowLimits{cfg.MaxIdle, cfg.FlowLimit})
 	r.statics = newStatics(dp, cfg.Policy, cfg.Notify)
+	r.meters = newMeters(dp, cfg.Policy, cfg.Notify)
 	return r
 }
 
@@ -150,6 +152,7 @@ func (r *Revalidator) run(ctx context.Context, gone func()) {
 	for {
 		start := time.Now()
 		r.statics.configured()
+		r.meters.configured()
 		err := r.cycle(full)
 		if err == nil {
 			err = r.keepStatics()

@@ -145,13 +145,11 @@ func (s *Server) LongestBatch() time.Duration {
 	return time.Duration(longest)
 }
 
-// readDrops notes how many upcalls the kernel could not queue. statsMu is held.
 // StaticFlows returns the static flows with what became of them, those that wait
 // for a port included. It may be called from any goroutine.
 func (s *Server) StaticFlows() []StaticFlowStats { return s.revalidator.statics.list() }
 
-// readDrops notes how many upcalls the kernel could not queue, on kernels that
-// do not tell each socket. statsMu is held.
+// readDrops notes how many upcalls the kernel could not queue. statsMu is held.
 func (s *Server) readDrops() {
 	// Kernels that do not tell each socket have a table. If it cannot be read the
 	// sockets' reports of overflow stand in.

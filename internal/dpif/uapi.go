@@ -92,3 +92,21 @@ const (
 	packetAttrLen          = 10
 	packetAttrHash         = 11
 )
+
+// enum ovs_meter_cmd, ovs_meter_attr, ovs_band_attr and ovs_meter_band_type.
+const (
+	meterCmdSet = 2
+	meterCmdDel = 3
+	meterCmdGet = 4
+
+	meterAttrID    = 1
+	meterAttrStats = 3
+	meterAttrBands = 4
+
+	bandAttrUnspec = 0
+	bandAttrType   = 1
+	bandAttrRate   = 2
+	bandAttrBurst  = 3
+
+	bandTypeDrop = 1
+)

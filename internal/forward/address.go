@@ -5,23 +5,12 @@ import "dpifd/internal/odp"
 var (
 	exact    = odp.MAC{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
 	groupBit = odp.MAC{0x01}
-	// reserved is the block of addresses that a bridge does not forward,
-	// IEEE 802.1D-2004 table 7-10, and the bits that tell it.
-	reserved     = odp.MAC{0x01, 0x80, 0xc2, 0x00, 0x00, 0x00}
-	reservedMask = odp.MAC{0xff, 0xff, 0xff, 0xff, 0xff, 0xf0}
 )
 
-func isReserved(dst odp.MAC) bool {
-	return dst.Uint64()&reservedMask.Uint64() == reserved.Uint64()
-}
-
-// teaches reports whether the source of a packet is learned. Reserved
-// destinations are dropped before. A multicast address is nobody's source. Nor
-// is the zero address, which besides is what the source reads as in the dumped
-// key of a flow that does not match it.
-func teaches(k *odp.Key) bool {
-	return !k.EthSrc.IsMulticast() && !k.EthSrc.IsZero() && !isReserved(k.EthDst)
-}
+// teaches reports whether the source of a packet could be learned. A multicast
+// address is nobody's source. Nor is the zero address, which besides is what the
+// source reads as in the dumped key of a flow that does not match it.
+func teaches(k *odp.Key) bool { return !k.EthSrc.IsMulticast() && !k.EthSrc.IsZero() }
 
 // sourceMask returns the bits that tell whether and what to learn from src.
 func sourceMask(src odp.MAC) odp.MAC {
@@ -32,21 +21,36 @@ func sourceMask(src odp.MAC) odp.MAC {
 }
 
 // destinationMask returns the bits that tell what kind of address dst is, and
-// which when that matters. A multicast address is compared with the reserved
-// block byte by byte, up to the first byte that differs: so one flow takes
-// 33:33:00:00:00:01 and all else that begins with 33, another all else that
-// begins with 01:00. The masks are prefixes, hence flows do not overlap, and
-// there are six at most.
-func destinationMask(dst odp.MAC) odp.MAC {
+// which when that matters.
+func (l *Learning) destinationMask(dst odp.MAC, f *frame) odp.MAC {
 	if !dst.IsMulticast() {
 		return exact
 	}
-	m := reservedMask
-	for i := range 5 {
-		if dst[i] != reserved[i] {
-			clear(m[i+1:])
-			break
+	m := groupBit
+	if !l.forwardBPDU {
+		m = reservedMask(dst)
+	}
+	if f.in != nil && f.in.meters[stormBroadcast] != f.in.meters[stormMulticast] {
+		// Byte by byte, too, whether it is the broadcast.
+		for i := range dst {
+			m[i] = 0xff
+			if dst[i] != 0xff {
+				break
+			}
 		}
 	}
 	return m
+}
+
+// reserves reports whether packets for dst are not forwarded.
+func (l *Learning) reserves(dst odp.MAC) bool { return !l.forwardBPDU && isReserved(dst) }
+
+// learnsFrom reports whether the source of a packet is learned in its VLAN:
+// reserved destinations are dropped before, and static MACs are where they are.
+func (l *Learning) learnsFrom(k *odp.Key, set *portSet, vlan uint16) bool {
+	if !teaches(k) || l.reserves(k.EthDst) {
+		return false
+	}
+	_, fixed := set.fixed[l.macKey(vlan, k.EthSrc)]
+	return !fixed
 }

@@ -15,7 +15,7 @@ var allocCases = []struct {
 	{"known", warm, host(1), host(2)},
 	{"unknown", warm, host(1), host(77)},
 	{"broadcast", warm, host(1), broadcast},
-	{"reserved", warm, host(1), reserved},
+	{"reserved", warm, host(1), reserved[0].addr},
 	{"flood", func(testing.TB) dpif.Policy { p := newFlood(nil); p.SetPorts(portList(1, 2, 3)); return p }, host(1), host(2)},
 	{"tunnels", func(t testing.TB) dpif.Policy {
 		cfg := tunnelPorts()

@@ -58,12 +58,14 @@ func (l *Learning) explainSource(k *odp.Key, set *portSet, f *frame, refused str
 	switch {
 	case refused != "":
 		found = "not learned, since the frame is not taken"
-	case isReserved(k.EthDst):
+	case l.reserves(k.EthDst):
 		found = "not learned, since the destination is reserved for the link"
 	case k.EthSrc.IsMulticast():
 		found = "not learned: a multicast address is nobody's source"
 	case k.EthSrc.IsZero():
 		found = "not learned: the zero address is nobody's"
+	case !l.learnsFrom(k, set, f.vlan):
+		found = "not learned: it is a static MAC"
 	case !set.has(k.InPort):
 		found = "not learned, since its port is not in the datapath"
 	case !known:
@@ -79,7 +81,7 @@ func (l *Learning) explainSource(k *odp.Key, set *portSet, f *frame, refused str
 // wouldFind returns what a look-up of the destination would find after the
 // source was learned. That another MAC could have to go for it is left out.
 func (l *Learning) wouldFind(k *odp.Key, f *frame, v *dpif.Verdict) (port odp.PortNo, ok bool) {
-	if k.EthDst == k.EthSrc && teaches(k) && f.in != nil {
+	if k.EthDst == k.EthSrc && f.in != nil && l.learnsFrom(k, l.load(), f.vlan) {
 		port, ok = k.InPort, true
 	} else {
 		port, ok = l.table.lookup(l.macKey(f.vlan, k.EthDst))

@@ -199,7 +199,7 @@ func TestFloodWide(t *testing.T) {
 func FuzzPolicies(f *testing.F) {
 	f.Add(key(1, host(1), host(2)))
 	f.Add(taggedKey(2, host(1), broadcast, 0x1005))
-	f.Add(key(9, broadcast, reserved))
+	f.Add(key(9, broadcast, reserved[0].addr))
 	f.Add(append(key(2, host(1), broadcast), key(3, host(1), broadcast)...))
 	f.Fuzz(func(t *testing.T, k []byte) {
 		l, err := NewLearning(Config{MACLimit: 2})

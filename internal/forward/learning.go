@@ -27,6 +27,11 @@ type Config struct {
 	// SharedLearning has all VLANs share one MAC table: a MAC is in one place,
 	// whatever VLAN it speaks in. Otherwise each VLAN learns for itself.
 	SharedLearning bool
+	// ForwardBPDU has reserved destinations, such as those of spanning tree,
+	// forwarded like others.
+	ForwardBPDU bool
+	// StaticMACs are known from the start, and neither move nor age.
+	StaticMACs []StaticMAC
 	// Ports are the settings of ports.
 	Ports PortConfigs
 }
@@ -46,14 +51,18 @@ const (
 type Learning struct {
 	ports
 	table   *table
-	shared  bool // one table for all VLANs
-	agingMS int64
+	statics []StaticMAC
+	meters  []dpif.Meter
+	metered atomic.Bool // the meters are in the datapath
+	// shared is one table for all VLANs; forwardBPDU is as in Config.
+	shared, forwardBPDU bool
+	agingMS             int64
 	// expiredMS is the time before which the last Expire forgot. Sightings
 	// older than that are not learned again.
 	expiredMS atomic.Int64
 }
 
-var _ dpif.Policy = (*Learning)(nil)
+var _ dpif.MeterPolicy = (*Learning)(nil)
 
 // NewLearning returns a policy that knows no ports and no MACs, or an error
 // that names the field that is out of range.
@@ -73,9 +82,14 @@ func NewLearning(cfg Config) (*Learning, error) {
 	if err := cfg.Ports.check(); err != nil {
 		return nil, fmt.Errorf("learning policy: %w", err)
 	}
+	if err := checkStaticMACs(cfg.StaticMACs, cfg.SharedLearning); err != nil {
+		return nil, fmt.Errorf("learning policy: %w", err)
+	}
+	_, meters := cfg.Ports.meters()
 	return &Learning{
-		ports: ports{config: cfg.Ports}, table: newTable(cfg.MACLimit),
-		shared: cfg.SharedLearning, agingMS: cfg.MACAging.Milliseconds(),
+		meters: meters,
+		ports:  ports{config: cfg.Ports}, table: newTable(cfg.MACLimit), statics: cfg.StaticMACs,
+		shared: cfg.SharedLearning, forwardBPDU: cfg.ForwardBPDU, agingMS: cfg.MACAging.Milliseconds(),
 	}, nil
 }
 
@@ -105,7 +119,7 @@ func (l *Learning) Decide(u *dpif.Upcall, nowMS int64, v *dpif.Verdict) {
 	switch {
 	case v.Explain != nil:
 		l.explainSource(&k, set, &f, refused, v)
-	case refused == "" && teaches(&k):
+	case refused == "" && l.learnsFrom(&k, set, f.vlan):
 		l.learn(&k, f.vlan, nowMS, true)
 	}
 	l.forward(u.Key, &k, set, &f, refused, v)
@@ -137,7 +151,7 @@ func (l *Learning) Redecide(key []byte, v *dpif.Verdict) bool {
 	case !f.installs(refused):
 		v.Reason = refused
 		return false
-	case refused == "" && teaches(&k):
+	case refused == "" && l.learnsFrom(&k, set, f.vlan):
 		switch port, ok := l.table.lookup(l.macKey(f.vlan, k.EthSrc)); {
 		case !ok:
 			v.Reason = "source_unknown"
@@ -173,16 +187,18 @@ func (l *Learning) forward(key []byte, k *odp.Key, set *portSet, f *frame, refus
 	}
 	var src odp.MAC
 	switch {
-	case isReserved(k.EthDst):
+	case l.reserves(k.EthDst):
 		v.Reason = "reserved_multicast"
 	case k.EthDst.IsMulticast():
 		src = sourceMask(k.EthSrc)
+		l.limit(&v.Actions, f, stormKind(k.EthDst))
 		set.flood(&v.Actions, f)
 		v.Reason = "multicast"
 	default:
 		src = sourceMask(k.EthSrc)
 		switch out := l.behind(k, set, f, v); {
 		case out == nil:
+			l.limit(&v.Actions, f, stormUnicast)
 			set.flood(&v.Actions, f)
 			v.Reason = "unknown_unicast"
 		case f.in != nil && !f.in.reaches(out):
@@ -198,12 +214,21 @@ func (l *Learning) forward(key []byte, k *odp.Key, set *portSet, f *frame, refus
 	if v.Explain != nil {
 		explainDestination(k, set, f, v)
 	}
-	odp.AppendEthernet(&v.Mask, src, destinationMask(k.EthDst))
+	odp.AppendEthernet(&v.Mask, src, l.destinationMask(k.EthDst, f))
 }
 
 // behind returns the port that the destination is known on, nil if there is
 // none that carries the VLAN. The set may be newer than what the table says.
 func (l *Learning) behind(k *odp.Key, set *portSet, f *frame, v *dpif.Verdict) *port {
+	if out, fixed := set.fixed[l.macKey(f.vlan, k.EthDst)]; fixed {
+		if v.Explain != nil {
+			v.Explain("mac_lookup", k.EthDst.String()+" is a static MAC")
+		}
+		if out != nil && out.carries(f.vlan) {
+			return out
+		}
+		return nil
+	}
 	var no odp.PortNo
 	var ok bool
 	if v.Explain != nil {
@@ -238,7 +263,7 @@ func (l *Learning) Observe(key []byte, usedMS int64) {
 		return
 	}
 	var f frame
-	if l.load().admit(key, &k, &f) == "" && teaches(&k) {
+	if set := l.load(); set.admit(key, &k, &f) == "" && l.learnsFrom(&k, set, f.vlan) {
 		l.learn(&k, f.vlan, usedMS, false)
 	}
 }
@@ -248,10 +273,14 @@ func (l *Learning) Observe(key []byte, usedMS int64) {
 func (l *Learning) Restore(entries []MACEntry) {
 	set := l.load()
 	for _, e := range entries {
-		if p := set.find(e.Port); p == nil || !p.carries(e.VLAN) {
+		if p := set.find(e.Port); p == nil || !p.carries(e.VLAN) || e.Static {
 			continue
 		}
-		if l.table.learn(l.macKey(e.VLAN, e.MAC), e.Port, e.SeenMS, false) {
+		key := l.macKey(e.VLAN, e.MAC)
+		if _, fixed := set.fixed[key]; fixed {
+			continue
+		}
+		if l.table.learn(key, e.Port, e.SeenMS, false) {
 			l.generation.Add(1)
 		}
 	}
@@ -273,6 +302,7 @@ func (l *Learning) Expire(nowMS int64) {
 // are forgotten.
 func (l *Learning) SetPorts(ports []dpif.Port) {
 	set := newPortSet(ports, l.config)
+	l.fix(set)
 	l.table.setPorts(set)
 	if l.store(set) {
 		l.generation.Add(1)

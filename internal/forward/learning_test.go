@@ -70,13 +70,18 @@ func TestLearningVerdicts(t *testing.T) {
 		{"to itself", 3, host(23), host(23), 0, nil, "same_port", exact, exact, true},
 		{"broadcast", 3, host(24), broadcast, 0, []odp.PortNo{1, 2}, "multicast", exact, ff(1), true},
 		{"IPv6 multicast", 1, host(25), odp.MAC{0x33, 0x33, 0xff, 1, 2, 3}, 0, []odp.PortNo{2, 3}, "multicast", exact, ff(1), true},
-		{"IPv4 multicast", 1, host(26), group, 0, []odp.PortNo{2, 3}, "multicast", exact, ff(2), true},
-		{"multicast from multicast", 1, group, group, 0, []odp.PortNo{2, 3}, "multicast", groupBit, ff(2), false},
-		{"next to reserved", 1, host(27), odp.MAC{0x01, 0x80, 0xc2, 0, 0, 0x10}, 0, []odp.PortNo{2, 3}, "multicast", exact, reservedMask, true},
+		{"IPv4 multicast", 1, host(26), group, 0, []odp.PortNo{2, 3}, "multicast", exact, ff(3), true},
+		{"multicast from multicast", 1, group, group, 0, []odp.PortNo{2, 3}, "multicast", groupBit, ff(3), false},
+		{"next to reserved", 1, host(27), odp.MAC{0x01, 0x80, 0xc2, 0, 0, 0x10}, 0, []odp.PortNo{2, 3}, "multicast", exact, reserved[0].mask, true},
 		{"fifth byte", 1, host(28), odp.MAC{0x01, 0x80, 0xc2, 0, 1, 0}, 0, []odp.PortNo{2, 3}, "multicast", exact, ff(5), true},
 		{"unicast like reserved", 1, host(29), odp.MAC{0x00, 0x80, 0xc2, 0, 0, 0}, 0, []odp.PortNo{2, 3}, "unknown_unicast", exact, exact, true},
-		{"reserved, first", 1, host(30), reserved, 0, nil, "reserved_multicast", odp.MAC{}, reservedMask, false},
-		{"reserved, last", 2, host(31), odp.MAC{0x01, 0x80, 0xc2, 0, 0, 0x0f}, 0x1001, nil, "reserved_multicast", odp.MAC{}, reservedMask, false},
+		{"reserved, first", 1, host(30), reserved[0].addr, 0, nil, "reserved_multicast", odp.MAC{}, reserved[0].mask, false},
+		{"Cisco", 1, host(32), odp.MAC{0x01, 0x00, 0x0c, 0xcc, 0xcc, 0xcd}, 0, nil, "reserved_multicast", odp.MAC{}, exact, false},
+		{"Cisco CFM", 1, host(33), odp.MAC{0x01, 0x00, 0x0c, 0xcc, 0xcc, 0xc7}, 0, nil, "reserved_multicast", odp.MAC{}, exact, false},
+		{"next to CFM", 1, host(34), odp.MAC{0x01, 0x00, 0x0c, 0xcc, 0xcc, 0xc8}, 0, []odp.PortNo{2, 3}, "multicast", exact, exact, true},
+		{"Extreme, which is no multicast", 1, host(35), odp.MAC{0x00, 0xe0, 0x2b, 0, 0, 4}, 0, nil, "reserved_multicast", odp.MAC{}, exact, false},
+		{"next to Extreme", 1, host(36), odp.MAC{0x00, 0xe0, 0x2b, 0, 0, 5}, 0, []odp.PortNo{2, 3}, "unknown_unicast", exact, exact, true},
+		{"reserved, last", 2, host(31), odp.MAC{0x01, 0x80, 0xc2, 0, 0, 0x0f}, 0x1001, nil, "reserved_multicast", odp.MAC{}, reserved[0].mask, false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -158,7 +163,7 @@ func TestRedecide(t *testing.T) {
 	want("destination's port gone", a, true, "unknown_unicast", 2)
 	want("source unknown", b, false, "source_unknown")
 	want("multicast source", key(2, broadcast, host(1)), true, "learned_unicast", 1)
-	want("reserved", key(2, host(50), reserved), true, "reserved_multicast")
+	want("reserved", key(2, host(50), reserved[0].addr), true, "reserved_multicast")
 	l.SetPorts(portList(2))
 	want("in-port gone", a, false, reasonInPortGone)
 	want("malformed", a[:9], false, reasonMalformedKey)
@@ -184,7 +189,7 @@ func TestObserve(t *testing.T) {
 	}{
 		{"never used", func() { l.Observe(p1, 0) }, odp.MaxPorts, false},
 		{"unknown port", func() { l.Observe(key(7, host(1), host(9)), 40) }, odp.MaxPorts, false},
-		{"reserved", func() { l.Observe(key(1, host(1), reserved), 40) }, odp.MaxPorts, false},
+		{"reserved", func() { l.Observe(key(1, host(1), reserved[0].addr), 40) }, odp.MaxPorts, false},
 		{"malformed", func() { l.Observe(p1[:33], 40) }, odp.MaxPorts, false},
 		{"first", func() { l.Observe(p1, 50) }, 1, true},
 		{"older elsewhere", func() { l.Observe(p2, 49) }, 1, false},
@@ -264,7 +269,7 @@ func TestMasksPartition(t *testing.T) {
 	random := rand.New(rand.NewPCG(3, 4))
 	// Addresses close to the reserved ones, among others.
 	mac := func() odp.MAC {
-		m := reserved
+		m := reserved[random.IntN(len(reserved))].addr
 		for range random.IntN(4) {
 			i := random.IntN(48)
 			m[i/8] ^= 1 << (i % 8)

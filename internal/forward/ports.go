@@ -19,6 +19,11 @@ type PortConfig struct {
 	// Isolated ports of the same Group send nothing to each other.
 	Isolated bool
 	Group    string
+	// Storm limits what is flooded. Flood ignores it, which reads no addresses.
+	Storm StormConfig
+	// MACLimit is how many MACs the port may have at a time; 0 is no limit of
+	// its own.
+	MACLimit int
 	// Hairpin has frames sent out of the port they came in on, if that is
 	// where they belong.
 	Hairpin bool
@@ -33,6 +38,9 @@ type PortConfig struct {
 func (c *PortConfig) check() error {
 	if err := c.Tunnel.check(); err != nil {
 		return err
+	}
+	if c.MACLimit < 0 || c.MACLimit > maxMACLimit {
+		return fmt.Errorf("MACLimit %d is not within 0 and %d", c.MACLimit, maxMACLimit)
 	}
 	if c.Group != "" && !c.Isolated {
 		return errors.New("a group, but not isolated")
@@ -63,6 +71,8 @@ type port struct {
 	trunk     *vlanSet // VLANs carried; nil is all, or the access VLAN
 	isolation int      // ports with the same number do not reach each other; 0 is none
 	hairpin   bool
+	macLimit  int
+	meters    stormMeters
 	output    []byte // actions that send a frame out of the port
 	// withTOS is output with a TOS at tosAt, for a tunnel that takes it over;
 	// nil for other ports.
@@ -105,8 +115,11 @@ type portSet struct {
 	// reach each other.
 	plain    bool
 	domains  []domain
-	devices  []device        // through which tunnels go
-	inherits bool            // a tunnel takes over the TOS of what is inside
+	devices  []device // through which tunnels go
+	inherits bool     // a tunnel takes over the TOS of what is inside
+	// fixed holds the ports of static MACs, by macKey; nil for one whose port
+	// is not in the set.
+	fixed    map[uint64]*port
 	domainOf [vlanIDs]uint16 // by VLAN
 }
 
@@ -114,6 +127,7 @@ func newPortSet(list []dpif.Port, cfg PortConfigs) *portSet {
 	s := &portSet{plain: true}
 	tunnels, sinks := cfg.tunnelsOf(), cfg.mirrors()
 	b := setBuilder{portSet: s, groups: map[string]int{}, edges: []uint16{0, 1}, mirrors: map[string]string{}}
+	b.meters, _ = cfg.meters()
 	for _, p := range list {
 		names, isDevice := tunnels[p.Name]
 		for _, name := range names {
@@ -152,13 +166,14 @@ type setBuilder struct {
 	groups  map[string]int    // numbers of isolation groups
 	edges   []uint16          // see divide
 	mirrors map[string]string // see mirror
+	meters  map[string]stormMeters
 }
 
 // port returns a port with its settings, but without number and output.
 func (b *setBuilder) port(name string, c PortConfig) port {
 	q := port{
 		name: name, access: c.VLAN.Access != 0, untagged: c.VLAN.Access + c.VLAN.Native,
-		trunk: c.VLAN.set(), hairpin: c.Hairpin,
+		trunk: c.VLAN.set(), hairpin: c.Hairpin, macLimit: c.MACLimit, meters: b.meters[name],
 	}
 	if c.Isolated {
 		if b.groups[c.Group] == 0 {

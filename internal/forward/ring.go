@@ -9,6 +9,7 @@ import "dpifd/internal/odp"
 type ring struct {
 	port       odp.PortNo
 	n          int    // entries
+	limit      int    // of entries that the port may have; 0 is none
 	evicted    uint64 // entries that made room for others
 	hand       int32  // the entry to look at first; none when n is 0
 	next, prev *ring  // in the rank
@@ -20,6 +21,9 @@ func (t *table) addRing(port odp.PortNo) {
 	t.rings[port] = r
 	t.enterRank(r)
 }
+
+// full reports whether the port has as many entries as it may.
+func (r *ring) full() bool { return r.limit > 0 && r.n >= r.limit }
 
 func (t *table) dropRing(r *ring) {
 	t.leaveRank(r)
@@ -89,14 +93,15 @@ func (t *table) unlink(r *ring, i int32) {
 }
 
 // victim chooses the entry to evict so that a port learns one more: from the
+// port itself if that has as many as it may, else from the
 // port with the most entries, so that a port that floods the table with
-// sources costs only itself, and there the first one that was not refreshed
+// sources costs only itself; and there the first one that was not refreshed
 // since the hand last came by. One round is the bound, since others refresh
 // meanwhile. Amortised this is O(1): each step over an entry takes back a
 // refresh.
 func (t *table) victim(learner *ring) int32 {
 	r := t.ranks[t.longest]
-	if learner.n == t.longest {
+	if learner.n == t.longest || learner.full() {
 		r = learner
 	}
 	for range r.n {

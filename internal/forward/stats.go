@@ -30,7 +30,8 @@ type MACEntry struct {
 	VLAN   uint16 // VLAN id, 0 for untagged
 	MAC    odp.MAC
 	Port   odp.PortNo
-	SeenMS int64 // of CLOCK_MONOTONIC
+	SeenMS int64 // of CLOCK_MONOTONIC; the largest number for a static MAC
+	Static bool  // configured, not learned
 }
 
 // Stats returns the counters. The caller owns the result.
@@ -48,10 +49,10 @@ func (l *Learning) Stats() Stats {
 	return s
 }
 
-// Snapshot returns the MAC table, ordered by VLAN and MAC. The caller owns the
+// Snapshot returns the MAC table and the static MACs, ordered by VLAN and MAC. The caller owns the
 // result.
 func (l *Learning) Snapshot() []MACEntry {
-	all := l.table.snapshot()
+	all := append(l.table.snapshot(), l.load().fixedEntries()...)
 	slices.SortFunc(all, func(a, b MACEntry) int {
 		return cmp.Compare(macKey(a.VLAN, a.MAC), macKey(b.VLAN, b.MAC))
 	})

@@ -155,15 +155,9 @@ func (t *table) learn(key uint64, port odp.PortNo, seen int64, atHand bool) bool
 	if i := t.find(*head, key); i != none {
 		return t.move(i, r, lock, seen, atHand)
 	}
-	displaced := t.free == none
-	if displaced {
-		v := t.victim(r)
-		if !atHand && t.entries[v].seen.Load() >= seen {
-			return false
-		}
-		t.rings[t.entries[v].port].evicted++
-		t.remove(v)
-		t.stats.Evicted++
+	displaced := t.free == none || r.full()
+	if displaced && !t.evict(r, seen, atHand) {
+		return false
 	}
 	i = t.free
 	e := &t.entries[i]
@@ -180,11 +174,31 @@ func (t *table) learn(key uint64, port odp.PortNo, seen int64, atHand bool) bool
 	return t.awaited.take(hash) || displaced
 }
 
+// evict makes room for an entry of ring r that was seen at the time seen, and
+// reports whether it could: a report of the past takes no place from a newer
+// entry.
+func (t *table) evict(r *ring, seen int64, atHand bool) bool {
+	v := t.victim(r)
+	if !atHand && t.entries[v].seen.Load() >= seen {
+		return false
+	}
+	t.rings[t.entries[v].port].evicted++
+	t.remove(v)
+	t.stats.Evicted++
+	return true
+}
+
 // move takes entry i over to ring r.
 func (t *table) move(i int32, r *ring, lock *shard, seen int64, atHand bool) bool {
 	e := &t.entries[i]
 	if e.port == r.port { // somebody else moved it meanwhile
 		e.refresh(seen)
+		return false
+	}
+	if !atHand && e.seen.Load() >= seen {
+		return false
+	}
+	if r.full() && !t.evict(r, seen, atHand) {
 		return false
 	}
 	lock.Lock()
@@ -274,10 +288,12 @@ func (t *table) expire(before int64) bool {
 func (t *table) setPorts(set *portSet) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for _, no := range set.nos {
-		if t.rings[no] == nil {
-			t.addRing(no)
+	for i := range set.ports {
+		p := &set.ports[i]
+		if t.rings[p.no] == nil {
+			t.addRing(p.no)
 		}
+		t.rings[p.no].limit = p.macLimit
 	}
 	for no, r := range t.rings {
 		if set.has(no) {

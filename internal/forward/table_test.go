@@ -198,7 +198,7 @@ func TestSnapshotAndVLANKeys(t *testing.T) {
 	l.table.learn(macKey(4094, host(3)), 2, 70, true)
 	l.table.learn(macKey(0, host(4)), 1, 80, true)
 	l.table.learn(macKey(0, host(3)), 1, 90, true)
-	want := []MACEntry{{0, host(3), 1, 90}, {0, host(4), 1, 80}, {4094, host(3), 2, 70}}
+	want := []MACEntry{{VLAN: 0, MAC: host(3), Port: 1, SeenMS: 90}, {VLAN: 0, MAC: host(4), Port: 1, SeenMS: 80}, {VLAN: 4094, MAC: host(3), Port: 2, SeenMS: 70}}
 	got := l.Snapshot()
 	if len(got) != len(want) {
 		t.Fatalf("%v", got)

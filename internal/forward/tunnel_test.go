@@ -101,7 +101,7 @@ func TestTunnels(t *testing.T) {
 		{"other peer", tunneledKey(deviceNo, host(6), host(1), 42, "192.0.2.8", "192.0.2.1"), "no_such_tunnel drop"},
 		{"other device", tunneledKey(deviceNo6, host(6), host(1), 42, "192.0.2.9", "192.0.2.1"), "no_such_tunnel drop"},
 		{"without tunnel", key(deviceNo, host(6), host(1)), "malformed_key drop"},
-		{"reserved", one(host(2), reserved), "reserved_multicast drop"},
+		{"reserved", one(host(2), reserved[0].addr), "reserved_multicast drop"},
 	} {
 		v := decide(l, tt.key, 5)
 		if got := said(v); got != tt.want {
@@ -239,7 +239,7 @@ func TestMirrors(t *testing.T) {
 		{"flood", key(1, host(1), broadcast), "multicast 9,4," + toOne + ",9," + toTwo},
 		{"out of a tunnel", tunneledKey(deviceNo, host(2), host(1), 42, "192.0.2.9", "192.0.2.5"), "learned_unicast 9,1,9"},
 		{"past both", key(4, host(4), broadcast), "multicast 1,9," + toOne + ",9," + toTwo},
-		{"reserved", key(1, host(1), reserved), "reserved_multicast 9"},
+		{"reserved", key(1, host(1), reserved[0].addr), "reserved_multicast 9"},
 		{"in at the mirror", key(9, host(9), host(1)), "mirror_port drop"},
 		{"what came in at the mirror was not learned", key(4, host(4), host(9)), "unknown_unicast 1,9," + toOne + ",9," + toTwo},
 	} {

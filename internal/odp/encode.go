@@ -49,5 +49,9 @@ func AppendPushVLAN(e *netlink.Encoder, tpid, tci uint16) {
 	e.Attr(ActionAttrPushVLAN, []byte{byte(tpid >> 8), byte(tpid), byte(tci >> 8), byte(tci)})
 }
 
+// AppendMeter appends the action that drops the packet if it exceeds the meter's
+// rate.
+func AppendMeter(e *netlink.Encoder, id uint32) { e.Uint32(ActionAttrMeter, id) }
+
 // AppendPopVLAN appends the action that removes the outer VLAN tag.
 func AppendPopVLAN(e *netlink.Encoder) { e.Flag(ActionAttrPopVLAN) }

@@ -1,0 +1,58 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net"
+)
+
+// MAC is an Ethernet address of one station.
+type MAC [6]byte
+
+// String returns the usual form, "02:00:5e:00:00:01".
+func (m MAC) String() string { return net.HardwareAddr(m[:]).String() }
+
+// parseScalar implements scalarParser.
+func (m *MAC) parseScalar(text string) error {
+	a, err := net.ParseMAC(text)
+	if err != nil || len(a) != len(m) {
+		return fmt.Errorf("want a MAC, such as 02:00:5e:00:00:01, not %q", abbreviate(text))
+	}
+	*m = MAC(a)
+	switch {
+	case m[0]&1 != 0:
+		return fmt.Errorf("%v is a group's address, not a station's", *m)
+	case *m == MAC{}:
+		return errors.New("the zero address is nobody's")
+	}
+	return nil
+}
+
+// staticMACs checks that each entry is whole, and no MAC in two places.
+func (d *decoder) staticMACs(p *Policy) {
+	type place struct {
+		vlan uint16
+		mac  MAC
+	}
+	first := map[place]int{}
+	for i, s := range p.StaticMACs {
+		entry := fmt.Sprintf("policy.static_macs[%d]", i)
+		for _, key := range []string{"mac", "port"} {
+			if _, set := d.at[entry+"."+key]; !set && !d.bad[entry] {
+				d.check(fmt.Errorf("a static MAC has no %s", key), entry)
+			}
+		}
+		if d.bad[entry] || !d.check(deviceName(s.Port), entry+".port") {
+			continue
+		}
+		at := place{s.VLAN, s.MAC}
+		if p.SharedLearning {
+			at.vlan = 0
+		}
+		if earlier, twice := first[at]; twice {
+			d.check(fmt.Errorf("%v is there twice; the first is on line %d", s.MAC, earlier), entry+".mac")
+			continue
+		}
+		first[at] = d.at[entry+".mac"].Line
+	}
+}

@@ -1,0 +1,160 @@
+package dpif
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"dpifd/internal/netlink"
+
+	"golang.org/x/sys/unix"
+)
+
+// Meter lets a number of packets a second pass: those that exceed it are
+// dropped by the action that names it.
+type Meter struct {
+	ID uint32
+	// PacketsPerSecond is the rate, and as many packets may come at once.
+	PacketsPerSecond uint32
+}
+
+// MeterPolicy is a policy whose actions name meters.
+type MeterPolicy interface {
+	Policy
+	// Meters returns the meters that are to be in the datapath. The result is
+	// not changed, by either side. It may be called by any goroutine.
+	Meters() []Meter
+	// UseMeters tells, again and again, whether they are. Before, actions must
+	// not name them. It may be called by any goroutine.
+	UseMeters(ok bool)
+}
+
+// MetersUnusable says that the kernel does not take the policy's meters, which
+// are not used then: nothing is limited.
+type MetersUnusable struct {
+	Meters int
+	Err    error
+}
+
+func (MetersUnusable) event() {}
+
+// ErrNoMeters says that the kernel has no meters that work: it has none before
+// Linux 4.15, and keeps only one before 4.18.
+var ErrNoMeters = errors.New("the kernel has no meters that work")
+
+// SetMeter makes a meter, or gives an existing one its rate. The error matches
+// ErrNoMeters where the kernel cannot do that.
+func (d *Datapath) SetMeter(m Meter) error {
+	if d.fam.Meter == nil {
+		return fmt.Errorf("datapath %s: family %s: %w", d.name, familyMeter, ErrNoMeters)
+	}
+	d.begin(d.fam.Meter, meterCmdSet, 0)
+	d.enc.Uint32(meterAttrID, m.ID)
+	d.enc.Nested(meterAttrBands, func(e *netlink.Encoder) {
+		e.Nested(bandAttrUnspec, func(e *netlink.Encoder) {
+			e.Uint32(bandAttrType, bandTypeDrop)
+			e.Uint32(bandAttrRate, m.PacketsPerSecond)
+			e.Uint32(bandAttrBurst, m.PacketsPerSecond)
+		})
+	})
+	if _, err := d.transact(); err != nil {
+		return fmt.Errorf("datapath %s: set meter %d: %w", d.name, m.ID, err)
+	}
+	// Linux 4.15 to 4.17 confirm each meter and keep the first.
+	_, _, err := d.MeterStats(m.ID)
+	if errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("%w: %w", ErrNoMeters, err)
+	}
+	return err
+}
+
+// MeterStats returns how many packets and bytes came to a meter, those that it
+// dropped included. The error matches ENOENT if there is none.
+func (d *Datapath) MeterStats(id uint32) (packets, bytes uint64, err error) {
+	if d.fam.Meter == nil {
+		return 0, 0, fmt.Errorf("datapath %s: family %s: %w", d.name, familyMeter, ErrNoMeters)
+	}
+	d.begin(d.fam.Meter, meterCmdGet, 0)
+	d.enc.Uint32(meterAttrID, id)
+	r, err := d.transact()
+	found := false
+	it := netlink.NewAttrs(r.attrs)
+	for it.Next() {
+		switch it.Type() {
+		case meterAttrID:
+			found = it.Uint32() == id
+		case meterAttrStats:
+			packets, bytes = field64(it.Data(), 0), field64(it.Data(), 8)
+		}
+	}
+	if err == nil {
+		err = it.Err()
+	}
+	if err == nil && !found {
+		err = unix.ENOENT
+	}
+	if err != nil {
+		return 0, 0, fmt.Errorf("datapath %s: meter %d: %w", d.name, id, err)
+	}
+	return packets, bytes, nil
+}
+
+// DeleteMeter removes a meter. Actions that name it let everything pass.
+func (d *Datapath) DeleteMeter(id uint32) error {
+	if d.fam.Meter == nil {
+		return nil
+	}
+	d.begin(d.fam.Meter, meterCmdDel, 0)
+	d.enc.Uint32(meterAttrID, id)
+	if _, err := d.transact(); err != nil {
+		return fmt.Errorf("datapath %s: delete meter %d: %w", d.name, id, err)
+	}
+	return nil
+}
+
+// meters keeps a policy's meters in the datapath. It belongs to the
+// revalidator's goroutine.
+type meters struct {
+	dp      *Datapath
+	policy  MeterPolicy // nil if the policy has none
+	notify  func(Event)
+	inForce []Meter
+	tried   bool
+	usable  bool
+}
+
+func newMeters(dp *Datapath, policy Policy, notify func(Event)) *meters {
+	m := &meters{dp: dp, notify: notify}
+	m.policy, _ = policy.(MeterPolicy)
+	return m
+}
+
+// configured puts the policy's meters into the datapath when they have changed,
+// and tells the policy whether they work.
+func (m *meters) configured() {
+	if m.policy == nil {
+		return
+	}
+	if list := m.policy.Meters(); !m.tried || !slices.Equal(list, m.inForce) {
+		m.put(list)
+	}
+	m.policy.UseMeters(m.usable)
+}
+
+func (m *meters) put(list []Meter) {
+	m.tried, m.usable = true, true
+	for _, old := range m.inForce {
+		if !slices.ContainsFunc(list, func(n Meter) bool { return n.ID == old.ID }) {
+			// One that stays behind does nothing.
+			_ = m.dp.DeleteMeter(old.ID)
+		}
+	}
+	m.inForce = list
+	for _, n := range list {
+		if err := m.dp.SetMeter(n); err != nil {
+			m.usable = false
+			m.notify(MetersUnusable{Meters: len(list), Err: err})
+			return
+		}
+	}
+}

@@ -1,0 +1,63 @@
+package forward
+
+import (
+	"fmt"
+	"math"
+
+	"dpifd/internal/odp"
+)
+
+// StaticMAC is a MAC that is behind a port whatever comes from others. In
+// a VLAN that the port does not carry, or while the port is not there, packets for
+// it are flooded.
+type StaticMAC struct {
+	VLAN uint16 // 0 is that of frames without tag on a trunk
+	MAC  odp.MAC
+	Port string
+}
+
+func checkStaticMACs(list []StaticMAC, shared bool) error {
+	seen := map[uint64]bool{}
+	for _, s := range list {
+		if s.MAC.IsMulticast() || s.MAC.IsZero() || s.VLAN > maxVLAN {
+			return fmt.Errorf("static MAC %v in VLAN %d on port %s is no station's", s.MAC, s.VLAN, s.Port)
+		}
+		key := macKey(s.VLAN, s.MAC)
+		if shared {
+			key = macKey(0, s.MAC)
+		}
+		if seen[key] {
+			return fmt.Errorf("static MAC %v in VLAN %d is there twice", s.MAC, s.VLAN)
+		}
+		seen[key] = true
+	}
+	return nil
+}
+
+// fix gives a set of ports its static MACs.
+func (l *Learning) fix(set *portSet) {
+	if len(l.statics) == 0 {
+		return
+	}
+	set.fixed = make(map[uint64]*port, len(l.statics))
+	for _, s := range l.statics {
+		key := l.macKey(s.VLAN, s.MAC)
+		set.fixed[key] = nil
+		for i := range set.ports {
+			if p := &set.ports[i]; p.name == s.Port {
+				set.fixed[key] = p
+			}
+		}
+	}
+}
+
+// fixedEntries returns the static MACs whose ports are there.
+func (s *portSet) fixedEntries() []MACEntry {
+	var all []MACEntry
+	for key, p := range s.fixed {
+		if p != nil {
+			all = append(all, MACEntry{VLAN: uint16(key >> 48), MAC: odp.MACFromUint64(key), Port: p.no, SeenMS: math.MaxInt64, Static: true})
+		}
+	}
+	return all
+}
