@@ -130,8 +130,11 @@ scale: build $(VM) ## dpifd and ovs-vswitchd with growing numbers of ports and f
 		-get /tmp/results:$(CACHE)/bench -- bench -scale -rounds 1 -out /tmp/results/scale.json $(SCALEFLAGS); \
 	go run ./test/bench/report -scale -in $(CACHE)/bench/scale.json -doc docs/SCALE.md -load "$$before, $$(cut -d ' ' -f 1 /proc/loadavg)"
 
-microbench: ## each Go benchmark once
-	go test -run '^$$' -bench . -benchmem -benchtime 1x ./...
+microbench: ## Go benchmarks against other netlink libraries, as benchstat tables
+	mkdir -p $(CACHE)/bench
+	go test -run '^$$' -bench 'Receive|Encode|Decode|Transact|Dump' -benchmem -count 6 -benchtime 0.2s ./internal/netlink > $(CACHE)/bench/netlink.txt
+	cd tools && go tool benchstat -col /lib ../$(CACHE)/bench/netlink.txt
+	go test -run '^$$' -bench . -benchmem -benchtime 0.2s $$(go list ./... | grep -v internal/netlink$$)
 
 clean: ## remove what was built and fetched
 	rm -rf bin dist $(CACHE)

@@ -286,28 +286,3 @@ func TestCodecDoesNotAllocate(t *testing.T) {
 		t.Error("nothing decoded")
 	}
 }
-
-func BenchmarkEncode(b *testing.B) {
-	e := &Encoder{}
-	b.ReportAllocs()
-	for b.Loop() {
-		e.Clear()
-		encodeSample(e)
-	}
-	b.SetBytes(int64(e.Len()))
-}
-
-func BenchmarkDecode(b *testing.B) {
-	e := &Encoder{}
-	encodeSample(e)
-	b.ReportAllocs()
-	b.SetBytes(int64(e.Len()))
-	for b.Loop() {
-		it := NewAttrs(e.Bytes())
-		for it.Next() {
-		}
-		if it.Err() != nil {
-			b.Fatal(it.Err())
-		}
-	}
-}
