@@ -78,8 +78,11 @@ type Server struct {
 	slots    chan struct{} // one for each connection
 	feeds    chan struct{} // one for each stream of upcalls
 	served   chan struct{} // closed when serve has ended
-	requests sync.WaitGroup
 	once     sync.Once
+
+	mu       sync.Mutex
+	closing  bool           // no request begins any more
+	requests sync.WaitGroup // those that began
 }
 
 // Listen opens the socket and serves it. An error of the socket matches
@@ -117,10 +120,23 @@ func (s *Server) GroupError() error { return s.groupErr }
 func (s *Server) Close() {
 	s.once.Do(func() {
 		s.file.remove()
+		s.mu.Lock()
+		s.closing = true
+		s.mu.Unlock()
 		_ = s.http.Close() // the listener's, which has nothing to flush
 		<-s.served
 		s.requests.Wait()
 	})
+}
+
+// begin notes that a request begins, and reports false if none may.
+func (s *Server) begin() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.closing {
+		s.requests.Add(1)
+	}
+	return !s.closing
 }
 
 // listener accepts at most maxConns connections, and tells who it was.
@@ -194,7 +210,9 @@ func (s *Server) handler() http.Handler {
 		mux.HandleFunc(pathProfiles+"trace", pprof.Trace)
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		s.requests.Add(1)
+		if !s.begin() {
+			return
+		}
 		defer s.requests.Done()
 		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 		mux.ServeHTTP(w, r)

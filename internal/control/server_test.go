@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"net"
 	"net/http"
 	"os"
@@ -15,15 +14,11 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"dpifd/internal/control"
-	"dpifd/internal/dpif"
-	"dpifd/internal/odp"
 
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
-	"golang.org/x/sys/unix"
 )
 
 // net/http waits half a second before it closes a connection on which it has
@@ -234,212 +229,5 @@ func TestConnections(t *testing.T) {
 			return
 		}
 		<-refused // the server has not seen yet that they are closed
-	}
-}
-
-func TestSocketFile(t *testing.T) {
-	s, _, path := serve(t, func(c *control.Config) { c.Mode = 0o600; c.Group = fmt.Sprint(os.Getgid()) })
-	info, err := os.Stat(path)
-	if err != nil || info.Mode() != fs.ModeSocket|0o600 {
-		t.Errorf("socket: %v, %v", info, err)
-	}
-	if err := s.GroupError(); err != nil {
-		t.Errorf("own group: %v", err)
-	}
-	entries, err := os.ReadDir(filepath.Dir(path))
-	if err != nil || len(entries) != 1 {
-		t.Errorf("folder: %v, %v; want the socket alone", entries, err)
-	}
-	again := control.Config{Path: path, Mode: 0o660, Backend: &backend{}, Connected: func(control.Peer) {}, Failed: func(error) {}}
-	if _, err := control.Listen(again); !errors.Is(err, control.ErrInUse) || !strings.Contains(err.Error(), fmt.Sprintf("process %d", os.Getpid())) {
-		t.Errorf("a live socket: %v, want that this process serves it", err)
-	}
-	s.Close()
-	s.Close()
-	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("after Close: %v", err)
-	}
-	_, err = client(t, path).Stats(t.Context())
-	if !errors.Is(err, control.ErrNoDaemon) || !errors.Is(err, unix.ENOENT) {
-		t.Errorf("no daemon: %v", err)
-	}
-
-	// What a process that was killed leaves is replaced.
-	dead, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	dead.SetUnlinkOnClose(false)
-	dead.Close()
-	if _, err := client(t, path).Stats(t.Context()); !errors.Is(err, control.ErrNoDaemon) {
-		t.Errorf("a dead socket: %v", err)
-	}
-	fresh, err := control.Listen(again)
-	if err != nil {
-		t.Fatal(err)
-	}
-	// The name of another's socket is left alone.
-	if err := os.Remove(path); err != nil {
-		t.Fatal(err)
-	}
-	other, err := net.Listen("unix", path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer other.Close()
-	fresh.Close()
-	if _, err := os.Stat(path); err != nil {
-		t.Errorf("another process's socket: %v", err)
-	}
-}
-
-func TestListenRefuses(t *testing.T) {
-	dir := t.TempDir()
-	file := filepath.Join(dir, "file")
-	if err := os.WriteFile(file, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	open := filepath.Join(dir, "open")
-	if err := os.Mkdir(open, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Chmod(open, 0o777); err != nil {
-		t.Fatal(err)
-	}
-	link := filepath.Join(dir, "link")
-	if err := os.Symlink(t.TempDir(), link); err != nil {
-		t.Fatal(err)
-	}
-	for path, want := range map[string]string{
-		file:                                  "is not a socket",
-		filepath.Join(open, "s"):              "others could replace",
-		filepath.Join(dir, "no", "such", "s"): "no such file or directory",
-		filepath.Join(file, "s"):              "not a directory",
-		filepath.Join(link, "s"):              "not a directory",
-		"/" + strings.Repeat("x", 200):        "at most 107 bytes",
-	} {
-		_, err := control.Listen(control.Config{Path: path, Mode: 0o660, Backend: &backend{}})
-		if err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: %v, want %q", path, err, want)
-		}
-	}
-	s, _, _ := serve(t, func(c *control.Config) { c.Group = "no-such-group-here" })
-	if err := s.GroupError(); err == nil || !strings.Contains(err.Error(), "no-such-group-here") {
-		t.Errorf("a group that does not exist: %v", err)
-	}
-}
-
-func TestFindSocket(t *testing.T) {
-	dir := t.TempDir()
-	for _, dir := range []string{dir, filepath.Join(dir, "absent")} {
-		if _, err := control.FindSocket(dir); !errors.Is(err, control.ErrNoDaemon) {
-			t.Errorf("none in %s: %v", dir, err)
-		}
-	}
-	if err := os.WriteFile(filepath.Join(dir, "a.checkpoint"), nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	for i, name := range []string{"a.sock", "b.sock"} {
-		path := filepath.Join(dir, name)
-		if err := os.WriteFile(path, nil, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		got, err := control.FindSocket(dir)
-		if i == 0 && (err != nil || got != path) || i == 1 && (err == nil || !strings.Contains(err.Error(), "a, b")) {
-			t.Errorf("%d sockets: %s, %v", i+1, got, err)
-		}
-	}
-}
-
-func upcall(t testing.TB, in int) (*dpif.Upcall, *dpif.Verdict) {
-	t.Helper()
-	key, _, err := odp.Text{}.ParseKey(fmt.Sprintf("in_port(%d),eth(src=02:00:00:00:00:01,dst=02:00:00:00:00:02),eth_type(0x0800)", in))
-	if err != nil {
-		t.Fatal(err)
-	}
-	v := &dpif.Verdict{Reason: "learned_unicast", Install: true}
-	odp.AppendOutput(&v.Actions, 9)
-	return &dpif.Upcall{Kind: dpif.Miss, InPort: odp.PortNo(in), Key: key, Packet: []byte("packet of thirty-three bytes long")}, v
-}
-
-func TestUpcalls(t *testing.T) {
-	s, b, path := serve(t, nil)
-	got := make(chan control.Notice, 100)
-	end := make(chan error, 1)
-	go func() {
-		end <- client(t, path).Upcalls(t.Context(), control.Watch{Filter: "in_port(4)", Snap: 6}, func(n control.Notice) error { got <- n; return nil })
-	}()
-	<-b.watched
-	for in := range 6 {
-		u, v := upcall(t, in)
-		b.mu.Lock()
-		b.feeds[0].Offer("p4", u, v)
-		b.mu.Unlock()
-	}
-	if n := <-got; n.Watching != "dp7" {
-		t.Errorf("first notice %+v", n)
-	}
-	n := <-got
-	if n.Upcall == nil || n.Dropped != 0 || time.Since(n.Upcall.Time) > time.Minute {
-		t.Fatalf("notice %+v", n)
-	}
-	n.Upcall.Time = time.Time{}
-	want := &control.Upcall{Datapath: "dp7", Port: "p4", PortNo: 4, PacketBytes: 33, Decision: "learned_unicast", Install: true,
-		Key: "in_port(4),eth(src=02:00:00:00:00:01,dst=02:00:00:00:00:02),eth_type(0x0800)", Actions: "9", Packet: []byte("packet")}
-	if diff := cmp.Diff(want, n.Upcall); diff != "" {
-		t.Errorf("upcall -want +got:\n%s", diff)
-	}
-	s.Close()
-	if err := <-end; !errors.Is(err, io.EOF) {
-		t.Errorf("after the daemon stopped: %v", err)
-	}
-	if len(b.feeds) != 0 {
-		t.Error("the feed is still watched")
-	}
-}
-
-func TestUpcallsEnd(t *testing.T) {
-	_, b, path := serve(t, nil)
-	ctx, cancel := context.WithCancel(t.Context())
-	var clients sync.WaitGroup
-	for range 4 {
-		clients.Go(func() {
-			if err := client(t, path).Upcalls(ctx, control.Watch{}, func(control.Notice) error { return nil }); !errors.Is(err, context.Canceled) {
-				t.Errorf("cancelled: %v", err)
-			}
-		})
-		<-b.watched
-	}
-	if err := client(t, path).Upcalls(ctx, control.Watch{}, nil); err == nil || !strings.Contains(err.Error(), "watched by 4 clients") {
-		t.Errorf("a fifth: %v", err)
-	}
-	cancel()
-	clients.Wait()
-	// Their places are free again once the server has noticed.
-	stop := errors.New("stop")
-	for {
-		done := make(chan error, 1)
-		go func() {
-			done <- client(t, path).Upcalls(t.Context(), control.Watch{}, func(n control.Notice) error {
-				if n.Upcall == nil {
-					return nil
-				}
-				return stop
-			})
-		}()
-		select {
-		case <-b.watched:
-			u, v := upcall(t, 1)
-			b.mu.Lock()
-			for _, f := range b.feeds {
-				f.Offer("p", u, v)
-			}
-			b.mu.Unlock()
-			if err := <-done; !errors.Is(err, stop) {
-				t.Errorf("the callback's error: %v", err)
-			}
-			return
-		case <-done:
-		}
 	}
 }
