@@ -43,7 +43,9 @@ func monitorUpcallCommand() *cobra.Command {
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: completeDatapath,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if _, _, err := (odp.Text{}).ParseKey(watch.Filter); watch.Filter != "" && err != nil {
+			// The daemon knows the ports; here any name will do.
+			syntax := odp.Text{PortNumber: func(string) (odp.PortNo, bool) { return 0, true }}
+			if _, _, err := syntax.ParseKey(watch.Filter); watch.Filter != "" && err != nil {
 				return fmt.Errorf("--filter: %w", err)
 			}
 			if watch.Rate < 1 {
@@ -68,7 +70,7 @@ func monitorUpcallCommand() *cobra.Command {
 			})
 		},
 	}
-	cmd.Flags().StringVar(&watch.Filter, "filter", "", "only upcalls whose key matches `ODP`, the syntax of ovs-dpctl with masks")
+	cmd.Flags().StringVar(&watch.Filter, "filter", "", "only upcalls whose key matches `ODP`, in the syntax of ovs-dpctl, with masks and names of ports")
 	cmd.Flags().IntVar(&watch.Rate, "rate", control.DefaultRate, "at most `N` upcalls a second")
 	cmd.Flags().Uint64Var(&count, "count", 0, "end after `N` upcalls; 0 is never")
 	cmd.Flags().StringVar(&file, "pcapng", "", "write the packets, with the decisions as comments, to `FILE`")

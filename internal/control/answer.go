@@ -91,9 +91,9 @@ func number(q url.Values, name string, otherwise, low, high int) (int, error) {
 }
 
 // feedConfig reads a request for upcalls.
-func feedConfig(q url.Values) (cfg FeedConfig, err error) {
+func (s *Server) feedConfig(q url.Values) (cfg FeedConfig, err error) {
 	if text := q.Get("filter"); text != "" {
-		if cfg.Key, cfg.Mask, err = (odp.Text{}).ParseKey(text); err != nil {
+		if cfg.Key, cfg.Mask, err = (odp.Text{PortNumber: s.cfg.Backend.PortNumber}).ParseKey(text); err != nil {
 			return cfg, BadRequest(fmt.Errorf("filter: %w", err))
 		}
 	}
@@ -105,7 +105,7 @@ func feedConfig(q url.Values) (cfg FeedConfig, err error) {
 
 // upcalls streams notices until the client goes or the server closes.
 func (s *Server) upcalls(w http.ResponseWriter, r *http.Request) {
-	cfg, err := feedConfig(r.URL.Query())
+	cfg, err := s.feedConfig(r.URL.Query())
 	if err == nil {
 		select {
 		case s.feeds <- struct{}{}:

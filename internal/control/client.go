@@ -125,7 +125,7 @@ func (c *Client) Trace(ctx context.Context, t TraceRequest) (*Trace, error) {
 
 // Watch says which upcalls to show. Zero values are the server's defaults.
 type Watch struct {
-	Filter string // ODP text; ports by number
+	Filter string // ODP text; ports by number or name
 	Rate   int    // upcalls a second at most
 	Snap   int    // bytes of each packet
 }

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"dpifd/internal/odp"
 )
 
 // Limits of what a client may ask of the daemon.
@@ -49,6 +51,8 @@ type Backend interface {
 	// SetLogLevel returns the level that was in force.
 	SetLogLevel(level string, by Peer) (before string, err error)
 	Trace(TraceRequest) (*Trace, error)
+	// PortNumber looks up a port of the datapath by its name.
+	PortNumber(name string) (odp.PortNo, bool)
 	// Watch has feed offered each upcall until stop is called, and names the
 	// datapath.
 	Watch(feed *Feed) (datapath string, stop func())

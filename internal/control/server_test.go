@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"dpifd/internal/control"
+	"dpifd/internal/odp"
 
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
@@ -72,6 +73,8 @@ func (b *backend) SetLogLevel(level string, by control.Peer) (string, error) {
 func (b *backend) Trace(r control.TraceRequest) (*control.Trace, error) {
 	return &control.Trace{Datapath: r.Datapath, Key: r.Key, Steps: []control.Step{{Step: "in_port", Found: "it is there"}}}, nil
 }
+
+func (b *backend) PortNumber(name string) (odp.PortNo, bool) { return 4, name == "p4" }
 
 func (b *backend) Watch(f *control.Feed) (string, func()) {
 	b.mu.Lock()
@@ -177,6 +180,7 @@ func TestLimits(t *testing.T) {
 		{"PUT", "/v1/log-level", `{"level":"info"} {}`, 400, "more than one value"},
 		{"POST", "/v1/trace", `{"key":"` + strings.Repeat("x", 2<<20) + `"}`, 400, "too large"},
 		{"GET", "/v1/upcalls?filter=in_port(", "", 400, "filter: 1:9: "},
+		{"GET", "/v1/upcalls?filter=in_port(p5)", "", 400, `filter: 1:9: no port is named \"p5\"`},
 		{"GET", "/v1/upcalls?rate=0", "", 400, "rate: want a number from 1 to"},
 		{"GET", "/v1/upcalls?snap=65537", "", 400, "snap: want a number from 0 to 65536"},
 		{"GET", "/v1/macs?" + strings.Repeat("x", 20<<10), "", 431, ""},

@@ -33,7 +33,7 @@ func TestUpcalls(t *testing.T) {
 	got := make(chan control.Notice, 100)
 	end := make(chan error, 1)
 	go func() {
-		end <- client(t, path).Upcalls(t.Context(), control.Watch{Filter: "in_port(4)", Snap: 6}, func(n control.Notice) error { got <- n; return nil })
+		end <- client(t, path).Upcalls(t.Context(), control.Watch{Filter: "in_port(p4)", Snap: 6}, func(n control.Notice) error { got <- n; return nil })
 	}()
 	<-b.watched
 	for in := range 6 {

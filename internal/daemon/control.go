@@ -205,6 +205,9 @@ func (c controlled) Trace(r control.TraceRequest) (*control.Trace, error) {
 	return out, nil
 }
 
+// PortNumber implements control.Backend.
+func (c controlled) PortNumber(name string) (odp.PortNo, bool) { return c.policy.portNumber(name) }
+
 // Watch implements control.Backend.
 func (c controlled) Watch(feed *control.Feed) (string, func()) {
 	change := func(fn func()) {

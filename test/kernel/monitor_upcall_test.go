@@ -35,7 +35,7 @@ func TestMonitorUpcall(t *testing.T) {
 	in := v.portNo(t, n.hosts[1].port)
 	features, pids := v.settings(t)
 	m := n.sw.Start(t, lab.DaemonPath(t), "monitor", "upcall", n.dpName, "-o", "json", "--count", fmt.Sprint(frames),
-		"--filter", fmt.Sprintf("in_port(%d),eth_type(0x88b5)", in), "--pcapng", file)
+		"--filter", fmt.Sprintf("in_port(%s),eth_type(0x88b5)", n.hosts[1].port), "--pcapng", file)
 	m.WaitLine(t, waitLimit, func(line string) bool { return line == "watching upcalls of "+n.dpName })
 	var sent [][]byte
 	for i := range frames {
