@@ -18,6 +18,8 @@ paths=(
 	/usr/share/bash-completion/completions/dpifd
 	/usr/share/doc/dpifd/LOGS.md
 	/usr/share/doc/dpifd/copyright
+	/usr/share/doc/dpifd/examples/dpifd.mtail
+	/usr/share/doc/dpifd/examples/dpifd.rules.yml
 	/usr/share/fish/vendor_completions.d/dpifd.fish
 	/usr/share/man/man5/dpifd.yaml.5.gz
 	/usr/share/man/man8/dpifd-run.8.gz
@@ -37,13 +39,13 @@ packages=(*.deb *.rpm)
 for deb in *.deb; do
 	lintian --no-cfg --fail-on error,warning --tag-display-limit 0 --allow-root "$deb" || complain "lintian: $deb"
 	has "$deb" "$(dpkg-deb --fsys-tarfile "$deb" | tar --list | sed 's/^\.//')" "${paths[@]}" \
-		/lib/systemd/system/dpifd.service /usr/share/zsh/vendor-completions/_dpifd
+		/lib/systemd/system/dpifd.service /lib/systemd/system/dpifd@.service /usr/share/zsh/vendor-completions/_dpifd
 	[[ $(dpkg-deb --info "$deb" conffiles) == /etc/dpifd/dpifd.yaml ]] || complain "$deb: conffiles"
 done
 for rpm in *.rpm; do
 	rpm --query --package --quiet "$rpm" || complain "rpm: $rpm"
 	has "$rpm" "$(rpm --query --list --package "$rpm")" "${paths[@]}" \
-		/usr/lib/systemd/system/dpifd.service /usr/share/zsh/site-functions/_dpifd /usr/share/licenses/dpifd/LICENSE
+		/usr/lib/systemd/system/dpifd.service /usr/lib/systemd/system/dpifd@.service /usr/share/zsh/site-functions/_dpifd /usr/share/licenses/dpifd/LICENSE
 	# Bit 0 is config, bit 4 noreplace (rpm 4.18, rpmfiles.h).
 	[[ $(rpm --query --package --queryformat '[%{FILENAMES} %{FILEFLAGS}\n]' "$rpm" | awk '$2 != 0') == "/etc/dpifd/dpifd.yaml 17" ]] ||
 		complain "$rpm: configuration files"
