@@ -18,8 +18,9 @@ func macsCommand() *cobra.Command {
 		Use:   "dump-macs [DP]",
 		Short: "Print the MAC table of a running daemon",
 		Long: "Print the MAC table of a running daemon, in the order of VLANs and addresses: the\n" +
-			"port that each address was last seen on, and how long ago. VLAN 0 is untagged. The\n" +
-			"table of a policy that does not learn is empty." + socketHelp,
+			"port that each address was last seen on, and how long ago, or that it is a static one\n" +
+			"of the configuration. VLAN 0 is untagged. The table of a policy that does not learn\n" +
+			"is empty." + socketHelp,
 		Example:           "  dpifd dump-macs\n  dpifd dump-macs dp0 -o json",
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: completeDatapath,
@@ -35,7 +36,10 @@ func macsCommand() *cobra.Command {
 				w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
 				fmt.Fprintln(w, "port_no\tport\tvlan\tmac\tage")
 				for _, m := range macs {
-					age := (time.Duration(m.AgeMS) * time.Millisecond).Round(100 * time.Millisecond)
+					age := (time.Duration(m.AgeMS) * time.Millisecond).Round(100 * time.Millisecond).String()
+					if m.Static {
+						age = "static"
+					}
 					fmt.Fprintf(w, "%d\t%s\t%d\t%s\t%s\n", m.PortNo, m.Port, m.VLAN, m.MAC, age)
 				}
 				return w.Flush()

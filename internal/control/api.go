@@ -42,7 +42,8 @@ type MAC struct {
 	MAC    string `json:"mac"`
 	Port   string `json:"port"` // name, "" if it has just gone
 	PortNo uint32 `json:"port_no"`
-	AgeMS  int64  `json:"age_ms"` // since it was last seen
+	AgeMS  int64  `json:"age_ms"` // since it was last seen; 0 for a static one
+	Static bool   `json:"static"` // configured, not learned
 }
 
 // Level is a level of the log: debug, info, warn or error.

@@ -147,7 +147,7 @@ func (c *collector) emit(e *event, fields ...zap.Field) {
 func (c controlled) MACs() ([]control.MAC, error) {
 	now, out := dpif.NowMS(), []control.MAC{}
 	for _, e := range c.policy.snapshot() {
-		out = append(out, control.MAC{VLAN: e.VLAN, MAC: e.MAC.String(), Port: c.policy.portName(e.Port), PortNo: uint32(e.Port), AgeMS: max(0, now-e.SeenMS)})
+		out = append(out, control.MAC{VLAN: e.VLAN, MAC: e.MAC.String(), Port: c.policy.portName(e.Port), PortNo: uint32(e.Port), AgeMS: max(0, now-e.SeenMS), Static: e.Static})
 	}
 	return out, nil
 }

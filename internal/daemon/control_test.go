@@ -56,6 +56,7 @@ func newControlled(t *testing.T) (*run, *control.Client, *lines) {
 	cfg := config.Default()
 	cfg.Control.Socket = filepath.Join(t.TempDir(), "dp0.sock")
 	cfg.Control.Group = ""
+	cfg.Policy.StaticMACs = []config.StaticMAC{{MAC: config.MAC{2, 0, 0, 0, 0, 0xee}, Port: "vb"}}
 	log := &lines{}
 	logger, err := newLogger(log, cfg.Log.Format, cfg.Log.Level, false)
 	if err != nil {
@@ -143,8 +144,8 @@ func TestControlTrace(t *testing.T) {
 
 func TestControlMACs(t *testing.T) {
 	d, c, _ := newControlled(t)
-	if macs, err := c.MACs(t.Context()); err != nil || len(macs) != 0 {
-		t.Errorf("an empty table: %v, %v", macs, err)
+	if macs, err := c.MACs(t.Context()); err != nil || len(macs) != 1 || !macs[0].Static || macs[0].Port != "vb" {
+		t.Errorf("a table with the static MAC: %v, %v", macs, err)
 	}
 	d.sees(t, "in_port(5),eth(src=02:00:00:00:00:05,dst=ff:ff:ff:ff:ff:ff)")
 	d.sees(t, "in_port(1),eth(src=02:00:00:00:00:01,dst=ff:ff:ff:ff:ff:ff)")
@@ -158,7 +159,8 @@ func TestControlMACs(t *testing.T) {
 		}
 		macs[i].AgeMS = 0
 	}
-	want := []control.MAC{{MAC: "02:00:00:00:00:01", Port: "va", PortNo: 1}, {MAC: "02:00:00:00:00:05", Port: "vc", PortNo: 5}}
+	want := []control.MAC{{MAC: "02:00:00:00:00:01", Port: "va", PortNo: 1}, {MAC: "02:00:00:00:00:05", Port: "vc", PortNo: 5},
+		{MAC: "02:00:00:00:00:ee", Port: "vb", PortNo: 2, Static: true}}
 	if diff := cmp.Diff(want, macs); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
