@@ -234,3 +234,17 @@ func (t Tunnel) parseData(b []byte) (tunnelData, error) {
 	}
 	return d, it.Err()
 }
+
+// Tunnel returns what tunnels the device serves, false if it is of another kind
+// or malformed.
+func (l *Link) Tunnel() (Tunnel, bool) {
+	t := Tunnel{Kind: Kind(l.Kind)}
+	switch t.Kind {
+	case VXLAN, Geneve, GRE, GRE6:
+	default:
+		return Tunnel{}, false
+	}
+	d, err := t.parseData(l.data)
+	t.DstPort = d.port
+	return t, err == nil
+}

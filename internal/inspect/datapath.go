@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"dpifd/internal/device"
 	"dpifd/internal/dpif"
 	"dpifd/internal/netlink"
 	"dpifd/internal/odp"
@@ -44,9 +45,18 @@ type Port struct {
 	Name    string     `json:"name"`
 	Type    string     `json:"type"`
 	Ifindex uint32     `json:"ifindex,omitempty"`
+	Device  string     `json:"device,omitempty"`   // kind of a netdev's device, as in ip -d link; "" for hardware
 	DstPort uint16     `json:"dst_port,omitempty"` // of a tunnel
 	Stats   PortStats  `json:"stats"`
-	Sockets []Socket   `json:"upcall_sockets"`
+	// Upcalls is nil where the kernel does not count them, before Linux 6.2.
+	Upcalls *UpcallStats `json:"upcalls,omitempty"`
+	Sockets []Socket     `json:"upcall_sockets"`
+}
+
+// UpcallStats are the packets that the kernel tried to send up.
+type UpcallStats struct {
+	Packets uint64 `json:"packets"` // that a socket took
+	Errors  uint64 `json:"errors"`  // that none could take: lost
 }
 
 // PortStats is struct ovs_vport_stats, linux/openvswitch.h.
@@ -121,11 +131,40 @@ func (r *Reader) Datapath(name string) (Datapath, error) {
 	}
 	d := Datapath{Name: info.Name, Index: info.Index, Features: info.Features.Names(), Stats: Stats(info.Stats),
 		PerCPU: table.all(info.PerCPUPIDs), perCPU: info.Features&dpif.FeatureDispatchPerCPU != 0, Ports: []Port{}}
+	links, err := readLinks()
+	if err != nil {
+		return Datapath{}, fmt.Errorf("datapath %s: %w", name, err)
+	}
 	for _, v := range vports {
-		d.Ports = append(d.Ports, Port{No: v.No, Name: v.Name, Type: v.Type.String(), Ifindex: v.Ifindex, DstPort: v.DstPort,
-			Stats: portStats(v.Stats), Sockets: table.all(v.UpcallPIDs)})
+		p := Port{No: v.No, Name: v.Name, Type: v.Type.String(), Ifindex: v.Ifindex, DstPort: v.DstPort,
+			Stats: portStats(v.Stats), Sockets: table.all(v.UpcallPIDs)}
+		if v.Upcalls.Known {
+			p.Upcalls = &UpcallStats{v.Upcalls.Success, v.Upcalls.Fail}
+		}
+		if l, ok := links[v.Name]; ok && v.Type == dpif.VportNetdev {
+			p.Device = l.Kind
+			if tunnel, ok := l.Tunnel(); ok {
+				p.DstPort = tunnel.DstPort
+			}
+		}
+		d.Ports = append(d.Ports, p)
 	}
 	return d, nil
+}
+
+// readLinks returns the devices of the network namespace by name.
+func readLinks() (map[string]device.Link, error) {
+	c, err := device.Dial()
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	list, err := c.Links()
+	links := make(map[string]device.Link, len(list))
+	for _, l := range list {
+		links[l.Name] = l
+	}
+	return links, err
 }
 
 func portStats(v dpif.VportStats) PortStats {

@@ -19,8 +19,10 @@ func TestText(t *testing.T) {
 		Stats: Stats{Hit: 30, Missed: 10, Lost: 1, Flows: 4, MaskHit: 60, Masks: 2, CacheHit: 20, CacheSize: 256},
 		Ports: []Port{
 			{No: 0, Name: "dp0", Type: "internal", Sockets: []Socket{{}}},
-			{No: 1, Name: "va", Type: "netdev", Stats: PortStats{RxPackets: 5, RxBytes: 1023, TxPackets: 6, TxBytes: 1536, TxDropped: 7},
+			{No: 1, Name: "va", Type: "netdev", Device: "veth", Stats: PortStats{RxPackets: 5, RxBytes: 1023, TxPackets: 6, TxBytes: 1536, TxDropped: 7},
 				Sockets: []Socket{{PID: 77, Found: true, Queued: 4352, Drops: 3, Owners: []Process{{812, "dpifd"}, {1, "systemd"}}}}},
+			{No: 2, Name: "vxlan_sys_4790", Type: "netdev", Device: "vxlan", DstPort: 4790},
+			{No: 3, Name: "gre_sys", Type: "netdev", Device: "gretap", Upcalls: &UpcallStats{8, 2}},
 			{No: 4, Name: "vx", Type: "vxlan", DstPort: 4789, Sockets: []Socket{{PID: 9}}},
 		},
 	}
@@ -42,6 +44,15 @@ func TestText(t *testing.T) {
     TX packets:6 errors:0 dropped:7
     RX bytes:1023  TX bytes:1536 (1.5 KiB)
     upcalls: pid:77 queued:4352 (4.2 KiB) drops:3 owner:dpifd[812],systemd[1]
+  port 2: vxlan_sys_4790 (vxlan: dst_port=4790)
+    RX packets:0 errors:0 dropped:0
+    TX packets:0 errors:0 dropped:0
+    RX bytes:0  TX bytes:0
+  port 3: gre_sys (gre)
+    RX packets:0 errors:0 dropped:0
+    TX packets:0 errors:0 dropped:0
+    RX bytes:0  TX bytes:0
+    UPCALL packets:8 errors:2
   port 4: vx (vxlan: dst_port=4789)
     RX packets:0 errors:0 dropped:0
     TX packets:0 errors:0 dropped:0

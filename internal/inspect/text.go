@@ -3,6 +3,8 @@ package inspect
 import (
 	"fmt"
 	"strings"
+
+	"dpifd/internal/device"
 )
 
 // AppendText appends what `ovs-dpctl show` prints of the datapath, with the
@@ -39,27 +41,43 @@ func (d *Datapath) AppendText(dst []byte, statistics bool) []byte {
 }
 
 func (p *Port) append(w *text, statistics, sockets bool) {
-	options := ""
-	if p.DstPort != 0 {
-		options = fmt.Sprintf(": dst_port=%d", p.DstPort)
-	}
-	switch {
-	case p.Type == "netdev" && options == "":
-		w.line("  port %d: %s", p.No, p.Name)
-	default:
-		w.line("  port %d: %s (%s%s)", p.No, p.Name, p.Type, options)
-	}
+	w.line("  port %d: %s%s", p.No, p.Name, p.options())
 	if statistics {
 		s := &p.Stats
 		w.line("    RX packets:%d errors:%d dropped:%d", s.RxPackets, s.RxErrors, s.RxDropped)
 		w.line("    TX packets:%d errors:%d dropped:%d", s.TxPackets, s.TxErrors, s.TxDropped)
 		w.line("    RX bytes:%d%s  TX bytes:%d%s", s.RxBytes, human(s.RxBytes), s.TxBytes, human(s.TxBytes))
+		if u := p.Upcalls; u != nil {
+			w.line("    UPCALL packets:%d errors:%d", u.Packets, u.Errors)
+		}
 	}
 	if sockets {
 		for _, s := range p.Sockets {
 			w.line("    upcalls: %s", s.text())
 		}
 	}
+}
+
+// options are a port's type and what goes with it, nothing for a device
+// that is no tunnel. Tunnels are called by what they are, though the datapath
+// has their devices like any other.
+func (p *Port) options() string {
+	kind := p.Type
+	if kind == "netdev" {
+		if kind = tunnelKinds[p.Device]; kind == "" {
+			return ""
+		}
+	}
+	if p.DstPort != 0 {
+		return fmt.Sprintf(" (%s: dst_port=%d)", kind, p.DstPort)
+	}
+	return fmt.Sprintf(" (%s)", kind)
+}
+
+// tunnelKinds are Open vSwitch's names for kinds of tunnel devices.
+var tunnelKinds = map[string]string{
+	string(device.VXLAN): "vxlan", string(device.Geneve): "geneve",
+	string(device.GRE): "gre", string(device.GRE6): "ip6gre",
 }
 
 func (s *Socket) text() string {

@@ -193,7 +193,9 @@ func TestMonitorOverflow(t *testing.T) {
 			}
 		}
 	})
-	m.WaitLine(t, waitLimit, func(line string) bool { return strings.HasSuffix(line, " overflow datapaths: the kernel dropped events") })
+	m.WaitLine(t, waitLimit, func(line string) bool {
+		return strings.HasSuffix(line, " overflow datapaths: the kernel dropped events")
+	})
 	// The kernel drops events until the queue has been emptied once.
 	last := testFlow(0, 0, 1)
 	eventually(t, waitLimit, "an event after the overflow", func() bool {

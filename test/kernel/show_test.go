@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"dpifd/internal/dpif"
 	"dpifd/internal/inspect"
 	"dpifd/internal/lab"
 
@@ -188,6 +189,40 @@ func TestShowText(t *testing.T) {
 	}
 	if out := dpifd(t, n.sw, "__complete", "dump-flows", ""); !strings.HasPrefix(out, n.dpName+"\nother\n") {
 		t.Errorf("completion: %q", out)
+	}
+}
+
+// TestShowTunnel shows tunnels: by the devices that carry them, and made by the
+// datapath itself.
+func TestShowTunnel(t *testing.T) {
+	n := newQuietNetwork(t, 1)
+	dp := newDatapath(t, n.sw, n.dpName)
+	n.sw.Run(t, "/usr/sbin/ip", "link", "add", "vxlan_sys_4790", "type", "vxlan", "external", "dstport", "4790")
+	n.sw.Run(t, "/usr/sbin/ip", "link", "add", "genev_sys_6082", "type", "geneve", "external", "dstport", "6082")
+	for _, name := range []string{"vxlan_sys_4790", "genev_sys_6082", n.hosts[0].port} {
+		if _, err := dp.AddVport(name, dpif.VportNetdev, 0, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	text := dpifd(t, n.sw, "show")
+	for _, want := range []string{
+		"  port 1: vxlan_sys_4790 (vxlan: dst_port=4790)\n",
+		"  port 2: genev_sys_6082 (geneve: dst_port=6082)\n",
+		"  port 3: " + n.hosts[0].port + "\n",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("show lacks %q:\n%s", want, text)
+		}
+	}
+	// ovs-dpctl calls them the same.
+	theirs := n.sw.DPCtl(t, "show", n.dpName)
+	for _, want := range []string{"  port 1: vxlan_sys_4790 (vxlan", "  port 2: genev_sys_6082 (geneve"} {
+		if !strings.Contains(theirs, want) {
+			t.Errorf("ovs-dpctl show lacks %q:\n%s", want, theirs)
+		}
+	}
+	if p := showJSON(t, n.sw)[0].Ports[3]; p.Device != "veth" || p.Type != "netdev" || p.DstPort != 0 {
+		t.Errorf("port %+v", p)
 	}
 }
 
