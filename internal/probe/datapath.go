@@ -15,8 +15,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// notUsed is what dpifd does without what its policies do not use.
-const notUsed = "nothing changes: dpifd's policies do not use it"
+// notUsed is what dpifd does without what only flows that are configured may
+// have.
+const notUsed = "the policies do not use it; static flows with it are refused"
+
+// noMeters is what dpifd does without meters.
+const noMeters = "floods are not limited: ports[].storm has no effect, and is said to have none"
 
 // datapathTrials need a datapath.
 func datapathTrials() []trial[*sandbox] {
@@ -24,11 +28,11 @@ func datapathTrials() []trial[*sandbox] {
 		{"feature_unaligned", feature(dpif.FeatureUnaligned), "upcalls are padded, and copied once more in the kernel"},
 		{"feature_vport_pids", feature(dpif.FeatureVportPIDs), "a vport's upcall PID is a single number, which is what dpifd sets anyway"},
 		{"feature_tc_recirc", feature(dpif.FeatureTCRecirc), "nothing changes: dpifd does not offload to tc"},
-		{"feature_per_cpu", perCPU, "upcalls are dispatched by vport"},
+		{"feature_per_cpu", perCPU, "upcalls are dispatched by vport, whatever the key dispatch says"},
 		{"ufid", ufid, "flows are identified by their keys, and every dump is a full one"},
 		{"masks_cache", masksCache, "the kernel looks flows up mask by mask"},
 		{"upcall_stats", upcallStats, "what the kernel could not send up is counted by socket drops only"},
-		{"meter", meter, notUsed},
+		{"meter", meter, noMeters},
 		{"ct_limit", ctLimit, "nothing changes: dpifd sets no limits to connections"},
 	}
 	for _, a := range actionTrials {
@@ -131,7 +135,7 @@ func upcallStats(s *sandbox) (string, error) {
 	return "a vport counts what was sent up and what could not be", err
 }
 
-// meter reads what meters there may be, and makes one.
+// meter reads what meters there may be, and makes two.
 func meter(s *sandbox) (string, error) {
 	if s.fam.Meter == nil {
 		return "", genl.ErrNotFound
@@ -153,17 +157,13 @@ func meter(s *sandbox) (string, error) {
 	if err := it.Err(); err != nil {
 		return "", err
 	}
-	_, err = ovsRequest(s.conn, s.fam.Meter, meterCmdSet, s.dp.Index(), func(e *netlink.Encoder) {
-		e.Uint32(meterAttrID, 1)
-		e.Nested(meterAttrBands, func(e *netlink.Encoder) {
-			e.Nested(0, func(e *netlink.Encoder) {
-				e.Uint32(bandAttrType, bandTypeDrop)
-				e.Uint32(bandAttrRate, 1000)
-				e.Uint32(bandAttrBurst, 10)
-			})
-		})
-	})
-	return fmt.Sprintf("%d meters of %d bands at most", meters, bands), err
+	// Two: Linux 4.15 to 4.17 keep the first only.
+	for id := range uint32(2) {
+		if err := s.dp.SetMeter(dpif.Meter{ID: id + 1, PacketsPerSecond: 1000}); err != nil {
+			return "", err
+		}
+	}
+	return fmt.Sprintf("%d meters of %d bands at most", meters, bands), nil
 }
 
 // ctLimit reads the default limit. To set one would switch the check on for all

@@ -46,7 +46,7 @@ func (p *prober) openvswitch() {
 		name, without string
 		family        *genl.Family
 	}{
-		{"ovs_meter", "nothing changes: dpifd's policies use no meters", p.fam.Meter},
+		{"ovs_meter", noMeters, p.fam.Meter},
 		{"ovs_ct_limit", "nothing changes: dpifd sets no limits to connections", p.fam.CTLimit},
 	} {
 		p.add(f.name, f.without, func() (string, error) {
@@ -137,15 +137,8 @@ const (
 	dpAttrPerCPUPIDs     = 8
 
 	meterCmdFeatures   = 1
-	meterCmdSet        = 2
-	meterAttrID        = 1
-	meterAttrBands     = 4
 	meterAttrMaxMeters = 7
 	meterAttrMaxBands  = 8
-	bandAttrType       = 1
-	bandAttrRate       = 2
-	bandAttrBurst      = 3
-	bandTypeDrop       = 1
 
 	decTTLAttrAction = 1
 	psampleAttrGroup = 1
