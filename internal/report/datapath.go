@@ -14,20 +14,26 @@ const (
 	// maxSamples bounds what is kept of a datapath; twice as many are merged in
 	// pairs.
 	maxSamples = 2000
-	// maxMarks bounds the list of events.
-	maxMarks = 1000
+	// maxMarks bounds the list of events, maxRoutine those of them that are
+	// routine.
+	maxMarks, maxRoutine = 2000, 300
 )
+
+// states are events of level INFO that change what a whole daemon does. Others of
+// that level are routine: listed, but not marked in the plots.
+var states = []string{"starting", "ready", "stopping", "stopped", "reloaded", "datapath_opened", "restarting"}
 
 // Datapath is what the log has on one datapath.
 type Datapath struct {
 	Name    string
 	Samples []Sample // in order of time
-	Marks   []Mark   // in order of time; the first maxMarks
+	Marks   []Mark   // in order of time; the first ones
 	Unshown int      // events beyond them
 
-	causes map[string]*Cause
-	last   figures // of the sample before
-	seen   bool    // last is set
+	causes  map[string]*Cause
+	last    figures // of the sample before
+	seen    bool    // last is set
+	routine int     // how many of Marks are routine
 }
 
 // Sample is what one stats line, or several merged, say of the time before it.
@@ -64,6 +70,7 @@ type Mark struct {
 	Time         time.Time
 	Level, Event string
 	Details      string // the other fields, as JSON has them
+	Routine      bool   // not marked in plots
 }
 
 // Causes returns why packets were lost, by name.
@@ -134,11 +141,15 @@ func (d *Datapath) lost(at time.Time, x loss) {
 }
 
 func (d *Datapath) mark(e *event, text []byte) {
-	if len(d.Marks) == maxMarks {
+	routine := class(e.Level) == "plain" && !slices.Contains(states, e.Event)
+	if len(d.Marks)-d.routine >= maxMarks || routine && d.routine >= maxRoutine {
 		d.Unshown++
 		return
 	}
-	d.Marks = append(d.Marks, Mark{e.TS, e.Level, e.Event, details(text)})
+	if routine {
+		d.routine++
+	}
+	d.Marks = append(d.Marks, Mark{e.TS, e.Level, e.Event, details(text), routine})
 }
 
 // details returns the fields of a line that are its event's own, in their order.

@@ -88,7 +88,7 @@ func (s *section) write(b *strings.Builder) {
 	for _, p := range s.Plots {
 		fmt.Fprintf(b, "<h3>%s</h3>\n<p>%s</p>\n%s\n", p.title, p.text, p.svg)
 	}
-	b.WriteString("<h3>Events</h3>\n<p>Dashed lines in the plots; hold the pointer over one to read it. " +
+	b.WriteString("<h3>Events</h3>\n<p>Dashed lines in the plots, those that are not routine; hold the pointer over one to read it. " +
 		"docs/LOGS.md and docs/RUNBOOK.md have their meaning.</p>\n<table>\n")
 	for _, m := range s.Marks {
 		fmt.Fprintf(b, `<tr class="%s"><td>%s</td><td>%s</td><td class="event">%s</td><td class="details">%s</td></tr>`+"\n",

@@ -54,11 +54,7 @@ func (p *plot) draw() string {
 			left, plotWidth-right, y(v), y(v), left-6, y(v)+4, short(v))
 	}
 	p.timeAxis(&b, x)
-	for _, m := range p.marks {
-		fmt.Fprintf(&b, `<line class="mark %s" x1="%.1f" x2="%.1f" y1="%d" y2="%d"><title>%s</title></line>`,
-			class(m.Level), x(m.Time), x(m.Time), top, plotHeight-bottom,
-			escape(m.Time.UTC().Format(time.TimeOnly)+" "+m.Event+" "+m.Details))
-	}
+	p.drawMarks(&b, x)
 	legend := left
 	for _, c := range p.curves {
 		fmt.Fprintf(&b, `<rect x="%d" y="6" width="10" height="10" fill="%s"/><text x="%d" y="15">%s</text>`,
@@ -68,6 +64,37 @@ func (p *plot) draw() string {
 	}
 	fmt.Fprintf(&b, `<text x="%d" y="15" class="y">%s</text></svg>`, plotWidth-right, escape(p.unit))
 	return b.String()
+}
+
+// markWidth is how far apart marks are at least, in pixels; those closer together
+// are drawn as one, which tells of the first few.
+const markWidth, markTells = 4, 8
+
+// drawMarks draws the events that are not routine, which are in order of time.
+func (p *plot) drawMarks(b *strings.Builder, x func(time.Time) float64) {
+	for i := 0; i < len(p.marks); {
+		at, level, n := x(p.marks[i].Time), "plain", 0
+		var title strings.Builder
+		for ; i < len(p.marks) && x(p.marks[i].Time) < at+markWidth; i++ {
+			m := &p.marks[i]
+			if m.Routine {
+				continue
+			}
+			if n++; n <= markTells {
+				fmt.Fprintf(&title, "%s %s %s\n", m.Time.UTC().Format(time.TimeOnly), m.Event, m.Details)
+			}
+			if c := class(m.Level); level != "error" && c != "plain" {
+				level = c
+			}
+		}
+		if n > markTells {
+			fmt.Fprintf(&title, "and %d more", n-markTells)
+		}
+		if n > 0 {
+			fmt.Fprintf(b, `<line class="mark %s" x1="%.1f" x2="%.1f" y1="%d" y2="%d"><title>%s</title></line>`,
+				level, at, at, top, plotHeight-bottom, escape(title.String()))
+		}
+	}
 }
 
 // draw draws a curve: a line that breaks where samples are missing, or bars.

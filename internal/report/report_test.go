@@ -233,10 +233,15 @@ func TestThinning(t *testing.T) {
 		t.Errorf("%d samples, %d upcalls, peak %d, %v; want at most %d, %d, 99, %v", len(d.Samples), got, peak, spanned, 2*maxSamples, want, lines*time.Second)
 	}
 	for range 3 * maxMarks {
-		d.mark(&event{TS: start, Level: "INFO", Event: "reloaded"}, []byte("{}"))
+		d.mark(&event{TS: start, Level: "INFO", Event: "port_added"}, []byte("{}"))
+		d.mark(&event{TS: start, Level: "WARN", Event: "port_waiting"}, []byte("{}"))
 	}
-	if len(d.Marks) != maxMarks || d.Unshown != 2*maxMarks {
-		t.Errorf("%d events kept, %d not", len(d.Marks), d.Unshown)
+	if want := 6*maxMarks - maxMarks - maxRoutine; len(d.Marks) != maxMarks+maxRoutine || d.Unshown != want {
+		t.Errorf("%d events kept, %d not, want %d and %d", len(d.Marks), d.Unshown, maxMarks+maxRoutine, want)
+	}
+	// They are all at one time, so each plot has one mark for them.
+	if html := render(t, l); strings.Count(html, `class="mark `) != strings.Count(html, "<svg ") || strings.Count(html, "and 1992 more") != strings.Count(html, "<svg ") {
+		t.Error("the marks are not drawn as one")
 	}
 }
 
