@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io/fs"
@@ -147,7 +148,15 @@ func (c *collector) emit(e *event, fields ...zap.Field) {
 func (c controlled) MACs() ([]control.MAC, error) {
 	now, out := dpif.NowMS(), []control.MAC{}
 	for _, e := range c.policy.snapshot() {
-		out = append(out, control.MAC{VLAN: e.VLAN, MAC: e.MAC.String(), Port: c.policy.portName(e.Port), PortNo: uint32(e.Port), AgeMS: max(0, now-e.SeenMS), Static: e.Static})
+		out = append(out, control.MAC{VLAN: e.VLAN, MAC: e.MAC.String(), Port: c.policy.portName(e.Port), PortNo: uint32(e.Port), AgeMS: max(0, now-e.SeenMS)})
+	}
+	if l := c.policy.current.Load().learning; l != nil {
+		for _, e := range l.Static() {
+			out = append(out, control.MAC{VLAN: e.VLAN, MAC: e.MAC.String(), Port: c.policy.portName(e.Port), PortNo: uint32(e.Port), Static: true})
+		}
+		slices.SortFunc(out, func(a, b control.MAC) int {
+			return cmp.Or(cmp.Compare(a.VLAN, b.VLAN), cmp.Compare(a.MAC, b.MAC))
+		})
 	}
 	return out, nil
 }

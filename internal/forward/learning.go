@@ -273,7 +273,7 @@ func (l *Learning) Observe(key []byte, usedMS int64) {
 func (l *Learning) Restore(entries []MACEntry) {
 	set := l.load()
 	for _, e := range entries {
-		if p := set.find(e.Port); p == nil || !p.carries(e.VLAN) || e.Static {
+		if p := set.find(e.Port); p == nil || !p.carries(e.VLAN) {
 			continue
 		}
 		key := l.macKey(e.VLAN, e.MAC)

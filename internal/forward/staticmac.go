@@ -2,7 +2,6 @@ package forward
 
 import (
 	"fmt"
-	"math"
 
 	"dpifd/internal/odp"
 )
@@ -51,12 +50,13 @@ func (l *Learning) fix(set *portSet) {
 	}
 }
 
-// fixedEntries returns the static MACs whose ports are there.
-func (s *portSet) fixedEntries() []MACEntry {
+// Static returns the static MACs whose ports are there, in no order. They were
+// never seen.
+func (l *Learning) Static() []MACEntry {
 	var all []MACEntry
-	for key, p := range s.fixed {
+	for key, p := range l.load().fixed {
 		if p != nil {
-			all = append(all, MACEntry{VLAN: uint16(key >> 48), MAC: odp.MACFromUint64(key), Port: p.no, SeenMS: math.MaxInt64, Static: true})
+			all = append(all, MACEntry{VLAN: uint16(key >> 48), MAC: odp.MACFromUint64(key), Port: p.no})
 		}
 	}
 	return all

@@ -30,8 +30,7 @@ type MACEntry struct {
 	VLAN   uint16 // VLAN id, 0 for untagged
 	MAC    odp.MAC
 	Port   odp.PortNo
-	SeenMS int64 // of CLOCK_MONOTONIC; the largest number for a static MAC
-	Static bool  // configured, not learned
+	SeenMS int64 // of CLOCK_MONOTONIC
 }
 
 // Stats returns the counters. The caller owns the result.
@@ -49,10 +48,10 @@ func (l *Learning) Stats() Stats {
 	return s
 }
 
-// Snapshot returns the MAC table and the static MACs, ordered by VLAN and MAC. The caller owns the
+// Snapshot returns the MAC table, without static MACs, ordered by VLAN and MAC. The caller owns the
 // result.
 func (l *Learning) Snapshot() []MACEntry {
-	all := append(l.table.snapshot(), l.load().fixedEntries()...)
+	all := l.table.snapshot()
 	slices.SortFunc(all, func(a, b MACEntry) int {
 		return cmp.Compare(macKey(a.VLAN, a.MAC), macKey(b.VLAN, b.MAC))
 	})
