@@ -31,7 +31,7 @@ func main() {
 // gauges are the figures of stats and port_stats that may fall: all others are
 // totals.
 var gauges = []string{
-	"uptime_s", "ports", "flows", "flow_limit", "masks", "macs", "ring_bytes", "revalidator_dump_ms", "batch_max_us", "handler", "goroutines",
+	"uptime_s", "ports", "flows", "flow_limit", "masks", "macs", "ring_bytes", "revalidator_dump_ms", "batch_max_us", "handler", "goroutines", "flows_static",
 }
 
 // labels are fields that say what a line is about, and skipped what a
