@@ -329,3 +329,40 @@ func FuzzTunnels(f *testing.F) {
 		}
 	})
 }
+
+// TestExplainTunnels: asking about packets of tunnels and mirrors says what is
+// decided about them.
+func TestExplainTunnels(t *testing.T) {
+	cfg := tunnelPorts()
+	cfg["host"] = PortConfig{MirrorTo: "two"}
+	l := newTunnelSwitch(t, cfg)
+	flood, err := NewFlood(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	flood.SetPorts(tunnelPortList())
+	for _, p := range []dpif.Policy{l, flood} {
+		for want, k := range map[string][]byte{
+			"came out of tunnel one, which is port 65536 to the switch":                           tunneledKey(deviceNo, host(2), broadcast, 42, "192.0.2.9", "192.0.2.5"),
+			"port 65537 is a mirror: what comes in there is dropped":                              tunneledKey(deviceNo, host(2), broadcast, 43, "192.0.2.9", "192.0.2.5"),
+			"port 7 is a device of tunnels, and none has the packet's addresses and key: dropped": tunneledKey(deviceNo, host(2), broadcast, 9, "192.0.2.9", "192.0.2.5"),
+			"port 1 is one of the datapath's 5 ports":                                             key(1, host(1), broadcast),
+		} {
+			var v dpif.Verdict
+			got := ""
+			v.Explain = func(step, found string) {
+				if step == "in_port" {
+					got = found
+				}
+			}
+			in, _ := odp.InPort(k)
+			p.Decide(&dpif.Upcall{InPort: in, Key: k}, 1, &v)
+			if got != want {
+				t.Errorf("%T: %q, want %q", p, got, want)
+			}
+			if again := decide(p, k, 2); said(again) != said(&v) {
+				t.Errorf("%T: explained %s, decided %s", p, said(&v), said(again))
+			}
+		}
+	}
+}
