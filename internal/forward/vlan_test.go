@@ -25,28 +25,6 @@ func newFlood(cfg PortConfigs) *Flood {
 // tag is one VLAN tag of a frame, outermost first in a list.
 type tag struct{ tpid, tci uint16 }
 
-// tagsOf reads the tags of a flow key.
-func tagsOf(k []byte) []tag {
-	var tags []tag
-	var t tag
-	var inner []byte
-	it := netlink.NewAttrs(k)
-	for it.Next() {
-		switch it.Type() {
-		case odp.KeyAttrEthertype:
-			t.tpid = binary.BigEndian.Uint16(it.Data())
-		case odp.KeyAttrVLAN:
-			t.tci = binary.BigEndian.Uint16(it.Data())
-		case odp.KeyAttrEncap:
-			inner = it.Data()
-		}
-	}
-	if t.tci != 0 {
-		tags = append([]tag{t}, tagsOf(inner)...)
-	}
-	return tags
-}
-
 // sent applies actions to a frame with these tags, as the kernel does, and
 // returns with which tags it leaves by which port. A port that gets it twice
 // is an error.
