@@ -131,8 +131,10 @@ func (s *Server) HandOver() { s.leaving.Store(true) }
 // HandOver and Run. They are the caller's.
 func (s *Server) Sockets() []fdstore.Descriptor { return s.left }
 
-// leave takes the sockets that live on from the handlers. It returns the ports
-// that have none, and whether a socket of per-CPU dispatch is left behind. It is the last that the handlers are asked to do. The handlers answer what they had received.
+// leave takes the sockets that live on from the handlers, which answer what they
+// had received. It returns the ports that have none, and whether a socket of
+// per-CPU dispatch is left behind. It is the last that the handlers are asked to
+// do.
 func (s *Server) leave() (others []odp.PortNo, shared bool) {
 	for _, h := range s.handlers {
 		h.do(func() {
