@@ -86,10 +86,10 @@ func TestStart(t *testing.T) {
 	}
 }
 
-// TestJournal: the journal has each event with its unit, and its level as
-// priority.
+// TestJournal: the journal has each event with its unit and process.
 func TestJournal(t *testing.T) {
 	s := start(t, "", "not-there")
+	s.journal.Wait(t, time.Time{}, "ready", nil)
 	out := s.root.Run(t, "journalctl", "--no-pager", "--output=json", "--unit="+s.unit)
 	seen := map[string]bool{}
 	for line := range strings.Lines(out) {
