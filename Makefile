@@ -65,7 +65,7 @@ unit: $(VM) ## unit tests with -race; no privilege, no network
 
 kernel-test: build $(VM) ## tests with build tag lab, in one lab VM
 	$(VM) test $(STRICT) -timeout 15m -add bin/dpifd:/usr/bin/dpifd \
-		-add docs/LOGS.md:/usr/share/doc/dpifd/LOGS.md $(TESTFLAGS) ./...
+		-add docs/LOGS.md:/usr/share/doc/dpifd/LOGS.md -add README.md:/usr/share/doc/dpifd/README.md $(TESTFLAGS) ./...
 
 systemd-test: build $(VM) ## tests with build tags lab and systemd, in one lab VM under systemd
 	$(VM) test -systemd $(STRICT) -timeout 20m -add bin/dpifd:/usr/sbin/dpifd \

@@ -295,6 +295,9 @@ func (s *Server) start() error {
 	if err != nil {
 		return err
 	}
+	if err := s.checkDescriptors(vports); err != nil {
+		return err
+	}
 	s.tellPolicy(vports)
 	flows, err := s.revalidator.adopt()
 	if err != nil {

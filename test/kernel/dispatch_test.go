@@ -5,6 +5,7 @@ package kernel_test
 import (
 	"os"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -113,5 +114,22 @@ func TestDispatchChanges(t *testing.T) {
 		if err := d.Stop(t, unix.SIGKILL, lab.DaemonLimit); err == nil {
 			t.Error("SIGKILL is no error")
 		}
+	}
+}
+
+// TestTooFewDescriptors: what cannot go well is said before any port is touched.
+func TestTooFewDescriptors(t *testing.T) {
+	perVport(t)
+	n := newQuietNetwork(t, 6)
+	file := lab.WriteConfig(t, n.config(nil))
+	d := n.sw.StartDaemonFile(t, file, "sh", "-c", `ulimit -n 36; exec "$@"`, "sh")
+	if code := d.WaitExit(t); code != 1 {
+		t.Errorf("exit code %d, want 1", code)
+	}
+	if e := d.Events("failed"); len(e) != 1 || !strings.Contains(e[0].Text("error"), "the limit is 36") {
+		t.Errorf("failed: %v", e)
+	}
+	if e := d.Events("port_added"); len(e) != 0 {
+		t.Errorf("ports were served: %v", e)
 	}
 }
