@@ -129,14 +129,16 @@ func TestTunnelsByKey(t *testing.T) {
 	reaches(3, 1, 2)
 
 	// A station that was waited for has all flows decided anew. They are as
-	// the kernel shows them, so that none is corrected but the one to it.
+	// the kernel shows them, so that none is corrected but the one to it, and
+	// maybe the one to the station that has just moved. Else all would be, at
+	// least five.
 	before := d.Wait(t, time.Now(), "stats", nil)
 	send(t, host, fitting(t, "02:44:00:00:00:bb", "02:44:00:00:00:cc"), fitting(t, broadcast, "02:44:00:00:00:bb"))
 	after := d.Wait(t, time.Now(), "stats", func(e lab.Event) bool {
 		return e.Int(t, "revalidator_cycles") > before.Int(t, "revalidator_cycles")
 	})
-	if got := after.Int(t, "flows_corrected") - before.Int(t, "flows_corrected"); got > 1 {
-		t.Errorf("%d flows were corrected though one decision changed", got)
+	if got := after.Int(t, "flows_corrected") - before.Int(t, "flows_corrected"); got > 2 {
+		t.Errorf("%d flows were corrected though two decisions changed at most", got)
 	}
 	stop(t, d)
 }
