@@ -7,17 +7,21 @@ import (
 	"dpifd/internal/odp"
 )
 
-// staleCycles is how many revalidator cycles may end after a port has gone
-// until no flow leads to it any more: the one under way, the one that begins
-// with the policy's new generation, and the one that finds flows decided before
-// and installed after that.
-const staleCycles = 3
-
-// vacate keeps the number of a port that has gone from being given to a new
-// one for as long as flows may lead to it: they would deliver to the wrong
-// device.
-func (s *Server) vacate(no odp.PortNo) {
-	s.vacated[no] = s.revalidator.counters.rounds.Load() + staleCycles
+// vacate keeps the numbers of ports that have gone from being given to new ones
+// for as long as flows may lead to them, or from them: such flows would deliver
+// to the wrong device, and have its number learned for the former's stations.
+// The policy does not know the ports any more.
+func (s *Server) vacate(gone []odp.PortNo) {
+	// What handlers have decided before that is in the kernel now.
+	for _, h := range s.handlers {
+		h.do(func() {})
+	}
+	// So the next cycle to begin finds all of it. One may be under way.
+	s.revalidator.lookAtAll()
+	until := s.revalidator.counters.looks.Load() + 2
+	for _, no := range gone {
+		s.vacated[no] = until
+	}
 }
 
 // freeNumber returns the number for a port to be attached: the lowest that no
@@ -25,8 +29,8 @@ func (s *Server) vacate(no odp.PortNo) {
 // would take up that of a vport which went after they were listed. 0, when there
 // is none, leaves it to the kernel to say so.
 func (s *Server) freeNumber(vports, added []Vport) odp.PortNo {
-	rounds := s.revalidator.counters.rounds.Load()
-	maps.DeleteFunc(s.vacated, func(_ odp.PortNo, until uint64) bool { return rounds >= until })
+	looks := s.revalidator.counters.looks.Load()
+	maps.DeleteFunc(s.vacated, func(_ odp.PortNo, until uint64) bool { return looks >= until })
 	has := make(map[odp.PortNo]bool, len(vports)+len(added))
 	for _, v := range slices.Concat(vports, added) {
 		has[v.No] = true

@@ -155,10 +155,11 @@ func (s *Server) reconcile() error {
 	if err != nil {
 		return s.gone(err)
 	}
-	if s.dropMissing(vports) {
+	if gone := s.dropMissing(vports); len(gone) > 0 {
 		// Before a number has a new owner the policy forgets what it knew
 		// about the former one.
 		s.tellPolicy(slices.DeleteFunc(slices.Clone(vports), func(v Vport) bool { return !s.serves(v.No) }))
+		s.vacate(gone)
 	}
 	for _, v := range vports {
 		if err := s.serve(v); err != nil {
@@ -205,10 +206,9 @@ func (s *Server) checkFeatures() error {
 }
 
 // dropMissing ends the service of vports that have gone, or whose number now
-// belongs to another device, and reports whether there were any. A device that
-// was renamed is the same port.
-func (s *Server) dropMissing(vports []Vport) bool {
-	dropped := false
+// belongs to another device, and returns their numbers. A device that was renamed
+// is the same port.
+func (s *Server) dropMissing(vports []Vport) (gone []odp.PortNo) {
 	for _, no := range s.Ports() {
 		s.mu.Lock()
 		ch := s.channels[no]
@@ -217,8 +217,7 @@ func (s *Server) dropMissing(vports []Vport) bool {
 		switch {
 		case i < 0:
 			s.drop(ch)
-			s.vacate(no)
-			dropped = true
+			gone = append(gone, no)
 		case vports[i].Name != ch.name.get():
 			s.rename(ch, vports[i].Name)
 		}
@@ -228,7 +227,7 @@ func (s *Server) dropMissing(vports []Vport) bool {
 			delete(s.broken, no)
 		}
 	}
-	return dropped
+	return gone
 }
 
 // isOf reports whether ch serves the vport, and not another one that had the

@@ -55,8 +55,9 @@ type Revalidator struct {
 	changes    []change // what each request of sweep does
 	verdict    Verdict
 	key, mask  netlink.Encoder
-	generation uint64 // of the policy at the last dump
-	again      bool   // the next dump is full as well
+	generation uint64      // of the policy at the last dump
+	again      bool        // the next dump is full as well
+	full       atomic.Bool // the next dump is to be full, see lookAtAll
 	pace       dumpPace
 	overLimit  bool
 	kick       chan struct{}
@@ -78,7 +79,7 @@ const (
 
 type revalidatorCounters struct {
 	cycles, fullCycles          atomic.Uint64
-	rounds                      atomic.Uint64 // cycles and those that needed no dump
+	looks                       atomic.Uint64 // cycles that ended well, those without need of a dump as well
 	expired, corrected, deleted atomic.Uint64
 	failed                      atomic.Uint64
 	flows                       atomic.Int64 // in the datapath at the last cycle
@@ -194,6 +195,13 @@ func (r *Revalidator) hurry() {
 	}
 }
 
+// lookAtAll has the next cycle look at all flows, at once. Any goroutine may call
+// it.
+func (r *Revalidator) lookAtAll() {
+	r.full.Store(true)
+	r.hurry()
+}
+
 func (r *Revalidator) cycle(full bool) error {
 	now := nowMS()
 	if e, say := r.limit.setCap(r.limits.Load().flows, time.Now()); say {
@@ -203,15 +211,19 @@ func (r *Revalidator) cycle(full bool) error {
 	generation := r.policy.Generation()
 	changed := generation != r.generation
 	expiring := r.policy.Expiring(now)
-	full = full || changed || r.again || expiring
+	asked := r.full.Swap(false)
+	full = full || changed || r.again || expiring || asked
 	if !full && !r.pace.due(now, r.limits.Load().maxIdle, int(r.budget.count.Load()), int(r.budget.limit.Load())) {
-		r.counters.rounds.Add(1)
+		r.counters.looks.Add(1)
 		return r.settle()
 	}
 	if err := r.dump(now, full); err != nil {
+		if asked {
+			r.full.Store(true)
+		}
 		return err
 	}
-	r.counters.rounds.Add(1)
+	r.counters.looks.Add(1)
 	// A flow that was decided before the change may have been installed after
 	// the dump had passed its place.
 	r.again = changed
