@@ -7,13 +7,16 @@ cd "$(dirname "$0")/.."
 if [[ -n $(git status --porcelain) ]]; then
 	echo "dist: the tree has changes that are not committed; they are left out" >&2
 fi
+commit=$(git rev-parse HEAD)
 work=$(mktemp -d)
 # The module cache is shared, since modules are held by their hashes; a build
 # cache would hand the first build's results to the second.
 trap 'chmod -R u+w "$work"; rm -rf "$work"' EXIT
 
-git clone --quiet . "$work/first"
-git clone --quiet . "$work/another/folder/second"
+for tree in "$work/first" "$work/another/folder/second"; do
+	git clone --quiet --no-checkout . "$tree"
+	git -C "$tree" checkout --quiet --detach "$commit"
+done
 (umask 022 && TZ=UTC "$work/first/tools/stage.sh" "$work/out1" tar deb rpm)
 (umask 077 && TZ=Pacific/Auckland GOCACHE=$work/cache GOFLAGS=-buildvcs=false \
 	"$work/another/folder/second/tools/stage.sh" "$work/out2" tar deb rpm)
@@ -24,7 +27,7 @@ if ! diff <(sums "$work/out1") <(sums "$work/out2"); then
 	exit 1
 fi
 version=$(<"$work/out1/version")
-if [[ $version != *"$(git rev-parse --short=12 HEAD)"* && -z $(git tag --points-at HEAD) ]]; then
+if [[ $version != *"${commit:0:12}"* && -z $(git tag --points-at "$commit") ]]; then
 	echo "dist: version $version does not say the commit" >&2
 	exit 1
 fi
