@@ -82,6 +82,7 @@ func watchFeatures(t *testing.T, ns *lab.NetNS) (end func() []flip) {
 // Each change is undone, counted and said, and how soon is printed (100 ms is
 // wanted, but emulated CPUs may stall); what was lost meanwhile is told.
 func TestHundredFlips(t *testing.T) {
+	perVport(t)
 	const runs, rate, limit = 100, 200, 100 * time.Millisecond
 	const sink = "02:51:4c:00:09:01"
 	n := newQuietNetwork(t, 2)

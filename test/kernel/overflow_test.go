@@ -103,6 +103,7 @@ func drops(t *testing.T, ns *lab.NetNS, protocol int) map[uint32]uint64 {
 // TestUpcallSocketOverflow: what a port's queue did not hold while the daemon
 // stood still is counted for that port, and everything else arrives.
 func TestUpcallSocketOverflow(t *testing.T) {
+	perVport(t)
 	const count = 3000
 	const sink = "02:51:4c:00:0a:01"
 	n := newQuietNetwork(t, 3)
@@ -170,6 +171,7 @@ func TestUpcallSocketOverflow(t *testing.T) {
 // TestNotifierOverflow: while the daemon stands still more changes than both
 // notifiers hold; whatever has changed is found out and mended all the same.
 func TestNotifierOverflow(t *testing.T) {
+	perVport(t)
 	n := newQuietNetwork(t, 3)
 	d := n.run(t, nil)
 	v := n.view(t)
@@ -331,6 +333,7 @@ func TestRequestSocketOverflow(t *testing.T) {
 // TestUpcallStats: the kernel's own count of each port's upcalls agrees with
 // the sockets' drops and with what the daemon received.
 func TestUpcallStats(t *testing.T) {
+	perVport(t)
 	const count = 2500
 	n := newQuietNetwork(t, 2)
 	d := n.run(t, settings{"socket": "{rcvbuf: 64KiB}", "log": "{level: debug, stats_interval: 200ms}"})
