@@ -310,7 +310,7 @@ func TestRequestSocketOverflow(t *testing.T) {
 	t.Logf("%s: %s overflows", e.Text("owner"), e.Text("overflows_total"))
 	// All flows idle out, though the answers to most of the revalidator's
 	// requests are lost as well.
-	e = d.Wait(t, since, "request_overflow", func(e lab.Event) bool { return e.Text("owner") == "revalidator" })
+	d.Wait(t, since, "request_overflow", func(e lab.Event) bool { return e.Text("owner") == "revalidator" })
 	eventually(t, waitLimit, "idle flows are gone", func() bool { return v.info(t).Stats.Flows == 0 })
 	// One more is sent after all others, so none comes twice later.
 	last := frame(t, sink.String(), "02:0d:00:00:00:01")
