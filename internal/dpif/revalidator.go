@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
 	"sync/atomic"
 	"time"
 
@@ -18,10 +17,6 @@ import (
 // revalidatorCycle is the time from the start of one dump to the next
 // (ofproto-dpif-upcall.c of Open vSwitch 3.x).
 const revalidatorCycle = 500 * time.Millisecond
-
-// revalidatorNice is the nice value of the revalidator's thread, above that of
-// the process.
-const revalidatorNice = 5
 
 // FlowTracer is told of each flow that the revalidator changes, after it was
 // idle for so long: op is "delete" or "modify". It must not keep what it is
@@ -145,7 +140,6 @@ func (r *Revalidator) adopt() (int, error) {
 
 // run works until ctx ends. It calls gone when the datapath seems to be.
 func (r *Revalidator) run(ctx context.Context, gone func()) {
-	yield()
 	r.running.Store(true)
 	full := true // the first cycle corrects what was adopted
 	tick := time.NewTicker(revalidatorCycle)
@@ -426,14 +420,4 @@ func (r *Revalidator) traced(op, reason string, f *Flow, idle time.Duration) {
 	if t := r.trace.Load(); t != nil {
 		(*t)(op, reason, f, idle)
 	}
-}
-
-// yield gives the goroutine a thread of its own, with a third of a handler's
-// weight where processors are short (sched_prio_to_weight, kernel/sched/core.c
-// of Linux 6.1): under overload packets come first, and flows stay a little
-// longer. The thread ends with the goroutine.
-func yield() {
-	runtime.LockOSThread()
-	// It needs no privilege; what fails leaves the priority as it was.
-	_ = unix.Setpriority(unix.PRIO_PROCESS, unix.Gettid(), revalidatorNice)
 }
