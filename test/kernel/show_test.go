@@ -48,12 +48,39 @@ func showJSON(t *testing.T, ns *lab.NetNS, args ...string) (list []inspect.Datap
 	return list
 }
 
-// TestShowOfDaemon shows what a running daemon has, and that looking changes
-// nothing.
+// TestShowOfDaemon shows what a running daemon has, by either dispatch, and that
+// looking changes nothing.
 func TestShowOfDaemon(t *testing.T) {
-	perVport(t)
+	t.Run("per-vport", func(t *testing.T) {
+		showOfDaemon(t, "per-vport", []string{"unaligned", "vport_pids"}, func(d inspect.Datapath, ports map[string]dpif.Vport) (sockets []inspect.Socket, lines []string) {
+			for _, p := range d.Ports {
+				if len(p.Sockets) != 1 || p.Sockets[0].PID != ports[p.Name].UpcallPIDs[0] {
+					t.Fatalf("port %+v, kernel %+v", p, ports[p.Name])
+				}
+				sockets, lines = append(sockets, p.Sockets[0]), append(lines, "    upcalls: ")
+			}
+			return sockets, lines
+		})
+	})
+	t.Run("per-cpu", func(t *testing.T) {
+		showOfDaemon(t, "per-cpu", []string{"unaligned", "vport_pids", "dispatch_upcall_per_cpu"}, func(d inspect.Datapath, _ map[string]dpif.Vport) (sockets []inspect.Socket, lines []string) {
+			if len(d.PerCPU) == 0 {
+				t.Fatalf("no sockets by CPU: %+v", d)
+			}
+			for cpu, s := range d.PerCPU {
+				sockets, lines = append(sockets, s), append(lines, fmt.Sprintf("  upcalls of CPU %d: ", cpu))
+			}
+			return sockets, lines
+		})
+	})
+}
+
+// showOfDaemon compares what is shown of a daemon with what the kernel has.
+// upcalls returns the upcall sockets of what is shown, and how the lines of the
+// text start that tell of them.
+func showOfDaemon(t *testing.T, dispatch string, features []string, upcalls func(inspect.Datapath, map[string]dpif.Vport) ([]inspect.Socket, []string)) {
 	n := newNetwork(t, 2, 0)
-	d := n.run(t, nil)
+	d := n.run(t, settings{"dispatch": dispatch})
 	ping(t, n.hosts[0].NetNS, n.hosts[1].ip4, 3, 56)
 	w := newWatcher(t, n.sw, n.dpName)
 	var list []inspect.Datapath
@@ -65,7 +92,7 @@ func TestShowOfDaemon(t *testing.T) {
 	if len(list) != 1 || list[0].Name != n.dpName || len(list[0].Ports) != 3 {
 		t.Fatalf("show -o json: %+v", list)
 	}
-	if diff := cmp.Diff([]string{"unaligned", "vport_pids"}, list[0].Features); diff != "" {
+	if diff := cmp.Diff(features, list[0].Features); diff != "" {
 		t.Errorf("features (-want +got):\n%s", diff)
 	}
 	info := n.view(t).info(t)
@@ -74,17 +101,17 @@ func TestShowOfDaemon(t *testing.T) {
 	}
 	ports := n.view(t).vports(t)
 	for _, p := range list[0].Ports {
-		kernel := ports[p.Name]
-		if len(p.Sockets) != 1 || p.Sockets[0].PID != kernel.UpcallPIDs[0] || p.Ifindex != kernel.Ifindex {
-			t.Errorf("port %+v, kernel %+v", p, kernel)
-			continue
+		if p.Ifindex != ports[p.Name].Ifindex {
+			t.Errorf("port %+v, kernel %+v", p, ports[p.Name])
 		}
-		s := p.Sockets[0]
+	}
+	sockets, lines := upcalls(list[0], ports)
+	for i, s := range sockets {
 		owner := inspect.Process{ID: d.PID(), Name: "dpifd"}
 		if !s.Found || s.Drops != 0 || len(s.Owners) != 1 || s.Owners[0] != owner {
-			t.Errorf("upcall socket of %s: %+v, want one of %v", p.Name, s, owner)
+			t.Errorf("upcall socket %+v, want one of %v", s, owner)
 		}
-		if line := fmt.Sprintf("    upcalls: pid:%d queued:0 drops:0 owner:%v\n", s.PID, owner); !strings.Contains(text, line) {
+		if line := fmt.Sprintf("%spid:%d queued:0 drops:0 owner:%v\n", lines[i], s.PID, owner); !strings.Contains(text, line) {
 			t.Errorf("show -s lacks %q:\n%s", line, text)
 		}
 	}
@@ -103,7 +130,7 @@ func TestShowOfDaemon(t *testing.T) {
 // TestShowQueue shows an upcall socket that nobody reads.
 func TestShowQueue(t *testing.T) {
 	n := newQuietNetwork(t, 1)
-	d := n.run(t, settings{"socket": "{rcvbuf: 64KiB}"})
+	d := n.run(t, settings{"dispatch": "per-vport", "socket": "{rcvbuf: 64KiB}"})
 	port := n.sockets(t)[0]
 	socket := func() inspect.Socket {
 		for _, p := range showJSON(t, n.sw, n.dpName)[0].Ports {
