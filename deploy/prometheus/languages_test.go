@@ -61,6 +61,8 @@ func TestOneLiners(t *testing.T) {
 		"DpifdFlowLimitReached": `"event":"flow_limit_cleared"`, "DpifdReloadFailed": "nmae", "DpifdError": `"event":"reload_failed"`,
 		"DpifdDatapathChangedByOthers": `"event":"features_restored"`,
 	}
+	// These depend on how fast the machine was that made the sample.
+	either := []string{"DpifdManyMisses", "DpifdSlow"}
 	happened := func(name string) bool { _, ok := want[name]; return ok }
 	for name, line := range oneLiners(t) {
 		journal, filter, ok := strings.Cut(line, " | ")
@@ -81,7 +83,7 @@ func TestOneLiners(t *testing.T) {
 		switch {
 		case happened(name) && !strings.Contains(out, want[name]):
 			t.Errorf("%s: %q is not in the output:\n%s", name, want[name], out)
-		case !happened(name) && name != "DpifdManyMisses" && out != "":
+		case !happened(name) && !slices.Contains(either, name) && out != "":
 			t.Errorf("%s: it did not happen, but there is output:\n%s", name, out)
 		}
 		if out := run(""); (out != "") != (name == "DpifdSilent" || name == "DpifdAbsent") {
