@@ -77,3 +77,52 @@ func ports(macs []control.MAC) string {
 	}
 	return b.String()
 }
+
+// TestTraceVLANs is the same for frames with and without tags, on ports that
+// take some of them.
+func TestTraceVLANs(t *testing.T) {
+	n := newQuietNetwork(t, 4)
+	vlans := []string{"{access: 10}", "{trunk: [10, 20-29], native: 20}", "{access: 20}", "{}"}
+	var ports []string
+	for i, h := range n.hosts {
+		ports = append(ports, fmt.Sprintf("{name: %s, vlan: %s}", h.port, vlans[i]))
+	}
+	d := n.run(t, settings{"ports": "[" + strings.Join(ports, ", ") + "]", "flows": "{max_idle: 600s}", "log": "{level: debug, stats_interval: 1s}"})
+	v := n.view(t)
+	p := n.sockets(t)
+	const a, b, c = "02:7b:00:00:00:0a", "02:7b:00:00:00:0b", "02:7b:00:00:00:0c"
+	decisions := map[string]int{}
+	for _, tt := range []struct {
+		from     int
+		dst, src string
+		vid      int // 0 for none
+	}{
+		{0, broadcast, a, 0}, {1, a, b, 10}, {0, b, a, 0}, {0, b, a, 10}, {1, c, b, 0}, {2, b, c, 0}, {1, c, b, 20},
+		{1, c, b, 30}, {3, a, "02:7b:00:00:00:0d", 10}, {3, c, "02:7b:00:00:00:0d", 0}, {1, broadcast, b, 29}, {3, "01:80:c2:00:00:0e", c, 20},
+	} {
+		if err := v.FlushFlows(); err != nil {
+			t.Fatal(err)
+		}
+		f, eth, rest := frame(t, tt.dst, tt.src), fmt.Sprintf("eth(src=%s,dst=%s)", tt.src, tt.dst), "eth_type(0x88b5)"
+		if tt.vid != 0 {
+			f = retag(t, f, fmt.Sprint(tt.vid))
+			rest = fmt.Sprintf("eth_type(0x8100),vlan(vid=%d,pcp=0),encap(%s)", tt.vid, rest)
+		}
+		in := v.portNo(t, n.hosts[tt.from].port)
+		trace := ask[control.Trace](t, n, "trace", n.dpName, fmt.Sprintf("in_port(%d),%s,%s", in, eth, rest))
+		since := time.Now()
+		send(t, p[tt.from], f)
+		e := d.Wait(t, since, "upcall", func(e lab.Event) bool {
+			return e.Text("port_no") == in.String() && strings.Contains(e.Text("key"), eth+","+rest[:len("eth_type(0x")])
+		})
+		if trace.Decision != e.Text("decision") || trace.Actions != e.Text("actions") || fmt.Sprint(trace.Install) != e.Text("install") {
+			t.Errorf("%s,%s: traced %s: %s, install %v; happened %v", eth, rest, trace.Decision, trace.Actions, trace.Install, e.Fields)
+		}
+		decisions[trace.Decision]++
+	}
+	t.Logf("decisions: %v", decisions)
+	if len(decisions) < 4 {
+		t.Errorf("decisions %v, want more kinds of them", decisions)
+	}
+	stop(t, d)
+}
