@@ -8,6 +8,7 @@ VM := $(CACHE)/vm
 # On another kernel what it lacks is skipped; on the default one that fails.
 STRICT := $(if $(LAB_KERNEL),,-env DPIFD_LAB_STRICT=1)
 TESTFLAGS ?=
+DISPATCHTESTS := TestNewFlows|TestPortsComeAndGo|TestPortChanges|TestMaxUpcalls|TestReload$$|TestRestartWithout|TestStop|TestTaggedFrames|TestVLANMatrix|TestTunnelsByKey|TestStaticPolicy
 FUZZTIME ?= 10s
 BENCHFLAGS ?= -rounds 5
 SCALEFLAGS ?=
@@ -15,7 +16,7 @@ SOAKTIME ?= 10m
 SOAKSEED ?= 0
 SOAKLOG ?= $(CACHE)/soak
 
-.PHONY: help build dist deb rpm sample-log test package-test unit kernel-test systemd-test demo lint soak stress mutants fuzz bench scale microbench clean FORCE
+.PHONY: help build dist deb rpm sample-log test package-test unit kernel-test dispatch-test systemd-test demo lint soak stress mutants fuzz bench scale microbench clean FORCE
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z -]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,7 +52,7 @@ package-test: $(VM) ## install, upgrade under traffic and purge the Debian packa
 	$(VM) test -systemd $(STRICT) -timeout 10m -add bin/package-test/old.deb:/lab/packages/old.deb \
 		-add bin/package-test/new.deb:/lab/packages/new.deb $(TESTFLAGS) ./test/packages
 
-test: unit kernel-test systemd-test package-test ## unit tests with -race, then kernel tests, the service and a minute of soak in lab VMs
+test: unit kernel-test dispatch-test systemd-test package-test ## unit tests with -race, then kernel tests, the service and a minute of soak in lab VMs
 	$(MAKE) soak SOAKTIME=1m
 
 unit: $(VM) ## unit tests with -race; no privilege, no network
@@ -66,6 +67,10 @@ unit: $(VM) ## unit tests with -race; no privilege, no network
 kernel-test: build $(VM) ## tests with build tag lab, in one lab VM
 	$(VM) test $(STRICT) -timeout 15m -add bin/dpifd:/usr/bin/dpifd \
 		-add docs/LOGS.md:/usr/share/doc/dpifd/LOGS.md -add README.md:/usr/share/doc/dpifd/README.md $(TESTFLAGS) ./...
+
+dispatch-test: build $(VM) ## what does not depend on sockets of ports, with dispatch by CPU
+	$(VM) test $(STRICT) -env DPIFD_LAB_DISPATCH=per-cpu -timeout 15m -add bin/dpifd:/usr/bin/dpifd \
+		-add docs/LOGS.md:/usr/share/doc/dpifd/LOGS.md $(or $(TESTFLAGS),-run '$(DISPATCHTESTS)') ./test/kernel
 
 systemd-test: build $(VM) ## tests with build tags lab and systemd, in one lab VM under systemd
 	$(VM) test -systemd $(STRICT) -timeout 20m -add bin/dpifd:/usr/sbin/dpifd \
