@@ -3,12 +3,15 @@
 package kernel_test
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
 	"time"
 
 	"dpifd/internal/lab"
+
+	"golang.org/x/sys/unix"
 )
 
 // portsOf writes the ports of a network with settings of each.
@@ -119,7 +122,15 @@ func TestStormControl(t *testing.T) {
 		"flows": "{max_idle: 5m}",
 	})
 	v := n.view(t)
-	lab.Need(t, "meters", func() error { _, _, err := v.MeterStats(1); return err })
+	lab.Need(t, "meters", func() error {
+		// The daemon makes them in the revalidator's first cycle.
+		for deadline := time.Now().Add(waitLimit); ; time.Sleep(20 * time.Millisecond) {
+			_, _, err := v.MeterStats(1)
+			if !errors.Is(err, unix.ENOENT) || time.Now().After(deadline) {
+				return err
+			}
+		}
+	})
 	p := n.sockets(t)
 	const limited, free, station, nobody = "02:00:5e:00:5a:01", "02:00:5e:00:5a:02", "02:00:5e:00:5a:03", "02:00:5e:00:5a:99"
 	send(t, p[2], frame(t, broadcast, station))
