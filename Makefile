@@ -135,7 +135,11 @@ scale: build $(VM) ## dpifd and ovs-vswitchd with growing numbers of ports and f
 		-get /tmp/results:$(CACHE)/bench -- bench -scale -rounds 1 -out /tmp/results/scale.json $(SCALEFLAGS); \
 	go run ./test/bench/report -scale -in $(CACHE)/bench/scale.json -doc docs/SCALE.md -load "$$before, $$(cut -d ' ' -f 1 /proc/loadavg)"
 
-microbench: ## Go benchmarks against other netlink libraries, as benchstat tables
+microbench: $(VM) ## Go benchmarks against other netlink libraries, as benchstat tables; recvmmsg against io_uring
+	$(VM) need gcc=gcc,libc6-dev
+	mkdir -p bin
+	gcc -static -O2 -Wall -Wextra -o bin/uring test/bench/uring/uring.c
+	bin/uring || echo "io_uring cannot be had here"
 	mkdir -p $(CACHE)/bench
 	go test -run '^$$' -bench 'Receive|Encode|Decode|Transact|Dump' -benchmem -count 6 -benchtime 0.2s ./internal/netlink > $(CACHE)/bench/netlink.txt
 	cd tools && go tool benchstat -col /lib ../$(CACHE)/bench/netlink.txt

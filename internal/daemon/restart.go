@@ -93,7 +93,7 @@ func (d *run) handOver(server *dpif.Server) {
 		to = "service_manager"
 	}
 	d.log.emit(evHandedOver, zap.String("datapath", d.cfg().Datapath.Name), zap.String("to", to),
-		zap.Int("sockets", len(d.left)), zap.Int("not_handed_over", len(server.Ports())-len(d.left)))
+		zap.Int("sockets", len(d.left)), zap.Int("not_handed_over", server.Abandoned()))
 }
 
 // tellEnding tells the service manager what the end of ctx means. An exec is no

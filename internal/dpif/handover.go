@@ -131,6 +131,10 @@ func (s *Server) HandOver() { s.leaving.Store(true) }
 // HandOver and Run. They are the caller's.
 func (s *Server) Sockets() []fdstore.Descriptor { return s.left }
 
+// Abandoned is the number of ports, after HandOver and Run, whose upcalls go to no
+// socket that was left open.
+func (s *Server) Abandoned() int { return s.abandoned }
+
 // leave takes the sockets that live on from the handlers, which answer what they
 // had received. It returns the ports that have none, and whether a socket of
 // per-CPU dispatch is left behind. It is the last that the handlers are asked to

@@ -135,6 +135,7 @@ type Server struct {
 	adopted   int                          // inherited sockets that serve a vport
 	kept      int                          // sockets in the store
 	left      []fdstore.Descriptor         // of sockets that outlive the Server
+	abandoned int                          // see Abandoned
 	leaving   atomic.Bool                  // the next end is a hand-over
 	rounds    atomic.Uint64                // of the port poll
 
@@ -265,6 +266,10 @@ func (s *Server) Run(ctx context.Context, ready func(waiting int)) error {
 	staying, shared := s.Ports(), s.shared != nil
 	if err == nil && s.leaving.Load() {
 		staying, shared = s.leave()
+		s.abandoned = len(staying)
+		if shared {
+			s.abandoned = len(s.Ports())
+		}
 	}
 	if offErr := s.upcallsOff(staying, shared); err == nil && offErr != nil {
 		err = offErr
