@@ -115,7 +115,7 @@ var (
 		"datapath", "port", "port_no", "type", "handler", "upcall_pid", "created")
 	evDispatch = define("dispatch_selected", zapcore.InfoLevel,
 		"By what the kernel chooses the socket for an upcall, per-vport or per-cpu, and why. With per-cpu `upcall_pids` are the handlers' sockets, "+
-			"which share the online `cpus`, and losses of a full queue are logged for no port.",
+			"which share the online `cpus`, and what a full queue loses is logged with port `handler N`.",
 		"datapath", "dispatch", "reason", "cpus", "upcall_pids", "rcvbuf_bytes")
 	evCPUsChanged = define("cpus_changed", zapcore.InfoLevel,
 		"CPUs went off or came on. Under per-CPU dispatch the handlers share those that are online now.",

@@ -307,6 +307,9 @@ func TestMaxUpcalls(t *testing.T) {
 		t.Errorf("a reload of limits took ports away: %v", got)
 	}
 	for _, e := range d.Events("upcalls_lost") {
+		if perCPU && e.Text("cause") == "socket_overflow" {
+			continue // the queue is that of all ports
+		}
 		if e.Text("port") != name {
 			t.Errorf("port %s lost %s, cause %s", e.Text("port"), e.Text("lost"), e.Text("cause"))
 		}
