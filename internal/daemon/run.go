@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -171,6 +172,8 @@ func (d *run) ringConfig() dpif.RingConfig {
 }
 
 func (d *run) ready(server *dpif.Server, waiting int) {
+	// What the start needed is garbage now, and little will follow.
+	debug.FreeOSMemory()
 	ports := len(server.Ports())
 	d.log.emit(evReady, zap.String("datapath", d.cfg().Datapath.Name), zap.String("policy", string(d.cfg().Policy.Type)),
 		zap.Int("handlers", server.Handlers()), zap.Int("ports", ports), zap.Int("ports_waiting", waiting),

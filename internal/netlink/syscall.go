@@ -65,6 +65,9 @@ func (s *slots) mmap(n int) error {
 	if err != nil {
 		return &OpError{Op: "mmap", Err: fmt.Errorf("room for %d datagrams: %w", n, err)}
 	}
+	// Huge pages would make resident what no datagram needs. Kernels without
+	// them refuse, and have none.
+	_ = unix.Madvise(mem, unix.MADV_NOHUGEPAGE)
 	*s = slots{
 		mem:   mem,
 		msgs:  make([]mmsghdr, n),

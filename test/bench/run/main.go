@@ -36,7 +36,7 @@ func main() {
 	flows := flag.String("flows", numbers(bench.ScaleFlows), "with -scale: numbers of flows")
 	flag.Parse()
 	if *scale {
-		if err := runScale(*rounds, *ports, *flows, *out); err != nil {
+		if err := runScale(*rounds, *ports, *flows, append(strings.Split(*switches, ","), bench.PerCPU), *out); err != nil {
 			fmt.Fprintln(os.Stderr, "bench:", err)
 			os.Exit(1)
 		}
@@ -104,7 +104,7 @@ func settleHost() error {
 }
 
 // runScale is run for growing numbers.
-func runScale(rounds int, ports, flows, out string) error {
+func runScale(rounds int, ports, flows string, switches []string, out string) error {
 	ps, err := parseNumbers(ports)
 	if err != nil {
 		return fmt.Errorf("-ports: %w", err)
@@ -113,7 +113,7 @@ func runScale(rounds int, ports, flows, out string) error {
 	if err != nil {
 		return fmt.Errorf("-flows: %w", err)
 	}
-	r, err := measureScale(rounds, ps, fs)
+	r, err := measureScale(rounds, ps, fs, switches)
 	if out != "" && r != nil {
 		err = errors.Join(err, os.MkdirAll(filepath.Dir(out), 0o755), r.Write(out))
 	}

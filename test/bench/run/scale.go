@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"dpifd/internal/dpif"
@@ -16,13 +17,14 @@ const (
 	// scaleRate is slow enough for the flow limits to grow with the flows.
 	scaleRate = 1500
 	// scaleTries is how often flows that were not taken are sent for again.
-	scaleTries = 3
+	scaleTries = 2
 	// keepFlows is longer than a measurement takes.
 	keepFlows = time.Hour
 )
 
-// measureScale measures switches of growing size.
-func measureScale(rounds int, ports, flows []int) (*bench.ScaleRun, error) {
+// measureScale measures switches of growing size, as far as their names are in the
+// list.
+func measureScale(rounds int, ports, flows []int, switches []string) (*bench.ScaleRun, error) {
 	r, err := newScaleRun()
 	if err != nil {
 		return nil, err
@@ -42,7 +44,7 @@ func measureScale(rounds int, ports, flows []int) (*bench.ScaleRun, error) {
 	}
 	for round := 1; round <= rounds; round++ {
 		for _, n := range ports {
-			for _, name := range []string{bench.Dpifd, bench.PerCPU, bench.Vswitchd} {
+			for _, name := range wanted(switches, bench.Dpifd, bench.PerCPU, bench.Vswitchd) {
 				p, err := net.measurePorts(name, n)
 				if err != nil {
 					return r, fmt.Errorf("round %d, %s with %d ports: %w", round, name, n, err)
@@ -54,7 +56,7 @@ func measureScale(rounds int, ports, flows []int) (*bench.ScaleRun, error) {
 			}
 		}
 		for _, n := range flows {
-			for _, name := range []string{bench.Dpifd, bench.Vswitchd} {
+			for _, name := range wanted(switches, bench.Dpifd, bench.Vswitchd) {
 				p, err := net.measureFlows(name, n)
 				if err != nil {
 					return r, fmt.Errorf("round %d, %s with %d flows: %w", round, name, n, err)
@@ -67,6 +69,11 @@ func measureScale(rounds int, ports, flows []int) (*bench.ScaleRun, error) {
 		}
 	}
 	return r, nil
+}
+
+// wanted returns those of the names that are in the list.
+func wanted(list []string, names ...string) []string {
+	return slices.DeleteFunc(names, func(name string) bool { return !slices.Contains(list, name) })
 }
 
 // startScale starts a switch, and notes how long that took.
