@@ -28,35 +28,73 @@ type Attrs struct {
 	rest []byte
 	data []byte
 	typ  uint16
+	size int // of the list
 	off  int // offset of the current attribute
-	next int // offset of rest
 	err  error
 }
 
 // NewAttrs returns an iterator over b, which it borrows.
-func NewAttrs(b []byte) Attrs { return Attrs{rest: b} }
+func NewAttrs(b []byte) Attrs { return Attrs{rest: b, size: len(b)} }
 
 // Next advances to the next attribute and reports whether there is one.
 func (a *Attrs) Next() bool {
-	if a.err != nil || len(a.rest) == 0 {
+	b := a.rest
+	if a.err != nil || len(b) == 0 {
 		return false
 	}
-	a.off = a.next
+	a.off = a.size - len(b)
+	n := attrLen(b)
+	if n == 0 {
+		a.malformed()
+		return false
+	}
+	a.typ = binary.NativeEndian.Uint16(b[2:]) & attrTypeMask
+	a.data = b[attrHeaderLen:n:n]
+	a.rest = b[min(alignAttr(n), len(b)):]
+	return true
+}
+
+// attrLen returns the length of the attribute that b begins with, 0 if b does not
+// begin with a whole one.
+func attrLen(b []byte) int {
+	if len(b) < attrHeaderLen {
+		return 0
+	}
+	n := int(binary.NativeEndian.Uint16(b))
+	if n < attrHeaderLen || n > len(b) {
+		return 0
+	}
+	return n
+}
+
+func alignAttr(n int) int { return (n + attrAlign - 1) &^ (attrAlign - 1) }
+
+// malformed says why attrLen refused.
+func (a *Attrs) malformed() {
 	if len(a.rest) < attrHeaderLen {
 		a.fail("%d bytes left, a header takes %d", len(a.rest), attrHeaderLen)
-		return false
+		return
 	}
-	n := int(binary.NativeEndian.Uint16(a.rest))
-	if n < attrHeaderLen || n > len(a.rest) {
-		a.fail("length %d with %d bytes left", n, len(a.rest))
-		return false
+	a.fail("length %d with %d bytes left", binary.NativeEndian.Uint16(a.rest), len(a.rest))
+}
+
+// FindAttr returns the payload of the first attribute t of the list b, borrowed
+// from it. It is nil when there is none before b's end or first fault, and not nil
+// when the payload is empty.
+func FindAttr(b []byte, t uint16) []byte {
+	for {
+		n := attrLen(b)
+		if n == 0 {
+			return nil
+		}
+		if binary.NativeEndian.Uint16(b[2:])&attrTypeMask == t {
+			return b[attrHeaderLen:n:n]
+		}
+		if n = alignAttr(n); n >= len(b) {
+			return nil
+		}
+		b = b[n:]
 	}
-	a.typ = binary.NativeEndian.Uint16(a.rest[2:]) & attrTypeMask
-	a.data = a.rest[attrHeaderLen:n:n]
-	step := min((n+attrAlign-1)&^(attrAlign-1), len(a.rest))
-	a.rest = a.rest[step:]
-	a.next += step
-	return true
 }
 
 func (a *Attrs) fail(format string, args ...any) {

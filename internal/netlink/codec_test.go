@@ -286,3 +286,31 @@ func TestCodecDoesNotAllocate(t *testing.T) {
 		t.Error("nothing decoded")
 	}
 }
+
+// TestFindAttr compares with what the iterator finds, in whole lists and in those
+// cut off anywhere.
+func TestFindAttr(t *testing.T) {
+	var e Encoder
+	e.Uint32(3, 7)
+	e.Attr(4|unix.NLA_F_NESTED, []byte{1, 2, 3})
+	e.Flag(5)
+	e.Uint16(3, 8)
+	e.Attr(6, []byte{9, 9, 9, 9, 9})
+	for n := range len(e.Bytes()) + 1 {
+		b := e.Bytes()[:n]
+		for typ := range uint16(8) {
+			var want []byte
+			for it := NewAttrs(b); it.Next(); {
+				if it.Type() == typ && want == nil {
+					want = it.Data()
+				}
+			}
+			if got := FindAttr(b, typ); !bytes.Equal(got, want) || (got == nil) != (want == nil) {
+				t.Errorf("%d bytes, type %d: %v, want %v", n, typ, got, want)
+			}
+		}
+	}
+	if FindAttr(e.Bytes(), 5) == nil {
+		t.Error("an empty payload is not told from none")
+	}
+}

@@ -117,13 +117,13 @@ func (k *Key) setVLAN(vlan []byte) error {
 // the tag.
 func ParseVLAN(b []byte, k *Key) error {
 	k.TCI, k.HasVLAN = 0, false
-	return k.setVLAN(find(b, KeyAttrVLAN))
+	return k.setVLAN(netlink.FindAttr(b, KeyAttrVLAN))
 }
 
 // InPort returns the in-port of the key b, or ErrNoInPort. It reads b no
 // further than that.
 func InPort(b []byte) (PortNo, error) {
-	port := find(b, KeyAttrInPort)
+	port := netlink.FindAttr(b, KeyAttrInPort)
 	if len(port) != 4 {
 		return 0, ErrNoInPort
 	}

@@ -3,6 +3,8 @@ package odp
 import (
 	"strconv"
 	"strings"
+
+	"dpifd/internal/netlink"
 )
 
 // keySyntax is a list of OVS_KEY_ATTR_* attributes: a key, or what ENCAP holds.
@@ -12,14 +14,14 @@ func (keySyntax) fault(int) string { return "" }
 
 func (keySyntax) append(w *writer, key, mask []byte, exact bool) {
 	w.list(key, func(typ uint16, value []byte) {
-		m := find(mask, typ)
+		m := netlink.FindAttr(mask, typ)
 		if exact || w.verbose || alwaysShown(typ) || m != nil && (len(m) == 0 || !allZeros(m)) {
 			appendKeyAttr(w, typ, value, findMask(mask, typ, value, exact), exact)
 		}
 	})
 	if !exact {
 		walk(mask, func(typ uint16, m []byte) {
-			if find(key, typ) == nil {
+			if netlink.FindAttr(key, typ) == nil {
 				appendMaskOnly(w, typ, m)
 			}
 		})

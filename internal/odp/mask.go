@@ -36,18 +36,6 @@ func (s space) alwaysExact(t uint16) bool {
 // presence.
 func (s space) isFlag(b []byte) bool { return s == nestedSpace && len(b) == 0 }
 
-// find returns the payload of the first attribute t in b. It is nil when there
-// is none before b's end or first fault, and not nil when the payload is empty.
-func find(b []byte, t uint16) []byte {
-	it := netlink.NewAttrs(b)
-	for it.Next() {
-		if it.Type() == t {
-			return it.Data()
-		}
-	}
-	return nil
-}
-
 // at returns b[i], 0 behind b's end.
 func at(b []byte, i int) byte {
 	if i < len(b) {
@@ -85,7 +73,7 @@ func covers(have, need []byte, s space, depth int) (bool, error) {
 	}
 	it := netlink.NewAttrs(need)
 	for it.Next() {
-		h, n := find(have, it.Type()), it.Data()
+		h, n := netlink.FindAttr(have, it.Type()), it.Data()
 		if h == nil && s.alwaysExact(it.Type()) {
 			continue
 		}

@@ -26,7 +26,7 @@ func selects(key, cover, want, mask []byte, exact bool, s space, depth int) bool
 	it := netlink.NewAttrs(mask)
 	for it.Next() {
 		t := it.Type()
-		m, k, w, c := it.Data(), find(key, t), find(want, t), find(cover, t)
+		m, k, w, c := it.Data(), netlink.FindAttr(key, t), netlink.FindAttr(want, t), netlink.FindAttr(cover, t)
 		all := exact || c == nil && s.alwaysExact(t)
 		if inner, is := s.nested(t); is {
 			if k == nil || !selects(k, c, w, m, all, inner, depth+1) {
@@ -66,7 +66,7 @@ func Masked(key, mask []byte) []byte {
 func appendMasked(e *netlink.Encoder, key, mask []byte, s space, depth int) {
 	it := netlink.NewAttrs(key)
 	for it.Next() {
-		k, m := it.Data(), find(mask, it.Type())
+		k, m := it.Data(), netlink.FindAttr(mask, it.Type())
 		if inner, is := s.nested(it.Type()); is && depth < maxNesting {
 			e.Nested(it.Type(), func(e *netlink.Encoder) { appendMasked(e, k, m, inner, depth+1) })
 			continue

@@ -65,12 +65,12 @@ func (natSyntax) append(w *writer, b, _ []byte, _ bool) {
 		return
 	}
 	name := "src"
-	if find(b, natDst) != nil {
+	if netlink.FindAttr(b, natDst) != nil {
 		name = "dst"
 	}
 	w.puts(name)
-	port := find(b, natProtoMin)
-	for i, ip := range [][]byte{find(b, natIPMin), find(b, natIPMax)} {
+	port := netlink.FindAttr(b, natProtoMin)
+	for i, ip := range [][]byte{netlink.FindAttr(b, natIPMin), netlink.FindAttr(b, natIPMax)} {
 		if addr, ok := netip.AddrFromSlice(ip); ok {
 			w.puts([]string{"=", "-"}[i])
 			if port != nil && addr.Is6() {
@@ -83,11 +83,11 @@ func (natSyntax) append(w *writer, b, _ []byte, _ bool) {
 	if port != nil {
 		w.putf(":%d", binary.NativeEndian.Uint16(port))
 	}
-	if port = find(b, natProtoMax); port != nil {
+	if port = netlink.FindAttr(b, natProtoMax); port != nil {
 		w.putf("-%d", binary.NativeEndian.Uint16(port))
 	}
 	for _, f := range natFlags {
-		if find(b, f.typ) != nil {
+		if netlink.FindAttr(b, f.typ) != nil {
 			w.sep()
 			w.puts(f.name)
 		}
@@ -102,7 +102,7 @@ func (natSyntax) parse(p *parser) (value, mask []byte) {
 		name := p.word()
 		for _, f := range natFlags {
 			if typed && name == f.name {
-				if find(e.Bytes(), f.typ) != nil {
+				if netlink.FindAttr(e.Bytes(), f.typ) != nil {
 					p.fail(at, "%s is given twice", name)
 				}
 				e.Flag(f.typ)

@@ -103,7 +103,7 @@ func findMask(mask []byte, typ uint16, value []byte, exact bool) []byte {
 	if exact {
 		return nil
 	}
-	if m := find(mask, typ); m != nil {
+	if m := netlink.FindAttr(mask, typ); m != nil {
 		return m
 	}
 	return make([]byte, len(value))
@@ -187,7 +187,7 @@ func (n *nested) appendBits(w *writer, value, mask []byte, exact bool) {
 	}
 	var v, m uint64
 	for i, typ := range types {
-		in := find(value, typ)
+		in := netlink.FindAttr(value, typ)
 		switch {
 		case f.names[i] == n.implied:
 			if in != nil {
@@ -198,7 +198,7 @@ func (n *nested) appendBits(w *writer, value, mask []byte, exact bool) {
 			if in != nil {
 				v |= 1 << i
 			}
-			if find(mask, typ) != nil {
+			if netlink.FindAttr(mask, typ) != nil {
 				m |= 1 << i
 			}
 		}

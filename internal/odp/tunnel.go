@@ -40,7 +40,7 @@ type TunnelKey struct {
 // error matches netlink.ErrMalformed. It does not allocate.
 func ParseTunnel(b []byte) (TunnelKey, error) {
 	var t TunnelKey
-	it := netlink.NewAttrs(find(b, KeyAttrTunnel))
+	it := netlink.NewAttrs(netlink.FindAttr(b, KeyAttrTunnel))
 	for it.Next() {
 		data := it.Data()
 		switch it.Type() {
@@ -146,13 +146,13 @@ const DSCPMask = 0xfc
 // bits of congestion notification; 0 for what is not IP.
 func TOS(b []byte) uint8 {
 	for range maxNesting + 1 {
-		if ip := find(b, KeyAttrIPv4); len(ip) == ipv4KeyLen {
+		if ip := netlink.FindAttr(b, KeyAttrIPv4); len(ip) == ipv4KeyLen {
 			return ip[ipv4TOSAt] & DSCPMask
 		}
-		if ip := find(b, KeyAttrIPv6); len(ip) == ipv6KeyLen {
+		if ip := netlink.FindAttr(b, KeyAttrIPv6); len(ip) == ipv6KeyLen {
 			return ip[ipv6TOSAt] & DSCPMask
 		}
-		b = find(b, KeyAttrEncap)
+		b = netlink.FindAttr(b, KeyAttrEncap)
 	}
 	return 0
 }
@@ -162,19 +162,19 @@ func TOS(b []byte) uint8 {
 func AppendTOSMask(e *netlink.Encoder, b []byte) { appendTOSMask(e, b, 0) }
 
 func appendTOSMask(e *netlink.Encoder, b []byte, depth int) {
-	if find(b, KeyAttrEthertype) != nil {
+	if netlink.FindAttr(b, KeyAttrEthertype) != nil {
 		AppendEthertype(e, 0xffff)
 	}
-	inner := find(b, KeyAttrEncap)
+	inner := netlink.FindAttr(b, KeyAttrEncap)
 	switch {
 	case inner != nil && depth < maxNesting:
 		AppendVLAN(e, 0xffff)
 		e.Nested(KeyAttrEncap, func(e *netlink.Encoder) { appendTOSMask(e, inner, depth+1) })
-	case len(find(b, KeyAttrIPv4)) == ipv4KeyLen:
+	case len(netlink.FindAttr(b, KeyAttrIPv4)) == ipv4KeyLen:
 		var m [ipv4KeyLen]byte
 		m[ipv4TOSAt] = DSCPMask
 		e.Attr(KeyAttrIPv4, m[:])
-	case len(find(b, KeyAttrIPv6)) == ipv6KeyLen:
+	case len(netlink.FindAttr(b, KeyAttrIPv6)) == ipv6KeyLen:
 		var m [ipv6KeyLen]byte
 		m[ipv6TOSAt] = DSCPMask
 		e.Attr(KeyAttrIPv6, m[:])

@@ -133,7 +133,7 @@ func maskedBy(b, mask []byte) []byte {
 	var e netlink.Encoder
 	it := netlink.NewAttrs(b)
 	for it.Next() {
-		m := find(mask, it.Type())
+		m := netlink.FindAttr(mask, it.Type())
 		if it.Type() == KeyAttrEncap {
 			inner := maskedBy(it.Data(), m)
 			e.Nested(KeyAttrEncap, func(e *netlink.Encoder) { e.Raw(inner...) })

@@ -28,80 +28,100 @@ func NewUFIDHasher() *UFIDHasher {
 // VLAN tags. Attributes that only the mask has count as zero in the key. Of a
 // malformed list it reads what precedes the fault. It does not allocate.
 func (u *UFIDHasher) HashMasked(key, mask []byte) [16]byte {
-	var h masked
-	h.lo.SetSeed(u.lo)
-	h.hi.SetSeed(u.hi)
-	h.exact(key)
-	h.attrs(key, mask, keySpace, 0)
-	h.flush()
+	h := masked{seeds: u}
+	var a keyAttrs
+	_ = a.scan(key) // what precedes a fault counts
+	h.exact(&a)
+	h.attrs(key, &a, mask, keySpace, 0)
+	lo, hi := h.sums()
 	var id [16]byte
-	binary.NativeEndian.PutUint64(id[:], h.lo.Sum64())
-	binary.NativeEndian.PutUint64(id[8:], h.hi.Sum64())
+	binary.NativeEndian.PutUint64(id[:], lo)
+	binary.NativeEndian.PutUint64(id[8:], hi)
 	return id
 }
 
-// masked feeds both hashes through one buffer.
+// masked feeds both hashes through one buffer. What does not fit is replaced by
+// its hashes, with which the buffer begins then.
 type masked struct {
-	lo, hi maphash.Hash
-	n      int
-	buf    [128]byte
+	seeds *UFIDHasher
+	n     int
+	buf   [128]byte
 }
 
-func (h *masked) flush() {
-	h.lo.Write(h.buf[:h.n])
-	h.hi.Write(h.buf[:h.n])
-	h.n = 0
+// hashChunk is how much there is room for in any case.
+const hashChunk = 96
+
+// sums returns both hashes of what is in the buffer.
+func (h *masked) sums() (lo, hi uint64) {
+	return maphash.Bytes(h.seeds.lo, h.buf[:h.n]), maphash.Bytes(h.seeds.hi, h.buf[:h.n])
 }
 
-func (h *masked) byte(b byte) {
-	if h.n == len(h.buf) {
-		h.flush()
+// room returns the next n bytes of the buffer, to be filled; n is at most
+// hashChunk.
+func (h *masked) room(n int) []byte {
+	if h.n+n > len(h.buf) {
+		lo, hi := h.sums()
+		binary.NativeEndian.PutUint64(h.buf[:], lo)
+		binary.NativeEndian.PutUint64(h.buf[8:], hi)
+		h.n = 16
 	}
-	h.buf[h.n] = b
-	h.n++
+	b := h.buf[h.n : h.n+n : h.n+n]
+	h.n += n
+	return b
 }
 
-func (h *masked) uint16(v uint16) {
-	h.byte(byte(v))
-	h.byte(byte(v >> 8))
-}
-
-// exact hashes the in-port and the TCIs of key. The kernel's key has TCI 0 for
-// a frame without a tag and for one with a truncated tag alike.
-func (h *masked) exact(key []byte) {
-	h.value(find(key, KeyAttrInPort), 4)
-	for range maxNesting {
-		h.value(find(key, KeyAttrVLAN), 2)
-		key = find(key, KeyAttrEncap)
-	}
+// exact hashes the in-port and the TCIs of the key with attributes a. The kernel's
+// key has TCI 0 for a frame without a tag and for one with a truncated tag alike.
+func (h *masked) exact(a *keyAttrs) {
+	h.value(a[KeyAttrInPort], 4)
+	h.value(a[KeyAttrVLAN], 2)
+	h.value(netlink.FindAttr(a[KeyAttrEncap], KeyAttrVLAN), 2)
 }
 
 // value hashes n bytes of b, zeros where b has none.
 func (h *masked) value(b []byte, n int) {
-	for i := range n {
-		h.byte(at(b, i))
-	}
+	dst := h.room(n)
+	clear(dst[copy(dst, b):])
 }
 
-func (h *masked) attrs(key, mask []byte, s space, depth int) {
+// attrs hashes key under mask. a is nil, or what key has of its attributes.
+func (h *masked) attrs(key []byte, a *keyAttrs, mask []byte, s space, depth int) {
 	if depth > maxNesting {
 		return
 	}
 	it := netlink.NewAttrs(mask)
 	for it.Next() {
-		k, m := find(key, it.Type()), it.Data()
-		h.uint16(it.Type())
-		h.uint16(uint16(len(m)))
-		if inner, is := s.nested(it.Type()); is {
-			h.attrs(k, m, inner, depth+1)
+		t, m := it.Type(), it.Data()
+		var k []byte
+		if a != nil && int(t) < len(a) {
+			k = a[t]
+		} else {
+			k = netlink.FindAttr(key, t)
+		}
+		head := h.room(4)
+		binary.NativeEndian.PutUint16(head, t)
+		binary.NativeEndian.PutUint16(head[2:], uint16(len(m)))
+		if inner, is := s.nested(t); is {
+			h.attrs(k, nil, m, inner, depth+1)
 			continue
 		}
 		if s.isFlag(m) && k != nil {
-			h.byte(1)
+			h.room(1)[0] = 1
 		}
-		for i, bits := range m {
-			h.byte(bits)
-			h.byte(at(k, i) & bits)
+		for len(m) > 0 {
+			n := min(len(m), hashChunk/2)
+			h.bits(k, m[:n])
+			k, m = k[min(n, len(k)):], m[n:]
 		}
+	}
+}
+
+// bits hashes a part of a mask and what it leaves of k.
+func (h *masked) bits(k, mask []byte) {
+	dst := h.room(2 * len(mask))
+	left := dst[copy(dst, mask):]
+	clear(left[copy(left, k):])
+	for i, bits := range mask {
+		left[i] &= bits
 	}
 }
