@@ -83,6 +83,7 @@ type Handler struct {
 	owned   int
 	ready   []*channel // of the pass under way
 	busy    []*channel // of these, ports that had upcalls
+	worked  bool       // a pass since the last sleep brought upcalls
 	guessed bool       // the pass under way began without asking epoll, see guess
 
 	rescan    time.Duration // bound of the sleep where there are rings

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"time"
 
+	"dpifd/internal/epoll"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -38,7 +40,7 @@ func (h *Handler) wait() error {
 	h.unpolled = 0
 	h.endCongestion()
 	h.polls.Add(1)
-	n, err := h.poller.Wait(h.events[:], timeout)
+	n, err := h.sleep(timeout)
 	if err != nil {
 		return err
 	}
@@ -60,6 +62,19 @@ func (h *Handler) wait() error {
 		}
 	}
 	return nil
+}
+
+// sleep asks epoll. After a pass that brought something it is brief at first:
+// under load the next upcalls are not far.
+func (h *Handler) sleep(timeout time.Duration) (int, error) {
+	if (timeout < 0 || timeout > epoll.Brief) && h.worked {
+		h.worked = false
+		if n, err := h.poller.Wait(h.events[:], epoll.Brief); n > 0 || err != nil || h.called.Load() {
+			return n, err
+		}
+		h.polls.Add(1)
+	}
+	return h.poller.Wait(h.events[:], timeout)
 }
 
 // guess makes those ports ready without asking epoll that had upcalls in the
@@ -126,6 +141,7 @@ func (h *Handler) pass() {
 		ch.ready = false
 	}
 	h.answer()
+	h.worked = h.worked || len(h.busy) > 0
 	switch {
 	case len(h.busy) > 0 || len(h.ready) == 0 || h.guessed:
 		h.fruitless = 0

@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -359,5 +360,37 @@ func BenchmarkWait(b *testing.B) {
 		if n, err := p.Wait(events, -1); n != 1 || err != nil {
 			b.Fatal(n, err)
 		}
+	}
+}
+
+// TestBriefWaitsLetCollect: garbage is collected while threads wait briefly, one
+// wait after the other, on all of Go's processors.
+func TestBriefWaitsLetCollect(t *testing.T) {
+	var stop atomic.Bool
+	var waiters sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		p := newPoller(t)
+		waiters.Go(func() {
+			runtime.LockOSThread()
+			defer runtime.UnlockOSThread()
+			events := make([]Event, 1)
+			for !stop.Load() {
+				if n, err := p.Wait(events, Brief); n != 0 || err != nil {
+					t.Errorf("%d events, %v", n, err)
+					return
+				}
+			}
+		})
+	}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for range 10 {
+		runtime.GC()
+	}
+	runtime.ReadMemStats(&after)
+	stop.Store(true)
+	waiters.Wait()
+	if after.NumGC < before.NumGC+10 {
+		t.Errorf("%d collections, want 10", after.NumGC-before.NumGC)
 	}
 }
