@@ -25,7 +25,8 @@ const usage = `usage: vm COMMAND [flags] [arguments]
 Environment:
   LAB_KERNEL   boot this bzImage instead of Debian's cloud kernel
   LAB_MODULES  its /lib/modules/VERSION tree; without it everything must be built in
-  LAB_ACCEL    tcg (the default) or kvm
+  LAB_ACCEL    tcg (the default), kvm, or icount: the guest's time is counted in
+               instructions, so that figures do not depend on the host; -cpus 1 only
   LAB_CACHE    cache folder, .cache/lab by default
 
 Exit codes: the guest program's own; 124 after a timeout, 125 if the lab itself

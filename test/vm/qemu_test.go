@@ -89,6 +89,13 @@ func TestQEMUArgs(t *testing.T) {
 			t.Errorf("arguments lack %q: %s", want, line)
 		}
 	}
+	if _, err := qemuArgs("icount", o, "/k", "/i"); err == nil {
+		t.Error("icount was taken with three CPUs")
+	}
+	o.cpus = 1
+	if args, err = qemuArgs("icount", o, "/k", "/i"); err != nil || !strings.Contains(strings.Join(args, " "), "-icount shift=1") {
+		t.Errorf("icount: %v, %v", args, err)
+	}
 	if _, err := qemuArgs("hvf", o, "/k", "/i"); err == nil {
 		t.Error("an unknown accelerator was taken")
 	}
