@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"dpifd/internal/dpif"
-	"dpifd/internal/netlink"
 	"dpifd/internal/odp"
 
 	"go.uber.org/zap"
@@ -48,9 +47,9 @@ type interval struct {
 
 // lossKey names one count of losses.
 type lossKey struct {
-	port  odp.PortNo
-	pid   uint32 // tells apart ports that had the same number one after another
-	cause string
+	port   odp.PortNo
+	serial uint64 // tells apart ports that had the same number one after another
+	cause  string
 }
 
 // wholeDatapath stands for the port in losses that belong to none.
@@ -151,14 +150,15 @@ func (s *statsLog) eachLoss(st *dpif.Stats, fn func(k lossKey, port string, n ui
 			cause string
 			n     uint64
 		}{
-			{overflowCause(&p), c.SocketDrops},
+			{"socket_overflow", c.SocketDrops - c.RingDrops},
+			{"ring_full", c.RingDrops},
 			{"decode_error", undecodable(c)},
 			{"kernel_refused", c.ExecuteRefused},
 			{"policy_error", c.PolicyErrors},
 			{"action_upcall", c.ActionUpcalls},
 			{"shed", c.Shed},
 		} {
-			fn(lossKey{p.No, p.UpcallPID, l.cause}, p.Name, l.n)
+			fn(lossKey{p.No, p.Serial, l.cause}, p.Name, l.n)
 		}
 		drops += c.SocketDrops
 	}
@@ -168,14 +168,6 @@ func (s *statsLog) eachLoss(st *dpif.Stats, fn func(k lossKey, port string, n ui
 	if lost := st.Datapath.Stats.Lost - s.start.Lost; lost > drops {
 		fn(lossKey{wholeDatapath, 0, "no_listener"}, "", lost-drops)
 	}
-}
-
-// overflowCause names what was too small for a port's upcalls.
-func overflowCause(p *dpif.PortStats) string {
-	if p.Transport == netlink.Ring {
-		return "ring_full"
-	}
-	return "socket_overflow"
 }
 
 func (s *statsLog) lossGrew(k lossKey, port string, n uint64, st *dpif.Stats) {

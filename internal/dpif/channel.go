@@ -12,6 +12,7 @@ import (
 // receives from the socket and closes it. Under per-CPU dispatch a vport has
 // neither socket nor handler, and a handler has a channel that is no vport's.
 type channel struct {
+	serial    uint64 // tells apart ports that had the same number one after another
 	no        odp.PortNo
 	name      *portName
 	typ       VportType
@@ -22,6 +23,14 @@ type channel struct {
 	handler   *Handler
 	slot      uint32 // place in the handler's table, the id of its epoll events
 	stored    string // name under which the store keeps it, empty if it does not
+
+	// A port whose socket was changed has its former one for a while, under a
+	// channel of its own whose heir is the port's. Written by the handler's
+	// goroutine with the Server's mu held.
+	heir, former *channel
+	ended        PortCounters // of former sockets that are closed
+
+	claim ringClaim
 
 	// Of the handler's goroutine: ch is in its list of ready ports; the socket
 	// overflowed and is to be polled once it is empty.
@@ -69,12 +78,16 @@ type PortCounters struct {
 	PolicyErrors   uint64 // packets that the policy could not decide: lost
 	Shed           uint64 // messages over the port's limit, not decoded: lost
 	SocketDrops    uint64 // messages that the kernel could not queue: lost
+	RingDrops      uint64 // of these, those for which a ring had no frame
 	Socket         netlink.Counters
 }
 
 // finalCounters are counters with the drops of the socket as it is now.
 func (c *channel) finalCounters() PortCounters {
 	c.readDrops()
+	if c.former != nil {
+		c.former.readDrops()
+	}
 	return c.counters()
 }
 
@@ -102,11 +115,25 @@ func (c *channel) counters() PortCounters {
 	if c.sock == nil {
 		return p
 	}
-	p.Socket = c.sock.Counters()
+	p.addSocket(c)
+	if c.former != nil {
+		p.addSocket(c.former)
+	}
+	p.Add(c.ended)
+	return p
+}
+
+// addSocket adds what the socket of c counted.
+func (p *PortCounters) addSocket(c *channel) {
+	s := c.sock.Counters()
 	// Where neither the socket nor Server.readDrops could tell, an overflow
 	// stands for one message at least.
-	p.SocketDrops = max(c.drops.Load(), p.Socket.Overflows)
-	return p
+	drops := max(c.drops.Load(), s.Overflows)
+	p.Socket.Add(s)
+	p.SocketDrops += drops
+	if c.sock.Transport() == netlink.Ring {
+		p.RingDrops += drops
+	}
 }
 
 // portID is the vport's upcall PID, 0 without a socket of its own.

@@ -114,6 +114,8 @@ func (s *Server) openShared(pids []uint32) (err error) {
 			ch.sock.Close()
 			return err
 		}
+		s.served++
+		ch.serial = s.served
 		shared = append(shared, ch)
 		s.keep(ch)
 	}

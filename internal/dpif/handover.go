@@ -56,10 +56,12 @@ func (s *Server) adopt(v Vport) *channel {
 	delete(s.inherited, v.UpcallPIDs[0])
 	s.adopted++
 	why := "taken over from the process before"
+	// A ring cannot be taken over, but it may be had again.
+	claim := ringClaim{wanted: s.noRings == nil}
 	if s.noRings != nil {
 		why = reason(s.noRings)
 	}
-	return &channel{name: newPortName(v.Name), typ: v.Type, ifindex: v.Ifindex, sock: in.sock, reason: why, stored: in.name}
+	return &channel{name: newPortName(v.Name), typ: v.Type, ifindex: v.Ifindex, sock: in.sock, reason: why, stored: in.name, claim: claim}
 }
 
 // settleInherited ends the taking over at the end of the start.
@@ -143,8 +145,8 @@ func (s *Server) leave() (others []odp.PortNo, shared bool) {
 	for _, h := range s.handlers {
 		h.do(func() {
 			for _, ch := range h.slots {
-				if ch == nil {
-					continue
+				if ch == nil || ch.heir != nil {
+					continue // no vport's upcalls go to a former socket
 				}
 				fd := -1
 				if (s.cfg.Store == nil || ch.stored != "") && len(s.left) < fdstore.MaxDescriptors {

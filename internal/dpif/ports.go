@@ -49,6 +49,9 @@ func (s *Server) pollPorts(ctx context.Context) error {
 				return err
 			}
 		}
+		if ctx.Err() == nil {
+			s.shareRings(monotonic())
+		}
 		changed := s.suspect.Swap(false)
 		for _, ev := range events[:n] {
 			source, name, concerns := s.ovs, "ovs", s.concernsDatapath
@@ -76,7 +79,7 @@ func (s *Server) pollTimeout() time.Duration {
 	if s.shared != nil {
 		return cpuPoll // the kernel's notices of CPUs come by another protocol
 	}
-	return -1
+	return s.untilShare(monotonic())
 }
 
 // drain reads all notifications queued, and reports whether one of them, or
@@ -256,9 +259,8 @@ func (s *Server) rename(ch *channel, name string) {
 
 // drop answers what is still queued for a port, and closes its socket.
 func (s *Server) drop(ch *channel) {
-	s.statsMu.Lock()
-	s.readDrops()
-	s.statsMu.Unlock()
+	s.noteDrops()
+	s.retire(ch)
 	var last PortCounters
 	if ch.sock != nil {
 		ch.handler.do(func() { last = ch.handler.detach(ch) })
@@ -427,6 +429,8 @@ func (s *Server) attach(ch *channel, no odp.PortNo) error {
 // serving enters ch among the ports served.
 func (s *Server) serving(ch *channel, created bool) {
 	s.mu.Lock()
+	s.served++
+	ch.serial = s.served
 	s.channels[ch.no] = ch
 	s.tableChanged()
 	s.mu.Unlock()

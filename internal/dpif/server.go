@@ -127,6 +127,8 @@ type Server struct {
 	noRings   error                        // why upcall sockets have no rings, nil if they may
 	noTXRings error                        // why request sockets have none
 	ringBytes uint64                       // of all rings mapped
+	share     ringShare                    // which ports have them
+	served    uint64                       // serial of the last channel
 	running   bool                         // the start is over
 	restored  restored                     // what other programs changed
 	suspect   atomic.Bool                  // something may have changed: look
@@ -168,7 +170,7 @@ func NewServer(dp *Datapath, cfg Config) (*Server, error) {
 	}
 	s := &Server{cfg: cfg, dp: dp, hasher: odp.NewUFIDHasher(),
 		waiting: map[string]string{}, setUp: map[string]string{}, stale: true,
-		broken: map[odp.PortNo]string{}, vacated: map[odp.PortNo]uint64{}, channels: map[odp.PortNo]*channel{}}
+		broken: map[odp.PortNo]string{}, vacated: map[odp.PortNo]uint64{}, channels: map[odp.PortNo]*channel{}, share: newRingShare()}
 	s.budget.limit.Store(int64(newFlowLimit(cfg.FlowLimit).current))
 	if err := s.open(); err != nil {
 		s.closeInherited()

@@ -54,6 +54,7 @@ type RequestSocket struct {
 
 // PortStats are one served port's counters, the daemon's and the kernel's.
 type PortStats struct {
+	Serial    uint64 // tells apart ports that had the same number one after another
 	No        odp.PortNo
 	Name      string
 	Handler   int
@@ -101,15 +102,18 @@ func (s *Server) stats(all bool) (Stats, error) {
 	s.mu.Lock()
 	st.Past = s.past
 	for _, ch := range s.channels {
-		p := PortStats{No: ch.no, Name: ch.name.get(), Handler: ch.handlerID(), UpcallPID: ch.portID(), Transport: ch.transport(), Counters: ch.counters()}
+		p := ch.stats(ch.handlerID())
 		if v := vports[ch.no]; v != nil {
 			p.Vport, p.Kernel = v.Stats, v.Upcalls
 		}
 		st.RingBytes += ch.ringBytes
+		if ch.former != nil {
+			st.RingBytes += ch.former.ringBytes
+		}
 		st.Ports = append(st.Ports, p)
 	}
 	for _, ch := range s.shared {
-		st.Shared = append(st.Shared, PortStats{No: ch.no, Name: ch.name.get(), Handler: ch.handler.id, UpcallPID: ch.portID(), Transport: ch.transport(), Counters: ch.counters()})
+		st.Shared = append(st.Shared, ch.stats(ch.handler.id))
 	}
 	s.mu.Unlock()
 	slices.SortFunc(st.Ports, func(a, b PortStats) int { return cmp.Compare(a.No, b.No) })
@@ -135,6 +139,12 @@ func (s *Server) stats(all bool) (Stats, error) {
 	return st, nil
 }
 
+// stats are the daemon's counters of the channel.
+func (c *channel) stats(handler int) PortStats {
+	return PortStats{Serial: c.serial, No: c.no, Name: c.name.get(), Handler: handler, UpcallPID: c.portID(),
+		Transport: c.transport(), Counters: c.counters()}
+}
+
 // LongestBatch returns the longest time that a batch took since the last call, of
 // all handlers. It may be called from any goroutine.
 func (s *Server) LongestBatch() time.Duration {
@@ -157,10 +167,12 @@ func (s *Server) readDrops() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, ch := range s.everyChannel() {
-		if !table {
-			ch.readDrops()
-		} else if n := s.drops[ch.portID()]; ch.sock != nil && n > ch.drops.Load() {
-			ch.drops.Store(n)
+		for ; ch != nil; ch = ch.former {
+			if !table {
+				ch.readDrops()
+			} else if n := s.drops[ch.portID()]; ch.sock != nil && n > ch.drops.Load() {
+				ch.drops.Store(n)
+			}
 		}
 	}
 }
@@ -207,5 +219,6 @@ func (p *PortCounters) Add(q PortCounters) {
 	p.PolicyErrors += q.PolicyErrors
 	p.Shed += q.Shed
 	p.SocketDrops += q.SocketDrops
+	p.RingDrops += q.RingDrops
 	p.Socket.Add(q.Socket)
 }

@@ -115,7 +115,7 @@ func (s *Server) openChannel(name string, t VportType) (*channel, error) {
 	if why == nil {
 		why = sock.RingError()
 	}
-	ch.reason = reason(why)
+	ch.reason, ch.claim.wanted = reason(why), errors.Is(why, errRingLimit)
 	if s.noRings != nil {
 		return ch, nil
 	}

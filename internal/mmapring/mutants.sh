@@ -81,7 +81,7 @@ pauses without epoll|dpif/ready.go|dpif|s/ && h\.fruitless == 0 && !h/ \&\& !h/
 detach without draining|dpif/handler.go|dpif|s/for h\.receive\(ch, batchSize\) > 0 \{\n\t\th\.answer\(\)\n\t\}//
 quota not shared|dpif/ready.go|dpif|s/quota = max\(minQuota.*//
 heads not looked at|dpif/ready.go|dpif|s/if ch\.sock\.Ready\(\) \{\n\t\t\th\.makeReady/if false {\n\t\t\th.makeReady/
-memory not given back|dpif/ports.go|dpif|s/s\.ringBytes -= ch\.ringBytes\n\ts\.cfg/s.cfg/
+memory not given back|dpif/ports.go|dpif|s/s\.ringBytes -= ch\.ringBytes\n\ts\.forget/s.forget/
 discard keeps memory|dpif/transport.go|dpif|s/ch\.sock\.Close\(\)\n\ts\.ringBytes -= ch\.ringBytes/ch.sock.Close()/
 limit not kept|dpif/transport.go|dpif|s/s\.ringBytes\+size > /0 > /
 TX beyond the limit|dpif/transport.go|dpif|s/s\.ringBytes\+g\.Bytes\(\)\+rx > /0*rx > /
@@ -90,6 +90,27 @@ unaligned with rings|dpif/transport.go|dpif|s/if s\.noRings != nil \{\n\t\t\/\/ 
 require ignored|dpif/transport.go|dpif|s/s\.noRings != nil && s\.cfg\.Ring\.Mode == RingRequire/false/
 require ignored for a port|dpif/transport.go|dpif|s/s\.cfg\.Ring\.Mode == RingRequire && !s\.running/false/
 given up unsaid|dpif/answer.go|dpif|s/h\.notify\(TXRingGivenUp.*\)//
+move without draining|dpif/resocket.go|dpif|s/drained = n == 0 /drained = n >= 0 /
+move with the former closed at once|dpif/ringshare.go|dpif|s/due: now \+ s\.share\.grace/due: now/g
+move closes before draining|dpif/resocket.go|dpif|s/(ch\.handler\.do\(func\(\) \{\n)(\t\tlast)/$1\t\tformer.sock.Close()\n$2/
+move frees memory too early|dpif/resocket.go|dpif|s/(s\.forget\(ch\)\n\ts\.keep\(ch\))/s.ringBytes -= ch.former.ringBytes\n\tch.former.ringBytes = 0\n\t$1/
+move does not free memory|dpif/resocket.go|dpif|s/s\.ringBytes -= former\.ringBytes/_ = former/
+move beyond the limit|dpif/ringshare.go|dpif|s/return s\.ringBytes\+s\.cfg\.Ring\.Geometry\.Bytes\(\) <= /return 0*s.ringBytes+s.cfg.Ring.Geometry.Bytes() <= /
+move of equals|dpif/ringshare.go|dpif|s/n >= busyRatio\*d\.claim\.upcalls/n >= d.claim.upcalls/
+move of the idle|dpif/ringshare.go|dpif|s/ && float64\(n\) >= busyRate\*interval\.Seconds\(\)//
+move without rest|dpif/ringshare.go|dpif|s/return ch\.claim\.rest > 0/return false/
+move without end|dpif/ringshare.go|dpif|s/left := maxMoves/left := 1000/
+move to a port that has gone|dpif/ringshare.go|dpif|s/ \|\| !s\.isServed\(m\.to\)//
+move after a refusal|dpif/ringshare.go|dpif|s/s\.share\.failures\+\+//
+move that fails keeps the PID|dpif/resocket.go|dpif|s/_ = s\.dp\.SetUpcallPID\(ch\.no, ch\.portID\(\)\).*//
+move that fails drops upcalls|dpif/resocket.go|dpif|s/for h\.receive\(stray/for false \&\& h.receive(stray/
+move forgets counters|dpif/channel.go|dpif|s/p\.Add\(c\.ended\)//
+move forgets drops of the grace period|dpif/channel.go|dpif|s/p\.addSocket\(c\.former\)//
+move counts upcalls elsewhere|dpif/ready.go|dpif|s/ch = ch\.heir.*//
+move keeps the stored socket|dpif/resocket.go|dpif|s/s\.forget\(ch\)\n//
+move does not store|dpif/resocket.go|dpif|s/\ts\.keep\(ch\)\n//
+move hands the former over|dpif/handover.go|dpif|s/ \|\| ch\.heir != nil//
+removed port keeps a former ring|dpif/ports.go|dpif|s/s\.retire\(ch\)\n//
 large overtakes|netlink/txring.go|netlink|s/s\.kick\(\)\n\t\tif c\.tx == nil/if c.tx == nil/
 last not kicked|netlink/txring.go|netlink|s/\ts\.kick\(\)\n\tif err := c/\tif err := c/
 taken back and not sent|netlink/txring.go|netlink|s/\ts\.linear\(s\.filled\)\n\treturn false/\ts.committed = s.filled\n\treturn false/

@@ -161,7 +161,7 @@ func (c *Conn) request(op string, m *Encoder, flags uint16) (uint32, error) {
 	seq := c.sequence(1)
 	stamp(m.buf, flags, seq, c.sock.portID)
 	for {
-		_, err = unix.Write(c.sock.fd, m.buf)
+		err = c.write(m.buf)
 		if err == nil {
 			c.sock.counters.sentLinear.Add(1)
 			return seq, nil

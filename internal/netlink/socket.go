@@ -78,14 +78,14 @@ func (s *socket) open(protocol int, c socketConfig) (err error) {
 	return nil
 }
 
-// openEmulated opens a socket of a test's kernel. It has an address where the
-// test made it from a real one.
+// openEmulated opens a socket of a test's kernel. It has the address of the
+// real one that the test made it from, else its descriptor stands for that.
 func (s *socket) openEmulated(protocol int, c socketConfig) error {
 	fd, err := c.kernel.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, protocol)
 	if err != nil {
 		return &OpError{Op: "open", Err: err}
 	}
-	s.fd = fd
+	s.fd, s.portID = fd, uint32(fd)
 	s.rcvbuf, s.sndbuf = max(c.rcvbuf, maxDatagram), max(c.sndbuf, maxDatagram)
 	if addr, err := unix.Getsockname(fd); err == nil {
 		if sa, ok := addr.(*unix.SockaddrNetlink); ok {

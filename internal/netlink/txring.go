@@ -167,6 +167,20 @@ func (c *Conn) giveUpTX(why error) {
 	c.mapping, c.tx, c.txErr = nil, nil, why
 }
 
+// write is sendmsg of what is in one piece.
+func (c *Conn) write(b []byte) error {
+	if c.kernel == nil {
+		_, err := unix.Write(c.sock.fd, b)
+		return err
+	}
+	iov := unix.Iovec{Base: &b[0]}
+	iov.SetLen(len(b))
+	hdr := unix.Msghdr{Iov: &iov}
+	hdr.SetIovlen(1)
+	_, err := c.kernel.Sendmsg(c.sock.fd, &hdr, 0)
+	return err
+}
+
 // sendmsg is one ordinary send.
 func (c *Conn) sendmsg(hdr *unix.Msghdr) unix.Errno {
 	if c.kernel == nil {

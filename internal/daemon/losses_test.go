@@ -1,0 +1,54 @@
+package daemon
+
+import (
+	"bytes"
+	"encoding/json"
+	"slices"
+	"testing"
+
+	"dpifd/internal/dpif"
+	"dpifd/internal/netlink"
+
+	"go.uber.org/zap"
+)
+
+// TestLossesOfAPortWhoseSocketChanged: what was said of a port is not said anew
+// because its upcalls come by another socket, but is of another port with its
+// number.
+func TestLossesOfAPortWhoseSocketChanged(t *testing.T) {
+	var log bytes.Buffer
+	logger, err := newLogger(&log, "json", "info", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &statsLog{daemon: &run{log: logger}, dp: zap.String("datapath", "dp0"), reported: map[lossKey]uint64{}, next: map[lossKey]uint64{}}
+	for _, step := range []struct {
+		what   string
+		port   dpif.PortStats
+		causes []string
+	}{
+		{"a ring overruns", dpif.PortStats{Serial: 1, UpcallPID: 7, Transport: netlink.Ring,
+			Counters: dpif.PortCounters{SocketDrops: 5, RingDrops: 5, DecodeErrors: 2}}, []string{"ring_full", "decode_error"}},
+		{"the port becomes linear", dpif.PortStats{Serial: 1, UpcallPID: 8,
+			Counters: dpif.PortCounters{SocketDrops: 5, RingDrops: 5, DecodeErrors: 2}}, nil},
+		{"its queue overflows", dpif.PortStats{Serial: 1, UpcallPID: 8,
+			Counters: dpif.PortCounters{SocketDrops: 8, RingDrops: 5, DecodeErrors: 2}}, []string{"socket_overflow"}},
+		{"another port has its number", dpif.PortStats{Serial: 2, UpcallPID: 8,
+			Counters: dpif.PortCounters{SocketDrops: 1}}, []string{"socket_overflow"}},
+	} {
+		log.Reset()
+		step.port.No, step.port.Name = 4, "va"
+		s.losses(&dpif.Stats{Ports: []dpif.PortStats{step.port}})
+		var causes []string
+		for line := range bytes.Lines(log.Bytes()) {
+			var e struct{ Event, Cause string }
+			if err := json.Unmarshal(line, &e); err != nil || e.Event != "upcalls_lost" {
+				t.Errorf("%s: %s, %v", step.what, line, err)
+			}
+			causes = append(causes, e.Cause)
+		}
+		if !slices.Equal(causes, step.causes) {
+			t.Errorf("%s: losses %q are said, want %q", step.what, causes, step.causes)
+		}
+	}
+}
