@@ -46,26 +46,35 @@ const cpuPoll = time.Second
 // all. It is not changed once handlers may see it.
 type portTable map[odp.PortNo]*channel
 
+// noPerCPU is why dispatch is not by CPU where that was configured.
+const noPerCPU = "the kernel cannot dispatch by CPU (Linux >= 5.15)"
+
 // negotiate sets the user features, and with them the dispatch: the one
 // configured where the kernel has it.
-func (s *Server) negotiate() error {
-	before, err := s.dp.Info()
+func (s *Server) negotiate(k featureKernel) error {
+	before, err := k.Info()
 	if err != nil {
 		return err
 	}
 	asked, why := s.wantedFeatures(), "configured"
 	if s.cfg.Dispatch == DispatchPerCPU {
-		if err := s.openShared(before.PerCPUPIDs); err != nil {
+		if err := s.openShared(before); err != nil {
 			return err
 		}
 		asked |= FeatureDispatchPerCPU
 	}
-	if s.features, err = s.dp.SetFeatures(asked, s.perCPUPIDs()); err != nil {
+	if s.features, err = setFeatures(k, asked, s.perCPUPIDs()); err != nil {
 		return err
 	}
-	if s.cfg.Dispatch == DispatchPerCPU && s.features&FeatureDispatchPerCPU == 0 {
-		why = "the kernel cannot dispatch by CPU (Linux >= 5.15)"
-		s.closeShared()
+	if s.cfg.Dispatch == DispatchPerCPU {
+		has, err := s.dispatchesByCPU(k)
+		if err != nil {
+			return err
+		}
+		if !has {
+			why = noPerCPU
+			s.closeShared()
+		}
 	}
 	for _, h := range s.handlers {
 		s.cfg.Notify(h.started())
@@ -80,6 +89,25 @@ func (s *Server) negotiate() error {
 	return nil
 }
 
+// dispatchesByCPU reports whether the kernel does what was asked of it. That it
+// keeps the feature is not enough, see RefusesUnknown; one that has the table of
+// PIDs knows what it is for, but Linux < 6.1 does not tell it. Where it does not,
+// the feature is taken back.
+func (s *Server) dispatchesByCPU(k featureKernel) (bool, error) {
+	if s.features&FeatureDispatchPerCPU == 0 {
+		return false, nil
+	}
+	info, err := k.Info()
+	if err != nil || info.PerCPUPIDs != nil {
+		return err == nil, err
+	}
+	if refuses, err := refusesUnknown(k); err != nil || refuses {
+		return refuses, err
+	}
+	s.features, err = setFeatures(k, s.features&^FeatureDispatchPerCPU, nil)
+	return false, err
+}
+
 // dispatch is the one in force.
 func (s *Server) dispatch() Dispatch {
 	if s.shared != nil {
@@ -90,9 +118,14 @@ func (s *Server) dispatch() Dispatch {
 
 // openShared opens a socket for each handler, or takes over one of those that
 // the datapath's upcalls go to.
-func (s *Server) openShared(pids []uint32) (err error) {
+func (s *Server) openShared(before DatapathInfo) (err error) {
 	if s.cpus, err = readCPUs(); err != nil {
 		return err
+	}
+	pids := before.PerCPUPIDs
+	if pids == nil && before.Features&FeatureDispatchPerCPU != 0 {
+		// The kernel does not tell, but no others than these can be meant.
+		pids = slices.Sorted(maps.Keys(s.inherited))
 	}
 	var shared []*channel
 	for _, h := range s.handlers {

@@ -293,7 +293,7 @@ func (s *Server) suspectGone() {
 
 // start sets the features, learns from the flows found, and serves the ports.
 func (s *Server) start() error {
-	if err := s.negotiate(); err != nil {
+	if err := s.negotiate(s.dp); err != nil {
 		return err
 	}
 	vports, err := s.dp.Vports()
