@@ -83,7 +83,7 @@ var (
 		"Counters and MACs could not be left to the next daemon of this datapath, or taken over, in /run/dpifd: it will not know what was lost in between. Said once.",
 		"datapath", "error")
 	evSocketsAdopted = define("sockets_adopted", zapcore.InfoLevel,
-		"Upcall sockets of the process before are served on, with what was queued on them. `closed` counts those that no port's upcalls went to.",
+		"Upcall sockets of the process before are served on, with what was queued on them. `closed` counts those that upcalls no longer go to; what was queued on them was answered.",
 		"datapath", "adopted", "closed")
 	evSocketRefused = define("socket_refused", zapcore.WarnLevel,
 		"A descriptor that was passed to the daemon is not an upcall socket of this network namespace. It was closed.",

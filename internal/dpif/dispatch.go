@@ -117,7 +117,7 @@ func (s *Server) dispatch() Dispatch {
 }
 
 // openShared opens a socket for each handler, or takes over one of those that
-// the datapath's upcalls go to.
+// the datapath's upcalls go to. They queue what comes until serveShared.
 func (s *Server) openShared(before DatapathInfo) (err error) {
 	if s.cpus, err = readCPUs(); err != nil {
 		return err
@@ -138,21 +138,30 @@ func (s *Server) openShared(before DatapathInfo) (err error) {
 			ch = &channel{sock: sock}
 		}
 		ch.no, ch.name, ch.handler = odp.MaxPorts, newPortName(fmt.Sprintf("handler %d", h.id)), h
-		h.do(func() {
-			if err = h.attach(ch); err == nil {
-				h.shared = ch
-			}
-		})
-		if err != nil {
-			ch.sock.Close()
-			return err
-		}
 		shared = append(shared, ch)
 		s.keep(ch)
 	}
 	s.mu.Lock()
 	s.shared = shared
 	s.mu.Unlock()
+	return nil
+}
+
+// serveShared has the handlers take what comes to their sockets. Not before the
+// policy knows the ports, lest it drop what was queued while one process followed
+// another.
+func (s *Server) serveShared() (err error) {
+	for _, ch := range s.shared {
+		h := ch.handler
+		h.do(func() {
+			if err = h.attach(ch); err == nil {
+				h.shared = ch
+			}
+		})
+		if err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -169,14 +178,11 @@ func (s *Server) adoptShared(pids []uint32) *channel {
 	return nil
 }
 
-// closeShared gives the handlers' sockets up.
+// closeShared gives up the sockets that no handler serves yet.
 func (s *Server) closeShared() {
 	for _, ch := range s.shared {
 		s.forget(ch)
-		ch.handler.do(func() {
-			ch.handler.detach(ch)
-			ch.handler.shared = nil
-		})
+		ch.sock.Close()
 	}
 	s.mu.Lock()
 	s.shared = nil

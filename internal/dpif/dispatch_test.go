@@ -113,6 +113,9 @@ func TestDispatchSelected(t *testing.T) {
 				if n := len(chosen.UpcallPIDs); n != len(s.shared) || (n == 2) != (want == DispatchPerCPU) {
 					t.Errorf("%d sockets are told, %d there", n, len(s.shared))
 				}
+				if err := s.serveShared(); err != nil {
+					t.Fatal(err)
+				}
 				for _, h := range s.handlers {
 					h.do(func() {
 						if (h.shared != nil) != (want == DispatchPerCPU) || h.owned != len(s.shared)/2 {
@@ -164,6 +167,17 @@ func TestSharedSocketsAdopted(t *testing.T) {
 			after = append(after, ch.sock.PortID())
 		}
 		slices.Sort(after)
+		// The policy does not know the ports yet.
+		for _, h := range s.handlers {
+			h.do(func() {
+				if h.owned != 0 {
+					t.Errorf("handler %d serves %d sockets", h.id, h.owned)
+				}
+			})
+		}
+		if err := s.serveShared(); err != nil {
+			t.Error(err)
+		}
 		if !slices.Equal(after, before) || s.adopted != 2 || len(s.inherited) != 0 {
 			t.Errorf("tells %v: the handlers have sockets %d, the process before had %d; %d adopted, %d left", tells, after, before, s.adopted, len(s.inherited))
 		}

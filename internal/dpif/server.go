@@ -318,6 +318,9 @@ func (s *Server) start() error {
 			return err
 		}
 	}
+	if err := s.serveShared(); err != nil {
+		return err
+	}
 	err = s.reconcile()
 	s.settleInherited()
 	s.running = true
@@ -328,6 +331,9 @@ func (s *Server) start() error {
 func (s *Server) Close() error {
 	for _, h := range s.handlers {
 		h.finish()
+	}
+	for _, ch := range s.shared {
+		ch.sock.Close() // those of a start that failed have no owner
 	}
 	if s.revalidator != nil {
 		s.revalidator.dp.conn.Close()
