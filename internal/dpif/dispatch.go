@@ -119,7 +119,10 @@ func (s *Server) dispatch() Dispatch {
 // openShared opens a socket for each handler, or takes over one of those that
 // the datapath's upcalls go to. They queue what comes until serveShared.
 func (s *Server) openShared(before DatapathInfo) (err error) {
-	if s.cpus, err = readCPUs(); err != nil {
+	if s.cpuReader, err = openCPUs(); err != nil {
+		return err
+	}
+	if s.cpus, err = s.cpuReader.read(); err != nil {
 		return err
 	}
 	pids := before.PerCPUPIDs
@@ -184,6 +187,7 @@ func (s *Server) closeShared() {
 		s.forget(ch)
 		ch.sock.Close()
 	}
+	s.cpuReader.close()
 	s.mu.Lock()
 	s.shared = nil
 	s.mu.Unlock()
@@ -205,7 +209,7 @@ func (s *Server) perCPUPIDs() []uint32 {
 // checkCPUs looks whether CPUs went or came, and has the handlers share those that
 // are online.
 func (s *Server) checkCPUs() error {
-	now, err := readCPUs()
+	now, err := s.cpuReader.read()
 	if err != nil || now.list == s.cpus.list {
 		return err
 	}

@@ -53,6 +53,7 @@ func negotiator(t *testing.T, dispatch Dispatch) (*Server, *[]Event) {
 		t.Fatal(err)
 	}
 	s.cfg.Dispatch = dispatch
+	t.Cleanup(func() { s.cpuReader.close() })
 	for id := range 2 {
 		conn, denied, err := s.dialHandler()
 		if err != nil {

@@ -115,6 +115,8 @@ type Server struct {
 	table  atomic.Pointer[portTable]
 	cpus   cpus // as the kernel's table of upcall PIDs has them
 
+	cpuReader *cpuReader // nil under per-vport dispatch
+
 	poller    *epoll.Poller
 	ovs       *netlink.Receiver // groups ovs_vport and ovs_datapath
 	link      *netlink.Receiver // RTNLGRP_LINK
@@ -335,6 +337,7 @@ func (s *Server) Close() error {
 	for _, ch := range s.shared {
 		ch.sock.Close() // those of a start that failed have no owner
 	}
+	s.cpuReader.close()
 	if s.revalidator != nil {
 		s.revalidator.dp.conn.Close()
 	}
