@@ -278,7 +278,7 @@ var (
 		"datapath", "pid", "uptime_s", "served", "log_level", "policy", "features", "handlers", "goroutines", "ports",
 		"flows", "flow_limit", "masks", "macs", "mac_limit", "ring_bytes", "limit_bytes")
 	evStatePort = define("state_port", zapcore.InfoLevel,
-		"SIGUSR1 asked for the state: one port and its upcall socket. Under per-CPU dispatch ports have no socket, and the handlers' come last, as ports without a name.",
+		"SIGUSR1 asked for the state: one port and its upcall socket. Under per-CPU dispatch ports have no socket, and those of handlers come last, as ports `handler N` of type none.",
 		"datapath", "port", "port_no", "type", "handler", "upcall_pid", "transport", "reason", "rcvbuf_bytes", "queued_bytes", "ring_bytes", "max_upcalls", "macs")
 	evStateConfig = define("state_config", zapcore.InfoLevel,
 		"SIGUSR1 asked for the state: the configuration in force, each key of it, as a file would say it.",

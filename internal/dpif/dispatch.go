@@ -140,6 +140,7 @@ func (s *Server) openShared(before DatapathInfo) (err error) {
 			}
 			ch = &channel{sock: sock}
 		}
+		ch.reason = "dispatch by CPU has no rings"
 		ch.no, ch.name, ch.handler = odp.MaxPorts, newPortName(fmt.Sprintf("handler %d", h.id)), h
 		shared = append(shared, ch)
 		s.keep(ch)
