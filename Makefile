@@ -14,6 +14,7 @@ BENCHFLAGS ?= -rounds 5
 SCALEFLAGS ?=
 SOAKTIME ?= 10m
 SOAKSEED ?= 0
+SOAKDISPATCH ?=
 SOAKLOG ?= $(CACHE)/soak
 
 .PHONY: help build dist deb rpm sample-log test package-test unit kernel-test dispatch-test systemd-test demo lint soak stress mutants fuzz bench scale microbench clean FORCE
@@ -22,7 +23,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z -]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "  LAB_KERNEL=bzImage [LAB_MODULES=/lib/modules/VERSION] runs demo and kernel-test on another kernel."
-	@echo "  SOAKTIME, SOAKSEED and SOAKLOG are those of soak: SOAKTIME=1h SOAKSEED=7 SOAKLOG=/tmp/soak."
+	@echo "  SOAKTIME, SOAKSEED, SOAKDISPATCH and SOAKLOG are those of soak: SOAKTIME=1h SOAKSEED=7 SOAKDISPATCH=per-cpu SOAKLOG=/tmp/soak."
 	@echo "  BENCHFLAGS are those of bench: BENCHFLAGS='-rounds 1 -loads 2k,5k'."
 	@echo "  TESTFLAGS adds flags to unit and kernel-test, such as TESTFLAGS='-run TestPing'."
 
@@ -103,7 +104,7 @@ soak: build $(VM) ## load, churn, reloads and restarts at random for SOAKTIME (1
 	# Two durations side by side are their sum.
 	$(VM) run -timeout $(SOAKTIME)10m -add bin/dpifd:/usr/bin/dpifd -add bin/soak:/usr/bin/soak \
 		-add docs/LOGS.md:/usr/share/doc/dpifd/LOGS.md -get /tmp/soak:$(SOAKLOG) \
-		-- soak -time $(SOAKTIME) -seed $(SOAKSEED)
+		-- soak -time $(SOAKTIME) -seed $(SOAKSEED) $(if $(SOAKDISPATCH),-dispatch $(SOAKDISPATCH))
 
 stress: ## 10 million messages through small rings
 	DPIFD_STRESS_MESSAGES=10000000 go test -count=1 -timeout 60m -v ./internal/mmapring/...

@@ -83,7 +83,7 @@ var (
 		"Counters and MACs could not be left to the next daemon of this datapath, or taken over, in /run/dpifd: it will not know what was lost in between. Said once.",
 		"datapath", "error")
 	evSocketsAdopted = define("sockets_adopted", zapcore.InfoLevel,
-		"Upcall sockets of the process before are served on, with what was queued on them. `closed` counts those that no port's upcalls went to.",
+		"Upcall sockets of the process before are served on, with what was queued on them. `closed` counts those that upcalls no longer go to; what was queued on them was answered.",
 		"datapath", "adopted", "closed")
 	evSocketRefused = define("socket_refused", zapcore.WarnLevel,
 		"A descriptor that was passed to the daemon is not an upcall socket of this network namespace. It was closed.",
@@ -287,7 +287,7 @@ var (
 		"datapath", "pid", "uptime_s", "served", "log_level", "policy", "features", "handlers", "goroutines", "ports",
 		"flows", "flow_limit", "masks", "macs", "mac_limit", "ring_bytes", "limit_bytes")
 	evStatePort = define("state_port", zapcore.InfoLevel,
-		"SIGUSR1 asked for the state: one port and its upcall socket. Under per-CPU dispatch ports have no socket, and the handlers' come last, as ports without a name.",
+		"SIGUSR1 asked for the state: one port and its upcall socket. Under per-CPU dispatch ports have no socket, and those of handlers come last, as ports `handler N` of type none.",
 		"datapath", "port", "port_no", "type", "handler", "upcall_pid", "transport", "reason", "rcvbuf_bytes", "queued_bytes", "ring_bytes", "max_upcalls", "macs")
 	evStateConfig = define("state_config", zapcore.InfoLevel,
 		"SIGUSR1 asked for the state: the configuration in force, each key of it, as a file would say it.",

@@ -9,7 +9,7 @@ var fieldMeanings = map[string]string{
 	"port":     "name of the port; empty for what belongs to none",
 	"port_no":  "number of the port in the datapath; 65535 for none",
 	"name":     "name",
-	"type":     "kind of vport: netdev, internal, gre, vxlan, geneve",
+	"type":     "kind of vport: netdev, internal, gre, vxlan, geneve; none for the socket of a handler",
 	"device":   "name of a network device",
 	"kind":     "of a device: vxlan, geneve, gre; of an upcall: miss (no flow), action (a flow sent it up)",
 	"handler":  "number of the handler, from 0; -1 for a port whose upcalls all handlers take",

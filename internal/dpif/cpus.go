@@ -2,6 +2,7 @@ package dpif
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"strconv"
 	"strings"
@@ -20,36 +21,51 @@ type cpus struct {
 	list     string // the kernel's list of the latter
 }
 
-func readCPUs() (c cpus, err error) {
-	possible, err := readCPUList("possible")
-	if err != nil {
-		return c, err
-	}
-	if c.list, err = readFile("online"); err != nil {
-		return c, err
-	}
-	if c.online, err = parseCPUList(c.list); err != nil {
-		return c, fmt.Errorf("%sonline: %w", cpuDir, err)
-	}
-	c.possible = possible[len(possible)-1] + 1
-	return c, nil
+// cpuReader reads the CPUs again and again by one descriptor: a file opened for
+// each look would need one when there may be none left.
+type cpuReader struct {
+	possible int
+	online   *os.File
+	buf      [maxCPUList]byte
 }
 
-func readCPUList(name string) ([]int, error) {
-	text, err := readFile(name)
+// maxCPUList is the greatest length of the kernel's list: a page.
+const maxCPUList = 4096
+
+func openCPUs() (*cpuReader, error) {
+	const name = cpuDir + "possible"
+	text, err := os.ReadFile(name)
 	if err != nil {
 		return nil, err
 	}
-	list, err := parseCPUList(text)
+	possible, err := parseCPUList(strings.TrimSpace(string(text)))
 	if err != nil {
-		return nil, fmt.Errorf("%s%s: %w", cpuDir, name, err)
+		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	return list, nil
+	online, err := os.Open(cpuDir + "online")
+	if err != nil {
+		return nil, err
+	}
+	return &cpuReader{possible: possible[len(possible)-1] + 1, online: online}, nil
 }
 
-func readFile(name string) (string, error) {
-	b, err := os.ReadFile(cpuDir + name)
-	return strings.TrimSpace(string(b)), err
+func (r *cpuReader) read() (cpus, error) {
+	n, err := r.online.ReadAt(r.buf[:], 0)
+	if err != nil && err != io.EOF {
+		return cpus{}, err
+	}
+	c := cpus{possible: r.possible, list: strings.TrimSpace(string(r.buf[:n]))}
+	if c.online, err = parseCPUList(c.list); err != nil {
+		return c, fmt.Errorf("%s: %w", r.online.Name(), err)
+	}
+	return c, nil
+}
+
+// close is idempotent, and nothing to a reader that was not opened.
+func (r *cpuReader) close() {
+	if r != nil {
+		_ = r.online.Close()
+	}
 }
 
 // parseCPUList reads a list such as 0-3,5, which names one CPU at least, in

@@ -1,8 +1,11 @@
 package dpif
 
 import (
+	"errors"
 	"slices"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestParseCPUList(t *testing.T) {
@@ -34,13 +37,37 @@ func FuzzParseCPUList(f *testing.F) {
 	})
 }
 
+// TestReadCPUs also where no file can be opened any more.
 func TestReadCPUs(t *testing.T) {
-	c, err := readCPUs()
+	r, err := openCPUs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.close()
+	c, err := r.read()
 	if err != nil {
 		t.Fatal(err)
 	}
 	if len(c.online) == 0 || c.possible <= c.online[len(c.online)-1] {
 		t.Errorf("%+v", c)
+	}
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Max: limit.Max}); err != nil {
+		t.Fatal(err)
+	}
+	_, openErr := openCPUs()
+	again, err := r.read()
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	if !errors.Is(openErr, unix.EMFILE) {
+		t.Fatalf("the limit of open files does not hold: %v", openErr)
+	}
+	if err != nil || !slices.Equal(again.online, c.online) || again.possible != c.possible {
+		t.Errorf("%+v, %v; before %+v", again, err, c)
 	}
 }
 

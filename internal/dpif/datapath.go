@@ -22,6 +22,9 @@ const (
 	FeatureVportPIDs      Features = 1 << 1 // a vport has an array of upcall PIDs
 	FeatureTCRecirc       Features = 1 << 2
 	FeatureDispatchPerCPU Features = 1 << 3 // upcalls go by CPU, vport PIDs are ignored
+
+	// featureUnassigned means nothing to any kernel.
+	featureUnassigned Features = 1 << 31
 )
 
 func (f Features) String() string { return strings.Join(f.Names(), ",") }
@@ -55,7 +58,7 @@ type DatapathInfo struct {
 	Index    int32 // ifindex of the local port, which names the datapath in requests
 	Features Features
 	// PerCPUPIDs are the netlink port ids that get upcalls, by CPU, with
-	// FeatureDispatchPerCPU; nil where the kernel does not tell, Linux < 5.15.
+	// FeatureDispatchPerCPU; nil where the kernel does not tell, Linux < 6.1.
 	PerCPUPIDs []uint32
 	Stats      DatapathStats
 }
@@ -197,21 +200,51 @@ func (d *Datapath) Info() (DatapathInfo, error) {
 // perCPU are the upcall PIDs by CPU that FeatureDispatchPerCPU goes by; nil
 // leaves those that the datapath has.
 func (d *Datapath) SetFeatures(f Features, perCPU []uint32) (Features, error) {
-	err := d.setFeatures(f, perCPU)
-	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EINVAL) {
+	return setFeatures(d, f, perCPU)
+}
+
+// RefusesUnknown reports whether the kernel refuses features that it does not know.
+// Linux < 5.4 keeps whatever it is given, so that what it keeps says nothing about
+// what it does. That kernel has no features but one without meaning afterwards.
+func (d *Datapath) RefusesUnknown() (bool, error) { return refusesUnknown(d) }
+
+// featureKernel is what features are negotiated with: a Datapath, or in tests one
+// of another kernel.
+type featureKernel interface {
+	Info() (DatapathInfo, error)
+	setFeatures(f Features, perCPU []uint32) error
+}
+
+func setFeatures(k featureKernel, f Features, perCPU []uint32) (Features, error) {
+	err := k.setFeatures(f, perCPU)
+	if isRefused(err) {
 		var kept Features
 		for bit := Features(1); bit != 0 && bit <= f; bit <<= 1 {
-			if f&bit != 0 && d.setFeatures(kept|bit, perCPU) == nil {
+			if f&bit != 0 && k.setFeatures(kept|bit, perCPU) == nil {
 				kept |= bit
 			}
 		}
-		err = d.setFeatures(kept, perCPU)
+		err = k.setFeatures(kept, perCPU)
 	}
 	if err != nil {
-		return 0, fmt.Errorf("datapath %s: set user features %s: %w", d.name, f, err)
+		return 0, err
 	}
-	info, err := d.Info()
+	info, err := k.Info()
 	return info.Features, err
+}
+
+func refusesUnknown(k featureKernel) (bool, error) {
+	err := k.setFeatures(featureUnassigned, nil)
+	if isRefused(err) {
+		return true, nil
+	}
+	return false, err
+}
+
+// isRefused reports whether err is the kernel's about features that it does not
+// know.
+func isRefused(err error) bool {
+	return errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EINVAL)
 }
 
 func (d *Datapath) setFeatures(f Features, perCPU []uint32) error {
@@ -224,8 +257,10 @@ func (d *Datapath) setFeatures(f Features, perCPU []uint32) error {
 		}
 		d.enc.Attr(dpAttrPerCPUPIDs, b)
 	}
-	_, err := d.transact()
-	return err
+	if _, err := d.transact(); err != nil {
+		return fmt.Errorf("datapath %s: set user features %s: %w", d.name, f, err)
+	}
+	return nil
 }
 
 // Delete removes the datapath with all its vports and flows.

@@ -46,26 +46,35 @@ const cpuPoll = time.Second
 // all. It is not changed once handlers may see it.
 type portTable map[odp.PortNo]*channel
 
+// noPerCPU is why dispatch is not by CPU where that was configured.
+const noPerCPU = "the kernel cannot dispatch by CPU (Linux >= 5.15)"
+
 // negotiate sets the user features, and with them the dispatch: the one
 // configured where the kernel has it.
-func (s *Server) negotiate() error {
-	before, err := s.dp.Info()
+func (s *Server) negotiate(k featureKernel) error {
+	before, err := k.Info()
 	if err != nil {
 		return err
 	}
 	asked, why := s.wantedFeatures(), "configured"
 	if s.cfg.Dispatch == DispatchPerCPU {
-		if err := s.openShared(before.PerCPUPIDs); err != nil {
+		if err := s.openShared(before); err != nil {
 			return err
 		}
 		asked |= FeatureDispatchPerCPU
 	}
-	if s.features, err = s.dp.SetFeatures(asked, s.perCPUPIDs()); err != nil {
+	if s.features, err = setFeatures(k, asked, s.perCPUPIDs()); err != nil {
 		return err
 	}
-	if s.cfg.Dispatch == DispatchPerCPU && s.features&FeatureDispatchPerCPU == 0 {
-		why = "the kernel cannot dispatch by CPU (Linux >= 5.15)"
-		s.closeShared()
+	if s.cfg.Dispatch == DispatchPerCPU {
+		has, err := s.dispatchesByCPU(k)
+		if err != nil {
+			return err
+		}
+		if !has {
+			why = noPerCPU
+			s.closeShared()
+		}
 	}
 	for _, h := range s.handlers {
 		s.cfg.Notify(h.started())
@@ -80,6 +89,25 @@ func (s *Server) negotiate() error {
 	return nil
 }
 
+// dispatchesByCPU reports whether the kernel does what was asked of it. That it
+// keeps the feature is not enough, see RefusesUnknown; one that has the table of
+// PIDs knows what it is for, but Linux < 6.1 does not tell it. Where it does not,
+// the feature is taken back.
+func (s *Server) dispatchesByCPU(k featureKernel) (bool, error) {
+	if s.features&FeatureDispatchPerCPU == 0 {
+		return false, nil
+	}
+	info, err := k.Info()
+	if err != nil || info.PerCPUPIDs != nil {
+		return err == nil, err
+	}
+	if refuses, err := refusesUnknown(k); err != nil || refuses {
+		return refuses, err
+	}
+	s.features, err = setFeatures(k, s.features&^FeatureDispatchPerCPU, nil)
+	return false, err
+}
+
 // dispatch is the one in force.
 func (s *Server) dispatch() Dispatch {
 	if s.shared != nil {
@@ -89,10 +117,18 @@ func (s *Server) dispatch() Dispatch {
 }
 
 // openShared opens a socket for each handler, or takes over one of those that
-// the datapath's upcalls go to.
-func (s *Server) openShared(pids []uint32) (err error) {
-	if s.cpus, err = readCPUs(); err != nil {
+// the datapath's upcalls go to. They queue what comes until serveShared.
+func (s *Server) openShared(before DatapathInfo) (err error) {
+	if s.cpuReader, err = openCPUs(); err != nil {
 		return err
+	}
+	if s.cpus, err = s.cpuReader.read(); err != nil {
+		return err
+	}
+	pids := before.PerCPUPIDs
+	if pids == nil && before.Features&FeatureDispatchPerCPU != 0 {
+		// The kernel does not tell, but no others than these can be meant.
+		pids = slices.Sorted(maps.Keys(s.inherited))
 	}
 	var shared []*channel
 	for _, h := range s.handlers {
@@ -104,16 +140,8 @@ func (s *Server) openShared(pids []uint32) (err error) {
 			}
 			ch = &channel{sock: sock}
 		}
+		ch.reason = "dispatch by CPU has no rings"
 		ch.no, ch.name, ch.handler = odp.MaxPorts, newPortName(fmt.Sprintf("handler %d", h.id)), h
-		h.do(func() {
-			if err = h.attach(ch); err == nil {
-				h.shared = ch
-			}
-		})
-		if err != nil {
-			ch.sock.Close()
-			return err
-		}
 		s.served++
 		ch.serial = s.served
 		shared = append(shared, ch)
@@ -122,6 +150,24 @@ func (s *Server) openShared(pids []uint32) (err error) {
 	s.mu.Lock()
 	s.shared = shared
 	s.mu.Unlock()
+	return nil
+}
+
+// serveShared has the handlers take what comes to their sockets. Not before the
+// policy knows the ports, lest it drop what was queued while one process followed
+// another.
+func (s *Server) serveShared() (err error) {
+	for _, ch := range s.shared {
+		h := ch.handler
+		h.do(func() {
+			if err = h.attach(ch); err == nil {
+				h.shared = ch
+			}
+		})
+		if err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -138,15 +184,13 @@ func (s *Server) adoptShared(pids []uint32) *channel {
 	return nil
 }
 
-// closeShared gives the handlers' sockets up.
+// closeShared gives up the sockets that no handler serves yet.
 func (s *Server) closeShared() {
 	for _, ch := range s.shared {
 		s.forget(ch)
-		ch.handler.do(func() {
-			ch.handler.detach(ch)
-			ch.handler.shared = nil
-		})
+		ch.sock.Close()
 	}
+	s.cpuReader.close()
 	s.mu.Lock()
 	s.shared = nil
 	s.mu.Unlock()
@@ -168,7 +212,7 @@ func (s *Server) perCPUPIDs() []uint32 {
 // checkCPUs looks whether CPUs went or came, and has the handlers share those that
 // are online.
 func (s *Server) checkCPUs() error {
-	now, err := readCPUs()
+	now, err := s.cpuReader.read()
 	if err != nil || now.list == s.cpus.list {
 		return err
 	}

@@ -64,8 +64,23 @@ func (s *Server) adopt(v Vport) *channel {
 	return &channel{name: newPortName(v.Name), typ: v.Type, ifindex: v.Ifindex, sock: in.sock, reason: why, stored: in.name, claim: claim}
 }
 
-// settleInherited ends the taking over at the end of the start.
+// settleInherited ends the taking over at the end of the start. What waits in
+// sockets that serve nothing any more, because ports went or dispatch is another,
+// is answered before they are closed.
 func (s *Server) settleInherited() {
+	h := s.handlers[0]
+	for _, in := range s.inherited {
+		ch := &channel{no: odp.MaxPorts, name: newPortName("inherited"), sock: in.sock, handler: h}
+		h.do(func() {
+			if h.attach(ch) != nil {
+				return
+			}
+			last := h.detach(ch)
+			s.mu.Lock()
+			s.past.Add(last)
+			s.mu.Unlock()
+		})
+	}
 	closed := s.closeInherited()
 	if s.adopted+closed > 0 {
 		s.cfg.Notify(SocketsAdopted{Adopted: s.adopted, Closed: closed})

@@ -115,6 +115,8 @@ type Server struct {
 	table  atomic.Pointer[portTable]
 	cpus   cpus // as the kernel's table of upcall PIDs has them
 
+	cpuReader *cpuReader // nil under per-vport dispatch
+
 	poller    *epoll.Poller
 	ovs       *netlink.Receiver // groups ovs_vport and ovs_datapath
 	link      *netlink.Receiver // RTNLGRP_LINK
@@ -295,7 +297,7 @@ func (s *Server) suspectGone() {
 
 // start sets the features, learns from the flows found, and serves the ports.
 func (s *Server) start() error {
-	if err := s.negotiate(); err != nil {
+	if err := s.negotiate(s.dp); err != nil {
 		return err
 	}
 	vports, err := s.dp.Vports()
@@ -320,6 +322,9 @@ func (s *Server) start() error {
 			return err
 		}
 	}
+	if err := s.serveShared(); err != nil {
+		return err
+	}
 	err = s.reconcile()
 	s.settleInherited()
 	s.running = true
@@ -331,6 +336,10 @@ func (s *Server) Close() error {
 	for _, h := range s.handlers {
 		h.finish()
 	}
+	for _, ch := range s.shared {
+		ch.sock.Close() // those of a start that failed have no owner
+	}
+	s.cpuReader.close()
 	if s.revalidator != nil {
 		s.revalidator.dp.conn.Close()
 	}

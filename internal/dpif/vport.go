@@ -24,6 +24,8 @@ const (
 
 func (t VportType) String() string {
 	switch t {
+	case 0:
+		return "none" // a handler's socket
 	case VportNetdev:
 		return "netdev"
 	case VportInternal:

@@ -14,27 +14,40 @@ import (
 
 // SocketDrops sums, over generic netlink sockets of the namespace given by their
 // port ids, what the kernel could not queue since they were opened, whichever
-// process has them: the column Drops of /proc/net/netlink.
-func (n *NetNS) SocketDrops(t testing.TB, portIDs ...uint32) (sum int) {
+// process has them.
+func (n *NetNS) SocketDrops(t testing.TB, portIDs ...uint32) int {
+	t.Helper()
+	return n.sumSockets(t, "Drops", portIDs)
+}
+
+// SocketQueued sums, over the same, the bytes of memory of what waits to be
+// received.
+func (n *NetNS) SocketQueued(t testing.TB, portIDs ...uint32) int {
+	t.Helper()
+	return n.sumSockets(t, "Rmem", portIDs)
+}
+
+// sumSockets sums a column of /proc/net/netlink.
+func (n *NetNS) sumSockets(t testing.TB, name string, portIDs []uint32) (sum int) {
 	t.Helper()
 	table := n.Run(t, "cat", "/proc/thread-self/net/netlink")
 	head, rows, _ := strings.Cut(table, "\n")
 	column := func(name string) int { return slices.Index(strings.Fields(head), name) }
-	protocol, portID, drops := column("Eth"), column("Pid"), column("Drops")
-	if protocol < 0 || portID < 0 || drops < 0 {
+	protocol, portID, wanted := column("Eth"), column("Pid"), column(name)
+	if protocol < 0 || portID < 0 || wanted < 0 {
 		t.Fatalf("unknown columns in\n%s", table)
 	}
 	found := 0
 	for row := range strings.Lines(rows) {
 		f := strings.Fields(row)
-		if len(f) <= max(protocol, portID, drops) || f[protocol] != fmt.Sprint(unix.NETLINK_GENERIC) {
+		if len(f) <= max(protocol, portID, wanted) || f[protocol] != fmt.Sprint(unix.NETLINK_GENERIC) {
 			continue
 		}
 		id, err := strconv.ParseUint(f[portID], 10, 32)
 		if err != nil || !slices.Contains(portIDs, uint32(id)) {
 			continue
 		}
-		count, err := strconv.Atoi(f[drops])
+		count, err := strconv.Atoi(f[wanted])
 		if err != nil {
 			t.Fatalf("%v in\n%s", err, table)
 		}

@@ -27,7 +27,7 @@ func datapathTrials() []trial[*sandbox] {
 	list := []trial[*sandbox]{
 		{"feature_unaligned", feature(dpif.FeatureUnaligned), "upcalls are padded, and copied once more in the kernel"},
 		{"feature_vport_pids", feature(dpif.FeatureVportPIDs), "a vport's upcall PID is a single number, which is what dpifd sets anyway"},
-		{"feature_tc_recirc", feature(dpif.FeatureTCRecirc), "nothing changes: dpifd does not offload to tc"},
+		{"feature_tc_recirc", tcRecirc, "nothing changes: dpifd does not offload to tc"},
 		{"feature_per_cpu", perCPU, "upcalls are dispatched by vport, whatever the key dispatch says"},
 		{"ufid", ufid, "flows are identified by their keys, and every dump is a full one"},
 		{"masks_cache", masksCache, "the kernel looks flows up mask by mask"},
@@ -52,6 +52,24 @@ func feature(f dpif.Features) func(*sandbox) (string, error) {
 	}
 }
 
+// tcRecirc is a feature that came with the kernel's check of features.
+func tcRecirc(s *sandbox) (string, error) {
+	detail, err := feature(dpif.FeatureTCRecirc)(s)
+	if err == nil {
+		err = checked(s)
+	}
+	return detail, err
+}
+
+// checked is nil if what the kernel keeps of features is what it knows of them.
+func checked(s *sandbox) error {
+	refuses, err := s.dp.RefusesUnknown()
+	if err == nil && !refuses {
+		err = errors.New("the kernel keeps it, but keeps whatever it is given")
+	}
+	return err
+}
+
 // perCPU asks for dispatch by CPU with a list of port ids.
 func perCPU(s *sandbox) (string, error) {
 	pids := binary.NativeEndian.AppendUint32(nil, s.conn.PortID())
@@ -69,7 +87,7 @@ func perCPU(s *sandbox) (string, error) {
 	case info.Features&dpif.FeatureDispatchPerCPU == 0:
 		return "", errors.New("the kernel does not keep it")
 	case info.PerCPUPIDs == nil:
-		return "kept; the kernel does not tell the port ids", nil
+		return "kept; the kernel does not tell the port ids", checked(s)
 	case !slices.Equal(info.PerCPUPIDs, []uint32{s.conn.PortID()}):
 		return "", fmt.Errorf("the kernel keeps port ids %d of %d", info.PerCPUPIDs, s.conn.PortID())
 	}

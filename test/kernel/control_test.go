@@ -87,6 +87,16 @@ func TestControlCommands(t *testing.T) {
 	f := frame(t, broadcast, moved)
 	send(t, p[0], f)
 	p[1].Expect(t, waitLimit, among(f))
+	// A packet goes on before its flow is installed.
+	from := v.portNo(t, n.hosts[0].port)
+	eventually(t, waitLimit, "the flow of the last one is installed", func() bool {
+		for f := range v.flows(t) {
+			if f.inPort == from && strings.Contains(f.eth, "src="+moved) {
+				return true
+			}
+		}
+		return false
+	})
 
 	v.unchanged(t, "dump-macs", func() {
 		got := map[string]string{}

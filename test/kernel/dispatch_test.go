@@ -3,7 +3,9 @@
 package kernel_test
 
 import (
+	"fmt"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -25,9 +27,10 @@ func setCPU(t *testing.T, state string) {
 	}
 }
 
-// TestPerCPUDispatch serves ports by one socket a handler, while a CPU goes and comes
-// back and another program changes the features.
+// TestPerCPUDispatch serves ports by one socket a handler, while another program
+// changes the features.
 func TestPerCPUDispatch(t *testing.T) {
+	setsDispatch(t)
 	n := newQuietNetwork(t, 4)
 	d := n.run(t, settings{"dispatch": "per-cpu", "policy": "{mac_limit: 20000}"})
 	chosen := d.Events("dispatch_selected")
@@ -39,7 +42,6 @@ func TestPerCPUDispatch(t *testing.T) {
 	if info.Features&dpif.FeatureDispatchPerCPU == 0 || len(info.PerCPUPIDs) == 0 {
 		t.Errorf("features %v, upcall PIDs by CPU %v", info.Features, info.PerCPUPIDs)
 	}
-	before := info.PerCPUPIDs
 	for _, p := range v.vports(t) {
 		if slices.ContainsFunc(p.UpcallPIDs, func(pid uint32) bool { return pid != 0 }) {
 			t.Errorf("port %s has upcall PIDs %v", p.Name, p.UpcallPIDs)
@@ -68,23 +70,6 @@ func TestPerCPUDispatch(t *testing.T) {
 	}
 	load("at first")
 
-	if _, err := os.Stat(onlineCPU); err == nil && len(before) > 1 {
-		t.Cleanup(func() { _ = os.WriteFile(onlineCPU, []byte("1"), 0o644) })
-		off := time.Now()
-		setCPU(t, "0")
-		d.Wait(t, off, "cpus_changed", nil)
-		load("with a CPU less")
-		on := time.Now()
-		setCPU(t, "1")
-		d.Wait(t, on, "cpus_changed", nil)
-		load("with the CPU back")
-		if after := v.info(t).PerCPUPIDs; !slices.Equal(after, before) {
-			t.Errorf("upcall PIDs by CPU %v, were %v", after, before)
-		}
-	} else {
-		t.Log("the kernel cannot take CPUs off")
-	}
-
 	// It sets features that leave the table of PIDs in force: nothing is lost.
 	flip := time.Now()
 	n.sw.DPCtl(t, "show", n.dpName)
@@ -100,8 +85,223 @@ func TestPerCPUDispatch(t *testing.T) {
 	}
 }
 
+// TestCPUsUnderTraffic takes a CPU off and on again and again while new flows
+// come: what does not arrive is counted and logged.
+func TestCPUsUnderTraffic(t *testing.T) {
+	setsDispatch(t)
+	const rounds, rate = 5, 1000
+	lab.Need(t, "CPU hotplug", func() error {
+		_, err := os.Stat(onlineCPU)
+		return err
+	})
+	t.Cleanup(func() { _ = os.WriteFile(onlineCPU, []byte("1"), 0o644) })
+	n := newQuietNetwork(t, 3)
+	d := n.run(t, settings{"dispatch": "per-cpu", "policy": "{type: learning, mac_limit: 60000}"})
+	v := n.view(t)
+	p := n.sockets(t)
+	to := sink(t, []*lab.Packet{p[0], p[1]})
+	arrived := lab.Collect(t, p[1])
+	over := steadyLoad(t, to, rate, p[0], p[2])
+	full := v.info(t).PerCPUPIDs
+	for range rounds {
+		for _, state := range []string{"0", "1"} {
+			since := time.Now()
+			setCPU(t, state)
+			e := d.Wait(t, since, "cpus_changed", nil)
+			if got := v.info(t).PerCPUPIDs; len(got) != len(full) || slices.Contains(got, 0) || state == "1" && !slices.Equal(got, full) {
+				t.Errorf("with CPUs %s the upcall PIDs by CPU are %d, were %d with all", e.Text("cpus"), got, full)
+			}
+		}
+	}
+	count := over()
+	eventually(t, 2*waitLimit, "each packet arrives or is counted as lost", func() bool {
+		return arrived.Count()+int(v.info(t).Stats.Lost) >= count
+	})
+	lost := int(v.info(t).Stats.Lost)
+	t.Logf("%d packets sent while a CPU went %d times, %d arrived, %d lost", count, rounds, arrived.Count(), lost)
+	if unexplained := count - arrived.Count() - lost; unexplained != 0 {
+		t.Errorf("%d packets are unexplained", unexplained)
+	}
+	stop(t, d)
+	v.explained(t, d)
+	if n := lossSaid(t, d)["no_listener"]; n != 0 {
+		t.Errorf("nobody listened to %d packets", n)
+	}
+	if e := d.Events("cpus_changed"); len(e) != 2*rounds {
+		t.Errorf("%d cpus_changed, want %d", len(e), 2*rounds)
+	}
+}
+
+// steadyLoad sends numbered frames to a station, as many a second, from the sockets
+// in turn, until it is told to end; that returns how many it sent.
+func steadyLoad(t *testing.T, to string, rate int, from ...*lab.Packet) (end func() int) {
+	t.Helper()
+	over, sent := make(chan struct{}), make(chan int)
+	go func() {
+		tick := time.NewTicker(10 * time.Millisecond)
+		defer tick.Stop()
+		for count := 0; ; {
+			select {
+			case <-over:
+				sent <- count
+				return
+			case <-tick.C:
+				for range rate / 100 {
+					if err := from[count%len(from)].Send(numbered(t, count, to)); err != nil {
+						t.Error(err)
+					}
+					count++
+				}
+			}
+		}
+	}()
+	return func() int {
+		close(over)
+		return <-sent
+	}
+}
+
+// TestRestartChangesDispatch: while new flows come the daemon starts its program
+// anew with another dispatch, or fewer handlers. What waits in sockets that have no
+// part in the new one is answered all the same.
+func TestRestartChangesDispatch(t *testing.T) {
+	setsDispatch(t)
+	const rate = 1000
+	n := newQuietNetwork(t, 2)
+	with := func(dispatch, handlers string) settings {
+		return settings{"dispatch": dispatch, "handlers": handlers, "policy": "{type: learning, mac_limit: 60000}"}
+	}
+	d := n.run(t, with("per-cpu", "2"))
+	v := n.view(t)
+	p := n.sockets(t)
+	to := sink(t, p)
+	arrived := lab.Collect(t, p[1])
+	over := steadyLoad(t, to, rate, p[0])
+	path := d.Events("starting")[0].Text("config")
+	for _, next := range []settings{with("per-cpu", "1"), with("per-vport", "2"), with("per-cpu", "2")} {
+		if err := os.WriteFile(path, []byte(n.config(next)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		since := time.Now()
+		signal(t, d, unix.SIGUSR2)
+		left := d.Wait(t, since, "handed_over", nil).Int(t, "sockets")
+		e := d.Wait(t, since, "sockets_adopted", nil)
+		if adopted, closed := e.Int(t, "adopted"), e.Int(t, "closed"); adopted+closed != left || closed == 0 {
+			t.Errorf("dispatch %s, %s handlers: %d sockets handed over, %d adopted, %d closed; want some closed", next["dispatch"], next["handlers"], left, adopted, closed)
+		}
+		d.Wait(t, since, "ready", nil)
+		if e := d.Wait(t, since, "dispatch_selected", nil); e.Text("dispatch") != next["dispatch"] {
+			t.Errorf("dispatch_selected: %v, want %s", e.Fields, next["dispatch"])
+		}
+	}
+	count := over()
+	eventually(t, 2*waitLimit, "each packet arrives or is counted as lost", func() bool {
+		return arrived.Count()+int(v.info(t).Stats.Lost) >= count
+	})
+	lost := int(v.info(t).Stats.Lost)
+	t.Logf("%d packets sent, %d arrived, %d lost", count, arrived.Count(), lost)
+	if unexplained := count - arrived.Count() - lost; unexplained != 0 {
+		t.Errorf("%d packets are unexplained", unexplained)
+	}
+	stop(t, d)
+	said := int64(0)
+	for _, e := range append(d.Events("upcalls_lost"), d.Events("lost_while_down")...) {
+		said += e.Int(t, "lost")
+	}
+	if said != int64(lost) {
+		t.Errorf("the kernel lost %d packets, the log says %d", lost, said)
+	}
+}
+
+// onCPU calls fn on a thread that runs on one CPU only, and so have what it sends
+// come up there.
+func onCPU(t *testing.T, cpu int, fn func()) {
+	t.Helper()
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // for good: the thread ends with the goroutine
+		var set unix.CPUSet
+		set.Set(cpu)
+		err := unix.SchedSetaffinity(0, &set)
+		if err == nil {
+			fn()
+		}
+		done <- err
+	}()
+	if err := <-done; err != nil {
+		t.Fatalf("run on CPU %d: %v", cpu, err)
+	}
+}
+
+// TestCPUBeyondTable: another program gives the kernel a table of one CPU. What
+// comes up on others goes to a socket of that table, by the CPU's number modulo the
+// table's length, where it is answered; and the table is put right.
+func TestCPUBeyondTable(t *testing.T) {
+	setsDispatch(t)
+	const count = 100
+	n := newQuietNetwork(t, 2)
+	d := n.run(t, settings{"dispatch": "per-cpu"})
+	v := n.view(t)
+	p := n.sockets(t)
+	to := sink(t, p)
+	table := v.info(t).PerCPUPIDs
+	lab.Need(t, "second CPU", func() error {
+		if len(table) < 2 || table[0] == table[1] {
+			return fmt.Errorf("upcall PIDs by CPU are %d", table)
+		}
+		return nil
+	})
+	serial := 0
+	// load sends from CPU 1 while the daemon stands still, and returns the bytes
+	// queued on the sockets of CPU 0 and 1.
+	load := func() (zero, one int) {
+		missed := v.info(t).Stats.Missed
+		onCPU(t, 1, func() {
+			for range count {
+				if err := p[0].Send(numbered(t, serial, to)); err != nil {
+					t.Error(err)
+				}
+				serial++
+			}
+		})
+		eventually(t, waitLimit, "all packets have come up", func() bool { return v.info(t).Stats.Missed == missed+count })
+		return n.sw.SocketQueued(t, table[0]), n.sw.SocketQueued(t, table[1])
+	}
+	freeze(t, d, func() {
+		if zero, one := load(); zero != 0 || one == 0 {
+			t.Errorf("packets of CPU 1 queue %d bytes on the socket of CPU 0 and %d on its own", zero, one)
+		}
+	})
+	if got := arrivals(t, p[1], count); got != count {
+		t.Errorf("of a CPU in the table %d of %d packets arrived", got, count)
+	}
+	var since time.Time
+	freeze(t, d, func() {
+		since = time.Now()
+		if _, err := v.SetFeatures(v.info(t).Features, table[:1]); err != nil {
+			t.Fatal(err)
+		}
+		if zero, one := load(); zero == 0 || one != 0 {
+			t.Errorf("packets of CPU 1, which is beyond the table, queue %d bytes on the socket of CPU 0 and %d on the other", zero, one)
+		}
+	})
+	if got := arrivals(t, p[1], count); got != count {
+		t.Errorf("of a CPU beyond the table %d of %d packets arrived", got, count)
+	}
+	d.Wait(t, since, "features_restored", nil)
+	if got := v.info(t).PerCPUPIDs; !slices.Equal(got, table) {
+		t.Errorf("upcall PIDs by CPU %d, were %d", got, table)
+	}
+	stop(t, d)
+	v.explained(t, d)
+	if lost := v.info(t).Stats.Lost; lost != 0 {
+		t.Errorf("the kernel lost %d packets", lost)
+	}
+}
+
 // TestDispatchChanges starts with one dispatch what the other one left.
 func TestDispatchChanges(t *testing.T) {
+	setsDispatch(t)
 	n := newQuietNetwork(t, 2)
 	p := n.sockets(t)
 	for _, dispatch := range []string{"per-cpu", "per-vport", "per-cpu"} {
@@ -111,6 +311,9 @@ func TestDispatchChanges(t *testing.T) {
 		if want := dispatch == "per-cpu"; perCPU != want {
 			t.Errorf("dispatch %s: per CPU %v", dispatch, perCPU)
 		}
+		if e := d.Events("dispatch_selected"); len(e) != 1 || e[0].Text("dispatch") != dispatch || e[0].Text("reason") != "configured" {
+			t.Errorf("dispatch %s: dispatch_selected %v", dispatch, e)
+		}
 		if err := d.Stop(t, unix.SIGKILL, lab.DaemonLimit); err == nil {
 			t.Error("SIGKILL is no error")
 		}
@@ -118,11 +321,15 @@ func TestDispatchChanges(t *testing.T) {
 }
 
 // TestTooFewDescriptors: what cannot go well is said before any port is touched.
+// With dispatch by CPU ports need no descriptors, and it goes well.
 func TestTooFewDescriptors(t *testing.T) {
-	perVport(t)
+	setsDispatch(t)
 	n := newQuietNetwork(t, 6)
-	file := lab.WriteConfig(t, n.config(nil))
-	d := n.sw.StartDaemonFile(t, file, "sh", "-c", `ulimit -n 36; exec "$@"`, "sh")
+	start := func(dispatch string) *lab.Daemon {
+		file := lab.WriteConfig(t, n.config(settings{"dispatch": dispatch}))
+		return n.sw.StartDaemonFile(t, file, "sh", "-c", `ulimit -n 36; exec "$@"`, "sh")
+	}
+	d := start("per-vport")
 	if code := d.WaitExit(t); code != 1 {
 		t.Errorf("exit code %d, want 1", code)
 	}
@@ -132,4 +339,9 @@ func TestTooFewDescriptors(t *testing.T) {
 	if e := d.Events("port_added"); len(e) != 0 {
 		t.Errorf("ports were served: %v", e)
 	}
+	d = start("per-cpu")
+	d.Wait(t, time.Time{}, "ready", nil)
+	p := n.sockets(t)
+	exchange(t, p[0], p[5])
+	stop(t, d)
 }

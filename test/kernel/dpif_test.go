@@ -34,6 +34,7 @@ func wantErrno(t *testing.T, what string, err error, want unix.Errno) {
 }
 
 func TestDatapathLifecycle(t *testing.T) {
+	noDaemon(t)
 	ns := lab.NewNetNS(t, "dpif")
 	conn, fam := dial(t, ns)
 	_, err := dpif.OpenDatapath(conn, fam, "absent")
@@ -73,6 +74,7 @@ func TestDatapathLifecycle(t *testing.T) {
 }
 
 func TestExtack(t *testing.T) {
+	noDaemon(t)
 	ns := lab.NewNetNS(t, "dpif")
 	conn, fam := dial(t, ns)
 	_, err := dpif.CreateDatapath(conn, fam, "a-name-of-more-than-15-bytes", 0)
@@ -90,6 +92,7 @@ func TestExtack(t *testing.T) {
 }
 
 func TestVports(t *testing.T) {
+	noDaemon(t)
 	n := newQuietNetwork(t, 2)
 	dp := newDatapath(t, n.sw, n.dpName)
 	v := view{dp}

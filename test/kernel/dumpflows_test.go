@@ -100,6 +100,7 @@ func variedFlows(t *testing.T) (*network, *dpif.Datapath) {
 
 // TestDumpFlows compares with ovs-dpctl dump-flows, flow by flow.
 func TestDumpFlows(t *testing.T) {
+	noDaemon(t)
 	n, _ := variedFlows(t)
 	w := newWatcher(t, n.sw, n.dpName)
 	for _, tt := range []struct{ ours, theirs []string }{
@@ -139,6 +140,7 @@ func TestDumpFlows(t *testing.T) {
 
 // TestDumpFlowsFilter compares what filters select.
 func TestDumpFlowsFilter(t *testing.T) {
+	noDaemon(t)
 	n, dp := variedFlows(t)
 	var all []string
 	flows(t, dp, func(f *dpif.Flow) { all = append(all, string(odp.Text{}.AppendKey(nil, f.Key, f.Mask))) })

@@ -61,6 +61,7 @@ func shown(id byte, in odp.PortNo, actions string) flow {
 }
 
 func TestFlows(t *testing.T) {
+	noDaemon(t)
 	n := newQuietNetwork(t, 0)
 	dp := newDatapath(t, n.sw, n.dpName)
 	v := view{dp}
@@ -125,6 +126,7 @@ func TestFlows(t *testing.T) {
 
 // TestLargeDump goes beyond one datagram of the kernel's.
 func TestLargeDump(t *testing.T) {
+	noDaemon(t)
 	n := newQuietNetwork(t, 0)
 	dp := newDatapath(t, n.sw, n.dpName)
 	const flows = 1000
@@ -144,6 +146,7 @@ func TestLargeDump(t *testing.T) {
 
 // TestBatchGoesOn: a request that the kernel refuses costs no other one.
 func TestBatchGoesOn(t *testing.T) {
+	noDaemon(t)
 	n := newQuietNetwork(t, 2)
 	dp := newDatapath(t, n.sw, n.dpName)
 	for _, h := range n.hosts {

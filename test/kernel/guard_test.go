@@ -5,6 +5,7 @@ package kernel_test
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -37,7 +38,6 @@ func fakeUpcall(fam *dpif.Families, dpIndex int32, key, packet []byte) []byte {
 // TestInjection: no process, not even root's, can put an upcall into the
 // daemon's sockets.
 func TestInjection(t *testing.T) {
-	perVport(t)
 	n := newQuietNetwork(t, 2)
 	d := n.run(t, nil)
 	v := n.view(t)
@@ -81,11 +81,13 @@ func TestInjection(t *testing.T) {
 		t.Fatalf("%d port_added, want 3", len(added))
 	}
 	for _, e := range added {
-		to := &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Pid: uint32(e.Int(t, "upcall_pid"))}
-		if to.Pid == 0 || !slices.Equal(v.vports(t)[e.Text("port")].UpcallPIDs, []uint32{to.Pid}) {
-			t.Errorf("port_added names PID %d, which is not the port's", to.Pid)
+		if pid := uint32(e.Int(t, "upcall_pid")); (pid == 0) != perCPU || !slices.Equal(v.vports(t)[e.Text("port")].UpcallPIDs, []uint32{pid}) {
+			t.Errorf("port_added names PID %d, which is not the port's", pid)
 		}
-		wantErrno(t, "send to the upcall socket of "+e.Text("port"), unix.Sendto(attacker, fake, 0, to), unix.ECONNREFUSED)
+	}
+	for _, pid := range v.listeners(t).pids() {
+		to := &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Pid: pid}
+		wantErrno(t, fmt.Sprintf("send to upcall socket %d", pid), unix.Sendto(attacker, fake, 0, to), unix.ECONNREFUSED)
 	}
 	stop(t, d)
 	if got := p[1].Count(t, among(packet)); got != 0 {
@@ -103,22 +105,28 @@ func TestInjection(t *testing.T) {
 // TestUpcallPIDRestored: what another program does to where upcalls go is
 // undone.
 func TestUpcallPIDRestored(t *testing.T) {
-	perVport(t)
 	n := newQuietNetwork(t, 2)
 	d := n.run(t, nil)
 	v := n.view(t)
-	name := n.hosts[1].port
-	before := v.vports(t)[name]
+	before := v.listeners(t)
 	since := time.Now()
-	if err := v.SetUpcallPID(before.No, 90210); err != nil {
-		t.Fatal(err)
+	if perCPU {
+		if _, err := v.SetFeatures(v.info(t).Features, []uint32{90210}); err != nil {
+			t.Fatal(err)
+		}
+		d.Wait(t, since, "features_restored", nil)
+	} else {
+		name := n.hosts[1].port
+		if err := v.SetUpcallPID(v.portNo(t, name), 90210); err != nil {
+			t.Fatal(err)
+		}
+		e := d.Wait(t, since, "upcall_pid_restored", forPort(name))
+		if got := e.Text("found_pids"); got != "[90210]" {
+			t.Errorf("upcall_pid_restored: found_pids %s, want [90210]", got)
+		}
 	}
-	e := d.Wait(t, since, "upcall_pid_restored", forPort(name))
-	if got := e.Text("found_pids"); got != "[90210]" {
-		t.Errorf("upcall_pid_restored: found_pids %s, want [90210]", got)
-	}
-	if got := v.vports(t)[name].UpcallPIDs; !slices.Equal(got, before.UpcallPIDs) {
-		t.Errorf("upcall PIDs %d, want %d", got, before.UpcallPIDs)
+	if got := v.listeners(t); !maps.Equal(got, before) {
+		t.Errorf("upcall PIDs %v, want %v", got, before)
 	}
 	p := n.sockets(t)
 	exchange(t, p[0], p[1])
@@ -127,7 +135,6 @@ func TestUpcallPIDRestored(t *testing.T) {
 // TestActionUpcall: what a flow of another program sends up is counted as lost,
 // by port and cause.
 func TestActionUpcall(t *testing.T) {
-	perVport(t)
 	const count = 5
 	n := newQuietNetwork(t, 2)
 	d := n.run(t, nil)
@@ -137,7 +144,7 @@ func TestActionUpcall(t *testing.T) {
 	foreign := testFlow(0x3a, port.No)
 	foreign.Actions = attrs(func(e *netlink.Encoder) {
 		e.Nested(odp.ActionAttrUserspace, func(e *netlink.Encoder) {
-			e.Uint32(odp.UserspaceAttrPID, port.UpcallPIDs[0])
+			e.Uint32(odp.UserspaceAttrPID, v.listeners(t).pids()[0]) // any, the daemon has all
 			e.Attr(odp.UserspaceAttrUserdata, []byte("cookie"))
 		})
 	})

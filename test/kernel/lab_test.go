@@ -12,6 +12,7 @@ import (
 // TestLab shows that the lab gives what all other tests stand on: a datapath
 // without a daemon forwards by flows that a tool installed.
 func TestLab(t *testing.T) {
+	noDaemon(t)
 	sw := lab.NewNetNS(t, "sw")
 	lab.Need(t, "openvswitch", func() error {
 		_, err := sw.Try("ovs-dpctl", "add-dp", "dp0")

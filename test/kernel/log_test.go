@@ -15,7 +15,6 @@ import (
 // a port that is missing and one that goes. With DPIFD_LOG_DIR the log is left
 // there; the tests of the tools that read logs take it from there.
 func TestEventfulLog(t *testing.T) {
-	perVport(t)
 	n := newQuietNetwork(t, 3)
 	common := settings{
 		"policy": "{type: learning, mac_limit: 500}",
@@ -53,7 +52,7 @@ func TestEventfulLog(t *testing.T) {
 			send(t, p[0], numbered(t, 10_000+i, sink))
 		}
 	})
-	d.Wait(t, since, "upcalls_lost", forPort(n.hosts[0].port))
+	d.Wait(t, since, "upcalls_lost", queueOf(n.hosts[0].port))
 
 	since = time.Now()
 	n.sw.DPCtl(t, "show", n.dpName)

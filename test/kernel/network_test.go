@@ -130,6 +130,12 @@ func (n *network) config(s settings) string {
 // run starts the daemon and waits until it is ready.
 func (n *network) run(t *testing.T, s settings) *lab.Daemon {
 	t.Helper()
+	if daemonless[t.Name()] {
+		t.Fatal("this test has said that no daemon serves a datapath in it")
+	}
+	if deciding[t.Name()] && s["dispatch"] == "" {
+		t.Fatal("this test has said that it says what dispatch there is")
+	}
 	d := n.sw.StartDaemon(t, n.config(s))
 	d.Wait(t, time.Time{}, "ready", nil)
 	return d
@@ -138,13 +144,84 @@ func (n *network) run(t *testing.T, s settings) *lab.Daemon {
 // perCPU: all daemons dispatch by CPU, but for tests that set it themselves.
 var perCPU = os.Getenv("DPIFD_LAB_DISPATCH") == "per-cpu"
 
-// perVport leaves out a test that is about the sockets of vports where tests
-// run with dispatch by CPU.
+// ofVports are the tests that are about the sockets of vports, and why.
+var ofVports = map[string]string{
+	"TestFairness":    "that one port's flood costs another nothing is what dispatch by vport is for",
+	"TestUpcallStats": "it holds the kernel's count of each vport against that of the vport's socket",
+}
+
+// perVport leaves out a test that ofVports names where tests run with dispatch by
+// CPU.
 func perVport(t *testing.T) {
 	t.Helper()
-	if perCPU {
-		t.Skip("ports have no sockets of their own with dispatch by CPU")
+	why, ok := ofVports[t.Name()]
+	if !ok {
+		t.Fatal("nothing is said about why this test is about the sockets of vports")
 	}
+	if perCPU {
+		t.Skip("dispatch by CPU: " + why)
+	}
+}
+
+// daemonless and deciding are the tests that said so.
+var daemonless, deciding = map[string]bool{}, map[string]bool{}
+
+// noDaemon leaves out a test in which no daemon serves a datapath where tests run
+// with dispatch by CPU: the other run shows the same.
+func noDaemon(t *testing.T) {
+	t.Helper()
+	daemonless[t.Name()] = true
+	if perCPU {
+		t.Skip("dispatch by CPU: no daemon serves a datapath in this test")
+	}
+}
+
+// setsDispatch is noDaemon for a test that says itself what dispatch there is.
+func setsDispatch(t *testing.T) {
+	t.Helper()
+	deciding[t.Name()] = true
+	if perCPU {
+		t.Skip("dispatch by CPU: the test says itself what dispatch there is")
+	}
+}
+
+// queueOf matches events about the queue that takes a port's upcalls: the port's
+// own or, with dispatch by CPU, any handler's.
+func queueOf(port string) func(lab.Event) bool {
+	return func(e lab.Event) bool {
+		if perCPU {
+			return strings.HasPrefix(e.Text("port"), "handler ")
+		}
+		return e.Text("port") == port
+	}
+}
+
+// listeners are the upcall PIDs of a datapath by port or, with dispatch by CPU, by
+// CPU.
+type listeners map[string]uint32
+
+func (v view) listeners(t *testing.T) listeners {
+	t.Helper()
+	all := listeners{}
+	if info := v.info(t); info.Features&dpif.FeatureDispatchPerCPU != 0 {
+		for cpu, pid := range info.PerCPUPIDs {
+			all[fmt.Sprint("CPU ", cpu)] = pid
+		}
+		return all
+	}
+	for name, p := range v.vports(t) {
+		if len(p.UpcallPIDs) != 1 {
+			t.Errorf("port %s has upcall PIDs %d", name, p.UpcallPIDs)
+			continue
+		}
+		all[name] = p.UpcallPIDs[0]
+	}
+	return all
+}
+
+// pids are the listeners' sockets, each once.
+func (l listeners) pids() []uint32 {
+	return slices.Compact(slices.Sorted(maps.Values(l)))
 }
 
 // stop stops the daemon in good order.

@@ -65,6 +65,7 @@ func census(t *testing.T, n *network) string {
 // TestProbe holds what Debian's kernel has against what is known of it, and
 // that nothing of the host changes.
 func TestProbe(t *testing.T) {
+	noDaemon(t)
 	n := newQuietNetwork(t, 1)
 	newDatapath(t, n.sw, n.dpName)
 	lab.Need(t, "default kernel", func() error {
@@ -105,6 +106,7 @@ func TestProbe(t *testing.T) {
 // TestProbeWithoutPrivilege holds that what cannot be tried is said to be, and
 // that only a missing CAP_NET_ADMIN keeps dpifd from running.
 func TestProbeWithoutPrivilege(t *testing.T) {
+	noDaemon(t)
 	n := newQuietNetwork(t, 1)
 	newDatapath(t, n.sw, n.dpName)
 	nobody := &syscall.Credential{Uid: 65534, Gid: 65534}

@@ -25,8 +25,8 @@ type upcallSocket struct {
 	inode string
 }
 
-// upcallSockets returns the upcall sockets of plugs, as the kernel lists them,
-// after a look that the daemon has them open.
+// upcallSockets returns the upcall sockets of plugs, or with dispatch by CPU as many
+// of CPUs, as the kernel lists them, after a look that the daemon has them open.
 func (b *patchbay) upcallSockets(t *testing.T, v view, d *lab.Daemon, plugs ...int) map[int]upcallSocket {
 	t.Helper()
 	var table []byte
@@ -57,9 +57,12 @@ func (b *patchbay) upcallSockets(t *testing.T, v view, d *lab.Daemon, plugs ...i
 		}
 	}
 	sockets := map[int]upcallSocket{}
-	vports := v.vports(t)
+	vports, shared := v.vports(t), v.info(t).PerCPUPIDs
 	for _, i := range plugs {
 		pid := vports[lab.PlugName(i)].UpcallPIDs[0]
+		if perCPU {
+			pid = shared[i%len(shared)]
+		}
 		s := upcallSocket{pid, inodes[fmt.Sprint(pid)]}
 		if !open["socket:["+s.inode+"]"] {
 			t.Errorf("upcall socket %v of plug %d is not open in the daemon", s, i)
@@ -90,7 +93,6 @@ func badFile(good string, way int) string {
 // TestThousandReloads alternates good and bad files under traffic. Good ones
 // change ports, policy, limits and the level of the log.
 func TestThousandReloads(t *testing.T) {
-	perVport(t)
 	const reloads, warmUp, extra = 1000, 300, 4
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)

@@ -3,15 +3,13 @@
 package kernel_test
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
-	"runtime"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"dpifd/internal/dpif"
 	"dpifd/internal/lab"
 
 	"golang.org/x/sys/unix"
@@ -32,7 +30,6 @@ func sink(t *testing.T, p []*lab.Packet) string {
 // long cannot keep up, so it may try three times; what is lost then must be by
 // sockets that were full, not by sockets that were not there.
 func TestRestartLosesNothing(t *testing.T) {
-	perVport(t)
 	for attempt := range 3 {
 		lost := restartUnderLoad(t)
 		if lost == 0 {
@@ -50,7 +47,8 @@ func restartUnderLoad(t *testing.T) int {
 	v := n.view(t)
 	p := n.sockets(t)
 	to := sink(t, p)
-	before := v.vports(t)
+	before := v.listeners(t)
+	sockets := int64(len(before.pids()))
 
 	sent := make(chan time.Duration, 1)
 	go func() { sent <- paced(t, p[0], to, count, rate) }()
@@ -58,11 +56,11 @@ func restartUnderLoad(t *testing.T) int {
 	for i := range restarts {
 		since := time.Now()
 		signal(t, d, unix.SIGUSR2)
-		if e := d.Wait(t, since, "handed_over", nil); e.Text("to") != "exec" || e.Int(t, "sockets") != 3 || e.Int(t, "not_handed_over") != 0 {
-			t.Errorf("handed_over: %v, want 3 sockets to exec", e.Fields)
+		if e := d.Wait(t, since, "handed_over", nil); e.Text("to") != "exec" || e.Int(t, "sockets") != sockets || e.Int(t, "not_handed_over") != 0 {
+			t.Errorf("handed_over: %v, want %d sockets to exec", e.Fields, sockets)
 		}
-		if e := d.Wait(t, since, "sockets_adopted", nil); e.Int(t, "adopted") != 3 || e.Int(t, "closed") != 0 {
-			t.Errorf("sockets_adopted: %v, want 3", e.Fields)
+		if e := d.Wait(t, since, "sockets_adopted", nil); e.Int(t, "adopted") != sockets || e.Int(t, "closed") != 0 {
+			t.Errorf("sockets_adopted: %v, want %d", e.Fields, sockets)
 		}
 		ready := d.Wait(t, since, "ready", nil)
 		t.Logf("restart %d: ready %v after the signal, %d packets arrived in the switch by then",
@@ -77,13 +75,11 @@ func restartUnderLoad(t *testing.T) int {
 		return got.Count()+int(v.info(t).Stats.Lost) >= count
 	})
 	stats := v.info(t).Stats
-	drops := n.sw.SocketDrops(t, upcallPIDs(before)...)
+	drops := n.sw.SocketDrops(t, before.pids()...)
 	t.Logf("%d packets in %v, %d arrived; kernel: missed %d, lost %d, flows %d; dropped by full sockets: %d",
 		count, took.Round(time.Millisecond), got.Count(), stats.Missed, stats.Lost, stats.Flows, drops)
-	for name, port := range v.vports(t) {
-		if !slices.Equal(port.UpcallPIDs, before[name].UpcallPIDs) {
-			t.Errorf("port %s: upcall PIDs %d, before the restarts %d", name, port.UpcallPIDs, before[name].UpcallPIDs)
-		}
+	if now := v.listeners(t); !maps.Equal(now, before) {
+		t.Errorf("upcall PIDs %v, before the restarts %v", now, before)
 	}
 	stop(t, d)
 	if e := d.Events("starting"); len(e) != restarts+1 || e[restarts].Text("pid") != e[0].Text("pid") {
@@ -96,14 +92,6 @@ func restartUnderLoad(t *testing.T) int {
 		t.Errorf("the kernel lost %d upcalls, full sockets %d of these", stats.Lost, drops)
 	}
 	return drops
-}
-
-// upcallPIDs returns where the upcalls of vports go.
-func upcallPIDs(vports map[string]dpif.Vport) (pids []uint32) {
-	for _, v := range vports {
-		pids = append(pids, v.UpcallPIDs...)
-	}
-	return pids
 }
 
 // TestRestartRefused: a restart that could not succeed does not begin.
@@ -145,7 +133,7 @@ func TestRestartWithoutProgram(t *testing.T) {
 	t.Setenv("DPIFD_BIN", program)
 	d := n.run(t, nil)
 	v := n.view(t)
-	before := v.vports(t)
+	before := v.listeners(t)
 	p := n.sockets(t)
 	exchange(t, p[0], p[1])
 	// A program that passes the check and is gone after it.
@@ -162,18 +150,13 @@ func TestRestartWithoutProgram(t *testing.T) {
 		t.Errorf("restart_failed: %q", e.Text("error"))
 	}
 	d.Wait(t, since, "ready", nil)
-	want := int64(3)
-	if perCPU {
-		want = int64(runtime.NumCPU())
-	}
+	want := int64(len(before.pids()))
 	if e := d.Wait(t, since, "sockets_adopted", nil); e.Int(t, "adopted") != want {
 		t.Errorf("sockets_adopted: %v, want %d", e.Fields, want)
 	}
 	exchange(t, p[0], p[1])
-	for name, port := range v.vports(t) {
-		if !slices.Equal(port.UpcallPIDs, before[name].UpcallPIDs) {
-			t.Errorf("port %s: upcall PIDs %d, before %d", name, port.UpcallPIDs, before[name].UpcallPIDs)
-		}
+	if now := v.listeners(t); !maps.Equal(now, before) {
+		t.Errorf("upcall PIDs %v, before %v", now, before)
 	}
 	stop(t, d)
 }

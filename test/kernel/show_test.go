@@ -181,6 +181,7 @@ func byDatapath(show string) []string {
 // TestShowText compares with ovs-dpctl show -s, on several datapaths with ports
 // of several types.
 func TestShowText(t *testing.T) {
+	noDaemon(t)
 	n := newNetwork(t, 2, 0)
 	n.sw.DPCtl(t, "add-dp", n.dpName)
 	n.sw.DPCtl(t, "add-if", n.dpName, n.hosts[0].port, n.hosts[1].port, "int-1,type=internal")
@@ -222,6 +223,7 @@ func TestShowText(t *testing.T) {
 // TestShowTunnel shows tunnels: by the devices that carry them, and made by the
 // datapath itself.
 func TestShowTunnel(t *testing.T) {
+	noDaemon(t)
 	n := newQuietNetwork(t, 1)
 	dp := newDatapath(t, n.sw, n.dpName)
 	n.sw.Run(t, "/usr/sbin/ip", "link", "add", "vxlan_sys_4790", "type", "vxlan", "external", "dstport", "4790")
@@ -255,6 +257,7 @@ func TestShowTunnel(t *testing.T) {
 
 // TestReadWithoutPrivilege reads as a user without capabilities.
 func TestReadWithoutPrivilege(t *testing.T) {
+	noDaemon(t)
 	n := newQuietNetwork(t, 1)
 	newDatapath(t, n.sw, n.dpName)
 	for _, args := range [][]string{{"show", "-s"}, {"dump-flows"}} {

@@ -3,9 +3,11 @@
 package kernel_test
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -13,6 +15,7 @@ import (
 	"dpifd/internal/config"
 	"dpifd/internal/dpif"
 	"dpifd/internal/lab"
+	"dpifd/internal/odp"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
@@ -26,6 +29,8 @@ func TestStateDump(t *testing.T) {
 	v := n.view(t)
 	p := n.sockets(t)
 	exchange(t, p[0], p[1])
+	// A packet goes on before its flow is installed.
+	eventually(t, waitLimit, "the flows of both packets are installed", func() bool { return len(v.flows(t)) == 2 })
 	v.unchanged(t, "SIGUSR1", func() {
 		since := time.Now()
 		if err := unix.Kill(d.PID(), unix.SIGUSR1); err != nil {
@@ -51,10 +56,20 @@ func TestStateDump(t *testing.T) {
 		t.Errorf("state_daemon: %v, the kernel has %v", s.Fields, info)
 	}
 	ports := v.vports(t)
+	if perCPU {
+		for i, pid := range d.Events("dispatch_selected")[0].Fields["upcall_pids"].([]any) {
+			n, err := pid.(json.Number).Int64()
+			if err != nil || !slices.Contains(v.listeners(t).pids(), uint32(n)) {
+				t.Errorf("dispatch_selected names socket %v, %v; the kernel has %v", pid, err, v.listeners(t))
+			}
+			name := fmt.Sprint("handler ", i)
+			ports[name] = dpif.Vport{No: odp.MaxPorts, Name: name, UpcallPIDs: []uint32{uint32(n)}}
+		}
+	}
 	for _, e := range d.Events("state_port") {
 		p, ok := ports[e.Text("port")]
-		if !ok || e.Text("port_no") != p.No.String() || e.Text("upcall_pid") != fmt.Sprint(p.UpcallPIDs[0]) || e.Text("type") != p.Type.String() ||
-			e.Int(t, "rcvbuf_bytes") == 0 || e.Text("transport") == "" {
+		if !ok || e.Text("port_no") != fmt.Sprint(uint32(p.No)) || e.Text("upcall_pid") != fmt.Sprint(p.UpcallPIDs[0]) || e.Text("type") != p.Type.String() ||
+			(e.Int(t, "rcvbuf_bytes") == 0) != (p.UpcallPIDs[0] == 0) || e.Text("transport") == "" {
 			t.Errorf("state_port %v, the kernel has %v", e.Fields, p)
 		}
 		delete(ports, e.Text("port"))

@@ -134,12 +134,15 @@ func (s *soak) partlyFlooded(sent time.Time) bool {
 // vports, and returns the stats line that says so.
 func (s *soak) checkPorts() lab.Event {
 	var vports []dpif.Vport
+	var info dpif.DatapathInfo
 	for deadline := time.Now().Add(waitLimit); ; time.Sleep(50 * time.Millisecond) {
 		s.eye(func(dp *dpif.Datapath) (err error) {
-			vports, err = dp.Vports()
+			if vports, err = dp.Vports(); err == nil {
+				info, err = dp.Info()
+			}
 			return err
 		})
-		lacking := s.lacking(vports)
+		lacking := s.lacking(info, vports)
 		if lacking == "" {
 			break
 		}
@@ -154,10 +157,17 @@ func (s *soak) checkPorts() lab.Event {
 }
 
 // lacking says which configured plug is no vport or is not served.
-func (s *soak) lacking(vports []dpif.Vport) string {
+func (s *soak) lacking(info dpif.DatapathInfo, vports []dpif.Vport) string {
+	byCPU := s.plan.dispatch == perCPU
+	if has := info.Features&dpif.FeatureDispatchPerCPU != 0; has != byCPU {
+		return fmt.Sprintf("the datapath has features %v", info.Features)
+	}
+	if byCPU && (len(info.PerCPUPIDs) == 0 || slices.Contains(info.PerCPUPIDs, 0)) {
+		return fmt.Sprintf("upcall PIDs by CPU are %d", info.PerCPUPIDs)
+	}
 	served := map[string]bool{}
 	for _, v := range vports {
-		served[v.Name] = len(v.UpcallPIDs) == 1 && v.UpcallPIDs[0] != 0
+		served[v.Name] = len(v.UpcallPIDs) == 1 && (v.UpcallPIDs[0] == 0) == byCPU
 		if !served[v.Name] {
 			return fmt.Sprintf("port %s has upcall PIDs %v", v.Name, v.UpcallPIDs)
 		}
@@ -226,11 +236,15 @@ func (s *soak) checkHoldings(stats lab.Event) {
 	}
 	ports, goroutines := int(number(stats, "ports")), int(number(stats, "goroutines"))
 	s.census, s.goroutines, s.ports = c, goroutines, ports
-	if s.base == nil {
-		s.base = &base{fds: c.FDs - ports, goroutines: goroutines, mappings: c.Mappings}
+	sockets := ports
+	if s.plan.dispatch == perCPU {
+		sockets = 0 // the handlers' stay
 	}
-	if got := c.FDs - ports; got != s.base.fds {
-		violated("no descriptor leaks", "%d besides those of %d ports, were %d at first", got, ports, s.base.fds)
+	if s.base == nil {
+		s.base = &base{fds: c.FDs - sockets, goroutines: goroutines, mappings: c.Mappings}
+	}
+	if got := c.FDs - sockets; got != s.base.fds {
+		violated("no descriptor leaks", "%d besides those of %d ports, were %d at first", got, sockets, s.base.fds)
 	}
 	if goroutines != s.base.goroutines {
 		violated("no goroutine leaks", "%d, were %d at first", goroutines, s.base.goroutines)

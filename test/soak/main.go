@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"syscall"
 	"time"
 
@@ -19,16 +20,20 @@ import (
 func main() {
 	length := flag.Duration("time", 10*time.Minute, "how long to run")
 	seed := flag.Uint64("seed", 0, "which actions to do; 0 chooses one")
+	dispatch := flag.String("dispatch", "", "per-vport or per-cpu; the seed draws one if it is empty")
 	dir := flag.String("log", "/tmp/soak", "folder for dpifd.log, the daemon's log, and actions.log")
 	flag.Parse()
-	if flag.NArg() > 0 || *length <= 0 {
+	if flag.NArg() > 0 || *length <= 0 || *dispatch != "" && !slices.Contains(dispatches, *dispatch) {
 		flag.Usage()
 		os.Exit(2)
 	}
 	if *seed == 0 {
 		*seed = uint64(time.Now().UnixNano())%1e9 + 1
 	}
-	if err := run(*length, *seed, *dir); err != nil {
+	if *dispatch == "" {
+		*dispatch = drawDispatch(*seed)
+	}
+	if err := run(*length, *seed, *dispatch, *dir); err != nil {
 		fmt.Println("soak:", err)
 		os.Exit(1)
 	}
@@ -63,7 +68,7 @@ type soak struct {
 	ports      int
 }
 
-func run(length time.Duration, seed uint64, dir string) error {
+func run(length time.Duration, seed uint64, dispatch, dir string) error {
 	// The queue of each CPU between two devices, 1,000 frames by default, drops
 	// what the daemon has sent on, without a word that it could read.
 	if err := os.WriteFile("/proc/sys/net/core/netdev_max_backlog", []byte("100000"), 0o644); err != nil {
@@ -82,8 +87,8 @@ func run(length time.Duration, seed uint64, dir string) error {
 		return err
 	}
 	defer actions.Close()
-	fmt.Printf("soak: %v with seed %d\n", length, seed)
-	s := &soak{tb: &harness{}, seed: seed, plan: newPlan(seed), actions: actions, book: newBook(log), done: map[kind]int{}}
+	fmt.Printf("soak: %v with seed %d, dispatch %s\n", length, seed, dispatch)
+	s := &soak{tb: &harness{}, seed: seed, plan: newPlan(seed, dispatch), actions: actions, book: newBook(log), done: map[kind]int{}}
 	defer s.tb.close()
 	v := s.guarded(length, dir)
 	s.table(length)
@@ -92,8 +97,8 @@ func run(length time.Duration, seed uint64, dir string) error {
 		return nil
 	}
 	fmt.Printf("soak: the log's last lines:\n%s\n", s.book.excerpt())
-	return fmt.Errorf("VIOLATED at %s (%s): %w\nsoak: the same actions again: make soak SOAKTIME=%v SOAKSEED=%d",
-		s.at(v.at), v.at.UTC().Format(time.RFC3339Nano), v, length, seed)
+	return fmt.Errorf("VIOLATED at %s (%s): %w\nsoak: the same actions again: make soak SOAKTIME=%v SOAKSEED=%d SOAKDISPATCH=%s",
+		s.at(v.at), v.at.UTC().Format(time.RFC3339Nano), v, length, seed, dispatch)
 }
 
 // guarded runs until the time is over, and returns what was violated.

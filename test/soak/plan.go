@@ -90,9 +90,9 @@ func (a action) String() string {
 	return what
 }
 
-// settings are what reloads change. The zero value has everything at its
-// default but the interval of the statistics.
+// settings are what reloads change, and the dispatch, which none changes.
 type settings struct {
+	dispatch   string
 	configured int // churning plugs in the list of ports
 	flood      bool
 	macAging   time.Duration
@@ -106,7 +106,7 @@ type settings struct {
 // is nil.
 func (s settings) text(names []string) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "datapath: {name: %s}\n", datapath)
+	fmt.Fprintf(&b, "datapath: {name: %s}\ndispatch: %s\n", datapath, s.dispatch)
 	if names != nil {
 		fmt.Fprintf(&b, "ports: [{name: %s}]\n", strings.Join(names, "}, {name: "))
 	}
@@ -147,17 +147,28 @@ func spoil(good string, way int) string {
 
 // plan chooses what to do next. It depends on the seed alone.
 type plan struct {
-	random  *rand.Rand
-	plugged [allPlugs]bool
-	early   []int // places in early, in the order that they are done
-	count   int   // actions
+	random   *rand.Rand
+	dispatch string
+	plugged  [allPlugs]bool
+	early    []int // places in early, in the order that they are done
+	count    int   // actions
 }
 
 // checkEvery is the number of actions from one check to the next.
 const checkEvery = 40
 
-func newPlan(seed uint64) *plan {
-	p := &plan{random: rand.New(rand.NewPCG(seed, 0))}
+// dispatches are those that a seed may draw.
+var dispatches = []string{perVport, perCPU}
+
+const perVport, perCPU = "per-vport", "per-cpu"
+
+// drawDispatch is apart from the actions: these are the same with either.
+func drawDispatch(seed uint64) string {
+	return dispatches[rand.New(rand.NewPCG(seed, 2)).IntN(len(dispatches))]
+}
+
+func newPlan(seed uint64, dispatch string) *plan {
+	p := &plan{random: rand.New(rand.NewPCG(seed, 0)), dispatch: dispatch}
 	p.early = p.random.Perm(len(early))
 	for i := range stablePlugs {
 		p.plugged[i] = true
@@ -167,7 +178,7 @@ func newPlan(seed uint64) *plan {
 
 // first returns the configuration to start with.
 func (p *plan) first() settings {
-	return settings{configured: churnPlugs / 2, macAging: 5 * time.Minute, macLimit: 8192, flowLimit: 3000, maxIdle: 5 * time.Second}
+	return settings{dispatch: p.dispatch, configured: churnPlugs / 2, macAging: 5 * time.Minute, macLimit: 8192, flowLimit: 3000, maxIdle: 5 * time.Second}
 }
 
 // next returns the next action.

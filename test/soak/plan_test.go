@@ -13,7 +13,7 @@ import (
 func TestPlan(t *testing.T) {
 	const count = 5000
 	sequence := func(seed uint64) ([]string, map[kind]int) {
-		p, kinds := newPlan(seed), map[kind]int{}
+		p, kinds := newPlan(seed, perVport), map[kind]int{}
 		var all []string
 		for range count {
 			a := p.next()
@@ -42,7 +42,7 @@ func TestPlan(t *testing.T) {
 			t.Errorf("no %s in %d actions", name, count)
 		}
 	}
-	soon, p := map[kind]bool{}, newPlan(9)
+	soon, p := map[kind]bool{}, newPlan(9, perVport)
 	for range earlyEvery * len(early) {
 		soon[p.next().kind] = true
 	}
@@ -60,9 +60,31 @@ func TestPlan(t *testing.T) {
 	}
 }
 
+// TestDispatchIsDrawn: by the seed, about half of them each, and no reload changes
+// it.
+func TestDispatchIsDrawn(t *testing.T) {
+	const seeds = 1000
+	drawn := map[string]int{}
+	for seed := range uint64(seeds) {
+		dispatch := drawDispatch(seed)
+		drawn[dispatch]++
+		if again := drawDispatch(seed); again != dispatch {
+			t.Fatalf("seed %d draws %s and then %s", seed, dispatch, again)
+		}
+	}
+	for _, dispatch := range dispatches {
+		if drawn[dispatch] < seeds*2/5 {
+			t.Errorf("%d seeds draw %v", seeds, drawn)
+		}
+		if p := newPlan(1, dispatch); p.first().dispatch != dispatch || p.settings().dispatch != dispatch {
+			t.Errorf("a plan with dispatch %s begins with %s and goes on with %s", dispatch, p.first().dispatch, p.settings().dispatch)
+		}
+	}
+}
+
 // TestPlugsAlternate: what is plugged in is there, what is unplugged was.
 func TestPlugsAlternate(t *testing.T) {
-	p := newPlan(11)
+	p := newPlan(11, perVport)
 	there := map[int]bool{}
 	for range 3000 {
 		a := p.next()
@@ -88,7 +110,7 @@ func TestPlugsAlternate(t *testing.T) {
 
 // TestFiles: good files can be used, spoilt ones cannot.
 func TestFiles(t *testing.T) {
-	p := newPlan(3)
+	p := newPlan(3, perCPU)
 	file := filepath.Join(t.TempDir(), "dpifd.yaml")
 	load := func(text string) error {
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {

@@ -41,7 +41,7 @@ func (s *soak) table(length time.Duration) {
 	}
 	row("what", "figure")
 	fmt.Printf("|%s|%s|\n", "------------------------------------", "--------")
-	row("time, seed", "%v of %v, %d", time.Since(s.started).Round(time.Second), length, s.seed)
+	row("time, seed, dispatch", "%v of %v, %d, %s", time.Since(s.started).Round(time.Second), length, s.seed, s.plan.dispatch)
 	for _, k := range slices.Sorted(maps.Keys(kindNames)) {
 		row(k.String(), "%d", s.done[k])
 	}
