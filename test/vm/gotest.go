@@ -141,7 +141,7 @@ func (l *lab) test(ctx context.Context, o options, patterns []string) (int, erro
 		}
 		fmt.Fprintf(&script, "mkdir -p %s && cd %s\necho %s begin %s\n%s\necho %s end %s $?\n",
 			quote(dir), quote(dir), s.mark, quote(p.path),
-			quote(name, "-test.v", "-test.run="+run, "-test.count="+strconv.Itoa(o.testCount), "-test.timeout="+o.timeout.String()),
+			quote(name, "-test.v", "-test.run="+run, "-test.skip="+o.testSkip, "-test.count="+strconv.Itoa(o.testCount), "-test.timeout="+o.timeout.String()),
 			s.mark, quote(p.path))
 		s.expect(p.path)
 	}

@@ -80,6 +80,7 @@ func command(ctx context.Context, args []string) (int, error) {
 	case "test":
 		opts.register(flags)
 		flags.StringVar(&opts.testRun, "run", "", "run only tests that match this `regexp`")
+		flags.StringVar(&opts.testSkip, "skip", "", "leave out tests that match this `regexp`")
 		flags.IntVar(&opts.testCount, "count", 1, "run each test this many times")
 	default:
 		flags.Usage()
@@ -125,8 +126,8 @@ type options struct {
 	log           string
 	systemd       bool
 
-	testRun   string
-	testCount int
+	testRun, testSkip string
+	testCount         int
 }
 
 func (o *options) registerSystemd(flags *flag.FlagSet) {
