@@ -35,37 +35,33 @@ var (
 	Nobody = net.HardwareAddr{0x02, 0x51, 0x4c, 0, 0, 0x66}
 )
 
-// Socket is a raw packet socket on one device.
-type Socket struct {
-	fd   int
-	name string
-}
+// Socket is a raw packet socket that receives all frames of one device, and sends
+// there.
+type Socket struct{ Source }
 
 // Open opens a socket on a device of the thread's network namespace.
 func Open(device string) (*Socket, error) {
-	dev, err := net.InterfaceByName(device)
-	if err != nil {
-		return nil, err
-	}
 	// Protocol 0 until bind, so that no frame of another device is queued.
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("packet socket on %s: %w", device, err)
 	}
-	err = errors.Join(
-		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveQueue),
-		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, sendQueue),
-		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1),
-		unix.SetsockoptPacketMreq(fd, unix.SOL_PACKET, unix.PACKET_ADD_MEMBERSHIP, &unix.PacketMreq{
-			Ifindex: int32(dev.Index), Type: unix.PACKET_MR_PROMISC}),
-		unix.Bind(fd, &unix.SockaddrLinklayer{
-			Protocol: binary.NativeEndian.Uint16(binary.BigEndian.AppendUint16(nil, etherType)),
-			Ifindex:  dev.Index}))
+	source, err := newSource(fd, device)
+	s := &Socket{source}
+	if err == nil {
+		err = errors.Join(
+			unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveQueue),
+			unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, sendQueue),
+			unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1),
+			unix.SetsockoptPacketMreq(fd, unix.SOL_PACKET, unix.PACKET_ADD_MEMBERSHIP, &unix.PacketMreq{
+				Ifindex: int32(s.to.Ifindex), Type: unix.PACKET_MR_PROMISC}),
+			unix.Bind(fd, s.to))
+	}
 	if err != nil {
 		unix.Close(fd)
 		return nil, fmt.Errorf("packet socket on %s: %w", device, err)
 	}
-	return &Socket{fd: fd, name: device}, nil
+	return s, nil
 }
 
 // Close closes the socket.
@@ -95,24 +91,9 @@ func Hello() []byte {
 	return f
 }
 
-// Send stamps a frame and sends it. While the device drops it, it is sent
-// again: only the switch is to lose frames.
-func (s *Socket) Send(frame []byte) error {
-	for {
-		binary.BigEndian.PutUint64(frame[18:], uint64(time.Now().UnixNano()))
-		_, err := unix.Write(s.fd, frame)
-		if err == nil {
-			return nil
-		}
-		if err != unix.EINTR && err != unix.ENOBUFS {
-			return fmt.Errorf("send on %s: %w", s.name, err)
-		}
-	}
-}
-
 // Paced sends frames at a rate per second, from each socket in turn, or as fast
 // as it goes at rate 0. It returns the time of the first one.
-func Paced(from []*Socket, frames [][]byte, rate int) (time.Time, error) {
+func Paced(from []Source, frames [][]byte, rate int) (time.Time, error) {
 	start := time.Now()
 	for i, f := range frames {
 		if rate > 0 {
@@ -161,7 +142,7 @@ func (s *Socket) Receive(count int, done func() (bool, error)) (Arrivals, error)
 			}
 			continue
 		case err != nil:
-			return a, fmt.Errorf("receive on %s: %w", s.name, err)
+			return a, fmt.Errorf("receive on %s: %w", s.device, err)
 		}
 		number, sent, ok := parse(buf[:n])
 		if !ok || number >= uint32(count) || seen[number] {
@@ -169,7 +150,7 @@ func (s *Socket) Receive(count int, done func() (bool, error)) (Arrivals, error)
 		}
 		arrived, err := stamp(oob[:oobn])
 		if err != nil {
-			return a, fmt.Errorf("receive on %s: %w", s.name, err)
+			return a, fmt.Errorf("receive on %s: %w", s.device, err)
 		}
 		seen[number] = true
 		a.Latency = append(a.Latency, arrived.Sub(sent))
@@ -186,7 +167,7 @@ func (s *Socket) wait(limit time.Duration) (bool, error) {
 	fds := []unix.PollFd{{Fd: int32(s.fd), Events: unix.POLLIN}}
 	n, err := unix.Poll(fds, int(limit.Milliseconds()))
 	if err != nil && err != unix.EINTR {
-		return false, fmt.Errorf("poll %s: %w", s.name, err)
+		return false, fmt.Errorf("poll %s: %w", s.device, err)
 	}
 	return n > 0 || err == unix.EINTR, nil
 }
@@ -217,7 +198,7 @@ func stamp(oob []byte) (time.Time, error) {
 func (s *Socket) Dropped() (int, error) {
 	stats, err := unix.GetsockoptTpacketStats(s.fd, unix.SOL_PACKET, unix.PACKET_STATISTICS)
 	if err != nil {
-		return 0, fmt.Errorf("statistics of %s: %w", s.name, err)
+		return 0, fmt.Errorf("statistics of %s: %w", s.device, err)
 	}
 	return int(stats.Drops), nil
 }

@@ -34,11 +34,8 @@ const receiving = "r"
 // newNetwork makes ports-1 sending devices and the receiving one.
 func newNetwork(ports int) (*network, error) {
 	n := &network{}
-	// Frames of our own only: no IPv6 neighbours.
-	for _, scope := range []string{"default", "all"} {
-		if err := os.WriteFile("/proc/sys/net/ipv6/conf/"+scope+"/disable_ipv6", []byte("1"), 0o644); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return nil, err
-		}
+	if err := disableIPv6(); err != nil {
+		return nil, err
 	}
 	// The queue of each CPU between two devices, 1,000 frames by default, is not
 	// what is measured.
@@ -133,9 +130,21 @@ func newNamespace(name string) (netns.NsHandle, error) {
 		if h, err = netns.NewNamed(name); err != nil {
 			return fmt.Errorf("namespace %s: %w", name, err)
 		}
-		return nil
+		return disableIPv6()
 	})
 	return h, err
+}
+
+// disableIPv6 has devices of the thread's namespace send nothing by themselves. A
+// new namespace has its own defaults. Each multicast of a device is flooded: of a
+// thousand devices on as many ports that is a million frames, over and over.
+func disableIPv6() error {
+	for _, scope := range []string{"default", "all"} {
+		if err := os.WriteFile("/proc/sys/net/ipv6/conf/"+scope+"/disable_ipv6", []byte("1"), 0o644); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
 }
 
 // inside calls fn on a thread in the namespace. Sockets that it opens stay
