@@ -198,7 +198,8 @@ func (r *Revalidator) lookAtAll() {
 
 func (r *Revalidator) cycle(full bool) error {
 	now := nowMS()
-	if e, say := r.limit.setCap(r.limits.Load().flows, time.Now()); say {
+	limits := r.limits.Load()
+	if e, say := r.limit.setCap(limits.flows, time.Now()); say {
 		r.notify(e)
 	}
 	r.budget.limit.Store(int64(r.limit.current))
@@ -207,7 +208,7 @@ func (r *Revalidator) cycle(full bool) error {
 	expiring := r.policy.Expiring(now)
 	asked := r.full.Swap(false)
 	full = full || changed || r.again || expiring || asked
-	if !full && !r.pace.due(now, r.limits.Load().maxIdle, int(r.budget.count.Load()), int(r.budget.limit.Load())) {
+	if !full && !r.pace.due(now, limits.maxIdle, int(r.budget.count.Load()), r.limit.current, limits.flows) {
 		r.counters.looks.Add(1)
 		return r.settle()
 	}
