@@ -91,26 +91,6 @@ func Hello() []byte {
 	return f
 }
 
-// Paced sends frames at a rate per second, from each socket in turn, or as fast
-// as it goes at rate 0. It returns the time of the first one.
-func Paced(from []Source, frames [][]byte, rate int) (time.Time, error) {
-	start := time.Now()
-	for i, f := range frames {
-		if rate > 0 {
-			due := time.Duration(i) * time.Second / time.Duration(rate)
-			// A sleep takes longer than it was asked to; what is overdue by then
-			// goes out at once.
-			if wait := due - time.Since(start); wait > 0 {
-				time.Sleep(max(wait, time.Millisecond))
-			}
-		}
-		if err := from[i%len(from)].Send(f); err != nil {
-			return start, err
-		}
-	}
-	return start, nil
-}
-
 // Arrivals is what a Socket received.
 type Arrivals struct {
 	Last    time.Time       // arrival of the last frame

@@ -45,6 +45,40 @@ func (s Source) Send(frame []byte) error {
 	}
 }
 
+// Paced sends frames at a rate per second, from each source in turn, or as fast
+// as it goes at rate 0. It returns the time of the first one.
+func Paced(from []Source, frames [][]byte, rate int) (time.Time, error) {
+	start := time.Now()
+	return start, pace(start, len(frames), rate, func(i int) error { return from[i%len(from)].Send(frames[i]) })
+}
+
+// Stations sends a frame of each of the stations numbered from one number to before
+// another, at a rate as Paced does. The frame is changed.
+func (s Source) Stations(frame []byte, from, to, rate int) error {
+	return pace(time.Now(), to-from, rate, func(i int) error {
+		Renumber(frame, uint32(from+i))
+		return s.Send(frame)
+	})
+}
+
+// pace calls send for 0 to before n, each when it is due.
+func pace(start time.Time, n, rate int, send func(i int) error) error {
+	for i := range n {
+		if rate > 0 {
+			due := time.Duration(i) * time.Second / time.Duration(rate)
+			// A sleep takes longer than it was asked to; what is overdue by then
+			// goes out at once.
+			if wait := due - time.Since(start); wait > 0 {
+				time.Sleep(max(wait, time.Millisecond))
+			}
+		}
+		if err := send(i); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Sender has a source for each of some devices. They share one packet socket,
 // which receives nothing: a thousand sockets take minutes to open and close.
 type Sender struct {

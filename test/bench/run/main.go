@@ -113,11 +113,19 @@ func runScale(rounds int, ports, flows string, switches []string, out string) er
 	if err != nil {
 		return fmt.Errorf("-flows: %w", err)
 	}
-	r, err := measureScale(rounds, ps, fs, switches)
-	if out != "" && r != nil {
-		err = errors.Join(err, os.MkdirAll(filepath.Dir(out), 0o755), r.Write(out))
+	r, err := newScaleRun()
+	if err != nil {
+		return err
 	}
-	return err
+	if out != "" {
+		if err := os.MkdirAll(filepath.Dir(out), 0o755); err != nil {
+			return err
+		}
+	}
+	slices.Sort(ps)
+	slices.Sort(fs)
+	s := &scale{run: r, out: out, switches: switches}
+	return s.measure(rounds, ps, fs)
 }
 
 func newScaleRun() (*bench.ScaleRun, error) {

@@ -60,6 +60,9 @@ type usage struct {
 	missed, lost uint64
 }
 
+// cpu is user and system time.
+func (u usage) cpu() float64 { return u.user + u.system }
+
 func (s *vswitch) usage() (u usage, err error) {
 	pid := s.cmd.Process.Pid
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))

@@ -102,7 +102,7 @@ func plug(name string, ns netns.NsHandle) error {
 // awaitUp waits until a link forwards: the kernel activates a new link's queue
 // up to a second after it came up.
 func awaitUp(name string) error {
-	return await(linkLimit, "link "+name, func() (bool, error) {
+	return await(linkLimit, "link "+name+" not up", func() (bool, error) {
 		b, err := os.ReadFile("/sys/class/net/" + name + "/operstate")
 		return strings.TrimSpace(string(b)) == "up", err
 	})
@@ -168,7 +168,7 @@ func onThread(fn func() error) error {
 	return <-done
 }
 
-// await asks until done, at most for limit.
+// await asks until done, at most for limit. what says what is the case until then.
 func await(limit time.Duration, what string, done func() (bool, error)) error {
 	for deadline := time.Now().Add(limit); ; time.Sleep(10 * time.Millisecond) {
 		ok, err := done()
@@ -176,7 +176,15 @@ func await(limit time.Duration, what string, done func() (bool, error)) error {
 			return err
 		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("%s: not there after %v", what, limit)
+			return &lateError{what, limit}
 		}
 	}
 }
+
+// lateError says what did not come about in time.
+type lateError struct {
+	what  string
+	limit time.Duration
+}
+
+func (e *lateError) Error() string { return fmt.Sprintf("%s within %.0f s", e.what, e.limit.Seconds()) }

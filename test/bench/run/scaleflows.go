@@ -1,0 +1,139 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"dpifd/internal/dpif"
+	"dpifd/test/bench"
+	"dpifd/test/bench/load"
+)
+
+// keepFlows is longer than a measurement takes.
+const keepFlows = time.Hour
+
+// measureFlows measures a switch of two ports that holds more and more flows.
+func (s *scale) measureFlows(name string, sizes []int) error {
+	if len(sizes) == 0 {
+		return nil
+	}
+	most := sizes[len(sizes)-1]
+	// Room for stations that are sent for twice, and for flows so many that no
+	// limit is near.
+	u := setup{ports: s.net.ports(2), maxIdle: keepFlows, macs: most + most/10 + 1000, flows: 3 * most}
+	point := func(n int) *bench.ScalePoint {
+		return &bench.ScalePoint{Switch: name, Round: s.round, Ports: 2, Flows: n}
+	}
+	p := point(sizes[0])
+	v, err := startScale(p, u)
+	if err == nil {
+		defer func() {
+			if err := errors.Join(v.stop(), s.saveLog(p, v)); err != nil {
+				fmt.Printf("%s: %v\n", name, err)
+			}
+		}()
+		var h *holder
+		if h, err = s.net.newHolder(v); err == nil {
+			defer h.close()
+			for _, n := range sizes {
+				q := point(n)
+				q.ReadySeconds = p.ReadySeconds
+				if err = h.measure(q); err != nil {
+					p = q
+					break
+				}
+				if err := s.add(q, nil); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	if err != nil {
+		return s.add(p, err)
+	}
+	return nil
+}
+
+// holder has a switch hold flows, from the first port to the sink.
+type holder struct {
+	s        *vswitch
+	filler   *filler
+	sender   *load.Sender // on the first port
+	receiver *load.Sender // where the sink is
+	moved    int          // stations
+}
+
+func (n *network) newHolder(s *vswitch) (*holder, error) {
+	f, err := n.prepare(bench.Load{Ports: 2})
+	if err != nil {
+		return nil, err
+	}
+	f.sink.Close() // nobody looks at what arrives
+	h := &holder{s: s, sender: f.sender}
+	if err := inside(n.receiver, func() (err error) {
+		h.receiver, err = load.OpenSender([]string{receiving})
+		return err
+	}); err != nil {
+		h.sender.Close()
+		return nil, err
+	}
+	frame := load.Frame(load.Sink, 0, 60)
+	h.filler = &filler{
+		send: func(from, to int) error { return h.sender.Sources[0].Stations(frame, from, to, 0) },
+		flows: func() (int, error) {
+			info, err := s.dp.Info()
+			return int(info.Stats.Flows), err
+		},
+		sleep: time.Sleep,
+	}
+	return h, nil
+}
+
+func (h *holder) close() {
+	h.sender.Close()
+	h.receiver.Close()
+}
+
+// move has a station that has a flow be heard where the sink is.
+func (h *holder) move() error {
+	h.moved++
+	return h.receiver.Sources[0].Send(load.Frame(load.Sink, uint32(h.moved), 60))
+}
+
+// measure measures the switch with the flows of p. Where it does not hold as many,
+// how many there are is all that is said.
+func (h *holder) measure(p *bench.ScalePoint) (err error) {
+	if p.Held, err = h.filler.to(p.Flows); err != nil {
+		return err
+	}
+	if err := h.s.thorough(false); err != nil {
+		return err
+	}
+	if err := h.s.rest(p); err != nil {
+		return err
+	}
+	for _, d := range []struct {
+		terse bool
+		took  *float64
+	}{{true, &p.TerseSeconds}, {false, &p.FullSeconds}} {
+		began := time.Now()
+		if err := h.s.dp.Flows(d.terse, func() {}, func(*dpif.Flow) error { return nil }); err != nil {
+			return err
+		}
+		*d.took = time.Since(began).Seconds()
+	}
+	if err := h.s.thorough(true); err != nil {
+		return err
+	}
+	if err := h.s.change(p, h.move); err != nil {
+		return err
+	}
+	if p.Left, err = h.filler.flows(); err != nil || p.Left < p.Held*99/100 {
+		return err // there is nothing to be kept in use
+	}
+	if err := h.s.thorough(false); err != nil {
+		return err
+	}
+	return errors.Join(h.s.alive(p, h.sender.Sources[0], h.filler.next), h.s.thorough(true))
+}
