@@ -12,6 +12,15 @@ import (
 // system calls, and a handler is asked once to own all of its part.
 const portBatch = 64
 
+// portsAtOnce is portBatch, or 1 where sockets may have rings: the ring of a port
+// that turns out not to be there would be missing for the next one of its batch.
+func (s *Server) portsAtOnce() int {
+	if s.noRings == nil && s.shared == nil {
+		return 1
+	}
+	return portBatch
+}
+
 // serve makes sure that each vport of the datapath has an upcall socket, and
 // that the kernel sends its upcalls there. Only ErrRingRequired is returned.
 func (s *Server) serve(vports []Vport) error {
@@ -27,7 +36,7 @@ func (s *Server) serve(vports []Vport) error {
 		}
 		others = append(others, v)
 	}
-	for batch := range slices.Chunk(others, portBatch) {
+	for batch := range slices.Chunk(others, s.portsAtOnce()) {
 		s.rounds.Add(1)
 		if err := s.take(batch); err != nil {
 			return err
@@ -131,7 +140,7 @@ func (s *Server) addConfigured(vports []Vport) (added []Vport, err error) {
 		return nil, nil
 	}
 	free := s.freeNumbers(vports)
-	for batch := range slices.Chunk(lacking, portBatch) {
+	for batch := range slices.Chunk(lacking, s.portsAtOnce()) {
 		s.rounds.Add(1)
 		made, err := s.addPorts(batch, free)
 		added = append(added, made...)
