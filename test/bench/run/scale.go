@@ -24,6 +24,8 @@ type scale struct {
 	run      *bench.ScaleRun
 	out      string // file that each measurement is saved to, none if empty
 	switches []string
+	within   time.Duration // after which nothing more is begun
+	end      time.Time
 	round    int
 }
 
@@ -39,7 +41,7 @@ func (s *scale) measure(rounds int, ports, flows []int) error {
 	if err != nil {
 		return err
 	}
-	s.net = net
+	s.net, s.end = net, began.Add(s.within)
 	fmt.Printf("%d ports made in %.0f s\n", most, time.Since(began).Seconds())
 	if err := settleHost(); err != nil {
 		return err
@@ -48,7 +50,11 @@ func (s *scale) measure(rounds int, ports, flows []int) error {
 		for _, n := range ports {
 			for _, name := range s.wanted(bench.Dpifd, bench.PerCPU, bench.Vswitchd) {
 				p := &bench.ScalePoint{Switch: name, Round: s.round, Ports: n}
-				if err := s.add(p, s.measurePorts(p)); err != nil {
+				err := s.late()
+				if err == nil {
+					err = s.measurePorts(p)
+				}
+				if err := s.add(p, err); err != nil {
 					return err
 				}
 			}
@@ -58,6 +64,14 @@ func (s *scale) measure(rounds int, ports, flows []int) error {
 				return err
 			}
 		}
+	}
+	return nil
+}
+
+// late returns an error when nothing more is to be begun.
+func (s *scale) late() error {
+	if time.Now().After(s.end) {
+		return &lateError{"not begun", s.within}
 	}
 	return nil
 }

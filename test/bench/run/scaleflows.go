@@ -26,31 +26,33 @@ func (s *scale) measureFlows(name string, sizes []int) error {
 		return &bench.ScalePoint{Switch: name, Round: s.round, Ports: 2, Flows: n}
 	}
 	p := point(sizes[0])
-	v, err := startScale(p, u)
-	if err == nil {
-		defer func() {
-			if err := errors.Join(v.stop(), s.saveLog(p, v)); err != nil {
-				fmt.Printf("%s: %v\n", name, err)
-			}
-		}()
-		var h *holder
-		if h, err = s.net.newHolder(v); err == nil {
-			defer h.close()
-			for _, n := range sizes {
-				q := point(n)
-				q.ReadySeconds = p.ReadySeconds
-				if err = h.measure(q); err != nil {
-					p = q
-					break
-				}
-				if err := s.add(q, nil); err != nil {
-					return err
-				}
-			}
-		}
+	if err := s.late(); err != nil {
+		return s.add(p, err)
 	}
+	v, err := startScale(p, u)
 	if err != nil {
 		return s.add(p, err)
+	}
+	defer func() {
+		if err := errors.Join(v.stop(), s.saveLog(p, v)); err != nil {
+			fmt.Printf("%s: %v\n", name, err)
+		}
+	}()
+	h, err := s.net.newHolder(v)
+	if err != nil {
+		return s.add(p, err)
+	}
+	defer h.close()
+	for _, n := range sizes {
+		q := point(n)
+		q.ReadySeconds = p.ReadySeconds
+		err := s.late()
+		if err == nil {
+			err = h.measure(q)
+		}
+		if saveErr := s.add(q, err); err != nil || saveErr != nil {
+			return saveErr // with more flows it would fail as well
+		}
 	}
 	return nil
 }
