@@ -37,10 +37,6 @@ const (
 // the time for one.
 func (s *vswitch) change(p *bench.ScalePoint, move func() error) error {
 	spacing := changeTime + 4*time.Duration(p.FullSeconds*float64(time.Second))
-	still, err := s.load(spacing, func() error { return nil })
-	if err != nil {
-		return err
-	}
 	moving, err := s.load(changes*spacing, func() error {
 		for range changes {
 			if err := s.moveNoticed(move); err != nil {
@@ -53,7 +49,7 @@ func (s *vswitch) change(p *bench.ScalePoint, move func() error) error {
 	if err != nil {
 		return err
 	}
-	p.ChangeCPU = (moving.cpu - still.cpu) * moving.seconds / changes
+	p.ChangeCPU = (moving.cpu - p.IdleCPU) * moving.seconds / changes
 	if err := s.moveNoticed(move); err != nil {
 		return err
 	}

@@ -14,7 +14,7 @@ import (
 
 const (
 	settleTime = 3 * time.Second  // after a start or a load, before idle CPU is measured
-	idleTime   = 10 * time.Second // that it is measured over
+	idleTime   = 12 * time.Second // that it is measured over, three times patient
 	scaleRate  = 1500             // new flows a second over all ports
 )
 

@@ -208,20 +208,7 @@ func (s *vswitch) startOVS(u setup) error {
 // does that to those used less than five times a second, when something changed
 // and its last dump took longer than half of max-revalidator, which is 500 ms.
 // That is also the time between two dumps.
-const patient = "other_config:max-revalidator=20000"
-
-// thorough has the switch look at flows however long that takes. For dpifd there
-// is nothing to do.
-func (s *vswitch) thorough(on bool) error {
-	switch {
-	case s.name != bench.Vswitchd:
-		return nil
-	case on:
-		return vsctl("set", "Open_vSwitch", ".", patient)
-	default:
-		return vsctl("remove", "Open_vSwitch", ".", "other_config", "max-revalidator")
-	}
-}
+const patient = "other_config:max-revalidator=4000"
 
 // vsctl changes the database, and waits until ovs-vswitchd did what it says
 // unless --no-wait is among the arguments.
@@ -239,6 +226,21 @@ func (s *vswitch) setMaxIdle(d time.Duration) error {
 		}
 		return vsctl("set", "Open_vSwitch", ".", fmt.Sprintf("other_config:max-idle=%d", d.Milliseconds()))
 	}
+	return s.reload()
+}
+
+// setFlowLimit has dpifd hold that many flows at most. ovs-vswitchd has its limit
+// from the start: each change of its configuration has it look at all flows.
+func (s *vswitch) setFlowLimit(n int) error {
+	if s.name == bench.Vswitchd {
+		return nil
+	}
+	s.setup.flows = n
+	return s.reload()
+}
+
+// reload has dpifd read its configuration again.
+func (s *vswitch) reload() error {
 	if err := os.WriteFile(configFile, []byte(s.setup.dpifdConfig()), 0o644); err != nil {
 		return err
 	}
