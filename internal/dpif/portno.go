@@ -12,15 +12,19 @@ import (
 // to the wrong device, and have its number learned for the former's stations.
 // The policy does not know the ports any more.
 func (s *Server) vacate(gone []odp.PortNo) {
-	// What handlers have decided before that is in the kernel now.
-	for _, h := range s.handlers {
-		h.do(func() {})
-	}
+	s.landed()
 	// So the next cycle to begin finds all of it. One may be under way.
 	s.revalidator.lookAtAll()
 	until := s.revalidator.counters.looks.Load() + 2
 	for _, no := range gone {
 		s.vacated[no] = until
+	}
+}
+
+// landed waits until what handlers have decided so far is in the kernel.
+func (s *Server) landed() {
+	for _, h := range s.handlers {
+		h.do(func() {})
 	}
 }
 

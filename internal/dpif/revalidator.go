@@ -36,6 +36,7 @@ type Revalidator struct {
 	hasher *odp.UFIDHasher
 	notify func(Event)
 	trace  *atomic.Pointer[FlowTracer]
+	landed func() // waits until what handlers have decided so far is in the kernel
 	limits atomic.Pointer[flowLimits]
 	limit  flowLimit
 	idle   time.Duration // that the dump under way allows, 0 none
@@ -110,7 +111,7 @@ type flowLimits struct {
 func newRevalidator(dp *Datapath, cfg *Config, budget *flowBudget, hasher *odp.UFIDHasher, trace *atomic.Pointer[FlowTracer]) *Revalidator {
 	r := &Revalidator{
 		dp: dp, policy: cfg.Policy, budget: budget, hasher: hasher, notify: cfg.Notify, trace: trace,
-		limit:  newFlowLimit(cfg.FlowLimit),
+		limit: newFlowLimit(cfg.FlowLimit), landed: func() {},
 		unused: map[UFID]int64{}, unusedBefore: map[UFID]int64{},
 		sweep: dp.NewBatch(), kick: make(chan struct{}, 1),
 	}
@@ -212,6 +213,11 @@ func (r *Revalidator) cycle(full bool) error {
 		r.counters.looks.Add(1)
 		return r.settle()
 	}
+	if changed {
+		// A flow that was decided before the change could be installed after the
+		// dump had passed its place.
+		r.landed()
+	}
 	if err := r.dump(now, full); err != nil {
 		if asked {
 			r.full.Store(true)
@@ -219,9 +225,7 @@ func (r *Revalidator) cycle(full bool) error {
 		return err
 	}
 	r.counters.looks.Add(1)
-	// A flow that was decided before the change may have been installed after
-	// the dump had passed its place.
-	r.again = changed
+	r.again = false
 	r.generation = generation
 	r.counters.cycles.Add(1)
 	if full {

@@ -204,6 +204,7 @@ func (s *Server) open() (err error) {
 		return fmt.Errorf("revalidator: %w", err)
 	}
 	s.revalidator = newRevalidator(s.dp.Clone(conn), &s.cfg, &s.budget, s.hasher, &s.flowTrace)
+	s.revalidator.landed = s.landed
 	if conn, err = netlink.Dial(unix.NETLINK_GENERIC, netlink.Config{}); err != nil {
 		return fmt.Errorf("statistics: %w", err)
 	}
