@@ -119,6 +119,9 @@ func TestScaleRun(t *testing.T) {
 	if _, ok := r.Ratio(Dpifd, Vswitchd, 2, 50, ready); ok {
 		t.Error("a ratio to what was not measured")
 	}
+	if s, ok := r.Ratio(Dpifd, Vswitchd, 1000, 0, func(p *ScalePoint) float64 { return float64(len(p.Switch) - len(Dpifd)) }); ok {
+		t.Errorf("%v, a ratio of what was not measured", s)
+	}
 	if got := r.Failure(Vswitchd, 1000, 0); got != "not ready within 120 s" {
 		t.Errorf("failure %q", got)
 	}

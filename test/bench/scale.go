@@ -3,6 +3,7 @@ package bench
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 )
@@ -13,7 +14,7 @@ const PerCPU = "dpifd per-cpu"
 // ScalePorts and ScaleFlows are the sizes that a scale run measures.
 var (
 	ScalePorts = []int{2, 128, 1000}
-	ScaleFlows = []int{10_000, 100_000, 200_000}
+	ScaleFlows = []int{10_000, 50_000, 100_000, 200_000}
 )
 
 // ScalePoint is what one switch of one size was measured at, in one round.
@@ -45,6 +46,9 @@ type ScalePoint struct {
 	// AliveCPU is that of one core while packets use each flow, with the idle
 	// time that the switch has by default; 0 if that was not measured.
 	AliveCPU float64
+	// DumpCPU is CPU seconds for each dump meanwhile, with all that the switch
+	// does besides.
+	DumpCPU float64
 }
 
 // ScaleRun is all that one scale run measured.
@@ -92,10 +96,12 @@ func (r *ScaleRun) byRound(name string, ports, flows int, f func(*ScalePoint) fl
 	return byRound
 }
 
-// Ratio is the spread of a/b, each taken within one round. Rounds in which b is
-// 0 do not count.
+// Ratio is the spread of a/b, each taken within one round. Rounds in which one of
+// them is 0, and so was not measured, do not count.
 func (r *ScaleRun) Ratio(a, b string, ports, flows int, f func(*ScalePoint) float64) (Spread, bool) {
-	return ratio(r.byRound(a, ports, flows, f), r.byRound(b, ports, flows, f))
+	above := r.byRound(a, ports, flows, f)
+	maps.DeleteFunc(above, func(_ int, v float64) bool { return v == 0 })
+	return ratio(above, r.byRound(b, ports, flows, f))
 }
 
 // Failure returns why a switch at one size has no measurement, "" if no round

@@ -84,6 +84,21 @@ func Renumber(frame []byte, number uint32) {
 	binary.BigEndian.PutUint32(frame[14:], number)
 }
 
+// pairSinks is how many sinks there are for pairs.
+const pairSinks = 512
+
+// pairSink is the address of such a sink.
+func pairSink(number int) net.HardwareAddr {
+	return net.HardwareAddr{0x02, 0x51, 0x4d, 0, byte(number >> 8), byte(number)}
+}
+
+// Pair gives a frame the stations of a pair of that number: each needs a flow of its
+// own, but few stations make many pairs, so that switches learn little.
+func Pair(frame []byte, number int) {
+	Renumber(frame, uint32(number/pairSinks))
+	copy(frame, pairSink(number%pairSinks))
+}
+
 // Hello builds a frame of number 0 from the sink to all stations.
 func Hello() []byte {
 	f := Frame(net.HardwareAddr{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, 0, 60)

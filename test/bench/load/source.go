@@ -52,14 +52,36 @@ func Paced(from []Source, frames [][]byte, rate int) (time.Time, error) {
 	return start, pace(start, len(frames), rate, func(i int) error { return from[i%len(from)].Send(frames[i]) })
 }
 
-// Stations sends a frame of each of the stations numbered from one number to before
+// Pairs sends a frame of each of the pairs numbered from one number to before
 // another, at a rate as Paced does. The frame is changed.
-func (s Source) Stations(frame []byte, from, to, rate int) error {
+func (s Source) Pairs(frame []byte, from, to, rate int) error {
 	return pace(time.Now(), to-from, rate, func(i int) error {
-		Renumber(frame, uint32(from+i))
+		Pair(frame, from+i)
 		return s.Send(frame)
 	})
 }
+
+// IntroducePairs has a switch learn all stations of pairs: those that send from a,
+// and those behind b. Nothing tells when it has.
+func IntroducePairs(a, b Source, pairs int) error {
+	frame := Frame(Sink, 0, 60) // no pair has that sink
+	introduce := func(s Source, n int, name func(int)) error {
+		return pace(time.Now(), n, introduceRate, func(i int) error {
+			name(i)
+			return s.Send(frame)
+		})
+	}
+	err := introduce(a, (pairs+pairSinks-1)/pairSinks, func(i int) { Renumber(frame, uint32(i)) })
+	if err != nil {
+		return err
+	}
+	Renumber(frame, 0)
+	copy(frame, frame[6:12])
+	return introduce(b, pairSinks, func(i int) { copy(frame[6:12], pairSink(i)) })
+}
+
+// introduceRate is slow enough for any switch.
+const introduceRate = 500
 
 // pace calls send for 0 to before n, each when it is due.
 func pace(start time.Time, n, rate int, send func(i int) error) error {

@@ -3,7 +3,7 @@ package main
 import "time"
 
 const (
-	fillChunk = 500 // stations that send at once
+	fillChunk = 500 // pairs of stations at once
 	// fillWait is how long a chunk may bring no flow until it is sent again.
 	fillWait = 250 * time.Millisecond
 	fillPoll = 5 * time.Millisecond
@@ -13,12 +13,12 @@ const (
 	fillLimit    = 4 * time.Minute // for one size
 )
 
-// filler has a switch install flows, one for each station, as fast as it takes
-// them up.
+// filler has a switch install flows, one for each pair of stations, as fast as it
+// takes them up.
 type filler struct {
-	send  func(from, to int) error // a frame of each of these stations
+	send  func(from, to int) error // a frame of each of these pairs
 	flows func() (int, error)      // in the datapath
-	next  int                      // stations before this one have flows
+	next  int                      // pairs before this one have flows
 	sleep func(time.Duration)
 }
 
@@ -27,11 +27,13 @@ type filler struct {
 func (f *filler) to(target int) (int, error) {
 	end := time.Now().Add(fillLimit)
 	held, err := f.flows()
+	if held < f.next*99/100 {
+		f.next = 0 // flows went since
+	}
 	for err == nil && held < target && time.Now().Before(end) {
 		n := min(fillChunk, target-held)
 		goal := held + n
-		// Stations that have flows by now only use these when the chunk is sent
-		// again.
+		// Pairs that have flows by now only use these when the chunk is sent again.
 		for fruitless := 0; err == nil && held < goal; {
 			if fruitless++; fruitless > fillPatience {
 				return held, nil

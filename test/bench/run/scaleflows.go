@@ -22,9 +22,7 @@ func (s *scale) measureFlows(name string, sizes []int) error {
 		return nil
 	}
 	most := sizes[len(sizes)-1]
-	// Room for stations that are sent for twice, and for flows so many that no
-	// limit is near.
-	u := setup{ports: s.net.ports(2), maxIdle: keepFlows, macs: most + most/10 + 1000, flows: 3 * most}
+	u := setup{ports: s.net.ports(2), maxIdle: keepFlows, flows: 3 * most} // no limit is near
 	point := func(n int) *bench.ScalePoint {
 		return &bench.ScalePoint{Switch: name, Round: s.round, Ports: 2, Flows: n}
 	}
@@ -41,7 +39,7 @@ func (s *scale) measureFlows(name string, sizes []int) error {
 			fmt.Printf("%s: %v\n", name, err)
 		}
 	}()
-	h, err := s.net.newHolder(v)
+	h, err := s.net.newHolder(v, most)
 	if err != nil {
 		return s.add(p, err)
 	}
@@ -53,8 +51,8 @@ func (s *scale) measureFlows(name string, sizes []int) error {
 		if err == nil {
 			err = h.measure(q)
 		}
-		if saveErr := s.add(q, err); err != nil || saveErr != nil {
-			return saveErr // with more flows it would fail as well
+		if saveErr := s.add(q, err); err != nil || saveErr != nil || q.Held < n*99/100 {
+			return saveErr // it would not hold more flows either
 		}
 	}
 	return nil
@@ -69,7 +67,10 @@ type holder struct {
 	moved    int          // stations
 }
 
-func (n *network) newHolder(s *vswitch) (*holder, error) {
+// Numbers of stations that are to move, beyond those of pairs.
+const firstMover, movers = 1 << 20, 64
+
+func (n *network) newHolder(s *vswitch, pairs int) (*holder, error) {
 	f, err := n.prepare(bench.Load{Ports: 2})
 	if err != nil {
 		return nil, err
@@ -83,9 +84,13 @@ func (n *network) newHolder(s *vswitch) (*holder, error) {
 		h.sender.Close()
 		return nil, err
 	}
+	if err := h.introduce(pairs); err != nil {
+		h.close()
+		return nil, err
+	}
 	frame := load.Frame(load.Sink, 0, 60)
 	h.filler = &filler{
-		send: func(from, to int) error { return h.sender.Sources[0].Stations(frame, from, to, 0) },
+		send: func(from, to int) error { return h.sender.Sources[0].Pairs(frame, from, to, 0) },
 		flows: func() (int, error) {
 			info, err := s.dp.Info()
 			return int(info.Stats.Flows), err
@@ -100,10 +105,26 @@ func (h *holder) close() {
 	h.receiver.Close()
 }
 
-// move has a station that has a flow be heard where the sink is.
+// introduce has the switch learn all stations there will be, so that flows can be
+// filled up without a reason to look at those that are there.
+func (h *holder) introduce(pairs int) error {
+	if err := load.IntroducePairs(h.sender.Sources[0], h.receiver.Sources[0], pairs); err != nil {
+		return err
+	}
+	for i := range movers {
+		if err := h.sender.Sources[0].Send(load.Frame(load.Sink, firstMover+uint32(i), 60)); err != nil {
+			return err
+		}
+	}
+	time.Sleep(settleTime)
+	return nil
+}
+
+// move has a station be heard where the sinks are.
 func (h *holder) move() error {
+	frame := load.Frame(load.Sink, firstMover+uint32(h.moved%movers), 60)
 	h.moved++
-	return h.receiver.Sources[0].Send(load.Frame(load.Sink, uint32(h.moved), 60))
+	return h.receiver.Sources[0].Send(frame)
 }
 
 // measure measures the switch with the flows of p. Where it does not hold as many,

@@ -177,7 +177,7 @@ func (s *vswitch) startOVS(u setup) error {
 		setup = append(setup, "--", "set", "Open_vSwitch", ".", fmt.Sprintf("other_config:max-idle=%d", u.maxIdle.Milliseconds()))
 	}
 	if u.flows > 0 {
-		setup = append(setup, "--", "set", "Open_vSwitch", ".", fmt.Sprintf("other_config:flow-limit=%d", u.flows), patient)
+		setup = append(setup, "--", "set", "Open_vSwitch", ".", fmt.Sprintf("other_config:flow-limit=%d", u.flows), fmt.Sprintf("other_config:max-revalidator=%d", patience.Milliseconds()))
 	}
 	for _, p := range u.ports {
 		setup = append(setup, "--", "add-port", "br0", p)
@@ -204,11 +204,11 @@ func (s *vswitch) startOVS(u setup) error {
 	return err
 }
 
-// patient keeps ovs-vswitchd from deleting flows instead of looking at them. It
+// patience, as max-revalidator, keeps ovs-vswitchd from deleting flows instead of looking at them. It
 // does that to those used less than five times a second, when something changed
 // and its last dump took longer than half of max-revalidator, which is 500 ms.
 // That is also the time between two dumps.
-const patient = "other_config:max-revalidator=4000"
+const patience = 4 * time.Second
 
 // vsctl changes the database, and waits until ovs-vswitchd did what it says
 // unless --no-wait is among the arguments.
