@@ -28,6 +28,7 @@ help: ## list the targets
 	@echo "  LAB_KERNEL=bzImage [LAB_MODULES=/lib/modules/VERSION] runs demo and kernel-test on another kernel."
 	@echo "  SOAKTIME, SOAKSEED, SOAKDISPATCH and SOAKLOG are those of soak: SOAKTIME=1h SOAKSEED=7 SOAKDISPATCH=per-cpu SOAKLOG=/tmp/soak."
 	@echo "  BENCHFLAGS are those of bench: BENCHFLAGS='-rounds 1 -loads 2k,5k'."
+	@echo "  SCALEFLAGS are those of scale: SCALEFLAGS='-ports 2,128 -flows 10000 -within 10m'."
 	@echo "  TESTFLAGS adds flags to unit and kernel-test, such as TESTFLAGS='-run TestPing'."
 	@echo "  DISPATCHSKIP are tests that dispatch-test leaves out; DISPATCHSKIP= leaves out none."
 
@@ -135,10 +136,13 @@ bench: build $(VM) ## dpifd, ovs-vswitchd and the floor under the same loads; wr
 
 scale: build $(VM) ## dpifd and ovs-vswitchd with growing numbers of ports and flows; writes docs/SCALE.md
 	CGO_ENABLED=0 go build -o bin/bench ./test/bench/run
-	before=$$(cut -d ' ' -f 1 /proc/loadavg); \
-	$(VM) run -timeout 60m -memory 4096 -add bin/dpifd:/usr/bin/dpifd -add bin/bench:/usr/bin/bench \
-		-get /tmp/results:$(CACHE)/bench -- bench -scale -rounds 1 -out /tmp/results/scale.json $(SCALEFLAGS); \
-	go run ./test/bench/report -scale -in $(CACHE)/bench/scale.json -doc docs/SCALE.md -load "$$before, $$(cut -d ' ' -f 1 /proc/loadavg)"
+	rm -f $(CACHE)/bench/scale.json
+	# What was measured before something failed is reported all the same.
+	before=$$(cut -d ' ' -f 1 /proc/loadavg); status=0; \
+	$(VM) run -timeout 45m -memory 4096 -add bin/dpifd:/usr/bin/dpifd -add bin/bench:/usr/bin/bench \
+		-get /tmp/results:$(CACHE)/bench -- bench -scale -rounds 1 -out /tmp/results/scale.json $(SCALEFLAGS) || status=$$?; \
+	go run ./test/bench/report -scale -in $(CACHE)/bench/scale.json -doc docs/SCALE.md -load "$$before, $$(cut -d ' ' -f 1 /proc/loadavg)"; \
+	exit $$status
 
 microbench: $(VM) ## Go benchmarks against other netlink libraries, as benchstat tables; recvmmsg against io_uring
 	$(VM) need gcc=gcc,libc6-dev

@@ -136,8 +136,7 @@ func (s *devices) Sweep(ports []dpif.PortConfig) error {
 	}
 	var errs []error
 	for _, l := range links {
-		keep := slices.ContainsFunc(ports, func(p dpif.PortConfig) bool { return p.Name == l.Name })
-		if keep || l.Alias != s.alias() {
+		if l.Alias != s.alias() || slices.ContainsFunc(ports, func(p dpif.PortConfig) bool { return p.Name == l.Name }) {
 			continue
 		}
 		err := s.conn.Delete(l)

@@ -172,13 +172,13 @@ func (d *run) ringConfig() dpif.RingConfig {
 }
 
 func (d *run) ready(server *dpif.Server, waiting int) {
-	// What the start needed is garbage now, and little will follow.
-	debug.FreeOSMemory()
 	ports := len(server.Ports())
 	d.log.emit(evReady, zap.String("datapath", d.cfg().Datapath.Name), zap.String("policy", string(d.cfg().Policy.Type)),
 		zap.Int("handlers", server.Handlers()), zap.Int("ports", ports), zap.Int("ports_waiting", waiting),
 		zap.Int64("startup_ms", time.Since(d.started).Milliseconds()))
 	d.tellManager(sd.SdNotifyReady, fmt.Sprintf("STATUS=serving %d ports of %s", ports, d.cfg().Datapath.Name))
+	// What the start needed is garbage now, and little will follow.
+	debug.FreeOSMemory()
 }
 
 // tellManager sends to the service manager; without one it does nothing. A

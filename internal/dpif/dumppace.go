@@ -17,10 +17,15 @@ func (p *dumpPace) begin(now int64) { p.begun, p.oldest = now, now }
 func (p *dumpPace) saw(used int64) { p.oldest = min(p.oldest, used) }
 
 // due reports whether to dump: a flow may have become idle, flows come near
-// their limit, whose adaptation goes by how long dumps take, or a quarter of
-// maxIdle has passed. The latter bounds how much too long a flow may
-// live that no packet ever matched, since the kernel has no time for it.
-func (p *dumpPace) due(now int64, maxIdle time.Duration, flows, limit int) bool {
+// their limit while that may still grow, which goes by how long dumps take, or
+// have reached it, or a quarter of maxIdle has passed. The latter bounds how much too
+// long a flow may live that no packet ever matched, since the kernel has no time
+// for it.
+func (p *dumpPace) due(now int64, maxIdle time.Duration, flows, limit, most int) bool {
 	idle := maxIdle.Milliseconds()
-	return now-p.oldest >= idle || now-p.begun >= idle/4 || flows >= limit/2
+	near := limit
+	if limit < most {
+		near = limit / 2
+	}
+	return now-p.oldest >= idle || now-p.begun >= idle/4 || flows >= near
 }

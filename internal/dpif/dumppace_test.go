@@ -6,7 +6,7 @@ import (
 )
 
 func TestDumpPace(t *testing.T) {
-	const start = 1_000_000
+	const start, most = 1_000_000, 20_000
 	for _, tt := range []struct {
 		name         string
 		used         []int64 // by the flows of the dump, before start
@@ -24,13 +24,15 @@ func TestDumpPace(t *testing.T) {
 		{"short-lived flows", []int64{0}, 500, 2 * time.Second, 1, 10_000, true},
 		{"far from the limit", []int64{0}, 500, 10 * time.Second, 4_999, 10_000, false},
 		{"near the limit", []int64{0}, 500, 10 * time.Second, 5_000, 10_000, true},
+		{"near a limit that cannot grow", []int64{0}, 500, 10 * time.Second, 19_999, most, false},
+		{"at a limit that cannot grow", []int64{0}, 500, 10 * time.Second, 20_000, most, true},
 	} {
 		var p dumpPace
 		p.begin(start)
 		for _, used := range tt.used {
 			p.saw(start - used)
 		}
-		if got := p.due(start+tt.after, tt.maxIdle, tt.flows, tt.limit); got != tt.want {
+		if got := p.due(start+tt.after, tt.maxIdle, tt.flows, tt.limit, most); got != tt.want {
 			t.Errorf("%s: due %v", tt.name, got)
 		}
 	}

@@ -8,8 +8,8 @@ const (
 	initialFlowLimit = 10_000
 	minFlowLimit     = 1_000
 	flowLimitStep    = 1_000
-	// crowdedIdle takes the place of max_idle while there are more flows than
-	// the limit.
+	// crowdedIdle takes the place of max_idle for as many flows as there are
+	// more than the limit.
 	crowdedIdle = 100 * time.Millisecond
 	// growthReport is how often a growing limit is reported.
 	growthReport = 10 * time.Second
@@ -103,8 +103,8 @@ func (l *flowLimit) report(before int, cause string, now time.Time) (FlowLimitCh
 	return FlowLimitChanged{From: from, To: l.current, Cause: cause}, true
 }
 
-// idle returns how long a flow may be unused while there are so many flows; 0
-// deletes them all.
+// idle returns how long a flow may be unused while there are so many flows; 0 is
+// not even that it is in use.
 func (l *flowLimit) idle(flows int, maxIdle time.Duration) time.Duration {
 	switch {
 	case flows > 2*l.current:

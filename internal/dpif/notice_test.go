@@ -10,11 +10,11 @@ import (
 )
 
 // linkNotice builds an RTM_NEWLINK about a device.
-func linkNotice(name string) []byte {
+func linkNotice(name string, ifindex uint32) []byte {
 	var e netlink.Encoder
 	e.Begin(unix.RTM_NEWLINK, 0)
-	for range sizeofIfinfomsg / 4 {
-		e.RawUint32(0)
+	for i := range sizeofIfinfomsg / 4 {
+		e.RawUint32(map[bool]uint32{true: ifindex}[i == offIfiIndex/4])
 	}
 	e.Uint32(13, 1000) // IFLA_TXQLEN
 	e.String(iflaIfname, name)
@@ -34,7 +34,8 @@ func ovsNotice(index int32) []byte {
 }
 
 func noticeServer() *Server {
-	return &Server{dp: &Datapath{idx: testDPIndex}, waiting: map[string]string{"late": "no such device"}}
+	return &Server{dp: &Datapath{idx: testDPIndex}, waiting: map[string]string{"late": "no such device"},
+		devices: map[uint32]*channel{7: {name: newPortName("va"), ifindex: 7}}}
 }
 
 func TestNotices(t *testing.T) {
@@ -48,9 +49,11 @@ func TestNotices(t *testing.T) {
 		{"a vport of this datapath", ovsNotice(testDPIndex), s.concernsDatapath, true},
 		{"of another datapath", ovsNotice(testDPIndex + 1), s.concernsDatapath, false},
 		{"cut short", ovsNotice(testDPIndex + 1)[:22], s.concernsDatapath, true},
-		{"the device of a port that waits", linkNotice("late"), s.concernsLink, true},
-		{"another device", linkNotice("lat"), s.concernsLink, false},
-		{"a device without name", linkNotice("late")[:40], s.concernsLink, false},
+		{"the device of a port that waits", linkNotice("late", 0), s.concernsLink, true},
+		{"another device", linkNotice("lat", 0), s.concernsLink, false},
+		{"the device of a port", linkNotice("va", 7), s.concernsLink, false},
+		{"the device of a port, with another name", linkNotice("vb", 7), s.concernsLink, true},
+		{"a device without name", linkNotice("late", 0)[:40], s.concernsLink, false},
 	} {
 		h, payload := netlink.Header{Type: unix.RTM_NEWLINK}, tt.message[16:]
 		if got := tt.concerns(h, payload); got != tt.want {
@@ -64,8 +67,9 @@ func TestNotices(t *testing.T) {
 func FuzzNotice(f *testing.F) {
 	f.Add(ovsNotice(testDPIndex))
 	f.Add(ovsNotice(testDPIndex + 1))
-	f.Add(linkNotice("late"))
-	f.Add(linkNotice("late")[:34])
+	f.Add(linkNotice("late", 0))
+	f.Add(linkNotice("late", 0)[:34])
+	f.Add(linkNotice("vb", 7))
 	s := noticeServer()
 	f.Fuzz(func(t *testing.T, b []byte) {
 		h, payload, _, err := netlink.SplitMessage(b)

@@ -14,7 +14,7 @@ func TestNumbersRest(t *testing.T) {
 	has := []Vport{{No: 0}, {No: 1}, {No: 4}}
 	free := func(want odp.PortNo) {
 		t.Helper()
-		if got := s.freeNumber(has, nil); got != want {
+		if got := s.freeNumbers(has).take(); got != want {
 			t.Errorf("after %d cycles the free number is %d, want %d", r.counters.looks.Load(), got, want)
 		}
 	}
@@ -31,7 +31,28 @@ func TestNumbersRest(t *testing.T) {
 	free(5)
 	r.counters.looks.Add(1)
 	free(2)
-	if got := s.freeNumber(has, []Vport{{No: 2}}); got != 3 {
-		t.Errorf("beside a port added with number 2 the free number is %d, want 3", got)
+	f := s.freeNumbers(has)
+	for _, want := range []odp.PortNo{2, 3, 5} {
+		if got := f.take(); got != want {
+			t.Errorf("the next free number is %d, want %d", got, want)
+		}
+	}
+	f.giveBack(3)
+	f.giveBack(2)
+	f.giveBack(0) // the kernel was to choose
+	for _, want := range []odp.PortNo{2, 3, 6} {
+		if got := f.take(); got != want {
+			t.Errorf("after two were given back the next free number is %d, want %d", got, want)
+		}
+	}
+}
+
+// TestNumbersEnd: when all are taken, the kernel is to say so.
+func TestNumbersEnd(t *testing.T) {
+	f := freeNumbers{taken: map[odp.PortNo]bool{odp.MaxPorts - 2: true}, next: odp.MaxPorts - 2}
+	for _, want := range []odp.PortNo{odp.MaxPorts - 1, 0, 0} {
+		if got := f.take(); got != want {
+			t.Errorf("the next free number is %d, want %d", got, want)
+		}
 	}
 }

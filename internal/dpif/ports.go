@@ -135,12 +135,8 @@ func (s *Server) concernsLink(h netlink.Header, payload []byte) bool {
 func (s *Server) renamed(ifindex uint32, name string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, ch := range s.channels {
-		if ch.ifindex == ifindex {
-			return ch.name.get() != name
-		}
-	}
-	return false
+	ch := s.devices[ifindex]
+	return ch != nil && ch.name.get() != name
 }
 
 // reconcile compares what the kernel has with what is served, and mends the
@@ -164,10 +160,8 @@ func (s *Server) reconcile() error {
 		s.tellPolicy(slices.DeleteFunc(slices.Clone(vports), func(v Vport) bool { return !s.serves(v.No) }))
 		s.vacate(gone)
 	}
-	for _, v := range vports {
-		if err := s.serve(v); err != nil {
-			return err
-		}
+	if err := s.serve(vports); err != nil {
+		return err
 	}
 	added, err := s.addConfigured(vports)
 	if err != nil {
@@ -212,21 +206,26 @@ func (s *Server) checkFeatures() error {
 // belongs to another device, and returns their numbers. A device that was renamed
 // is the same port.
 func (s *Server) dropMissing(vports []Vport) (gone []odp.PortNo) {
+	has := byNo(vports)
 	for _, no := range s.Ports() {
 		s.mu.Lock()
 		ch := s.channels[no]
 		s.mu.Unlock()
-		i := slices.IndexFunc(vports, ch.isOf)
-		switch {
-		case i < 0:
+		switch v := has[no]; {
+		case v == nil || !ch.isOf(*v):
+			if len(gone) == 0 {
+				s.statsMu.Lock()
+				s.readDrops()
+				s.statsMu.Unlock()
+			}
 			s.drop(ch)
 			gone = append(gone, no)
-		case vports[i].Name != ch.name.get():
-			s.rename(ch, vports[i].Name)
+		case v.Name != ch.name.get():
+			s.rename(ch, v.Name)
 		}
 	}
 	for no := range s.broken {
-		if !slices.ContainsFunc(vports, func(v Vport) bool { return v.No == no }) {
+		if has[no] == nil {
 			delete(s.broken, no)
 		}
 	}
@@ -259,7 +258,6 @@ func (s *Server) rename(ch *channel, name string) {
 
 // drop answers what is still queued for a port, and closes its socket.
 func (s *Server) drop(ch *channel) {
-	s.noteDrops()
 	s.retire(ch)
 	var last PortCounters
 	if ch.sock != nil {
@@ -269,177 +267,15 @@ func (s *Server) drop(ch *channel) {
 	}
 	s.mu.Lock()
 	delete(s.channels, ch.no)
+	if s.devices[ch.ifindex] == ch {
+		delete(s.devices, ch.ifindex)
+	}
 	s.tableChanged()
 	s.past.Add(last)
 	s.mu.Unlock()
 	s.ringBytes -= ch.ringBytes
 	s.forget(ch)
 	s.cfg.Notify(PortRemoved{No: ch.no, Name: ch.name.get(), Counters: last})
-}
-
-// serve makes sure that a vport of the datapath has an upcall socket, and that
-// the kernel sends its upcalls there. Only ErrRingRequired is returned.
-func (s *Server) serve(v Vport) error {
-	s.rounds.Add(1)
-	s.mu.Lock()
-	ch := s.channels[v.No]
-	s.mu.Unlock()
-	if ch != nil {
-		s.checkPIDs(ch, v)
-		return nil
-	}
-	ch, err := s.take(v)
-	if errors.Is(err, ErrRingRequired) {
-		return err
-	}
-	if err != nil {
-		if !isGone(err) && s.broken[v.No] != err.Error() {
-			s.broken[v.No] = err.Error()
-			s.cfg.Notify(PortFailed{No: v.No, Name: v.Name, Err: err})
-		}
-		return nil
-	}
-	delete(s.broken, v.No)
-	s.serving(ch, false)
-	return nil
-}
-
-// take opens a channel for a vport, or adopts one, and has the vport's upcalls go
-// there.
-func (s *Server) take(v Vport) (*channel, error) {
-	if ch := s.adopt(v); ch != nil {
-		return ch, s.attach(ch, v.No) // its upcalls come here already
-	}
-	ch, err := s.openChannel(v.Name, v.Type)
-	if err != nil {
-		return nil, err
-	}
-	ch.ifindex = v.Ifindex
-	// Owned by a handler before the first upcall can arrive.
-	if err := s.attach(ch, v.No); err != nil || ch.sock == nil {
-		return ch, err
-	}
-	if err := s.dp.SetUpcallPID(v.No, ch.sock.PortID()); err != nil {
-		ch.handler.do(func() { ch.handler.detach(ch) })
-		s.ringBytes -= ch.ringBytes
-		return nil, err
-	}
-	return ch, nil
-}
-
-func (s *Server) checkPIDs(ch *channel, v Vport) {
-	if ch.sock == nil {
-		return // the kernel does not look at them
-	}
-	pid := ch.sock.PortID()
-	if len(v.UpcallPIDs) == 1 && v.UpcallPIDs[0] == pid {
-		return
-	}
-	if err := s.dp.SetUpcallPID(v.No, pid); err != nil {
-		if !isGone(err) {
-			s.cfg.Notify(PortFailed{No: v.No, Name: v.Name, Err: err})
-		}
-		return
-	}
-	s.restored.pids.Add(1)
-	s.cfg.Notify(UpcallPIDRestored{No: v.No, Name: v.Name, Found: v.UpcallPIDs, PID: pid})
-}
-
-// addConfigured attaches the configured ports that the datapath lacks.
-func (s *Server) addConfigured(vports []Vport) ([]Vport, error) {
-	var added []Vport
-	for _, p := range s.cfg.Ports {
-		if slices.ContainsFunc(vports, func(v Vport) bool { return v.Name == p.Name }) {
-			delete(s.waiting, p.Name)
-			s.setUpDevice(p)
-			continue
-		}
-		delete(s.setUp, p.Name)
-		v, err := s.addPort(p, s.freeNumber(vports, added))
-		if err == nil {
-			delete(s.waiting, p.Name)
-			added = append(added, v)
-			s.setUpDevice(p)
-			continue
-		}
-		if errors.Is(err, ErrRingRequired) {
-			return added, err
-		}
-		// ENODEV may be about the port's device or about the datapath.
-		if _, infoErr := s.dp.Info(); infoErr != nil {
-			return added, infoErr
-		}
-		if s.waiting[p.Name] != err.Error() {
-			s.waiting[p.Name] = err.Error()
-			s.cfg.Notify(PortWaiting{Name: p.Name, Err: err})
-		}
-	}
-	return added, nil
-}
-
-// addPort attaches a configured port with the given number, 0 for any.
-func (s *Server) addPort(p PortConfig, no odp.PortNo) (Vport, error) {
-	if s.cfg.Devices != nil {
-		if err := s.cfg.Devices.Prepare(p); err != nil {
-			return Vport{}, err
-		}
-	}
-	ch, err := s.openChannel(p.Name, p.Type)
-	if err != nil {
-		return Vport{}, err
-	}
-	// The socket exists before the vport does, and its queue holds what comes
-	// before a handler owns it.
-	v, err := s.dp.AddVport(p.Name, p.Type, no, ch.portID())
-	if err != nil {
-		s.discard(ch)
-		return Vport{}, err
-	}
-	ch.ifindex = v.Ifindex
-	if err := s.attach(ch, v.No); err != nil {
-		return v, err
-	}
-	s.serving(ch, true)
-	return v, nil
-}
-
-// attach gives ch to the handler with the fewest ports. On failure its socket
-// is closed.
-func (s *Server) attach(ch *channel, no odp.PortNo) error {
-	ch.no = no
-	if ch.sock == nil {
-		return nil
-	}
-	load := make(map[*Handler]int)
-	s.mu.Lock()
-	for _, c := range s.channels {
-		load[c.handler]++
-	}
-	s.mu.Unlock()
-	ch.handler = slices.MinFunc(s.handlers, func(a, b *Handler) int { return load[a] - load[b] })
-	var err error
-	ch.handler.do(func() { err = ch.handler.attach(ch) })
-	if err != nil {
-		s.discard(ch)
-		return fmt.Errorf("port %s: %w", ch.name.get(), err)
-	}
-	return nil
-}
-
-// serving enters ch among the ports served.
-func (s *Server) serving(ch *channel, created bool) {
-	s.mu.Lock()
-	s.served++
-	ch.serial = s.served
-	s.channels[ch.no] = ch
-	s.tableChanged()
-	s.mu.Unlock()
-	s.keep(ch)
-	added := PortAdded{No: ch.no, Name: ch.name.get(), Type: ch.typ, Handler: ch.handlerID(), UpcallPID: ch.portID(), Created: created}
-	if ch.sock != nil {
-		added.Transport, added.Reason, added.RcvBuf, added.RingBytes = ch.sock.Transport(), ch.reason, ch.sock.RcvBuf(), ch.ringBytes
-	}
-	s.cfg.Notify(added)
 }
 
 func (s *Server) tellPolicy(vports []Vport) {

@@ -33,8 +33,12 @@ func (s *Server) takeWanted() error {
 	if ports == nil {
 		return nil
 	}
-	removed := slices.DeleteFunc(slices.Clone(s.cfg.Ports), func(p PortConfig) bool { return slices.ContainsFunc(*ports, p.sameVport) })
-	s.cfg.Ports = slices.Clone(*ports)
+	stay := make(map[PortConfig]bool, len(*ports))
+	for _, p := range *ports {
+		stay[p.vport()] = true
+	}
+	removed := slices.DeleteFunc(slices.Clone(s.cfg.Ports), func(p PortConfig) bool { return stay[p.vport()] })
+	s.cfg.Ports, s.maxUpcalls = slices.Clone(*ports), maxUpcalls(*ports)
 	s.limitUpcalls()
 	// Devices may be set up in another way now.
 	clear(s.setUp)
@@ -46,14 +50,15 @@ func (s *Server) takeWanted() error {
 	if err != nil {
 		return err
 	}
+	has := byName(vports)
 	for _, p := range removed {
 		delete(s.waiting, p.Name)
-		i := slices.IndexFunc(vports, func(v Vport) bool { return v.Name == p.Name && v.Type == p.Type })
-		if i < 0 {
+		v := has[p.Name]
+		if v == nil || v.Type != p.Type {
 			continue
 		}
-		if err := s.dp.DeleteVport(vports[i].No); err != nil && !errors.Is(err, unix.ENODEV) {
-			s.cfg.Notify(PortFailed{No: vports[i].No, Name: p.Name, Err: err})
+		if err := s.dp.DeleteVport(v.No); err != nil && !errors.Is(err, unix.ENODEV) {
+			s.cfg.Notify(PortFailed{No: v.No, Name: p.Name, Err: err})
 		}
 	}
 	return nil
@@ -64,15 +69,17 @@ func (s *Server) limitUpcalls() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, ch := range s.channels {
-		ch.limit.rate.Store(s.maxUpcalls(ch.name.get()))
+		ch.limit.rate.Store(s.maxUpcalls[ch.name.get()])
 	}
 }
 
-// maxUpcalls returns the configured limit of a port, 0 if there is none.
-func (s *Server) maxUpcalls(name string) uint32 {
-	i := slices.IndexFunc(s.cfg.Ports, func(p PortConfig) bool { return p.Name == name })
-	if i < 0 {
-		return 0
+// maxUpcalls returns the limits of ports by name, of those that have one.
+func maxUpcalls(ports []PortConfig) map[string]uint32 {
+	limits := map[string]uint32{}
+	for _, p := range ports {
+		if p.MaxUpcalls != 0 {
+			limits[p.Name] = p.MaxUpcalls
+		}
 	}
-	return s.cfg.Ports[i].MaxUpcalls
+	return limits
 }

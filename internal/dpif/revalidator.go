@@ -30,15 +30,18 @@ type FlowTracer func(op, reason string, f *Flow, idle time.Duration)
 // terse: the kernel sends identifiers and statistics only. A cycle whose dump
 // would find nothing to do goes without, see dumpPace.
 type Revalidator struct {
-	dp     *Datapath
-	policy Policy
-	budget *flowBudget
-	hasher *odp.UFIDHasher
-	notify func(Event)
-	trace  *atomic.Pointer[FlowTracer]
-	limits atomic.Pointer[flowLimits]
-	limit  flowLimit
-	idle   time.Duration // that the dump under way allows, 0 none
+	dp      *Datapath
+	policy  Policy
+	budget  *flowBudget
+	hasher  *odp.UFIDHasher
+	notify  func(Event)
+	trace   *atomic.Pointer[FlowTracer]
+	landed  func() // waits until what handlers have decided so far is in the kernel
+	limits  atomic.Pointer[flowLimits]
+	limit   flowLimit
+	maxIdle time.Duration // of the dump under way
+	idle    time.Duration // that it allows while there are more flows than the limit, 0 none
+	excess  int           // by how many there are more
 
 	// A flow that no packet has matched yet has no time of use, so the time
 	// of the cycle before the dump that first showed it stands in.
@@ -110,7 +113,7 @@ type flowLimits struct {
 func newRevalidator(dp *Datapath, cfg *Config, budget *flowBudget, hasher *odp.UFIDHasher, trace *atomic.Pointer[FlowTracer]) *Revalidator {
 	r := &Revalidator{
 		dp: dp, policy: cfg.Policy, budget: budget, hasher: hasher, notify: cfg.Notify, trace: trace,
-		limit:  newFlowLimit(cfg.FlowLimit),
+		limit: newFlowLimit(cfg.FlowLimit), landed: func() {},
 		unused: map[UFID]int64{}, unusedBefore: map[UFID]int64{},
 		sweep: dp.NewBatch(), kick: make(chan struct{}, 1),
 	}
@@ -198,7 +201,8 @@ func (r *Revalidator) lookAtAll() {
 
 func (r *Revalidator) cycle(full bool) error {
 	now := nowMS()
-	if e, say := r.limit.setCap(r.limits.Load().flows, time.Now()); say {
+	limits := r.limits.Load()
+	if e, say := r.limit.setCap(limits.flows, time.Now()); say {
 		r.notify(e)
 	}
 	r.budget.limit.Store(int64(r.limit.current))
@@ -207,9 +211,14 @@ func (r *Revalidator) cycle(full bool) error {
 	expiring := r.policy.Expiring(now)
 	asked := r.full.Swap(false)
 	full = full || changed || r.again || expiring || asked
-	if !full && !r.pace.due(now, r.limits.Load().maxIdle, int(r.budget.count.Load()), int(r.budget.limit.Load())) {
+	if !full && !r.pace.due(now, limits.maxIdle, int(r.budget.count.Load()), r.limit.current, limits.flows) {
 		r.counters.looks.Add(1)
 		return r.settle()
+	}
+	if changed {
+		// A flow that was decided before the change could be installed after the
+		// dump had passed its place.
+		r.landed()
 	}
 	if err := r.dump(now, full); err != nil {
 		if asked {
@@ -218,9 +227,7 @@ func (r *Revalidator) cycle(full bool) error {
 		return err
 	}
 	r.counters.looks.Add(1)
-	// A flow that was decided before the change may have been installed after
-	// the dump had passed its place.
-	r.again = changed
+	r.again = false
 	r.generation = generation
 	r.counters.cycles.Add(1)
 	if full {
@@ -241,10 +248,11 @@ func (r *Revalidator) cycle(full bool) error {
 func (r *Revalidator) dump(now int64, full bool) error {
 	start := time.Now()
 	limits := r.limits.Load()
-	r.idle = r.limit.idle(int(r.budget.count.Load()), limits.maxIdle)
+	count := int(r.budget.count.Load())
+	r.maxIdle, r.idle = limits.maxIdle, r.limit.idle(count, limits.maxIdle)
 	n := 0
 	begin := func() {
-		n = 0
+		n, r.excess = 0, max(0, count-r.limit.current)
 		r.pace.begin(now)
 		r.sweep.Reset()
 		r.changes = r.changes[:0]
@@ -351,11 +359,15 @@ func (r *Revalidator) look(f *Flow, now int64, full bool) {
 	r.pace.saw(used)
 	idle := time.Duration(now-used) * time.Millisecond
 	switch {
-	case r.idle == 0:
-		r.delete(f, changeExpire, "twice_the_limit", idle)
-		return
-	case idle > r.idle:
+	case idle > r.maxIdle:
+		r.excess--
 		r.delete(f, changeExpire, "idle", idle)
+		return
+	case r.excess > 0 && (r.idle == 0 || idle > r.idle):
+		// As many as it takes: a limit is cut in large steps, for one dump that
+		// was slow.
+		r.excess--
+		r.delete(f, changeExpire, "over_the_limit", idle)
 		return
 	}
 	if !full || f.Key == nil {

@@ -48,6 +48,9 @@ func TestRingModes(t *testing.T) {
 			if got := s.wantedFeatures(); (got&FeatureUnaligned != 0) != tt.unaligned || got&FeatureVportPIDs == 0 {
 				t.Errorf("features %v", got)
 			}
+			if got := s.portsAtOnce(); (got == 1) != (tt.transport == netlink.Ring) {
+				t.Errorf("%d ports at once", got)
+			}
 			ch, err := s.openChannel("eth7", VportNetdev)
 			if err != nil {
 				t.Fatal(err)

@@ -31,11 +31,10 @@ type PortConfig struct {
 	MaxUpcalls uint32
 }
 
-// sameVport reports whether p and q are one vport, though what can be changed
-// without touching it may differ.
-func (p PortConfig) sameVport(q PortConfig) bool {
-	p.MaxUpcalls, q.MaxUpcalls = 0, 0
-	return p == q
+// vport is p without what can be changed without touching the vport.
+func (p PortConfig) vport() PortConfig {
+	p.MaxUpcalls = 0
+	return p
 }
 
 // RingMode says whether upcall sockets have rings.
@@ -117,40 +116,43 @@ type Server struct {
 
 	cpuReader *cpuReader // nil under per-vport dispatch
 
-	poller    *epoll.Poller
-	ovs       *netlink.Receiver // groups ovs_vport and ovs_datapath
-	link      *netlink.Receiver // RTNLGRP_LINK
-	notices   *netlink.Batch
-	waiting   map[string]string // configured ports not attached: name to reason
-	setUp     map[string]string // configured ports attached and set up: name to what failed, or ""
-	stale     bool              // there may be devices of ports that are not configured any more
-	broken    map[odp.PortNo]string
-	vacated   map[odp.PortNo]uint64        // see vacate
-	noRings   error                        // why upcall sockets have no rings, nil if they may
-	noTXRings error                        // why request sockets have none
-	ringBytes uint64                       // of all rings mapped
-	share     ringShare                    // which ports have them
-	served    uint64                       // serial of the last channel
-	running   bool                         // the start is over
-	restored  restored                     // what other programs changed
-	suspect   atomic.Bool                  // something may have changed: look
-	wanted    atomic.Pointer[[]PortConfig] // by Reconfigure, not in force yet
-	inherited map[uint32]inheritedSocket   // by port id, none after the start
-	adopted   int                          // inherited sockets that serve a vport
-	kept      int                          // sockets in the store
-	left      []fdstore.Descriptor         // of sockets that outlive the Server
-	abandoned int                          // see Abandoned
-	leaving   atomic.Bool                  // the next end is a hand-over
-	rounds    atomic.Uint64                // of the port poll
+	poller  *epoll.Poller
+	ovs     *netlink.Receiver // groups ovs_vport and ovs_datapath
+	link    *netlink.Receiver // RTNLGRP_LINK
+	notices *netlink.Batch
+	// maxUpcalls are the configured limits, by name.
+	maxUpcalls map[string]uint32
+	waiting    map[string]string // configured ports not attached: name to reason
+	setUp      map[string]string // configured ports attached and set up: name to what failed, or ""
+	stale      bool              // there may be devices of ports that are not configured any more
+	broken     map[odp.PortNo]string
+	vacated    map[odp.PortNo]uint64        // see vacate
+	noRings    error                        // why upcall sockets have no rings, nil if they may
+	noTXRings  error                        // why request sockets have none
+	ringBytes  uint64                       // of all rings mapped
+	share      ringShare                    // which ports have rings
+	served     uint64                       // serial of the last channel
+	running    bool                         // the start is over
+	restored   restored                     // what other programs changed
+	suspect    atomic.Bool                  // something may have changed: look
+	wanted     atomic.Pointer[[]PortConfig] // by Reconfigure, not in force yet
+	inherited  map[uint32]inheritedSocket   // by port id, none after the start
+	adopted    int                          // inherited sockets that serve a vport
+	kept       int                          // sockets in the store
+	left       []fdstore.Descriptor         // of sockets that outlive the Server
+	abandoned  int                          // see Abandoned
+	leaving    atomic.Bool                  // the next end is a hand-over
+	rounds     atomic.Uint64                // of the port poll
 
 	statsMu   sync.Mutex // guards the next four
 	statsDP   *Datapath
 	dropTable *netlink.DropTable // nil where SO_MEMINFO tells
 	drops     map[uint32]uint64  // by upcall PID
 	lost      uint64             // the datapath's when drops were last read
-	mu        sync.Mutex         // guards channels, shared and past
+	mu        sync.Mutex         // guards channels, devices, shared and past
 	channels  map[odp.PortNo]*channel
-	past      PortCounters // of ports that have gone
+	devices   map[uint32]*channel // of these, by ifindex where the kernel tells it
+	past      PortCounters        // of ports that have gone
 }
 
 // NewServer prepares to serve dp, which it uses from then on. Sockets are
@@ -172,7 +174,7 @@ func NewServer(dp *Datapath, cfg Config) (*Server, error) {
 	}
 	s := &Server{cfg: cfg, dp: dp, hasher: odp.NewUFIDHasher(),
 		waiting: map[string]string{}, setUp: map[string]string{}, stale: true,
-		broken: map[odp.PortNo]string{}, vacated: map[odp.PortNo]uint64{}, channels: map[odp.PortNo]*channel{}, share: newRingShare()}
+		broken: map[odp.PortNo]string{}, vacated: map[odp.PortNo]uint64{}, channels: map[odp.PortNo]*channel{}, devices: map[uint32]*channel{}, maxUpcalls: maxUpcalls(cfg.Ports), share: newRingShare()}
 	s.budget.limit.Store(int64(newFlowLimit(cfg.FlowLimit).current))
 	if err := s.open(); err != nil {
 		s.closeInherited()
@@ -206,6 +208,7 @@ func (s *Server) open() (err error) {
 		return fmt.Errorf("revalidator: %w", err)
 	}
 	s.revalidator = newRevalidator(s.dp.Clone(conn), &s.cfg, &s.budget, s.hasher, &s.flowTrace)
+	s.revalidator.landed = s.landed
 	if conn, err = netlink.Dial(unix.NETLINK_GENERIC, netlink.Config{}); err != nil {
 		return fmt.Errorf("statistics: %w", err)
 	}

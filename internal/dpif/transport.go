@@ -89,7 +89,7 @@ func (s *Server) dialHandler() (conn *netlink.Conn, denied error, err error) {
 func (s *Server) openChannel(name string, t VportType) (*channel, error) {
 	if s.shared != nil {
 		ch := &channel{name: newPortName(name), typ: t}
-		ch.limit.rate.Store(s.maxUpcalls(name))
+		ch.limit.rate.Store(s.maxUpcalls[name])
 		return ch, nil
 	}
 	cfg := netlink.ReceiverConfig{RcvBuf: s.cfg.RcvBuf}
@@ -106,7 +106,7 @@ func (s *Server) openChannel(name string, t VportType) (*channel, error) {
 		return nil, fmt.Errorf("port %s: upcall socket: %w", name, err)
 	}
 	ch := &channel{name: newPortName(name), typ: t, sock: sock, reason: "the kernel has rings"}
-	ch.limit.rate.Store(s.maxUpcalls(name))
+	ch.limit.rate.Store(s.maxUpcalls[name])
 	if sock.Transport() == netlink.Ring {
 		ch.ringBytes = size
 		s.ringBytes += size
@@ -127,10 +127,12 @@ func (s *Server) openChannel(name string, t VportType) (*channel, error) {
 	return ch, nil
 }
 
-// discard closes the socket of a channel that no handler owns.
-func (s *Server) discard(ch *channel) {
-	if ch.sock != nil {
-		ch.sock.Close()
+// discard closes the sockets of channels that no handler owns.
+func (s *Server) discard(chs ...*channel) {
+	for _, ch := range chs {
+		if ch.sock != nil {
+			ch.sock.Close()
+		}
+		s.ringBytes -= ch.ringBytes
 	}
-	s.ringBytes -= ch.ringBytes
 }

@@ -74,11 +74,7 @@ func (d *Datapath) Vports() ([]Vport, error) {
 	d.begin(&d.fam.Vport, cmdGet, unix.NLM_F_DUMP)
 	d.enc.End()
 	err := d.conn.Dump(&d.enc, func() { list = list[:0] }, func(_ netlink.Header, b []byte) error {
-		r, err := parseReply(b)
-		if err != nil {
-			return err
-		}
-		v, err := parseVport(r)
+		v, err := vportOf(b)
 		if err == nil {
 			list = append(list, v)
 		}
@@ -91,31 +87,56 @@ func (d *Datapath) Vports() ([]Vport, error) {
 	return list, nil
 }
 
+// NewVport is a vport to be made. For No 0 the kernel chooses the number, the lowest
+// that is free.
+type NewVport struct {
+	Name      string
+	Type      VportType
+	No        odp.PortNo
+	UpcallPID uint32
+}
+
 // AddVport attaches the network device of the given name, or makes an
-// internal one, with its upcalls going to pid from the first packet on. For
-// no 0 the kernel chooses the port number, the lowest that is free. Errors:
+// internal one, with its upcalls going to pid from the first packet on. Errors:
 // ENODEV no such device, EBUSY it belongs to another datapath or bridge, or the
 // number to another port, EEXIST it is a port already.
-func (d *Datapath) AddVport(name string, t VportType, no odp.PortNo, pid uint32) (Vport, error) {
-	d.begin(&d.fam.Vport, cmdNew, unix.NLM_F_ECHO)
-	d.enc.String(vportAttrName, name)
-	d.enc.Uint32(vportAttrType, uint32(t))
-	if no != 0 {
-		d.enc.Uint32(vportAttrPortNo, uint32(no))
-	}
-	d.enc.Uint32(vportAttrUpcallPID, pid)
-	r, err := d.transact()
-	if err == nil && r.attrs == nil {
-		err = fmt.Errorf("%w: no answer to VPORT_NEW", netlink.ErrMalformed)
-	}
-	var v Vport
+func (d *Datapath) AddVport(name string, t VportType, no odp.PortNo, pid uint32) (v Vport, err error) {
+	fault := d.AddVports([]NewVport{{name, t, no, pid}}, func(_ int, made Vport, e error) { v, err = made, e })
 	if err == nil {
-		v, err = parseVport(r)
+		err = fault
 	}
-	if err != nil {
-		return v, fmt.Errorf("datapath %s: add port %s: %w", d.name, name, err)
+	return v, err
+}
+
+// AddVports is AddVport for several, which are sent together. each is called for
+// every one, in order, and must not use d. The error is that of d's socket,
+// which each was called with as well.
+func (d *Datapath) AddVports(list []NewVport, each func(i int, v Vport, err error)) error {
+	d.ops.Reset()
+	for _, n := range list {
+		e := d.ops.Begin(d.fam.Vport.ID, unix.NLM_F_REQUEST|unix.NLM_F_ECHO)
+		appendHeaders(e, &d.fam.Vport, cmdNew, d.idx)
+		e.String(vportAttrName, n.Name)
+		e.Uint32(vportAttrType, uint32(n.Type))
+		if n.No != 0 {
+			e.Uint32(vportAttrPortNo, uint32(n.No))
+		}
+		e.Uint32(vportAttrUpcallPID, n.UpcallPID)
+		d.ops.End()
 	}
-	return v, nil
+	return d.conn.TransactBatch(&d.ops, func(i int, b []byte, err error) {
+		var v Vport
+		if err == nil && b == nil {
+			err = fmt.Errorf("%w: no answer to VPORT_NEW", netlink.ErrMalformed)
+		}
+		if err == nil {
+			v, err = vportOf(b)
+		}
+		if err != nil {
+			err = fmt.Errorf("datapath %s: add port %s: %w", d.name, list[i].Name, err)
+		}
+		each(i, v, err)
+	})
 }
 
 // DeleteVport removes a port. A netdev's device stays, an internal port's goes.
@@ -130,38 +151,57 @@ func (d *Datapath) DeleteVport(no odp.PortNo) error {
 
 // SetUpcallPID makes pid the only receiver of the port's upcalls; 0 turns
 // them off, and the kernel then counts misses of the port as lost.
-func (d *Datapath) SetUpcallPID(no odp.PortNo, pid uint32) error {
-	d.begin(&d.fam.Vport, cmdSet, 0)
-	d.enc.Uint32(vportAttrPortNo, uint32(no))
-	d.enc.Uint32(vportAttrUpcallPID, pid)
-	if _, err := d.transact(); err != nil {
-		return fmt.Errorf("datapath %s: set upcall PID of port %d: %w", d.name, no, err)
+func (d *Datapath) SetUpcallPID(no odp.PortNo, pid uint32) (err error) {
+	fault := d.SetUpcallPIDs([]odp.PortNo{no}, []uint32{pid}, func(_ int, e error) { err = e })
+	if err == nil {
+		err = fault
 	}
-	return nil
+	return err
 }
 
-// ClearUpcallPIDs sets the PIDs of all the ports to 0, in batches. Ports that
-// have gone meanwhile are no error; the first other one is returned after
-// all have been tried.
-func (d *Datapath) ClearUpcallPIDs(ports []odp.PortNo) error {
+// SetUpcallPIDs is SetUpcallPID for several ports, sent together. each is called
+// for every one, in order. The error is that of d's socket, which each was called
+// with as well.
+func (d *Datapath) SetUpcallPIDs(ports []odp.PortNo, pids []uint32, each func(i int, err error)) error {
 	d.ops.Reset()
-	for _, no := range ports {
+	for i, no := range ports {
 		e := d.ops.Begin(d.fam.Vport.ID, unix.NLM_F_REQUEST)
 		appendHeaders(e, &d.fam.Vport, cmdSet, d.idx)
 		e.Uint32(vportAttrPortNo, uint32(no))
-		e.Uint32(vportAttrUpcallPID, 0)
+		e.Uint32(vportAttrUpcallPID, pids[i])
 		d.ops.End()
 	}
+	return d.conn.TransactBatch(&d.ops, func(i int, _ []byte, err error) {
+		if err != nil {
+			err = fmt.Errorf("datapath %s: set upcall PID of port %d: %w", d.name, ports[i], err)
+		}
+		each(i, err)
+	})
+}
+
+// ClearUpcallPIDs sets the PIDs of all the ports to 0. Ports that
+// have gone meanwhile are no error; the first other one is returned after
+// all have been tried.
+func (d *Datapath) ClearUpcallPIDs(ports []odp.PortNo) error {
 	var first error
-	err := d.conn.TransactBatch(&d.ops, func(i int, _ []byte, err error) {
+	err := d.SetUpcallPIDs(ports, make([]uint32, len(ports)), func(_ int, err error) {
 		if err != nil && first == nil && !isGone(err) {
-			first = fmt.Errorf("datapath %s: clear upcall PID of port %d: %w", d.name, ports[i], err)
+			first = err
 		}
 	})
 	if err != nil {
 		return fmt.Errorf("datapath %s: clear upcall PIDs: %w", d.name, err)
 	}
 	return first
+}
+
+// vportOf decodes an answer.
+func vportOf(b []byte) (Vport, error) {
+	r, err := parseReply(b)
+	if err != nil {
+		return Vport{}, err
+	}
+	return parseVport(r)
 }
 
 // parseVport decodes a message of family ovs_vport.

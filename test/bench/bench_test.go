@@ -2,6 +2,7 @@ package bench
 
 import (
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -95,5 +96,39 @@ func TestLoadsHaveNames(t *testing.T) {
 			t.Errorf("load %+v", l)
 		}
 		seen[l.Name] = true
+	}
+}
+
+func TestScaleRun(t *testing.T) {
+	r := &ScaleRun{Points: []ScalePoint{
+		{Switch: Dpifd, Round: 1, Ports: 1000, ReadySeconds: 1},
+		{Switch: Dpifd, Round: 2, Ports: 1000, ReadySeconds: 3},
+		{Switch: Vswitchd, Round: 1, Ports: 1000, ReadySeconds: 120, Failed: "not ready within 120 s"},
+		{Switch: Vswitchd, Round: 2, Ports: 1000, ReadySeconds: 12},
+		{Switch: Dpifd, Round: 1, Ports: 2, Flows: 50, ReadySeconds: 9},
+		{Switch: Dpifd, Round: 1, Ports: 2, Flows: 10, ReadySeconds: 9},
+	}}
+	ready := func(p *ScalePoint) float64 { return p.ReadySeconds }
+	// The round that failed counts in neither.
+	if s, ok := r.Of(Vswitchd, 1000, 0, ready); !ok || s != (Spread{12, 12, 12}) {
+		t.Errorf("%v, %v", s, ok)
+	}
+	if s, ok := r.Ratio(Dpifd, Vswitchd, 1000, 0, ready); !ok || s != (Spread{0.25, 0.25, 0.25}) {
+		t.Errorf("%v, %v", s, ok)
+	}
+	if _, ok := r.Ratio(Dpifd, Vswitchd, 2, 50, ready); ok {
+		t.Error("a ratio to what was not measured")
+	}
+	if s, ok := r.Ratio(Dpifd, Vswitchd, 1000, 0, func(p *ScalePoint) float64 { return float64(len(p.Switch) - len(Dpifd)) }); ok {
+		t.Errorf("%v, a ratio of what was not measured", s)
+	}
+	if got := r.Failure(Vswitchd, 1000, 0); got != "not ready within 120 s" {
+		t.Errorf("failure %q", got)
+	}
+	if got := r.Failure(Dpifd, 1000, 0); got != "" {
+		t.Errorf("failure %q", got)
+	}
+	if p, f := r.Sizes(false), r.Sizes(true); !slices.Equal(p, []int{1000}) || !slices.Equal(f, []int{10, 50}) {
+		t.Errorf("ports %v, flows %v", p, f)
 	}
 }

@@ -3,7 +3,9 @@ package bench
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 )
 
 // PerCPU is dpifd with dispatch by CPU.
@@ -20,7 +22,9 @@ type ScalePoint struct {
 	Switch string
 	Round  int
 	Ports  int
-	Flows  int // that were sent for; 0 in a measurement of ports
+	Flows  int // that the datapath was to hold; 0 in a measurement of ports
+	// Failed is why there is no measurement, empty if there is one.
+	Failed string
 
 	ReadySeconds float64 // from the start of the process until all ports are served
 	IdleCPU      float64 // of one core, while nothing is sent
@@ -30,6 +34,21 @@ type ScalePoint struct {
 	Held         int     // flows in the datapath
 	TerseSeconds float64 // that a dump of identifiers and statistics takes
 	FullSeconds  float64 // that a dump with keys and actions takes
+
+	// ChangeCPU is CPU seconds for a change after which all flows are looked
+	// at again, without what the switch takes at rest.
+	ChangeCPU float64
+	// Left is how many flows there were after the changes: a switch that finds
+	// its dumps too slow lowers its limit, and deletes what exceeds that.
+	Left int
+	// CycleSeconds is what a dump after a change took, by the switch's account.
+	CycleSeconds float64
+	// AliveCPU is that of one core while packets use each flow, with the idle
+	// time that the switch has by default; 0 if that was not measured.
+	AliveCPU float64
+	// DumpCPU is CPU seconds for each dump meanwhile, with all that the switch
+	// does besides.
+	DumpCPU float64
 }
 
 // ScaleRun is all that one scale run measured.
@@ -64,11 +83,50 @@ func (r *ScaleRun) Write(file string) error {
 // Of returns the spread of a figure of one switch at one size over the rounds;
 // ok is false if it was not measured.
 func (r *ScaleRun) Of(name string, ports, flows int, f func(*ScalePoint) float64) (Spread, bool) {
+	return spread(r.byRound(name, ports, flows, f))
+}
+
+func (r *ScaleRun) byRound(name string, ports, flows int, f func(*ScalePoint) float64) map[int]float64 {
 	byRound := make(map[int]float64)
 	for i := range r.Points {
-		if p := &r.Points[i]; p.Switch == name && p.Ports == ports && p.Flows == flows {
+		if p := &r.Points[i]; p.Switch == name && p.Ports == ports && p.Flows == flows && p.Failed == "" {
 			byRound[p.Round] = f(p)
 		}
 	}
-	return spread(byRound)
+	return byRound
+}
+
+// Ratio is the spread of a/b, each taken within one round. Rounds in which one of
+// them is 0, and so was not measured, do not count.
+func (r *ScaleRun) Ratio(a, b string, ports, flows int, f func(*ScalePoint) float64) (Spread, bool) {
+	above := r.byRound(a, ports, flows, f)
+	maps.DeleteFunc(above, func(_ int, v float64) bool { return v == 0 })
+	return ratio(above, r.byRound(b, ports, flows, f))
+}
+
+// Failure returns why a switch at one size has no measurement, "" if no round
+// failed.
+func (r *ScaleRun) Failure(name string, ports, flows int) string {
+	for i := range r.Points {
+		if p := &r.Points[i]; p.Switch == name && p.Ports == ports && p.Flows == flows && p.Failed != "" {
+			return p.Failed
+		}
+	}
+	return ""
+}
+
+// Sizes returns the numbers of ports, or with flows those of flows, that are in
+// the run, in order.
+func (r *ScaleRun) Sizes(flows bool) []int {
+	var sizes []int
+	for _, p := range r.Points {
+		switch {
+		case flows && p.Flows > 0:
+			sizes = append(sizes, p.Flows)
+		case !flows && p.Flows == 0:
+			sizes = append(sizes, p.Ports)
+		}
+	}
+	slices.Sort(sizes)
+	return slices.Compact(sizes)
 }

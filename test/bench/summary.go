@@ -34,9 +34,12 @@ func (r *Run) Spread(load, name string, f Figure) (s Spread, ok bool) {
 // Ratio is the spread of a/b, each taken within one round. Rounds in which b is
 // 0 do not count.
 func (r *Run) Ratio(load, a, b string, f Figure) (s Spread, ok bool) {
-	below := r.Of(load, b, f)
+	return ratio(r.Of(load, a, f), r.Of(load, b, f))
+}
+
+func ratio(above, below map[int]float64) (Spread, bool) {
 	ratios := make(map[int]float64)
-	for round, v := range r.Of(load, a, f) {
+	for round, v := range above {
 		if d := below[round]; d != 0 {
 			ratios[round] = v / d
 		}

@@ -35,37 +35,33 @@ var (
 	Nobody = net.HardwareAddr{0x02, 0x51, 0x4c, 0, 0, 0x66}
 )
 
-// Socket is a raw packet socket on one device.
-type Socket struct {
-	fd   int
-	name string
-}
+// Socket is a raw packet socket that receives all frames of one device, and sends
+// there.
+type Socket struct{ Source }
 
 // Open opens a socket on a device of the thread's network namespace.
 func Open(device string) (*Socket, error) {
-	dev, err := net.InterfaceByName(device)
-	if err != nil {
-		return nil, err
-	}
 	// Protocol 0 until bind, so that no frame of another device is queued.
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("packet socket on %s: %w", device, err)
 	}
-	err = errors.Join(
-		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveQueue),
-		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, sendQueue),
-		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1),
-		unix.SetsockoptPacketMreq(fd, unix.SOL_PACKET, unix.PACKET_ADD_MEMBERSHIP, &unix.PacketMreq{
-			Ifindex: int32(dev.Index), Type: unix.PACKET_MR_PROMISC}),
-		unix.Bind(fd, &unix.SockaddrLinklayer{
-			Protocol: binary.NativeEndian.Uint16(binary.BigEndian.AppendUint16(nil, etherType)),
-			Ifindex:  dev.Index}))
+	source, err := newSource(fd, device)
+	s := &Socket{source}
+	if err == nil {
+		err = errors.Join(
+			unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveQueue),
+			unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, sendQueue),
+			unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1),
+			unix.SetsockoptPacketMreq(fd, unix.SOL_PACKET, unix.PACKET_ADD_MEMBERSHIP, &unix.PacketMreq{
+				Ifindex: int32(s.to.Ifindex), Type: unix.PACKET_MR_PROMISC}),
+			unix.Bind(fd, s.to))
+	}
 	if err != nil {
 		unix.Close(fd)
 		return nil, fmt.Errorf("packet socket on %s: %w", device, err)
 	}
-	return &Socket{fd: fd, name: device}, nil
+	return s, nil
 }
 
 // Close closes the socket.
@@ -88,46 +84,26 @@ func Renumber(frame []byte, number uint32) {
 	binary.BigEndian.PutUint32(frame[14:], number)
 }
 
+// pairSinks is how many sinks there are for pairs.
+const pairSinks = 512
+
+// pairSink is the address of such a sink.
+func pairSink(number int) net.HardwareAddr {
+	return net.HardwareAddr{0x02, 0x51, 0x4d, 0, byte(number >> 8), byte(number)}
+}
+
+// Pair gives a frame the stations of a pair of that number: each needs a flow of its
+// own, but few stations make many pairs, so that switches learn little.
+func Pair(frame []byte, number int) {
+	Renumber(frame, uint32(number/pairSinks))
+	copy(frame, pairSink(number%pairSinks))
+}
+
 // Hello builds a frame of number 0 from the sink to all stations.
 func Hello() []byte {
 	f := Frame(net.HardwareAddr{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, 0, 60)
 	copy(f[6:12], Sink)
 	return f
-}
-
-// Send stamps a frame and sends it. While the device drops it, it is sent
-// again: only the switch is to lose frames.
-func (s *Socket) Send(frame []byte) error {
-	for {
-		binary.BigEndian.PutUint64(frame[18:], uint64(time.Now().UnixNano()))
-		_, err := unix.Write(s.fd, frame)
-		if err == nil {
-			return nil
-		}
-		if err != unix.EINTR && err != unix.ENOBUFS {
-			return fmt.Errorf("send on %s: %w", s.name, err)
-		}
-	}
-}
-
-// Paced sends frames at a rate per second, from each socket in turn, or as fast
-// as it goes at rate 0. It returns the time of the first one.
-func Paced(from []*Socket, frames [][]byte, rate int) (time.Time, error) {
-	start := time.Now()
-	for i, f := range frames {
-		if rate > 0 {
-			due := time.Duration(i) * time.Second / time.Duration(rate)
-			// A sleep takes longer than it was asked to; what is overdue by then
-			// goes out at once.
-			if wait := due - time.Since(start); wait > 0 {
-				time.Sleep(max(wait, time.Millisecond))
-			}
-		}
-		if err := from[i%len(from)].Send(f); err != nil {
-			return start, err
-		}
-	}
-	return start, nil
 }
 
 // Arrivals is what a Socket received.
@@ -161,7 +137,7 @@ func (s *Socket) Receive(count int, done func() (bool, error)) (Arrivals, error)
 			}
 			continue
 		case err != nil:
-			return a, fmt.Errorf("receive on %s: %w", s.name, err)
+			return a, fmt.Errorf("receive on %s: %w", s.device, err)
 		}
 		number, sent, ok := parse(buf[:n])
 		if !ok || number >= uint32(count) || seen[number] {
@@ -169,7 +145,7 @@ func (s *Socket) Receive(count int, done func() (bool, error)) (Arrivals, error)
 		}
 		arrived, err := stamp(oob[:oobn])
 		if err != nil {
-			return a, fmt.Errorf("receive on %s: %w", s.name, err)
+			return a, fmt.Errorf("receive on %s: %w", s.device, err)
 		}
 		seen[number] = true
 		a.Latency = append(a.Latency, arrived.Sub(sent))
@@ -186,7 +162,7 @@ func (s *Socket) wait(limit time.Duration) (bool, error) {
 	fds := []unix.PollFd{{Fd: int32(s.fd), Events: unix.POLLIN}}
 	n, err := unix.Poll(fds, int(limit.Milliseconds()))
 	if err != nil && err != unix.EINTR {
-		return false, fmt.Errorf("poll %s: %w", s.name, err)
+		return false, fmt.Errorf("poll %s: %w", s.device, err)
 	}
 	return n > 0 || err == unix.EINTR, nil
 }
@@ -217,7 +193,7 @@ func stamp(oob []byte) (time.Time, error) {
 func (s *Socket) Dropped() (int, error) {
 	stats, err := unix.GetsockoptTpacketStats(s.fd, unix.SOL_PACKET, unix.PACKET_STATISTICS)
 	if err != nil {
-		return 0, fmt.Errorf("statistics of %s: %w", s.name, err)
+		return 0, fmt.Errorf("statistics of %s: %w", s.device, err)
 	}
 	return int(stats.Drops), nil
 }

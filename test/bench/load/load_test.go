@@ -52,3 +52,17 @@ func TestStamp(t *testing.T) {
 		t.Error("a message without stamp was taken for one")
 	}
 }
+
+// TestPair: pairs differ, in stations that are few.
+func TestPair(t *testing.T) {
+	pairs, from, to := map[string]bool{}, map[string]bool{}, map[string]bool{}
+	f := Frame(Sink, 0, 60)
+	const n = 3 * pairSinks
+	for i := range n {
+		Pair(f, i)
+		pairs[string(f[:12])], to[string(f[:6])], from[string(f[6:12])] = true, true, true
+	}
+	if len(pairs) != n || len(from) != 3 || len(to) != pairSinks {
+		t.Errorf("%d pairs of %d senders and %d sinks", len(pairs), len(from), len(to))
+	}
+}

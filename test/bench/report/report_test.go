@@ -119,7 +119,16 @@ func TestReportScale(t *testing.T) {
 	r := bench.ScaleRun{Kernel: "6.1.0", CPUs: 2, OVS: "ovs-vswitchd 3.1.0", Points: []bench.ScalePoint{
 		{Switch: bench.Dpifd, Round: 1, Ports: 128, ReadySeconds: 0.5, IdleCPU: 0.0015, RSSKiB: 20 << 10, FDs: 150, CPUPerUpcall: 99},
 		{Switch: bench.Dpifd, Round: 2, Ports: 128, ReadySeconds: 1.5, IdleCPU: 0.0025, RSSKiB: 20 << 10, FDs: 150, CPUPerUpcall: 101},
-		{Switch: bench.Vswitchd, Round: 1, Ports: 2, Flows: 50_000, Held: 41_000, IdleCPU: 0.5, RSSKiB: 1 << 16, TerseSeconds: 0.25, FullSeconds: 0.75},
+		{Switch: bench.Vswitchd, Round: 1, Ports: 128, ReadySeconds: 2},
+		{Switch: bench.Vswitchd, Round: 2, Ports: 128, ReadySeconds: 3},
+		{Switch: bench.Dpifd, Round: 1, Ports: 1000, ReadySeconds: 1.25},
+		{Switch: bench.Vswitchd, Round: 1, Ports: 1000, ReadySeconds: 120, Failed: "not ready within 120 s"},
+		{Switch: bench.Vswitchd, Round: 1, Ports: 2, Flows: 50_000, Held: 41_000, IdleCPU: 0.5, RSSKiB: 1 << 16, TerseSeconds: 0.25, FullSeconds: 0.75,
+			ChangeCPU: 1.5, Left: 40_000, CycleSeconds: 0.875, AliveCPU: 0.25, DumpCPU: 0.75},
+		{Switch: bench.Dpifd, Round: 1, Ports: 2, Flows: 100_000, Held: 100_001, Left: 100_001, ChangeCPU: 0.5, DumpCPU: 0.375, RSSKiB: 100},
+		{Switch: bench.Vswitchd, Round: 1, Ports: 2, Flows: 100_000, Held: 100_001, Left: 100_001, ChangeCPU: 2, DumpCPU: 0.5, RSSKiB: 400},
+		{Switch: bench.Dpifd, Round: 1, Ports: 2, Flows: 200_000, Held: 199_999, Left: 150_000, ChangeCPU: 0.5},
+		{Switch: bench.Vswitchd, Round: 1, Ports: 2, Flows: 200_000, Held: 200_000, Left: 200_000, ChangeCPU: 5, RSSKiB: 1},
 	}}
 	if err := r.Write(in); err != nil {
 		t.Fatal(err)
@@ -137,7 +146,17 @@ func TestReportScale(t *testing.T) {
 	for _, want := range []string{
 		"Rounds: 2.",
 		"| dpifd | 128 | 1.00 [0.50, 1.50] | 0.20 [0.15, 0.25] | 100 [99, 101] | 20.0 | 150 | 0 |",
-		"| ovs-vswitchd | 50000 | 41000 | 50.0 | 0.25 | 0.75 | 64.0 |",
+		"| ovs-vswitchd | 50000 | 41000 | 50.0 | 25.0 | 0.75 | 1.50 | 40000 | 0.88 | 0.25 | 0.75 | 64.0 |",
+		"| ovs-vswitchd | 1000 | not ready within 120 s | | | | | |\n",
+		"| dpifd: ready with 1000 ports, s | < 2 on a real machine | 1.25 | in emulation |",
+		"| dpifd: the same with 128 ports, to ovs-vswitchd |  | 0.38 [0.25, 0.50] |  |",
+		"| dpifd per-cpu: ready with 1000 ports, s | < 2 on a real machine | - | not measured |",
+		"| CPU of a dump of 100000 flows in use, to ovs-vswitchd | <= 0.5 | 0.75 | missed |",
+		"| 100000 | 0.75 | 0.25 | 0.25 |\n",
+		"| 50000 | - | - | - |\n",
+		"| 200000 | - | - | - |\n", // flows went
+		"| CPU of a change with 100000 flows, to ovs-vswitchd | <= 0.5 | 0.25 | met |",
+		"| flows held of 200000 | all | 199999 | missed |",
 	} {
 		if !strings.Contains(string(b), want) {
 			t.Errorf("missing: %s\nin:\n%s", want, b)

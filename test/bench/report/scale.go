@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"strings"
 	"time"
 
 	"dpifd/test/bench"
@@ -18,8 +19,8 @@ type scaleFigure struct {
 }
 
 var portFigures = []scaleFigure{
-	{"ready after s", "%.2f", func(p *bench.ScalePoint) float64 { return p.ReadySeconds }},
-	{"idle, % of a core", "%.2f", func(p *bench.ScalePoint) float64 { return 100 * p.IdleCPU }},
+	{"ready after s", "%.2f", readySeconds},
+	{"idle, % of a core", "%.2f", idlePercent},
 	{"CPU us per upcall", "%.0f", func(p *bench.ScalePoint) float64 { return p.CPUPerUpcall }},
 	{"RSS MiB", "%.1f", func(p *bench.ScalePoint) float64 { return float64(p.RSSKiB) / 1024 }},
 	{"descriptors", "%.0f", func(p *bench.ScalePoint) float64 { return float64(p.FDs) }},
@@ -27,12 +28,34 @@ var portFigures = []scaleFigure{
 }
 
 var flowFigures = []scaleFigure{
-	{"held", "%.0f", func(p *bench.ScalePoint) float64 { return float64(p.Held) }},
-	{"at rest, % of a core", "%.1f", func(p *bench.ScalePoint) float64 { return 100 * p.IdleCPU }},
+	{"held", "%.0f", held},
+	{"at rest, % of a core", "%.1f", idlePercent},
+	{"in use, % of a core", "%.1f", alivePercent},
+	{"a dump then, s of CPU", "%.2f", dumpCPU},
+	{"a change, s of CPU", "%.2f", changeCPU},
+	{"left then", "%.0f", func(p *bench.ScalePoint) float64 { return float64(p.Left) }},
+	{"its dump s", "%.2f", func(p *bench.ScalePoint) float64 { return p.CycleSeconds }},
 	{"terse dump s", "%.2f", func(p *bench.ScalePoint) float64 { return p.TerseSeconds }},
 	{"full dump s", "%.2f", func(p *bench.ScalePoint) float64 { return p.FullSeconds }},
 	{"RSS MiB", "%.1f", func(p *bench.ScalePoint) float64 { return float64(p.RSSKiB) / 1024 }},
 }
+
+func readySeconds(p *bench.ScalePoint) float64 { return p.ReadySeconds }
+func idlePercent(p *bench.ScalePoint) float64  { return 100 * p.IdleCPU }
+func alivePercent(p *bench.ScalePoint) float64 { return 100 * p.AliveCPU }
+func dumpCPU(p *bench.ScalePoint) float64      { return p.DumpCPU }
+func changeCPU(p *bench.ScalePoint) float64    { return p.ChangeCPU }
+
+// keptChangeCPU is changeCPU where the flows stayed, else 0: deleting them is
+// another matter.
+func keptChangeCPU(p *bench.ScalePoint) float64 {
+	if p.Left < p.Held*99/100 {
+		return 0
+	}
+	return p.ChangeCPU
+}
+
+func held(p *bench.ScalePoint) float64 { return float64(p.Held) }
 
 // reportScale puts the tables of a scale run between the marks of a document.
 func reportScale(in, doc, load string) error {
@@ -52,11 +75,73 @@ func reportScale(in, doc, load string) error {
 	fmt.Fprintf(&b, "Measured %s on %s, %d cores (%s); load average before and after: %s.\n",
 		measured.ModTime().UTC().Format(time.DateOnly), cpuModel(), runtime.NumCPU(), runtime.GOARCH, load)
 	fmt.Fprintf(&b, "Guest: Linux %s, %d CPUs; %s. Rounds: %d.\n", r.Kernel, r.CPUs, r.OVS, rounds)
-	scaleTable(&b, r, "Ports", []string{bench.Dpifd, bench.PerCPU, bench.Vswitchd}, portFigures, bench.ScalePorts,
+	scaleTargets(&b, r)
+	scaleTable(&b, r, "Ports", []string{bench.Dpifd, bench.PerCPU, bench.Vswitchd}, portFigures, r.Sizes(false),
 		func(n int) (int, int) { return n, 0 })
-	scaleTable(&b, r, "Flows", []string{bench.Dpifd, bench.Vswitchd}, flowFigures, bench.ScaleFlows,
+	scaleTable(&b, r, "Flows", []string{bench.Dpifd, bench.Vswitchd}, flowFigures, r.Sizes(true),
 		func(n int) (int, int) { return 2, n })
+	scaleRatios(&b, r)
 	return update(doc, b.String())
+}
+
+// scaleRatios writes what dpifd takes for flows, as a part of what ovs-vswitchd
+// takes.
+func scaleRatios(w io.Writer, r *bench.ScaleRun) {
+	figures := []scaleFigure{
+		{"a dump of flows in use", "%.2f", dumpCPU},
+		{"a change", "%.2f", keptChangeCPU},
+		{"RSS", "%.2f", func(p *bench.ScalePoint) float64 { return float64(p.RSSKiB) }},
+	}
+	fmt.Fprint(w, "\n### dpifd to ovs-vswitchd\n\n| Flows |")
+	for _, f := range figures {
+		fmt.Fprintf(w, " %s |", f.name)
+	}
+	fmt.Fprintf(w, "\n|---|%s\n", strings.Repeat("---|", len(figures)))
+	for _, n := range r.Sizes(true) {
+		fmt.Fprintf(w, "| %d |", n)
+		for _, f := range figures {
+			s, ok := r.Ratio(bench.Dpifd, bench.Vswitchd, 2, n, f.of)
+			fmt.Fprintf(w, " %s |", spanOrOne(s, ok, f.format))
+		}
+		fmt.Fprintln(w)
+	}
+}
+
+const (
+	portTarget   = 1000    // ports that are to be served soon
+	changeTarget = 100_000 // flows that are to be looked at for less than half
+	heldTarget   = 200_000 // flows that are to be held
+)
+
+// scaleTargets compares with what was aimed at.
+func scaleTargets(w io.Writer, r *bench.ScaleRun) {
+	fmt.Fprint(w, "\n| Target | Aim | Measured | |\n|---|---|---|---|\n")
+	for _, name := range []string{bench.Dpifd, bench.PerCPU} {
+		s, ok := r.Of(name, portTarget, 0, readySeconds)
+		target(w, fmt.Sprintf("%s: ready with %d ports, s", name, portTarget), "< 2 on a real machine", "in emulation", s, ok, "%.2f")
+		// The most ports that both can serve in time.
+		sizes := r.Sizes(false)
+		for i := len(sizes) - 1; i >= 0; i-- {
+			if s, ok := r.Ratio(name, bench.Vswitchd, sizes[i], 0, readySeconds); ok {
+				target(w, fmt.Sprintf("%s: the same with %d ports, to ovs-vswitchd", name, sizes[i]), "", "", s, ok, "%.2f")
+				break
+			}
+		}
+	}
+	verdict := func(met bool) string { return map[bool]string{true: "met", false: "missed"}[met] }
+	for _, f := range []scaleFigure{{"dump of %d flows in use", "", dumpCPU}, {"change with %d flows", "", keptChangeCPU}} {
+		s, ok := r.Ratio(bench.Dpifd, bench.Vswitchd, 2, changeTarget, f.of)
+		target(w, "CPU of a "+fmt.Sprintf(f.name, changeTarget)+", to ovs-vswitchd", "<= 0.5", verdict(s.Median <= 0.5), s, ok, "%.2f")
+	}
+	s, ok := r.Of(bench.Dpifd, 2, heldTarget, held)
+	target(w, fmt.Sprintf("flows held of %d", heldTarget), "all", verdict(s.Min >= heldTarget), s, ok, "%.0f")
+}
+
+func target(w io.Writer, what, aim, verdict string, s bench.Spread, ok bool, format string) {
+	if !ok {
+		verdict = "not measured"
+	}
+	fmt.Fprintf(w, "| %s | %s | %s | %s |\n", what, aim, spanOrOne(s, ok, format), verdict)
 }
 
 func scaleTable(w io.Writer, r *bench.ScaleRun, what string, names []string, figures []scaleFigure, sizes []int, at func(int) (ports, flows int)) {
@@ -72,15 +157,18 @@ func scaleTable(w io.Writer, r *bench.ScaleRun, what string, names []string, fig
 	for _, n := range sizes {
 		ports, flows := at(n)
 		for _, name := range names {
-			if _, ok := r.Of(name, ports, flows, figures[0].of); !ok {
-				continue
+			failure := r.Failure(name, ports, flows)
+			if _, ok := r.Of(name, ports, flows, figures[0].of); ok {
+				fmt.Fprintf(w, "| %s | %d |", name, n)
+				for _, f := range figures {
+					s, ok := r.Of(name, ports, flows, f.of)
+					fmt.Fprintf(w, " %s |", spanOrOne(s, ok, f.format))
+				}
+				fmt.Fprintln(w)
 			}
-			fmt.Fprintf(w, "| %s | %d |", name, n)
-			for _, f := range figures {
-				s, ok := r.Of(name, ports, flows, f.of)
-				fmt.Fprintf(w, " %s |", spanOrOne(s, ok, f.format))
+			if failure != "" {
+				fmt.Fprintf(w, "| %s | %d | %s |%s\n", name, n, failure, strings.Repeat(" |", len(figures)-1))
 			}
-			fmt.Fprintln(w)
 		}
 	}
 }

@@ -31,12 +31,14 @@ func main() {
 	switches := flag.String("switches", strings.Join(bench.Switches, ","),
 		"what to measure, separated by commas; NAME=PROGRAM is another build of dpifd")
 	out := flag.String("out", "", "write the measurements to this `file`")
-	scale := flag.Bool("scale", false, "measure growing numbers of ports and flows instead of loads")
+	growing := flag.Bool("scale", false, "measure growing numbers of ports and flows instead of loads")
 	ports := flag.String("ports", numbers(bench.ScalePorts), "with -scale: numbers of ports")
 	flows := flag.String("flows", numbers(bench.ScaleFlows), "with -scale: numbers of flows")
+	within := flag.Duration("within", 25*time.Minute, "with -scale: begin no measurement after this time")
 	flag.Parse()
-	if *scale {
-		if err := runScale(*rounds, *ports, *flows, append(strings.Split(*switches, ","), bench.PerCPU), *out); err != nil {
+	if *growing {
+		s := &scale{out: *out, switches: append(strings.Split(*switches, ","), bench.PerCPU), within: *within}
+		if err := s.start(*rounds, *ports, *flows); err != nil {
 			fmt.Fprintln(os.Stderr, "bench:", err)
 			os.Exit(1)
 		}
@@ -103,8 +105,8 @@ func settleHost() error {
 	return err
 }
 
-// runScale is run for growing numbers.
-func runScale(rounds int, ports, flows string, switches []string, out string) error {
+// start is run for growing numbers.
+func (s *scale) start(rounds int, ports, flows string) error {
 	ps, err := parseNumbers(ports)
 	if err != nil {
 		return fmt.Errorf("-ports: %w", err)
@@ -113,11 +115,17 @@ func runScale(rounds int, ports, flows string, switches []string, out string) er
 	if err != nil {
 		return fmt.Errorf("-flows: %w", err)
 	}
-	r, err := measureScale(rounds, ps, fs, switches)
-	if out != "" && r != nil {
-		err = errors.Join(err, os.MkdirAll(filepath.Dir(out), 0o755), r.Write(out))
+	if s.run, err = newScaleRun(); err != nil {
+		return err
 	}
-	return err
+	if s.out != "" {
+		if err := os.MkdirAll(filepath.Dir(s.out), 0o755); err != nil {
+			return err
+		}
+	}
+	slices.Sort(ps)
+	slices.Sort(fs)
+	return s.measure(rounds, ps, fs)
 }
 
 func newScaleRun() (*bench.ScaleRun, error) {

@@ -10,8 +10,6 @@ import (
 
 	"dpifd/test/bench"
 	"dpifd/test/bench/load"
-
-	"github.com/vishvananda/netns"
 )
 
 const (
@@ -62,6 +60,9 @@ type usage struct {
 	missed, lost uint64
 }
 
+// cpu is user and system time.
+func (u usage) cpu() float64 { return u.user + u.system }
+
 func (s *vswitch) usage() (u usage, err error) {
 	pid := s.cmd.Process.Pid
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
@@ -111,10 +112,10 @@ func parseRSS(rollup string) (int, error) {
 
 // frames is a prepared load of frames.
 type frames struct {
-	load    bench.Load
-	sources []*load.Socket
-	sink    *load.Socket
-	frames  [][]byte
+	load   bench.Load
+	sender *load.Sender
+	sink   *load.Socket
+	frames [][]byte
 }
 
 // prepare opens the sockets, builds the frames, and lets the switch learn where
@@ -126,21 +127,10 @@ func (n *network) prepare(l bench.Load) (f *frames, err error) {
 			f.close()
 		}
 	}()
-	open := func(ns netns.NsHandle, device string) (s *load.Socket, err error) {
-		err = inside(ns, func() error {
-			s, err = load.Open(device)
-			return err
-		})
-		return s, err
-	}
-	for _, device := range n.senders[:l.Ports-1] {
-		s, err := open(n.sender, device)
-		if err != nil {
-			return f, err
-		}
-		f.sources = append(f.sources, s)
-	}
-	if f.sink, err = open(n.receiver, receiving); err != nil {
+	if err := inside(n.receiver, func() (err error) {
+		f.sink, err = load.Open(receiving)
+		return err
+	}); err != nil {
 		return f, err
 	}
 	to := load.Sink
@@ -150,13 +140,22 @@ func (n *network) prepare(l bench.Load) (f *frames, err error) {
 	for i := range l.Count {
 		f.frames = append(f.frames, load.Frame(to, uint32(i), l.Size))
 	}
+	var witness *load.Socket
+	if err := inside(n.sender, func() (err error) {
+		if f.sender, err = load.OpenSender(n.senders[:l.Ports-1]); err != nil {
+			return err
+		}
+		witness, err = load.Open(n.senders[0])
+		return err
+	}); err != nil {
+		return f, err
+	}
+	defer witness.Close()
 	if err := f.sink.Send(load.Hello()); err != nil {
 		return f, err
 	}
-	if _, err := f.sources[0].Receive(1, timeout(learnLimit, "the sink's first frame")); err != nil {
-		return f, err
-	}
-	return f, nil
+	_, err = witness.Receive(1, timeout(learnLimit, "the sink's first frame"))
+	return f, err
 }
 
 // timeout is a condition for load.Socket.Receive that fails in the end.
@@ -171,19 +170,20 @@ func timeout(limit time.Duration, what string) func() (bool, error) {
 }
 
 func (f *frames) close() {
-	for _, s := range append(f.sources, f.sink) {
-		if s != nil {
-			s.Close()
-		}
+	if f.sender != nil {
+		f.sender.Close()
+	}
+	if f.sink != nil {
+		f.sink.Close()
 	}
 }
 
 // drive sends the frames and takes what arrives. It is over when nothing has
 // come for a while and nothing is left in the switch's queues.
 func (f *frames) drive(m *bench.Result, s *vswitch) error {
-	from, stopFlood := f.sources, func() error { return nil }
+	from, stopFlood := f.sender.Sources, func() error { return nil }
 	if f.load.Flood > 0 {
-		from = f.sources[1:]
+		from = from[1:]
 		stopFlood = f.startFlood(time.Duration(f.load.Flood) * time.Millisecond)
 	}
 	first, err := load.Paced(from, f.frames, f.load.Rate)
@@ -226,7 +226,7 @@ func (f *frames) startFlood(length time.Duration) func() error {
 		frame := load.Frame(load.Sink, number, f.load.Size)
 		for end := time.Now().Add(length); time.Now().Before(end); number++ {
 			load.Renumber(frame, number)
-			if err := f.sources[0].Send(frame); err != nil {
+			if err := f.sender.Sources[0].Send(frame); err != nil {
 				done <- err
 				return
 			}

@@ -34,11 +34,8 @@ const receiving = "r"
 // newNetwork makes ports-1 sending devices and the receiving one.
 func newNetwork(ports int) (*network, error) {
 	n := &network{}
-	// Frames of our own only: no IPv6 neighbours.
-	for _, scope := range []string{"default", "all"} {
-		if err := os.WriteFile("/proc/sys/net/ipv6/conf/"+scope+"/disable_ipv6", []byte("1"), 0o644); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return nil, err
-		}
+	if err := disableIPv6(); err != nil {
+		return nil, err
 	}
 	// The queue of each CPU between two devices, 1,000 frames by default, is not
 	// what is measured.
@@ -105,7 +102,7 @@ func plug(name string, ns netns.NsHandle) error {
 // awaitUp waits until a link forwards: the kernel activates a new link's queue
 // up to a second after it came up.
 func awaitUp(name string) error {
-	return await(linkLimit, "link "+name, func() (bool, error) {
+	return await(linkLimit, "link "+name+" not up", func() (bool, error) {
 		b, err := os.ReadFile("/sys/class/net/" + name + "/operstate")
 		return strings.TrimSpace(string(b)) == "up", err
 	})
@@ -133,9 +130,21 @@ func newNamespace(name string) (netns.NsHandle, error) {
 		if h, err = netns.NewNamed(name); err != nil {
 			return fmt.Errorf("namespace %s: %w", name, err)
 		}
-		return nil
+		return disableIPv6()
 	})
 	return h, err
+}
+
+// disableIPv6 has devices of the thread's namespace send nothing by themselves. A
+// new namespace has its own defaults. Each multicast of a device is flooded: of a
+// thousand devices on as many ports that is a million frames, over and over.
+func disableIPv6() error {
+	for _, scope := range []string{"default", "all"} {
+		if err := os.WriteFile("/proc/sys/net/ipv6/conf/"+scope+"/disable_ipv6", []byte("1"), 0o644); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
 }
 
 // inside calls fn on a thread in the namespace. Sockets that it opens stay
@@ -159,7 +168,7 @@ func onThread(fn func() error) error {
 	return <-done
 }
 
-// await asks until done, at most for limit.
+// await asks until done, at most for limit. what says what is the case until then.
 func await(limit time.Duration, what string, done func() (bool, error)) error {
 	for deadline := time.Now().Add(limit); ; time.Sleep(10 * time.Millisecond) {
 		ok, err := done()
@@ -167,7 +176,15 @@ func await(limit time.Duration, what string, done func() (bool, error)) error {
 			return err
 		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("%s: not there after %v", what, limit)
+			return &lateError{what, limit}
 		}
 	}
 }
+
+// lateError says what did not come about in time.
+type lateError struct {
+	what  string
+	limit time.Duration
+}
+
+func (e *lateError) Error() string { return fmt.Sprintf("%s within %.0f s", e.what, e.limit.Seconds()) }

@@ -4,31 +4,34 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
-	"dpifd/internal/dpif"
 	"dpifd/test/bench"
 )
 
 const (
 	settleTime = 3 * time.Second  // after a start or a load, before idle CPU is measured
-	idleTime   = 10 * time.Second // that it is measured over
-	// scaleRate is slow enough for the flow limits to grow with the flows.
-	scaleRate = 1500
-	// scaleTries is how often flows that were not taken are sent for again.
-	scaleTries = 2
-	// keepFlows is longer than a measurement takes.
-	keepFlows = time.Hour
+	idleTime   = 12 * time.Second // that it is measured over, three times patience
+	scaleRate  = 1500             // new flows a second over all ports
 )
 
-// measureScale measures switches of growing size, as far as their names are in the
-// list.
-func measureScale(rounds int, ports, flows []int, switches []string) (*bench.ScaleRun, error) {
-	r, err := newScaleRun()
-	if err != nil {
-		return nil, err
-	}
+// scale is a scale run under way.
+type scale struct {
+	net      *network
+	run      *bench.ScaleRun
+	out      string // file that each measurement is saved to, none if empty
+	switches []string
+	within   time.Duration // after which nothing more is begun
+	end      time.Time
+	round    int
+}
+
+// measure measures switches of growing size. One that fails at a size is noted as
+// having failed there, and the run goes on.
+func (s *scale) measure(rounds int, ports, flows []int) error {
 	most := 2
 	for _, n := range ports {
 		most = max(most, n)
@@ -36,44 +39,88 @@ func measureScale(rounds int, ports, flows []int, switches []string) (*bench.Sca
 	began := time.Now()
 	net, err := newNetwork(most)
 	if err != nil {
-		return nil, err
+		return err
 	}
+	s.net, s.end = net, began.Add(s.within)
 	fmt.Printf("%d ports made in %.0f s\n", most, time.Since(began).Seconds())
 	if err := settleHost(); err != nil {
-		return nil, err
+		return err
 	}
-	for round := 1; round <= rounds; round++ {
+	for s.round = 1; s.round <= rounds; s.round++ {
 		for _, n := range ports {
-			for _, name := range wanted(switches, bench.Dpifd, bench.PerCPU, bench.Vswitchd) {
-				p, err := net.measurePorts(name, n)
-				if err != nil {
-					return r, fmt.Errorf("round %d, %s with %d ports: %w", round, name, n, err)
+			for _, name := range s.wanted(bench.Dpifd, bench.PerCPU, bench.Vswitchd) {
+				p := &bench.ScalePoint{Switch: name, Round: s.round, Ports: n}
+				err := s.late()
+				if err == nil {
+					err = s.measurePorts(p)
 				}
-				p.Round = round
-				fmt.Printf("%d/%d %-13s %4d ports: ready after %.2f s, idle %.2f %% of a core, %d KiB, %d descriptors, %.0f us/upcall, lost %d\n",
-					round, rounds, name, n, p.ReadySeconds, 100*p.IdleCPU, p.RSSKiB, p.FDs, p.CPUPerUpcall, p.Lost)
-				r.Points = append(r.Points, *p)
+				if err := s.add(p, err); err != nil {
+					return err
+				}
 			}
 		}
-		for _, n := range flows {
-			for _, name := range wanted(switches, bench.Dpifd, bench.Vswitchd) {
-				p, err := net.measureFlows(name, n)
-				if err != nil {
-					return r, fmt.Errorf("round %d, %s with %d flows: %w", round, name, n, err)
-				}
-				p.Round = round
-				fmt.Printf("%d/%d %-13s %d of %d flows held: at rest %.2f %% of a core, %d KiB, dump %.2f s, terse %.2f s\n",
-					round, rounds, name, p.Held, n, 100*p.IdleCPU, p.RSSKiB, p.FullSeconds, p.TerseSeconds)
-				r.Points = append(r.Points, *p)
+		for _, name := range s.wanted(bench.Dpifd, bench.Vswitchd) {
+			if err := s.measureFlows(name, flows); err != nil {
+				return err
 			}
 		}
 	}
-	return r, nil
+	return nil
 }
 
-// wanted returns those of the names that are in the list.
-func wanted(list []string, names ...string) []string {
-	return slices.DeleteFunc(names, func(name string) bool { return !slices.Contains(list, name) })
+// late returns an error when nothing more is to be begun.
+func (s *scale) late() error {
+	if time.Now().After(s.end) {
+		return &lateError{"not begun", s.within}
+	}
+	return nil
+}
+
+// add adds a point to the run, and saves it.
+func (s *scale) add(p *bench.ScalePoint, failed error) error {
+	size := fmt.Sprintf("%d/%s %4d ports", s.round, p.Switch, p.Ports)
+	if p.Flows > 0 {
+		size = fmt.Sprintf("%d/%s %6d flows", s.round, p.Switch, p.Flows)
+	}
+	switch {
+	case failed != nil:
+		p.Failed = reason(failed)
+		fmt.Printf("%s: failed: %v\n", size, failed)
+	case p.Flows > 0:
+		fmt.Printf("%s: %d held, at rest %.2f %% of a core, in use %.2f %%, %.3f s of CPU for a dump, a change %.3f s of CPU, its dump %.2f s, then %d left, dump of the bench %.2f s, terse %.2f s, %d KiB\n",
+			size, p.Held, 100*p.IdleCPU, 100*p.AliveCPU, p.DumpCPU, p.ChangeCPU, p.CycleSeconds, p.Left, p.FullSeconds, p.TerseSeconds, p.RSSKiB)
+	default:
+		fmt.Printf("%s: ready after %.2f s, idle %.2f %% of a core, %d KiB, %d descriptors, %.0f us/upcall, lost %d\n",
+			size, p.ReadySeconds, 100*p.IdleCPU, p.RSSKiB, p.FDs, p.CPUPerUpcall, p.Lost)
+	}
+	s.run.Points = append(s.run.Points, *p)
+	if s.out == "" {
+		return nil
+	}
+	return s.run.Write(s.out)
+}
+
+// saveLog keeps what a switch has said beside the measurements.
+func (s *scale) saveLog(p *bench.ScalePoint, v *vswitch) error {
+	if s.out == "" {
+		return nil
+	}
+	name := fmt.Sprintf("%s-%d-ports-%d-flows-%d.log", strings.ReplaceAll(p.Switch, " ", "-"), p.Round, p.Ports, p.Flows)
+	return os.WriteFile(filepath.Join(filepath.Dir(s.out), name), []byte(v.said.String()), 0o644)
+}
+
+// reason is an error in a few words, for a table.
+func reason(err error) string {
+	var late *lateError
+	if errors.As(err, &late) {
+		return late.Error()
+	}
+	return "failed, see the output of the run"
+}
+
+// wanted returns those of the names that are to be measured.
+func (s *scale) wanted(names ...string) []string {
+	return slices.DeleteFunc(names, func(name string) bool { return !slices.Contains(s.switches, name) })
 }
 
 // startScale starts a switch, and notes how long that took.
@@ -85,84 +132,44 @@ func startScale(p *bench.ScalePoint, u setup) (*vswitch, error) {
 	began := time.Now()
 	s, err := start(name, u)
 	p.ReadySeconds = time.Since(began).Seconds()
+	if err != nil && p.ReadySeconds > startLimit.Seconds() {
+		err = errors.Join(&lateError{notReady, startLimit}, err)
+	}
 	return s, err
 }
 
-// measurePorts measures a switch with that many ports.
-func (n *network) measurePorts(name string, ports int) (p *bench.ScalePoint, err error) {
-	p = &bench.ScalePoint{Switch: name, Ports: ports}
-	s, err := startScale(p, setup{ports: n.ports(ports)})
+// measurePorts measures a switch with the ports of p.
+func (s *scale) measurePorts(p *bench.ScalePoint) (err error) {
+	v, err := startScale(p, setup{ports: s.net.ports(p.Ports)})
 	if err != nil {
-		return nil, err
+		return err
 	}
-	defer func() { err = errors.Join(err, s.stop()) }()
-	if err := s.rest(p); err != nil {
-		return nil, err
+	defer func() { err = errors.Join(err, v.stop(), s.saveLog(p, v)) }()
+	if err := v.rest(p); err != nil {
+		return err
 	}
 	m := bench.Result{}
-	f, err := n.prepare(bench.Load{Count: 2 * scaleRate, Rate: scaleRate, Size: 200, Ports: ports})
+	f, err := s.net.prepare(bench.Load{Count: 2 * scaleRate, Rate: scaleRate, Size: 200, Ports: p.Ports})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer f.close()
-	before, err := s.usage()
+	before, err := v.usage()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if err := f.drive(&m, s); err != nil {
-		return nil, err
+	if err := f.drive(&m, v); err != nil {
+		return err
 	}
-	after, err := s.usage()
+	after, err := v.usage()
 	m.User, m.System = after.user-before.user, after.system-before.system
 	m.Missed, m.Lost = after.missed-before.missed, after.lost-before.lost
 	p.CPUPerUpcall, p.Lost = m.CPUPerUpcall(false), uint64(m.Sent-m.Arrived)
-	return p, err
+	return err
 }
 
-// measureFlows measures a switch of two ports that holds that many flows.
-func (n *network) measureFlows(name string, flows int) (p *bench.ScalePoint, err error) {
-	p = &bench.ScalePoint{Switch: name, Ports: 2, Flows: flows}
-	s, err := startScale(p, setup{ports: n.ports(2), maxIdle: keepFlows, macs: flows + 1000})
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, s.stop()) }()
-	f, err := n.prepare(bench.Load{Count: flows, Rate: scaleRate, Size: 60, Ports: 2})
-	if err != nil {
-		return nil, err
-	}
-	defer f.close()
-	for range scaleTries {
-		held, m := p.Held, bench.Result{}
-		if err := f.drive(&m, s); err != nil {
-			return nil, err
-		}
-		info, err := s.dp.Info()
-		if err != nil {
-			return nil, err
-		}
-		p.Held, p.Lost = int(info.Stats.Flows), p.Lost+uint64(m.Sent-m.Arrived)
-		if p.Held >= flows || p.Held < held+flows/100 {
-			break
-		}
-	}
-	if err := s.rest(p); err != nil {
-		return nil, err
-	}
-	for _, d := range []struct {
-		terse bool
-		took  *float64
-	}{{true, &p.TerseSeconds}, {false, &p.FullSeconds}} {
-		began := time.Now()
-		if err := s.dp.Flows(d.terse, func() {}, func(*dpif.Flow) error { return nil }); err != nil {
-			return nil, err
-		}
-		*d.took = time.Since(began).Seconds()
-	}
-	return p, nil
-}
-
-// rest measures a switch while nothing is sent.
+// rest measures a switch while nothing is sent. Packets that come all the same
+// would make it, and whatever is measured afterwards, worthless.
 func (s *vswitch) rest(p *bench.ScalePoint) error {
 	time.Sleep(settleTime)
 	before, err := s.usage()
@@ -174,7 +181,10 @@ func (s *vswitch) rest(p *bench.ScalePoint) error {
 	if err != nil {
 		return err
 	}
-	p.IdleCPU = (after.user + after.system - before.user - before.system) / idleTime.Seconds()
+	if n := after.missed - before.missed; n > 0 {
+		return fmt.Errorf("%d packets came up while nothing was sent", n)
+	}
+	p.IdleCPU = (after.cpu() - before.cpu()) / idleTime.Seconds()
 	fds, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", s.cmd.Process.Pid))
 	if err != nil {
 		return err

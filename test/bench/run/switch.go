@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -21,12 +22,15 @@ import (
 )
 
 const (
-	startLimit = 5 * time.Minute // for 1,000 ports
+	startLimit = 2 * time.Minute // for 1,000 ports
 	stopLimit  = 30 * time.Second
 	// macLimit is more than the loads have stations.
 	macLimit = 65_536
+	notReady = "not ready"
 	dir      = "/tmp/bench"
-	datapath = "dp0"
+	// configFile is dpifd's, dbSocket ovsdb-server's.
+	configFile, dbSocket = dir + "/dpifd.yaml", "unix:" + dir + "/db.sock"
+	datapath             = "dp0"
 	// Open vSwitch's kernel datapath has this name whatever its bridges'.
 	ovsDatapath = "ovs-system"
 )
@@ -40,6 +44,8 @@ type vswitch struct {
 	dp   *dpif.Datapath
 	conn *netlink.Conn
 	also *exec.Cmd // ovsdb-server
+
+	setup setup
 }
 
 // output collects what a process writes.
@@ -65,6 +71,7 @@ type setup struct {
 	ports    []string
 	maxIdle  time.Duration // of flows, 0 the switch's default
 	macs     int           // room for stations, 0 is macLimit
+	flows    int           // limit of flows, 0 the switch's default
 	dispatch string        // dpifd's, empty its default
 }
 
@@ -72,8 +79,15 @@ type setup struct {
 func (u setup) dpifdConfig() string {
 	config := fmt.Sprintf("datapath: {name: %s, on_exit: delete}\nports: [{name: %s}]\npolicy: {type: learning, mac_limit: %d}\n",
 		datapath, strings.Join(u.ports, "}, {name: "), cmp.Or(u.macs, macLimit))
+	var flows []string
 	if u.maxIdle > 0 {
-		config += fmt.Sprintf("flows: {max_idle: %v}\n", u.maxIdle)
+		flows = append(flows, fmt.Sprintf("max_idle: %v", u.maxIdle))
+	}
+	if u.flows > 0 {
+		flows = append(flows, fmt.Sprintf("limit: %d", u.flows))
+	}
+	if len(flows) > 0 {
+		config += "flows: {" + strings.Join(flows, ", ") + "}\n"
 	}
 	if u.dispatch != "" {
 		config += "dispatch: " + u.dispatch + "\n"
@@ -93,7 +107,7 @@ func start(name string, u setup) (*vswitch, error) {
 	if !other {
 		program = bench.Dpifd
 	}
-	s := &vswitch{name: name, dead: make(chan struct{})}
+	s := &vswitch{name: name, dead: make(chan struct{}), setup: u}
 	var err error
 	dp := datapath
 	switch {
@@ -103,11 +117,10 @@ func start(name string, u setup) (*vswitch, error) {
 		dp = ovsDatapath
 		err = s.startOVS(u)
 	case name == bench.Dpifd || other:
-		file := filepath.Join(dir, "dpifd.yaml")
-		if err := os.WriteFile(file, []byte(u.dpifdConfig()), 0o644); err != nil {
+		if err := os.WriteFile(configFile, []byte(u.dpifdConfig()), 0o644); err != nil {
 			return nil, err
 		}
-		err = s.run(`"event":"ready"`, program, "run", "--config", file)
+		err = s.run(`"event":"ready"`, program, "run", "--config", configFile)
 	default:
 		err = fmt.Errorf("no switch is called %s", name)
 	}
@@ -115,6 +128,10 @@ func start(name string, u setup) (*vswitch, error) {
 		s.conn, s.dp, err = openDatapath(dp)
 	}
 	if err != nil {
+		if s.dp == nil {
+			// What was made before it failed is in the next switch's way.
+			s.conn, s.dp, _ = openDatapath(dp)
+		}
 		return nil, errors.Join(err, s.stop())
 	}
 	return s, nil
@@ -131,7 +148,7 @@ func (s *vswitch) run(ready string, argv ...string) error {
 		defer close(s.dead)
 		_ = s.cmd.Wait() // how it ended shows in what it said
 	}()
-	return await(startLimit, argv[0], func() (bool, error) {
+	return await(startLimit, notReady, func() (bool, error) {
 		select {
 		case <-s.dead:
 			return false, fmt.Errorf("%s ended: %s", argv[0], s.said.String())
@@ -143,14 +160,11 @@ func (s *vswitch) run(ready string, argv ...string) error {
 
 // startOVS starts ovsdb-server and ovs-vswitchd with one bridge.
 func (s *vswitch) startOVS(u setup) error {
-	db, socket := filepath.Join(dir, "conf.db"), "unix:"+filepath.Join(dir, "db.sock")
-	vsctl := func(args ...string) error {
-		return command("ovs-vsctl", append([]string{"--timeout=300", "--db=" + socket}, args...)...)
-	}
+	db := filepath.Join(dir, "conf.db")
 	if err := command("ovsdb-tool", "create", db, "/usr/share/openvswitch/vswitch.ovsschema"); err != nil {
 		return err
 	}
-	s.also = exec.Command("ovsdb-server", db, "--remote=p"+socket, "--unixctl="+filepath.Join(dir, "db.ctl"))
+	s.also = exec.Command("ovsdb-server", db, "--remote=p"+dbSocket, "--unixctl="+filepath.Join(dir, "db.ctl"))
 	s.also.Env = append(os.Environ(), "OVS_RUNDIR="+dir)
 	if err := s.also.Start(); err != nil {
 		return err
@@ -162,10 +176,13 @@ func (s *vswitch) startOVS(u setup) error {
 	if u.maxIdle > 0 {
 		setup = append(setup, "--", "set", "Open_vSwitch", ".", fmt.Sprintf("other_config:max-idle=%d", u.maxIdle.Milliseconds()))
 	}
+	if u.flows > 0 {
+		setup = append(setup, "--", "set", "Open_vSwitch", ".", fmt.Sprintf("other_config:flow-limit=%d", u.flows), fmt.Sprintf("other_config:max-revalidator=%d", patience.Milliseconds()))
+	}
 	for _, p := range u.ports {
 		setup = append(setup, "--", "add-port", "br0", p)
 	}
-	if err := await(startLimit, "ovsdb-server", func() (bool, error) {
+	if err := await(startLimit, notReady, func() (bool, error) {
 		_, err := os.Stat(filepath.Join(dir, "db.sock"))
 		return err == nil, nil
 	}); err != nil {
@@ -174,11 +191,65 @@ func (s *vswitch) startOVS(u setup) error {
 	if err := vsctl(setup...); err != nil {
 		return err
 	}
-	if err := s.run("", "ovs-vswitchd", socket, "--unixctl="+filepath.Join(dir, "vs.ctl")); err != nil {
+	if err := s.run("", "ovs-vswitchd", dbSocket, "--unixctl="+filepath.Join(dir, "vs.ctl")); err != nil {
 		return err
 	}
 	// Returns when ovs-vswitchd has done what the database says.
-	return vsctl("set", "Open_vSwitch", ".", "external_ids:bench=ready")
+	if err := vsctl("set", "Open_vSwitch", ".", "external_ids:bench=ready"); err != nil || u.flows == 0 {
+		return err
+	}
+	// The limit in force would grow by 1,000 in a cycle, and all flows would go
+	// whenever handlers overshoot it.
+	_, err := appctl("upcall/set-flow-limit", strconv.Itoa(u.flows))
+	return err
+}
+
+// patience, as max-revalidator, keeps ovs-vswitchd from deleting flows instead of looking at them. It
+// does that to those used less than five times a second, when something changed
+// and its last dump took longer than half of max-revalidator, which is 500 ms.
+// That is also the time between two dumps.
+const patience = 4 * time.Second
+
+// vsctl changes the database, and waits until ovs-vswitchd did what it says
+// unless --no-wait is among the arguments.
+func vsctl(args ...string) error {
+	return command("ovs-vsctl", append([]string{fmt.Sprintf("--timeout=%.0f", startLimit.Seconds()), "--db=" + dbSocket}, args...)...)
+}
+
+// setMaxIdle has the running switch allow flows that idle time, its default for
+// 0.
+func (s *vswitch) setMaxIdle(d time.Duration) error {
+	s.setup.maxIdle = d
+	if s.name == bench.Vswitchd {
+		if d == 0 {
+			return vsctl("remove", "Open_vSwitch", ".", "other_config", "max-idle")
+		}
+		return vsctl("set", "Open_vSwitch", ".", fmt.Sprintf("other_config:max-idle=%d", d.Milliseconds()))
+	}
+	return s.reload()
+}
+
+// setFlowLimit has dpifd hold that many flows at most. ovs-vswitchd has its limit
+// from the start: each change of its configuration has it look at all flows.
+func (s *vswitch) setFlowLimit(n int) error {
+	if s.name == bench.Vswitchd {
+		return nil
+	}
+	s.setup.flows = n
+	return s.reload()
+}
+
+// reload has dpifd read its configuration again.
+func (s *vswitch) reload() error {
+	if err := os.WriteFile(configFile, []byte(s.setup.dpifdConfig()), 0o644); err != nil {
+		return err
+	}
+	reloads := func() int { return strings.Count(s.said.String(), `"event":"reloaded"`) }
+	before := reloads()
+	if err := s.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		return err
+	}
+	return await(stopLimit, "not reloaded", func() (bool, error) { return reloads() > before, nil })
 }
 
 func command(name string, args ...string) error {

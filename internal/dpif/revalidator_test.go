@@ -1,0 +1,80 @@
+package dpif
+
+import (
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"dpifd/internal/mmapring/ringtest"
+	"dpifd/internal/odp"
+)
+
+// TestLanded: who waits for what handlers have decided waits for the batch under
+// way, and for nothing when there is none.
+func TestLanded(t *testing.T) {
+	b := newBench(t, ringtest.New(ringtest.Config{}))
+	deciding, decided := make(chan struct{}), make(chan struct{})
+	b.policy.hook = func(odp.PortNo, uint64) {
+		close(deciding)
+		<-decided
+	}
+	_, sock := b.port(1, ring16)
+	s := &Server{handlers: []*Handler{b.h}}
+	ended := b.start()
+	s.landed()
+	b.deliver(sock, 1, 1, 1, 300)
+	if err := b.h.poller.Wake(); err != nil {
+		t.Fatal(err)
+	}
+	<-deciding
+	batches := make(chan uint64)
+	go func() {
+		s.landed()
+		batches <- b.h.batches.Load()
+	}()
+	b.eventually("somebody waits", func() bool {
+		b.h.mu.Lock()
+		defer b.h.mu.Unlock()
+		return len(b.h.pending) == 1
+	})
+	select {
+	case <-batches:
+		t.Error("a batch was under way")
+	default:
+	}
+	close(decided)
+	if n := <-batches; n != 1 {
+		t.Errorf("%d batches had been answered, want 1", n)
+	}
+	b.h.stop()
+	ended()
+}
+
+// TestExcess: while there are more flows than the limit, those that go beside the
+// idle ones are as many as it takes, not all of them.
+func TestExcess(t *testing.T) {
+	const now = 1_000_000
+	for _, tt := range []struct {
+		name         string
+		excess       int
+		crowded      time.Duration // idle time while there are too many
+		used         []int64       // ms before now
+		want, remain int
+	}{
+		{"within the limit", 0, 10 * time.Second, []int64{50, 9_000, 11_000}, 1, -1},
+		{"over it", 2, crowdedIdle, []int64{50, 9_000, 60, 8_000, 7_000}, 2, 0},
+		{"idle ones count", 2, crowdedIdle, []int64{11_000, 12_000, 9_000}, 2, 0},
+		{"none to spare", 2, crowdedIdle, []int64{50, 60, 70}, 0, 2},
+		{"far over it", 3, 0, []int64{50, 60, 70, 80}, 3, 0},
+	} {
+		r := newRevalidator(&Datapath{fam: &Families{}}, &Config{Policy: &notes{}, FlowLimit: 10, MaxIdle: 10 * time.Second}, &flowBudget{}, odp.NewUFIDHasher(), nil)
+		r.trace = new(atomic.Pointer[FlowTracer])
+		r.maxIdle, r.idle, r.excess = 10*time.Second, tt.crowded, tt.excess
+		for i, used := range tt.used {
+			r.look(&Flow{UFID: UFID{byte(i)}, HasUFID: true, UsedMS: now - used}, now, false)
+		}
+		if len(r.changes) != tt.want || r.excess != tt.remain {
+			t.Errorf("%s: %d flows go, %d too many are left; want %d, %d", tt.name, len(r.changes), r.excess, tt.want, tt.remain)
+		}
+	}
+}

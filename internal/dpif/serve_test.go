@@ -1,0 +1,75 @@
+package dpif
+
+import (
+	"fmt"
+	"sync/atomic"
+	"testing"
+
+	"dpifd/internal/netlink"
+	"dpifd/internal/odp"
+
+	"golang.org/x/sys/unix"
+)
+
+// TestAttach: ports go to the handlers that have the fewest, each of which is
+// asked once, and one that cannot be taken is closed without harm to the others.
+func TestAttach(t *testing.T) {
+	s := &Server{channels: map[odp.PortNo]*channel{}}
+	for id := range 3 {
+		conn, err := netlink.Dial(unix.NETLINK_GENERIC, netlink.Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		h, err := newHandler(id, &Datapath{conn: conn}, &Config{}, &flowBudget{}, odp.NewUFIDHasher(), &atomic.Pointer[Tracer]{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ended := make(chan error)
+		go func() { ended <- h.run() }()
+		defer func() {
+			h.stop()
+			if err := <-ended; err != nil {
+				t.Error(err)
+			}
+		}()
+		s.handlers = append(s.handlers, h)
+	}
+	open := func(no int) *channel {
+		sock, err := netlink.OpenReceiver(unix.NETLINK_GENERIC, netlink.ReceiverConfig{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return &channel{no: odp.PortNo(no), name: newPortName(fmt.Sprint("p", no)), sock: sock}
+	}
+	for no := range 4 {
+		s.channels[odp.PortNo(no)] = &channel{handler: s.handlers[0]}
+	}
+	var chs []*channel
+	for no := 4; no < 15; no++ {
+		chs = append(chs, open(no))
+	}
+	broken, shared := chs[3], &channel{no: 15}
+	broken.sock.Close()
+	broken.ringBytes, s.ringBytes = 100, 300
+	failed := s.attach(append(chs, shared))
+	if len(failed) != 1 || failed[broken] == nil {
+		t.Errorf("failed: %v, want p7 only", failed)
+	}
+	if s.ringBytes != 200 || shared.handler != nil {
+		t.Errorf("%d bytes of rings, handler %v", s.ringBytes, shared.handler)
+	}
+	for i, h := range s.handlers {
+		owned := 0
+		h.do(func() { owned = h.owned })
+		// 4 and 11 are shared as 5, 5, 5, of which the first had 4 and the
+		// broken one is the third's.
+		if want := []int{1, 5, 4}[i]; owned != want {
+			t.Errorf("handler %d owns %d ports, want %d", i, owned, want)
+		}
+	}
+	for _, ch := range chs {
+		if ch != broken && ch.handler.slots[ch.slot] != ch {
+			t.Errorf("%s is not where its handler looks for it", ch.name.get())
+		}
+	}
+}

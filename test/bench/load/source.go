@@ -1,0 +1,131 @@
+package load
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Source sends frames on one device. It belongs to one goroutine at a time.
+type Source struct {
+	fd     int
+	to     *unix.SockaddrLinklayer
+	device string
+}
+
+func newSource(fd int, device string) (Source, error) {
+	// Asked for by name: a list of all devices takes long where there are many.
+	request, err := unix.NewIfreq(device)
+	if err == nil {
+		err = unix.IoctlIfreq(fd, unix.SIOCGIFINDEX, request)
+	}
+	if err != nil {
+		return Source{}, fmt.Errorf("index of device %s: %w", device, err)
+	}
+	return Source{fd: fd, device: device, to: &unix.SockaddrLinklayer{
+		Protocol: binary.NativeEndian.Uint16(binary.BigEndian.AppendUint16(nil, etherType)),
+		Ifindex:  int(request.Uint32())}}, nil
+}
+
+// Send stamps a frame and sends it. While the device drops it, it is sent
+// again: only the switch is to lose frames.
+func (s Source) Send(frame []byte) error {
+	for {
+		binary.BigEndian.PutUint64(frame[18:], uint64(time.Now().UnixNano()))
+		err := unix.Sendto(s.fd, frame, 0, s.to)
+		if err == nil {
+			return nil
+		}
+		if err != unix.EINTR && err != unix.ENOBUFS {
+			return fmt.Errorf("send on %s: %w", s.device, err)
+		}
+	}
+}
+
+// Paced sends frames at a rate per second, from each source in turn, or as fast
+// as it goes at rate 0. It returns the time of the first one.
+func Paced(from []Source, frames [][]byte, rate int) (time.Time, error) {
+	start := time.Now()
+	return start, pace(start, len(frames), rate, func(i int) error { return from[i%len(from)].Send(frames[i]) })
+}
+
+// Pairs sends a frame of each of the pairs numbered from one number to before
+// another, at a rate as Paced does. The frame is changed.
+func (s Source) Pairs(frame []byte, from, to, rate int) error {
+	return pace(time.Now(), to-from, rate, func(i int) error {
+		Pair(frame, from+i)
+		return s.Send(frame)
+	})
+}
+
+// IntroducePairs has a switch learn all stations of pairs: those that send from a,
+// and those behind b. Nothing tells when it has.
+func IntroducePairs(a, b Source, pairs int) error {
+	frame := Frame(Sink, 0, 60) // no pair has that sink
+	introduce := func(s Source, n int, name func(int)) error {
+		return pace(time.Now(), n, introduceRate, func(i int) error {
+			name(i)
+			return s.Send(frame)
+		})
+	}
+	err := introduce(a, (pairs+pairSinks-1)/pairSinks, func(i int) { Renumber(frame, uint32(i)) })
+	if err != nil {
+		return err
+	}
+	Renumber(frame, 0)
+	copy(frame, frame[6:12])
+	return introduce(b, pairSinks, func(i int) { copy(frame[6:12], pairSink(i)) })
+}
+
+// introduceRate is slow enough for any switch.
+const introduceRate = 500
+
+// pace calls send for 0 to before n, each when it is due.
+func pace(start time.Time, n, rate int, send func(i int) error) error {
+	for i := range n {
+		if rate > 0 {
+			due := time.Duration(i) * time.Second / time.Duration(rate)
+			// A sleep takes longer than it was asked to; what is overdue by then
+			// goes out at once.
+			if wait := due - time.Since(start); wait > 0 {
+				time.Sleep(max(wait, time.Millisecond))
+			}
+		}
+		if err := send(i); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Sender has a source for each of some devices. They share one packet socket,
+// which receives nothing: a thousand sockets take minutes to open and close.
+type Sender struct {
+	fd      int
+	Sources []Source
+}
+
+// OpenSender opens the sources of devices of the thread's network namespace.
+func OpenSender(devices []string) (*Sender, error) {
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("sending packet socket: %w", err)
+	}
+	s := &Sender{fd: fd}
+	err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, sendQueue)
+	for _, device := range devices {
+		source, e := newSource(fd, device)
+		s.Sources, err = append(s.Sources, source), errors.Join(err, e)
+	}
+	if err != nil {
+		s.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// Close closes the socket.
+func (s *Sender) Close() error { return unix.Close(s.fd) }
