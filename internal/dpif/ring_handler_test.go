@@ -1,6 +1,7 @@
 package dpif
 
 import (
+	"fmt"
 	"runtime"
 	"runtime/debug"
 	"slices"
@@ -454,6 +455,7 @@ func TestRingRoundAllocatesNothing(t *testing.T) {
 	ch1, s1 := b.port(1, ring512)
 	ch2, s2 := b.port(2, ring16)
 	var before, after runtime.MemStats
+	var allocating []string
 	for round := range 20 {
 		b.deliver(s1, 1, 0, 30, 100+round)
 		b.deliver(s2, 2, 0, 7, 1500)
@@ -465,8 +467,13 @@ func TestRingRoundAllocatesNothing(t *testing.T) {
 		runtime.ReadMemStats(&after)
 		// The first rounds make buffers grow.
 		if n := after.Mallocs - before.Mallocs; n != 0 && round > 4 {
-			t.Errorf("round %d: %d allocations for 38 upcalls", round, n)
+			allocating = append(allocating, fmt.Sprintf("round %d: %d", round, n))
 		}
+	}
+	// The rounds are alike, so what the way of an upcall allocates is in all of
+	// them; the count is the process's, and the runtime has goroutines of its own.
+	if len(allocating) > 2 {
+		t.Errorf("allocations for 38 upcalls: %v", allocating)
 	}
 	if n := b.h.polls.Load(); n != 0 {
 		t.Errorf("epoll was asked %d times", n)
