@@ -144,7 +144,7 @@ func TestActionUpcall(t *testing.T) {
 	foreign := testFlow(0x3a, port.No)
 	foreign.Actions = attrs(func(e *netlink.Encoder) {
 		e.Nested(odp.ActionAttrUserspace, func(e *netlink.Encoder) {
-			e.Uint32(odp.UserspaceAttrPID, v.listeners(t).pids()[0]) // any, the daemon has all
+			e.Uint32(odp.UserspaceAttrPID, v.listeners(t).of(port.Name))
 			e.Attr(odp.UserspaceAttrUserdata, []byte("cookie"))
 		})
 	})

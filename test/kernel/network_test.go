@@ -219,6 +219,15 @@ func (v view) listeners(t *testing.T) listeners {
 	return all
 }
 
+// of returns the PID of a port's socket, or with dispatch by CPU that of a CPU's:
+// any will do.
+func (l listeners) of(port string) uint32 {
+	if pid, ok := l[port]; ok {
+		return pid
+	}
+	return l.pids()[0]
+}
+
 // pids are the listeners' sockets, each once.
 func (l listeners) pids() []uint32 {
 	return slices.Compact(slices.Sorted(maps.Values(l)))
