@@ -330,6 +330,8 @@ func (r *Revalidator) settle() error {
 	if over := r.budget.refused.Swap(false) || flows >= limit; over != r.overLimit {
 		r.overLimit = over
 		if over {
+			// Flows on their way to the kernel have their places too.
+			flows = max(flows, min(int(r.budget.count.Load()), limit))
 			r.notify(FlowLimitReached{Flows: flows, Limit: limit})
 		} else {
 			r.notify(FlowLimitCleared{Flows: flows, Limit: limit})
