@@ -95,6 +95,14 @@ func (p *Poller) control(name string, op, fd int, ev *unix.EpollEvent) error {
 // So it is for a thread with a processor to spare that expects to be woken soon.
 const Brief = 2 * time.Millisecond
 
+const briefMS = int(Brief / time.Millisecond)
+
+// afterInterrupt is how long a long wait stays away after a signal. That is rare,
+// and most often the process goes on after it was stopped: then there may be another
+// signal that ends it, such as the service manager's, and what the waiter took up
+// before the runtime has seen to that would be lost with the process.
+const afterInterrupt = 10 * time.Millisecond
+
 // Wait waits until a descriptor is ready, Wake was called or the timeout has
 // passed (rounded up to milliseconds; negative: no timeout), and fills events,
 // which must not be empty. See Brief for short timeouts. It returns the number of events: 0 after the timeout or
@@ -139,6 +147,9 @@ func (p *Poller) wait(raw []unix.EpollEvent, timeout time.Duration) (int, error)
 		if err != nil && !errors.Is(err, unix.EINTR) {
 			return 0, err
 		}
+		if err != nil && (ms < 0 || ms > briefMS) {
+			time.Sleep(afterInterrupt)
+		}
 		if timeout > 0 {
 			if timeout = time.Until(deadline); timeout <= 0 {
 				return 0, nil
@@ -152,7 +163,7 @@ func (p *Poller) wait(raw []unix.EpollEvent, timeout time.Duration) (int, error)
 // The events' address is converted to uintptr in the argument list of the call,
 // which keeps them in place until it returns (unsafe.Pointer, rule 4).
 func epollWait(epfd int, raw []unix.EpollEvent, ms int) (int, error) {
-	if ms < 0 || ms > int(Brief/time.Millisecond) {
+	if ms < 0 || ms > briefMS {
 		return unix.EpollWait(epfd, raw, ms)
 	}
 	n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(epfd), uintptr(unsafe.Pointer(&raw[0])),
