@@ -219,10 +219,7 @@ func onCPU(t *testing.T, cpu int, fn func()) {
 	t.Helper()
 	done := make(chan error)
 	go func() {
-		runtime.LockOSThread() // for good: the thread ends with the goroutine
-		var set unix.CPUSet
-		set.Set(cpu)
-		err := unix.SchedSetaffinity(0, &set)
+		err := stayOnCPU(cpu)
 		if err == nil {
 			fn()
 		}
@@ -231,6 +228,14 @@ func onCPU(t *testing.T, cpu int, fn func()) {
 	if err := <-done; err != nil {
 		t.Fatalf("run on CPU %d: %v", cpu, err)
 	}
+}
+
+// stayOnCPU has all that the calling goroutine does from now on run on one CPU.
+func stayOnCPU(cpu int) error {
+	runtime.LockOSThread() // for good: the thread ends with the goroutine
+	var set unix.CPUSet
+	set.Set(cpu)
+	return unix.SchedSetaffinity(0, &set)
 }
 
 // TestCPUBeyondTable: another program gives the kernel a table of one CPU. What

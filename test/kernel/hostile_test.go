@@ -117,6 +117,10 @@ func hostilePayloads() []struct {
 func TestHostileFrames(t *testing.T) {
 	n := build(t, 3, 65_535, true)
 	d := n.run(t, settings{"policy": "{type: learning, mac_limit: 20000}", "flows": "{max_idle: 60s}"})
+	// With dispatch by CPU only what comes up on one CPU keeps its order.
+	if err := stayOnCPU(0); err != nil {
+		t.Fatal(err)
+	}
 	v := n.view(t)
 	p := n.sockets(t)
 	addresses := []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x02, 0xbd, 0, 0, 0, 0}
