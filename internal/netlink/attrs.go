@@ -3,6 +3,7 @@ package netlink
 import (
 	"encoding/binary"
 	"fmt"
+	"math"
 
 	"golang.org/x/sys/unix"
 )
@@ -67,6 +68,21 @@ func attrLen(b []byte) int {
 	return n
 }
 
+// NoAttr is what CutAttr returns as a type where there is no attribute, which none
+// has.
+const NoAttr = math.MaxUint16
+
+// CutAttr cuts the first attribute off the list b: its type without flag bits, its
+// payload and the rest of the list, all borrowed from b. t is NoAttr if b does not
+// begin with a whole attribute.
+func CutAttr(b []byte) (t uint16, data, rest []byte) {
+	n := attrLen(b)
+	if n == 0 {
+		return NoAttr, nil, nil
+	}
+	return binary.NativeEndian.Uint16(b[2:]) & attrTypeMask, b[attrHeaderLen:n:n], b[min(alignAttr(n), len(b)):]
+}
+
 func alignAttr(n int) int { return (n + attrAlign - 1) &^ (attrAlign - 1) }
 
 // malformed says why attrLen refused.
@@ -95,6 +111,15 @@ func FindAttr(b []byte, t uint16) []byte {
 		}
 		b = b[n:]
 	}
+}
+
+// CheckAttrs returns the error that an iteration over the list b ends with, nil if
+// it is well formed.
+func CheckAttrs(b []byte) error {
+	it := NewAttrs(b)
+	for it.Next() {
+	}
+	return it.Err()
 }
 
 func (a *Attrs) fail(format string, args ...any) {

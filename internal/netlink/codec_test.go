@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
+	"maps"
 	"slices"
 	"testing"
 
@@ -214,6 +216,7 @@ func FuzzAttrs(f *testing.F) {
 	f.Add([]byte{3, 0, 1, 0})
 	f.Add(attr(5, 1, 2, 3, 4, 5)[:9])
 	f.Fuzz(func(t *testing.T, b []byte) {
+		sameAttrs(t, b)
 		it := NewAttrs(b)
 		var again Encoder
 		for it.Next() {
@@ -287,30 +290,81 @@ func TestCodecDoesNotAllocate(t *testing.T) {
 	}
 }
 
-// TestFindAttr compares with what the iterator finds, in whole lists and in those
-// cut off anywhere.
-func TestFindAttr(t *testing.T) {
+// sameAttrs compares each way to go through a list with the iterator's.
+func sameAttrs(t *testing.T, b []byte) {
+	t.Helper()
+	var table AttrTable
+	// What was in the table before does not matter.
+	_ = table.Scan(attr(9, 1, 2, 3, 4))
+	scanned, checked := table.Scan(b), CheckAttrs(b)
+	it, rest := NewAttrs(b), b
+	first := map[uint16][]byte{}
+	for it.Next() {
+		typ, data, next := CutAttr(rest)
+		if typ != it.Type() || !bytes.Equal(data, it.Data()) || cap(data) != len(data) {
+			t.Errorf("% x: cut type %d % x, want %d % x", b, typ, data, it.Type(), it.Data())
+		}
+		if rest = next; first[typ] == nil {
+			first[typ] = it.Data()
+		}
+	}
+	for _, typ := range append(slices.Collect(maps.Keys(first)), 0, 1, 5, 9, 31, 32, 33, attrTypeMask) {
+		for how, got := range map[string][]byte{"found": FindAttr(b, typ), "in the table": table.Get(typ)} {
+			if want := first[typ]; !bytes.Equal(got, want) || (got == nil) != (want == nil) {
+				t.Errorf("% x: type %d %s: % x (nil: %v), want % x", b, typ, how, got, got == nil, want)
+			}
+		}
+	}
+	if typ, _, _ := CutAttr(rest); typ != NoAttr || (len(rest) > 0) != (it.Err() != nil) {
+		t.Errorf("% x: the rest is % x, cut type %d; want %v", b, rest, typ, it.Err())
+	}
+	for _, err := range []error{scanned, table.Err(), checked} {
+		if fmt.Sprint(err) != fmt.Sprint(it.Err()) {
+			t.Errorf("% x: error %v, want %v", b, err, it.Err())
+		}
+	}
+}
+
+// TestAttrLookup has whole lists and those cut off anywhere.
+func TestAttrLookup(t *testing.T) {
 	var e Encoder
 	e.Uint32(3, 7)
 	e.Attr(4|unix.NLA_F_NESTED, []byte{1, 2, 3})
 	e.Flag(5)
 	e.Uint16(3, 8)
-	e.Attr(6, []byte{9, 9, 9, 9, 9})
-	for n := range len(e.Bytes()) + 1 {
-		b := e.Bytes()[:n]
-		for typ := range uint16(8) {
-			var want []byte
-			for it := NewAttrs(b); it.Next(); {
-				if it.Type() == typ && want == nil {
-					want = it.Data()
-				}
-			}
-			if got := FindAttr(b, typ); !bytes.Equal(got, want) || (got == nil) != (want == nil) {
-				t.Errorf("%d bytes, type %d: %v, want %v", n, typ, got, want)
-			}
-		}
+	e.Uint8(31, 1)
+	e.Uint8(32, 2)
+	e.Uint8(32, 3)
+	e.Attr(attrTypeMask, []byte{9, 9, 9, 9, 9})
+	for n := range e.Len() + 1 {
+		sameAttrs(t, e.Bytes()[:n])
 	}
-	if FindAttr(e.Bytes(), 5) == nil {
-		t.Error("an empty payload is not told from none")
+}
+
+func TestAttrTableOf(t *testing.T) {
+	var table AttrTable
+	b := slices.Concat(attr(1, 2), attr(1, 2))
+	if !table.Of(nil) || table.Of(b) {
+		t.Error("the zero table is not that of the empty list alone")
+	}
+	if err := table.Scan(b[:8]); err != nil {
+		t.Fatal(err)
+	}
+	if !table.Of(b[:8]) || table.Of(b[8:]) || table.Of(b) || table.Of(nil) {
+		t.Error("a table is that of other bytes")
+	}
+}
+
+// TestEncoderOverwrites has a buffer with what an earlier use left in it.
+func TestEncoderOverwrites(t *testing.T) {
+	var fresh, used Encoder
+	used.Reset(bytes.Repeat([]byte{0xff}, 512))
+	for _, e := range []*Encoder{&fresh, &used} {
+		e.Begin(1, 2)
+		encodeSample(e)
+		e.End()
+	}
+	if diff := cmp.Diff(fresh.Bytes(), used.Bytes()); diff != "" || used.Err() != nil {
+		t.Errorf("bytes differ (-fresh +used), error %v:\n%s", used.Err(), diff)
 	}
 }

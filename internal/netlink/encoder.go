@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"slices"
 )
 
 const (
@@ -37,7 +38,10 @@ func (e *Encoder) Reset(buf []byte) {
 }
 
 // Clear empties the encoder and keeps its buffer.
-func (e *Encoder) Clear() { e.Reset(e.buf) }
+func (e *Encoder) Clear() {
+	e.buf = e.buf[:0]
+	e.start, e.open, e.err = 0, false, nil
+}
 
 // Bytes returns what was encoded. The slice aliases the encoder's buffer: it
 // is valid until the next call that appends, and until Reset or Clear.
@@ -66,12 +70,22 @@ func (e *Encoder) Begin(typ, flags uint16) {
 		e.fail("message begun inside a message")
 		return
 	}
-	e.pad()
 	e.start, e.open = len(e.buf), true
-	e.buf = append(e.buf, 0, 0, 0, 0)
-	e.buf = binary.NativeEndian.AppendUint16(e.buf, typ)
-	e.buf = binary.NativeEndian.AppendUint16(e.buf, flags)
-	e.buf = append(e.buf, 0, 0, 0, 0, 0, 0, 0, 0)
+	h := e.extend(headerLen)
+	clear(h)
+	binary.NativeEndian.PutUint16(h[4:], typ)
+	binary.NativeEndian.PutUint16(h[flagsOffset:], flags)
+}
+
+// extend appends n bytes, to be set by the caller: they hold what was in the
+// buffer before. All that is appended is aligned.
+func (e *Encoder) extend(n int) []byte {
+	from := len(e.buf)
+	if cap(e.buf)-from < n {
+		e.buf = slices.Grow(e.buf, n)
+	}
+	e.buf = e.buf[:from+n]
+	return e.buf[from:]
 }
 
 // End closes the message opened by Begin.
@@ -117,75 +131,64 @@ func (e *Encoder) RawUint32(v uint32) {
 	}
 }
 
-// header appends a struct nlattr for a payload of n bytes and reports whether
-// the payload may follow.
-func (e *Encoder) header(t uint16, n int) bool {
+// attr appends a struct nlattr for a payload of n bytes, zeros up to the
+// alignment behind it, and room bytes for as much of the payload as is in the
+// buffer, which it returns: nil after an error.
+func (e *Encoder) attr(t uint16, n, room int) []byte {
 	if e.err != nil {
-		return false
+		return nil
 	}
 	if n > math.MaxUint16-attrHeaderLen {
 		e.fail("attribute %d: payload of %d bytes exceeds %d", t, n, math.MaxUint16-attrHeaderLen)
-		return false
+		return nil
 	}
-	e.pad()
-	e.buf = binary.NativeEndian.AppendUint16(e.buf, uint16(n+attrHeaderLen))
-	e.buf = binary.NativeEndian.AppendUint16(e.buf, t)
-	return true
-}
-
-func (e *Encoder) pad() {
-	for len(e.buf)%attrAlign != 0 {
-		e.buf = append(e.buf, 0)
-	}
+	b := e.extend(attrHeaderLen + alignAttr(room))
+	// The padding is in the last word.
+	binary.NativeEndian.PutUint32(b[len(b)-attrAlign:], 0)
+	binary.NativeEndian.PutUint16(b, uint16(n+attrHeaderLen))
+	binary.NativeEndian.PutUint16(b[2:], t)
+	return b[attrHeaderLen:]
 }
 
 // Flag appends an attribute without payload.
-func (e *Encoder) Flag(t uint16) { e.header(t, 0) }
+func (e *Encoder) Flag(t uint16) { e.attr(t, 0, 0) }
 
 // Uint8 appends an attribute of one byte.
 func (e *Encoder) Uint8(t uint16, v uint8) {
-	if e.header(t, 1) {
-		e.buf = append(e.buf, v, 0, 0, 0)
+	if b := e.attr(t, 1, 1); b != nil {
+		b[0] = v
 	}
 }
 
 // Uint16 appends an attribute in native byte order.
 func (e *Encoder) Uint16(t uint16, v uint16) {
-	if e.header(t, 2) {
-		e.buf = binary.NativeEndian.AppendUint16(e.buf, v)
-		e.buf = append(e.buf, 0, 0)
+	if b := e.attr(t, 2, 2); b != nil {
+		binary.NativeEndian.PutUint16(b, v)
 	}
 }
 
 // Uint32 appends an attribute in native byte order.
 func (e *Encoder) Uint32(t uint16, v uint32) {
-	if e.header(t, 4) {
-		e.buf = binary.NativeEndian.AppendUint32(e.buf, v)
+	if b := e.attr(t, 4, 4); b != nil {
+		binary.NativeEndian.PutUint32(b, v)
 	}
 }
 
 // Uint64 appends an attribute in native byte order. Like all of netlink it is
 // aligned to 4 bytes only.
 func (e *Encoder) Uint64(t uint16, v uint64) {
-	if e.header(t, 8) {
-		e.buf = binary.NativeEndian.AppendUint64(e.buf, v)
+	if b := e.attr(t, 8, 8); b != nil {
+		binary.NativeEndian.PutUint64(b, v)
 	}
 }
 
 // Attr appends an attribute with payload b, padded to the alignment.
-func (e *Encoder) Attr(t uint16, b []byte) {
-	if e.header(t, len(b)) {
-		e.buf = append(e.buf, b...)
-		e.pad()
-	}
-}
+func (e *Encoder) Attr(t uint16, b []byte) { copy(e.attr(t, len(b), len(b)), b) }
 
 // String appends a NUL-terminated string.
 func (e *Encoder) String(t uint16, s string) {
-	if e.header(t, len(s)+1) {
-		e.buf = append(e.buf, s...)
-		e.buf = append(e.buf, 0)
-		e.pad()
+	if b := e.attr(t, len(s)+1, len(s)+1); b != nil {
+		b[copy(b, s)] = 0
 	}
 }
 
@@ -193,7 +196,7 @@ func (e *Encoder) String(t uint16, s string) {
 // is not set unless the caller includes it in t: the openvswitch families
 // neither set nor need it.
 func (e *Encoder) Nested(t uint16, fn func(*Encoder)) {
-	if !e.header(t, 0) {
+	if e.attr(t, 0, 0) == nil {
 		return
 	}
 	start := len(e.buf)
@@ -207,5 +210,4 @@ func (e *Encoder) Nested(t uint16, fn func(*Encoder)) {
 		return
 	}
 	binary.NativeEndian.PutUint16(e.buf[start-attrHeaderLen:], uint16(n))
-	e.pad()
 }

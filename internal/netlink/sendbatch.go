@@ -74,7 +74,7 @@ func (b *SendBatch) Gather(t uint16, payload []byte) {
 		b.enc.fail("attribute %d gathered outside of a message or after another", t)
 		return
 	}
-	if b.enc.header(t, len(payload)) {
+	if b.enc.attr(t, len(payload), 0) != nil {
 		b.gathered = true
 		b.open.head, b.open.payload = b.enc.Len(), payload
 	}
@@ -86,7 +86,6 @@ func (b *SendBatch) End() {
 	if b.gathered && b.enc.Len() != m.head {
 		b.enc.fail("attribute appended after the gathered one")
 	}
-	b.enc.pad()
 	pad := align(len(m.payload)) - len(m.payload)
 	b.enc.end(len(m.payload) + pad)
 	if b.enc.err != nil {

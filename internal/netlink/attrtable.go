@@ -1,0 +1,60 @@
+package netlink
+
+import "encoding/binary"
+
+// tableTypes is how many types of attributes a table has places for: those
+// numbered below it. Others are searched for.
+const tableTypes = 32
+
+// AttrTable finds the attributes of a list by their type, for lists of which many
+// are asked for: it goes through the list once. It borrows the list. The zero
+// value is the table of an empty list; a table is large, so better kept than
+// passed on.
+type AttrTable struct {
+	list  []byte
+	err   error
+	have  uint32 // bit t: the list has type t
+	place [tableTypes]struct{ from, to uint32 }
+}
+
+// Scan makes a the table of the list b and returns Err.
+func (a *AttrTable) Scan(b []byte) error {
+	a.list, a.err, a.have = b, nil, 0
+	for from := 0; from < len(b); {
+		left := b[from:]
+		n := attrLen(left)
+		if n == 0 {
+			a.err = CheckAttrs(b)
+			return a.err
+		}
+		if t := binary.NativeEndian.Uint16(left[2:]) & attrTypeMask; t < tableTypes && a.have>>t&1 == 0 {
+			a.have |= 1 << t
+			p := &a.place[t]
+			p.from, p.to = uint32(from+attrHeaderLen), uint32(from+n)
+		}
+		from += alignAttr(n)
+	}
+	return nil
+}
+
+// Of reports whether a is the table of b, of these very bytes.
+func (a *AttrTable) Of(b []byte) bool {
+	return len(a.list) == len(b) && (len(b) == 0 || &a.list[0] == &b[0])
+}
+
+// Err says what is malformed in the list, nil if nothing is. The table has what
+// precedes the fault.
+func (a *AttrTable) Err() error { return a.err }
+
+// Get returns the payload of the first attribute of type t, borrowed from the
+// list: nil when there is none, and not nil when the payload is empty.
+func (a *AttrTable) Get(t uint16) []byte {
+	if t >= tableTypes {
+		return FindAttr(a.list, t)
+	}
+	if a.have>>t&1 == 0 {
+		return nil
+	}
+	p := &a.place[t]
+	return a.list[p.from:p.to:p.to]
+}
