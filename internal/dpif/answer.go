@@ -44,7 +44,7 @@ func (h *Handler) took(d time.Duration) {
 // begin starts a batch of requests.
 func (h *Handler) begin() {
 	h.out.Reset()
-	h.ops, h.nPut = h.ops[:0], 0
+	h.ops, h.nPut, h.putBits = h.ops[:0], 0, [4]uint64{}
 }
 
 // send sends the batch of requests in one call.
@@ -129,14 +129,17 @@ func (h *Handler) decide(ch *channel, datagram []byte, now int64, trace *Tracer)
 // install adds a request for the verdict's flow, unless this batch has one
 // already or the table is full.
 func (h *Handler) install(ch *channel, u *Upcall, v *Verdict) {
-	id := UFID(h.hasher.HashMasked(u.Key, v.Mask.Bytes()))
-	if slices.Contains(h.put[:h.nPut], id) {
+	id := UFID(h.hasher.HashTable(u.Fields(), v.Mask.Bytes()))
+	// A bit tells most flows that the batch has not from those that it has.
+	word, bit := &h.putBits[id[1]&3], uint64(1)<<(id[0]&63)
+	if *word&bit != 0 && slices.Contains(h.put[:h.nPut], id) {
 		return
 	}
 	if !h.budget.reserve() {
 		ch.flowsOverLimit.Add(1)
 		return
 	}
+	*word |= bit
 	h.put[h.nPut] = id
 	h.nPut++
 	h.out.PutFlow(&Flow{UFID: id, HasUFID: true, Key: u.Key, Mask: v.Mask.Bytes(), Actions: v.Actions.Bytes()}, Create)

@@ -72,9 +72,10 @@ type Handler struct {
 	in      *netlink.Batch
 	owner   [batchSize]*channel // who a datagram of the batch came for
 	out     *Batch
-	ops     []request // what each request of out is
-	put     [batchSize]UFID
+	ops     []request       // what each request of out is
+	put     [batchSize]UFID // flows of the batch
 	nPut    int
+	putBits [4]uint64 // a bit for the hash of each
 	upcall  Upcall
 	verdict Verdict
 	events  [batchSize]epoll.Event

@@ -50,6 +50,25 @@ type Upcall struct {
 	// the packet.
 	Hash    uint64
 	HasHash bool
+
+	fields netlink.AttrTable
+}
+
+// Fields returns the table of Key, which ParseUpcall has made already. It is valid
+// as long as Key.
+func (u *Upcall) Fields() *netlink.AttrTable {
+	if !u.fields.Of(u.Key) {
+		_ = u.fields.Scan(u.Key) // the table keeps the error
+	}
+	return &u.fields
+}
+
+// clear empties u, but for the table of its former key, which the next Scan
+// replaces.
+func (u *Upcall) clear() {
+	u.Kind, u.InPort, u.Key, u.Packet = 0, 0, nil, nil
+	u.Userdata, u.Actions, u.EgressTunKey = nil, nil, nil
+	u.MRU, u.Len, u.Hash, u.HasHash = 0, 0, 0, false
 }
 
 // Verdict is what a policy decided about one upcall. Its encoders keep their

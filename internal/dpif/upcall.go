@@ -1,7 +1,9 @@
 package dpif
 
 import (
+	"encoding/binary"
 	"errors"
+	"fmt"
 
 	"dpifd/internal/netlink"
 	"dpifd/internal/odp"
@@ -19,7 +21,7 @@ var (
 // match netlink.ErrMalformed, ErrForeign or ErrIncomplete. Attributes that it
 // does not know are skipped.
 func ParseUpcall(datagram []byte, family uint16, dpIndex int32, u *Upcall) error {
-	*u = Upcall{}
+	u.clear()
 	h, payload, _, err := netlink.SplitMessage(datagram)
 	if err != nil {
 		return err
@@ -42,37 +44,48 @@ func ParseUpcall(datagram []byte, family uint16, dpIndex int32, u *Upcall) error
 	default:
 		return ErrForeign
 	}
-	it := netlink.NewAttrs(r.attrs)
-	for it.Next() {
-		switch it.Type() {
+	for rest := r.attrs; len(rest) > 0; {
+		t, data, next := netlink.CutAttr(rest)
+		size := len(data) // that it is to have
+		switch t {
 		case packetAttrPacket:
-			u.Packet = it.Data()
+			u.Packet = data
 		case packetAttrKey:
-			u.Key = it.Data()
+			u.Key = data
 		case packetAttrUserdata:
-			u.Userdata = it.Data()
+			u.Userdata = data
 		case packetAttrActions:
-			u.Actions = it.Data()
+			u.Actions = data
 		case packetAttrEgressTunKey:
-			u.EgressTunKey = it.Data()
+			u.EgressTunKey = data
 		case packetAttrMRU:
-			u.MRU = it.Uint16()
+			if size = 2; len(data) == size {
+				u.MRU = binary.NativeEndian.Uint16(data)
+			}
 		case packetAttrLen:
-			u.Len = it.Uint32()
+			if size = 4; len(data) == size {
+				u.Len = binary.NativeEndian.Uint32(data)
+			}
 		case packetAttrHash:
-			u.Hash, u.HasHash = it.Uint64(), true
+			if size = 8; len(data) == size {
+				u.Hash, u.HasHash = binary.NativeEndian.Uint64(data), true
+			}
+		case netlink.NoAttr:
+			return netlink.CheckAttrs(r.attrs)
 		}
-	}
-	if err := it.Err(); err != nil {
-		return err
+		if len(data) != size {
+			return fmt.Errorf("packet attribute %d of %d bytes, want %d: %w", t, len(data), size, netlink.ErrMalformed)
+		}
+		rest = next
 	}
 	if u.Packet == nil || u.Key == nil {
 		return ErrIncomplete
 	}
-	no, err := odp.InPort(u.Key)
-	if err != nil {
+	_ = u.fields.Scan(u.Key) // who reads a field further on finds the fault
+	port := u.fields.Get(odp.KeyAttrInPort)
+	if len(port) != 4 {
 		return ErrIncomplete
 	}
-	u.InPort = no
+	u.InPort = odp.PortNo(binary.NativeEndian.Uint32(port))
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"reflect"
 	"testing"
 
 	"dpifd/internal/genl"
@@ -131,6 +132,56 @@ func TestParseUpcallCutShort(t *testing.T) {
 		if err := ParseUpcall(msg[:n], testFamily, testDPIndex, &u); err == nil {
 			t.Errorf("the first %d of %d bytes pass for an upcall", n, len(msg))
 		}
+	}
+}
+
+// TestParseUpcallAgain parses into an upcall that has all it can have from another.
+func TestParseUpcallAgain(t *testing.T) {
+	full := upcallMessage(testFamily, packetCmdAction, testDPIndex, func(e *netlink.Encoder) {
+		appendTestKey(e, 5)
+		for _, typ := range []uint16{packetAttrPacket, packetAttrUserdata, packetAttrActions, packetAttrEgressTunKey} {
+			e.Attr(typ, []byte{1, 2, 3, 4})
+		}
+		e.Uint16(packetAttrMRU, 1500)
+		e.Uint32(packetAttrLen, 99)
+		e.Uint64(packetAttrHash, 7)
+	})
+	little := upcallMessage(testFamily, packetCmdMiss, testDPIndex, func(e *netlink.Encoder) {
+		e.Attr(packetAttrPacket, []byte{1})
+		appendTestKey(e, 6)
+	})
+	var u, fresh Upcall
+	for _, err := range []error{
+		ParseUpcall(full, testFamily, testDPIndex, &u),
+		ParseUpcall(little, testFamily, testDPIndex, &u),
+		ParseUpcall(little, testFamily, testDPIndex, &fresh),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if port := u.Fields().Get(odp.KeyAttrInPort); binary.NativeEndian.Uint32(port) != 6 {
+		t.Errorf("in-port in the table: % x", port)
+	}
+	u.fields, fresh.fields = netlink.AttrTable{}, netlink.AttrTable{}
+	if !reflect.DeepEqual(u, fresh) {
+		t.Errorf("of the former upcall something is left: %+v, want %+v", u, fresh)
+	}
+}
+
+// TestUpcallFields has upcalls that ParseUpcall did not make.
+func TestUpcallFields(t *testing.T) {
+	var u Upcall
+	for port := range uint32(3) {
+		var e netlink.Encoder
+		e.Uint32(odp.KeyAttrInPort, port)
+		u.Key = e.Bytes()
+		if got := u.Fields().Get(odp.KeyAttrInPort); len(got) != 4 || binary.NativeEndian.Uint32(got) != port {
+			t.Errorf("in-port % x, want %d", got, port)
+		}
+	}
+	if u.Key = []byte{1}; u.Fields().Err() == nil {
+		t.Error("a malformed key passes")
 	}
 }
 

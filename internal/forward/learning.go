@@ -108,7 +108,7 @@ func (l *Learning) macKey(vlan uint16, mac odp.MAC) uint64 {
 // without a flow.
 func (l *Learning) Decide(u *dpif.Upcall, nowMS int64, v *dpif.Verdict) {
 	var k odp.Key
-	if odp.ParseKey(u.Key, &k) != nil {
+	if k.Parse(u.Fields()) != nil {
 		v.Reason = reasonMalformedKey
 		return
 	}

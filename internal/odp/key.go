@@ -41,35 +41,25 @@ type Key struct {
 	HasVLAN bool
 }
 
-// keyAttrs holds the payloads of the attributes up to KeyAttrEthertype, nil
-// where there is none.
-type keyAttrs [KeyAttrEthertype + 1][]byte
-
-// scan sets a to b's attributes. Of one that comes twice, which the kernel does
-// not send, the first counts.
-func (a *keyAttrs) scan(b []byte) error {
-	*a = keyAttrs{}
-	it := netlink.NewAttrs(b)
-	for it.Next() {
-		if t := int(it.Type()); t < len(a) && a[t] == nil {
-			a[t] = it.Data()
-		}
-	}
-	return it.Err()
-}
-
 // ParseKey parses b, a list of OVS_KEY_ATTR_* attributes, into k. Attributes
 // that it does not know or need are skipped. A key without in-port or without
 // Ethernet addresses is an error, ErrNoInPort or ErrNoEthernet; each error
 // matches netlink.ErrMalformed. It does not allocate unless the attribute list
 // itself is malformed. After an error k's content is undefined.
 func ParseKey(b []byte, k *Key) error {
+	var a netlink.AttrTable
+	_ = a.Scan(b) // Parse returns the error
+	return k.Parse(&a)
+}
+
+// Parse is ParseKey for a list of which there is a table. Of an attribute that
+// comes twice, which the kernel does not send, the first counts.
+func (k *Key) Parse(a *netlink.AttrTable) error {
 	*k = Key{}
-	var a keyAttrs
-	if err := a.scan(b); err != nil {
+	if err := a.Err(); err != nil {
 		return err
 	}
-	port, eth, vlan := a[KeyAttrInPort], a[KeyAttrEthernet], a[KeyAttrVLAN]
+	port, eth := a.Get(KeyAttrInPort), a.Get(KeyAttrEthernet)
 	if len(port) != 4 {
 		return ErrNoInPort
 	}
@@ -78,24 +68,40 @@ func ParseKey(b []byte, k *Key) error {
 	}
 	k.InPort = PortNo(binary.NativeEndian.Uint32(port))
 	k.EthSrc, k.EthDst = MAC(eth[:6]), MAC(eth[6:])
-	if err := k.setVLAN(vlan); err != nil {
+	if err := k.setVLAN(a.Get(KeyAttrVLAN)); err != nil {
 		return err
 	}
 	// The EtherType next to an ENCAP is the tag's; the payload's is inside.
-	for depth := 0; a[KeyAttrEncap] != nil; depth++ {
-		if depth == maxNesting {
-			return errNesting
-		}
-		if err := a.scan(a[KeyAttrEncap]); err != nil {
-			return err
-		}
+	if inner := a.Get(KeyAttrEncap); inner != nil {
+		return k.parseInner(inner, 1)
 	}
-	if typ := a[KeyAttrEthertype]; typ != nil {
-		if len(typ) != 2 {
-			return errEthertype
-		}
-		k.EtherType, k.HasEtherType = binary.BigEndian.Uint16(typ), true
+	return k.setEthertype(a.Get(KeyAttrEthertype))
+}
+
+// parseInner sets the EtherType from what is behind tags.
+func (k *Key) parseInner(b []byte, tags int) error {
+	if tags > maxNesting {
+		return errNesting
 	}
+	if err := netlink.CheckAttrs(b); err != nil {
+		return err
+	}
+	if inner := netlink.FindAttr(b, KeyAttrEncap); inner != nil {
+		return k.parseInner(inner, tags+1)
+	}
+	return k.setEthertype(netlink.FindAttr(b, KeyAttrEthertype))
+}
+
+// setEthertype sets EtherType and HasEtherType from the payload of the attribute,
+// nil if there is none.
+func (k *Key) setEthertype(typ []byte) error {
+	if typ == nil {
+		return nil
+	}
+	if len(typ) != 2 {
+		return errEthertype
+	}
+	k.EtherType, k.HasEtherType = binary.BigEndian.Uint16(typ), true
 	return nil
 }
 

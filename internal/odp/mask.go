@@ -53,18 +53,10 @@ func at(b []byte, i int) byte {
 // which count as exact; present ones are compared like any. An error matches
 // netlink.ErrMalformed; only then does it allocate.
 func MaskCovers(have, need []byte) (bool, error) {
-	if err := check(have); err != nil {
+	if err := netlink.CheckAttrs(have); err != nil {
 		return false, err
 	}
 	return covers(have, need, keySpace, 0)
-}
-
-// check returns the error of the list b.
-func check(b []byte) error {
-	it := netlink.NewAttrs(b)
-	for it.Next() {
-	}
-	return it.Err()
 }
 
 func covers(have, need []byte, s space, depth int) (bool, error) {

@@ -117,7 +117,7 @@ func TestTOS(t *testing.T) {
 			var m netlink.Encoder
 			AppendTOSMask(&m, tt.key)
 			text := Text{}.AppendKey(nil, tt.key, m.Bytes())
-			if err := check(m.Bytes()); err != nil {
+			if err := netlink.CheckAttrs(m.Bytes()); err != nil {
 				t.Errorf("mask of %s: %v", text, err)
 			}
 			// The key with all bits but those of the mask cleared has the same TOS.
@@ -167,7 +167,7 @@ func FuzzTunnel(f *testing.F) {
 		TOS(b)
 		var e netlink.Encoder
 		AppendTOSMask(&e, b)
-		if e.Err() != nil || check(e.Bytes()) != nil {
+		if e.Err() != nil || netlink.CheckAttrs(e.Bytes()) != nil {
 			t.Errorf("mask %x: %v", e.Bytes(), e.Err())
 		}
 	})
