@@ -3,7 +3,8 @@ package dpif
 import "time"
 
 // Flow limit and its adaptation: udpif_revalidator of Open vSwitch 3.x,
-// ofproto/ofproto-dpif-upcall.c.
+// ofproto/ofproto-dpif-upcall.c, but for the growth: that dumps twice a second in
+// any case, and may wait for the next dump.
 const (
 	initialFlowLimit = 10_000
 	minFlowLimit     = 1_000
@@ -68,7 +69,8 @@ func (l *flowLimit) adapt(flows int, took time.Duration) (cause string) {
 	case ms > 1300:
 		limit, cause = limit*3/4, causeDumpSlow
 	case ms < 1000 && limit < flows*1000/ms:
-		limit, cause = limit+flowLimitStep, causeDumpFast
+		// By doubling, a table that fills is dumped as often as it doubles.
+		limit, cause = max(limit+flowLimitStep, min(2*limit, flows*1000/ms)), causeDumpFast
 	}
 	limit = min(l.cap, max(limit, minFlowLimit))
 	if limit == l.current {

@@ -16,7 +16,9 @@ func TestFlowLimitAdapts(t *testing.T) {
 		cause        string
 	}{
 		{"few flows, fast", 200_000, 10_000, 30, 4 * ms, 10_000, ""},
-		{"many flows, fast", 200_000, 10_000, 9_000, 100 * ms, 11_000, causeDumpFast},
+		{"many flows, fast", 200_000, 10_000, 9_000, 100 * ms, 20_000, causeDumpFast},
+		{"many flows, fast enough for some more", 200_000, 10_000, 9_000, 600 * ms, 15_000, causeDumpFast},
+		{"many flows, fast enough for a few more", 200_000, 10_000, 9_000, 890 * ms, 11_000, causeDumpFast},
 		{"nothing took no time", 200_000, 10_000, 0, 0, 10_000, ""},
 		{"at the cap", 11_500, 11_000, 10_900, 100 * ms, 11_500, causeDumpFast},
 		{"cap stays", 11_500, 11_500, 11_500, 100 * ms, 11_500, ""},
@@ -82,7 +84,7 @@ func TestFlowLimitReports(t *testing.T) {
 		now = now.Add(500 * time.Millisecond)
 	}
 	for range 25 { // 12.5 s of growth
-		step(100_000, 100*time.Millisecond)
+		step(l.current*85/100, 840*time.Millisecond)
 	}
 	for range 3 { // rest
 		step(1_000, 100*time.Millisecond)
