@@ -37,6 +37,9 @@ func AppendHeader(e *netlink.Encoder, cmd, version uint8) {
 	e.Raw(cmd, version, 0, 0)
 }
 
+// PutHeader writes a struct genlmsghdr to b, which has its 4 bytes.
+func PutHeader(b []byte, cmd, version uint8) { b[0], b[1], b[2], b[3] = cmd, version, 0, 0 }
+
 // ParseHeader takes the struct genlmsghdr off the front of what follows
 // nlmsghdr. rest aliases payload. The error matches netlink.ErrMalformed.
 func ParseHeader(payload []byte) (cmd, version uint8, rest []byte, err error) {

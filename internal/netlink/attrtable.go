@@ -14,33 +14,48 @@ type AttrTable struct {
 	list  []byte
 	err   error
 	have  uint32 // bit t: the list has type t
-	place [tableTypes]struct{ from, to uint32 }
+	place [tableTypes]span
 }
+
+// span is where a payload is in a list.
+type span struct{ from, to uint32 }
 
 // Scan makes a the table of the list b and returns Err.
 func (a *AttrTable) Scan(b []byte) error {
-	a.list, a.err, a.have = b, nil, 0
-	for from := 0; from < len(b); {
-		left := b[from:]
-		n := attrLen(left)
-		if n == 0 {
-			a.err = CheckAttrs(b)
-			return a.err
+	a.list, a.err = b, nil
+	have := uint32(0)
+	from, left := 0, len(b)
+	for left >= attrHeaderLen {
+		h := (*[attrHeaderLen]byte)(b[from:])
+		n, t := int(binary.NativeEndian.Uint16(h[:2])), binary.NativeEndian.Uint16(h[2:])&attrTypeMask
+		if n < attrHeaderLen || n > left {
+			break
 		}
-		if t := binary.NativeEndian.Uint16(left[2:]) & attrTypeMask; t < tableTypes && a.have>>t&1 == 0 {
-			a.have |= 1 << t
-			p := &a.place[t]
-			p.from, p.to = uint32(from+attrHeaderLen), uint32(from+n)
+		if t < tableTypes && have>>t&1 == 0 {
+			have |= 1 << t
+			a.place[t] = span{uint32(from + attrHeaderLen), uint32(from + n)}
 		}
 		from += alignAttr(n)
+		left = len(b) - from
 	}
-	return nil
+	a.have = have
+	if left > 0 {
+		a.err = CheckAttrs(b)
+	}
+	return a.err
 }
 
 // Of reports whether a is the table of b, of these very bytes.
 func (a *AttrTable) Of(b []byte) bool {
 	return len(a.list) == len(b) && (len(b) == 0 || &a.list[0] == &b[0])
 }
+
+// List returns the list.
+func (a *AttrTable) List() []byte { return a.list }
+
+// HasAny reports whether the list has one of the types whose bits are set: bit t
+// for type t.
+func (a *AttrTable) HasAny(types uint32) bool { return a.have&types != 0 }
 
 // Err says what is malformed in the list, nil if nothing is. The table has what
 // precedes the fault.
@@ -57,4 +72,14 @@ func (a *AttrTable) Get(t uint16) []byte {
 	}
 	p := &a.place[t]
 	return a.list[p.from:p.to:p.to]
+}
+
+// Before returns the part of the list in front of the first attribute of type t,
+// borrowed from it: all of it when there is none.
+func (a *AttrTable) Before(t uint16) []byte {
+	if t >= tableTypes || a.have>>t&1 == 0 {
+		return a.list
+	}
+	n := a.place[t].from - attrHeaderLen
+	return a.list[:n:n]
 }

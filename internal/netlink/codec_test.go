@@ -179,6 +179,9 @@ func TestEncoderErrorsLatch(t *testing.T) {
 		"end without begin":        func(e *Encoder) { e.End() },
 		"begin inside of message":  func(e *Encoder) { e.Begin(1, 0); e.Begin(2, 0) },
 		"header out of alignment":  func(e *Encoder) { e.Raw(1, 2, 3) },
+		"space out of alignment":   func(e *Encoder) { e.Space(9) },
+		"space beyond a length":    func(e *Encoder) { e.Space(65536) },
+		"space after an error":     func(e *Encoder) { e.Raw(1); e.Space(8) },
 		"failure inside of nested": func(e *Encoder) { e.Nested(1, func(e *Encoder) { e.Raw(1) }) },
 	}
 	for name, fn := range tests {
@@ -298,21 +301,31 @@ func sameAttrs(t *testing.T, b []byte) {
 	_ = table.Scan(attr(9, 1, 2, 3, 4))
 	scanned, checked := table.Scan(b), CheckAttrs(b)
 	it, rest := NewAttrs(b), b
-	first := map[uint16][]byte{}
+	first, at := map[uint16][]byte{}, map[uint16]int{}
 	for it.Next() {
 		typ, data, next := CutAttr(rest)
 		if typ != it.Type() || !bytes.Equal(data, it.Data()) || cap(data) != len(data) {
 			t.Errorf("% x: cut type %d % x, want %d % x", b, typ, data, it.Type(), it.Data())
 		}
-		if rest = next; first[typ] == nil {
-			first[typ] = it.Data()
+		if first[typ] == nil {
+			first[typ], at[typ] = it.Data(), len(b)-len(rest)
 		}
+		rest = next
 	}
 	for _, typ := range append(slices.Collect(maps.Keys(first)), 0, 1, 5, 9, 31, 32, 33, attrTypeMask) {
 		for how, got := range map[string][]byte{"found": FindAttr(b, typ), "in the table": table.Get(typ)} {
 			if want := first[typ]; !bytes.Equal(got, want) || (got == nil) != (want == nil) {
 				t.Errorf("% x: type %d %s: % x (nil: %v), want % x", b, typ, how, got, got == nil, want)
 			}
+		}
+	}
+	for typ := range uint16(tableTypes) {
+		want, is := at[typ]
+		if !is {
+			want = len(b)
+		}
+		if got := table.Before(typ); len(got) != want || !bytes.HasPrefix(b, got) || is != table.HasAny(1<<typ) {
+			t.Errorf("% x: before type %d: % x; the type is there: %v; want %d bytes, %v", b, typ, got, table.HasAny(1<<typ), want, is)
 		}
 	}
 	if typ, _, _ := CutAttr(rest); typ != NoAttr || (len(rest) > 0) != (it.Err() != nil) {
@@ -352,6 +365,21 @@ func TestAttrTableOf(t *testing.T) {
 	}
 	if !table.Of(b[:8]) || table.Of(b[8:]) || table.Of(b) || table.Of(nil) {
 		t.Error("a table is that of other bytes")
+	}
+}
+
+// TestPutAttr puts into space what Attr appends.
+func TestPutAttr(t *testing.T) {
+	for n := range 12 {
+		var put, appended Encoder
+		put.Reset(bytes.Repeat([]byte{0xff}, 256))
+		b := put.Space(AttrSize(n) + AttrSize(3))
+		rest := PutAttr(PutAttr(b, 7, pattern(n, n)), 8|unix.NLA_F_NESTED, []byte{1, 2, 3})
+		appended.Attr(7, pattern(n, n))
+		appended.Attr(8|unix.NLA_F_NESTED, []byte{1, 2, 3})
+		if diff := cmp.Diff(appended.Bytes(), put.Bytes()); diff != "" || len(rest) != 0 {
+			t.Errorf("%d bytes differ (-appended +put), %d left:\n%s", n, len(rest), diff)
+		}
 	}
 }
 

@@ -82,11 +82,13 @@ func (e *Encoder) Begin(typ, flags uint16) {
 func (e *Encoder) extend(n int) []byte {
 	from := len(e.buf)
 	if cap(e.buf)-from < n {
-		e.buf = slices.Grow(e.buf, n)
+		e.grow(n)
 	}
 	e.buf = e.buf[:from+n]
 	return e.buf[from:]
 }
+
+func (e *Encoder) grow(n int) { e.buf = slices.Grow(e.buf, n) }
 
 // End closes the message opened by Begin.
 func (e *Encoder) End() { e.end(0) }
@@ -145,9 +147,43 @@ func (e *Encoder) attr(t uint16, n, room int) []byte {
 	b := e.extend(attrHeaderLen + alignAttr(room))
 	// The padding is in the last word.
 	binary.NativeEndian.PutUint32(b[len(b)-attrAlign:], 0)
-	binary.NativeEndian.PutUint16(b, uint16(n+attrHeaderLen))
-	binary.NativeEndian.PutUint16(b[2:], t)
+	h := (*[attrHeaderLen]byte)(b)
+	binary.NativeEndian.PutUint16(h[:2], uint16(n+attrHeaderLen))
+	binary.NativeEndian.PutUint16(h[2:], t)
 	return b[attrHeaderLen:]
+}
+
+// Space appends n bytes, a multiple of the alignment, which the caller is to fill:
+// they hold anything. They are valid until the next call that appends; nil after
+// an error. With PutAttr this is for messages of which many are made. So many bytes
+// that an attribute of them might be too long are an error.
+func (e *Encoder) Space(n int) []byte {
+	if e.err != nil {
+		return nil
+	}
+	if n%attrAlign != 0 || n > math.MaxUint16 {
+		e.fail("space of %d bytes, want a multiple of %d up to %d", n, attrAlign, math.MaxUint16)
+		return nil
+	}
+	return e.extend(n)
+}
+
+// AttrSize returns how many bytes of a list an attribute takes whose payload is of
+// n bytes.
+func AttrSize(n int) int { return attrHeaderLen + alignAttr(n) }
+
+// PutAttr writes an attribute in front of b, which must have its AttrSize, and
+// returns what follows it. The payload must not exceed what an attribute can have,
+// 65,531 bytes.
+func PutAttr(b []byte, t uint16, payload []byte) []byte {
+	n := attrHeaderLen + len(payload)
+	end := alignAttr(n)
+	binary.NativeEndian.PutUint32(b[end-attrAlign:], 0) // the padding is in the last word
+	h := (*[attrHeaderLen]byte)(b)
+	binary.NativeEndian.PutUint16(h[:2], uint16(n))
+	binary.NativeEndian.PutUint16(h[2:], t)
+	copy(b[attrHeaderLen:], payload)
+	return b[end:]
 }
 
 // Flag appends an attribute without payload.

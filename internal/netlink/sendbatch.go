@@ -6,8 +6,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxIovecs is UIO_MAXIOV, linux/uio.h.
-const maxIovecs = 1024
+const (
+	// maxIovecs is UIO_MAXIOV, linux/uio.h.
+	maxIovecs = 1024
+	// copyLimit is the longest payload, in bytes, that costs less to copy than to
+	// gather.
+	copyLimit = 512
+)
 
 // SendBatch collects messages to be sent together. Their last attribute may be
 // gathered: it is sent from where it is, without a copy.
@@ -24,12 +29,15 @@ const maxIovecs = 1024
 // SendBatch belongs to one goroutine at a time; sending fills in the headers
 // of its messages.
 type SendBatch struct {
-	enc  Encoder
-	msgs []batchMessage
-	size int // bytes of all messages
+	enc      Encoder
+	msgs     []batchMessage
+	payloads [][]byte // gathered
+	size     int      // bytes of all messages
 
-	open     batchMessage // between Begin and End
-	gathered bool         // open has its gathered attribute
+	// Of the open message.
+	gathered bool   // it has its gathered attribute
+	head     int    // where that ends in the encoder's buffer
+	payload  []byte // what is not in the buffer
 
 	iovs []unix.Iovec // of the part being sent
 	hdr  unix.Msghdr  // of the part being sent
@@ -41,20 +49,22 @@ type SendBatch struct {
 type batchMessage struct {
 	start, head, end int
 	skip             int
-	payload          []byte
+	payload          int // its place in payloads, or noPayload
+	size             int // in bytes
 }
 
-func (m *batchMessage) size() int { return m.end - m.start - m.skip + len(m.payload) }
+const noPayload = -1
 
 // Reset empties the batch and drops its references to gathered payloads.
 func (b *SendBatch) Reset() {
 	b.enc.Clear()
+	b.msgs = b.msgs[:0]
 	// Payloads may lie in mapped memory: a pointer that outlives the mapping
 	// could come to point into Go's heap.
-	clear(b.msgs)
-	b.msgs = b.msgs[:0]
+	clear(b.payloads)
+	b.payloads = b.payloads[:0]
 	b.size = 0
-	b.open, b.gathered = batchMessage{}, false
+	b.gathered, b.payload = false, nil
 }
 
 // Begin opens a message and returns the encoder that its headers and
@@ -62,37 +72,41 @@ func (b *SendBatch) Reset() {
 // port id are added when it is sent.
 func (b *SendBatch) Begin(typ, flags uint16) *Encoder {
 	b.enc.Begin(typ, flags)
-	b.open, b.gathered = batchMessage{start: b.enc.start}, false
+	b.gathered, b.payload = false, nil
 	return &b.enc
 }
 
 // Gather appends the open message's last attribute, whose payload is sent from
-// where it is: it must not change until the batch was sent, and the batch
-// refers to it until Reset.
+// where it is unless it is short: it must not change until the batch was sent, and
+// the batch refers to it until Reset.
 func (b *SendBatch) Gather(t uint16, payload []byte) {
 	if b.enc.err == nil && (!b.enc.open || b.gathered) {
 		b.enc.fail("attribute %d gathered outside of a message or after another", t)
 		return
 	}
-	if b.enc.attr(t, len(payload), 0) != nil {
-		b.gathered = true
-		b.open.head, b.open.payload = b.enc.Len(), payload
+	if len(payload) <= copyLimit {
+		b.enc.Attr(t, payload)
+	} else if b.enc.attr(t, len(payload), 0) != nil {
+		b.payload = payload
 	}
+	b.gathered, b.head = true, b.enc.Len()
 }
 
 // End closes the message.
 func (b *SendBatch) End() {
-	m := &b.open
-	if b.gathered && b.enc.Len() != m.head {
+	if b.gathered && b.enc.Len() != b.head {
 		b.enc.fail("attribute appended after the gathered one")
 	}
-	pad := align(len(m.payload)) - len(m.payload)
-	b.enc.end(len(m.payload) + pad)
+	n := len(b.payload)
+	pad := align(n) - n
+	b.enc.end(n + pad)
 	if b.enc.err != nil {
 		return
 	}
-	if !b.gathered {
-		m.head = b.enc.Len()
+	m := batchMessage{start: b.enc.start, head: b.enc.Len(), payload: noPayload}
+	if n > 0 {
+		m.payload = len(b.payloads)
+		b.payloads = append(b.payloads, b.payload)
 	}
 	if pad > 0 {
 		// Four zeros of which the last ones are sent keep the next message
@@ -101,9 +115,18 @@ func (b *SendBatch) End() {
 		m.skip = messageAlign - pad
 	}
 	m.end = b.enc.Len()
-	b.msgs = append(b.msgs, *m)
-	b.size += m.size()
-	b.open, b.gathered = batchMessage{}, false
+	m.size = m.end - m.start - m.skip + n
+	b.msgs = append(b.msgs, m)
+	b.size += m.size
+	b.gathered, b.payload = false, nil
+}
+
+// payloadOf returns what m has beside the encoder's buffer.
+func (b *SendBatch) payloadOf(m *batchMessage) []byte {
+	if m.payload == noPayload {
+		return nil
+	}
+	return b.payloads[m.payload]
 }
 
 // Len returns the number of messages.
@@ -135,14 +158,14 @@ func (b *SendBatch) part(from int, l limits, flags uint16, seq, portID uint32) i
 	for ; from+n < len(b.msgs) && n < l.messages; n++ {
 		m := &b.msgs[from+n]
 		// A message adds three iovecs at most.
-		if m.size() > l.bytes-size || len(b.iovs)+3 > maxIovecs {
+		if m.size > l.bytes-size || len(b.iovs)+3 > maxIovecs {
 			break
 		}
-		size += m.size()
+		size += m.size
 		stamp(buf[m.start:], flags, seq+uint32(n), portID)
 		last = b.addBuffered(last, m.start, m.head)
-		if len(m.payload) > 0 {
-			b.iovs = append(b.iovs, iovec(m.payload))
+		if p := b.payloadOf(m); p != nil {
+			b.iovs = append(b.iovs, iovec(p))
 			last = -1
 		}
 		last = b.addBuffered(last, m.head+m.skip, m.end)

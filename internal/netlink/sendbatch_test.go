@@ -22,7 +22,7 @@ func (b *SendBatch) wire() []byte {
 // its length does to the alignment and whatever stands before and after.
 func TestSendBatchGathersWhatEncoderCopies(t *testing.T) {
 	var b SendBatch
-	for round, sizes := range [][]int{{0}, {1}, {2, 3, 4}, {1500, 0, 9001, 65531}, {-1, 5, -1, -1, 7, -1}} {
+	for round, sizes := range [][]int{{0}, {1}, {2, 3, 4}, {1500, 0, 9001, 65531}, {copyLimit - 1, copyLimit, copyLimit + 1, copyLimit + 2}, {-1, 5, -1, -1, 7, -1}} {
 		b.Reset()
 		var want Encoder
 		for i, n := range sizes {
@@ -60,7 +60,7 @@ func TestSendBatchParts(t *testing.T) {
 	var b SendBatch
 	for i := range 700 {
 		b.Begin(0x20, 0).Uint32(1, uint32(i))
-		b.Gather(2, pattern(i, 5)) // 16 + 8 + 4 + 5 bytes and 3 of padding
+		b.Gather(2, pattern(i, copyLimit+5)) // 16 + 8 + 4 + 517 bytes and 3 of padding
 		b.End()
 	}
 	tests := []struct {
@@ -71,9 +71,9 @@ func TestSendBatchParts(t *testing.T) {
 		// being one, and the room of 3 for the last.
 		{limits{math.MaxInt, math.MaxInt}, []int{511, 189}},
 		{limits{300, math.MaxInt}, []int{300, 300, 100}},
-		{limits{math.MaxInt, 36 * 400}, []int{400, 300}},
-		{limits{math.MaxInt, 36*400 + 35}, []int{400, 300}},
-		{limits{math.MaxInt, 35}, []int{0}},
+		{limits{math.MaxInt, 548 * 400}, []int{400, 300}},
+		{limits{math.MaxInt, 548*400 + 547}, []int{400, 300}},
+		{limits{math.MaxInt, 547}, []int{0}},
 	}
 	for _, tt := range tests {
 		t.Run(fmt.Sprintf("%+v", tt.limits), func(t *testing.T) {
@@ -83,7 +83,7 @@ func TestSendBatchParts(t *testing.T) {
 				if len(b.iovs) > maxIovecs {
 					t.Fatalf("%d pieces", len(b.iovs))
 				}
-				if len(b.wire()) != n*36 {
+				if len(b.wire()) != n*548 {
 					t.Fatalf("%d bytes in a part of %d messages", len(b.wire()), n)
 				}
 				got = append(got, n)
@@ -131,13 +131,13 @@ func TestSendBatchMisuse(t *testing.T) {
 func TestSendBatchForgetsPayloads(t *testing.T) {
 	var b SendBatch
 	b.Begin(20, 0)
-	b.Gather(1, []byte{1, 2, 3})
+	b.Gather(1, pattern(1, copyLimit+1))
 	b.End()
 	b.part(0, limits{math.MaxInt, math.MaxInt}, 1, 1, 1)
 	b.sent()
 	b.Reset()
-	for _, m := range b.msgs[:cap(b.msgs)] {
-		if m.payload != nil {
+	for _, p := range b.payloads[:cap(b.payloads)] {
+		if p != nil {
 			t.Error("payload referenced after Reset")
 		}
 	}

@@ -85,7 +85,7 @@ func (c *Conn) sendRing(b *SendBatch, failed func(i int, errno unix.Errno)) erro
 func (s *ringSend) fill() bool {
 	m := &s.b.msgs[s.filled]
 	tx := s.c.tx
-	if tx == nil || m.size() > tx.Room() {
+	if tx == nil || m.size > tx.Room() {
 		return false
 	}
 	room, err := tx.Reserve()
@@ -95,7 +95,7 @@ func (s *ringSend) fill() bool {
 	buf := s.b.enc.buf
 	stamp(buf[m.start:], unix.NLM_F_REQUEST, s.seq+uint32(s.filled), s.c.sock.portID)
 	n := copy(room, buf[m.start:m.head])
-	n += copy(room[n:], m.payload)
+	n += copy(room[n:], s.b.payloadOf(m))
 	n += copy(room[n:], buf[m.head+m.skip:m.end])
 	if err := tx.Commit(n); err != nil {
 		return false
