@@ -101,6 +101,9 @@ func (m *members) count(s *portSet, in *port) int {
 
 // find returns the place of a port among the members.
 func (m *members) find(s *portSet, p *port) (int, bool) {
+	if len(m.index) == len(s.ports) {
+		return p.place, true // where all ports are members, that is its place in the set
+	}
 	return slices.BinarySearchFunc(m.index, p, func(i int32, p *port) int { return int(s.ports[i].no) - int(p.no) })
 }
 

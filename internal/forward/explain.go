@@ -23,7 +23,7 @@ func explainInPort(in odp.PortNo, set *portSet, v *dpif.Verdict) {
 		v.Explain("in_port", fmt.Sprintf("port %d is a device of tunnels, and none has the packet's addresses and key: dropped", in))
 		return
 	case p != nil:
-		v.Explain("in_port", fmt.Sprintf("port %d is one of the datapath's %d ports", in, len(set.nos)))
+		v.Explain("in_port", fmt.Sprintf("port %d is one of the datapath's %d ports", in, len(set.ports)))
 		return
 	}
 	found := "forwarded, but no flow is installed"

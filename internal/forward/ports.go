@@ -65,6 +65,7 @@ func (c PortConfigs) check() error {
 // port is a port of a portSet, with its settings resolved.
 type port struct {
 	no        odp.PortNo
+	place     int // in the set
 	name      string
 	access    bool
 	untagged  uint16   // the VLAN of frames without tag
@@ -109,8 +110,10 @@ func (p *port) reaches(q *port) bool {
 
 // portSet is an immutable set of ports with what is configured for them.
 type portSet struct {
-	nos   []odp.PortNo // ascending
-	ports []port       // in the order of nos
+	ports []port // by number
+	// places holds, by number, where a port is in ports, counted from 1; 0 is no
+	// port. Numbers that no port of the datapath has, but a tunnel may, are beyond it.
+	places []int32
 	// plain says that no port has settings: all carry all VLANs, and all
 	// reach each other.
 	plain    bool
@@ -152,9 +155,7 @@ func newPortSet(list []dpif.Port, cfg PortConfigs) *portSet {
 	s.plain = s.plain && len(tunnels) == 0 && len(sinks) == 0
 	slices.SortStableFunc(s.ports, func(a, b port) int { return cmp.Compare(a.no, b.no) })
 	s.ports = slices.CompactFunc(s.ports, func(a, b port) bool { return a.no == b.no })
-	for i := range s.ports {
-		s.nos = append(s.nos, s.ports[i].no)
-	}
+	s.number()
 	s.mirror(b.mirrors)
 	s.divide(b.edges)
 	return s
@@ -193,14 +194,36 @@ func (b *setBuilder) add(q port, c PortConfig, sink bool) {
 	}
 }
 
+// number makes known where in the set each port is.
+func (s *portSet) number() {
+	for i := range s.ports {
+		p := &s.ports[i]
+		p.place = i
+		if p.no < odp.MaxPorts {
+			s.places = append(s.places, make([]int32, int(p.no)+1-len(s.places))...)
+			s.places[p.no] = int32(i) + 1
+		}
+	}
+}
+
 func (s *portSet) has(no odp.PortNo) bool { return s.find(no) != nil }
 
 // find returns the port, nil if it is not in the set.
 func (s *portSet) find(no odp.PortNo) *port {
-	if i, ok := slices.BinarySearch(s.nos, no); ok {
-		return &s.ports[i]
+	if uint64(no) < uint64(len(s.places)) {
+		if place := s.places[no]; place > 0 {
+			return &s.ports[place-1]
+		}
+		return nil
 	}
-	return nil
+	if no < odp.MaxPorts {
+		return nil
+	}
+	i, ok := slices.BinarySearchFunc(s.ports, no, func(p port, no odp.PortNo) int { return cmp.Compare(p.no, no) })
+	if !ok {
+		return nil
+	}
+	return &s.ports[i]
 }
 
 // ports is what all policies share: the current ports with their settings, and

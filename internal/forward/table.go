@@ -1,6 +1,7 @@
 package forward
 
 import (
+	"encoding/binary"
 	"hash/maphash"
 	"math"
 	"math/bits"
@@ -76,7 +77,11 @@ func newTable(limit int) *table {
 	return t
 }
 
-func (t *table) hash(key uint64) uint64 { return maphash.Comparable(t.seed, key) }
+func (t *table) hash(key uint64) uint64 {
+	var b [8]byte
+	binary.NativeEndian.PutUint64(b[:], key)
+	return maphash.Bytes(t.seed, b[:])
+}
 
 func (t *table) bucket(hash uint64) (*int32, *shard) {
 	h := hash & t.mask
