@@ -122,16 +122,17 @@ func (h *Handler) decide(ch *channel, datagram []byte, now int64, trace *Tracer)
 		ch.dropped.Add(1)
 	}
 	if v.Install {
-		h.install(ch, u, v)
+		h.install(ch, u, v, now)
 	}
 }
 
 // install adds a request for the verdict's flow, unless this batch has one
 // already or the table is full.
-func (h *Handler) install(ch *channel, u *Upcall, v *Verdict) {
-	id := UFID(h.hasher.HashTable(u.Fields(), v.Mask.Bytes()))
+func (h *Handler) install(ch *channel, u *Upcall, v *Verdict, now int64) {
+	hash := h.hasher.HashTable(u.Fields(), v.Mask.Bytes())
+	id := newUFID(hash, now) // now is that of the batch
 	// A bit tells most flows that the batch has not from those that it has.
-	word, bit := &h.putBits[id[1]&3], uint64(1)<<(id[0]&63)
+	word, bit := &h.putBits[hash>>6&3], uint64(1)<<(hash&63)
 	if *word&bit != 0 && slices.Contains(h.put[:h.nPut], id) {
 		return
 	}
@@ -142,7 +143,11 @@ func (h *Handler) install(ch *channel, u *Upcall, v *Verdict) {
 	*word |= bit
 	h.put[h.nPut] = id
 	h.nPut++
-	h.out.PutFlow(&Flow{UFID: id, HasUFID: true, Key: u.Key, Mask: v.Mask.Bytes(), Actions: v.Actions.Bytes()}, Create)
+	key := u.Key
+	if h.l2Key.Of(u.Fields(), v.Mask.Bytes()) {
+		key = h.l2Key[:]
+	}
+	h.out.createFlow(&h.put[h.nPut-1], key, v.Mask.Bytes(), v.Actions.Bytes())
 	h.ops = append(h.ops, request{ch, requestFlow})
 	ch.flowsPut.Add(1)
 }

@@ -137,8 +137,21 @@ func appendRequest(e *netlink.Encoder, fam *genl.Family, cmd uint8, flags uint16
 
 // appendHeaders appends struct genlmsghdr and struct ovs_header.
 func appendHeaders(e *netlink.Encoder, fam *genl.Family, cmd uint8, dpIndex int32) {
-	genl.AppendHeader(e, cmd, fam.Version)
-	e.RawUint32(uint32(dpIndex))
+	if m := e.Space(headersLen); m != nil {
+		putHeaders(m, fam, cmd, dpIndex)
+	}
+}
+
+// headersLen is the length of what appendHeaders appends.
+const headersLen = 8
+
+// putHeaders writes in front of m what appendHeaders appends, and returns what
+// follows.
+func putHeaders(m []byte, fam *genl.Family, cmd uint8, dpIndex int32) []byte {
+	h := (*[headersLen]byte)(m)
+	genl.PutHeader(h[:4], cmd, fam.Version)
+	binary.NativeEndian.PutUint32(h[4:], uint32(dpIndex))
+	return m[headersLen:]
 }
 
 // transact sends the request in d.enc. The payload returned starts after

@@ -29,7 +29,7 @@ func NewRound(policy Policy, flowLimit int) (*Round, error) {
 	r := &Round{ch: &channel{name: newPortName("test"), sock: &netlink.Receiver{}}}
 	budget := &flowBudget{}
 	budget.limit.Store(int64(flowLimit))
-	if r.h, err = newHandler(0, dp, &Config{Policy: policy}, budget, odp.NewUFIDHasher(), &atomic.Pointer[Tracer]{}); err != nil {
+	if r.h, err = newHandler(0, dp, &Config{Policy: policy}, budget, odp.NewMaskedHasher(), &atomic.Pointer[Tracer]{}); err != nil {
 		conn.Close()
 		return nil, err
 	}

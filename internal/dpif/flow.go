@@ -5,23 +5,10 @@ import (
 	"fmt"
 
 	"dpifd/internal/netlink"
+	"dpifd/internal/odp"
 
 	"golang.org/x/sys/unix"
 )
-
-// UFID is a unique flow identifier (OVS_FLOW_ATTR_UFID, Linux >= 4.0), 128
-// bits that userspace chooses.
-type UFID [16]byte
-
-// String returns the UFID as Open vSwitch writes it (odp_format_ufid,
-// lib/odp-util.c): four words in host byte order.
-func (u UFID) String() string {
-	var w [4]uint32
-	for i := range w {
-		w[i] = binary.NativeEndian.Uint32(u[4*i:])
-	}
-	return fmt.Sprintf("%08x-%04x-%04x-%04x-%04x%08x", w[0], w[1]>>16, w[1]&0xffff, w[2]>>16, w[2]&0xffff, w[3])
-}
 
 // Flow is one entry of the kernel's flow table. In a dump its slices are
 // borrowed from the receive buffer, valid until the callback returns.
@@ -75,14 +62,32 @@ func (b *Batch) PutFlow(f *Flow, m PutMode) {
 	if m == Modify {
 		cmd, flags = cmdSet, 0
 	}
-	e := b.send.Begin(b.fam.Flow.ID, unix.NLM_F_REQUEST|flags)
-	appendHeaders(e, &b.fam.Flow, cmd, b.idx)
+	var id []byte
 	if f.HasUFID {
-		e.Attr(flowAttrUFID, f.UFID[:])
+		id = f.UFID[:]
 	}
-	e.Attr(flowAttrKey, f.Key)
-	e.Attr(flowAttrMask, f.Mask)
-	e.Attr(flowAttrActions, f.Actions)
+	b.putFlow(cmd, flags, id, f.Key, f.Mask, f.Actions)
+}
+
+// createFlow is PutFlow for a new flow of these parts.
+func (b *Batch) createFlow(id *UFID, key, mask, actions []byte) {
+	b.putFlow(cmdNew, unix.NLM_F_CREATE, id[:], key, mask, actions)
+}
+
+func (b *Batch) putFlow(cmd uint8, flags uint16, id, key, mask, actions []byte) {
+	size := headersLen + netlink.AttrSize(len(key)) + netlink.AttrSize(len(mask)) + netlink.AttrSize(len(actions))
+	if id != nil {
+		size += netlink.AttrSize(len(id))
+	}
+	if m := b.send.Begin(b.fam.Flow.ID, unix.NLM_F_REQUEST|flags).Space(size); m != nil {
+		m = putHeaders(m, &b.fam.Flow, cmd, b.idx)
+		if id != nil {
+			m = netlink.PutAttr(m, flowAttrUFID, id)
+		}
+		m = netlink.PutAttr(m, flowAttrKey, key)
+		m = netlink.PutAttr(m, flowAttrMask, mask)
+		netlink.PutAttr(m, flowAttrActions, actions)
+	}
 	b.send.End()
 }
 
@@ -105,18 +110,27 @@ func (b *Batch) GetFlow(f *Flow) {
 }
 
 // Execute adds a request to run actions on the upcall's packet. The packet's
-// bytes are referenced, not copied: the upcall must not be released before
+// bytes may be referenced, not copied: the upcall must not be released before
 // the batch is sent. MRU and hash go back as they came.
 func (b *Batch) Execute(u *Upcall, actions []byte) {
 	e := b.send.Begin(b.fam.Packet.ID, unix.NLM_F_REQUEST)
-	appendHeaders(e, &b.fam.Packet, packetCmdExecute, b.idx)
-	e.Attr(packetAttrKey, u.Key)
-	e.Attr(packetAttrActions, actions)
+	key := odp.MetadataKey(u.Fields())
+	size := headersLen + netlink.AttrSize(len(key)) + netlink.AttrSize(len(actions))
+	if u.HasHash {
+		size += netlink.AttrSize(8)
+	}
+	if m := e.Space(size); m != nil {
+		m = putHeaders(m, &b.fam.Packet, packetCmdExecute, b.idx)
+		m = netlink.PutAttr(m, packetAttrKey, key)
+		m = netlink.PutAttr(m, packetAttrActions, actions)
+		if u.HasHash {
+			var hash [8]byte
+			binary.NativeEndian.PutUint64(hash[:], u.Hash)
+			netlink.PutAttr(m, packetAttrHash, hash[:])
+		}
+	}
 	if u.MRU != 0 {
 		e.Uint16(packetAttrMRU, u.MRU)
-	}
-	if u.HasHash {
-		e.Uint64(packetAttrHash, u.Hash)
 	}
 	b.send.Gather(packetAttrPacket, u.Packet)
 	b.send.End()

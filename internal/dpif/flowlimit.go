@@ -9,6 +9,9 @@ const (
 	initialFlowLimit = 10_000
 	minFlowLimit     = 1_000
 	flowLimitStep    = 1_000
+	// flowLimitGrowth is by how much the limit grows at most where dumps are fast
+	// enough: a table that fills is dumped once in as much of growth.
+	flowLimitGrowth = 4
 	// crowdedIdle takes the place of max_idle for as many flows as there are
 	// more than the limit.
 	crowdedIdle = 100 * time.Millisecond
@@ -69,8 +72,7 @@ func (l *flowLimit) adapt(flows int, took time.Duration) (cause string) {
 	case ms > 1300:
 		limit, cause = limit*3/4, causeDumpSlow
 	case ms < 1000 && limit < flows*1000/ms:
-		// By doubling, a table that fills is dumped as often as it doubles.
-		limit, cause = max(limit+flowLimitStep, min(2*limit, flows*1000/ms)), causeDumpFast
+		limit, cause = max(limit+flowLimitStep, min(flowLimitGrowth*limit, flows*1000/ms)), causeDumpFast
 	}
 	limit = min(l.cap, max(limit, minFlowLimit))
 	if limit == l.current {

@@ -23,6 +23,9 @@ const (
 	// ringPasses is how often in a row rings may keep a handler from asking
 	// epoll, mixedPasses the same for one that owns sockets without ring too.
 	ringPasses, mixedPasses = 64, 4
+	// After unluckyGuesses wrong ones in a row, one chance in guessInterval to guess
+	// is taken.
+	unluckyGuesses, guessInterval = 4, 16
 	// minBackoff and maxBackoff bound the pause after a wake-up that brought
 	// nothing. After maxFruitless of these in a row a handler that is to stop does
 	// not wait any longer for what is in its sockets.
@@ -66,7 +69,7 @@ type Handler struct {
 	sends  netlink.Transport // how requests are sent
 	denied error             // why it was not to have a TX ring, nil if it was
 	budget *flowBudget
-	hasher *odp.UFIDHasher
+	hasher *odp.MaskedHasher
 	trace  *atomic.Pointer[Tracer]
 
 	in      *netlink.Batch
@@ -76,6 +79,7 @@ type Handler struct {
 	put     [batchSize]UFID // flows of the batch
 	nPut    int
 	putBits [4]uint64 // a bit for the hash of each
+	l2Key   odp.L2Key // of a flow
 	upcall  Upcall
 	verdict Verdict
 	events  [batchSize]epoll.Event
@@ -86,6 +90,7 @@ type Handler struct {
 	busy    []*channel // of these, ports that had upcalls
 	worked  bool       // a pass since the last sleep brought upcalls
 	guessed bool       // the pass under way began without asking epoll, see guess
+	unlucky int        // chances to guess since a guess was right
 
 	rescan    time.Duration // bound of the sleep where there are rings
 	unpolled  int           // passes since epoll was asked
@@ -122,7 +127,7 @@ const (
 	requestExecute
 )
 
-func newHandler(id int, dp *Datapath, cfg *Config, budget *flowBudget, hasher *odp.UFIDHasher, trace *atomic.Pointer[Tracer]) (*Handler, error) {
+func newHandler(id int, dp *Datapath, cfg *Config, budget *flowBudget, hasher *odp.MaskedHasher, trace *atomic.Pointer[Tracer]) (*Handler, error) {
 	poller, err := epoll.New()
 	if err != nil {
 		return nil, fmt.Errorf("handler %d: %w", id, err)

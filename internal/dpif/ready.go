@@ -79,13 +79,20 @@ func (h *Handler) sleep(timeout time.Duration) (int, error) {
 
 // guess makes those ports ready without asking epoll that had upcalls in the
 // pass before, if epoll was asked for that one: often more have come while these
-// were answered. Rings show by themselves what they hold.
+// were answered. After guesses that were wrong it is seldom tried. Rings show by
+// themselves what they hold.
 func (h *Handler) guess() {
 	h.guessed = len(h.busy) > 0 && len(h.rings) == 0 && !h.guessed && !h.called.Load()
-	if h.guessed {
-		for _, ch := range h.busy {
-			h.makeReady(ch)
-		}
+	if !h.guessed {
+		return
+	}
+	h.unlucky++ // until the pass has shown better
+	if h.unlucky > unluckyGuesses && h.unlucky%guessInterval != 0 {
+		h.guessed = false
+		return
+	}
+	for _, ch := range h.busy {
+		h.makeReady(ch)
 	}
 }
 
@@ -142,6 +149,9 @@ func (h *Handler) pass() {
 	}
 	h.answer()
 	h.worked = h.worked || len(h.busy) > 0
+	if h.guessed && len(h.busy) > 0 {
+		h.unlucky = 0
+	}
 	switch {
 	case len(h.busy) > 0 || len(h.ready) == 0 || h.guessed:
 		h.fruitless = 0

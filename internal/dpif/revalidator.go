@@ -33,7 +33,7 @@ type Revalidator struct {
 	dp      *Datapath
 	policy  Policy
 	budget  *flowBudget
-	hasher  *odp.UFIDHasher
+	hasher  *odp.MaskedHasher
 	notify  func(Event)
 	trace   *atomic.Pointer[FlowTracer]
 	landed  func() // waits until what handlers have decided so far is in the kernel
@@ -43,8 +43,9 @@ type Revalidator struct {
 	idle    time.Duration // that it allows while there are more flows than the limit, 0 none
 	excess  int           // by how many there are more
 
-	// A flow that no packet has matched yet has no time of use, so the time
-	// of the cycle before the dump that first showed it stands in.
+	// A flow that no packet has matched yet has no time of use. If its UFID does
+	// not tell when it was made, the time of the cycle before the dump that first
+	// showed it stands in.
 	unused, unusedBefore map[UFID]int64
 
 	statics    *statics
@@ -110,7 +111,7 @@ type flowLimits struct {
 	flows   int
 }
 
-func newRevalidator(dp *Datapath, cfg *Config, budget *flowBudget, hasher *odp.UFIDHasher, trace *atomic.Pointer[FlowTracer]) *Revalidator {
+func newRevalidator(dp *Datapath, cfg *Config, budget *flowBudget, hasher *odp.MaskedHasher, trace *atomic.Pointer[FlowTracer]) *Revalidator {
 	r := &Revalidator{
 		dp: dp, policy: cfg.Policy, budget: budget, hasher: hasher, notify: cfg.Notify, trace: trace,
 		limit: newFlowLimit(cfg.FlowLimit), landed: func() {},
@@ -319,6 +320,9 @@ func (r *Revalidator) settle() error {
 	err := r.budget.settle(func() (int64, error) {
 		info, err := r.dp.Info()
 		flows = int(info.Stats.Flows)
+		if int64(flows) > r.budget.count.Load() {
+			r.pace.guess() // somebody else has added flows
+		}
 		return int64(flows), err
 	})
 	if err != nil {
@@ -347,16 +351,7 @@ func (r *Revalidator) look(f *Flow, now int64, full bool) {
 	}
 	used := f.UsedMS
 	if used == 0 {
-		id := f.UFID
-		if !f.HasUFID {
-			id = UFID(r.hasher.HashMasked(f.Key, f.Key))
-		}
-		first, seen := r.unusedBefore[id]
-		if !seen {
-			first = now - revalidatorCycle.Milliseconds()
-		}
-		r.unused[id] = first
-		used = first
+		used = r.madeMS(f, now)
 	}
 	r.pace.saw(used)
 	idle := time.Duration(now-used) * time.Millisecond
@@ -379,6 +374,25 @@ func (r *Revalidator) look(f *Flow, now int64, full bool) {
 		r.policy.Observe(f.Key, f.UsedMS)
 	}
 	r.redecide(f, idle)
+}
+
+// madeMS returns when a flow that no packet has matched came into being, as far as
+// that can be told.
+func (r *Revalidator) madeMS(f *Flow, now int64) int64 {
+	if made, ok := f.UFID.decidedMS(); ok && f.HasUFID {
+		return made
+	}
+	id := f.UFID
+	if !f.HasUFID {
+		id = newUFID(r.hasher.HashMasked(f.Key, f.Key), 0)
+	}
+	first, seen := r.unusedBefore[id]
+	if !seen {
+		first = now - revalidatorCycle.Milliseconds()
+	}
+	r.unused[id] = first
+	r.pace.guess()
+	return first
 }
 
 func (r *Revalidator) redecide(f *Flow, idle time.Duration) {

@@ -50,6 +50,11 @@ func TestLanded(t *testing.T) {
 	ended()
 }
 
+func newTestRevalidator(flowLimit int) *Revalidator {
+	return newRevalidator(&Datapath{fam: &Families{}}, &Config{Policy: &notes{}, FlowLimit: flowLimit, MaxIdle: 10 * time.Second},
+		&flowBudget{}, odp.NewMaskedHasher(), new(atomic.Pointer[FlowTracer]))
+}
+
 // TestExcess: while there are more flows than the limit, those that go beside the
 // idle ones are as many as it takes, not all of them.
 func TestExcess(t *testing.T) {
@@ -67,8 +72,7 @@ func TestExcess(t *testing.T) {
 		{"none to spare", 2, crowdedIdle, []int64{50, 60, 70}, 0, 2},
 		{"far over it", 3, 0, []int64{50, 60, 70, 80}, 3, 0},
 	} {
-		r := newRevalidator(&Datapath{fam: &Families{}}, &Config{Policy: &notes{}, FlowLimit: 10, MaxIdle: 10 * time.Second}, &flowBudget{}, odp.NewUFIDHasher(), nil)
-		r.trace = new(atomic.Pointer[FlowTracer])
+		r := newTestRevalidator(10)
 		r.maxIdle, r.idle, r.excess = 10*time.Second, tt.crowded, tt.excess
 		for i, used := range tt.used {
 			r.look(&Flow{UFID: UFID{byte(i)}, HasUFID: true, UsedMS: now - used}, now, false)

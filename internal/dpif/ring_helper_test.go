@@ -185,7 +185,7 @@ func newTestHandler(t testing.TB, conn *netlink.Conn, cfg *Config) *Handler {
 	}
 	budget := &flowBudget{}
 	budget.limit.Store(1 << 20)
-	h, err := newHandler(0, &Datapath{conn: conn, fam: fam, idx: testDPIndex}, cfg, budget, odp.NewUFIDHasher(), &atomic.Pointer[Tracer]{})
+	h, err := newHandler(0, &Datapath{conn: conn, fam: fam, idx: testDPIndex}, cfg, budget, odp.NewMaskedHasher(), &atomic.Pointer[Tracer]{})
 	if err != nil {
 		t.Fatal(err)
 	}

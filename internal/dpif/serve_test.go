@@ -20,7 +20,7 @@ func TestAttach(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		h, err := newHandler(id, &Datapath{conn: conn}, &Config{}, &flowBudget{}, odp.NewUFIDHasher(), &atomic.Pointer[Tracer]{})
+		h, err := newHandler(id, &Datapath{conn: conn}, &Config{}, &flowBudget{}, odp.NewMaskedHasher(), &atomic.Pointer[Tracer]{})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -106,7 +106,7 @@ type Server struct {
 	handlers    []*Handler
 	revalidator *Revalidator
 	budget      flowBudget
-	hasher      *odp.UFIDHasher
+	hasher      *odp.MaskedHasher
 	trace       atomic.Pointer[Tracer]
 	flowTrace   atomic.Pointer[FlowTracer]
 
@@ -172,7 +172,7 @@ func NewServer(dp *Datapath, cfg Config) (*Server, error) {
 	if cfg.RcvBuf <= 0 {
 		cfg.RcvBuf = DefaultRcvBuf
 	}
-	s := &Server{cfg: cfg, dp: dp, hasher: odp.NewUFIDHasher(),
+	s := &Server{cfg: cfg, dp: dp, hasher: odp.NewMaskedHasher(),
 		waiting: map[string]string{}, setUp: map[string]string{}, stale: true,
 		broken: map[odp.PortNo]string{}, vacated: map[odp.PortNo]uint64{}, channels: map[odp.PortNo]*channel{}, devices: map[uint32]*channel{}, maxUpcalls: maxUpcalls(cfg.Ports), share: newRingShare()}
 	s.budget.limit.Store(int64(newFlowLimit(cfg.FlowLimit).current))

@@ -16,7 +16,7 @@
 // mask makes the in-port exact whatever its bits (metadata_from_nlattrs), and
 // a mask without that attribute wildcards the in-port. The TCI of both VLAN
 // tags, or their absence, is always matched (ovs_nla_get_match). MaskCovers
-// and UFIDHasher follow these rules.
+// and MaskedHasher follow these rules.
 //
 // The key of a flow that the kernel dumps is the masked one: wildcarded bits
 // are zero in it.
@@ -32,7 +32,7 @@
 // # Ownership and threading
 //
 // Functions borrow the slices they are given for the duration of the call.
-// Nothing here has state, but for UFIDHasher's seeds, which do not change, so
+// Nothing here has state, but for MaskedHasher's seeds, which do not change, so
 // all of it may be used by several goroutines at once.
 //
 // # Sources

@@ -127,6 +127,6 @@ func FuzzMaskCovers(f *testing.F) {
 		if err != nil && !errors.Is(err, netlink.ErrMalformed) {
 			t.Fatalf("error %v does not match ErrMalformed", err)
 		}
-		NewUFIDHasher().HashMasked(have, need)
+		NewMaskedHasher().HashMasked(have, need)
 	})
 }

@@ -124,6 +124,56 @@ func TestFlows(t *testing.T) {
 	}
 }
 
+// TestL2Key: the kernel makes the same flow of in-port and addresses as of the
+// whole key of a packet, if the mask has no more.
+func TestL2Key(t *testing.T) {
+	noDaemon(t)
+	n := newQuietNetwork(t, 0)
+	dp := newDatapath(t, n.sw, n.dpName)
+	exact := odp.MAC{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
+	mask := attrs(func(e *netlink.Encoder) {
+		odp.AppendInPortMask(e)
+		odp.AppendEthernet(e, odp.MAC{1}, exact)
+	})
+	for id, text := range []string{
+		"in_port(1),eth(src=02:5c:00:00:00:01,dst=02:d7:00:00:00:01)", // IEEE 802.2
+		"in_port(2),eth(src=02:5c:00:00:00:02,dst=02:d7:00:00:00:02),eth_type(0x88b5)",
+		"skb_priority(3),in_port(3),skb_mark(4),eth(src=02:5c:00:00:00:03,dst=02:d7:00:00:00:03),eth_type(0x0800),ipv4(src=10.0.0.1,dst=10.0.0.2,proto=17,tos=0,ttl=64,frag=no),udp(src=53,dst=4000)",
+		"in_port(4),eth(src=03:5c:00:00:00:04,dst=02:d7:00:00:00:04),eth_type(0x86dd),ipv6(src=2001:db8::1,dst=2001:db8::2,label=0,proto=58,tclass=0,hlimit=255,frag=no),icmpv6(type=128,code=0)",
+		"in_port(5),eth(src=02:5c:00:00:00:05,dst=ff:ff:ff:ff:ff:ff),eth_type(0x0806),arp(sip=10.0.0.1,tip=10.0.0.2,op=1,sha=02:5c:00:00:00:05,tha=00:00:00:00:00:00)",
+	} {
+		key, _, err := odp.Text{}.ParseKey(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var table netlink.AttrTable
+		var part odp.L2Key
+		if err := table.Scan(key); err != nil || !part.Of(&table, mask) {
+			t.Fatalf("%s: error %v, or the part does not do", text, err)
+		}
+		whole := &dpif.Flow{UFID: dpif.UFID{0xa0, byte(id)}, HasUFID: true, Key: key, Mask: mask, Actions: outputs(1)}
+		short := &dpif.Flow{UFID: dpif.UFID{0xb0, byte(id)}, HasUFID: true, Key: part[:], Mask: mask, Actions: outputs(1)}
+		var dumped [2]string
+		for i, f := range []*dpif.Flow{whole, short} {
+			if err := dp.PutFlow(f, dpif.Create); err != nil {
+				t.Fatalf("%s: %v", text, err)
+			}
+			wantErrno(t, "the same flow of the other key", dp.PutFlow([]*dpif.Flow{short, whole}[i], dpif.Create), unix.EEXIST)
+			got, err := dp.GetFlow(f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			dumped[i] = string(odp.Text{}.AppendKey(nil, got.Key, got.Mask))
+			if err := dp.DeleteFlow(f); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if dumped[0] != dumped[1] {
+			t.Errorf("%s: the flow of the whole key is\n%s\nand that of the part\n%s", text, dumped[0], dumped[1])
+		}
+	}
+}
+
 // TestLargeDump goes beyond one datagram of the kernel's.
 func TestLargeDump(t *testing.T) {
 	noDaemon(t)

@@ -9,7 +9,7 @@ import (
 )
 
 func TestHashMaskedCovers(t *testing.T) {
-	h := NewUFIDHasher()
+	h := NewMaskedHasher()
 	exactMACs := mask(ones, ones)
 	base := frame{port: 4, src: macA, dst: macB, etherType: 0x0800}
 	with := func(fn func(f *frame)) []byte {
@@ -46,7 +46,7 @@ func TestHashMaskedCovers(t *testing.T) {
 		})
 	}
 	t.Run("inner tag", func(t *testing.T) {
-		tagged := func(outer, inner uint16) [16]byte {
+		tagged := func(outer, inner uint16) uint64 {
 			return h.HashMasked(with(func(f *frame) { f.tags = []uint16{outer, inner} }), exactMACs)
 		}
 		if tagged(0x1001, 0x1002) == tagged(0x1001, 0x1003) || tagged(0x1001, 0x1002) == tagged(0x1002, 0x1001) {
@@ -55,7 +55,7 @@ func TestHashMaskedCovers(t *testing.T) {
 	})
 	t.Run("behind the tag", func(t *testing.T) {
 		m := mask(ones, ones, encap(func(e *netlink.Encoder) { AppendEthertype(e, 0xff00) }))
-		tagged := func(typ uint16) [16]byte {
+		tagged := func(typ uint16) uint64 {
 			return h.HashMasked(with(func(f *frame) { f.tags, f.etherType = []uint16{0x1005}, typ }), m)
 		}
 		if tagged(0x0800) != tagged(0x0806) || tagged(0x0800) == tagged(0x86dd) {
@@ -71,12 +71,12 @@ func TestHashMaskedCovers(t *testing.T) {
 }
 
 // TestHashMaskedBits flips each bit of both addresses under random masks: the
-// UFID changes if and only if the mask has the bit.
+// hash changes if and only if the mask has the bit.
 func TestHashMaskedBits(t *testing.T) {
-	h := NewUFIDHasher()
+	h := NewMaskedHasher()
 	random := rand.New(rand.NewPCG(1, 2))
 	mac := func() MAC { return MACFromUint64(random.Uint64()) }
-	seen := map[[16]byte]int{}
+	seen := map[uint64]int{}
 	const rounds = 50
 	for round := range rounds {
 		f := frame{port: PortNo(random.IntN(MaxPorts)), src: mac(), dst: mac(), etherType: 0x0800}
@@ -96,33 +96,29 @@ func TestHashMaskedBits(t *testing.T) {
 				at(&g.dst, &dst, bit-48)
 			}
 			if changed := h.HashMasked(g.key(), m) != want; changed != set {
-				t.Fatalf("round %d: bit %d is in the mask: %v; UFID changed: %v", round, bit, set, changed)
+				t.Fatalf("round %d: bit %d is in the mask: %v; hash changed: %v", round, bit, set, changed)
 			}
 		}
 	}
 	if len(seen) != rounds {
-		t.Errorf("%d of %d flows have a UFID of their own", len(seen), rounds)
+		t.Errorf("%d of %d flows have a hash of their own", len(seen), rounds)
 	}
 }
 
 func TestHashMaskedDependsOnMaskAndSeeds(t *testing.T) {
 	key := frame{port: 4, src: MAC{}, dst: MAC{}}.key()
-	a, b := NewUFIDHasher(), NewUFIDHasher()
+	a, b := NewMaskedHasher(), NewMaskedHasher()
 	if a.HashMasked(key, mask(ones, ones)) == a.HashMasked(key, mask(ones, MAC{0xff})) {
-		t.Error("flows that differ in the mask have the same UFID")
+		t.Error("flows that differ in the mask have the same hash")
 	}
-	id := a.HashMasked(key, mask(ones, ones))
-	if id == b.HashMasked(key, mask(ones, ones)) {
+	if a.HashMasked(key, mask(ones, ones)) == b.HashMasked(key, mask(ones, ones)) {
 		t.Error("two hashers agree")
-	}
-	if bytes.Equal(id[:8], id[8:]) {
-		t.Error("both halves of the UFID are the same")
 	}
 }
 
 // TestHashMaskedLong has a key longer than the hasher's buffer.
 func TestHashMaskedLong(t *testing.T) {
-	h := NewUFIDHasher()
+	h := NewMaskedHasher()
 	long := func(last byte) []byte {
 		opts := make([]byte, 248)
 		opts[247] = last
@@ -135,7 +131,7 @@ func TestHashMaskedLong(t *testing.T) {
 }
 
 func TestHashMaskedAllocs(t *testing.T) {
-	h := NewUFIDHasher()
+	h := NewMaskedHasher()
 	key, m := frame{port: 4, src: macA, dst: macB, tags: []uint16{0x1001}}.key(), mask(ones, ones)
 	if n := testing.AllocsPerRun(100, func() { h.HashMasked(key, m) }); n != 0 {
 		t.Errorf("%v allocations", n)
@@ -143,7 +139,7 @@ func TestHashMaskedAllocs(t *testing.T) {
 }
 
 func BenchmarkHashMasked(b *testing.B) {
-	h := NewUFIDHasher()
+	h := NewMaskedHasher()
 	key, m := frame{port: 4, src: macA, dst: macB, etherType: 0x0800}.key(), mask(ones, ones)
 	b.ReportAllocs()
 	for b.Loop() {

@@ -1,0 +1,54 @@
+package odp
+
+import (
+	"encoding/binary"
+
+	"dpifd/internal/netlink"
+)
+
+// MetadataKey returns the part of a packet's key that the kernel needs to execute
+// actions on the packet, borrowed from the key: all but what it reads from the
+// packet itself (ovs_flow_key_extract_userspace, net/openvswitch/flow.c, Linux 4.0
+// and 6.1). The kernel's own keys have the metadata in front of the addresses
+// (__ovs_nla_put_key of flow_netlink.c); of any other the whole is returned.
+func MetadataKey(key *netlink.AttrTable) []byte {
+	metadata := key.Before(KeyAttrEthernet)
+	if netlink.FindAttr(metadata, KeyAttrInPort) == nil {
+		return key.List()
+	}
+	return metadata
+}
+
+// L2Key has room for a key of in-port and addresses.
+type L2Key [l2KeyLen]byte
+
+const (
+	inPortLen = 4
+	ethLen    = 12
+	ethAt     = 4 + inPortLen // where the addresses' attribute is in an L2Key
+	l2KeyLen  = ethAt + 4 + ethLen
+)
+
+// Of reports whether a flow with this mask needs no more of a packet's key than
+// in-port and addresses, and sets k to these, as a list of attributes, if so. The
+// kernel makes the same flow of them, with less to check. Tags and tunnels are
+// matched whatever the mask has, so with one it takes the whole key.
+func (k *L2Key) Of(key *netlink.AttrTable, mask []byte) bool {
+	port, eth := key.Get(KeyAttrInPort), key.Get(KeyAttrEthernet)
+	if len(mask) != l2KeyLen || len(port) != inPortLen || len(eth) != ethLen || key.HasAny(tagsOrTunnel) {
+		return false
+	}
+	k.head(0, KeyAttrInPort, inPortLen)
+	copy(k[4:ethAt], port)
+	k.head(ethAt, KeyAttrEthernet, ethLen)
+	copy(k[ethAt+4:], eth)
+	return [4]byte(mask) == [4]byte(k[:]) && [4]byte(mask[ethAt:]) == [4]byte(k[ethAt:])
+}
+
+const tagsOrTunnel = 1<<KeyAttrVLAN | 1<<KeyAttrEncap | 1<<KeyAttrTunnel
+
+// head writes a struct nlattr.
+func (k *L2Key) head(at int, t uint16, n int) {
+	binary.NativeEndian.PutUint16(k[at:], uint16(4+n))
+	binary.NativeEndian.PutUint16(k[at+2:], t)
+}
