@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"runtime"
-	"slices"
 	"sync"
 	"time"
 
@@ -144,24 +143,29 @@ func (s *statsLog) losses(st *dpif.Stats) {
 // eachLoss calls fn with what each port has lost, by cause, zeros included.
 func (s *statsLog) eachLoss(st *dpif.Stats, fn func(k lossKey, port string, n uint64)) {
 	var drops uint64
-	for _, p := range slices.Concat(st.Ports, st.Shared) {
-		c := &p.Counters
-		for _, l := range []struct {
-			cause string
-			n     uint64
-		}{
-			{"socket_overflow", c.SocketDrops - c.RingDrops},
-			{"ring_full", c.RingDrops},
-			{"decode_error", undecodable(c)},
-			{"kernel_refused", c.ExecuteRefused},
-			{"policy_error", c.PolicyErrors},
-			{"action_upcall", c.ActionUpcalls},
-			{"shed", c.Shed},
-		} {
-			fn(lossKey{p.No, p.Serial, l.cause}, p.Name, l.n)
+	ports := func(list []dpif.PortStats) {
+		for i := range list {
+			p := &list[i]
+			c := &p.Counters
+			for _, l := range [...]struct {
+				cause string
+				n     uint64
+			}{
+				{"socket_overflow", c.SocketDrops - c.RingDrops},
+				{"ring_full", c.RingDrops},
+				{"decode_error", undecodable(c)},
+				{"kernel_refused", c.ExecuteRefused},
+				{"policy_error", c.PolicyErrors},
+				{"action_upcall", c.ActionUpcalls},
+				{"shed", c.Shed},
+			} {
+				fn(lossKey{p.No, p.Serial, l.cause}, p.Name, l.n)
+			}
+			drops += c.SocketDrops
 		}
-		drops += c.SocketDrops
 	}
+	ports(st.Ports)
+	ports(st.Shared)
 	drops += st.Past.SocketDrops
 	// The kernel counts in one number what no port's socket took. Its number
 	// was read before the sockets', so what is left over is never too large.

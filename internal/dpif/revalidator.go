@@ -18,6 +18,10 @@ import (
 // (ofproto-dpif-upcall.c of Open vSwitch 3.x).
 const revalidatorCycle = 500 * time.Millisecond
 
+// restCycles is in how many cycles the kernel is asked for the number of flows in
+// any case.
+const restCycles = 5
+
 // FlowTracer is told of each flow that the revalidator changes, after it was
 // idle for so long: op is "delete" or "modify". It must not keep what it is
 // given.
@@ -59,6 +63,7 @@ type Revalidator struct {
 	full       atomic.Bool // the next dump is to be full, see lookAtAll
 	pace       dumpPace
 	overLimit  bool
+	rested     int // cycles since settle
 	kick       chan struct{}
 
 	rounds  atomic.Uint64 // of run; before that, flows adopted
@@ -214,7 +219,7 @@ func (r *Revalidator) cycle(full bool) error {
 	full = full || changed || r.again || expiring || asked
 	if !full && !r.pace.due(now, limits.maxIdle, int(r.budget.count.Load()), r.limit.current, limits.flows) {
 		r.counters.looks.Add(1)
-		return r.settle()
+		return r.rest()
 	}
 	if changed {
 		// A flow that was decided before the change could be installed after the
@@ -313,9 +318,20 @@ func (r *Revalidator) swept(i int, last *Flow, err error) {
 	}
 }
 
+// rest is settle for a cycle without a dump. As long as no flow was put since the
+// last time, it asks the kernel now and then only, for flows that others put.
+func (r *Revalidator) rest() error {
+	r.rested++
+	if r.rested < restCycles && !r.overLimit && r.budget.count.Load() == r.counters.flows.Load() && !r.budget.refused.Load() {
+		return nil
+	}
+	return r.settle()
+}
+
 // settle corrects the handlers' count of flows by the kernel's, and says when
 // the limit is reached or left.
 func (r *Revalidator) settle() error {
+	r.rested = 0
 	var flows int
 	err := r.budget.settle(func() (int64, error) {
 		info, err := r.dp.Info()

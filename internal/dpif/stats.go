@@ -3,6 +3,7 @@ package dpif
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -101,7 +102,9 @@ func (s *Server) stats(all bool) (Stats, error) {
 	}
 	s.mu.Lock()
 	st.Past = s.past
-	for _, ch := range s.channels {
+	channels := slices.SortedFunc(maps.Values(s.channels), func(a, b *channel) int { return cmp.Compare(a.no, b.no) })
+	st.Ports = make([]PortStats, 0, len(channels))
+	for _, ch := range channels {
 		p := ch.stats(ch.handlerID())
 		if v := vports[ch.no]; v != nil {
 			p.Vport, p.Kernel = v.Stats, v.Upcalls
@@ -116,7 +119,6 @@ func (s *Server) stats(all bool) (Stats, error) {
 		st.Shared = append(st.Shared, ch.stats(ch.handler.id))
 	}
 	s.mu.Unlock()
-	slices.SortFunc(st.Ports, func(a, b PortStats) int { return cmp.Compare(a.No, b.No) })
 	st.Revalidator, st.FlowLimit = s.revalidator.counters.snapshot(), s.budget.limit.Load()
 	st.StaticFlows = s.revalidator.statics.installedCount()
 	for _, h := range s.handlers {
