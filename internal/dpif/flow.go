@@ -257,10 +257,10 @@ func (d *Datapath) Flows(terse bool, reset func(), each func(*Flow) error) error
 // parseFlow decodes a message of family ovs_flow into f, which borrows it.
 func parseFlow(r reply, f *Flow) error {
 	*f = Flow{}
-	it := netlink.NewAttrs(r.attrs)
-	for it.Next() {
-		b := it.Data()
-		switch it.Type() {
+	for rest := r.attrs; len(rest) > 0; {
+		t, b, next := netlink.CutAttr(rest)
+		size := len(b) // that it is to have
+		switch t {
 		case flowAttrKey:
 			f.Key = b
 		case flowAttrMask:
@@ -270,16 +270,23 @@ func parseFlow(r reply, f *Flow) error {
 		case flowAttrStats:
 			f.Packets, f.Bytes = field64(b, 0), field64(b, 8)
 		case flowAttrUsed:
-			f.UsedMS = int64(it.Uint64())
+			if size = 8; len(b) == size {
+				f.UsedMS = int64(binary.NativeEndian.Uint64(b))
+			}
 		case flowAttrTCPFlags:
-			f.TCPFlags = it.Uint8()
+			if size = 1; len(b) == size {
+				f.TCPFlags = b[0]
+			}
 		case flowAttrUFID:
 			f.HasUFID = len(b) == len(f.UFID)
 			copy(f.UFID[:], b)
+		case netlink.NoAttr:
+			return fmt.Errorf("flow message: %w", netlink.CheckAttrs(r.attrs))
 		}
-	}
-	if err := it.Err(); err != nil {
-		return fmt.Errorf("flow message: %w", err)
+		if len(b) != size {
+			return fmt.Errorf("flow message: attribute %d of %d bytes, want %d: %w", t, len(b), size, netlink.ErrMalformed)
+		}
+		rest = next
 	}
 	if !f.HasUFID && f.Key == nil {
 		return fmt.Errorf("flow message: %w: neither key nor UFID", netlink.ErrMalformed)

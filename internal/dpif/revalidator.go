@@ -58,6 +58,8 @@ type Revalidator struct {
 	changes    []change // what each request of sweep does
 	verdict    Verdict
 	key, mask  netlink.Encoder
+	covering   []byte // a mask that covers the next one
+	covered    []byte
 	generation uint64      // of the policy at the last dump
 	again      bool        // the next dump is full as well
 	full       atomic.Bool // the next dump is to be full, see lookAtAll
@@ -417,7 +419,7 @@ func (r *Revalidator) redecide(f *Flow, idle time.Duration) {
 	keep := r.policy.Redecide(f.Key, v)
 	reason := v.Reason
 	if keep && v.Install {
-		covers, err := odp.MaskCovers(f.Mask, v.Mask.Bytes())
+		covers, err := r.covers(f.Mask, v.Mask.Bytes())
 		switch {
 		case err != nil:
 			reason = "mask_unreadable"
@@ -432,6 +434,18 @@ func (r *Revalidator) redecide(f *Flow, idle time.Duration) {
 		}
 	}
 	r.delete(f, changeDelete, reason, idle)
+}
+
+// covers is odp.MaskCovers. Most flows have the masks of the one before.
+func (r *Revalidator) covers(have, need []byte) (bool, error) {
+	if bytes.Equal(have, r.covering) && bytes.Equal(need, r.covered) {
+		return true, nil
+	}
+	ok, err := odp.MaskCovers(have, need)
+	if ok && err == nil {
+		r.covering, r.covered = append(r.covering[:0], have...), append(r.covered[:0], need...)
+	}
+	return ok, err
 }
 
 // modify gives f the verdict's actions. A flow with a UFID is found by that,

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"dpifd/internal/mmapring/ringtest"
+	"dpifd/internal/netlink"
 	"dpifd/internal/odp"
 )
 
@@ -79,6 +80,35 @@ func TestExcess(t *testing.T) {
 		}
 		if len(r.changes) != tt.want || r.excess != tt.remain {
 			t.Errorf("%s: %d flows go, %d too many are left; want %d, %d", tt.name, len(r.changes), r.excess, tt.want, tt.remain)
+		}
+	}
+}
+
+// TestCoversRemembers: what was found of masks before does not change what is found
+// of others.
+func TestCoversRemembers(t *testing.T) {
+	r := newTestRevalidator(0)
+	mask := func(bits byte) []byte {
+		var e netlink.Encoder
+		odp.AppendInPortMask(&e)
+		odp.AppendEthernet(&e, odp.MAC{bits}, odp.MAC{bits, bits})
+		return e.Bytes()
+	}
+	for range 3 {
+		for _, tt := range []struct {
+			have, need byte
+			want       bool
+		}{
+			{0xff, 0x0f, true}, {0xff, 0xff, true}, {0x0f, 0xff, false}, {0xff, 0xff, true}, {0x0f, 0x0f, true}, {0x0f, 0x1f, false},
+		} {
+			for range 2 {
+				if got, err := r.covers(mask(tt.have), mask(tt.need)); got != tt.want || err != nil {
+					t.Errorf("%#x covers %#x: %v, %v; want %v", tt.have, tt.need, got, err, tt.want)
+				}
+			}
+		}
+		if _, err := r.covers([]byte{1}, mask(1)); err == nil {
+			t.Error("a malformed mask passes")
 		}
 	}
 }

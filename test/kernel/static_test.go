@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -245,6 +246,8 @@ func TestStaticFlowsOverLearning(t *testing.T) {
 		for _, h := range n.hosts {
 			h.Run(t, "ip", "neigh", "flush", "all")
 		}
+		// At the same time, since each that does not get through waits.
+		var pings sync.WaitGroup
 		for _, way := range []struct {
 			from host
 			to   string
@@ -253,10 +256,13 @@ func TestStaticFlowsOverLearning(t *testing.T) {
 			{a, b.ip4, false}, {b, a.ip4, false}, {a, c.ip4, true}, {b, c.ip4, false}, {c, a.ip4, true}, {c, b.ip4, false},
 			{a, b.ip6, true}, {b, a.ip6, true}, {a, c.ip6, false}, {b, c.ip6, false}, {c, a.ip6, true}, {c, b.ip6, true},
 		} {
-			if got := reachable(way.from, way.to); got != way.want {
-				t.Errorf("from %s to %s: reached %v, want %v", way.from.port, way.to, got, way.want)
-			}
+			pings.Go(func() {
+				if got := reachable(way.from, way.to); got != way.want {
+					t.Errorf("from %s to %s: reached %v, want %v", way.from.port, way.to, got, way.want)
+				}
+			})
 		}
+		pings.Wait()
 		v.disjoint(t)
 	}
 	stop(t, d)
