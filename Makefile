@@ -10,8 +10,9 @@ STRICT := $(if $(LAB_KERNEL),,-env DPIFD_LAB_STRICT=1)
 TESTFLAGS ?=
 # How a packet is forwarded is told from its key, not from the socket that it came
 # by, and takes long to show: tunnels (one test is left), VLANs (one is left), static
-# flows over learning, a full MAC table.
-DISPATCHSKIP ?= TestVLANMatrix|TestTunnelsBetween|TestTunnelAgainst|TestTunnelTakesOver|TestTunnelDevices|TestFoundTunnel|TestStaticFlowsOver|TestRandomSources
+# flows over learning, a full MAC table. So do the flow limit, the aging of MACs and
+# many reloads of the policy.
+DISPATCHSKIP ?= TestVLANMatrix|TestTunnelsBetween|TestTunnelAgainst|TestTunnelTakesOver|TestTunnelDevices|TestFoundTunnel|TestStaticFlowsOver|TestRandomSources|TestFlowLimitAdapts|TestMACAging|TestThousandReloads
 FUZZTIME ?= 10s
 BENCHFLAGS ?= -rounds 5
 BENCHADD := -add bin/dpifd:/usr/bin/dpifd -add bin/floor:/usr/bin/floor -add bin/bench:/usr/bin/bench
