@@ -159,6 +159,9 @@ type Flows struct {
 	MaxIdle time.Duration `yaml:"max_idle" min:"100ms" max:"24h"`
 	// Limit is the greatest number of flows.
 	Limit int `yaml:"limit" min:"1" max:"10000000"`
+	// MaxDump is how long a look at all flows may take. When it takes longer, fewer
+	// flows than Limit are allowed.
+	MaxDump time.Duration `yaml:"max_dump" min:"100ms" max:"1m"`
 	// Static are flows that are there whatever the traffic.
 	Static []StaticFlow `yaml:"static"`
 }
@@ -330,7 +333,7 @@ func Default() *Config {
 		Socket:  Socket{Rcvbuf: 8 << 20},
 		Ports:   []Port{},
 		Policy:  Policy{Type: PolicyLearning, MACAging: 300 * time.Second, MACLimit: 8192, StaticMACs: []StaticMAC{}},
-		Flows:   Flows{MaxIdle: 10 * time.Second, Limit: 200_000, Static: []StaticFlow{}},
+		Flows:   Flows{MaxIdle: 10 * time.Second, Limit: 200_000, MaxDump: time.Second, Static: []StaticFlow{}},
 		Log:     Log{Level: LevelInfo, Format: FormatJSON, StatsInterval: 10 * time.Second},
 		Control: Control{Socket: ControlAuto, Group: "dpifd", Mode: 0o660},
 	}

@@ -65,6 +65,7 @@ policy:
 flows: {
   max_idle: 1500ms,
   limit: 10000000,
+  max_dump: 60s,
   static: [{match: "in_port(va),eth(dst=02:00:00:00:00:07)", actions: 'int0,"12"'}, {actions: drop, match: "recirc_id(0x1),in_port(vb)"}],
 }
 log: {level: error, format: console, stats_interval: 0}
@@ -85,7 +86,7 @@ func everyKeyConfig() *Config {
 		Policy: Policy{Type: PolicyFlood, MACAging: 90 * time.Minute, MACLimit: 1000000, SharedLearning: true, ForwardBPDU: true, StaticMACs: []StaticMAC{
 			{MAC{2, 0, 0x5e, 0, 0, 1}, "va", 0}, {MAC{2, 0, 0x5e, 0, 0, 2}, "12", 4094},
 		}},
-		Flows: Flows{MaxIdle: 1500 * time.Millisecond, Limit: 10000000, Static: []StaticFlow{
+		Flows: Flows{MaxIdle: 1500 * time.Millisecond, Limit: 10000000, MaxDump: time.Minute, Static: []StaticFlow{
 			{`in_port(va),eth(dst=02:00:00:00:00:07)`, `int0,"12"`}, {"recirc_id(0x1),in_port(vb)", "drop"},
 		}},
 		Log:     Log{Level: LevelError, Format: FormatConsole},
@@ -121,12 +122,12 @@ func TestParse(t *testing.T) {
 		{"nothing after a header", "--- {}\n", Default()},
 		{"every key", everyKey, everyKeyConfig()},
 		{"lower bounds", "handlers: 0\nring: {frame_size: 24B, block_size: 4096B, blocks: 1, memory_limit: 4KiB}\n" +
-			"socket: {rcvbuf: 65536B}\npolicy: {mac_aging: 1s, mac_limit: 1}\nflows: {max_idle: 100ms, limit: 1}\nlog: {stats_interval: 100ms}",
+			"socket: {rcvbuf: 65536B}\npolicy: {mac_aging: 1s, mac_limit: 1}\nflows: {max_idle: 100ms, limit: 1, max_dump: 100ms}\nlog: {stats_interval: 100ms}",
 			edit(func(c *Config) {
 				c.Ring = Ring{Mode: RingAuto, FrameSize: 24, BlockSize: 4096, Blocks: 1, MemoryLimit: 4096}
 				c.Socket.Rcvbuf = 65536
 				c.Policy.MACAging, c.Policy.MACLimit = time.Second, 1
-				c.Flows = Flows{MaxIdle: 100 * time.Millisecond, Limit: 1, Static: []StaticFlow{}}
+				c.Flows = Flows{MaxIdle: 100 * time.Millisecond, Limit: 1, MaxDump: 100 * time.Millisecond, Static: []StaticFlow{}}
 				c.Log.StatsInterval = 100 * time.Millisecond
 			})},
 		{"a ring of just the limit", "ring: {blocks: 4096}", edit(func(c *Config) { c.Ring.Blocks = 4096 })},
@@ -257,6 +258,7 @@ policy:
 flows:
   max_idle: 1.5s
   limit: 10000000
+  max_dump: 1m
   static:
     - match: "in_port(va),eth(dst=02:00:00:00:00:07)"
       actions: "int0,\"12\""

@@ -135,6 +135,7 @@ var mistakes = []struct {
 		`1:22: ring.memory_limit: 18446744073709551615GiB is out of range; want 4KiB to 16GiB`}},
 	{"size that would wrap to a good one", "ring: {memory_limit: 17179869185GiB}\n", []string{
 		`1:22: ring.memory_limit: 17179869185GiB is out of range; want 4KiB to 16GiB`}},
+	{"too long a duration", "flows: {max_dump: 2m}\n", []string{`1:19: flows.max_dump: 2m is out of range; want 100ms to 1m`}},
 	{"duration of nothing", "flows: {max_idle: 0}\n", []string{
 		`1:19: flows.max_idle: 0 is out of range; want 100ms to 24h`}},
 	{"duration too long", "policy: {mac_aging: 24h1s}\n", []string{

@@ -183,8 +183,8 @@ var (
 // Flows.
 var (
 	evFlowLimitChanged = define("flow_limit_changed", zapcore.InfoLevel,
-		"The number of flows allowed was adapted to the time that a dump of them takes: down when it takes over 1.3 s or 2 s, up while it takes less than 1 s; "+
-			"or flows.limit was lowered below it (cause configured). Growth is said at most every 10 s.",
+		"The number of flows allowed was adapted to the time that a dump of them takes: down when it takes over 1.3 s or 2 s, up while it takes less than 1 s "+
+			"(with flows.max_dump other than 1s in proportion to that); or flows.limit was lowered below it (cause configured). Growth is said at most every 10 s.",
 		"datapath", "from", "to", "cause")
 	evFlowLimit = define("flow_limit_reached", zapcore.WarnLevel,
 		"The datapath holds as many flows as are allowed: flows.limit, or less while dumps are slow or have not shown yet that they are fast. Packets are forwarded, each by way of an upcall, but no flow is added.",

@@ -68,7 +68,7 @@ func (d *run) reload() {
 		d.devices.configure(next.Ports)
 	}
 	if d.server != nil {
-		d.server.Reconfigure(portConfigs(next), next.Flows.MaxIdle, next.Flows.Limit)
+		d.server.Reconfigure(portConfigs(next), next.Flows.MaxIdle, next.Flows.Limit, next.Flows.MaxDump)
 	}
 	d.log.emit(evReloaded, zap.String("config", d.path), zap.Strings("changed", changed))
 	if len(ignored) > 0 {

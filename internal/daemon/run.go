@@ -117,7 +117,7 @@ func (d *run) serverConfig() dpif.Config {
 	return dpif.Config{
 		Handlers: d.cfg().Handlers, Dispatch: dispatches[d.cfg().Dispatch], RcvBuf: int(d.cfg().Socket.Rcvbuf),
 		Ring:    d.ringConfig(),
-		MaxIdle: d.cfg().Flows.MaxIdle, FlowLimit: d.cfg().Flows.Limit,
+		MaxIdle: d.cfg().Flows.MaxIdle, FlowLimit: d.cfg().Flows.Limit, MaxDump: d.cfg().Flows.MaxDump,
 		Policy: &d.policy, Notify: d.notify, Ports: portConfigs(d.cfg()),
 		Inherited: d.inherited, Store: d.store,
 		Devices: d.devices,

@@ -28,7 +28,7 @@ const (
 )
 
 // flowLimit is how many flows the datapath may hold: as many as can be dumped
-// in about a second, within bounds.
+// in a time, a second by default, within bounds.
 type flowLimit struct {
 	cap     int // flows.limit
 	current int
@@ -61,11 +61,12 @@ func (l *flowLimit) setCap(cap int, now time.Time) (FlowLimitChanged, bool) {
 	return l.report(before, causeConfigured, now)
 }
 
-// adapt takes how long the dump of so many flows took, and returns why the
-// limit has changed, "" if it has not.
-func (l *flowLimit) adapt(flows int, took time.Duration) (cause string) {
+// adapt takes how long the dump of so many flows took, of the time that it may
+// take, and returns why the limit has changed, "" if it has not. Causes are named
+// for the time of a second, and hold for others in proportion.
+func (l *flowLimit) adapt(flows int, took, may time.Duration) (cause string) {
 	limit := l.current
-	ms := max(1, int(took.Milliseconds()))
+	ms := max(1, int(took*1000/may))
 	switch {
 	case ms > 2000:
 		limit, cause = limit/(ms/1000), causeDumpVerySlow

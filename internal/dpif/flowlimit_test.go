@@ -30,10 +30,18 @@ func TestFlowLimitAdapts(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			l := flowLimit{cap: tc.cap, current: tc.current}
-			if cause := l.adapt(tc.flows, tc.took); cause != tc.cause || l.current != tc.want {
+			if cause := l.adapt(tc.flows, tc.took, time.Second); cause != tc.cause || l.current != tc.want {
 				t.Errorf("limit %d, cause %q; want %d, %q", l.current, cause, tc.want, tc.cause)
 			}
 		})
+	}
+	// In proportion to another time that a dump may take.
+	l := flowLimit{cap: 200_000, current: 100_000}
+	if cause := l.adapt(100_000, 4*time.Second, 5*time.Second); cause != causeDumpFast || l.current != 125_000 {
+		t.Errorf("4 s of 5 s: limit %d, cause %q", l.current, cause)
+	}
+	if cause := l.adapt(125_000, 300*ms, 200*ms); cause != causeDumpSlow || l.current != 93_750 {
+		t.Errorf("300 ms of 200 ms: limit %d, cause %q", l.current, cause)
 	}
 	if l := newFlowLimit(200_000); l.current != initialFlowLimit {
 		t.Errorf("the limit starts at %d", l.current)
@@ -77,7 +85,7 @@ func TestFlowLimitReports(t *testing.T) {
 	var got []FlowLimitChanged
 	step := func(flows int, took time.Duration) {
 		before := l.current
-		cause := l.adapt(flows, took)
+		cause := l.adapt(flows, took, time.Second)
 		if e, say := l.report(before, cause, now); say {
 			got = append(got, e)
 		}

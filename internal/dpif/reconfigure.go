@@ -13,14 +13,17 @@ import (
 // defaults. Ports that were configured and are not any more are taken off the
 // datapath. It returns at once; what comes of it is told by events. It may be
 // called from any goroutine.
-func (s *Server) Reconfigure(ports []PortConfig, maxIdle time.Duration, flowLimit int) {
+func (s *Server) Reconfigure(ports []PortConfig, maxIdle time.Duration, flowLimit int, maxDump time.Duration) {
 	if maxIdle <= 0 {
 		maxIdle = DefaultMaxIdle
 	}
 	if flowLimit <= 0 {
 		flowLimit = DefaultFlowLimit
 	}
-	s.revalidator.limits.Store(&flowLimits{maxIdle, flowLimit})
+	if maxDump <= 0 {
+		maxDump = DefaultMaxDump
+	}
+	s.revalidator.limits.Store(&flowLimits{maxIdle, flowLimit, maxDump})
 	s.wanted.Store(&ports)
 	s.suspectGone()
 	s.revalidator.hurry()

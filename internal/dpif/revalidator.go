@@ -116,6 +116,7 @@ func (c *revalidatorCounters) snapshot() RevalidatorCounters {
 type flowLimits struct {
 	maxIdle time.Duration
 	flows   int
+	maxDump time.Duration
 }
 
 func newRevalidator(dp *Datapath, cfg *Config, budget *flowBudget, hasher *odp.MaskedHasher, trace *atomic.Pointer[FlowTracer]) *Revalidator {
@@ -125,7 +126,7 @@ func newRevalidator(dp *Datapath, cfg *Config, budget *flowBudget, hasher *odp.M
 		unused: map[UFID]int64{}, unusedBefore: map[UFID]int64{},
 		sweep: dp.NewBatch(), kick: make(chan struct{}, 1),
 	}
-	r.limits.Store(&flowLimits{cfg.MaxIdle, cfg.FlowLimit})
+	r.limits.Store(&flowLimits{cfg.MaxIdle, cfg.FlowLimit, cfg.MaxDump})
 	r.statics = newStatics(dp, cfg.Policy, cfg.Notify)
 	r.meters = newMeters(dp, cfg.Policy, cfg.Notify)
 	return r
@@ -290,7 +291,7 @@ func (r *Revalidator) dump(now int64, full bool) error {
 func (r *Revalidator) adapt(n int, took time.Duration) {
 	r.counters.lastDump.Store(int64(took))
 	before := r.limit.current
-	cause := r.limit.adapt(n, took)
+	cause := r.limit.adapt(n, took, r.limits.Load().maxDump)
 	r.budget.limit.Store(int64(r.limit.current))
 	if e, say := r.limit.report(before, cause, time.Now()); say {
 		r.notify(e)

@@ -52,7 +52,7 @@ func TestLanded(t *testing.T) {
 }
 
 func newTestRevalidator(flowLimit int) *Revalidator {
-	return newRevalidator(&Datapath{fam: &Families{}}, &Config{Policy: &notes{}, FlowLimit: flowLimit, MaxIdle: 10 * time.Second},
+	return newRevalidator(&Datapath{fam: &Families{}}, &Config{Policy: &notes{}, FlowLimit: flowLimit, MaxIdle: 10 * time.Second, MaxDump: time.Second},
 		&flowBudget{}, odp.NewMaskedHasher(), new(atomic.Pointer[FlowTracer]))
 }
 

@@ -69,6 +69,7 @@ type Config struct {
 	Ring      RingConfig
 	MaxIdle   time.Duration // flows unused for longer are deleted
 	FlowLimit int           // flows in the datapath at most; the limit in force adapts below it
+	MaxDump   time.Duration // that a dump of all flows may take; the limit in force adapts to it
 	Policy    Policy
 	// Ports are attached where they are not. Vports of the datapath beyond
 	// these are served as well.
@@ -92,6 +93,7 @@ type Config struct {
 const (
 	DefaultMaxIdle   = 10 * time.Second
 	DefaultFlowLimit = 200_000
+	DefaultMaxDump   = time.Second
 	DefaultRcvBuf    = 8 << 20
 )
 
@@ -168,6 +170,9 @@ func NewServer(dp *Datapath, cfg Config) (*Server, error) {
 	}
 	if cfg.FlowLimit <= 0 {
 		cfg.FlowLimit = DefaultFlowLimit
+	}
+	if cfg.MaxDump <= 0 {
+		cfg.MaxDump = DefaultMaxDump
 	}
 	if cfg.RcvBuf <= 0 {
 		cfg.RcvBuf = DefaultRcvBuf

@@ -84,7 +84,7 @@ func (u setup) dpifdConfig() string {
 		flows = append(flows, fmt.Sprintf("max_idle: %v", u.maxIdle))
 	}
 	if u.flows > 0 {
-		flows = append(flows, fmt.Sprintf("limit: %d", u.flows))
+		flows = append(flows, fmt.Sprintf("limit: %d, max_dump: %v", u.flows, patience))
 	}
 	if len(flows) > 0 {
 		config += "flows: {" + strings.Join(flows, ", ") + "}\n"
