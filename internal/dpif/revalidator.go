@@ -160,7 +160,7 @@ func (r *Revalidator) run(ctx context.Context, gone func()) {
 		start := time.Now()
 		r.statics.configured()
 		r.meters.configured()
-		err := r.cycle(full)
+		err := r.cycle(ctx, full)
 		if err == nil {
 			err = r.keepStatics()
 		}
@@ -181,6 +181,9 @@ func (r *Revalidator) run(ctx context.Context, gone func()) {
 			return
 		case <-tick.C:
 		case <-r.kick:
+		}
+		if ctx.Err() != nil {
+			return // of several cases that are ready any is taken
 		}
 	}
 }
@@ -208,7 +211,8 @@ func (r *Revalidator) lookAtAll() {
 	r.hurry()
 }
 
-func (r *Revalidator) cycle(full bool) error {
+// cycle ends between its phases when ctx does.
+func (r *Revalidator) cycle(ctx context.Context, full bool) error {
 	now := nowMS()
 	limits := r.limits.Load()
 	if e, say := r.limit.setCap(limits.flows, time.Now()); say {
@@ -229,7 +233,7 @@ func (r *Revalidator) cycle(full bool) error {
 		// dump had passed its place.
 		r.landed()
 	}
-	if err := r.dump(now, full); err != nil {
+	if err := r.dump(ctx, now, full); err != nil {
 		if asked {
 			r.full.Store(true)
 		}
@@ -254,7 +258,7 @@ func (r *Revalidator) cycle(full bool) error {
 }
 
 // dump is both phases: it looks at each flow, then sends what is to change.
-func (r *Revalidator) dump(now int64, full bool) error {
+func (r *Revalidator) dump(ctx context.Context, now int64, full bool) error {
 	start := time.Now()
 	limits := r.limits.Load()
 	count := int(r.budget.count.Load())
@@ -276,6 +280,9 @@ func (r *Revalidator) dump(now int64, full bool) error {
 	})
 	if err != nil {
 		return err
+	}
+	if err := ctx.Err(); err != nil {
+		return err // what the sweep would do takes as long again, and can wait
 	}
 	r.adapt(n, time.Since(start))
 	if r.sweep.Len() > 0 {

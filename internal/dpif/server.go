@@ -326,7 +326,7 @@ func (s *Server) start() error {
 	if flows > 0 && s.lacksConfigured(vports) {
 		// What was adopted may lead to ports that have gone since, whose
 		// numbers are free for the ports to come.
-		if err := s.revalidator.cycle(true); err != nil {
+		if err := s.revalidator.cycle(context.Background(), true); err != nil {
 			return err
 		}
 	}
