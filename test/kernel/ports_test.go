@@ -78,7 +78,15 @@ func TestPortsComeAndGo(t *testing.T) {
 	if got := e.Text("created"); got != "true" {
 		t.Errorf("port_added after the device is back: created %s, want true", got)
 	}
-	exchange(t, p[0], gone.OpenPacket(t, "eth0"))
+	// The flow that floods what comes from the first port is made to reach it too.
+	back := gone.OpenPacket(t, "eth0")
+	var sent [][]byte
+	eventually(t, waitLimit, "floods reach the port that is back", func() bool {
+		sent = append(sent, frame(t, broadcast, "02:ec:0a:00:00:01"))
+		send(t, p[0], sent[len(sent)-1])
+		return back.Count(t, among(sent...)) > 0
+	})
+	exchange(t, back, p[0])
 	stop(t, d)
 	if got := d.Events("port_failed"); len(got) != 0 {
 		t.Errorf("port_failed: %v", got)
