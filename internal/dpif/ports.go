@@ -143,6 +143,8 @@ func (s *Server) renamed(ifindex uint32, name string) bool {
 // difference. Only the loss of the datapath, or of the means to ask about
 // it, is an error.
 func (s *Server) reconcile() error {
+	// Who is told of a port may send there: the policy has to know it by then.
+	defer s.tellArrived()
 	if err := s.checkFeatures(); err != nil {
 		return s.gone(err)
 	}

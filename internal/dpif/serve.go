@@ -269,7 +269,8 @@ func (s *Server) attach(chs []*channel) (failed map[*channel]error) {
 	return failed
 }
 
-// serving enters channels among the ports served.
+// serving enters channels among the ports served. Events say so once the policy knows
+// them, see tellArrived.
 func (s *Server) serving(chs []*channel, created bool) {
 	s.mu.Lock()
 	for _, ch := range chs {
@@ -289,6 +290,14 @@ func (s *Server) serving(chs []*channel, created bool) {
 		if ch.sock != nil {
 			added.Transport, added.Reason, added.RcvBuf, added.RingBytes = ch.sock.Transport(), ch.reason, ch.sock.RcvBuf(), ch.ringBytes
 		}
+		s.arrived = append(s.arrived, added)
+	}
+}
+
+// tellArrived says which ports have come since it was called last.
+func (s *Server) tellArrived() {
+	for _, added := range s.arrived {
 		s.cfg.Notify(added)
 	}
+	s.arrived = nil
 }

@@ -126,6 +126,7 @@ type Server struct {
 	maxUpcalls map[string]uint32
 	waiting    map[string]string // configured ports not attached: name to reason
 	setUp      map[string]string // configured ports attached and set up: name to what failed, or ""
+	arrived    []PortAdded       // not told yet
 	stale      bool              // there may be devices of ports that are not configured any more
 	broken     map[odp.PortNo]string
 	vacated    map[odp.PortNo]uint64        // see vacate
