@@ -140,32 +140,36 @@ func (s *statsLog) losses(st *dpif.Stats) {
 	clear(s.next)
 }
 
+// loss is how much was lost for one cause.
+type loss struct {
+	cause string
+	n     uint64
+}
+
+func lossesOf(c *dpif.PortCounters) [7]loss {
+	return [...]loss{
+		{"socket_overflow", c.SocketDrops - c.RingDrops},
+		{"ring_full", c.RingDrops},
+		{"decode_error", undecodable(c)},
+		{"kernel_refused", c.ExecuteRefused},
+		{"policy_error", c.PolicyErrors},
+		{"action_upcall", c.ActionUpcalls},
+		{"shed", c.Shed},
+	}
+}
+
 // eachLoss calls fn with what each port has lost, by cause, zeros included.
 func (s *statsLog) eachLoss(st *dpif.Stats, fn func(k lossKey, port string, n uint64)) {
 	var drops uint64
-	ports := func(list []dpif.PortStats) {
+	for _, list := range [...][]dpif.PortStats{st.Ports, st.Shared} {
 		for i := range list {
 			p := &list[i]
-			c := &p.Counters
-			for _, l := range [...]struct {
-				cause string
-				n     uint64
-			}{
-				{"socket_overflow", c.SocketDrops - c.RingDrops},
-				{"ring_full", c.RingDrops},
-				{"decode_error", undecodable(c)},
-				{"kernel_refused", c.ExecuteRefused},
-				{"policy_error", c.PolicyErrors},
-				{"action_upcall", c.ActionUpcalls},
-				{"shed", c.Shed},
-			} {
+			for _, l := range lossesOf(&p.Counters) {
 				fn(lossKey{p.No, p.Serial, l.cause}, p.Name, l.n)
 			}
-			drops += c.SocketDrops
+			drops += p.Counters.SocketDrops
 		}
 	}
-	ports(st.Ports)
-	ports(st.Shared)
 	drops += st.Past.SocketDrops
 	// The kernel counts in one number what no port's socket took. Its number
 	// was read before the sockets', so what is left over is never too large.

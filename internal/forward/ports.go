@@ -210,14 +210,11 @@ func (s *portSet) has(no odp.PortNo) bool { return s.find(no) != nil }
 
 // find returns the port, nil if it is not in the set.
 func (s *portSet) find(no odp.PortNo) *port {
-	if uint64(no) < uint64(len(s.places)) {
-		if place := s.places[no]; place > 0 {
-			return &s.ports[place-1]
-		}
-		return nil
-	}
 	if no < odp.MaxPorts {
-		return nil
+		if int(no) >= len(s.places) || s.places[no] == 0 {
+			return nil
+		}
+		return &s.ports[s.places[no]-1]
 	}
 	i, ok := slices.BinarySearchFunc(s.ports, no, func(p port, no odp.PortNo) int { return cmp.Compare(p.no, no) })
 	if !ok {

@@ -34,7 +34,9 @@ type Family struct {
 // AppendHeader appends a struct genlmsghdr, after Begin and before the
 // attributes.
 func AppendHeader(e *netlink.Encoder, cmd, version uint8) {
-	e.Raw(cmd, version, 0, 0)
+	if b := e.Space(headerLen); b != nil {
+		PutHeader(b, cmd, version)
+	}
 }
 
 // PutHeader writes a struct genlmsghdr to b, which has its 4 bytes.

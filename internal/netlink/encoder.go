@@ -147,9 +147,7 @@ func (e *Encoder) attr(t uint16, n, room int) []byte {
 	b := e.extend(attrHeaderLen + alignAttr(room))
 	// The padding is in the last word.
 	binary.NativeEndian.PutUint32(b[len(b)-attrAlign:], 0)
-	h := (*[attrHeaderLen]byte)(b)
-	binary.NativeEndian.PutUint16(h[:2], uint16(n+attrHeaderLen))
-	binary.NativeEndian.PutUint16(h[2:], t)
+	putAttrHeader(b, n+attrHeaderLen, t)
 	return b[attrHeaderLen:]
 }
 
@@ -179,11 +177,16 @@ func PutAttr(b []byte, t uint16, payload []byte) []byte {
 	n := attrHeaderLen + len(payload)
 	end := alignAttr(n)
 	binary.NativeEndian.PutUint32(b[end-attrAlign:], 0) // the padding is in the last word
+	putAttrHeader(b, n, t)
+	copy(b[attrHeaderLen:], payload)
+	return b[end:]
+}
+
+// putAttrHeader writes a struct nlattr of an attribute of n bytes, header included.
+func putAttrHeader(b []byte, n int, t uint16) {
 	h := (*[attrHeaderLen]byte)(b)
 	binary.NativeEndian.PutUint16(h[:2], uint16(n))
 	binary.NativeEndian.PutUint16(h[2:], t)
-	copy(b[attrHeaderLen:], payload)
-	return b[end:]
 }
 
 // Flag appends an attribute without payload.

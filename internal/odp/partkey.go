@@ -1,10 +1,6 @@
 package odp
 
-import (
-	"encoding/binary"
-
-	"dpifd/internal/netlink"
-)
+import "dpifd/internal/netlink"
 
 // MetadataKey returns the part of a packet's key that the kernel needs to execute
 // actions on the packet, borrowed from the key: all but what it reads from the
@@ -38,17 +34,8 @@ func (k *L2Key) Of(key *netlink.AttrTable, mask []byte) bool {
 	if len(mask) != l2KeyLen || len(port) != inPortLen || len(eth) != ethLen || key.HasAny(tagsOrTunnel) {
 		return false
 	}
-	k.head(0, KeyAttrInPort, inPortLen)
-	copy(k[4:ethAt], port)
-	k.head(ethAt, KeyAttrEthernet, ethLen)
-	copy(k[ethAt+4:], eth)
+	netlink.PutAttr(netlink.PutAttr(k[:], KeyAttrInPort, port), KeyAttrEthernet, eth)
 	return [4]byte(mask) == [4]byte(k[:]) && [4]byte(mask[ethAt:]) == [4]byte(k[ethAt:])
 }
 
 const tagsOrTunnel = 1<<KeyAttrVLAN | 1<<KeyAttrEncap | 1<<KeyAttrTunnel
-
-// head writes a struct nlattr.
-func (k *L2Key) head(at int, t uint16, n int) {
-	binary.NativeEndian.PutUint16(k[at:], uint16(4+n))
-	binary.NativeEndian.PutUint16(k[at+2:], t)
-}
