@@ -180,7 +180,7 @@ func TestFairness(t *testing.T) {
 	}
 	serial := 0
 	firstPackets(t, p[quiet], p[peer], peerMAC, &serial, 40, 20) // warm
-	idle := firstPackets(t, p[quiet], p[peer], peerMAC, &serial, 100, 20)
+	idle := firstPackets(t, p[quiet], p[peer], peerMAC, &serial, 200, 20)
 	memory := rss(t, d.PID())
 	t.Logf("idle: %v; memory %d KiB", idle, memory>>10)
 
@@ -188,7 +188,7 @@ func TestFairness(t *testing.T) {
 	start := time.Now()
 	end := flood(t, p[flooder], sinkMAC)
 	for _, rate := range []int{10, 20} {
-		count := 6 * rate
+		count := 10 * rate
 		got := firstPackets(t, p[quiet], p[peer], peerMAC, &serial, count, rate)
 		t.Logf("beside the flood, %d/s: %d of %d arrived; %v; p99 %.1f times the idle one", rate, len(got), count, got,
 			float64(got.p99())/float64(idle.p99()))
