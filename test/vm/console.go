@@ -15,16 +15,21 @@ import (
 	"strings"
 )
 
-// console reads the guest's first serial port: the kernel's messages and the
-// program's output, until the mark that ends it.
+// console reads the guest's first serial port: the boot's messages up to a first
+// mark, then the program's output, with what the kernel has to say, up to a second.
 type console struct {
 	out  io.Writer // gets the program's output, a line at each Write
 	log  io.Writer // gets every byte
 	mark string
 
-	ended   bool     // the mark was seen
+	begun   bool     // the mark was seen
+	ended   bool     // it was seen again
+	boot    []string // the last lines before the first mark
 	trouble []string // the kernel's report of its own failure, if any
 }
+
+// maxBoot bounds what is kept of the boot's messages, in lines.
+const maxBoot = 20
 
 // kernelTrouble matches what a kernel says when it is broken. The time stamp
 // tells it from the same words in a program's output; it may follow the
@@ -37,40 +42,48 @@ var (
 // maxTrouble bounds what is kept of the kernel's report, in lines.
 const maxTrouble = 60
 
-// read reads to the mark, or to the end of r. Carriage returns before newlines
-// are stripped.
+// read reads to the second mark, or to the end of r. Carriage returns before
+// newlines are stripped.
 func (c *console) read(r io.Reader) error {
 	in := bufio.NewReader(io.TeeReader(r, c.log))
 	// The mark is on a line of its own, which may add an empty one.
 	empty := false
 	for {
 		line, err := in.ReadString('\n')
+		if err != nil && !errors.Is(err, io.EOF) {
+			return fmt.Errorf("guest console: %w", err)
+		}
 		text := strings.TrimRight(line, "\r\n")
-		if text == c.mark {
+		switch {
+		case text == c.mark && c.begun:
 			c.ended = true
 			return nil
-		}
-		c.watch(text)
-		if empty {
-			if _, err := io.WriteString(c.out, "\n"); err != nil {
-				return err
+		case text == c.mark:
+			c.begun = true
+		case !c.begun:
+			c.watch(text)
+			if text != "" {
+				c.boot = append(c.boot[max(0, len(c.boot)+1-maxBoot):], text)
 			}
-		}
-		empty = text == "" && err == nil
-		if !empty && line != "" {
-			end := "\n"
-			if err != nil {
-				end = ""
+		default:
+			c.watch(text)
+			if empty {
+				if _, err := io.WriteString(c.out, "\n"); err != nil {
+					return err
+				}
 			}
-			if _, err := io.WriteString(c.out, text+end); err != nil {
-				return err
+			empty = text == "" && err == nil
+			if !empty && line != "" {
+				if err == nil {
+					text += "\n"
+				}
+				if _, err := io.WriteString(c.out, text); err != nil {
+					return err
+				}
 			}
-		}
-		if errors.Is(err, io.EOF) {
-			return nil
 		}
 		if err != nil {
-			return fmt.Errorf("guest console: %w", err)
+			return nil
 		}
 	}
 }

@@ -13,11 +13,12 @@ import (
 	"testing/iotest"
 )
 
-const mark = "lab-end-TEST"
+const mark = "lab-mark-TEST"
 
 func TestConsole(t *testing.T) {
+	const boot = "[    0.100000] Linux\r\n\n" + mark + "\r\n"
 	tests := []struct {
-		name, in, out string
+		name, in, out string // in follows boot
 		ended         bool
 		trouble       int // lines
 	}{
@@ -38,19 +39,44 @@ func TestConsole(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			var out, log bytes.Buffer
 			c := console{out: &out, log: &log, mark: mark}
-			if err := c.read(iotest.OneByteReader(strings.NewReader(tt.in))); err != nil {
+			if err := c.read(iotest.OneByteReader(strings.NewReader(boot + tt.in))); err != nil {
 				t.Fatal(err)
 			}
 			if out.String() != tt.out {
 				t.Errorf("output %q, want %q", &out, tt.out)
 			}
+			if want := []string{"[    0.100000] Linux"}; !c.begun || !slices.Equal(c.boot, want) {
+				t.Errorf("begun %v, boot %q; want %q", c.begun, c.boot, want)
+			}
 			if c.ended != tt.ended || len(c.trouble) != tt.trouble {
 				t.Errorf("ended %v, trouble %q; want %v and %d lines", c.ended, c.trouble, tt.ended, tt.trouble)
 			}
-			if !tt.ended && log.String() != tt.in {
+			if !tt.ended && log.String() != boot+tt.in {
 				t.Errorf("log %q, want all of it", &log)
 			}
 		})
+	}
+}
+
+func TestConsoleOfBoot(t *testing.T) {
+	var in strings.Builder
+	for i := range 50 {
+		fmt.Fprintf(&in, "[    0.%06d] line %d\n", i, i)
+	}
+	in.WriteString("[    1.000000] BUG: sleeping function\nhalf a li")
+	var out bytes.Buffer
+	c := console{out: &out, log: io.Discard, mark: mark}
+	if err := c.read(strings.NewReader(in.String())); err != nil {
+		t.Fatal(err)
+	}
+	if out.Len() > 0 || c.begun || c.ended {
+		t.Errorf("output %q, begun %v, ended %v; want none of it", &out, c.begun, c.ended)
+	}
+	if n := len(c.boot); n != maxBoot || c.boot[0] != "[    0.000032] line 32" || c.boot[n-1] != "half a li" {
+		t.Errorf("%d lines of the boot kept: %q", n, c.boot)
+	}
+	if len(c.trouble) == 0 {
+		t.Error("the kernel's failure was not noticed")
 	}
 }
 

@@ -5,9 +5,10 @@
 // The guest is Debian's kernel, or any other one, with an initramfs of Debian's
 // packages; /init is init.sh. The host talks to it through nothing but what is
 // in the initramfs and two serial ports, which every kernel has: the first is
-// the console, with the kernel's messages and the program's output up to a mark
-// that was drawn for this run; the second carries the exit code, notes and files
-// (control). QEMU is killed as soon as both have come to their end.
+// the console, with the kernel's messages and, between two lines of a mark that
+// was drawn for this run, the program's output; the second carries the exit code,
+// notes and files (control). QEMU is killed as soon as both have come to their
+// end, and started once more if the program did not begin in time.
 //
 // # systemd
 //

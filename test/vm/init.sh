@@ -66,12 +66,15 @@ else
 	fi
 fi
 
+# The kernel's account of the boot ends here, and the mark begins the output.
+echo 4 >/proc/sys/kernel/printk
+printf '\n%s\n' "$LAB_MARK"
 echo "ready $(uname -r)" >&3
 cd /root || exit
 run </dev/null 3>&-
 code=$?
 
-# The mark ends the output, so that the host knows that it has all of it.
+# The mark again ends the output, so that the host knows that it has all of it.
 printf '\n%s\n' "$LAB_MARK"
 echo "exit $code" >&3
 index=0

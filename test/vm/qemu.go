@@ -23,14 +23,21 @@ var initScript string
 const qemu = "qemu-system-x86_64"
 
 // bootLimit is how long a kernel may take until the program starts. Debian's
-// takes about three seconds on two idle cores.
-const bootLimit = 2 * time.Minute
+// takes about four seconds on two idle cores, ten with systemd.
+var bootLimit = 2 * time.Minute
 
-// kernelArgs make a kernel say only what matters, with time stamps, and die of
-// its first oops. Emulated CPUs may stall longer than the watchdogs allow. They
-// have the host's TSC, which the kernel distrusts unasked: it would then read the
-// clock from an emulated device, with a system call, as no real machine does.
-const kernelArgs = "console=ttyS0 quiet printk.time=1 panic=-1 oops=panic nowatchdog " +
+// boots is how many times a guest is started that does not get that far: now and
+// then an emulated one stands still, and nothing of what it is to run has begun.
+const boots = 2
+
+var errNotBooted = errors.New("the guest did not boot")
+
+// kernelArgs make a kernel tell of its boot (init.sh ends that), with time
+// stamps, and die of its first oops; quiet is left for systemd. Emulated CPUs may
+// stall longer than the watchdogs allow. They have the host's TSC, which the
+// kernel distrusts unasked: it would then read the clock from an emulated device,
+// with a system call, as no real machine does.
+const kernelArgs = "console=ttyS0 quiet loglevel=7 printk.time=1 panic=-1 oops=panic nowatchdog " +
 	"rdinit=/init net.ifnames=0 mitigations=off random.trust_cpu=on tsc=reliable"
 
 // run boots a VM, runs a program in it and returns the program's exit code. The
@@ -47,7 +54,7 @@ func (l *lab) run(ctx context.Context, o options, argv []string, out io.Writer) 
 	if err := need(ctx, []string{qemu + "=qemu-system-x86"}); err != nil {
 		return exitLab, err
 	}
-	mark := "lab-end-" + rand.Text()
+	mark := "lab-mark-" + rand.Text()
 	layer, err := l.jobLayer(o, gets, mark, argv)
 	if err != nil {
 		return exitLab, err
@@ -65,40 +72,72 @@ func (l *lab) run(ctx context.Context, o options, argv []string, out io.Writer) 
 	}
 	defer log.Close()
 
-	ctx, cancel := context.WithTimeout(ctx, o.timeout)
-	defer cancel()
-	v := &vm{
-		console: console{out: out, log: log, mark: mark},
-		control: control{note: func(text string) { progress("guest: %s", text) }},
-		booted:  make(chan struct{}),
-	}
-	for _, g := range gets {
-		v.control.get = append(v.control.get, g[1])
-	}
 	accel := os.Getenv("LAB_ACCEL")
 	if accel == "" {
 		accel = "tcg"
-	}
-	progress("booting %s (%d CPUs, %d MiB, %s)", img.name, o.cpus, o.memoryMiB, accel)
-	start := time.Now()
-	v.control.ready = func(version string) {
-		progress("up after %.1f s: Linux %s", time.Since(start).Seconds(), version)
-		close(v.booted)
 	}
 	args, err := qemuArgs(accel, o, img.kernel, initramfs)
 	if err != nil {
 		return exitLab, err
 	}
-	code, err = v.run(ctx, args)
-	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		code, err = exitTimeout, fmt.Errorf("timeout: the VM was killed after %v", o.timeout)
+	g := guest{args: args, mark: mark, timeout: o.timeout, out: out, log: log}
+	for _, get := range gets {
+		g.get = append(g.get, get[1])
 	}
-	if len(v.console.trouble) > 0 {
-		code = exitLab
-		err = errors.Join(errors.New("the guest's kernel failed:\n  "+strings.Join(v.console.trouble, "\n  ")), err)
-	}
+	progress("booting %s (%d CPUs, %d MiB, %s)", img.name, o.cpus, o.memoryMiB, accel)
+	code, err = g.run(ctx)
 	if err != nil {
 		err = fmt.Errorf("%w\nlab: the whole console is in %s", err, o.log)
+	}
+	return code, err
+}
+
+// guest is what a VM is started with.
+type guest struct {
+	args     []string // QEMU's
+	mark     string
+	get      []string // the host's folders for the files that come back
+	timeout  time.Duration
+	out, log io.Writer
+}
+
+// run boots the guest, again if it stands still, and returns the program's exit
+// code.
+func (g *guest) run(ctx context.Context) (code int, err error) {
+	for i := 1; ; i++ {
+		code, err = g.boot(ctx)
+		if i == boots || !errors.Is(err, errNotBooted) {
+			return code, err
+		}
+		progress("%v\nlab: booting again", err)
+	}
+}
+
+// boot starts QEMU once. The error is errNotBooted if the program did not start
+// in time and the kernel does not say why.
+func (g *guest) boot(ctx context.Context) (int, error) {
+	ctx, cancel := context.WithTimeout(ctx, g.timeout)
+	defer cancel()
+	v := &vm{
+		console: console{out: g.out, log: g.log, mark: g.mark},
+		control: control{get: g.get, note: func(text string) { progress("guest: %s", text) }},
+		booted:  make(chan struct{}),
+	}
+	start := time.Now()
+	v.control.ready = func(version string) {
+		progress("up after %.1f s: Linux %s", time.Since(start).Seconds(), version)
+		close(v.booted)
+	}
+	code, err := v.run(ctx, g.args)
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		code, err = exitTimeout, fmt.Errorf("timeout: the VM was killed after %v", g.timeout)
+	}
+	if len(v.console.trouble) > 0 {
+		text := "the guest's kernel failed:\n  " + strings.Join(v.console.trouble, "\n  ")
+		if err != nil {
+			text += "\n" + err.Error()
+		}
+		return exitLab, errors.New(text)
 	}
 	return code, err
 }
@@ -244,9 +283,13 @@ func (v *vm) run(ctx context.Context, args []string) (int, error) {
 	case ctx.Err() != nil:
 		return exitLab, ctx.Err()
 	case slow:
-		return exitLab, fmt.Errorf("the guest did not boot within %v", bootLimit)
+		return exitLab, fmt.Errorf("%w within %v; its console ends in:\n  %s", errNotBooted, bootLimit, strings.Join(v.console.boot, "\n  "))
 	}
-	return exitLab, errors.Join(errors.New("the VM ended before the program did"), qemuSaid(complaint.String()))
+	text := "the VM ended before the program did"
+	if !v.console.begun && len(v.console.boot) > 0 {
+		text += "; its console ends in:\n  " + strings.Join(v.console.boot, "\n  ")
+	}
+	return exitLab, errors.Join(errors.New(text), qemuSaid(complaint.String()))
 }
 
 // qemuSaid makes an error of what QEMU complained about, if anything.

@@ -28,7 +28,7 @@ func fakeQEMU(t *testing.T, script string) {
 }
 
 func TestVM(t *testing.T) {
-	const up = "echo ready 4.1.6 >&4\n"
+	const up = "echo booting >&3; printf '\\n" + mark + "\\n' >&3; echo ready 4.1.6 >&4\n"
 	const end = "printf '\\n" + mark + "\\n' >&3\n"
 	tests := []struct {
 		name, script, out string
@@ -38,6 +38,7 @@ func TestVM(t *testing.T) {
 		{"exit code", up + "echo hello >&3\n" + end + "echo exit 42 >&4; echo done >&4; exec sleep 1000", "hello\n", 42, ""},
 		{"dies while the program runs", up + "echo hel >&3; echo bad device >&2", "hel\n", exitLab, "before the program did\nbad device"},
 		{"dies before all files came", up + end + "echo exit 0 >&4", "", exitLab, "before the program did"},
+		{"dies while it boots", "echo half way >&3", "", exitLab, "ends in:\n  half way"},
 		{"does not start", "echo no such machine >&2; exit 1", "", exitLab, "no such machine"},
 		{"nonsense", up + end + "echo exit zero >&4", "", exitLab, "exit zero"},
 	}
@@ -52,6 +53,37 @@ func TestVM(t *testing.T) {
 			}
 			if code != tt.code || out.String() != tt.out {
 				t.Errorf("code %d, output %q; want %d, %q", code, &out, tt.code, tt.out)
+			}
+		})
+	}
+}
+
+func TestVMDoesNotBoot(t *testing.T) {
+	for _, tt := range []struct {
+		name, script string
+		booted       bool
+	}{
+		{"once", "[ -e again ] || { touch again; echo stuck >&3; exec sleep 1000; }; echo ready >&4; printf '" + mark + "\\nhello\\n" + mark + "\\n' >&3; echo exit 7 >&4; echo done >&4", true},
+		{"never", "echo stuck >&3; exec sleep 1000", false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Chdir(t.TempDir())
+			fakeQEMU(t, tt.script)
+			limit := bootLimit
+			bootLimit = 100 * time.Millisecond
+			defer func() { bootLimit = limit }()
+			var out, log bytes.Buffer
+			g := guest{mark: mark, timeout: time.Minute, out: &out, log: &log}
+			code, err := g.run(context.Background())
+			if tt.booted {
+				if code != 7 || err != nil || out.String() != "hello\n" {
+					t.Errorf("code %d, error %v, output %q; want 7 and the program's hello", code, err, &out)
+				}
+			} else if code != exitLab || !errors.Is(err, errNotBooted) || !strings.Contains(err.Error(), "stuck") {
+				t.Errorf("code %d, error %v; want that it did not boot, and what it said", code, err)
+			}
+			if n := strings.Count(log.String(), "stuck"); n == 0 || n == boots == tt.booted {
+				t.Errorf("log %q has %d boots that stood still", &log, n)
 			}
 		})
 	}
