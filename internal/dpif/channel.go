@@ -16,6 +16,7 @@ type channel struct {
 	no        odp.PortNo
 	name      *portName
 	typ       VportType
+	sinceMS   int64             // Port.SinceMS
 	ifindex   uint32            // of the vport's device, 0 on kernels that do not tell
 	sock      *netlink.Receiver // nil for a vport under per-CPU dispatch
 	reason    string            // for the socket's transport

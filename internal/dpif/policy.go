@@ -104,6 +104,10 @@ func (v *Verdict) Clear() {
 type Port struct {
 	No   odp.PortNo
 	Name string
+	// SinceMS is when the port had its number at the latest, 0 if that was before the
+	// service began. A flow with this in-port that was used earlier may have been used
+	// by another port.
+	SinceMS int64
 }
 
 // Policy decides what happens to packets. Decide and Redecide are called by
@@ -124,7 +128,8 @@ type Policy interface {
 	Redecide(key []byte, v *Verdict) bool
 	// Observe tells that a packet of the installed flow with this key was
 	// last seen by the kernel at usedMS. What Decide would have learned from that packet, Observe
-	// learns, unless something newer is known.
+	// learns, unless something newer is known, or the packet may be another port's, see
+	// Port.SinceMS.
 	Observe(key []byte, usedMS int64)
 	// Expiring reports whether Expire would forget anything at nowMS. When it
 	// does, all flows are observed before Expire is called, so that nothing is

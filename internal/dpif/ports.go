@@ -282,9 +282,16 @@ func (s *Server) drop(ch *channel) {
 
 func (s *Server) tellPolicy(vports []Vport) {
 	ports := make([]Port, len(vports))
+	s.mu.Lock()
 	for i, v := range vports {
 		ports[i] = Port{No: v.No, Name: v.Name}
+		if ch := s.channels[v.No]; ch != nil {
+			ports[i].SinceMS = ch.sinceMS
+		} else if s.running {
+			ports[i].SinceMS = nowMS() + flowTickMS // no upcall of it is decided
+		}
 	}
+	s.mu.Unlock()
 	generation := s.cfg.Policy.Generation()
 	s.cfg.Policy.SetPorts(ports)
 	if s.cfg.Policy.Generation() != generation {

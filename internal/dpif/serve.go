@@ -269,13 +269,22 @@ func (s *Server) attach(chs []*channel) (failed map[*channel]error) {
 	return failed
 }
 
+// flowTickMS bounds how much later than a packet a flow's time of use may be: the
+// kernel keeps it in ticks (ovs_flow_used_time, net/openvswitch/flow_netlink.c, Linux
+// 6.1), of which there are at least 100 in a second.
+const flowTickMS = 10
+
 // serving enters channels among the ports served. Events say so once the policy knows
 // them, see tellArrived.
 func (s *Server) serving(chs []*channel, created bool) {
+	sinceMS := int64(0)
+	if created || s.running {
+		sinceMS = nowMS() + flowTickMS
+	}
 	s.mu.Lock()
 	for _, ch := range chs {
 		s.served++
-		ch.serial = s.served
+		ch.serial, ch.sinceMS = s.served, sinceMS
 		s.channels[ch.no] = ch
 		if ch.ifindex != 0 {
 			s.devices[ch.ifindex] = ch

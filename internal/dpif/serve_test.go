@@ -2,6 +2,7 @@ package dpif
 
 import (
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"testing"
 
@@ -71,5 +72,40 @@ func TestAttach(t *testing.T) {
 		if ch != broken && ch.handler.slots[ch.slot] != ch {
 			t.Errorf("%s is not where its handler looks for it", ch.name.get())
 		}
+	}
+}
+
+// portsPolicy keeps the ports that it is told.
+type portsPolicy struct {
+	Policy
+	ports []Port
+}
+
+func (p *portsPolicy) Generation() uint64    { return 0 }
+func (p *portsPolicy) SetPorts(ports []Port) { p.ports = slices.Clone(ports) }
+
+// TestPortSince: what flows of a former owner of a number tell is told apart for each
+// port but those that were there when the service began.
+func TestPortSince(t *testing.T) {
+	policy := &portsPolicy{}
+	s := &Server{cfg: Config{Policy: policy}, channels: map[odp.PortNo]*channel{}, devices: map[uint32]*channel{}, broken: map[odp.PortNo]string{}}
+	s.table.Store(&portTable{})
+	channelOf := func(no odp.PortNo) *channel { return &channel{no: no, name: newPortName(no.String())} }
+	before := nowMS()
+	s.serving([]*channel{channelOf(1)}, false)
+	s.serving([]*channel{channelOf(2)}, true)
+	s.tellPolicy([]Vport{{No: 1}, {No: 2}, {No: 3}})
+	atStart := policy.ports
+	s.running = true
+	s.serving([]*channel{channelOf(3)}, false)
+	s.tellPolicy([]Vport{{No: 1}, {No: 2}, {No: 3}, {No: 4}})
+	for i, want := range []struct{ start, later bool }{{false, false}, {true, true}, {false, true}, {false, true}} {
+		since := policy.ports[i].SinceMS
+		if (since > before) != want.later || i < len(atStart) && (atStart[i].SinceMS > before) != want.start {
+			t.Errorf("port %d: %d ms, at start %v; want a time: %v", i+1, since, atStart, want)
+		}
+	}
+	if policy.ports[1].SinceMS != atStart[1].SinceMS {
+		t.Errorf("port 2: %d ms, was %d", policy.ports[1].SinceMS, atStart[1].SinceMS)
 	}
 }

@@ -256,14 +256,18 @@ func (l *Learning) learn(k *odp.Key, vlan uint16, seenMS int64, atHand bool) {
 // Observe implements dpif.Policy. Of two sightings on different ports the newer
 // wins, and of two as new the one that is known. A usedMS of 0 or less means
 // "never used" and teaches nothing; nor does one that the last Expire would
-// have forgotten.
+// have forgotten, or from before the port had its number.
 func (l *Learning) Observe(key []byte, usedMS int64) {
 	var k odp.Key
 	if usedMS <= 0 || usedMS < l.expiredMS.Load() || odp.ParseKey(key, &k) != nil {
 		return
 	}
 	var f frame
-	if set := l.load(); set.admit(key, &k, &f) == "" && l.learnsFrom(&k, set, f.vlan) {
+	set := l.load()
+	if set.admit(key, &k, &f) != "" || f.in == nil || usedMS < f.in.sinceMS {
+		return
+	}
+	if l.learnsFrom(&k, set, f.vlan) {
 		l.learn(&k, f.vlan, usedMS, false)
 	}
 }

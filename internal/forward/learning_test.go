@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"dpifd/internal/dpif"
 	"dpifd/internal/odp"
 )
 
@@ -213,6 +214,39 @@ func TestObserve(t *testing.T) {
 		if at() != s.want || (l.Generation() > g) != s.grow {
 			t.Fatalf("%s: on port %v, want %v; generation grew: %v, want %v", s.name, at(), s.want, l.Generation() > g, s.grow)
 		}
+	}
+}
+
+// TestObserveFormerPort has a port whose number another one had before.
+func TestObserveFormerPort(t *testing.T) {
+	const since = 1000
+	for _, tt := range []struct {
+		name string
+		cfg  PortConfigs
+		late dpif.Port
+		key  []byte
+	}{
+		{"plain", nil, dpif.Port{No: 2, Name: "b"}, key(2, host(1), host(9))},
+		{"settings", PortConfigs{"b": {VLAN: VLANConfig{Access: 7}}}, dpif.Port{No: 2, Name: "b"}, key(2, host(1), host(9))},
+		{"tunnel", tunnelPorts(), dpif.Port{No: deviceNo, Name: "dev"}, tunneledKey(deviceNo, host(1), host(9), 42, "192.0.2.9", "192.0.2.5")},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			l, err := NewLearning(Config{MACAging: agingMS * time.Millisecond, MACLimit: 10, Ports: tt.cfg})
+			if err != nil {
+				t.Fatal(err)
+			}
+			l.SetPorts(portList(1))
+			tt.late.SinceMS = since
+			l.SetPorts(append(portList(1), tt.late))
+			l.Observe(tt.key, since-1)
+			if s := l.Snapshot(); len(s) != 0 {
+				t.Errorf("learned %v of a flow that was used before the port came", s)
+			}
+			l.Observe(tt.key, since)
+			if s := l.Snapshot(); len(s) != 1 {
+				t.Errorf("learned %v of a flow that was used since", s)
+			}
+		})
 	}
 }
 

@@ -67,6 +67,7 @@ type port struct {
 	no        odp.PortNo
 	place     int // in the set
 	name      string
+	sinceMS   int64 // as in dpif.Port
 	access    bool
 	untagged  uint16   // the VLAN of frames without tag
 	trunk     *vlanSet // VLANs carried; nil is all, or the access VLAN
@@ -136,6 +137,7 @@ func newPortSet(list []dpif.Port, cfg PortConfigs) *portSet {
 		for _, name := range names {
 			c := cfg[name]
 			q := b.port(name, c)
+			q.sinceMS = p.SinceMS
 			c.Tunnel.resolve(&q, p.No)
 			s.addDevice(p.No, c.Tunnel)
 			b.add(q, c, sinks[name])
@@ -145,7 +147,7 @@ func newPortSet(list []dpif.Port, cfg PortConfigs) *portSet {
 		}
 		c, special := cfg[p.Name]
 		q := b.port(p.Name, c)
-		q.no = p.No
+		q.no, q.sinceMS = p.No, p.SinceMS
 		var e netlink.Encoder
 		odp.AppendOutput(&e, p.No)
 		q.output = e.Bytes()

@@ -53,6 +53,49 @@ func TestPortChanges(t *testing.T) {
 	removed := func(since time.Time) {
 		d.Wait(t, since, "port_removed", forPort(name))
 	}
+	exchange := func(t *testing.T, unseen bool) {
+		no := v.portNo(t, name)
+		// What flows say about the number is about this device.
+		both(port)
+		since := time.Now()
+		if unseen {
+			signal(t, d, unix.SIGSTOP)
+		}
+		b.Plug(t, other)
+		b.Unplug(t, port)
+		if _, err := v.AddVport(lab.PlugName(other), dpif.VportNetdev, no, 0); err != nil {
+			t.Fatal(err)
+		}
+		if unseen {
+			signal(t, d, unix.SIGCONT)
+		}
+		e := d.Wait(t, since, "port_added", forPort(lab.PlugName(other)))
+		if e.Text("port_no") != no.String() {
+			t.Errorf("port_added: %v, want port_no %d", e.Fields, no)
+		}
+		// Frames for the former device do not go to the new one for longer
+		// than the daemon takes to notice, a part of which the kernel's flows
+		// need. From here on each is watched.
+		eventually(t, waitLimit, "no flow leads frames for the former device to the new one", func() bool {
+			for f := range v.flows(t) {
+				if f.actions == no.String() && f.eth[len(f.eth)-17:] == lab.PlugMAC(port, 0).String() {
+					return false
+				}
+			}
+			return true
+		})
+		for range 20 {
+			b.send(t, leftPlug, 0, port)
+		}
+		both(other)
+		since = time.Now()
+		b.Plug(t, port)
+		added(since)
+		both(port)
+		since = time.Now()
+		b.Unplug(t, other)
+		d.Wait(t, since, "port_removed", forPort(lab.PlugName(other)))
+	}
 
 	for _, tt := range []struct {
 		name   string
@@ -120,43 +163,9 @@ func TestPortChanges(t *testing.T) {
 			added(since) // it is configured, and its device is there
 			both(port)
 		}},
-		{"its number taken by another device at once", func(t *testing.T) {
-			no := v.portNo(t, name)
-			// What flows say about the number is about this device.
-			both(port)
-			since := time.Now()
-			b.Plug(t, other)
-			b.Unplug(t, port)
-			if _, err := v.AddVport(lab.PlugName(other), dpif.VportNetdev, no, 0); err != nil {
-				t.Fatal(err)
-			}
-			e := d.Wait(t, since, "port_added", forPort(lab.PlugName(other)))
-			if e.Text("port_no") != no.String() {
-				t.Errorf("port_added: %v, want port_no %d", e.Fields, no)
-			}
-			// Frames for the former device do not go to the new one for longer
-			// than the daemon takes to notice, a part of which the kernel's flows
-			// need. From here on each is watched.
-			eventually(t, waitLimit, "no flow leads frames for the former device to the new one", func() bool {
-				for f := range v.flows(t) {
-					if f.actions == no.String() && f.eth[len(f.eth)-17:] == lab.PlugMAC(port, 0).String() {
-						return false
-					}
-				}
-				return true
-			})
-			for range 20 {
-				b.send(t, leftPlug, 0, port)
-			}
-			both(other)
-			since = time.Now()
-			b.Plug(t, port)
-			added(since)
-			both(port)
-			since = time.Now()
-			b.Unplug(t, other)
-			d.Wait(t, since, "port_removed", forPort(lab.PlugName(other)))
-		}},
+		{"its number taken by another device at once", func(t *testing.T) { exchange(t, false) }},
+		// So it finds both at once, with flows of the former device still there.
+		{"its number taken while the daemon does not look", func(t *testing.T) { exchange(t, true) }},
 		{"another MTU", func(t *testing.T) {
 			for _, mtu := range []int{1280, 9000, 576, 1500} {
 				for _, ns := range []*lab.NetNS{b.sw, b.Far} {
