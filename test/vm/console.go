@@ -88,6 +88,15 @@ func (c *console) read(r io.Reader) error {
 	}
 }
 
+// lastWords tells, as the end of a sentence, how far a boot came that did not come to
+// the program.
+func (c *console) lastWords() string {
+	if c.begun || len(c.boot) == 0 {
+		return ""
+	}
+	return "; its console ends in:\n  " + strings.Join(c.boot, "\n  ")
+}
+
 func (c *console) watch(line string) {
 	m := kernelLine.FindStringSubmatch(line)
 	if m == nil || len(c.trouble) == maxTrouble {

@@ -24,10 +24,11 @@ const qemu = "qemu-system-x86_64"
 
 // bootLimit is how long a kernel may take until the program starts. Debian's
 // takes about four seconds on two idle cores, ten with systemd.
-var bootLimit = 2 * time.Minute
+const bootLimit = 2 * time.Minute
 
-// boots is how many times a guest is started that does not get that far: now and
-// then an emulated one stands still, and nothing of what it is to run has begun.
+// boots is how many times a guest is started that does not get that far: an
+// emulated one can stand still before the program has begun. A service that does
+// not start is not meant: systemd gives it up sooner (TimeoutStartSec=).
 const boots = 2
 
 var errNotBooted = errors.New("the guest did not boot")
@@ -80,7 +81,7 @@ func (l *lab) run(ctx context.Context, o options, argv []string, out io.Writer) 
 	if err != nil {
 		return exitLab, err
 	}
-	g := guest{args: args, mark: mark, timeout: o.timeout, out: out, log: log}
+	g := guest{args: args, mark: mark, bootLimit: bootLimit, timeout: o.timeout, out: out, log: log}
 	for _, get := range gets {
 		g.get = append(g.get, get[1])
 	}
@@ -97,8 +98,9 @@ type guest struct {
 	args     []string // QEMU's
 	mark     string
 	get      []string // the host's folders for the files that come back
-	timeout  time.Duration
 	out, log io.Writer
+
+	bootLimit, timeout time.Duration
 }
 
 // run boots the guest, again if it stands still, and returns the program's exit
@@ -121,7 +123,7 @@ func (g *guest) boot(ctx context.Context) (int, error) {
 	v := &vm{
 		console: console{out: g.out, log: g.log, mark: g.mark},
 		control: control{get: g.get, note: func(text string) { progress("guest: %s", text) }},
-		booted:  make(chan struct{}),
+		booted:  make(chan struct{}), bootLimit: g.bootLimit,
 	}
 	start := time.Now()
 	v.control.ready = func(version string) {
@@ -226,6 +228,8 @@ type vm struct {
 	console console
 	control control
 	booted  chan struct{}
+
+	bootLimit time.Duration
 }
 
 // run runs QEMU until the program's output and exit code are there, or QEMU
@@ -259,7 +263,7 @@ func (v *vm) run(ctx context.Context, args []string) (int, error) {
 	reads := make(chan error, 2)
 	go func() { reads <- v.console.read(consoleR) }()
 	go func() { reads <- v.control.read(controlR) }()
-	boot := time.AfterFunc(bootLimit, func() {
+	boot := time.AfterFunc(v.bootLimit, func() {
 		select {
 		case <-v.booted:
 		default:
@@ -283,13 +287,9 @@ func (v *vm) run(ctx context.Context, args []string) (int, error) {
 	case ctx.Err() != nil:
 		return exitLab, ctx.Err()
 	case slow:
-		return exitLab, fmt.Errorf("%w within %v; its console ends in:\n  %s", errNotBooted, bootLimit, strings.Join(v.console.boot, "\n  "))
+		return exitLab, fmt.Errorf("%w within %v%s", errNotBooted, v.bootLimit, v.console.lastWords())
 	}
-	text := "the VM ended before the program did"
-	if !v.console.begun && len(v.console.boot) > 0 {
-		text += "; its console ends in:\n  " + strings.Join(v.console.boot, "\n  ")
-	}
-	return exitLab, errors.Join(errors.New(text), qemuSaid(complaint.String()))
+	return exitLab, errors.Join(errors.New("the VM ended before the program did"+v.console.lastWords()), qemuSaid(complaint.String()))
 }
 
 // qemuSaid makes an error of what QEMU complained about, if anything.
