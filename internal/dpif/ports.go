@@ -288,7 +288,7 @@ func (s *Server) tellPolicy(vports []Vport) {
 		if ch := s.channels[v.No]; ch != nil {
 			ports[i].SinceMS = ch.sinceMS
 		} else if s.running {
-			ports[i].SinceMS = nowMS() + flowTickMS // no upcall of it is decided
+			ports[i].SinceMS = sinceNow() // no upcall of it is decided
 		}
 	}
 	s.mu.Unlock()

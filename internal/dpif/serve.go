@@ -274,12 +274,15 @@ func (s *Server) attach(chs []*channel) (failed map[*channel]error) {
 // 6.1), of which there are at least 100 in a second.
 const flowTickMS = 10
 
+// sinceNow is Port.SinceMS of a port that has just been found.
+func sinceNow() int64 { return nowMS() + flowTickMS }
+
 // serving enters channels among the ports served. Events say so once the policy knows
 // them, see tellArrived.
 func (s *Server) serving(chs []*channel, created bool) {
 	sinceMS := int64(0)
 	if created || s.running {
-		sinceMS = nowMS() + flowTickMS
+		sinceMS = sinceNow()
 	}
 	s.mu.Lock()
 	for _, ch := range chs {
