@@ -110,8 +110,11 @@ func newFlows(t *testing.T) int {
 func TestFlowLimit(t *testing.T) {
 	const limit, count = 40, 230
 	n := newQuietNetwork(t, 2)
-	d := n.run(t, settings{"flows": fmt.Sprintf("{max_idle: 2s, limit: %d}", limit)})
+	d := n.run(t, settings{"flows": fmt.Sprintf("{max_idle: 2s, limit: %d}", limit), "log": "{stats_interval: 100ms}"})
 	p := n.sockets(t)
+	// Flows that land while a cycle asks for their number take two places until the
+	// next: so after the first cycle, and long before the second.
+	d.Wait(t, time.Time{}, "stats", func(e lab.Event) bool { return e.Text("revalidator_cycles") != "0" })
 	for i := range count {
 		send(t, p[0], numbered(t, i, broadcast))
 	}
