@@ -22,7 +22,7 @@ SOAKSEED ?= 0
 SOAKDISPATCH ?=
 SOAKLOG ?= $(CACHE)/soak
 
-.PHONY: help build dist deb rpm sample-log test package-test unit kernel-test dispatch-test systemd-test demo lint soak stress mutants fuzz bench bench-programs bench-count scale microbench clean FORCE
+.PHONY: help build dist deb rpm sample-log test package-test unit kernel-test dispatch-test systemd-test demo lint soak stress mutants fuzz bench bench-programs bench-count bench-parts scale microbench clean FORCE
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z -]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -139,6 +139,10 @@ bench: bench-programs ## dpifd, ovs-vswitchd and the floor under the same loads;
 
 bench-count: bench-programs ## the same on one CPU whose time is counted in instructions; prints figures that do not depend on the host
 	LAB_ACCEL=icount $(VM) run -cpus 1 -timeout 60m $(BENCHADD) -- bench $(BENCHFLAGS)
+
+bench-parts: bench-programs ## the price of receiving, executing and putting a flow, counted, beside dpifd's and ovs-vswitchd's
+	LAB_ACCEL=icount $(VM) run -cpus 1 -timeout 60m $(BENCHADD) -- bench -rounds 1 -loads 5k,unknown \
+		-switches floor-receive,floor-execute,floor,dpifd,ovs-vswitchd $(BENCHFLAGS)
 
 scale: build $(VM) ## dpifd and ovs-vswitchd with growing numbers of ports and flows; writes docs/SCALE.md
 	CGO_ENABLED=0 go build -o bin/bench ./test/bench/run

@@ -13,6 +13,14 @@ const (
 	Vswitchd = "ovs-vswitchd"
 )
 
+// The floor without some of its work, so that differences are the price of a part:
+// FloorReceive drops upcalls, FloorExecute also sends the packets on, Floor also
+// puts flows. FloorReceive forwards nothing, so no frame of a load arrives.
+const (
+	FloorReceive = "floor-receive"
+	FloorExecute = "floor-execute"
+)
+
 // Switches lists them.
 var Switches = []string{Floor, Dpifd, Vswitchd}
 
@@ -26,7 +34,7 @@ type Load struct {
 	Size  int // of a frame in bytes, without FCS
 	Ports int // of the datapath; the last one only receives
 	// Unknown has frames go to a station that no switch knows, instead of the
-	// one behind the last port. The floor sends them to that port all the same.
+	// one behind the last port. All switches flood them, the floor too.
 	Unknown bool
 	// Flood is the time in milliseconds for which the first port sends as fast
 	// as it goes, while Count frames are sent from the second one.

@@ -1,12 +1,17 @@
 // floor answers the upcalls of a datapath with the least work that does the
 // job: what it costs is the kernel's share, below which no other program gets.
 //
-//	usage: floor DATAPATH PORT PORT...
+//	usage: floor [-f] [-m receive|execute|put] DATAPATH PORT PORT...
 //
 // One thread, one upcall socket for all ports: recvmmsg of up to 64 upcalls, a
 // FLOW_NEW and a PACKET_EXECUTE for each, one sendmsg for all of them. There is
 // no policy: packets go out of the last port, those of the last port out of the
-// first. It prints "ready" and runs until it is killed.
+// first; with -f, out of all ports but their own. It prints "ready" and runs
+// until it is killed.
+//
+// -m leaves out a part, so that the difference of two runs is that part's price:
+// "execute" puts no flows, "receive" also drops the packets. Packets of the last
+// port are always answered in full, so that a load can begin.
 //
 // Flows match in-port and MAC addresses. Attribute numbers: linux/openvswitch.h
 // of Linux 6.1.
@@ -22,7 +27,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { BATCH = 64, ROOM = 1 << 17, REQUEST = 1024, QUEUE = 4 << 20 };
+enum { BATCH = 64, ROOM = 1 << 17, REQUEST = 4096, QUEUE = 4 << 20 };
+// Each OUTPUT takes 8 bytes of both requests, which have to fit into REQUEST.
+enum { MAX_FLOOD = 128 };
+
+enum mode { RECEIVE, EXECUTE, PUT };
 
 struct message {
 	char *data;
@@ -189,17 +198,28 @@ static void create_vport(int fd, int fam, int dp, const char *name, __u32 no, __
 	transact(fd, &m, GENL_HDRLEN, name);
 }
 
-static void actions(struct message *m, int type, __u32 port)
+// actions sends out of the ports from to until, but not out of in.
+static void actions(struct message *m, int type, __u32 in, __u32 from, __u32 until)
 {
 	struct nlattr *a = nest(m, type);
 
-	attribute(m, OVS_ACTION_ATTR_OUTPUT, &port, sizeof port);
+	for (__u32 port = from; port <= until; port++)
+		if (port != in)
+			attribute(m, OVS_ACTION_ATTR_OUTPUT, &port, sizeof port);
 	nest_end(m, a);
 }
 
-// answer appends both requests for one upcall to iov and returns how many
+// datapath is what answers are made for.
+struct datapath {
+	int index, flows, packets; // the datapath's, and the families'
+	__u32 last;		   // port number
+	enum mode mode;
+	int flood;
+};
+
+// answer appends the requests for one upcall to iov and returns how many
 // entries it took: the requests up to the packet, the packet, its padding.
-static int answer(char *in, size_t len, char *out, int flows, int packets, int dp, __u32 last, struct iovec *iov)
+static int answer(char *in, size_t len, char *out, const struct datapath *dp, struct iovec *iov)
 {
 	static const __u32 all = ~0u;
 	static const char mac_mask[12] = { -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1 };
@@ -210,33 +230,44 @@ static int answer(char *in, size_t len, char *out, int flows, int packets, int d
 	struct nlmsghdr *h;
 	struct nlattr *a;
 	size_t pad;
-	__u32 to;
+	__u32 port, from, until;
+	enum mode mode;
 
 	if (len < headers)
 		return 0;
 	packet = find(in + headers, len - headers, OVS_PACKET_ATTR_PACKET);
 	key = find(in + headers, len - headers, OVS_PACKET_ATTR_KEY);
-	if (!packet || !key || length(key) > REQUEST / 4)
+	if (!packet || !key || length(key) > REQUEST / 8)
 		return 0;
 	in_port = find(payload(key), length(key), OVS_KEY_ATTR_IN_PORT);
 	if (!in_port)
 		return 0;
-	to = *(__u32 *)payload(in_port) == last ? 1 : last;
+	port = *(__u32 *)payload(in_port);
+	mode = port == dp->last ? PUT : dp->mode;
+	if (mode == RECEIVE)
+		return 0;
+	from = until = port == dp->last ? 1 : dp->last;
+	if (dp->flood) {
+		from = 1;
+		until = dp->last;
+	}
 
-	h = begin(&m, flows, NLM_F_CREATE, OVS_FLOW_CMD_NEW, OVS_FLOW_VERSION);
-	append(&m, &dp, sizeof dp);
-	attribute(&m, OVS_FLOW_ATTR_KEY | NLA_F_NESTED, payload(key), length(key));
-	a = nest(&m, OVS_FLOW_ATTR_MASK);
-	attribute(&m, OVS_KEY_ATTR_IN_PORT, &all, sizeof all);
-	attribute(&m, OVS_KEY_ATTR_ETHERNET, mac_mask, sizeof mac_mask);
-	nest_end(&m, a);
-	actions(&m, OVS_FLOW_ATTR_ACTIONS, to);
-	h->nlmsg_len = m.data + m.len - (char *)h;
+	if (mode == PUT) {
+		h = begin(&m, dp->flows, NLM_F_CREATE, OVS_FLOW_CMD_NEW, OVS_FLOW_VERSION);
+		append(&m, &dp->index, sizeof dp->index);
+		attribute(&m, OVS_FLOW_ATTR_KEY | NLA_F_NESTED, payload(key), length(key));
+		a = nest(&m, OVS_FLOW_ATTR_MASK);
+		attribute(&m, OVS_KEY_ATTR_IN_PORT, &all, sizeof all);
+		attribute(&m, OVS_KEY_ATTR_ETHERNET, mac_mask, sizeof mac_mask);
+		nest_end(&m, a);
+		actions(&m, OVS_FLOW_ATTR_ACTIONS, port, from, until);
+		h->nlmsg_len = m.data + m.len - (char *)h;
+	}
 
-	h = begin(&m, packets, 0, OVS_PACKET_CMD_EXECUTE, OVS_PACKET_VERSION);
-	append(&m, &dp, sizeof dp);
+	h = begin(&m, dp->packets, 0, OVS_PACKET_CMD_EXECUTE, OVS_PACKET_VERSION);
+	append(&m, &dp->index, sizeof dp->index);
 	attribute(&m, OVS_PACKET_ATTR_KEY | NLA_F_NESTED, payload(key), length(key));
-	actions(&m, OVS_PACKET_ATTR_ACTIONS, to);
+	actions(&m, OVS_PACKET_ATTR_ACTIONS, port, from, until);
 	pad = NLA_ALIGN(packet->nla_len) - packet->nla_len;
 	h->nlmsg_len = m.data + m.len - (char *)h + packet->nla_len + pad;
 
@@ -246,24 +277,50 @@ static int answer(char *in, size_t len, char *out, int flows, int packets, int d
 	return 3;
 }
 
+static int usage(void)
+{
+	fprintf(stderr, "usage: floor [-f] [-m receive|execute|put] DATAPATH PORT PORT...\n");
+	return 2;
+}
+
+// parse_mode returns the mode of that name, -1 for none.
+static int parse_mode(const char *name)
+{
+	static const char *const names[] = { [RECEIVE] = "receive", [EXECUTE] = "execute", [PUT] = "put" };
+
+	for (int i = 0; i <= PUT; i++)
+		if (!strcmp(name, names[i]))
+			return i;
+	return -1;
+}
+
 int main(int argc, char **argv)
 {
 	static struct mmsghdr msgs[BATCH];
 	static struct iovec in[BATCH], out[3 * BATCH];
-	int upcalls = open_socket(), requests = open_socket();
-	int flows, packets, vports, dp;
-	__u32 last = argc - 2;
+	struct datapath dp = { .mode = PUT };
+	int upcalls, requests, vports, option, mode;
 
-	if (argc < 4) {
-		fprintf(stderr, "usage: floor DATAPATH PORT PORT...\n");
-		return 2;
+	while ((option = getopt(argc, argv, "fm:")) != -1) {
+		if (option == 'f')
+			dp.flood = 1;
+		else if (option == 'm' && (mode = parse_mode(optarg)) >= 0)
+			dp.mode = mode;
+		else
+			return usage();
 	}
-	flows = family(requests, OVS_FLOW_FAMILY);
-	packets = family(requests, OVS_PACKET_FAMILY);
+	argv += optind;
+	dp.last = argc - optind - 1;
+	if (argc - optind < 3 || (dp.flood && dp.last > MAX_FLOOD))
+		return usage();
+	upcalls = open_socket();
+	requests = open_socket();
+	dp.flows = family(requests, OVS_FLOW_FAMILY);
+	dp.packets = family(requests, OVS_PACKET_FAMILY);
 	vports = family(requests, OVS_VPORT_FAMILY);
-	dp = create_datapath(requests, family(requests, OVS_DATAPATH_FAMILY), argv[1]);
-	for (__u32 no = 1; no <= last; no++)
-		create_vport(requests, vports, dp, argv[no + 1], no, port_id(upcalls));
+	dp.index = create_datapath(requests, family(requests, OVS_DATAPATH_FAMILY), argv[0]);
+	for (__u32 no = 1; no <= dp.last; no++)
+		create_vport(requests, vports, dp.index, argv[no], no, port_id(upcalls));
 	for (int i = 0; i < BATCH; i++) {
 		in[i] = (struct iovec){ input[i], ROOM };
 		msgs[i].msg_hdr.msg_iov = &in[i];
@@ -284,8 +341,8 @@ int main(int argc, char **argv)
 			die("recvmmsg");
 		}
 		for (int i = 0; i < n; i++)
-			batch.msg_iovlen += answer(input[i], msgs[i].msg_len, output[i], flows, packets, dp,
-						   last, out + batch.msg_iovlen);
+			batch.msg_iovlen += answer(input[i], msgs[i].msg_len, output[i], &dp,
+						   out + batch.msg_iovlen);
 		if (batch.msg_iovlen && sendmsg(requests, &batch, 0) < 0)
 			die("sendmsg");
 	}

@@ -73,6 +73,19 @@ type setup struct {
 	macs     int           // room for stations, 0 is macLimit
 	flows    int           // limit of flows, 0 the switch's default
 	dispatch string        // dpifd's, empty its default
+	flood    bool          // the floor sends out of all ports
+}
+
+// floorArgs are the arguments of the floor under one of its names.
+func (u setup) floorArgs(name, dp string) []string {
+	args := []string{bench.Floor}
+	if mode, ok := strings.CutPrefix(name, bench.Floor+"-"); ok {
+		args = append(args, "-m", mode)
+	}
+	if u.flood {
+		args = append(args, "-f")
+	}
+	return append(append(args, dp), u.ports...)
 }
 
 // dpifdConfig is dpifd's configuration for a setup.
@@ -111,8 +124,8 @@ func start(name string, u setup) (*vswitch, error) {
 	var err error
 	dp := datapath
 	switch {
-	case name == bench.Floor:
-		err = s.run("ready\n", append([]string{"floor", dp}, u.ports...)...)
+	case name == bench.Floor || name == bench.FloorReceive || name == bench.FloorExecute:
+		err = s.run("ready\n", u.floorArgs(name, dp)...)
 	case name == bench.Vswitchd:
 		dp = ovsDatapath
 		err = s.startOVS(u)
