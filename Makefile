@@ -102,7 +102,7 @@ demo: build $(VM) ## dpifd between two namespaces in the lab VM
 		-add test/demo/demo.sh:/lab/demo.sh \
 		-- sh /lab/demo.sh
 
-lint: ## gofmt, go.mod, vet, staticcheck, govulncheck, shellcheck
+lint: ## gofmt, go.mod, vet, staticcheck, govulncheck, shellcheck, codespell
 	tools/lint.sh
 
 soak: build $(VM) ## load, churn, reloads and restarts at random for SOAKTIME (10m); the log goes to SOAKLOG

@@ -38,6 +38,17 @@ scripts() {
 	git ls-files --cached --others --exclude-standard -z '*.sh' .ci/run 'deploy/packaging/deb/*' 'deploy/packaging/rpm/*' | xargs -0 shellcheck
 }
 
+# Prose only: identifiers of Go code look like mistakes. "tha" and "nd" are words
+# of ODP text.
+spelling() {
+	if ! .cache/vm need codespell=codespell; then
+		echo "lint: codespell skipped: it cannot be installed"
+		return 0
+	fi
+	git ls-files --cached --others --exclude-standard -z '*.md' '*.yaml' '*.yml' '*.service' |
+		xargs -0 codespell --ignore-words-list tha,nd
+}
+
 mkdir -p .cache
 go build -o .cache/vm ./test/vm
 check gofmt formatted
@@ -49,6 +60,7 @@ check staticcheck go tool -modfile=tools/go.mod staticcheck ./...
 check "staticcheck -tags lab,systemd" go tool -modfile=tools/go.mod staticcheck -tags lab,systemd ./...
 check govulncheck vulnerabilities
 check shellcheck scripts
+check codespell spelling
 
 if ((${#failed[@]})); then
 	printf 'lint: failed:'
