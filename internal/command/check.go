@@ -13,15 +13,28 @@ func checkCommand() *cobra.Command {
 	var from source
 	var form output
 	cmd := &cobra.Command{
-		Use:   "check --config FILE",
+		Use:   "check [FILE|-]",
 		Short: "Check a configuration file without touching the kernel",
-		Long: "Check a configuration file without touching the kernel. Prints where and what is\n" +
-			"wrong, and exits with 1, if the file cannot be used, with what --set and\n" +
-			"--log-format put in place of it.",
-		Example: "  dpifd check --config /etc/dpifd/dpifd.yaml\n  dpifd check -c /etc/dpifd/dpifd.yaml --set policy.type=flood -o json",
-		Args:    cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, err := from.load()
+		Long: "Check a configuration file without touching the kernel. If the file cannot be used,\n" +
+			"each mistake is printed with its line and column, and the exit code is 1.\n" +
+			"--set and --log-format replace what the file says, as they do for `dpifd run`.\n" +
+			"- is standard input.",
+		Example: "  dpifd check /etc/dpifd/dpifd.yaml\n  dpifd check /etc/dpifd/dpifd.yaml --set policy.type=flood -o json\n" +
+			"  ssh host cat /etc/dpifd/dpifd.yaml | dpifd check -",
+		Args: func(cmd *cobra.Command, args []string) error {
+			switch named := cmd.Flags().Changed("config"); {
+			case named && len(args) > 0:
+				return fmt.Errorf("two configuration files: %s and %s", from.path, args[0])
+			case !named && len(args) == 0:
+				return errors.New("the configuration file is missing: FILE, --config FILE, or - for standard input")
+			}
+			return arguments(0, 1)(cmd, args)
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				from.path = args[0]
+			}
+			_, err := from.read(cmd.InOrStdin())
 			var mistakes config.Errors
 			switch {
 			case form == outputJSON && (err == nil || errors.As(err, &mistakes)):

@@ -37,7 +37,7 @@ func failed(err error) error {
 func Execute(args []string) int {
 	cmd := New()
 	cmd.SetArgs(args)
-	err := cmd.Execute()
+	at, err := cmd.ExecuteC()
 	var f failure
 	switch {
 	case err == nil:
@@ -48,7 +48,7 @@ func Execute(args []string) int {
 		}
 		return exitFailure
 	default:
-		fmt.Fprintf(os.Stderr, "dpifd: %v\nRun 'dpifd --help' for usage.\n", err)
+		fmt.Fprintf(os.Stderr, "%s: %v\nRun '%[1]s --help' for usage.\n", at.CommandPath(), err)
 		return exitUsage
 	}
 }
@@ -63,13 +63,14 @@ func New() *cobra.Command {
 			"ovsdb-server or ovs-vswitchd. Each command exits with 0 if it went well, 1 if\n" +
 			"something failed, and 2 if the command line is wrong.",
 		Example:       "  dpifd check --config /etc/dpifd/dpifd.yaml\n  dpifd run --config /etc/dpifd/dpifd.yaml",
+		Version:       version(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args:          cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return errors.New("a command is missing")
-		},
 	}
+	group(cmd)
+	cmd.SetVersionTemplate("dpifd {{.Version}}\n")
+	cmd.SetFlagErrorFunc(flagError)
+	cmd.SetHelpCommand(helpCommand())
 	cmd.AddCommand(
 		runCommand(),
 		checkCommand(),
@@ -86,5 +87,10 @@ func New() *cobra.Command {
 		versionCommand(),
 	)
 	cmd.InitDefaultCompletionCmd()
+	for _, sub := range cmd.Commands() {
+		if sub.Name() == "completion" {
+			group(sub)
+		}
+	}
 	return cmd
 }

@@ -68,8 +68,9 @@ func dumpFlowsCommand() *cobra.Command {
 	var k kernel
 	var f flowFlags
 	cmd := &cobra.Command{
-		Use:   "dump-flows [DATAPATH]",
-		Short: "Print the flows that a datapath has",
+		Use:        "dump-flows [DATAPATH]",
+		SuggestFor: []string{"flows"},
+		Short:      "Print the flows that a datapath has",
 		Long: "Print the flow table of a datapath of the kernel as ovs-dpctl dump-flows does, one\n" +
 			"flow a line: key, packets, bytes, how long ago it was used, TCP flags seen, actions.\n" +
 			"Without DATAPATH there must be only one.\n\n" + filterHelp + "\n\n" +
@@ -77,7 +78,7 @@ func dumpFlowsCommand() *cobra.Command {
 			"needed.",
 		Example: "  dpifd dump-flows\n  dpifd dump-flows dp0 --names --filter 'in_port(va),eth_type(0x0800),ipv4(dst=10.0.0.2)'\n" +
 			"  dpifd dump-flows dp0 -o json | jq 'select(.packets > 1000) | .key'",
-		Args: cobra.MaximumNArgs(1),
+		Args: arguments(0, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var dump flowDump
 			err := k.read(func(r *inspect.Reader) error {

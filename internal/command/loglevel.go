@@ -19,7 +19,7 @@ func logLevelCommand() *cobra.Command {
 		Long: "Show the log level of a running daemon, or change it to debug, info, warn or error.\n" +
 			"The change holds until the daemon reads its configuration again or ends." + socketHelp,
 		Example:   "  dpifd log-level\n  dpifd log-level debug --datapath dp0",
-		Args:      cobra.MaximumNArgs(1),
+		Args:      arguments(0, 1),
 		ValidArgs: config.Levels(),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := cobra.OnlyValidArgs(cmd, args); err != nil {

@@ -15,14 +15,15 @@ func macsCommand() *cobra.Command {
 	var form output
 	var socket string
 	cmd := &cobra.Command{
-		Use:   "dump-macs [DP]",
-		Short: "Print the MAC table of a running daemon",
+		Use:        "dump-macs [DP]",
+		SuggestFor: []string{"macs"},
+		Short:      "Print the MAC table of a running daemon",
 		Long: "Print the MAC table of a running daemon, in the order of VLANs and addresses: the\n" +
 			"port that each address was last seen on, and how long ago, or that it is a static one\n" +
 			"of the configuration. VLAN 0 is untagged. The table of a policy that does not learn\n" +
 			"is empty." + socketHelp,
 		Example:           "  dpifd dump-macs\n  dpifd dump-macs dp0 -o json",
-		Args:              cobra.MaximumNArgs(1),
+		Args:              arguments(0, 1),
 		ValidArgsFunction: completeDatapath,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return ask(socket, optional(args), func(ctx context.Context, c *control.Client) error {

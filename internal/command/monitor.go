@@ -18,7 +18,7 @@ func monitorCommand() *cobra.Command {
 		"command below, of one kind. The kernel tells of flows and upcalls only those who\n" +
 		"ask for them.\n\n" + monitorHelp
 	cmd.Example = "  dpifd monitor\n  dpifd monitor vport dp0\n  dpifd monitor -o json | jq -r .event"
-	noArguments(cmd)
+	cmd.Args, cmd.ValidArgsFunction = noWord, cobra.NoFileCompletions
 
 	link := watchCommand("link", monitor.Config{Links: true})
 	link.Short = "Print what happens to network devices"
@@ -26,7 +26,7 @@ func monitorCommand() *cobra.Command {
 		"(del), with MTU, flags and state. The events come over a memory-mapped ring where\n" +
 		"the kernel has these.\n\n" + monitorHelp
 	link.Example = "  dpifd monitor link\n  dpifd monitor link --filter 'veth*' --count 1 -o json"
-	noArguments(link)
+	link.Args, link.ValidArgsFunction = arguments(0, 0), cobra.NoFileCompletions
 
 	vport := watchCommand("vport [DATAPATH]", monitor.Config{Vports: true})
 	vport.Short = "Print what happens to datapaths and their ports"
@@ -51,6 +51,3 @@ func monitorCommand() *cobra.Command {
 }
 
 // noArguments has a command take no datapath.
-func noArguments(cmd *cobra.Command) {
-	cmd.Args, cmd.ValidArgsFunction = cobra.NoArgs, cobra.NoFileCompletions
-}

@@ -34,7 +34,7 @@ func watchCommand(use string, cfg monitor.Config) *cobra.Command {
 	w := watch{cfg: cfg}
 	cmd := &cobra.Command{
 		Use:  use,
-		Args: cobra.MaximumNArgs(1),
+		Args: arguments(0, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
 				w.datapath = args[0]

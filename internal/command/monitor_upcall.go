@@ -40,7 +40,7 @@ func monitorUpcallCommand() *cobra.Command {
 		Example: "  dpifd monitor upcall\n" +
 			"  dpifd monitor upcall dp0 --filter 'eth_type(0x0806)' --count 10\n" +
 			"  dpifd monitor upcall --filter 'in_port(3)' --pcapng port3.pcapng -o json",
-		Args:              cobra.MaximumNArgs(1),
+		Args:              arguments(0, 1),
 		ValidArgsFunction: completeDatapath,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			// The daemon knows the ports; here any name will do.

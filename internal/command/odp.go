@@ -24,11 +24,8 @@ func odpCommand() *cobra.Command {
 		Long: "Check flow keys or actions in the syntax of ovs-dpctl, and print them in its\n" +
 			"spelling. No datapath is needed.",
 		Example: "  echo 'in_port(1),eth_type(0x800)' | dpifd odp key\n  echo 'push_vlan(vid=10,pcp=0),2' | dpifd odp actions",
-		Args:    cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			return errors.New("odp: key or actions is missing")
-		},
 	}
+	group(cmd)
 	cmd.AddCommand(
 		odpSubcommand("key", "Check flow keys", "in_port(1),eth_type(0x800)", func(t odp.Text, line string) ([]byte, error) {
 			key, mask, err := t.ParseKey(line)
@@ -52,7 +49,7 @@ func odpSubcommand(name, short, sample string, normalise func(odp.Text, string) 
 			"Empty lines and those that start with # are skipped. Exits with 1 if any is wrong.\n" +
 			"Ports are numbers: names belong to a datapath.",
 		Example: "  echo '" + sample + "' | dpifd odp " + name + "\n  dpifd odp " + name + " FILE",
-		Args:    cobra.MaximumNArgs(1),
+		Args:    arguments(0, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			in := cmd.InOrStdin()
 			if len(args) == 1 && args[0] != "-" {

@@ -22,7 +22,7 @@ func probeCommand() *cobra.Command {
 			"the kernel loads its module openvswitch when it is asked about datapaths.\n\n" +
 			"Exits with 1 only if dpifd could not run here.",
 		Example: "  dpifd probe\n  dpifd probe -o json | jq '.findings[] | select(.state != \"yes\")'",
-		Args:    cobra.NoArgs,
+		Args:    arguments(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			report := probe.Run()
 			var err error

@@ -17,8 +17,9 @@ import (
 func runCommand() *cobra.Command {
 	var from source
 	cmd := &cobra.Command{
-		Use:   "run --config FILE",
-		Short: "Serve the configured datapath until SIGTERM or SIGINT",
+		Use:        "run --config FILE",
+		SuggestFor: []string{"start", "serve"},
+		Short:      "Serve the configured datapath until SIGTERM or SIGINT",
 		Long: "Serve the configured datapath until SIGTERM or SIGINT. SIGHUP has the file read\n" +
 			"again; one that cannot be used changes nothing. SIGUSR2 has the program started\n" +
 			"anew without losing a packet: in the same process or, where a service manager\n" +
@@ -29,7 +30,7 @@ func runCommand() *cobra.Command {
 			"the configuration names a network namespace.",
 		Example: "  dpifd run --config /etc/dpifd/dpifd.yaml\n" +
 			"  dpifd run -c /etc/dpifd/dpifd.yaml --set log.level=debug --set 'ports=[{name: eth1}]' --log-format console",
-		Args: cobra.NoArgs,
+		Args: arguments(0, 0),
 		RunE: func(*cobra.Command, []string) error {
 			inherited := fdstore.Inherited()
 			cfg, err := from.load()
@@ -57,6 +58,9 @@ func runCommand() *cobra.Command {
 		},
 	}
 	from.flags(cmd)
+	if err := cmd.MarkFlagRequired("config"); err != nil {
+		panic(err) // the flag was defined above
+	}
 	return cmd
 }
 

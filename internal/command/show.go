@@ -57,7 +57,7 @@ func showCommand() *cobra.Command {
 			"may be lost by that. No privilege is needed. The kernel loads its module\n" +
 			"openvswitch, if it has not yet, when it is asked about datapaths.",
 		Example: "  dpifd show\n  dpifd show dp0 -s\n  dpifd show --netns blue -o json | jq '.[].ports[].stats'",
-		Args:    cobra.MaximumNArgs(1),
+		Args:    arguments(0, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			list := []inspect.Datapath{}
 			err := k.read(func(r *inspect.Reader) (err error) {

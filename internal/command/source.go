@@ -1,6 +1,10 @@
 package command
 
 import (
+	"errors"
+	"io"
+	"strings"
+
 	"dpifd/internal/config"
 
 	"github.com/spf13/cobra"
@@ -10,19 +14,16 @@ import (
 // in for what it says.
 type source struct {
 	path string
-	set  []string // KEY=VALUE
+	set  overrides
 	log  logFormat
 }
 
-// flags adds --config, which must be given, --set and --log-format.
+// flags adds --config, --set and --log-format.
 func (s *source) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringVarP(&s.path, "config", "c", "", "configuration `FILE` (required)")
-	f.StringArrayVar(&s.set, "set", nil, "`KEY=VALUE` in place of the file's, such as log.level=debug or ports[0].name=eth1; may be repeated")
+	f.StringVarP(&s.path, "config", "c", "", "configuration `FILE`")
+	f.Var(&s.set, "set", "`KEY=VALUE` in place of the file's, such as log.level=debug or ports[0].name=eth1; may be repeated")
 	f.Var(&s.log, "log-format", "`FORMAT` of the log in place of the file's: json or console")
-	if err := cmd.MarkFlagRequired("config"); err != nil {
-		panic(err) // the flag was defined above
-	}
 	err := cmd.RegisterFlagCompletionFunc("log-format", cobra.FixedCompletions(config.LogFormats(), cobra.ShellCompDirectiveNoFileComp))
 	if err != nil {
 		panic(err) // the flag was defined above
@@ -38,6 +39,15 @@ func (s *source) overrides() []string {
 }
 
 func (s *source) load() (*config.Config, error) { return config.Load(s.path, s.overrides()...) }
+
+// read is load, but - is standard input.
+func (s *source) read(stdin io.Reader) (*config.Config, error) {
+	if s.path != "-" {
+		return s.load()
+	}
+	s.path = "standard input"
+	return config.Read(s.path, stdin, s.overrides()...)
+}
 
 // args are the flags again, for another process.
 func (s *source) args() []string {
@@ -61,4 +71,22 @@ func (f *logFormat) Type() string { return "format" }
 func (f *logFormat) Set(s string) error {
 	*f = logFormat(s)
 	return oneOf(s, config.LogFormats())
+}
+
+// overrides is the value of flag --set: each one KEY=VALUE.
+type overrides []string
+
+// String implements pflag.Value.
+func (o *overrides) String() string { return strings.Join(*o, " ") }
+
+// Type implements pflag.Value.
+func (o *overrides) Type() string { return "override" }
+
+// Set implements pflag.Value.
+func (o *overrides) Set(s string) error {
+	if key, _, ok := strings.Cut(s, "="); !ok || key == "" {
+		return errors.New("want KEY=VALUE, such as log.level=debug")
+	}
+	*o = append(*o, s)
+	return nil
 }

@@ -21,7 +21,7 @@ func statsCommand() *cobra.Command {
 			"what was lost by port and cause. Names and units are those of the events stats,\n" +
 			"port_stats and upcalls_lost of the log." + socketHelp,
 		Example:           "  dpifd stats\n  dpifd stats dp0 -o json | jq .totals.upcalls",
-		Args:              cobra.MaximumNArgs(1),
+		Args:              arguments(0, 1),
 		ValidArgsFunction: completeDatapath,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return ask(socket, optional(args), func(ctx context.Context, c *control.Client) error {

@@ -24,7 +24,7 @@ func traceCommand() *cobra.Command {
 			"zero. A flow in the kernel that matches comes first: see ovs-dpctl dump-flows." + socketHelp,
 		Example: "  dpifd trace dp0 'in_port(1),eth(src=02:00:00:00:00:01,dst=02:00:00:00:00:02),eth_type(0x0800)'\n" +
 			"  dpifd trace dp0 'in_port(va),eth(src=02:00:00:00:00:01,dst=ff:ff:ff:ff:ff:ff)' -o json",
-		Args:              cobra.ExactArgs(2),
+		Args:              arguments(2, 2),
 		ValidArgsFunction: completeDatapath,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return ask(socket, args[0], func(ctx context.Context, c *control.Client) error {

@@ -16,7 +16,7 @@ func versionCommand() *cobra.Command {
 		Long: "Print the version of dpifd and of the Go release that built it. Built from a\n" +
 			"checkout, the version is the revision.",
 		Example: "  dpifd version\n  dpifd version -o json",
-		Args:    cobra.NoArgs,
+		Args:    arguments(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if form == outputJSON {
 				return failed(printJSON(cmd.OutOrStdout(), map[string]string{"version": revision(), "go": runtime.Version()}))

@@ -100,7 +100,7 @@ func (d *decoder) mapping(path string, n ast.Node, v reflect.Value) {
 		f, ok := fieldByKey(v.Type(), key)
 		switch {
 		case !ok:
-			d.fail(full, p, "unknown key %q%s", full, suggest(v.Type(), path, key))
+			d.fail(full, p, "unknown key %q%s%s", full, suggest(v.Type(), path, key), commaHint(m, kv))
 		case kv.Value == nil || kv.Value.Type() == ast.NullType:
 			d.fail(full, p, "%s: has no value; give one or remove the key", full)
 		default:
@@ -235,7 +235,31 @@ func ownScalar(n ast.Node, v reflect.Value) error {
 	case *ast.StringNode, *ast.IntegerNode:
 		return v.Addr().Interface().(scalarParser).parseScalar(n.GetToken().Value)
 	}
-	return fmt.Errorf("want a value, not %s", describe(n))
+	return fmt.Errorf("want a value, not %s%s", describe(n), colonHint(n))
+}
+
+// colonHint is for a value that YAML takes for a mapping because of its colon,
+// as an IPv6 address in brackets.
+func colonHint(n ast.Node) string {
+	m, ok := n.(*ast.MappingNode)
+	if !ok || m.IsFlowStyle || len(m.Values) != 1 {
+		return ""
+	}
+	kv := m.Values[0]
+	value := ""
+	if kv.Value != nil && kv.Value.Type() != ast.NullType {
+		value = kv.Value.String()
+	}
+	return fmt.Sprintf("; quote it: %q", abbreviate(kv.Key.String()+":"+value))
+}
+
+// commaHint is for a key without a value in braces: it is the rest of a value
+// that has a comma.
+func commaHint(m *ast.MappingNode, kv *ast.MappingValueNode) string {
+	if !m.IsFlowStyle || kv.Value != nil && kv.Value.Type() != ast.NullType {
+		return ""
+	}
+	return "; if it belongs to the value before it, quote that value"
 }
 
 // inRange says whether x is between the field's min and max, which parse

@@ -35,6 +35,20 @@ func Load(path string, overrides ...string) (*Config, error) {
 	return Parse(path, data, overrides...)
 }
 
+// Read checks the configuration that in has, of at most 1 MiB. name stands for
+// it in errors. Otherwise it is as Load.
+func Read(name string, in io.Reader, overrides ...string) (*Config, error) {
+	data, err := readAll(in)
+	if err != nil {
+		return nil, Errors{{File: name, Msg: "cannot read: " + err.Error(), Err: err}}
+	}
+	return Parse(name, data, overrides...)
+}
+
+// readAll reads one byte more than a configuration may have, which shows Parse
+// that there is more.
+func readAll(in io.Reader) ([]byte, error) { return io.ReadAll(io.LimitReader(in, maxFile+1)) }
+
 func readFile(path string) ([]byte, error) {
 	// O_NONBLOCK, since the open of a named pipe waits for a writer.
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
@@ -51,8 +65,7 @@ func readFile(path string) ([]byte, error) {
 	case !info.Mode().IsRegular():
 		return nil, errors.New("not a regular file")
 	}
-	// One byte more shows Parse that there is more.
-	return io.ReadAll(io.LimitReader(f, maxFile+1))
+	return readAll(f)
 }
 
 // Parse checks the contents of a configuration file; name stands for it in

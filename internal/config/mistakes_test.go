@@ -278,7 +278,7 @@ var mistakes = []struct {
 	{"tab before a comment", "# \t\nnetns: a#\t# \t", []string{`2:10: tab; indent and separate with blanks`}},
 	{"string without end", "handlers: 1\nnetns: 'a\n", []string{`2:8: not YAML: could not find end character of single-quoted text`}},
 	{"list without end", "handlers: 1\nports: [{name: a}\n", []string{`2:8: not YAML: sequence end token ']' not found`}},
-	{"two values", "log: level: info\n", []string{`1:6: not YAML: mapping value is not allowed in this context`}},
+	{"two values", "log: level: info\n", []string{`1:6: not YAML: mapping value is not allowed in this context; quote a value that has a colon`}},
 	{"two mappings", "{handlers: 1}\n{netns: a}\n", []string{`2:1: not YAML: value is not allowed in this context`}},
 	{"deep braces", "netns: " + strings.Repeat("[", 17) + strings.Repeat("]", 17), []string{`1:24: nested too deep`}},
 	{"deep indentation", strings.Repeat("- ", 40) + "a\n", []string{`1:65: nested too deep`}},

@@ -52,7 +52,11 @@ func parseYAML(data []byte, r *report) ast.Node {
 		var yerr yaml.Error
 		if errors.As(err, &yerr) && yerr.GetToken() != nil {
 			p := yerr.GetToken().Position
-			r.add(p.Line, p.Column, "not YAML: %s", yerr.GetMessage())
+			hint := ""
+			if strings.Contains(yerr.GetMessage(), "mapping value") {
+				hint = "; quote a value that has a colon"
+			}
+			r.add(p.Line, p.Column, "not YAML: %s%s", yerr.GetMessage(), hint)
 		} else {
 			r.add(1, 1, "not YAML: %v", err)
 		}

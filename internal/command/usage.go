@@ -1,0 +1,133 @@
+package command
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// suggestDistance is how many letters a mistyped command may be away from the
+// one that is suggested.
+const suggestDistance = 2
+
+// arguments accepts from low to high arguments. The error names what the
+// command's Use line asks for.
+func arguments(low, high int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		_, want, _ := strings.Cut(cmd.Use, " ")
+		switch {
+		case len(args) > high && high == 0:
+			return fmt.Errorf("takes no arguments, found %q", args[0])
+		case len(args) > high:
+			return fmt.Errorf("too many arguments, want %s; the first in excess is %q", want, args[high])
+		case len(args) < low:
+			return fmt.Errorf("too few arguments, want %s", want)
+		}
+		return nil
+	}
+}
+
+// group makes cmd a command that only has commands below it: alone, or with a
+// word that is none of them, it is a usage error.
+func group(cmd *cobra.Command) {
+	cmd.Args = noWord
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		return fmt.Errorf("a command is missing; want %s", strings.Join(below(cmd), ", "))
+	}
+}
+
+// noWord refuses what stands where a command is expected.
+func noWord(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return unknownCommand(cmd, args[0])
+	}
+	return nil
+}
+
+// below lists the commands below cmd.
+func below(cmd *cobra.Command) []string {
+	var names []string
+	for _, sub := range cmd.Commands() {
+		if sub.IsAvailableCommand() {
+			names = append(names, sub.Name())
+		}
+	}
+	return names
+}
+
+// unknownCommand is the error for a word that is no command below cmd.
+func unknownCommand(cmd *cobra.Command, word string) error {
+	if cmd.SuggestionsMinimumDistance == 0 {
+		cmd.SuggestionsMinimumDistance = suggestDistance
+	}
+	err := fmt.Errorf("unknown command %q", word)
+	if near := cmd.SuggestionsFor(word); len(near) > 0 {
+		err = fmt.Errorf("%w; did you mean %s?", err, strings.Join(near, " or "))
+	}
+	return err
+}
+
+// flagError says what is wrong with a flag in plain words.
+func flagError(cmd *cobra.Command, err error) error {
+	// The command word was parsed as an argument before the flag: the mistake
+	// is there.
+	if args := cmd.Flags().Args(); len(args) > 0 && cmd.HasAvailableSubCommands() && cmd.Args != nil {
+		if wrong := cmd.Args(cmd, args); wrong != nil {
+			return wrong
+		}
+	}
+	var invalid *pflag.InvalidValueError
+	var number *strconv.NumError
+	if !errors.As(err, &invalid) || !errors.As(err, &number) {
+		return err
+	}
+	flag := invalid.GetFlag()
+	name := "--" + flag.Name
+	if flag.Shorthand != "" {
+		name = "-" + flag.Shorthand + ", " + name
+	}
+	want := "a number"
+	switch kind := flag.Value.Type(); {
+	case kind == "bool":
+		want = "true or false"
+	case errors.Is(number.Err, strconv.ErrRange):
+		want = "a smaller number"
+	case strings.HasPrefix(kind, "uint"):
+		want = "a whole number from 0"
+	case strings.HasPrefix(kind, "int"):
+		want = "a whole number"
+	}
+	return fmt.Errorf("invalid argument %q for %q flag: want %s", invalid.GetValue(), name, want)
+}
+
+// helpCommand is cobra's, but a command that is not there is a usage error.
+func helpCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "help [COMMAND]",
+		Short: "Explain a command",
+		Long:  "Explain a command, as COMMAND --help does.",
+		ValidArgsFunction: func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+			at, _, err := cmd.Root().Find(args)
+			if err != nil {
+				return nil, cobra.ShellCompDirectiveNoFileComp
+			}
+			return below(at), cobra.ShellCompDirectiveNoFileComp
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			at := cmd.Root()
+			for _, word := range args {
+				next, rest, err := at.Find([]string{word})
+				if err != nil || next == at || len(rest) > 0 {
+					return unknownCommand(at, word)
+				}
+				at = next
+			}
+			at.InitDefaultHelpFlag()
+			return at.Help()
+		},
+	}
+}
