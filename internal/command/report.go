@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
+	"os/signal"
 	"path/filepath"
+	"syscall"
 
 	"dpifd/internal/report"
 
@@ -21,10 +24,11 @@ func reportCommand() *cobra.Command {
 		Long: "Plot a log of dpifd, in JSON, on one static page: upcalls, hit ratio, loss by cause,\n" +
 			"latency and flows by time, events marked. Several LOGs, such as those of a\n" +
 			"rotation, make one page; they may be compressed by gzip, and - is standard input.\n" +
-			"Lines that are not of dpifd are counted and passed over.",
+			"The export of the journal (journalctl -o json) and Docker's log files are read too.\n" +
+			"Lines that are not of dpifd are counted and skipped.",
 		Example: "  dpifd report /var/log/dpifd.log.1.gz /var/log/dpifd.log -o report.html\n" +
 			"  journalctl -u dpifd -o cat | dpifd report - -o report.html",
-		Args: cobra.MinimumNArgs(1),
+		Args: arguments(1, math.MaxInt),
 		RunE: func(cmd *cobra.Command, logs []string) error {
 			var all report.Log
 			for _, name := range logs {
@@ -65,8 +69,22 @@ func readLog(all *report.Log, name string, stdin io.Reader) error {
 }
 
 // replaceFile writes a file in one step: whoever reads it sees all of the old
-// one or all of the new one.
+// one or all of the new one. A symbolic link stays, and so does what is no
+// regular file: that is written to. SIGINT and SIGTERM wait, so that no
+// temporary file is left.
 func replaceFile(name string, data []byte) error {
+	if target, err := filepath.EvalSymlinks(name); err == nil {
+		name = target
+	}
+	switch info, err := os.Stat(name); {
+	case err == nil && info.IsDir():
+		return fmt.Errorf("%s: %w", name, syscall.EISDIR)
+	case err == nil && !info.Mode().IsRegular():
+		return os.WriteFile(name, data, 0)
+	}
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	defer signal.Stop(signals)
 	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+"-")
 	if err != nil {
 		return err
@@ -79,5 +97,10 @@ func replaceFile(name string, data []byte) error {
 	if err != nil {
 		_ = os.Remove(f.Name())
 	}
-	return err
+	select {
+	case s := <-signals:
+		return errors.Join(err, fmt.Errorf("signal: %s", s))
+	default:
+		return err
+	}
 }

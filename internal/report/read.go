@@ -68,8 +68,9 @@ type figures struct {
 var consoleLine = regexp.MustCompile(`^\S*T\S+\t(DEBUG|INFO|WARN|ERROR)\t[a-z0-9_]+\t`)
 
 // Read reads a log, compressed by gzip or not, and adds it to l. Lines that are
-// no events are counted and passed over; what stands before a line's first brace
-// (syslog's and journald's prefixes) is ignored. The error is the reader's, or
+// no events are counted and skipped. What log collectors add is taken off: the
+// prefixes of syslog and journald before the first brace, the JSON of journalctl -o
+// json and of Docker. The error is the reader's, or
 // tells that there is not one event. Files of a rotation are read oldest first.
 func (l *Log) Read(r io.Reader) error {
 	in := bufio.NewReaderSize(r, 64<<10)
@@ -84,6 +85,7 @@ func (l *Log) Read(r io.Reader) error {
 	before, console := l.Lines, 0
 	for n := 1; ; n++ {
 		text, err := readLine(in)
+		text = bytes.TrimSpace(unwrap(text))
 		if len(text) > 0 && !l.add(text) {
 			l.Broken++
 			if consoleLine.Match(text) {
@@ -124,6 +126,37 @@ func readLine(in *bufio.Reader) ([]byte, error) {
 		}
 		return bytes.TrimSpace(text), err
 	}
+}
+
+// wrapper is a line in which a log collector stored one of ours.
+type wrapper struct {
+	Message json.RawMessage `json:"MESSAGE"` // journalctl -o json
+	Log     string          `json:"log"`     // Docker's json-file driver
+}
+
+// unwrap returns the line of dpifd that a log collector's line has, or the line
+// itself.
+func unwrap(text []byte) []byte {
+	var w wrapper
+	journal := bytes.Contains(text, []byte(`"MESSAGE"`))
+	if !journal && !bytes.HasPrefix(text, []byte(`{"log"`)) || json.Unmarshal(text, &w) != nil {
+		return text
+	}
+	var message string
+	var numbers []uint16 // how the journal exports text that has control characters
+	switch {
+	case !journal:
+		return []byte(w.Log)
+	case json.Unmarshal(w.Message, &message) == nil:
+		return []byte(message)
+	case json.Unmarshal(w.Message, &numbers) != nil:
+		return text
+	}
+	line := make([]byte, len(numbers))
+	for i, n := range numbers {
+		line[i] = byte(n)
+	}
+	return line
 }
 
 // add takes in one line, and reports whether it is an event.
