@@ -11,8 +11,8 @@ import (
 
 // Sizes of the plot in SVG's pixels.
 const (
-	plotWidth  = 860
-	labelWidth = 90
+	plotWidth  = 1000
+	labelWidth = 330
 	rowHeight  = 44
 	panelHead  = 46
 	panelFoot  = 34
@@ -20,9 +20,9 @@ const (
 
 var colours = map[string]string{bench.Floor: "#777777", bench.Dpifd: "#0b6bcb", bench.Vswitchd: "#d9730d"}
 
-// drawPlot draws a panel for each figure: a row for each load, in it for each
-// switch a dot at the median and a line from the least to the most, on a
-// logarithmic axis.
+// drawPlot draws a panel for each figure: a row for each load with what it is, in
+// it for each switch a dot at the median and a line from the least to the most, on
+// a logarithmic axis.
 func drawPlot(r *bench.Run) []byte {
 	var body bytes.Buffer
 	y := 40
@@ -50,7 +50,7 @@ func drawPlot(r *bench.Run) []byte {
 
 // panel draws one figure from y on and returns its height.
 func panel(b *bytes.Buffer, y int, title string, f figure, r *bench.Run) int {
-	var loads []string
+	var loads []bench.Load
 	low, high := math.Inf(1), math.Inf(-1)
 	for _, l := range bench.Loads {
 		if l.Transactions > 0 {
@@ -62,7 +62,7 @@ func panel(b *bytes.Buffer, y int, title string, f figure, r *bench.Run) int {
 				continue
 			}
 			if i == 0 {
-				loads = append(loads, l.Name)
+				loads = append(loads, l)
 			}
 			low, high = math.Min(low, math.Max(s.Min, 0.01)), math.Max(high, s.Max)
 		}
@@ -73,7 +73,7 @@ func panel(b *bytes.Buffer, y int, title string, f figure, r *bench.Run) int {
 	from, to := math.Floor(math.Log10(low)), math.Ceil(math.Log10(high))
 	to = math.Max(to, from+1)
 	x := func(v float64) float64 {
-		part := (math.Log10(math.Max(v, low)) - from) / (to - from)
+		part := (math.Log10(math.Max(v, math.Pow(10, from))) - from) / (to - from)
 		return labelWidth + part*(plotWidth-labelWidth-30)
 	}
 	top, bottom := y+panelHead, y+panelHead+len(loads)*rowHeight
@@ -85,9 +85,11 @@ func panel(b *bytes.Buffer, y int, title string, f figure, r *bench.Run) int {
 	}
 	for i, load := range loads {
 		row := top + i*rowHeight
-		fmt.Fprintf(b, `<text x="%d" y="%d" text-anchor="end">%s</text>`+"\n", labelWidth-8, row+rowHeight/2+4, load)
+		fmt.Fprintf(b, `<text x="%d" y="%d" text-anchor="end">%s</text>`, labelWidth-8, row+rowHeight/2-2, load.Name)
+		fmt.Fprintf(b, `<text x="%d" y="%d" text-anchor="end" font-size="9" fill="#666666">%s</text>`+"\n",
+			labelWidth-8, row+rowHeight/2+11, html.EscapeString(load.About))
 		for j, name := range bench.Switches {
-			s, ok := r.Spread(load, name, f.of)
+			s, ok := r.Spread(load.Name, name, f.of)
 			if !ok {
 				continue
 			}
