@@ -54,9 +54,9 @@ func (h *Handler) send() error {
 	}
 	err := h.dp.Send(h.out, h.failed)
 	h.budget.landed(h.nPut)
-	if h.sends == netlink.Ring && h.dp.conn.Transport() != netlink.Ring {
+	if h.sends == netlink.Ring && h.dp.Conn().Transport() != netlink.Ring {
 		h.sends = netlink.Linear
-		h.notify(TXRingGivenUp{Handler: h.id, Err: h.dp.conn.RingError()})
+		h.notify(TXRingGivenUp{Handler: h.id, Err: h.dp.Conn().RingError()})
 	}
 	return err
 }
@@ -67,7 +67,7 @@ func (h *Handler) started() HandlerStarted {
 	if h.sends != netlink.Ring {
 		denied := h.denied
 		if denied == nil {
-			denied = h.dp.conn.RingError()
+			denied = h.dp.Conn().RingError()
 		}
 		why = reason(denied)
 	}
@@ -82,7 +82,7 @@ func (h *Handler) decide(ch *channel, datagram []byte, now int64, trace *Tracer)
 		return
 	}
 	u, v := &h.upcall, &h.verdict
-	switch err := ParseUpcall(datagram, h.dp.fam.Packet.ID, h.dp.idx, u); {
+	switch err := h.dp.ParseUpcall(datagram, u); {
 	case err == nil:
 	case errors.Is(err, ErrForeign):
 		ch.foreign.Add(1)

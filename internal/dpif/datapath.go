@@ -84,6 +84,13 @@ type Datapath struct {
 	ops  netlink.SendBatch
 }
 
+// NewDatapath returns a Datapath for requests about the datapath of that name and
+// index, without asking the kernel whether it is there. The caller keeps conn and
+// closes it after the last use of the Datapath.
+func NewDatapath(conn *netlink.Conn, fam *Families, name string, index int32) *Datapath {
+	return &Datapath{conn: conn, fam: fam, name: name, idx: index}
+}
+
 // OpenDatapath looks up the datapath of the given name. The error matches
 // unix.ENODEV when there is none. The caller keeps conn and closes it after
 // the last use of the Datapath.
@@ -112,10 +119,17 @@ func CreateDatapath(conn *netlink.Conn, fam *Families, name string, f Features) 
 }
 
 // Clone returns a Datapath for another goroutine, with its own request
-// socket.
+// socket, which is the caller's as NewDatapath's is.
 func (d *Datapath) Clone(conn *netlink.Conn) *Datapath {
-	return &Datapath{conn: conn, fam: d.fam, name: d.name, idx: d.idx}
+	return NewDatapath(conn, d.fam, d.name, d.idx)
 }
+
+// Conn returns the request socket.
+func (d *Datapath) Conn() *netlink.Conn { return d.conn }
+
+// Families returns the generic netlink families that requests use. They are not
+// changed.
+func (d *Datapath) Families() *Families { return d.fam }
 
 // Name returns the datapath's name.
 func (d *Datapath) Name() string { return d.name }
@@ -213,31 +227,40 @@ func (d *Datapath) Info() (DatapathInfo, error) {
 // perCPU are the upcall PIDs by CPU that FeatureDispatchPerCPU goes by; nil
 // leaves those that the datapath has.
 func (d *Datapath) SetFeatures(f Features, perCPU []uint32) (Features, error) {
-	return setFeatures(d, f, perCPU)
+	return SetFeatures(d, f, perCPU)
 }
 
 // RefusesUnknown reports whether the kernel refuses features that it does not know.
 // Linux < 5.4 keeps whatever it is given, so that what it keeps says nothing about
 // what it does. That kernel has no features but one without meaning afterwards.
-func (d *Datapath) RefusesUnknown() (bool, error) { return refusesUnknown(d) }
+func (d *Datapath) RefusesUnknown() (bool, error) { return RefusesUnknown(d) }
 
-// featureKernel is what features are negotiated with: a Datapath, or in tests one
-// of another kernel.
-type featureKernel interface {
+// FeatureKernel is what user features are negotiated with: a Datapath, or in tests
+// a model of another kernel.
+type FeatureKernel interface {
 	Info() (DatapathInfo, error)
-	setFeatures(f Features, perCPU []uint32) error
+	// RequestFeatures asks for exactly f in one request. Errors match
+	// unix.EOPNOTSUPP or unix.EINVAL where the kernel does not know a feature.
+	RequestFeatures(f Features, perCPU []uint32) error
 }
 
-func setFeatures(k featureKernel, f Features, perCPU []uint32) (Features, error) {
-	err := k.setFeatures(f, perCPU)
+// IsGone reports whether err says that what a request was about is not there
+// any more: ENODEV, or ENOENT for flows and for families whose module was removed.
+func IsGone(err error) bool {
+	return errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ENOENT)
+}
+
+// SetFeatures is Datapath.SetFeatures for any kernel.
+func SetFeatures(k FeatureKernel, f Features, perCPU []uint32) (Features, error) {
+	err := k.RequestFeatures(f, perCPU)
 	if isRefused(err) {
 		var kept Features
 		for bit := Features(1); bit != 0 && bit <= f; bit <<= 1 {
-			if f&bit != 0 && k.setFeatures(kept|bit, perCPU) == nil {
+			if f&bit != 0 && k.RequestFeatures(kept|bit, perCPU) == nil {
 				kept |= bit
 			}
 		}
-		err = k.setFeatures(kept, perCPU)
+		err = k.RequestFeatures(kept, perCPU)
 	}
 	if err != nil {
 		return 0, err
@@ -246,8 +269,9 @@ func setFeatures(k featureKernel, f Features, perCPU []uint32) (Features, error)
 	return info.Features, err
 }
 
-func refusesUnknown(k featureKernel) (bool, error) {
-	err := k.setFeatures(featureUnassigned, nil)
+// RefusesUnknown is Datapath.RefusesUnknown for any kernel.
+func RefusesUnknown(k FeatureKernel) (bool, error) {
+	err := k.RequestFeatures(featureUnassigned, nil)
 	if isRefused(err) {
 		return true, nil
 	}
@@ -260,7 +284,8 @@ func isRefused(err error) bool {
 	return errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EINVAL)
 }
 
-func (d *Datapath) setFeatures(f Features, perCPU []uint32) error {
+// RequestFeatures implements FeatureKernel.
+func (d *Datapath) RequestFeatures(f Features, perCPU []uint32) error {
 	d.begin(&d.fam.Datapath, cmdSet, 0)
 	d.enc.Uint32(dpAttrUserFeatures, uint32(f))
 	if f&FeatureDispatchPerCPU != 0 && perCPU != nil {

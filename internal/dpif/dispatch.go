@@ -51,7 +51,7 @@ const noPerCPU = "the kernel cannot dispatch by CPU (Linux >= 5.15)"
 
 // negotiate sets the user features, and with them the dispatch: the one
 // configured where the kernel has it.
-func (s *Server) negotiate(k featureKernel) error {
+func (s *Server) negotiate(k FeatureKernel) error {
 	before, err := k.Info()
 	if err != nil {
 		return err
@@ -63,7 +63,7 @@ func (s *Server) negotiate(k featureKernel) error {
 		}
 		asked |= FeatureDispatchPerCPU
 	}
-	if s.features, err = setFeatures(k, asked, s.perCPUPIDs()); err != nil {
+	if s.features, err = SetFeatures(k, asked, s.perCPUPIDs()); err != nil {
 		return err
 	}
 	if s.cfg.Dispatch == DispatchPerCPU {
@@ -93,7 +93,7 @@ func (s *Server) negotiate(k featureKernel) error {
 // keeps the feature is not enough, see RefusesUnknown; one that has the table of
 // PIDs knows what it is for, but Linux < 6.1 does not tell it. Where it does not,
 // the feature is taken back.
-func (s *Server) dispatchesByCPU(k featureKernel) (bool, error) {
+func (s *Server) dispatchesByCPU(k FeatureKernel) (bool, error) {
 	if s.features&FeatureDispatchPerCPU == 0 {
 		return false, nil
 	}
@@ -101,10 +101,10 @@ func (s *Server) dispatchesByCPU(k featureKernel) (bool, error) {
 	if err != nil || info.PerCPUPIDs != nil {
 		return err == nil, err
 	}
-	if refuses, err := refusesUnknown(k); err != nil || refuses {
+	if refuses, err := RefusesUnknown(k); err != nil || refuses {
 		return refuses, err
 	}
-	s.features, err = setFeatures(k, s.features&^FeatureDispatchPerCPU, nil)
+	s.features, err = SetFeatures(k, s.features&^FeatureDispatchPerCPU, nil)
 	return false, err
 }
 
@@ -231,7 +231,7 @@ func (s *Server) upcallsOff(ports []odp.PortNo, shared bool) error {
 	err := s.dp.ClearUpcallPIDs(ports)
 	if shared {
 		_, offErr := s.dp.SetFeatures(s.features&^FeatureDispatchPerCPU, nil)
-		if isGone(offErr) {
+		if IsGone(offErr) {
 			offErr = nil
 		}
 		err = errors.Join(err, offErr)

@@ -26,7 +26,7 @@ const (
 	known515 = known314 | FeatureDispatchPerCPU
 )
 
-func (k *versionKernel) setFeatures(f Features, perCPU []uint32) error {
+func (k *versionKernel) RequestFeatures(f Features, perCPU []uint32) error {
 	if k.checks && f&^k.known != 0 {
 		return unix.EOPNOTSUPP
 	}

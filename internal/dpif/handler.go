@@ -138,7 +138,7 @@ func newHandler(id int, dp *Datapath, cfg *Config, budget *flowBudget, hasher *o
 		return nil, fmt.Errorf("handler %d: %w", id, err)
 	}
 	h := &Handler{id: id, poller: poller, dp: dp, policy: cfg.Policy, notify: cfg.Notify, budget: budget, hasher: hasher,
-		trace: trace, in: in, out: dp.NewBatch(), sends: dp.conn.Transport(), rescan: ringRescan}
+		trace: trace, in: in, out: dp.NewBatch(), sends: dp.Conn().Transport(), rescan: ringRescan}
 	h.failed = h.requestFailed
 	return h, nil
 }
@@ -228,7 +228,7 @@ func (h *Handler) finish() {
 	}
 	h.poller.Close()
 	h.in.Close()
-	h.dp.conn.Close()
+	h.dp.Conn().Close()
 }
 
 // attach makes the handler the owner of ch. It runs on the handler's

@@ -3,7 +3,6 @@ package dpif
 import (
 	"errors"
 	"fmt"
-	"slices"
 
 	"dpifd/internal/netlink"
 
@@ -17,26 +16,6 @@ type Meter struct {
 	// PacketsPerSecond is the rate, and as many packets may come at once.
 	PacketsPerSecond uint32
 }
-
-// MeterPolicy is a policy whose actions name meters.
-type MeterPolicy interface {
-	Policy
-	// Meters returns the meters that are to be in the datapath. The result is
-	// not changed, by either side. It may be called by any goroutine.
-	Meters() []Meter
-	// UseMeters tells, again and again, whether they are. Before, actions must
-	// not name them. It may be called by any goroutine.
-	UseMeters(ok bool)
-}
-
-// MetersUnusable says that the kernel does not take the policy's meters, which
-// are not used then: nothing is limited.
-type MetersUnusable struct {
-	Meters int
-	Err    error
-}
-
-func (MetersUnusable) event() {}
 
 // ErrNoMeters says that the kernel has no meters that work: it has none before
 // Linux 4.15, and keeps only one before 4.18.
@@ -110,51 +89,4 @@ func (d *Datapath) DeleteMeter(id uint32) error {
 		return fmt.Errorf("datapath %s: delete meter %d: %w", d.name, id, err)
 	}
 	return nil
-}
-
-// meters keeps a policy's meters in the datapath. It belongs to the
-// revalidator's goroutine.
-type meters struct {
-	dp      *Datapath
-	policy  MeterPolicy // nil if the policy has none
-	notify  func(Event)
-	inForce []Meter
-	tried   bool
-	usable  bool
-}
-
-func newMeters(dp *Datapath, policy Policy, notify func(Event)) *meters {
-	m := &meters{dp: dp, notify: notify}
-	m.policy, _ = policy.(MeterPolicy)
-	return m
-}
-
-// configured puts the policy's meters into the datapath when they have changed,
-// and tells the policy whether they work.
-func (m *meters) configured() {
-	if m.policy == nil {
-		return
-	}
-	if list := m.policy.Meters(); !m.tried || !slices.Equal(list, m.inForce) {
-		m.put(list)
-	}
-	m.policy.UseMeters(m.usable)
-}
-
-func (m *meters) put(list []Meter) {
-	m.tried, m.usable = true, true
-	for _, old := range m.inForce {
-		if !slices.ContainsFunc(list, func(n Meter) bool { return n.ID == old.ID }) {
-			// One that stays behind does nothing.
-			_ = m.dp.DeleteMeter(old.ID)
-		}
-	}
-	m.inForce = list
-	for _, n := range list {
-		if err := m.dp.SetMeter(n); err != nil {
-			m.usable = false
-			m.notify(MetersUnusable{Meters: len(list), Err: err})
-			return
-		}
-	}
 }

@@ -85,3 +85,10 @@ func (f *Families) ParseNotice(h netlink.Header, payload []byte) (n Notice, ok b
 	}
 	return n, err == nil, err
 }
+
+// ConcernedBy reports whether a notification is about the datapath, or cannot be
+// read: payload is what follows the message's header.
+func (d *Datapath) ConcernedBy(payload []byte) bool {
+	r, err := parseReply(payload)
+	return err != nil || r.index == d.idx
+}

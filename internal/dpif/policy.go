@@ -5,72 +5,6 @@ import (
 	"dpifd/internal/odp"
 )
 
-// Kind says why the kernel sent an upcall.
-type Kind uint8
-
-const (
-	// Miss is OVS_PACKET_CMD_MISS: no flow matched the packet.
-	Miss Kind = iota + 1
-	// Action is OVS_PACKET_CMD_ACTION: a flow's userspace action sent it.
-	Action
-)
-
-func (k Kind) String() string {
-	switch k {
-	case Miss:
-		return "miss"
-	case Action:
-		return "action"
-	default:
-		return "unknown"
-	}
-}
-
-// Upcall is one packet that the kernel sent up. All its slices are borrowed
-// from the buffer or ring frame the upcall came in: they are valid until the
-// batch it belongs to is released, which is after Policy.Decide returned and
-// the verdict was sent. Nobody may keep or write them.
-type Upcall struct {
-	Kind   Kind
-	InPort odp.PortNo
-	// Key is the payload of OVS_PACKET_ATTR_KEY: OVS_KEY_ATTR_* attributes.
-	Key []byte
-	// Packet is the frame, from its Ethernet header on.
-	Packet []byte
-	// Userdata and Actions come with Action upcalls, as the flow's userspace
-	// action gave them; EgressTunKey holds OVS_TUNNEL_KEY_ATTR_* attributes.
-	Userdata, Actions, EgressTunKey []byte
-	// MRU is the largest fragment's size in bytes, 0 unless the kernel
-	// reassembled the packet. It goes back with the packet.
-	MRU uint16
-	// Len is the packet's size in bytes before it was truncated, 0 if it
-	// was not.
-	Len uint32
-	// Hash is the kernel's packet hash, valid if HasHash. It goes back with
-	// the packet.
-	Hash    uint64
-	HasHash bool
-
-	fields netlink.AttrTable
-}
-
-// Fields returns the table of Key, which ParseUpcall has made already. It is valid
-// as long as Key.
-func (u *Upcall) Fields() *netlink.AttrTable {
-	if !u.fields.Of(u.Key) {
-		_ = u.fields.Scan(u.Key) // the table keeps the error
-	}
-	return &u.fields
-}
-
-// clear empties u, but for the table of its former key, which the next Scan
-// replaces.
-func (u *Upcall) clear() {
-	u.Kind, u.InPort, u.Key, u.Packet = 0, 0, nil, nil
-	u.Userdata, u.Actions, u.EgressTunKey = nil, nil, nil
-	u.MRU, u.Len, u.Hash, u.HasHash = 0, 0, 0, false
-}
-
 // Verdict is what a policy decided about one upcall. Its encoders keep their
 // memory from upcall to upcall.
 type Verdict struct {
@@ -142,4 +76,38 @@ type Policy interface {
 	Generation() uint64
 	// SetPorts tells the ports now in the datapath. The policy keeps no reference to ports.
 	SetPorts(ports []Port)
+}
+
+// MeterPolicy is a policy whose actions name meters.
+type MeterPolicy interface {
+	Policy
+	// Meters returns the meters that are to be in the datapath. The result is
+	// not changed, by either side. It may be called by any goroutine.
+	Meters() []Meter
+	// UseMeters tells, again and again, whether they are. Before, actions must
+	// not name them. It may be called by any goroutine.
+	UseMeters(ok bool)
+}
+
+// StaticFlow is a flow that is to be in the datapath whatever the traffic. Its
+// slices do not change.
+type StaticFlow struct {
+	Match, Actions string // as configured, in ODP text
+	UFID           UFID
+	Key, Mask      []byte // OVS_KEY_ATTR_* attributes
+	Do             []byte // OVS_ACTION_ATTR_* attributes
+	// Missing names a port that the flow is about and that is not in the
+	// datapath, "" if there is none. Until it comes the flow is not installed,
+	// and its UFID is another one than it is then.
+	Missing string
+}
+
+// StaticPolicy is a policy with static flows. The revalidator installs them,
+// never expires them, and restores them within a cycle when somebody deletes
+// or changes them. Kernels before 4.0, which have no UFIDs, refuse them.
+type StaticPolicy interface {
+	Policy
+	// StaticFlows returns the flows for the ports of the last SetPorts. The
+	// result is not changed, by either side. It may be called by any goroutine.
+	StaticFlows() []StaticFlow
 }

@@ -109,8 +109,7 @@ func (s *Server) drain(r *netlink.Receiver, source string, concerns func(netlink
 // concernsDatapath reports whether a notification of the ovs groups is about
 // this datapath.
 func (s *Server) concernsDatapath(_ netlink.Header, payload []byte) bool {
-	r, err := parseReply(payload)
-	return err != nil || r.index == s.dp.idx
+	return s.dp.ConcernedBy(payload)
 }
 
 // concernsLink reports whether a link notification is about a device that a
@@ -176,16 +175,10 @@ func (s *Server) reconcile() error {
 // gone turns what the kernel says about a datapath that is not there into
 // ErrDatapathGone: ENODEV, or ENOENT when the family has gone with the module.
 func (s *Server) gone(err error) error {
-	if isGone(err) {
-		return fmt.Errorf("%s: %w", s.dp.name, ErrDatapathGone)
+	if IsGone(err) {
+		return fmt.Errorf("%s: %w", s.dp.Name(), ErrDatapathGone)
 	}
 	return err
-}
-
-// isGone reports whether err says that what a request was about is not there
-// any more.
-func isGone(err error) bool {
-	return errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ENOENT)
 }
 
 func (s *Server) checkFeatures() error {

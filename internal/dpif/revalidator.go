@@ -168,7 +168,7 @@ func (r *Revalidator) run(ctx context.Context, gone func()) {
 			if ctx.Err() != nil {
 				return
 			}
-			if isGone(err) {
+			if IsGone(err) {
 				gone()
 			} else {
 				r.notify(RevalidatorFailed{Err: err, At: time.Since(start)})

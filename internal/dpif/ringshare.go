@@ -167,7 +167,7 @@ func (s *Server) startMoves(rings, linear []*channel, interval, now time.Duratio
 		}
 		m := ringMove{ch: from, due: now + s.share.grace, to: to, from: from.use(), upcalls: to.claim.upcalls, interval: interval}
 		if err := s.takeRing(from); err != nil {
-			if !isGone(err) {
+			if !IsGone(err) {
 				s.ringFailed(to, fmt.Errorf("port %s keeps its ring: %w", from.name.get(), err))
 			}
 			return
@@ -252,7 +252,7 @@ func (s *Server) giveRing(ch *channel, why string, now time.Duration) bool {
 	s.ringBytes += size
 	if err := s.changeSocket(ch, sock, size, why); err != nil {
 		s.ringBytes -= size
-		if !isGone(err) {
+		if !IsGone(err) {
 			s.ringFailed(ch, err)
 		}
 		return false

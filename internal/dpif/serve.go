@@ -99,7 +99,7 @@ func (s *Server) take(vports []Vport) error {
 // cannotServe tells why a vport of the datapath is not served, once for each
 // reason.
 func (s *Server) cannotServe(no odp.PortNo, name string, err error) {
-	if !isGone(err) && s.broken[no] != err.Error() {
+	if !IsGone(err) && s.broken[no] != err.Error() {
 		s.broken[no] = err.Error()
 		s.cfg.Notify(PortFailed{No: no, Name: name, Err: err})
 	}
@@ -114,7 +114,7 @@ func (s *Server) checkPIDs(ch *channel, v Vport) {
 		return
 	}
 	if err := s.dp.SetUpcallPID(v.No, pid); err != nil {
-		if !isGone(err) {
+		if !IsGone(err) {
 			s.cfg.Notify(PortFailed{No: v.No, Name: v.Name, Err: err})
 		}
 		return

@@ -225,8 +225,8 @@ func (s *Server) open() (err error) {
 	if s.poller, err = epoll.New(); err != nil {
 		return fmt.Errorf("port poll: %w", err)
 	}
-	groups := []uint32{s.dp.fam.Vport.Groups[familyVport], s.dp.fam.Datapath.Groups[familyDatapath]}
-	if s.ovs, err = netlink.OpenNotifier(unix.NETLINK_GENERIC, groups, netlink.ReceiverConfig{RcvBuf: requestBuf}); err != nil {
+	datapaths, vports, _ := s.dp.Families().Groups()
+	if s.ovs, err = netlink.OpenNotifier(unix.NETLINK_GENERIC, []uint32{vports, datapaths}, netlink.ReceiverConfig{RcvBuf: requestBuf}); err != nil {
 		return fmt.Errorf("port poll: %w", err)
 	}
 	if s.link, err = netlink.OpenNotifier(unix.NETLINK_ROUTE, []uint32{unix.RTNLGRP_LINK}, netlink.ReceiverConfig{RcvBuf: requestBuf}); err != nil {
@@ -350,10 +350,10 @@ func (s *Server) Close() error {
 	}
 	s.cpuReader.close()
 	if s.revalidator != nil {
-		s.revalidator.dp.conn.Close()
+		s.revalidator.dp.Conn().Close()
 	}
 	if s.statsDP != nil {
-		s.statsDP.conn.Close()
+		s.statsDP.Conn().Close()
 	}
 	if s.dropTable != nil {
 		s.dropTable.Close()

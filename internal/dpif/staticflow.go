@@ -9,29 +9,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// StaticFlow is a flow that is to be in the datapath whatever the traffic. Its
-// slices do not change.
-type StaticFlow struct {
-	Match, Actions string // as configured, in ODP text
-	UFID           UFID
-	Key, Mask      []byte // OVS_KEY_ATTR_* attributes
-	Do             []byte // OVS_ACTION_ATTR_* attributes
-	// Missing names a port that the flow is about and that is not in the
-	// datapath, "" if there is none. Until it comes the flow is not installed,
-	// and its UFID is another one than it is then.
-	Missing string
-}
-
-// StaticPolicy is a policy with static flows. The revalidator installs them,
-// never expires them, and restores them within a cycle when somebody deletes
-// or changes them. Kernels before 4.0, which have no UFIDs, refuse them.
-type StaticPolicy interface {
-	Policy
-	// StaticFlows returns the flows for the ports of the last SetPorts. The
-	// result is not changed, by either side. It may be called by any goroutine.
-	StaticFlows() []StaticFlow
-}
-
 // StaticFlowStats is a static flow with what became of it.
 type StaticFlowStats struct {
 	StaticFlow

@@ -126,15 +126,15 @@ func (s *Server) stats(all bool) (Stats, error) {
 		st.Batches += h.batches.Load()
 		st.BatchTime += time.Duration(h.batchTime.Load())
 		st.SendErrors += h.sendErrors.Load()
-		c := h.dp.conn.Counters()
+		c := h.dp.Conn().Counters()
 		st.Requests.Add(c)
 		st.RequestSockets = append(st.RequestSockets, RequestSocket{fmt.Sprintf("handler %d", h.id), c})
 		if e := h.lastRefusal.Load(); e != 0 {
 			st.LastRefusal = unix.Errno(e)
 		}
 	}
-	st.RequestSockets = append(st.RequestSockets, RequestSocket{"revalidator", s.revalidator.dp.conn.Counters()},
-		RequestSocket{"control", s.dp.conn.Counters()}, RequestSocket{"statistics", s.statsDP.conn.Counters()})
+	st.RequestSockets = append(st.RequestSockets, RequestSocket{"revalidator", s.revalidator.dp.Conn().Counters()},
+		RequestSocket{"control", s.dp.Conn().Counters()}, RequestSocket{"statistics", s.statsDP.Conn().Counters()})
 	st.Notifiers = s.ovs.Counters()
 	st.Notifiers.Add(s.link.Counters())
 	st.Restored = RestoredCounters{s.restored.features.Load(), s.restored.pids.Load(), s.restored.overflows.Load()}

@@ -9,6 +9,72 @@ import (
 	"dpifd/internal/odp"
 )
 
+// Kind says why the kernel sent an upcall.
+type Kind uint8
+
+const (
+	// Miss is OVS_PACKET_CMD_MISS: no flow matched the packet.
+	Miss Kind = iota + 1
+	// Action is OVS_PACKET_CMD_ACTION: a flow's userspace action sent it.
+	Action
+)
+
+func (k Kind) String() string {
+	switch k {
+	case Miss:
+		return "miss"
+	case Action:
+		return "action"
+	default:
+		return "unknown"
+	}
+}
+
+// Upcall is one packet that the kernel sent up. All its slices are borrowed
+// from the buffer or ring frame the upcall came in: they are valid until the
+// batch it belongs to is released, which is after Policy.Decide returned and
+// the verdict was sent. Nobody may keep or write them.
+type Upcall struct {
+	Kind   Kind
+	InPort odp.PortNo
+	// Key is the payload of OVS_PACKET_ATTR_KEY: OVS_KEY_ATTR_* attributes.
+	Key []byte
+	// Packet is the frame, from its Ethernet header on.
+	Packet []byte
+	// Userdata and Actions come with Action upcalls, as the flow's userspace
+	// action gave them; EgressTunKey holds OVS_TUNNEL_KEY_ATTR_* attributes.
+	Userdata, Actions, EgressTunKey []byte
+	// MRU is the largest fragment's size in bytes, 0 unless the kernel
+	// reassembled the packet. It goes back with the packet.
+	MRU uint16
+	// Len is the packet's size in bytes before it was truncated, 0 if it
+	// was not.
+	Len uint32
+	// Hash is the kernel's packet hash, valid if HasHash. It goes back with
+	// the packet.
+	Hash    uint64
+	HasHash bool
+
+	fields netlink.AttrTable
+}
+
+// Fields returns the table of Key, which ParseUpcall has made already. It is valid
+// as long as Key.
+func (u *Upcall) Fields() *netlink.AttrTable {
+	if !u.fields.Of(u.Key) {
+		_ = u.fields.Scan(u.Key) // the table keeps the error
+	}
+	return &u.fields
+}
+
+// clear empties u, but for the table of its former key, which the next Scan
+// replaces.
+func (u *Upcall) clear() {
+	u.Kind, u.InPort, u.Key, u.Packet = 0, 0, nil, nil
+	u.Userdata, u.Actions, u.EgressTunKey = nil, nil, nil
+	u.MRU, u.Len, u.Hash, u.HasHash = 0, 0, 0, false
+}
+
 // What may be wrong with a message on an upcall socket. Both are counted and
 // the message is skipped.
 var (
@@ -88,4 +154,10 @@ func ParseUpcall(datagram []byte, family uint16, dpIndex int32, u *Upcall) error
 	}
 	u.InPort = odp.PortNo(binary.NativeEndian.Uint32(port))
 	return nil
+}
+
+// ParseUpcall is the function ParseUpcall for upcalls of this datapath. It may be
+// called by any goroutine.
+func (d *Datapath) ParseUpcall(datagram []byte, u *Upcall) error {
+	return ParseUpcall(datagram, d.fam.Packet.ID, d.idx, u)
 }

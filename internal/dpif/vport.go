@@ -185,7 +185,7 @@ func (d *Datapath) SetUpcallPIDs(ports []odp.PortNo, pids []uint32, each func(i 
 func (d *Datapath) ClearUpcallPIDs(ports []odp.PortNo) error {
 	var first error
 	err := d.SetUpcallPIDs(ports, make([]uint32, len(ports)), func(_ int, err error) {
-		if err != nil && first == nil && !isGone(err) {
+		if err != nil && first == nil && !IsGone(err) {
 			first = err
 		}
 	})
