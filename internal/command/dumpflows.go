@@ -9,6 +9,7 @@ import (
 	"dpifd/internal/dpif"
 	"dpifd/internal/inspect"
 	"dpifd/internal/odp"
+	"dpifd/internal/vswitch"
 
 	"github.com/spf13/cobra"
 )
@@ -135,7 +136,7 @@ type flowDump struct {
 func (d *flowDump) clear() { d.lines = d.lines[:0] }
 
 func (d *flowDump) add(f *dpif.Flow) (err error) {
-	d.text.NowMS = dpif.MonotonicMS()
+	d.text.NowMS = vswitch.MonotonicMS()
 	if d.json {
 		d.lines, err = d.text.AppendJSON(d.lines, f)
 	} else {

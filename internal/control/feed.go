@@ -8,6 +8,7 @@ import (
 
 	"dpifd/internal/dpif"
 	"dpifd/internal/odp"
+	"dpifd/internal/policy"
 )
 
 const (
@@ -77,7 +78,7 @@ func NewFeed(cfg FeedConfig) *Feed {
 // Offer gives the feed an upcall, which it copies or leaves out. It may be
 // called by several goroutines at once, never waits, and allocates only while
 // the slots' memory grows.
-func (f *Feed) Offer(port string, u *dpif.Upcall, v *dpif.Verdict) {
+func (f *Feed) Offer(port string, u *dpif.Upcall, v *policy.Verdict) {
 	if f.cfg.Mask != nil && !odp.Selects(u.Key, f.cfg.Key, f.cfg.Mask) {
 		return
 	}
@@ -112,7 +113,7 @@ func (f *Feed) allow(now int64) bool {
 }
 
 // put copies an upcall into the next slot. It reports false if there is none.
-func (f *Feed) put(now time.Time, port string, u *dpif.Upcall, v *dpif.Verdict) bool {
+func (f *Feed) put(now time.Time, port string, u *dpif.Upcall, v *policy.Verdict) bool {
 	for {
 		n := f.tail.Load()
 		s := &f.slots[n%uint64(len(f.slots))]

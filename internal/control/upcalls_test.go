@@ -13,17 +13,18 @@ import (
 	"dpifd/internal/control"
 	"dpifd/internal/dpif"
 	"dpifd/internal/odp"
+	"dpifd/internal/policy"
 
 	"github.com/google/go-cmp/cmp"
 )
 
-func upcall(t testing.TB, in int) (*dpif.Upcall, *dpif.Verdict) {
+func upcall(t testing.TB, in int) (*dpif.Upcall, *policy.Verdict) {
 	t.Helper()
 	key, _, err := odp.Text{}.ParseKey(fmt.Sprintf("in_port(%d),eth(src=02:00:00:00:00:01,dst=02:00:00:00:00:02),eth_type(0x0800)", in))
 	if err != nil {
 		t.Fatal(err)
 	}
-	v := &dpif.Verdict{Reason: "learned_unicast", Install: true}
+	v := &policy.Verdict{Reason: "learned_unicast", Install: true}
 	odp.AppendOutput(&v.Actions, 9)
 	return &dpif.Upcall{Kind: dpif.Miss, InPort: odp.PortNo(in), Key: key, Packet: []byte("packet of thirty-three bytes long")}, v
 }

@@ -8,6 +8,7 @@ import (
 	"dpifd/internal/dpif"
 	"dpifd/internal/forward"
 	"dpifd/internal/odp"
+	"dpifd/internal/policy"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -89,7 +90,7 @@ func FuzzCheckpoint(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		l.SetPorts([]dpif.Port{{No: 1, Name: "a"}})
+		l.SetPorts([]policy.Port{{No: 1, Name: "a"}})
 		l.Restore(c.MACs.entries())
 		for _, e := range l.Snapshot() {
 			if e.Port != 1 {

@@ -13,6 +13,8 @@ import (
 	"dpifd/internal/control"
 	"dpifd/internal/dpif"
 	"dpifd/internal/odp"
+	"dpifd/internal/policy"
+	"dpifd/internal/vswitch"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -146,7 +148,7 @@ func (c *collector) emit(e *event, fields ...zap.Field) {
 
 // MACs implements control.Backend.
 func (c controlled) MACs() ([]control.MAC, error) {
-	now, out := dpif.NowMS(), []control.MAC{}
+	now, out := vswitch.NowMS(), []control.MAC{}
 	for _, e := range c.policy.snapshot() {
 		out = append(out, control.MAC{VLAN: e.VLAN, MAC: e.MAC.String(), Port: c.policy.portName(e.Port), PortNo: uint32(e.Port), AgeMS: max(0, now-e.SeenMS)})
 	}
@@ -204,9 +206,9 @@ func (c controlled) Trace(r control.TraceRequest) (*control.Trace, error) {
 	}
 	text := odp.Text{}
 	out := &control.Trace{Datapath: cfg.Datapath.Name, Policy: string(cfg.Policy.Type), Key: string(text.AppendKey(nil, key, nil)), Steps: []control.Step{}}
-	var v dpif.Verdict
+	var v policy.Verdict
 	v.Explain = func(step, found string) { out.Steps = append(out.Steps, control.Step{Step: step, Found: found}) }
-	c.policy.Decide(&dpif.Upcall{Kind: dpif.Miss, InPort: in, Key: key}, dpif.NowMS(), &v)
+	c.policy.Decide(&dpif.Upcall{Kind: dpif.Miss, InPort: in, Key: key}, vswitch.NowMS(), &v)
 	mask := v.Mask.Bytes()
 	out.Decision, out.Install = v.Reason, v.Install
 	out.Match = string(text.AppendKey(nil, odp.Masked(key, mask), mask))

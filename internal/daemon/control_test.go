@@ -15,6 +15,8 @@ import (
 	"dpifd/internal/control"
 	"dpifd/internal/dpif"
 	"dpifd/internal/odp"
+	"dpifd/internal/policy"
+	"dpifd/internal/vswitch"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -67,7 +69,7 @@ func newControlled(t *testing.T) (*run, *control.Client, *lines) {
 	if err := d.policy.use(cfg); err != nil {
 		t.Fatal(err)
 	}
-	d.policy.SetPorts([]dpif.Port{{No: 0, Name: "dp0"}, {No: 1, Name: "va"}, {No: 2, Name: "vb"}, {No: 5, Name: "vc"}})
+	d.policy.SetPorts([]policy.Port{{No: 0, Name: "dp0"}, {No: 1, Name: "va"}, {No: 2, Name: "vb"}, {No: 5, Name: "vc"}})
 	t.Cleanup(d.listen())
 	c := control.NewClient(cfg.Control.Socket)
 	t.Cleanup(c.Close)
@@ -84,7 +86,7 @@ func (d *run) sees(t *testing.T, key string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d.policy.Decide(&dpif.Upcall{InPort: in, Key: k}, dpif.NowMS(), &dpif.Verdict{})
+	d.policy.Decide(&dpif.Upcall{InPort: in, Key: k}, vswitch.NowMS(), &policy.Verdict{})
 }
 
 func TestControlTrace(t *testing.T) {

@@ -9,14 +9,14 @@ import (
 
 	"dpifd/internal/config"
 	"dpifd/internal/device"
-	"dpifd/internal/dpif"
+	"dpifd/internal/vswitch"
 
 	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
 )
 
 // devices sees to the network devices of configured ports: it makes those of
-// tunnels and sets up internal ones. It is a dpif.Devices.
+// tunnels and sets up internal ones. It is a vswitch.Devices.
 type devices struct {
 	d    *run
 	conn *device.Conn
@@ -29,7 +29,7 @@ type devices struct {
 	internal map[string]config.Port
 }
 
-var _ dpif.Devices = (*devices)(nil)
+var _ vswitch.Devices = (*devices)(nil)
 
 // newDevices opens a socket in the network namespace of the calling thread. The
 // caller closes it by devices.conn.
@@ -63,8 +63,8 @@ func (s *devices) configure(ports []config.Port) {
 // alias is the mark of devices made for this datapath.
 func (s *devices) alias() string { return "dpifd: " + s.d.cfg().Datapath.Name }
 
-// Prepare implements dpif.Devices.
-func (s *devices) Prepare(p dpif.PortConfig) error {
+// Prepare implements vswitch.Devices.
+func (s *devices) Prepare(p vswitch.PortConfig) error {
 	s.mu.Lock()
 	t, ok := s.tunnels[p.Name]
 	s.mu.Unlock()
@@ -79,8 +79,8 @@ func (s *devices) Prepare(p dpif.PortConfig) error {
 	return err
 }
 
-// SetUp implements dpif.Devices. Addresses that others gave to a device stay.
-func (s *devices) SetUp(p dpif.PortConfig) error {
+// SetUp implements vswitch.Devices. Addresses that others gave to a device stay.
+func (s *devices) SetUp(p vswitch.PortConfig) error {
 	s.mu.Lock()
 	port, ok := s.internal[p.Name]
 	s.mu.Unlock()
@@ -128,15 +128,15 @@ func (s *devices) address(l device.Link, want []config.Prefix) error {
 	return errors.Join(errs...)
 }
 
-// Sweep implements dpif.Devices.
-func (s *devices) Sweep(ports []dpif.PortConfig) error {
+// Sweep implements vswitch.Devices.
+func (s *devices) Sweep(ports []vswitch.PortConfig) error {
 	links, err := s.conn.Links()
 	if err != nil {
 		return err
 	}
 	var errs []error
 	for _, l := range links {
-		if l.Alias != s.alias() || slices.ContainsFunc(ports, func(p dpif.PortConfig) bool { return p.Name == l.Name }) {
+		if l.Alias != s.alias() || slices.ContainsFunc(ports, func(p vswitch.PortConfig) bool { return p.Name == l.Name }) {
 			continue
 		}
 		err := s.conn.Delete(l)

@@ -1,15 +1,14 @@
 package daemon
 
 import (
+	"dpifd/internal/vswitch"
 	"slices"
-
-	"dpifd/internal/dpif"
 
 	"go.uber.org/zap"
 )
 
 // evictions writes macs_evicted for each port that had to give up MACs.
-func (s *statsLog) evictions(st *dpif.Stats) {
+func (s *statsLog) evictions(st *vswitch.Stats) {
 	macs := s.daemon.policy.macs()
 	for no, n := range macs.PortEvicted {
 		before := s.evicted[no]
@@ -20,7 +19,7 @@ func (s *statsLog) evictions(st *dpif.Stats) {
 			continue
 		}
 		name := ""
-		if i := slices.IndexFunc(st.Ports, func(p dpif.PortStats) bool { return p.No == no }); i >= 0 {
+		if i := slices.IndexFunc(st.Ports, func(p vswitch.PortStats) bool { return p.No == no }); i >= 0 {
 			name = st.Ports[i].Name
 		}
 		s.daemon.log.emit(evMACsEvicted, s.dp, zap.String("port", name), zap.Uint32("port_no", uint32(no)),
@@ -32,7 +31,7 @@ func (s *statsLog) evictions(st *dpif.Stats) {
 
 // requestOverflows writes request_overflow for each request socket that has
 // lost answers.
-func (s *statsLog) requestOverflows(st *dpif.Stats) {
+func (s *statsLog) requestOverflows(st *vswitch.Stats) {
 	for _, r := range st.RequestSockets {
 		before := s.overflows[r.Owner]
 		if n := r.Counters.Overflows; n > before {
@@ -44,7 +43,7 @@ func (s *statsLog) requestOverflows(st *dpif.Stats) {
 
 // foreignRequests sums the messages that other processes managed to put into
 // sockets that are not of a port: to a multicast group, say.
-func foreignRequests(st *dpif.Stats) uint64 {
+func foreignRequests(st *vswitch.Stats) uint64 {
 	n := st.Notifiers.Foreign
 	for _, r := range st.RequestSockets {
 		n += r.Counters.Foreign

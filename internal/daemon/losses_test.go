@@ -6,8 +6,8 @@ import (
 	"slices"
 	"testing"
 
-	"dpifd/internal/dpif"
 	"dpifd/internal/netlink"
+	"dpifd/internal/vswitch"
 
 	"go.uber.org/zap"
 )
@@ -24,21 +24,21 @@ func TestLossesOfAPortWhoseSocketChanged(t *testing.T) {
 	s := &statsLog{daemon: &run{log: logger}, dp: zap.String("datapath", "dp0"), reported: map[lossKey]uint64{}, next: map[lossKey]uint64{}}
 	for _, step := range []struct {
 		what   string
-		port   dpif.PortStats
+		port   vswitch.PortStats
 		causes []string
 	}{
-		{"a ring overruns", dpif.PortStats{Serial: 1, UpcallPID: 7, Transport: netlink.Ring,
-			Counters: dpif.PortCounters{SocketDrops: 5, RingDrops: 5, DecodeErrors: 2}}, []string{"ring_full", "decode_error"}},
-		{"the port becomes linear", dpif.PortStats{Serial: 1, UpcallPID: 8,
-			Counters: dpif.PortCounters{SocketDrops: 5, RingDrops: 5, DecodeErrors: 2}}, nil},
-		{"its queue overflows", dpif.PortStats{Serial: 1, UpcallPID: 8,
-			Counters: dpif.PortCounters{SocketDrops: 8, RingDrops: 5, DecodeErrors: 2}}, []string{"socket_overflow"}},
-		{"another port has its number", dpif.PortStats{Serial: 2, UpcallPID: 8,
-			Counters: dpif.PortCounters{SocketDrops: 1}}, []string{"socket_overflow"}},
+		{"a ring overruns", vswitch.PortStats{Serial: 1, UpcallPID: 7, Transport: netlink.Ring,
+			Counters: vswitch.PortCounters{SocketDrops: 5, RingDrops: 5, DecodeErrors: 2}}, []string{"ring_full", "decode_error"}},
+		{"the port becomes linear", vswitch.PortStats{Serial: 1, UpcallPID: 8,
+			Counters: vswitch.PortCounters{SocketDrops: 5, RingDrops: 5, DecodeErrors: 2}}, nil},
+		{"its queue overflows", vswitch.PortStats{Serial: 1, UpcallPID: 8,
+			Counters: vswitch.PortCounters{SocketDrops: 8, RingDrops: 5, DecodeErrors: 2}}, []string{"socket_overflow"}},
+		{"another port has its number", vswitch.PortStats{Serial: 2, UpcallPID: 8,
+			Counters: vswitch.PortCounters{SocketDrops: 1}}, []string{"socket_overflow"}},
 	} {
 		log.Reset()
 		step.port.No, step.port.Name = 4, "va"
-		s.losses(&dpif.Stats{Ports: []dpif.PortStats{step.port}})
+		s.losses(&vswitch.Stats{Ports: []vswitch.PortStats{step.port}})
 		var causes []string
 		for line := range bytes.Lines(log.Bytes()) {
 			var e struct{ Event, Cause string }

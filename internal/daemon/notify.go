@@ -5,100 +5,102 @@ import (
 
 	"dpifd/internal/dpif"
 	"dpifd/internal/odp"
+	"dpifd/internal/policy"
+	"dpifd/internal/vswitch"
 
 	"go.uber.org/zap"
 )
 
 // notify turns the events of the layers below into lines of the log.
-func (d *run) notify(e dpif.Event) {
+func (d *run) notify(e vswitch.Event) {
 	dp := zap.String("datapath", d.cfg().Datapath.Name)
 	switch e := e.(type) {
-	case dpif.PortAdded:
+	case vswitch.PortAdded:
 		d.log.emit(evPortAdded, dp, zap.String("port", e.Name), zap.Uint32("port_no", uint32(e.No)),
 			zap.Stringer("type", e.Type), zap.Int("handler", e.Handler), zap.Uint32("upcall_pid", e.UpcallPID),
 			zap.Bool("created", e.Created))
 		if e.Handler >= 0 {
-			d.transport(&dpif.TransportChanged{No: e.No, Name: e.Name, Transport: e.Transport, Reason: e.Reason, RcvBuf: e.RcvBuf, RingBytes: e.RingBytes})
+			d.transport(&vswitch.TransportChanged{No: e.No, Name: e.Name, Transport: e.Transport, Reason: e.Reason, RcvBuf: e.RcvBuf, RingBytes: e.RingBytes})
 		}
-	case dpif.RingDenied:
+	case vswitch.RingDenied:
 		d.log.emit(evRingDenied, dp, zap.String("port", e.Name), zap.Error(e.Err),
 			zap.Uint64("ring_bytes", e.RingBytes), zap.Uint64("used_bytes", e.UsedBytes), zap.Uint64("limit_bytes", e.LimitBytes))
-	case dpif.TransportChanged:
+	case vswitch.TransportChanged:
 		d.transport(&e)
-	case dpif.RingMoved:
+	case vswitch.RingMoved:
 		d.log.emit(evRingMoved, dp, zap.String("from_port", e.From.Name), zap.Uint32("from_port_no", uint32(e.From.No)), zap.Uint64("from_upcalls", e.From.Upcalls),
 			zap.String("to_port", e.To.Name), zap.Uint32("to_port_no", uint32(e.To.No)), zap.Uint64("to_upcalls", e.To.Upcalls),
 			zap.Int64("interval_ms", e.Interval.Milliseconds()), zap.Uint64("ring_bytes", e.RingBytes))
-	case dpif.RingGranted:
+	case vswitch.RingGranted:
 		d.log.emit(evRingGranted, dp, zap.String("port", e.To.Name), zap.Uint32("port_no", uint32(e.To.No)), zap.Uint64("upcalls", e.To.Upcalls),
 			zap.Int64("interval_ms", e.Interval.Milliseconds()), zap.Uint64("ring_bytes", e.RingBytes),
 			zap.Uint64("used_bytes", e.UsedBytes), zap.Uint64("limit_bytes", e.LimitBytes))
-	case dpif.DispatchSelected:
+	case vswitch.DispatchSelected:
 		d.log.emit(evDispatch, dp, zap.Stringer("dispatch", e.Dispatch), zap.String("reason", e.Reason),
 			zap.String("cpus", e.CPUs), zap.Uint32s("upcall_pids", e.UpcallPIDs), zap.Int("rcvbuf_bytes", e.RcvBuf))
-	case dpif.CPUsChanged:
+	case vswitch.CPUsChanged:
 		d.log.emit(evCPUsChanged, dp, zap.String("cpus", e.Online), zap.String("was", e.Was), zap.Int("handlers", e.Handlers))
-	case dpif.HandlerStarted:
+	case vswitch.HandlerStarted:
 		d.log.emit(evHandler, dp, zap.Int("handler", e.Handler), zap.Stringer("transport", e.Transport), zap.String("reason", e.Reason))
-	case dpif.TXRingGivenUp:
+	case vswitch.TXRingGivenUp:
 		d.log.emit(evTXRingGivenUp, dp, zap.Int("handler", e.Handler), zap.Error(e.Err))
-	case dpif.PortRemoved:
+	case vswitch.PortRemoved:
 		d.log.emit(evPortRemoved, dp, zap.String("port", e.Name), zap.Uint32("port_no", uint32(e.No)),
 			zap.Uint64("upcalls", e.Counters.Upcalls), zap.Uint64("executed", e.Counters.Executed),
 			zap.Uint64("lost", lost(&e.Counters)))
-	case dpif.PortRenamed:
+	case vswitch.PortRenamed:
 		d.log.emit(evPortRenamed, dp, zap.String("port", e.Name), zap.Uint32("port_no", uint32(e.No)), zap.String("was", e.Was))
-	case dpif.PortWaiting:
+	case vswitch.PortWaiting:
 		d.log.emit(evPortWaiting, dp, zap.String("port", e.Name), zap.Error(e.Err))
-	case dpif.PortSetupFailed:
+	case vswitch.PortSetupFailed:
 		d.log.emit(evPortSetupFailed, dp, zap.String("port", e.Name), zap.Error(e.Err))
-	case dpif.DeviceSweepFailed:
+	case vswitch.DeviceSweepFailed:
 		d.log.emit(evDeviceSweepFailed, dp, zap.Error(e.Err))
-	case dpif.PortFailed:
+	case vswitch.PortFailed:
 		d.log.emit(evPortFailed, dp, zap.String("port", e.Name), zap.Uint32("port_no", uint32(e.No)), zap.Error(e.Err))
-	case dpif.UpcallPIDRestored:
+	case vswitch.UpcallPIDRestored:
 		d.log.emit(evPIDRestored, dp, zap.String("port", e.Name), zap.Uint32("port_no", uint32(e.No)),
 			zap.Uint32s("found_pids", e.Found), zap.Uint32("upcall_pid", e.PID))
-	case dpif.FeaturesSet:
+	case vswitch.FeaturesSet:
 		d.log.emit(evFeatures, dp, zap.Stringer("asked", e.Asked), zap.Stringer("kept", e.Kept), zap.Stringer("before", e.Before),
 			zap.Bool("rings", e.Rings))
-	case dpif.FeaturesRestored:
+	case vswitch.FeaturesRestored:
 		d.log.emit(evFeaturesRestored, dp, zap.Stringer("found", e.Found), zap.Stringer("kept", e.Kept))
-	case dpif.NotifierOverflow:
+	case vswitch.NotifierOverflow:
 		d.log.emit(evNotifierOverflow, dp, zap.String("source", e.Source))
-	case dpif.SocketsAdopted:
+	case vswitch.SocketsAdopted:
 		d.log.emit(evSocketsAdopted, dp, zap.Int("adopted", e.Adopted), zap.Int("closed", e.Closed))
-	case dpif.SocketRefused:
+	case vswitch.SocketRefused:
 		d.log.emit(evSocketRefused, dp, zap.String("name", e.Name), zap.Error(e.Err))
-	case dpif.SocketNotKept:
+	case vswitch.SocketNotKept:
 		d.log.emit(evSocketNotKept, dp, zap.String("port", e.Name), zap.Uint32("port_no", uint32(e.No)), zap.Error(e.Err))
-	case dpif.FlowsAdopted:
+	case vswitch.FlowsAdopted:
 		d.log.emit(evFlowsAdopted, dp, zap.Int("flows", e.Flows))
-	case dpif.FlowLimitChanged:
+	case vswitch.FlowLimitChanged:
 		d.log.emit(evFlowLimitChanged, dp, zap.Int("from", e.From), zap.Int("to", e.To), zap.String("cause", e.Cause))
-	case dpif.FlowLimitReached:
+	case vswitch.FlowLimitReached:
 		d.log.emit(evFlowLimit, dp, zap.Int("flows", e.Flows), zap.Int("limit", e.Limit))
-	case dpif.FlowLimitCleared:
+	case vswitch.FlowLimitCleared:
 		d.log.emit(evFlowLimitCleared, dp, zap.Int("flows", e.Flows), zap.Int("limit", e.Limit))
-	case dpif.MetersUnusable:
+	case vswitch.MetersUnusable:
 		d.log.emit(evStormControlOff, dp, zap.Int("meters", e.Meters), zap.Error(e.Err))
-	case dpif.StaticFlowInstalled:
+	case vswitch.StaticFlowInstalled:
 		d.log.emit(evStaticInstalled, dp, zap.String("match", e.Match), zap.String("actions", e.Actions), zap.Stringer("ufid", e.UFID))
-	case dpif.StaticFlowRemoved:
+	case vswitch.StaticFlowRemoved:
 		d.log.emit(evStaticRemoved, dp, zap.String("match", e.Match), zap.Stringer("ufid", e.UFID))
-	case dpif.StaticFlowWaiting:
+	case vswitch.StaticFlowWaiting:
 		d.log.emit(evStaticWaiting, dp, zap.String("match", e.Match), zap.String("port", e.Missing))
-	case dpif.StaticFlowRestored:
+	case vswitch.StaticFlowRestored:
 		d.log.emit(evStaticRestored, dp, zap.String("match", e.Match), zap.Stringer("ufid", e.UFID), zap.String("cause", e.Cause))
-	case dpif.StaticFlowFailed:
+	case vswitch.StaticFlowFailed:
 		d.log.emit(evStaticFailed, dp, zap.String("match", e.Match), zap.String("actions", e.Actions), zap.Error(e.Err))
-	case dpif.RevalidatorFailed:
+	case vswitch.RevalidatorFailed:
 		d.log.emit(evRevalidatorFailed, dp, zap.Error(e.Err), zap.Int64("after_ms", e.At.Milliseconds()))
 	}
 }
 
 // transport says how a port's upcalls are received.
-func (d *run) transport(e *dpif.TransportChanged) {
+func (d *run) transport(e *vswitch.TransportChanged) {
 	d.log.emit(evTransport, zap.String("datapath", d.cfg().Datapath.Name), zap.String("port", e.Name), zap.Uint32("port_no", uint32(e.No)),
 		zap.Stringer("transport", e.Transport), zap.String("reason", e.Reason),
 		zap.Int("rcvbuf_bytes", e.RcvBuf), zap.Uint64("ring_bytes", e.RingBytes))
@@ -106,17 +108,17 @@ func (d *run) transport(e *dpif.TransportChanged) {
 
 // lost sums the packets of a port that came up, or should have, and did not
 // go on.
-func lost(c *dpif.PortCounters) uint64 {
+func lost(c *vswitch.PortCounters) uint64 {
 	return c.SocketDrops + undecodable(c) + c.ExecuteRefused + c.PolicyErrors + c.ActionUpcalls + c.Shed
 }
 
 // undecodable sums the messages that arrived and made no sense.
-func undecodable(c *dpif.PortCounters) uint64 {
+func undecodable(c *vswitch.PortCounters) uint64 {
 	return c.DecodeErrors + c.Socket.Truncated + c.Socket.Malformed + c.Socket.Oversized + c.Socket.UnknownStatus
 }
 
 // traceUpcall logs one upcall, at level debug.
-func (d *run) traceUpcall(port string, u *dpif.Upcall, v *dpif.Verdict) {
+func (d *run) traceUpcall(port string, u *dpif.Upcall, v *policy.Verdict) {
 	d.log.emit(evUpcall, zap.String("datapath", d.cfg().Datapath.Name), zap.String("port", port),
 		zap.Uint32("port_no", uint32(u.InPort)), zap.Stringer("kind", u.Kind), zap.Int("packet_bytes", len(u.Packet)),
 		zap.String("decision", v.Reason), zap.Bool("install", v.Install),

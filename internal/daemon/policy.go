@@ -13,23 +13,24 @@ import (
 	"dpifd/internal/dpif"
 	"dpifd/internal/forward"
 	"dpifd/internal/odp"
+	"dpifd/internal/policy"
 )
 
 // policySwitch is the policy in force, which a reload may replace while
-// handlers use it. It is a dpif.Policy itself.
+// handlers use it. It is a policy.Policy itself.
 type policySwitch struct {
-	current atomic.Pointer[policy]
+	current atomic.Pointer[inForce]
 
 	mu    sync.Mutex // orders replacements and changes of the ports
-	ports []dpif.Port
+	ports []policy.Port
 	// awaited are MACs to be taken over once ports are known.
 	awaited []forward.MACEntry
 	tunnels map[odp.PortNo]string // names of tunnels by their numbers
 }
 
-// policy is one policy with what is special about it.
-type policy struct {
-	dpif.Policy
+// inForce is one policy with what is special about it.
+type inForce struct {
+	policy.Policy
 	learning *forward.Learning // nil unless the policy learns
 	// since is the generation that the switch had when the policy came into
 	// force: the sum with the policy's own never goes back.
@@ -40,14 +41,14 @@ type policy struct {
 }
 
 var (
-	_ dpif.StaticPolicy = (*policySwitch)(nil)
-	_ dpif.MeterPolicy  = (*policySwitch)(nil)
+	_ policy.StaticPolicy = (*policySwitch)(nil)
+	_ policy.MeterPolicy  = (*policySwitch)(nil)
 )
 
 // use puts the configured policy into force. MACs that the one before has
 // learned are taken over. The error leaves the one before in force.
 func (s *policySwitch) use(file *config.Config) error {
-	p, cfg := &policy{}, &file.Policy
+	p, cfg := &inForce{}, &file.Policy
 	ports := forwardingPorts(file)
 	tunnels := number(ports)
 	switch cfg.Type {
@@ -175,15 +176,15 @@ func staticFlows(cfg *config.Config) []forward.StaticFlow {
 	return flows
 }
 
-// StaticFlows implements dpif.StaticPolicy.
-func (s *policySwitch) StaticFlows() []dpif.StaticFlow {
-	if p, ok := s.current.Load().Policy.(dpif.StaticPolicy); ok {
+// StaticFlows implements policy.StaticPolicy.
+func (s *policySwitch) StaticFlows() []policy.StaticFlow {
+	if p, ok := s.current.Load().Policy.(policy.StaticPolicy); ok {
 		return p.StaticFlows()
 	}
 	return nil
 }
 
-// Meters implements dpif.MeterPolicy.
+// Meters implements policy.MeterPolicy.
 func (s *policySwitch) Meters() []dpif.Meter {
 	if l := s.current.Load().learning; l != nil {
 		return l.Meters()
@@ -191,7 +192,7 @@ func (s *policySwitch) Meters() []dpif.Meter {
 	return nil
 }
 
-// UseMeters implements dpif.MeterPolicy.
+// UseMeters implements policy.MeterPolicy.
 func (s *policySwitch) UseMeters(ok bool) {
 	if l := s.current.Load().learning; l != nil {
 		l.UseMeters(ok)
@@ -209,7 +210,7 @@ func forwardsAlike(a, b *config.Config) bool {
 func (s *policySwitch) macs() forward.Stats { return s.current.Load().stats() }
 
 // stats returns what the policy and those before it have counted.
-func (p *policy) stats() forward.Stats {
+func (p *inForce) stats() forward.Stats {
 	var now forward.Stats
 	if p.learning != nil {
 		now = p.learning.Stats()
@@ -234,7 +235,7 @@ func (s *policySwitch) snapshot() []forward.MACEntry {
 func (s *policySwitch) portName(no odp.PortNo) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if i := slices.IndexFunc(s.ports, func(p dpif.Port) bool { return p.No == no }); i >= 0 {
+	if i := slices.IndexFunc(s.ports, func(p policy.Port) bool { return p.No == no }); i >= 0 {
 		return s.ports[i].Name
 	}
 	return s.tunnels[no]
@@ -244,39 +245,39 @@ func (s *policySwitch) portName(no odp.PortNo) string {
 func (s *policySwitch) portNumber(name string) (odp.PortNo, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if i := slices.IndexFunc(s.ports, func(p dpif.Port) bool { return p.Name == name }); i >= 0 {
+	if i := slices.IndexFunc(s.ports, func(p policy.Port) bool { return p.Name == name }); i >= 0 {
 		return s.ports[i].No, true
 	}
 	return 0, false
 }
 
-// Decide implements dpif.Policy.
-func (s *policySwitch) Decide(u *dpif.Upcall, nowMS int64, v *dpif.Verdict) {
+// Decide implements policy.Policy.
+func (s *policySwitch) Decide(u *dpif.Upcall, nowMS int64, v *policy.Verdict) {
 	s.current.Load().Decide(u, nowMS, v)
 }
 
-// Redecide implements dpif.Policy.
-func (s *policySwitch) Redecide(key []byte, v *dpif.Verdict) bool {
+// Redecide implements policy.Policy.
+func (s *policySwitch) Redecide(key []byte, v *policy.Verdict) bool {
 	return s.current.Load().Redecide(key, v)
 }
 
-// Observe implements dpif.Policy.
+// Observe implements policy.Policy.
 func (s *policySwitch) Observe(key []byte, usedMS int64) { s.current.Load().Observe(key, usedMS) }
 
-// Expiring implements dpif.Policy.
+// Expiring implements policy.Policy.
 func (s *policySwitch) Expiring(nowMS int64) bool { return s.current.Load().Expiring(nowMS) }
 
-// Expire implements dpif.Policy.
+// Expire implements policy.Policy.
 func (s *policySwitch) Expire(nowMS int64) { s.current.Load().Expire(nowMS) }
 
-// Generation implements dpif.Policy.
+// Generation implements policy.Policy.
 func (s *policySwitch) Generation() uint64 {
 	p := s.current.Load()
 	return p.since + p.Policy.Generation()
 }
 
-// SetPorts implements dpif.Policy.
-func (s *policySwitch) SetPorts(ports []dpif.Port) {
+// SetPorts implements policy.Policy.
+func (s *policySwitch) SetPorts(ports []policy.Port) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.ports = slices.Clone(ports)

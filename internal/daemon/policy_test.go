@@ -8,6 +8,7 @@ import (
 	"dpifd/internal/dpif"
 	"dpifd/internal/netlink"
 	"dpifd/internal/odp"
+	"dpifd/internal/policy"
 )
 
 // TestCountersOutliveAReload: stats has totals since the start, whatever the
@@ -20,8 +21,8 @@ func TestCountersOutliveAReload(t *testing.T) {
 	if err := s.use(learning(8)); err != nil {
 		t.Fatal(err)
 	}
-	s.SetPorts([]dpif.Port{{No: 1, Name: "a"}, {No: 2, Name: "b"}})
-	var v dpif.Verdict
+	s.SetPorts([]policy.Port{{No: 1, Name: "a"}, {No: 2, Name: "b"}})
+	var v policy.Verdict
 	packet := func(in odp.PortNo, station byte) {
 		var e netlink.Encoder
 		odp.AppendInPort(&e, in)

@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 
-	"dpifd/internal/dpif"
 	"dpifd/internal/fdstore"
+	"dpifd/internal/vswitch"
 
 	sd "github.com/coreos/go-systemd/v22/daemon"
 	"go.uber.org/zap"
@@ -83,7 +83,7 @@ func (d *run) restarts(ctx context.Context, o *Options, end context.CancelCauseF
 }
 
 // handOver notes which sockets the server left, and says so.
-func (d *run) handOver(server *dpif.Server) {
+func (d *run) handOver(server *vswitch.Server) {
 	d.left = server.Sockets()
 	if st, err := server.Stats(); err == nil {
 		d.leaveCheckpoint(&st.Datapath, d.policy.snapshot())

@@ -17,6 +17,7 @@ import (
 	"dpifd/internal/dpif"
 	"dpifd/internal/fdstore"
 	"dpifd/internal/mmapring"
+	"dpifd/internal/vswitch"
 
 	sd "github.com/coreos/go-systemd/v22/daemon"
 	"go.uber.org/zap"
@@ -57,9 +58,9 @@ type run struct {
 	log     *logger
 	policy  policySwitch
 	started time.Time
-	served  bool              // a datapath was served before
-	past    dpif.PortCounters // of the datapaths that were
-	stats   *statsLog         // of the datapath that is
+	served  bool                 // a datapath was served before
+	past    vswitch.PortCounters // of the datapaths that were
+	stats   *statsLog            // of the datapath that is
 
 	connections tally // of the control socket
 	complaints  tally // about its clients
@@ -74,7 +75,7 @@ type run struct {
 	now         checkpoint // of the datapath that is; without Namespace, none is written
 
 	mu      sync.Mutex      // orders reloads and the opening of datapaths; guards stats
-	server  *dpif.Server    // nil while no datapath is open
+	server  *vswitch.Server // nil while no datapath is open
 	feeds   []*control.Feed // of clients that watch upcalls
 	devices *devices        // nil before the network namespace is entered
 }
@@ -113,8 +114,8 @@ func Run(ctx context.Context, o Options) error {
 	return err
 }
 
-func (d *run) serverConfig() dpif.Config {
-	return dpif.Config{
+func (d *run) serverConfig() vswitch.Config {
+	return vswitch.Config{
 		Handlers: d.cfg().Handlers, Dispatch: dispatches[d.cfg().Dispatch], RcvBuf: int(d.cfg().Socket.Rcvbuf),
 		Ring:    d.ringConfig(),
 		MaxIdle: d.cfg().Flows.MaxIdle, FlowLimit: d.cfg().Flows.Limit, MaxDump: d.cfg().Flows.MaxDump,
@@ -126,20 +127,20 @@ func (d *run) serverConfig() dpif.Config {
 
 // portConfigs returns the vports that the datapath is to have: tunnels share
 // those of their devices.
-var dispatches = map[config.Dispatch]dpif.Dispatch{
-	config.DispatchPerVport: dpif.DispatchPerVport, config.DispatchPerCPU: dpif.DispatchPerCPU,
+var dispatches = map[config.Dispatch]vswitch.Dispatch{
+	config.DispatchPerVport: vswitch.DispatchPerVport, config.DispatchPerCPU: vswitch.DispatchPerCPU,
 }
 
-func portConfigs(cfg *config.Config) []dpif.PortConfig {
-	var ports []dpif.PortConfig
+func portConfigs(cfg *config.Config) []vswitch.PortConfig {
+	var ports []vswitch.PortConfig
 	for _, p := range cfg.Ports {
-		port := dpif.PortConfig{Name: p.Name, Type: dpif.VportNetdev, MaxUpcalls: p.MaxUpcalls}
+		port := vswitch.PortConfig{Name: p.Name, Type: dpif.VportNetdev, MaxUpcalls: p.MaxUpcalls}
 		switch {
 		case p.Type == config.PortInternal:
 			port.Type = dpif.VportInternal
 		case p.Type.IsTunnel():
 			port.Name = p.Device().Name()
-			if i := slices.IndexFunc(ports, func(q dpif.PortConfig) bool { return q.Name == port.Name }); i >= 0 {
+			if i := slices.IndexFunc(ports, func(q vswitch.PortConfig) bool { return q.Name == port.Name }); i >= 0 {
 				shareLimit(&ports[i], p.MaxUpcalls)
 				continue
 			}
@@ -151,7 +152,7 @@ func portConfigs(cfg *config.Config) []dpif.PortConfig {
 
 // shareLimit adds what one more tunnel of a device may send up: no limit if one
 // has none.
-func shareLimit(p *dpif.PortConfig, more uint32) {
+func shareLimit(p *vswitch.PortConfig, more uint32) {
 	if p.MaxUpcalls == 0 || more == 0 {
 		p.MaxUpcalls = 0
 		return
@@ -159,19 +160,19 @@ func shareLimit(p *dpif.PortConfig, more uint32) {
 	p.MaxUpcalls += more
 }
 
-func (d *run) ringConfig() dpif.RingConfig {
+func (d *run) ringConfig() vswitch.RingConfig {
 	r := d.cfg().Ring
-	modes := map[config.RingMode]dpif.RingMode{
-		config.RingOff: dpif.RingOff, config.RingAuto: dpif.RingAuto, config.RingRequire: dpif.RingRequire,
+	modes := map[config.RingMode]vswitch.RingMode{
+		config.RingOff: vswitch.RingOff, config.RingAuto: vswitch.RingAuto, config.RingRequire: vswitch.RingRequire,
 	}
-	return dpif.RingConfig{
+	return vswitch.RingConfig{
 		Mode:        modes[r.Mode],
 		Geometry:    mmapring.Geometry{FrameSize: r.FrameSize, BlockSize: r.BlockSize, Blocks: r.Blocks},
 		MemoryLimit: r.MemoryLimit,
 	}
 }
 
-func (d *run) ready(server *dpif.Server, waiting int) {
+func (d *run) ready(server *vswitch.Server, waiting int) {
 	ports := len(server.Ports())
 	d.log.emit(evReady, zap.String("datapath", d.cfg().Datapath.Name), zap.String("policy", string(d.cfg().Policy.Type)),
 		zap.Int("handlers", server.Handlers()), zap.Int("ports", ports), zap.Int("ports_waiting", waiting),

@@ -8,6 +8,8 @@ import (
 	"dpifd/internal/control"
 	"dpifd/internal/dpif"
 	"dpifd/internal/netlink"
+	"dpifd/internal/policy"
+	"dpifd/internal/vswitch"
 
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
@@ -29,14 +31,14 @@ func (d *run) serve(ctx context.Context) error {
 	defer d.devices.conn.Close()
 	for {
 		err = d.serveOnce(ctx, conn)
-		if !errors.Is(err, dpif.ErrDatapathGone) || ctx.Err() != nil {
+		if !errors.Is(err, vswitch.ErrDatapathGone) || ctx.Err() != nil {
 			break
 		}
 		d.log.emit(evDatapathGone, zap.String("datapath", d.cfg().Datapath.Name), zap.Error(err),
 			zap.Bool("create", d.cfg().Datapath.Create))
 		d.served, d.past = true, d.stats.total
 	}
-	if ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, dpif.ErrDatapathGone)) {
+	if ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, vswitch.ErrDatapathGone)) {
 		err = nil // stopped while there was nothing to serve
 	}
 	if err == nil && d.stats != nil {
@@ -77,13 +79,13 @@ func (d *run) openDevices() (err error) {
 
 // newServer makes the server of dp, with the configuration in force, and has
 // reloads reach it from then on.
-func (d *run) newServer(ctx context.Context, dp *dpif.Datapath) (*dpif.Server, error) {
+func (d *run) newServer(ctx context.Context, dp *dpif.Datapath) (*vswitch.Server, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if err := ctx.Err(); err != nil {
 		return nil, err // a restart reaches only a server that it finds
 	}
-	server, err := dpif.NewServer(dp, d.serverConfig())
+	server, err := vswitch.NewServer(dp, d.serverConfig())
 	d.inherited = nil
 	if err != nil {
 		return nil, err
@@ -93,7 +95,7 @@ func (d *run) newServer(ctx context.Context, dp *dpif.Datapath) (*dpif.Server, e
 	return server, nil
 }
 
-func (d *run) closeServer(server *dpif.Server) {
+func (d *run) closeServer(server *vswitch.Server) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.server = nil
@@ -109,13 +111,13 @@ func (d *run) trace() {
 	feeds := slices.Clone(d.feeds)
 	switch {
 	case d.log.enabled(evUpcall):
-		d.server.SetTracer(func(port string, u *dpif.Upcall, v *dpif.Verdict) {
+		d.server.SetTracer(func(port string, u *dpif.Upcall, v *policy.Verdict) {
 			d.traceUpcall(port, u, v)
 			offer(feeds, port, u, v)
 		})
 		d.server.SetFlowTracer(d.traceFlow)
 	case len(feeds) > 0:
-		d.server.SetTracer(func(port string, u *dpif.Upcall, v *dpif.Verdict) { offer(feeds, port, u, v) })
+		d.server.SetTracer(func(port string, u *dpif.Upcall, v *policy.Verdict) { offer(feeds, port, u, v) })
 		d.server.SetFlowTracer(nil)
 	default:
 		d.server.SetTracer(nil)
@@ -123,14 +125,14 @@ func (d *run) trace() {
 	}
 }
 
-func offer(feeds []*control.Feed, port string, u *dpif.Upcall, v *dpif.Verdict) {
+func offer(feeds []*control.Feed, port string, u *dpif.Upcall, v *policy.Verdict) {
 	for _, f := range feeds {
 		f.Offer(port, u, v)
 	}
 }
 
 // serveDatapath runs the server and, once it is ready, the statistics.
-func (d *run) serveDatapath(ctx context.Context, server *dpif.Server) error {
+func (d *run) serveDatapath(ctx context.Context, server *vswitch.Server) error {
 	statsCtx, stopStats := context.WithCancel(context.Background())
 	defer stopStats()
 	var stats errgroup.Group

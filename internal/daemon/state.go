@@ -1,11 +1,10 @@
 package daemon
 
 import (
+	"dpifd/internal/vswitch"
 	"os"
 	"runtime"
 	"time"
-
-	"dpifd/internal/dpif"
 
 	"go.uber.org/zap"
 )
@@ -16,8 +15,8 @@ func (d *run) dumpState() {
 	defer d.mu.Unlock()
 	cfg := d.cfg()
 	dp := zap.String("datapath", cfg.Datapath.Name)
-	var st dpif.Stats
-	var sockets []dpif.PortSocket
+	var st vswitch.Stats
+	var sockets []vswitch.PortSocket
 	handlers := 0
 	if d.server != nil {
 		var err error

@@ -9,6 +9,7 @@ import (
 
 	"dpifd/internal/dpif"
 	"dpifd/internal/odp"
+	"dpifd/internal/vswitch"
 
 	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
@@ -22,13 +23,13 @@ const lossInterval = time.Second
 // counters.
 type statsLog struct {
 	daemon *run
-	server *dpif.Server
+	server *vswitch.Server
 	dp     zap.Field
 
 	mu       sync.Mutex         // guards the rest
 	start    dpif.DatapathStats // the kernel's counters when the run began
 	previous interval
-	total    dpif.PortCounters // as of the last look
+	total    vswitch.PortCounters // as of the last look
 	// reported holds what upcalls_lost has said of the ports there are, next
 	// is filled by the look under way.
 	reported, next map[lossKey]uint64
@@ -41,7 +42,7 @@ type statsLog struct {
 type interval struct {
 	at    time.Time
 	dp    dpif.DatapathStats
-	total dpif.PortCounters
+	total vswitch.PortCounters
 }
 
 // lossKey names one count of losses.
@@ -54,7 +55,7 @@ type lossKey struct {
 // wholeDatapath stands for the port in losses that belong to none.
 const wholeDatapath = odp.PortNo(odp.MaxPorts)
 
-func newStatsLog(d *run, server *dpif.Server) *statsLog {
+func newStatsLog(d *run, server *vswitch.Server) *statsLog {
 	s := &statsLog{daemon: d, server: server, dp: zap.String("datapath", d.cfg().Datapath.Name),
 		reported: map[lossKey]uint64{}, next: map[lossKey]uint64{}, overflows: map[string]uint64{}, previous: interval{at: time.Now(), total: d.past}, total: d.past}
 	if st, err := server.Stats(); err == nil {
@@ -134,7 +135,7 @@ func (s *statsLog) look(print bool) {
 }
 
 // losses writes upcalls_lost for each port and cause whose count has grown.
-func (s *statsLog) losses(st *dpif.Stats) {
+func (s *statsLog) losses(st *vswitch.Stats) {
 	s.eachLoss(st, func(k lossKey, port string, n uint64) { s.lossGrew(k, port, n, st) })
 	s.reported, s.next = s.next, s.reported
 	clear(s.next)
@@ -146,7 +147,7 @@ type loss struct {
 	n     uint64
 }
 
-func lossesOf(c *dpif.PortCounters) [7]loss {
+func lossesOf(c *vswitch.PortCounters) [7]loss {
 	return [...]loss{
 		{"socket_overflow", c.SocketDrops - c.RingDrops},
 		{"ring_full", c.RingDrops},
@@ -159,9 +160,9 @@ func lossesOf(c *dpif.PortCounters) [7]loss {
 }
 
 // eachLoss calls fn with what each port has lost, by cause, zeros included.
-func (s *statsLog) eachLoss(st *dpif.Stats, fn func(k lossKey, port string, n uint64)) {
+func (s *statsLog) eachLoss(st *vswitch.Stats, fn func(k lossKey, port string, n uint64)) {
 	var drops uint64
-	for _, list := range [...][]dpif.PortStats{st.Ports, st.Shared} {
+	for _, list := range [...][]vswitch.PortStats{st.Ports, st.Shared} {
 		for i := range list {
 			p := &list[i]
 			for _, l := range lossesOf(&p.Counters) {
@@ -178,7 +179,7 @@ func (s *statsLog) eachLoss(st *dpif.Stats, fn func(k lossKey, port string, n ui
 	}
 }
 
-func (s *statsLog) lossGrew(k lossKey, port string, n uint64, st *dpif.Stats) {
+func (s *statsLog) lossGrew(k lossKey, port string, n uint64, st *vswitch.Stats) {
 	if n == 0 {
 		return
 	}
@@ -197,7 +198,7 @@ func (s *statsLog) lossGrew(k lossKey, port string, n uint64, st *dpif.Stats) {
 
 // print writes the stats line, and one for each port. longest is the longest
 // batch of the interval.
-func (s *statsLog) print(out emitter, st *dpif.Stats, longest time.Duration) {
+func (s *statsLog) print(out emitter, st *vswitch.Stats, longest time.Duration) {
 	now := time.Now()
 	k, was, start := &st.Datapath.Stats, &s.previous.dp, &s.start
 	t, b := &s.total, &s.previous.total

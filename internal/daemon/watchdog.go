@@ -2,11 +2,10 @@ package daemon
 
 import (
 	"context"
+	"dpifd/internal/vswitch"
 	"slices"
 	"strings"
 	"time"
-
-	"dpifd/internal/dpif"
 
 	sd "github.com/coreos/go-systemd/v22/daemon"
 	"go.uber.org/zap"
@@ -14,7 +13,7 @@ import (
 
 // pulse is what tells whether the daemon does its work.
 type pulse interface {
-	Rounds() []dpif.Rounds
+	Rounds() []vswitch.Rounds
 	Nudge()
 }
 
@@ -95,8 +94,8 @@ func (w *watchdog) late() (names []string) {
 // one.
 type waiting struct{ d *run }
 
-func (w waiting) Rounds() []dpif.Rounds {
-	return []dpif.Rounds{{Name: "wait for the datapath", Count: w.d.looks.Load()}}
+func (w waiting) Rounds() []vswitch.Rounds {
+	return []vswitch.Rounds{{Name: "wait for the datapath", Count: w.d.looks.Load()}}
 }
 
 func (w waiting) Nudge() {}

@@ -2,12 +2,11 @@ package daemon
 
 import (
 	"context"
+	"dpifd/internal/vswitch"
 	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
-
-	"dpifd/internal/dpif"
 )
 
 // heart is a pulse with two goroutines, which go round when they are nudged,
@@ -18,8 +17,8 @@ type heart struct {
 	nudges atomic.Uint64
 }
 
-func (h *heart) Rounds() []dpif.Rounds {
-	return []dpif.Rounds{{Name: "a", Count: h.rounds[0].Load()}, {Name: "b", Count: h.rounds[1].Load()}}
+func (h *heart) Rounds() []vswitch.Rounds {
+	return []vswitch.Rounds{{Name: "a", Count: h.rounds[0].Load()}, {Name: "b", Count: h.rounds[1].Load()}}
 }
 
 func (h *heart) Nudge() {

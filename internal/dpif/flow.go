@@ -70,7 +70,7 @@ func (b *Batch) PutFlow(f *Flow, m PutMode) {
 }
 
 // createFlow is PutFlow for a new flow of these parts.
-func (b *Batch) createFlow(id *UFID, key, mask, actions []byte) {
+func (b *Batch) CreateFlow(id *UFID, key, mask, actions []byte) {
 	b.putFlow(cmdNew, unix.NLM_F_CREATE, id[:], key, mask, actions)
 }
 

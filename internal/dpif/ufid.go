@@ -25,7 +25,7 @@ const (
 // Hashes of two of 200,000 flows that are decided in the same millisecond are the
 // same once in a thousand million tables. The later flow is not installed then, and
 // its packets come up.
-func newUFID(hash uint64, nowMS int64) UFID {
+func NewUFID(hash uint64, nowMS int64) UFID {
 	var u UFID
 	binary.NativeEndian.PutUint64(u[:], hash)
 	binary.NativeEndian.PutUint64(u[8:], ufidMark<<ufidTimeBits|uint64(nowMS)&(1<<ufidTimeBits-1))
@@ -34,7 +34,7 @@ func newUFID(hash uint64, nowMS int64) UFID {
 
 // decidedMS returns the time that newUFID was given. ok is false for a UFID from
 // somewhere else.
-func (u UFID) decidedMS() (ms int64, ok bool) {
+func (u UFID) DecidedMS() (ms int64, ok bool) {
 	w := binary.NativeEndian.Uint64(u[8:])
 	if w>>ufidTimeBits != ufidMark {
 		return 0, false

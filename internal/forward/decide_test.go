@@ -5,28 +5,29 @@ import (
 
 	"dpifd/internal/dpif"
 	"dpifd/internal/odp"
+	"dpifd/internal/policy"
 )
 
 var allocCases = []struct {
 	name     string
-	policy   func(testing.TB) dpif.Policy
+	policy   func(testing.TB) policy.Policy
 	src, dst odp.MAC
 }{
 	{"known", warm, host(1), host(2)},
 	{"unknown", warm, host(1), host(77)},
 	{"broadcast", warm, host(1), broadcast},
 	{"reserved", warm, host(1), reserved[0].addr},
-	{"flood", func(testing.TB) dpif.Policy { p := newFlood(nil); p.SetPorts(portList(1, 2, 3)); return p }, host(1), host(2)},
-	{"tunnels", func(t testing.TB) dpif.Policy {
+	{"flood", func(testing.TB) policy.Policy { p := newFlood(nil); p.SetPorts(portList(1, 2, 3)); return p }, host(1), host(2)},
+	{"tunnels", func(t testing.TB) policy.Policy {
 		cfg := tunnelPorts()
 		cfg["two"].Tunnel.TOSInherit = true
 		cfg["host"] = PortConfig{MirrorTo: "dev"}
 		return newTunnelSwitch(t, cfg)
 	}, host(1), broadcast},
-	{"drop", func(testing.TB) dpif.Policy { p := NewDrop(); p.SetPorts(portList(1, 2, 3)); return p }, host(1), host(2)},
+	{"drop", func(testing.TB) policy.Policy { p := NewDrop(); p.SetPorts(portList(1, 2, 3)); return p }, host(1), host(2)},
 }
 
-func warm(t testing.TB) dpif.Policy {
+func warm(t testing.TB) policy.Policy {
 	l := newLearning(t, 1024, 1, 2, 3)
 	for n := range 2000 {
 		decide(l, key(3, host(1000+n), broadcast), 1)
@@ -46,7 +47,7 @@ func newSource(k []byte, n int) {
 func TestDecideAllocs(t *testing.T) {
 	for _, tt := range allocCases {
 		p, u := tt.policy(t), dpif.Upcall{InPort: 1, Key: key(1, tt.src, tt.dst)}
-		var v dpif.Verdict
+		var v policy.Verdict
 		now := int64(10)
 		if n := testing.AllocsPerRun(200, func() {
 			v.Clear()
@@ -63,7 +64,7 @@ func TestDecideAllocs(t *testing.T) {
 	}
 	l := warm(t).(*Learning)
 	u, n := dpif.Upcall{InPort: 2, Key: key(2, host(1), broadcast)}, 0
-	var v dpif.Verdict
+	var v policy.Verdict
 	before := l.Stats().Evicted
 	if got := testing.AllocsPerRun(3000, func() {
 		newSource(u.Key, n)
@@ -82,7 +83,7 @@ func BenchmarkDecide(b *testing.B) {
 	for _, tt := range allocCases {
 		b.Run(tt.name, func(b *testing.B) {
 			p, u := tt.policy(b), dpif.Upcall{InPort: 1, Key: key(1, tt.src, tt.dst)}
-			var v dpif.Verdict
+			var v policy.Verdict
 			now := int64(10)
 			b.ReportAllocs()
 			for b.Loop() {
@@ -94,7 +95,7 @@ func BenchmarkDecide(b *testing.B) {
 	}
 	b.Run("new_source", func(b *testing.B) {
 		p, u, n := warm(b), dpif.Upcall{InPort: 2, Key: key(2, host(1), broadcast)}, 0
-		var v dpif.Verdict
+		var v policy.Verdict
 		b.ReportAllocs()
 		for b.Loop() {
 			newSource(u.Key, n)
@@ -107,7 +108,7 @@ func BenchmarkDecide(b *testing.B) {
 		p, k := warm(b), key(1, host(1), host(2))
 		b.ReportAllocs()
 		b.RunParallel(func(pb *testing.PB) {
-			var v dpif.Verdict
+			var v policy.Verdict
 			u := dpif.Upcall{InPort: 1, Key: k}
 			for pb.Next() {
 				v.Clear()

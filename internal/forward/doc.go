@@ -1,6 +1,6 @@
 // Package forward holds the forwarding policies: Learning, a MAC-learning
 // switch; Flood, which sends everything everywhere; Drop, which sends nothing.
-// Each is a dpif.Policy: an upcall goes in, a verdict comes out. There is no
+// Each is a policy.Policy: an upcall goes in, a verdict comes out. There is no
 // input or output here, and no log: what happened is in the verdict's Reason
 // and in Stats.
 //

@@ -3,15 +3,15 @@ package forward
 import (
 	"fmt"
 
-	"dpifd/internal/dpif"
 	"dpifd/internal/odp"
+	"dpifd/internal/policy"
 )
 
 // The functions here run only for a verdict with Explain set, in the place of
 // what would change the policy's state, and beside the decision itself.
 
 // explainInPort tells whether packets of the in-port are given flows.
-func explainInPort(in odp.PortNo, set *portSet, v *dpif.Verdict) {
+func explainInPort(in odp.PortNo, set *portSet, v *policy.Verdict) {
 	switch p := set.find(in); {
 	case p != nil && p.sink:
 		v.Explain("in_port", fmt.Sprintf("port %d is a mirror: what comes in there is dropped", in))
@@ -34,7 +34,7 @@ func explainInPort(in odp.PortNo, set *portSet, v *dpif.Verdict) {
 }
 
 // explainVLAN tells which VLAN the frame belongs to.
-func explainVLAN(f *frame, refused string, v *dpif.Verdict) {
+func explainVLAN(f *frame, refused string, v *policy.Verdict) {
 	tag := "no tag"
 	if f.tagged {
 		tag = fmt.Sprintf("tag with VLAN %d, priority %d", f.vid, f.pcp>>13)
@@ -50,7 +50,7 @@ func explainVLAN(f *frame, refused string, v *dpif.Verdict) {
 }
 
 // explainSource tells what Decide would learn.
-func (l *Learning) explainSource(k *odp.Key, set *portSet, f *frame, refused string, v *dpif.Verdict) {
+func (l *Learning) explainSource(k *odp.Key, set *portSet, f *frame, refused string, v *policy.Verdict) {
 	explainInPort(k.InPort, set, v)
 	explainVLAN(f, refused, v)
 	found := ""
@@ -80,7 +80,7 @@ func (l *Learning) explainSource(k *odp.Key, set *portSet, f *frame, refused str
 
 // wouldFind returns what a look-up of the destination would find after the
 // source was learned. That another MAC could have to go for it is left out.
-func (l *Learning) wouldFind(k *odp.Key, f *frame, v *dpif.Verdict) (port odp.PortNo, ok bool) {
+func (l *Learning) wouldFind(k *odp.Key, f *frame, v *policy.Verdict) (port odp.PortNo, ok bool) {
 	if k.EthDst == k.EthSrc && f.in != nil && l.learnsFrom(k, l.load(), f.vlan) {
 		port, ok = k.InPort, true
 	} else {
@@ -95,7 +95,7 @@ func (l *Learning) wouldFind(k *odp.Key, f *frame, v *dpif.Verdict) (port odp.Po
 }
 
 // explainDestination tells what the verdict does with the packet.
-func explainDestination(k *odp.Key, set *portSet, f *frame, v *dpif.Verdict) {
+func explainDestination(k *odp.Key, set *portSet, f *frame, v *policy.Verdict) {
 	found := ""
 	switch v.Reason {
 	case "reserved_multicast":

@@ -7,6 +7,7 @@ import (
 
 	"dpifd/internal/dpif"
 	"dpifd/internal/odp"
+	"dpifd/internal/policy"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -23,7 +24,7 @@ func TestExplainIsDecide(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, p := range map[string]dpif.Policy{"learning": learning, "flood": newFlood(nil), "drop": NewDrop()} {
+	for name, p := range map[string]policy.Policy{"learning": learning, "flood": newFlood(nil), "drop": NewDrop()} {
 		t.Run(name, func(t *testing.T) {
 			p.SetPorts(portList(1, 2, 9))
 			reasons := map[string]int{}
@@ -32,7 +33,7 @@ func TestExplainIsDecide(t *testing.T) {
 				u := &dpif.Upcall{InPort: in, Key: key(in, macs[random.IntN(len(macs))], macs[random.IntN(len(macs))])}
 				before, generation := learning.Snapshot(), p.Generation()
 				stats := learning.Stats()
-				var asked, decided dpif.Verdict
+				var asked, decided policy.Verdict
 				var steps []string
 				asked.Explain = func(step, found string) { steps = append(steps, step+": "+found) }
 				p.Decide(u, int64(i), &asked)

@@ -10,6 +10,7 @@ import (
 	"dpifd/internal/dpif"
 	"dpifd/internal/netlink"
 	"dpifd/internal/odp"
+	"dpifd/internal/policy"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -45,16 +46,16 @@ func host(n int) odp.MAC { return odp.MACFromUint64(0x02_00_5e_00_00_00 + uint64
 
 var broadcast = odp.MAC{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
 
-func portList(nos ...odp.PortNo) []dpif.Port {
-	var l []dpif.Port
+func portList(nos ...odp.PortNo) []policy.Port {
+	var l []policy.Port
 	for _, no := range nos {
-		l = append(l, dpif.Port{No: no, Name: "p" + no.String()})
+		l = append(l, policy.Port{No: no, Name: "p" + no.String()})
 	}
 	return l
 }
 
 // outputs decodes actions, all of which have to be outputs.
-func outputs(t testing.TB, v *dpif.Verdict) []odp.PortNo {
+func outputs(t testing.TB, v *policy.Verdict) []odp.PortNo {
 	t.Helper()
 	if err := v.Actions.Err(); err != nil {
 		t.Fatal(err)
@@ -75,7 +76,7 @@ func outputs(t testing.TB, v *dpif.Verdict) []odp.PortNo {
 
 // maskOf decodes a mask, which has to hold an exact in-port, and Ethernet
 // addresses at most.
-func maskOf(t testing.TB, v *dpif.Verdict) (src, dst odp.MAC) {
+func maskOf(t testing.TB, v *policy.Verdict) (src, dst odp.MAC) {
 	t.Helper()
 	if err := v.Mask.Err(); err != nil {
 		t.Fatal(err)
@@ -99,20 +100,20 @@ func maskOf(t testing.TB, v *dpif.Verdict) (src, dst odp.MAC) {
 }
 
 // decide returns p's verdict about a packet.
-func decide(p dpif.Policy, key []byte, nowMS int64) *dpif.Verdict {
+func decide(p policy.Policy, key []byte, nowMS int64) *policy.Verdict {
 	in, _ := odp.InPort(key)
-	v := &dpif.Verdict{}
+	v := &policy.Verdict{}
 	p.Decide(&dpif.Upcall{Kind: dpif.Miss, InPort: in, Key: key}, nowMS, v)
 	return v
 }
 
-func redecide(p dpif.Policy, key []byte) (*dpif.Verdict, bool) {
-	v := &dpif.Verdict{}
+func redecide(p policy.Policy, key []byte) (*policy.Verdict, bool) {
+	v := &policy.Verdict{}
 	ok := p.Redecide(key, v)
 	return v, ok
 }
 
-func wantOutputs(t testing.TB, v *dpif.Verdict, want ...odp.PortNo) {
+func wantOutputs(t testing.TB, v *policy.Verdict, want ...odp.PortNo) {
 	t.Helper()
 	if got := outputs(t, v); !slices.Equal(got, want) {
 		t.Errorf("%s: outputs %v, want %v", v.Reason, got, want)
@@ -122,7 +123,7 @@ func wantOutputs(t testing.TB, v *dpif.Verdict, want ...odp.PortNo) {
 func TestFloodAndDrop(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
-		policy dpif.Policy
+		policy policy.Policy
 		want   []odp.PortNo
 	}{
 		{"flood", newFlood(nil), []odp.PortNo{0, 9, 300}},
@@ -179,9 +180,9 @@ func TestFloodAndDrop(t *testing.T) {
 // TestFloodWide floods so many ports that order and gap of the copied actions
 // show.
 func TestFloodWide(t *testing.T) {
-	var all []dpif.Port
+	var all []policy.Port
 	for no := odp.PortNo(1); no < 1000; no += 7 {
-		all = append(all, dpif.Port{No: no})
+		all = append(all, policy.Port{No: no})
 	}
 	p := newFlood(nil)
 	p.SetPorts(all)
@@ -213,7 +214,7 @@ func FuzzPolicies(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, p := range []dpif.Policy{l, newFlood(nil), NewDrop(), o} {
+		for _, p := range []policy.Policy{l, newFlood(nil), NewDrop(), o} {
 			p.SetPorts(portList(1, 2, 3))
 			p.Observe(k, 4)
 			v := decide(p, k, 5)
@@ -240,7 +241,7 @@ func FuzzPolicies(f *testing.F) {
 
 // masked returns the key of the flow that the kernel keeps for a packet with
 // this key under v's mask.
-func masked(t testing.TB, k []byte, v *dpif.Verdict) []byte {
+func masked(t testing.TB, k []byte, v *policy.Verdict) []byte {
 	t.Helper()
 	src, dst := maskOf(t, v)
 	k = slices.Clone(k)

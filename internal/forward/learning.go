@@ -7,6 +7,7 @@ import (
 
 	"dpifd/internal/dpif"
 	"dpifd/internal/odp"
+	"dpifd/internal/policy"
 )
 
 // Values of Verdict.Reason beyond those written where they are decided.
@@ -62,7 +63,7 @@ type Learning struct {
 	expiredMS atomic.Int64
 }
 
-var _ dpif.MeterPolicy = (*Learning)(nil)
+var _ policy.MeterPolicy = (*Learning)(nil)
 
 // NewLearning returns a policy that knows no ports and no MACs, or an error
 // that names the field that is out of range.
@@ -101,12 +102,12 @@ func (l *Learning) macKey(vlan uint16, mac odp.MAC) uint64 {
 	return macKey(vlan, mac)
 }
 
-// Decide implements dpif.Policy. A packet from a port that is not in the set is
+// Decide implements policy.Policy. A packet from a port that is not in the set is
 // not learned from and given no flow: the port is about to come or has just
 // gone. It is forwarded if no port has settings, and dropped otherwise. A packet
 // without in-port or Ethernet addresses, or with half a VLAN tag, is dropped
 // without a flow.
-func (l *Learning) Decide(u *dpif.Upcall, nowMS int64, v *dpif.Verdict) {
+func (l *Learning) Decide(u *dpif.Upcall, nowMS int64, v *policy.Verdict) {
 	var k odp.Key
 	if k.Parse(u.Fields()) != nil {
 		v.Reason = reasonMalformedKey
@@ -125,7 +126,7 @@ func (l *Learning) Decide(u *dpif.Upcall, nowMS int64, v *dpif.Verdict) {
 	l.forward(u.Key, &k, set, &f, refused, v)
 }
 
-// Redecide implements dpif.Policy. A flow goes
+// Redecide implements policy.Policy. A flow goes
 //
 //   - when its source is known behind another port: its packets have to come
 //     up to move the MAC back;
@@ -135,7 +136,7 @@ func (l *Learning) Decide(u *dpif.Upcall, nowMS int64, v *dpif.Verdict) {
 //     so its source is unknown only if the table is full of newer ones;
 //   - when its in-port has gone, or its key is not one of a packet that Decide
 //     gives a flow.
-func (l *Learning) Redecide(key []byte, v *dpif.Verdict) bool {
+func (l *Learning) Redecide(key []byte, v *policy.Verdict) bool {
 	var k odp.Key
 	if odp.ParseKey(key, &k) != nil {
 		v.Reason = reasonMalformedKey
@@ -178,7 +179,7 @@ func (l *Learning) Redecide(key []byte, v *dpif.Verdict) bool {
 //	destination  bits read
 //	unicast      all: they were looked up
 //	multicast    see destinationMask
-func (l *Learning) forward(key []byte, k *odp.Key, set *portSet, f *frame, refused string, v *dpif.Verdict) {
+func (l *Learning) forward(key []byte, k *odp.Key, set *portSet, f *frame, refused string, v *policy.Verdict) {
 	set.appendMask(&v.Mask, key, f, refused)
 	f.received(&v.Actions)
 	if refused != "" {
@@ -219,7 +220,7 @@ func (l *Learning) forward(key []byte, k *odp.Key, set *portSet, f *frame, refus
 
 // behind returns the port that the destination is known on, nil if there is
 // none that carries the VLAN. The set may be newer than what the table says.
-func (l *Learning) behind(k *odp.Key, set *portSet, f *frame, v *dpif.Verdict) *port {
+func (l *Learning) behind(k *odp.Key, set *portSet, f *frame, v *policy.Verdict) *port {
 	if out, fixed := set.fixed[l.macKey(f.vlan, k.EthDst)]; fixed {
 		if v.Explain != nil {
 			v.Explain("mac_lookup", k.EthDst.String()+" is a static MAC")
@@ -253,7 +254,7 @@ func (l *Learning) learn(k *odp.Key, vlan uint16, seenMS int64, atHand bool) {
 	}
 }
 
-// Observe implements dpif.Policy. Of two sightings on different ports the newer
+// Observe implements policy.Policy. Of two sightings on different ports the newer
 // wins, and of two as new the one that is known. A usedMS of 0 or less means
 // "never used" and teaches nothing; nor does one that the last Expire would
 // have forgotten, or from before the port had its number.
@@ -290,10 +291,10 @@ func (l *Learning) Restore(entries []MACEntry) {
 	}
 }
 
-// Expiring implements dpif.Policy.
+// Expiring implements policy.Policy.
 func (l *Learning) Expiring(nowMS int64) bool { return l.table.anyOlder(nowMS - l.agingMS) }
 
-// Expire implements dpif.Policy.
+// Expire implements policy.Policy.
 func (l *Learning) Expire(nowMS int64) {
 	before := nowMS - l.agingMS
 	l.expiredMS.Store(before)
@@ -302,9 +303,9 @@ func (l *Learning) Expire(nowMS int64) {
 	}
 }
 
-// SetPorts implements dpif.Policy. MACs behind ports that are not in the set
+// SetPorts implements policy.Policy. MACs behind ports that are not in the set
 // are forgotten.
-func (l *Learning) SetPorts(ports []dpif.Port) {
+func (l *Learning) SetPorts(ports []policy.Port) {
 	set := newPortSet(ports, l.config)
 	l.fix(set)
 	l.table.setPorts(set)

@@ -6,8 +6,8 @@ import (
 	"testing"
 	"time"
 
-	"dpifd/internal/dpif"
 	"dpifd/internal/odp"
+	"dpifd/internal/policy"
 )
 
 const agingMS = 10_000
@@ -223,12 +223,12 @@ func TestObserveFormerPort(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		cfg  PortConfigs
-		late dpif.Port
+		late policy.Port
 		key  []byte
 	}{
-		{"plain", nil, dpif.Port{No: 2, Name: "b"}, key(2, host(1), host(9))},
-		{"settings", PortConfigs{"b": {VLAN: VLANConfig{Access: 7}}}, dpif.Port{No: 2, Name: "b"}, key(2, host(1), host(9))},
-		{"tunnel", tunnelPorts(), dpif.Port{No: deviceNo, Name: "dev"}, tunneledKey(deviceNo, host(1), host(9), 42, "192.0.2.9", "192.0.2.5")},
+		{"plain", nil, policy.Port{No: 2, Name: "b"}, key(2, host(1), host(9))},
+		{"settings", PortConfigs{"b": {VLAN: VLANConfig{Access: 7}}}, policy.Port{No: 2, Name: "b"}, key(2, host(1), host(9))},
+		{"tunnel", tunnelPorts(), policy.Port{No: deviceNo, Name: "dev"}, tunneledKey(deviceNo, host(1), host(9), 42, "192.0.2.9", "192.0.2.5")},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			l, err := NewLearning(Config{MACAging: agingMS * time.Millisecond, MACLimit: 10, Ports: tt.cfg})

@@ -10,6 +10,7 @@ import (
 	"dpifd/internal/dpif"
 	"dpifd/internal/netlink"
 	"dpifd/internal/odp"
+	"dpifd/internal/policy"
 )
 
 // StaticFlow is a flow of the configuration, in ODP text with the names of
@@ -18,9 +19,9 @@ type StaticFlow struct{ Match, Actions string }
 
 // Overlay puts static flows over a policy: packets that a static flow matches
 // are decided by that, and all other flows are kept apart from it, since the
-// kernel's table has no priorities. It is a dpif.StaticPolicy.
+// kernel's table has no priorities. It is a policy.StaticPolicy.
 type Overlay struct {
-	dpif.Policy
+	policy.Policy
 	flows      []StaticFlow
 	generation atomic.Uint64
 	rules      atomic.Pointer[ruleSet]
@@ -29,14 +30,14 @@ type Overlay struct {
 	made bool
 }
 
-var _ dpif.StaticPolicy = (*Overlay)(nil)
+var _ policy.StaticPolicy = (*Overlay)(nil)
 
 // ruleSet is the static flows for one set of ports. It does not change.
 type ruleSet struct {
 	rules  []rule
 	byPort map[odp.PortNo][]*rule // of ports that one of them names
 	other  []*rule                // of all other ports
-	flows  []dpif.StaticFlow
+	flows  []policy.StaticFlow
 	names  []string // of the ports there are, in the order of their numbers
 }
 
@@ -48,7 +49,7 @@ type rule struct {
 
 // NewOverlay returns inner under static flows. Until SetPorts, no static flow
 // holds. The error names the flow that is wrong; see CheckStatic.
-func NewOverlay(inner dpif.Policy, flows []StaticFlow) (*Overlay, error) {
+func NewOverlay(inner policy.Policy, flows []StaticFlow) (*Overlay, error) {
 	if _, err := CheckStatic(flows); err != nil {
 		return nil, err
 	}
@@ -81,9 +82,9 @@ func (o *Overlay) match(in odp.PortNo, key []byte, k *odp.Packed) (hit *rule, al
 	return nil, all, nil
 }
 
-// Decide implements dpif.Policy. A packet of a static flow is sent as that says
+// Decide implements policy.Policy. A packet of a static flow is sent as that says
 // and installs nothing: the flow itself is seen to by whoever asks StaticFlows.
-func (o *Overlay) Decide(u *dpif.Upcall, nowMS int64, v *dpif.Verdict) {
+func (o *Overlay) Decide(u *dpif.Upcall, nowMS int64, v *policy.Verdict) {
 	var k odp.Packed
 	hit, all, err := o.match(u.InPort, u.Key, &k)
 	switch {
@@ -107,8 +108,8 @@ func (o *Overlay) Decide(u *dpif.Upcall, nowMS int64, v *dpif.Verdict) {
 	}
 }
 
-// Redecide implements dpif.Policy.
-func (o *Overlay) Redecide(key []byte, v *dpif.Verdict) bool {
+// Redecide implements policy.Policy.
+func (o *Overlay) Redecide(key []byte, v *policy.Verdict) bool {
 	var k odp.Packed
 	in, _ := odp.InPort(key) // a key without is refused below
 	hit, all, err := o.match(in, key, &k)
@@ -132,7 +133,7 @@ func (o *Overlay) Redecide(key []byte, v *dpif.Verdict) bool {
 
 // narrow makes v's mask so narrow that its flow overlaps no static flow. It
 // reports whether the mask can be told.
-func narrow(v *dpif.Verdict, key []byte, k *odp.Packed, all []*rule) bool {
+func narrow(v *policy.Verdict, key []byte, k *odp.Packed, all []*rule) bool {
 	var m odp.Packed
 	other, err := m.PackMask(v.Mask.Bytes())
 	if err != nil {
@@ -172,7 +173,7 @@ func copyTunnel(to, mask []byte) int {
 	return 0
 }
 
-// Observe implements dpif.Policy. Static flows teach nothing.
+// Observe implements policy.Policy. Static flows teach nothing.
 func (o *Overlay) Observe(key []byte, usedMS int64) {
 	var k odp.Packed
 	in, _ := odp.InPort(key)
@@ -181,15 +182,15 @@ func (o *Overlay) Observe(key []byte, usedMS int64) {
 	}
 }
 
-// Generation implements dpif.Policy.
+// Generation implements policy.Policy.
 func (o *Overlay) Generation() uint64 { return o.generation.Load() + o.Policy.Generation() }
 
-// StaticFlows implements dpif.StaticPolicy.
-func (o *Overlay) StaticFlows() []dpif.StaticFlow { return o.rules.Load().flows }
+// StaticFlows implements policy.StaticPolicy.
+func (o *Overlay) StaticFlows() []policy.StaticFlow { return o.rules.Load().flows }
 
-// SetPorts implements dpif.Policy. Static flows that name a port which is not in
+// SetPorts implements policy.Policy. Static flows that name a port which is not in
 // the set wait for it.
-func (o *Overlay) SetPorts(ports []dpif.Port) {
+func (o *Overlay) SetPorts(ports []policy.Port) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if set := newRuleSet(o.flows, ports); !o.made || !slices.Equal(set.names, o.rules.Load().names) {
@@ -200,7 +201,7 @@ func (o *Overlay) SetPorts(ports []dpif.Port) {
 	o.Policy.SetPorts(ports)
 }
 
-func newRuleSet(flows []StaticFlow, ports []dpif.Port) *ruleSet {
+func newRuleSet(flows []StaticFlow, ports []policy.Port) *ruleSet {
 	set := &ruleSet{byPort: map[odp.PortNo][]*rule{}}
 	numbers := map[string]odp.PortNo{}
 	for _, p := range ports {
@@ -221,7 +222,7 @@ func newRuleSet(flows []StaticFlow, ports []dpif.Port) *ruleSet {
 		if err != nil {
 			continue // checked before; and names cannot make it wrong
 		}
-		s := dpif.StaticFlow{Match: f.Match, Actions: f.Actions, Missing: missing, Key: c.keyAttrs, Mask: c.maskAttrs, Do: c.actions}
+		s := policy.StaticFlow{Match: f.Match, Actions: f.Actions, Missing: missing, Key: c.keyAttrs, Mask: c.maskAttrs, Do: c.actions}
 		s.UFID = staticUFID([]byte("waiting"), []byte(f.Match), []byte{0}, []byte(f.Actions))
 		if missing == "" {
 			s.UFID = staticUFID([]byte("static"), c.key[:], c.mask[:])

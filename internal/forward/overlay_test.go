@@ -11,6 +11,7 @@ import (
 	"dpifd/internal/dpif"
 	"dpifd/internal/netlink"
 	"dpifd/internal/odp"
+	"dpifd/internal/policy"
 )
 
 // anyOf returns one of the choices.
@@ -157,7 +158,7 @@ func TestOverlayKeepsApart(t *testing.T) {
 				break
 			}
 		}
-		var inner dpif.Policy = newLearning(t, 100, 1, 2, 3)
+		var inner policy.Policy = newLearning(t, 100, 1, 2, 3)
 		if seed%4 == 0 {
 			inner = NewDrop()
 		}
@@ -312,7 +313,7 @@ func TestOverlayAllocs(t *testing.T) {
 		k := parse(t, text)
 		in, _ := odp.InPort(k)
 		u := dpif.Upcall{InPort: in, Key: k}
-		var v dpif.Verdict
+		var v policy.Verdict
 		if n := testing.AllocsPerRun(100, func() {
 			v.Clear()
 			o.Decide(&u, 5, &v)

@@ -7,9 +7,9 @@ import (
 	"slices"
 	"sync/atomic"
 
-	"dpifd/internal/dpif"
 	"dpifd/internal/netlink"
 	"dpifd/internal/odp"
+	"dpifd/internal/policy"
 )
 
 // PortConfig is how frames are taken from and sent to one port. The zero value
@@ -67,7 +67,7 @@ type port struct {
 	no        odp.PortNo
 	place     int // in the set
 	name      string
-	sinceMS   int64 // as in dpif.Port
+	sinceMS   int64 // as in policy.Port
 	access    bool
 	untagged  uint16   // the VLAN of frames without tag
 	trunk     *vlanSet // VLANs carried; nil is all, or the access VLAN
@@ -127,7 +127,7 @@ type portSet struct {
 	domainOf [vlanIDs]uint16 // by VLAN
 }
 
-func newPortSet(list []dpif.Port, cfg PortConfigs) *portSet {
+func newPortSet(list []policy.Port, cfg PortConfigs) *portSet {
 	s := &portSet{plain: true}
 	tunnels, sinks := cfg.tunnelsOf(), cfg.mirrors()
 	b := setBuilder{portSet: s, groups: map[string]int{}, edges: []uint16{0, 1}, mirrors: map[string]string{}}
@@ -250,5 +250,5 @@ func (p *ports) store(s *portSet) bool {
 	return !same
 }
 
-// Generation implements dpif.Policy.
+// Generation implements policy.Policy.
 func (p *ports) Generation() uint64 { return p.generation.Load() }

@@ -5,6 +5,7 @@ import (
 
 	"dpifd/internal/dpif"
 	"dpifd/internal/odp"
+	"dpifd/internal/policy"
 )
 
 // Flood is the policy that sends each packet out of all ports of its VLAN but
@@ -27,15 +28,15 @@ type Drop struct{ stateless }
 func NewDrop() *Drop { return &Drop{} }
 
 var (
-	_ dpif.Policy = (*Flood)(nil)
-	_ dpif.Policy = (*Drop)(nil)
+	_ policy.Policy = (*Flood)(nil)
+	_ policy.Policy = (*Drop)(nil)
 )
 
-// Decide implements dpif.Policy. The decision reads the in-port and the VLAN
+// Decide implements policy.Policy. The decision reads the in-port and the VLAN
 // tag, which the kernel matches in any case. A packet from a port that is not in
 // the set, which is about to come or has just gone, is given no flow; nor is one
 // with half a VLAN tag.
-func (f *Flood) Decide(u *dpif.Upcall, _ int64, v *dpif.Verdict) {
+func (f *Flood) Decide(u *dpif.Upcall, _ int64, v *policy.Verdict) {
 	set := f.load()
 	k := odp.Key{InPort: u.InPort}
 	if odp.ParseVLAN(u.Key, &k) != nil {
@@ -45,8 +46,8 @@ func (f *Flood) Decide(u *dpif.Upcall, _ int64, v *dpif.Verdict) {
 	f.flood(set, u.Key, &k, v)
 }
 
-// Redecide implements dpif.Policy.
-func (f *Flood) Redecide(key []byte, v *dpif.Verdict) bool {
+// Redecide implements policy.Policy.
+func (f *Flood) Redecide(key []byte, v *policy.Verdict) bool {
 	set := f.load()
 	in, ok := inPort(set, key, v)
 	if !ok {
@@ -61,7 +62,7 @@ func (f *Flood) Redecide(key []byte, v *dpif.Verdict) bool {
 	return v.Install
 }
 
-func (f *Flood) flood(set *portSet, key []byte, k *odp.Key, v *dpif.Verdict) {
+func (f *Flood) flood(set *portSet, key []byte, k *odp.Key, v *policy.Verdict) {
 	var fr frame
 	refused := set.admit(key, k, &fr)
 	v.Install = fr.installs(refused)
@@ -81,9 +82,9 @@ func (f *Flood) flood(set *portSet, key []byte, k *odp.Key, v *dpif.Verdict) {
 	}
 }
 
-// Decide implements dpif.Policy. The decision reads nothing; the in-port stands
+// Decide implements policy.Policy. The decision reads nothing; the in-port stands
 // in the mask so that the flows of a port that goes can be told.
-func (d *Drop) Decide(u *dpif.Upcall, _ int64, v *dpif.Verdict) {
+func (d *Drop) Decide(u *dpif.Upcall, _ int64, v *policy.Verdict) {
 	odp.AppendInPortMask(&v.Mask)
 	v.Install = d.load().has(u.InPort)
 	v.Reason = "drop"
@@ -93,8 +94,8 @@ func (d *Drop) Decide(u *dpif.Upcall, _ int64, v *dpif.Verdict) {
 	}
 }
 
-// Redecide implements dpif.Policy.
-func (d *Drop) Redecide(key []byte, v *dpif.Verdict) bool {
+// Redecide implements policy.Policy.
+func (d *Drop) Redecide(key []byte, v *policy.Verdict) bool {
 	if _, ok := inPort(d.load(), key, v); !ok {
 		return false
 	}
@@ -105,7 +106,7 @@ func (d *Drop) Redecide(key []byte, v *dpif.Verdict) bool {
 
 // inPort returns the in-port of a flow's key. It reports false, and says why in
 // v, when the flow ought to go.
-func inPort(set *portSet, key []byte, v *dpif.Verdict) (odp.PortNo, bool) {
+func inPort(set *portSet, key []byte, v *policy.Verdict) (odp.PortNo, bool) {
 	in, err := odp.InPort(key)
 	switch {
 	case err != nil:
@@ -121,17 +122,17 @@ func inPort(set *portSet, key []byte, v *dpif.Verdict) (odp.PortNo, bool) {
 // stateless is a policy's control side when it knows ports and nothing else.
 type stateless struct{ ports }
 
-// Observe implements dpif.Policy: there is nothing to learn.
+// Observe implements policy.Policy: there is nothing to learn.
 func (*stateless) Observe([]byte, int64) {}
 
-// Expiring implements dpif.Policy: there is nothing to forget.
+// Expiring implements policy.Policy: there is nothing to forget.
 func (*stateless) Expiring(int64) bool { return false }
 
-// Expire implements dpif.Policy.
+// Expire implements policy.Policy.
 func (*stateless) Expire(int64) {}
 
-// SetPorts implements dpif.Policy.
-func (s *stateless) SetPorts(ports []dpif.Port) {
+// SetPorts implements policy.Policy.
+func (s *stateless) SetPorts(ports []policy.Port) {
 	if s.store(newPortSet(ports, s.config)) {
 		s.generation.Add(1)
 	}

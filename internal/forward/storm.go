@@ -43,10 +43,10 @@ func (c PortConfigs) meters() (byPort map[string]stormMeters, list []dpif.Meter)
 	return byPort, list
 }
 
-// Meters implements dpif.MeterPolicy.
+// Meters implements policy.MeterPolicy.
 func (l *Learning) Meters() []dpif.Meter { return l.meters }
 
-// UseMeters implements dpif.MeterPolicy.
+// UseMeters implements policy.MeterPolicy.
 func (l *Learning) UseMeters(ok bool) {
 	if len(l.meters) > 0 && l.metered.Swap(ok) != ok {
 		l.generation.Add(1)

@@ -8,12 +8,13 @@ import (
 	"dpifd/internal/dpif"
 	"dpifd/internal/netlink"
 	"dpifd/internal/odp"
+	"dpifd/internal/policy"
 
 	"github.com/google/go-cmp/cmp"
 )
 
 // metersOf returns the meters that actions name before any output.
-func metersOf(t *testing.T, v *dpif.Verdict) (ids []uint32, outputs int) {
+func metersOf(t *testing.T, v *policy.Verdict) (ids []uint32, outputs int) {
 	t.Helper()
 	it := netlink.NewAttrs(v.Actions.Bytes())
 	for it.Next() {

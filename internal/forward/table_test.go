@@ -8,6 +8,7 @@ import (
 
 	"dpifd/internal/dpif"
 	"dpifd/internal/odp"
+	"dpifd/internal/policy"
 )
 
 // verify checks that chains, rings, ranks and counters of t agree.
@@ -228,7 +229,7 @@ func TestConcurrent(t *testing.T) {
 	for g := range deciders {
 		wg.Go(func() {
 			random := rand.New(rand.NewPCG(uint64(g), 9))
-			var v dpif.Verdict
+			var v policy.Verdict
 			for i := range rounds {
 				k := keys[random.IntN(len(keys))]
 				in, _ := odp.InPort(k)

@@ -9,6 +9,7 @@ import (
 	"dpifd/internal/dpif"
 	"dpifd/internal/netlink"
 	"dpifd/internal/odp"
+	"dpifd/internal/policy"
 )
 
 const (
@@ -31,8 +32,8 @@ func tunnelPorts() PortConfigs {
 	}
 }
 
-func tunnelPortList() []dpif.Port {
-	return []dpif.Port{{No: 1, Name: "host"}, {No: deviceNo, Name: "dev"}, {No: deviceNo6, Name: "dev6"}}
+func tunnelPortList() []policy.Port {
+	return []policy.Port{{No: 1, Name: "host"}, {No: deviceNo, Name: "dev"}, {No: deviceNo6, Name: "dev6"}}
 }
 
 // tunneledKey is key as the kernel has it of a packet that came out of a tunnel.
@@ -56,7 +57,7 @@ func tunneledKey(in odp.PortNo, src, dst odp.MAC, id uint64, from, to string) []
 }
 
 // said returns a verdict's reason and actions in ODP text.
-func said(v *dpif.Verdict) string {
+func said(v *policy.Verdict) string {
 	return v.Reason + " " + string(odp.Text{}.AppendActions(nil, v.Actions.Bytes()))
 }
 
@@ -148,7 +149,7 @@ func TestTunnelMask(t *testing.T) {
 			t.Fatal(err)
 		}
 		f.SetPorts(tunnelPortList())
-		for _, p := range []dpif.Policy{newTunnelSwitch(t, cfg), f} {
+		for _, p := range []policy.Policy{newTunnelSwitch(t, cfg), f} {
 			for _, k := range [][]byte{
 				tunneledKey(deviceNo, host(2), broadcast, 42, "192.0.2.9", "192.0.2.5"),
 				tunneledKey(deviceNo6, host(2), broadcast, 0, "2001:db8::9", "2001:db8::1"),
@@ -229,7 +230,7 @@ func TestMirrors(t *testing.T) {
 	one.MirrorTo = "eye"
 	cfg["one"] = one
 	l := newTunnelSwitch(t, cfg)
-	list := []dpif.Port{{No: 1, Name: "host"}, {No: deviceNo, Name: "dev"}, {No: 9, Name: "eye"}, {No: 4, Name: "other"}}
+	list := []policy.Port{{No: 1, Name: "host"}, {No: deviceNo, Name: "dev"}, {No: 9, Name: "eye"}, {No: 4, Name: "other"}}
 	l.SetPorts(list)
 	for _, tt := range []struct {
 		name string
@@ -287,7 +288,7 @@ func TestTunnelDecideAllocs(t *testing.T) {
 		tunneledKey(deviceNo, host(2), broadcast, 99, "192.0.2.9", "192.0.2.5"),
 	} {
 		u := dpif.Upcall{InPort: deviceNo, Key: k}
-		var v dpif.Verdict
+		var v policy.Verdict
 		if n := testing.AllocsPerRun(200, func() {
 			v.Clear()
 			l.Decide(&u, 10, &v)
@@ -316,7 +317,7 @@ func FuzzTunnels(f *testing.F) {
 			t.Fatal(err)
 		}
 		flood.SetPorts(tunnelPortList())
-		for _, p := range []dpif.Policy{newTunnelSwitch(t, cfg), flood} {
+		for _, p := range []policy.Policy{newTunnelSwitch(t, cfg), flood} {
 			p.Observe(k, 4)
 			v := decide(p, k, 5)
 			if v.Reason == "" || v.Actions.Err() != nil || v.Mask.Err() != nil {
@@ -341,14 +342,14 @@ func TestExplainTunnels(t *testing.T) {
 		t.Fatal(err)
 	}
 	flood.SetPorts(tunnelPortList())
-	for _, p := range []dpif.Policy{l, flood} {
+	for _, p := range []policy.Policy{l, flood} {
 		for want, k := range map[string][]byte{
 			"came out of tunnel one, which is port 65536 to the switch":                           tunneledKey(deviceNo, host(2), broadcast, 42, "192.0.2.9", "192.0.2.5"),
 			"port 65537 is a mirror: what comes in there is dropped":                              tunneledKey(deviceNo, host(2), broadcast, 43, "192.0.2.9", "192.0.2.5"),
 			"port 7 is a device of tunnels, and none has the packet's addresses and key: dropped": tunneledKey(deviceNo, host(2), broadcast, 9, "192.0.2.9", "192.0.2.5"),
 			"port 1 is one of the datapath's 5 ports":                                             key(1, host(1), broadcast),
 		} {
-			var v dpif.Verdict
+			var v policy.Verdict
 			got := ""
 			v.Explain = func(step, found string) {
 				if step == "in_port" {

@@ -11,6 +11,7 @@ import (
 	"dpifd/internal/dpif"
 	"dpifd/internal/netlink"
 	"dpifd/internal/odp"
+	"dpifd/internal/policy"
 )
 
 // newFlood returns a Flood whose settings are right.
@@ -28,7 +29,7 @@ type tag struct{ tpid, tci uint16 }
 // sent applies actions to a frame with these tags, as the kernel does, and
 // returns with which tags it leaves by which port. A port that gets it twice
 // is an error.
-func sent(t testing.TB, v *dpif.Verdict, tags []tag) map[odp.PortNo]string {
+func sent(t testing.TB, v *policy.Verdict, tags []tag) map[odp.PortNo]string {
 	t.Helper()
 	if err := v.Actions.Err(); err != nil {
 		t.Fatal(err)
@@ -203,7 +204,7 @@ func TestVLANModel(t *testing.T) {
 		random := rand.New(rand.NewPCG(seed, 0x8100))
 		m := &vlanModel{cfg: map[odp.PortNo]PortConfig{}, macs: map[string]odp.PortNo{}, shared: seed%3 == 0}
 		cfg := PortConfigs{}
-		var list []dpif.Port
+		var list []policy.Port
 		for no := odp.PortNo(1); no <= 5; no++ {
 			c := randomPort(random)
 			if seed == 0 {
@@ -214,7 +215,7 @@ func TestVLANModel(t *testing.T) {
 				c = PortConfig{}
 			}
 			m.cfg[no] = c
-			list = append(list, dpif.Port{No: no, Name: "p" + no.String()})
+			list = append(list, policy.Port{No: no, Name: "p" + no.String()})
 		}
 		l, err := NewLearning(Config{MACLimit: 1000, SharedLearning: m.shared, Ports: cfg})
 		if err != nil {
@@ -261,7 +262,7 @@ func TestVLANModel(t *testing.T) {
 // TestPartialTag: a tag that is cut off is no VLAN at all, and its key is none
 // that a flow could have.
 func TestPartialTag(t *testing.T) {
-	for name, p := range map[string]dpif.Policy{"learning": newLearning(t, 10, 1, 2), "flood": newFlood(nil)} {
+	for name, p := range map[string]policy.Policy{"learning": newLearning(t, 10, 1, 2), "flood": newFlood(nil)} {
 		p.SetPorts(portList(1, 2))
 		k := stackedKey(1, host(1), broadcast, tag{0x8100, 0x0007})
 		v := decide(p, k, 1)
@@ -309,7 +310,7 @@ func TestSettingsOfUnknownPort(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, p := range []dpif.Policy{l, newFlood(cfg)} {
+	for _, p := range []policy.Policy{l, newFlood(cfg)} {
 		p.SetPorts(portList(1, 2, 3))
 		v := decide(p, key(9, host(1), broadcast), 1)
 		if v.Install || v.Actions.Len() > 0 || v.Reason != reasonInPortUnknown {
@@ -352,7 +353,7 @@ func TestVLANAllocs(t *testing.T) {
 	} {
 		in, _ := odp.InPort(k)
 		u := dpif.Upcall{InPort: in, Key: k}
-		var v dpif.Verdict
+		var v policy.Verdict
 		if n := testing.AllocsPerRun(100, func() {
 			v.Clear()
 			l.Decide(&u, 5, &v)

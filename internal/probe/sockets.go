@@ -4,10 +4,10 @@ import (
 	"errors"
 	"fmt"
 
-	"dpifd/internal/dpif"
 	"dpifd/internal/genl"
 	"dpifd/internal/mmapring"
 	"dpifd/internal/netlink"
+	"dpifd/internal/vswitch"
 
 	"golang.org/x/sys/unix"
 )
@@ -121,14 +121,14 @@ func memInfo(struct{}) (string, error) {
 
 // rcvbuf asks for what upcall sockets get.
 func rcvbuf(struct{}) (string, error) {
-	r, err := netlink.OpenReceiver(unix.NETLINK_GENERIC, netlink.ReceiverConfig{RcvBuf: dpif.DefaultRcvBuf})
+	r, err := netlink.OpenReceiver(unix.NETLINK_GENERIC, netlink.ReceiverConfig{RcvBuf: vswitch.DefaultRcvBuf})
 	if err != nil {
 		return "", err
 	}
 	defer r.Close()
 	// The kernel doubles what it is asked for, to pay for its overhead.
-	if got := r.RcvBuf(); got < 2*dpif.DefaultRcvBuf {
-		return "", fmt.Errorf("%d bytes granted of %d", got/2, dpif.DefaultRcvBuf)
+	if got := r.RcvBuf(); got < 2*vswitch.DefaultRcvBuf {
+		return "", fmt.Errorf("%d bytes granted of %d", got/2, vswitch.DefaultRcvBuf)
 	}
-	return fmt.Sprintf("%d bytes granted", dpif.DefaultRcvBuf), nil
+	return fmt.Sprintf("%d bytes granted", vswitch.DefaultRcvBuf), nil
 }

@@ -1,5 +1,0 @@
-//go:build !race
-
-package dpif_test
-
-const raceEnabled = false

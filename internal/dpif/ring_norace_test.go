@@ -1,5 +1,0 @@
-//go:build !race
-
-package dpif
-
-const ringRace = false

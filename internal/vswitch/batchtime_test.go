@@ -1,0 +1,51 @@
+package vswitch
+
+import (
+	"testing"
+	"time"
+
+	"dpifd/internal/dpif"
+	"dpifd/internal/mmapring/ringtest"
+	"dpifd/internal/odp"
+	"dpifd/internal/policy"
+)
+
+// slow is a policy that takes its time for each packet.
+type slow struct {
+	notes
+	takes time.Duration
+}
+
+func (p *slow) Decide(u *dpif.Upcall, now int64, v *policy.Verdict) {
+	for start := time.Now(); time.Since(start) < p.takes; {
+	}
+	odp.AppendOutput(&v.Actions, 3)
+}
+
+// TestBatchTime holds what is counted to what a batch must have taken at least.
+func TestBatchTime(t *testing.T) {
+	b := newBench(t, ringtest.New(ringtest.Config{}))
+	policy := &slow{takes: 2 * time.Millisecond}
+	b.h.policy = policy
+	_, s := b.port(1, ring16)
+	server := &Server{handlers: []*Handler{b.h}}
+	if b.step(); b.h.batchTime.Load() != 0 || server.LongestBatch() != 0 {
+		t.Errorf("%d ns counted without an upcall", b.h.batchTime.Load())
+	}
+	const upcalls = 3
+	b.deliver(s, 1, 1, upcalls, 300)
+	b.step()
+	sum, longest := time.Duration(b.h.batchTime.Load()), server.LongestBatch()
+	if sum < upcalls*policy.takes || longest > sum || longest < policy.takes {
+		t.Errorf("%v counted, longest %v, for %d upcalls of %v", sum, longest, upcalls, policy.takes)
+	}
+	if again := server.LongestBatch(); again != 0 {
+		t.Errorf("longest is %v after it was read", again)
+	}
+	policy.takes = 0
+	b.deliver(s, 1, 4, 1, 300)
+	b.step()
+	if next := time.Duration(b.h.batchTime.Load()); next <= sum || server.LongestBatch() > next-sum {
+		t.Errorf("%v counted after %v", next, sum)
+	}
+}

@@ -1,0 +1,187 @@
+package vswitch
+
+import (
+	"slices"
+	"testing"
+
+	"dpifd/internal/dpif"
+	"dpifd/internal/fdstore"
+	"dpifd/internal/netlink"
+
+	"golang.org/x/sys/unix"
+)
+
+// versionKernel is a datapath's user features as kernels of different age treat
+// them: ovs_dp_change and ovs_dp_cmd_fill_info of net/openvswitch/datapath.c.
+type versionKernel struct {
+	known  dpif.Features // those that mean something to it
+	checks bool          // it refuses all others, Linux >= 5.4
+	tells  bool          // answers have the table of PIDs, Linux >= 6.1
+
+	features dpif.Features
+	pids     []uint32
+}
+
+const (
+	known314 = dpif.FeatureUnaligned | dpif.FeatureVportPIDs
+	known515 = known314 | dpif.FeatureDispatchPerCPU
+)
+
+func (k *versionKernel) RequestFeatures(f dpif.Features, perCPU []uint32) error {
+	if k.checks && f&^k.known != 0 {
+		return unix.EOPNOTSUPP
+	}
+	k.features = f
+	if f&k.known&dpif.FeatureDispatchPerCPU != 0 && perCPU != nil {
+		k.pids = perCPU
+	}
+	return nil
+}
+
+func (k *versionKernel) Info() (dpif.DatapathInfo, error) {
+	info := dpif.DatapathInfo{Features: k.features}
+	if k.tells && k.features&dpif.FeatureDispatchPerCPU != 0 {
+		info.PerCPUPIDs = k.pids
+	}
+	return info, nil
+}
+
+// negotiator is a server with two handlers that has not begun, and its events.
+func negotiator(t *testing.T, dispatch Dispatch) (*Server, *[]Event) {
+	t.Helper()
+	s, events, err := ringServer(t, RingConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.cfg.Dispatch = dispatch
+	t.Cleanup(func() { s.cpuReader.close() })
+	for id := range 2 {
+		conn, denied, err := s.dialHandler()
+		if err != nil {
+			t.Fatal(err)
+		}
+		h := newTestHandler(t, conn, &s.cfg)
+		h.id, h.denied = id, denied
+		s.handlers = append(s.handlers, h)
+		done := make(chan error)
+		go func() { done <- h.run() }()
+		t.Cleanup(func() {
+			h.stop()
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	return s, events
+}
+
+// TestDispatchSelected: what is said to be in force, and why, is what a kernel of
+// that version does.
+func TestDispatchSelected(t *testing.T) {
+	kernels := map[string]versionKernel{
+		"3.14 to 5.3":   {known: known314},
+		"5.4 to 5.14":   {known: known314, checks: true},
+		"5.15 to 6.0":   {known: known515, checks: true},
+		"6.1 and later": {known: known515, checks: true, tells: true},
+	}
+	for version, kernel := range kernels {
+		for _, asked := range []Dispatch{DispatchPerVport, DispatchPerCPU} {
+			t.Run(version+", "+asked.String(), func(t *testing.T) {
+				k := kernel
+				s, events := negotiator(t, asked)
+				if err := s.negotiate(&k); err != nil {
+					t.Fatal(err)
+				}
+				does := DispatchPerVport
+				if k.features&k.known&dpif.FeatureDispatchPerCPU != 0 {
+					does = DispatchPerCPU
+				}
+				want, reason := asked, "configured"
+				if asked == DispatchPerCPU && k.known&dpif.FeatureDispatchPerCPU == 0 {
+					want, reason = DispatchPerVport, "the kernel cannot dispatch by CPU (Linux >= 5.15)"
+				}
+				if does != want || s.dispatch() != want {
+					t.Errorf("the kernel dispatches %v, the server says %v, want %v", does, s.dispatch(), want)
+				}
+				if k.features != s.features || k.features&^k.known != 0 || k.features&known314 != s.wantedFeatures() {
+					t.Errorf("the kernel has features %v, the server says %v", k.features, s.features)
+				}
+				last := (*events)[len(*events)-1]
+				chosen, ok := last.(DispatchSelected)
+				if !ok || chosen.Dispatch != want || chosen.Reason != reason {
+					t.Fatalf("event %+v, want %v because %q", last, want, reason)
+				}
+				// Without a table the sockets are gone, and no handler counts on one.
+				if n := len(chosen.UpcallPIDs); n != len(s.shared) || (n == 2) != (want == DispatchPerCPU) {
+					t.Errorf("%d sockets are told, %d there", n, len(s.shared))
+				}
+				if err := s.serveShared(); err != nil {
+					t.Fatal(err)
+				}
+				for _, h := range s.handlers {
+					h.do(func() {
+						if (h.shared != nil) != (want == DispatchPerCPU) || h.owned != len(s.shared)/2 {
+							t.Errorf("handler %d owns %d sockets", h.id, h.owned)
+						}
+					})
+				}
+				for _, pid := range k.pids {
+					if !slices.Contains(chosen.UpcallPIDs, pid) {
+						t.Errorf("the kernel's table names socket %d, the handlers have %v", pid, chosen.UpcallPIDs)
+					}
+				}
+				if want == DispatchPerCPU && len(k.pids) != s.cpus.possible {
+					t.Errorf("the kernel's table has %d entries for %d possible CPUs", len(k.pids), s.cpus.possible)
+				}
+				if found := (FeaturesSet{}); !slices.ContainsFunc(*events, func(e Event) (ok bool) { found, ok = e.(FeaturesSet); return ok }) || found.Kept != k.features {
+					t.Errorf("features_set says %v is kept, the kernel has %v", found.Kept, k.features)
+				}
+			})
+		}
+	}
+}
+
+// TestSharedSocketsAdopted: the sockets of the process before stay those of the
+// kernel's table, also where the kernel does not tell it.
+func TestSharedSocketsAdopted(t *testing.T) {
+	for _, tells := range []bool{false, true} {
+		k := versionKernel{known: known515, checks: true, tells: tells, features: known515}
+		s, _ := negotiator(t, DispatchPerCPU)
+		for range 2 {
+			sock, err := netlink.OpenReceiver(unix.NETLINK_GENERIC, netlink.ReceiverConfig{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			k.pids = append(k.pids, sock.PortID())
+			fd, err := sock.Detach()
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.cfg.Inherited = append(s.cfg.Inherited, fdstore.Descriptor{FD: fd})
+		}
+		before := slices.Sorted(slices.Values(k.pids))
+		s.takeInherited()
+		if err := s.negotiate(&k); err != nil {
+			t.Fatal(err)
+		}
+		var after []uint32
+		for _, ch := range s.shared {
+			after = append(after, ch.sock.PortID())
+		}
+		slices.Sort(after)
+		// The policy does not know the ports yet.
+		for _, h := range s.handlers {
+			h.do(func() {
+				if h.owned != 0 {
+					t.Errorf("handler %d serves %d sockets", h.id, h.owned)
+				}
+			})
+		}
+		if err := s.serveShared(); err != nil {
+			t.Error(err)
+		}
+		if !slices.Equal(after, before) || s.adopted != 2 || len(s.inherited) != 0 {
+			t.Errorf("tells %v: the handlers have sockets %d, the process before had %d; %d adopted, %d left", tells, after, before, s.adopted, len(s.inherited))
+		}
+	}
+}

@@ -1,0 +1,45 @@
+package vswitch
+
+import (
+	"testing"
+	"time"
+)
+
+func TestDumpPace(t *testing.T) {
+	const start, most = 1_000_000, 20_000
+	for _, tt := range []struct {
+		name         string
+		used         []int64 // by the flows of the dump, before start
+		after        int64   // ms since the dump
+		maxIdle      time.Duration
+		guessed      bool
+		flows, limit int
+		want         bool
+	}{
+		{"nothing there", nil, 500, 10 * time.Second, false, 0, 10_000, false},
+		{"flows in use", []int64{3, 0, 8}, 500, 10 * time.Second, false, 3, 10_000, false},
+		{"one is about to be idle", []int64{3, 9_400, 8}, 500, 10 * time.Second, false, 3, 10_000, false},
+		{"one may be idle", []int64{3, 9_500, 8}, 500, 10 * time.Second, false, 3, 10_000, true},
+		{"a long pause", []int64{3}, 2_499, 10 * time.Second, false, 1, 10_000, false},
+		{"a longer one", []int64{3}, 9_996, 10 * time.Second, false, 1, 10_000, false},
+		{"one made at an unknown time", []int64{3}, 2_499, 10 * time.Second, true, 1, 10_000, false},
+		{"one made at an unknown time, a while ago", []int64{3}, 2_500, 10 * time.Second, true, 1, 10_000, true},
+		{"short-lived flows", []int64{0}, 2_000, 2 * time.Second, false, 1, 10_000, true},
+		{"far from the limit", []int64{0}, 500, 10 * time.Second, false, 4_999, 10_000, false},
+		{"near the limit", []int64{0}, 500, 10 * time.Second, false, 5_000, 10_000, true},
+		{"near a limit that cannot grow", []int64{0}, 500, 10 * time.Second, false, 19_999, most, false},
+		{"at a limit that cannot grow", []int64{0}, 500, 10 * time.Second, false, 20_000, most, true},
+	} {
+		var p dumpPace
+		p.begin(start)
+		for _, used := range tt.used {
+			p.saw(start - used)
+		}
+		if tt.guessed {
+			p.guess()
+		}
+		if got := p.due(start+tt.after, tt.maxIdle, tt.flows, tt.limit, most); got != tt.want {
+			t.Errorf("%s: due %v", tt.name, got)
+		}
+	}
+}

@@ -1,0 +1,97 @@
+package vswitch
+
+import (
+	"fmt"
+	"sync/atomic"
+
+	"dpifd/internal/dpif/dpiftest"
+	"dpifd/internal/netlink"
+	"dpifd/internal/odp"
+	"dpifd/internal/policy"
+
+	"golang.org/x/sys/unix"
+)
+
+// Round is a handler without vports, whose requests go to the running kernel.
+// Their families are netlink control messages, which every kernel skips.
+type Round struct {
+	h  *Handler
+	ch *channel
+}
+
+func NewRound(policy policy.Policy, flowLimit int) (*Round, error) {
+	conn, err := netlink.Dial(unix.NETLINK_GENERIC, netlink.Config{})
+	if err != nil {
+		return nil, err
+	}
+	dp := dpiftest.Datapath(conn)
+	r := &Round{ch: &channel{name: newPortName("test"), sock: &netlink.Receiver{}}}
+	budget := &flowBudget{}
+	budget.limit.Store(int64(flowLimit))
+	if r.h, err = newHandler(0, dp, &Config{Policy: policy}, budget, odp.NewMaskedHasher(), &atomic.Pointer[Tracer]{}); err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return r, nil
+}
+
+func (r *Round) Close() { r.h.finish() }
+
+// Upcall builds a miss with the key that e holds.
+func (r *Round) Upcall(key, packet []byte) []byte {
+	return dpiftest.MissWithMetadata(key, packet)
+}
+
+// Do decides on datagrams as one batch and sends the answers.
+func (r *Round) Do(datagrams ...[]byte) error {
+	h := r.h
+	h.begin()
+	for _, d := range datagrams {
+		h.decide(r.ch, d, 1000, nil)
+	}
+	return h.send()
+}
+
+// Requests returns what the last batch asked for, in order: "put" or
+// "execute".
+func (r *Round) Requests() []string {
+	var list []string
+	for _, op := range r.h.ops {
+		list = append(list, map[requestKind]string{requestFlow: "put", requestExecute: "execute"}[op.kind])
+	}
+	return list
+}
+
+// Refuse reports errno for request i, as the kernel would.
+func (r *Round) Refuse(i int, errno unix.Errno) { r.h.requestFailed(i, errno) }
+
+func (r *Round) Counters() string {
+	c := r.ch
+	return fmt.Sprintf("upcalls %d executed %d dropped %d put %d existing %d refused %d over %d decode %d foreign %d execrefused %d flows %d",
+		c.upcalls.Load(), c.executed.Load(), c.dropped.Load(), c.flowsPut.Load(), c.flowsExisting.Load(), c.flowsRefused.Load(),
+		c.flowsOverLimit.Load(), c.decodeErrors.Load(), c.foreign.Load(), c.executeRefused.Load(), r.h.budget.count.Load())
+}
+
+// Limit bounds the upcalls a second; all batches are of the same moment.
+func (r *Round) Limit(rate uint32) { r.ch.limit.rate.Store(rate) }
+
+// Shed returns how many upcalls the limit has shed.
+func (r *Round) Shed() uint64 { return r.ch.counters().Shed }
+
+// Budget is a flowBudget.
+type Budget struct{ b flowBudget }
+
+func NewFlowBudget(limit int64) *Budget {
+	var b Budget
+	b.b.limit.Store(limit)
+	return &b
+}
+
+func (b *Budget) Reserve() bool { return b.b.reserve() }
+func (b *Budget) Landed(n int)  { b.b.landed(n) }
+func (b *Budget) Release()      { b.b.release() }
+func (b *Budget) Count() int64  { return b.b.count.Load() }
+
+func (b *Budget) Settle(flows func() int64) error {
+	return b.b.settle(func() (int64, error) { return flows(), nil })
+}

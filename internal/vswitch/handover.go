@@ -1,0 +1,213 @@
+package vswitch
+
+import (
+	"fmt"
+	"slices"
+
+	"dpifd/internal/dpif"
+	"dpifd/internal/fdstore"
+	"dpifd/internal/netlink"
+	"dpifd/internal/odp"
+
+	"golang.org/x/sys/unix"
+)
+
+// An upcall socket is where the kernel queues a vport's upcalls, and its port id
+// is what the vport knows. If the socket lives on while one process ends and
+// another begins, nothing that came up meanwhile is lost, and the vport need not
+// be told anything.
+
+// inheritedSocket is an upcall socket that this process did not open.
+type inheritedSocket struct {
+	sock *netlink.Receiver
+	name string
+}
+
+// takeInherited makes receivers of the inherited descriptors, and closes what
+// cannot be one.
+func (s *Server) takeInherited() {
+	s.inherited = make(map[uint32]inheritedSocket, len(s.cfg.Inherited))
+	for _, d := range s.cfg.Inherited {
+		sock, err := netlink.AdoptReceiver(unix.NETLINK_GENERIC, d.FD, netlink.ReceiverConfig{RcvBuf: s.cfg.RcvBuf})
+		if err == nil {
+			if _, twice := s.inherited[sock.PortID()]; twice {
+				sock.Close() // another descriptor of the same socket
+				continue
+			}
+			s.inherited[sock.PortID()] = inheritedSocket{sock, d.Name}
+			continue
+		}
+		unix.Close(d.FD) // whatever it is, nobody else has a use for it
+		s.forgetName(d.Name)
+		s.cfg.Notify(SocketRefused{Name: d.Name, Err: err})
+	}
+	s.cfg.Inherited = nil
+}
+
+// adopt returns a channel with the inherited socket that the vport's upcalls go
+// to, nil if there is none.
+func (s *Server) adopt(v dpif.Vport) *channel {
+	if len(v.UpcallPIDs) != 1 || s.shared != nil || s.cfg.Ring.Mode == RingRequire {
+		return nil
+	}
+	in, ok := s.inherited[v.UpcallPIDs[0]]
+	if !ok {
+		return nil
+	}
+	delete(s.inherited, v.UpcallPIDs[0])
+	s.adopted++
+	why := "taken over from the process before"
+	// A ring cannot be taken over, but it may be had again.
+	claim := ringClaim{wanted: s.noRings == nil}
+	if s.noRings != nil {
+		why = reason(s.noRings)
+	}
+	return &channel{name: newPortName(v.Name), typ: v.Type, ifindex: v.Ifindex, sock: in.sock, reason: why, stored: in.name, claim: claim}
+}
+
+// settleInherited ends the taking over at the end of the start. What waits in
+// sockets that serve nothing any more, because ports went or dispatch is another,
+// is answered before they are closed.
+func (s *Server) settleInherited() {
+	h := s.handlers[0]
+	for _, in := range s.inherited {
+		ch := &channel{no: odp.MaxPorts, name: newPortName("inherited"), sock: in.sock, handler: h}
+		h.do(func() {
+			if h.attach(ch) != nil {
+				return
+			}
+			last := h.detach(ch)
+			s.mu.Lock()
+			s.past.Add(last)
+			s.mu.Unlock()
+		})
+	}
+	closed := s.closeInherited()
+	if s.adopted+closed > 0 {
+		s.cfg.Notify(SocketsAdopted{Adopted: s.adopted, Closed: closed})
+	}
+}
+
+// closeInherited closes the inherited sockets that serve no vport, and returns
+// how many these were.
+func (s *Server) closeInherited() int {
+	closed := len(s.inherited)
+	for _, in := range s.inherited {
+		in.sock.Close()
+		s.forgetName(in.name)
+	}
+	clear(s.inherited)
+	return closed
+}
+
+// keep gives the socket of a port to the store. One that was inherited is there
+// already. A socket with a ring cannot be handed over: the next process could
+// not tell where in the ring to go on.
+func (s *Server) keep(ch *channel) {
+	if s.cfg.Store == nil || ch.sock == nil || ch.sock.Transport() == netlink.Ring {
+		return
+	}
+	if ch.stored == "" {
+		name := fdstore.Name(ch.name.get(), ch.sock.PortID())
+		err := error(unix.ENOSPC)
+		if s.kept < s.cfg.Store.Max() {
+			err = s.cfg.Store.Keep(name, ch.sock.FD())
+		}
+		if err != nil {
+			s.cfg.Notify(SocketNotKept{No: ch.no, Name: ch.name.get(), Err: fmt.Errorf("port %s: keep the upcall socket: %w", ch.name.get(), err)})
+			return
+		}
+		ch.stored = name
+	}
+	s.kept++
+}
+
+// forget takes the socket of a port out of the store.
+func (s *Server) forget(ch *channel) {
+	if ch.stored != "" {
+		s.forgetName(ch.stored)
+		s.kept--
+		ch.stored = ""
+	}
+}
+
+// forgetName takes a name out of the store. Where that fails the manager keeps a
+// socket that the next process closes.
+func (s *Server) forgetName(name string) {
+	if s.cfg.Store != nil && name != "" {
+		_ = s.cfg.Store.Forget(name)
+	}
+}
+
+// HandOver has Run, when its context ends, leave the upcall sockets as they are
+// for the next process: those that the store keeps or, without a store, those
+// that Sockets returns. Vports without such a socket, and those with a ring,
+// are left as at any other end.
+func (s *Server) HandOver() { s.leaving.Store(true) }
+
+// Sockets returns the descriptors of the upcall sockets that were left open, after
+// HandOver and Run. They are the caller's.
+func (s *Server) Sockets() []fdstore.Descriptor { return s.left }
+
+// Abandoned is the number of ports, after HandOver and Run, whose upcalls go to no
+// socket that was left open.
+func (s *Server) Abandoned() int { return s.abandoned }
+
+// leave takes the sockets that live on from the handlers, which answer what they
+// had received. It returns the ports that have none, and whether a socket of
+// per-CPU dispatch is left behind. It is the last that the handlers are asked to
+// do.
+func (s *Server) leave() (others []odp.PortNo, shared bool) {
+	for _, h := range s.handlers {
+		h.do(func() {
+			for _, ch := range h.slots {
+				if ch == nil || ch.heir != nil {
+					continue // no vport's upcalls go to a former socket
+				}
+				fd := -1
+				if (s.cfg.Store == nil || ch.stored != "") && len(s.left) < fdstore.MaxDescriptors {
+					fd = h.release(ch)
+				}
+				switch {
+				case fd >= 0:
+				case ch == h.shared:
+					shared = true
+					continue
+				default:
+					others = append(others, ch.no)
+					continue
+				}
+				s.left = append(s.left, fdstore.Descriptor{FD: fd, Name: ch.stored})
+			}
+		})
+	}
+	return others, shared
+}
+
+// forgetAll takes the sockets that end with the Server out of the store.
+func (s *Server) forgetAll() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, ch := range s.everyChannel() {
+		if ch.sock != nil && ch.sock.FD() < 0 && !slices.ContainsFunc(s.left, func(d fdstore.Descriptor) bool { return d.Name == ch.stored }) {
+			s.forget(ch)
+		}
+	}
+}
+
+// release gives the socket of ch up, with what is queued on it. It returns -1,
+// and ch stays as it is, if the socket cannot be handed over. It runs on the
+// handler's goroutine.
+func (h *Handler) release(ch *channel) int {
+	if ch.sock.Transport() == netlink.Ring {
+		return -1
+	}
+	ch.finalCounters() // reads the socket's drops while it can
+	_ = h.poller.Remove(ch.sock.FD())
+	fd, err := ch.sock.Detach()
+	if err != nil {
+		return -1
+	}
+	h.disown(ch)
+	return fd
+}

@@ -1,0 +1,88 @@
+package vswitch
+
+import (
+	"errors"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Reconfigure changes, while the Server runs, which ports the datapath is to
+// have and what bounds its flows; zero values of the latter select the
+// defaults. Ports that were configured and are not any more are taken off the
+// datapath. It returns at once; what comes of it is told by events. It may be
+// called from any goroutine.
+func (s *Server) Reconfigure(ports []PortConfig, maxIdle time.Duration, flowLimit int, maxDump time.Duration) {
+	if maxIdle <= 0 {
+		maxIdle = DefaultMaxIdle
+	}
+	if flowLimit <= 0 {
+		flowLimit = DefaultFlowLimit
+	}
+	if maxDump <= 0 {
+		maxDump = DefaultMaxDump
+	}
+	s.revalidator.limits.Store(&flowLimits{maxIdle, flowLimit, maxDump})
+	s.wanted.Store(&ports)
+	s.suspectGone()
+	s.revalidator.hurry()
+}
+
+// takeWanted puts the ports of the last Reconfigure into force, and takes those
+// that are not configured any more off the datapath.
+func (s *Server) takeWanted() error {
+	ports := s.wanted.Swap(nil)
+	if ports == nil {
+		return nil
+	}
+	stay := make(map[PortConfig]bool, len(*ports))
+	for _, p := range *ports {
+		stay[p.vport()] = true
+	}
+	removed := slices.DeleteFunc(slices.Clone(s.cfg.Ports), func(p PortConfig) bool { return stay[p.vport()] })
+	s.cfg.Ports, s.maxUpcalls = slices.Clone(*ports), maxUpcalls(*ports)
+	s.limitUpcalls()
+	// Devices may be set up in another way now.
+	clear(s.setUp)
+	s.stale = true
+	if len(removed) == 0 {
+		return nil
+	}
+	vports, err := s.dp.Vports()
+	if err != nil {
+		return err
+	}
+	has := byName(vports)
+	for _, p := range removed {
+		delete(s.waiting, p.Name)
+		v := has[p.Name]
+		if v == nil || v.Type != p.Type {
+			continue
+		}
+		if err := s.dp.DeleteVport(v.No); err != nil && !errors.Is(err, unix.ENODEV) {
+			s.cfg.Notify(PortFailed{No: v.No, Name: p.Name, Err: err})
+		}
+	}
+	return nil
+}
+
+// limitUpcalls gives the ports served the limits that are configured now.
+func (s *Server) limitUpcalls() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, ch := range s.channels {
+		ch.limit.rate.Store(s.maxUpcalls[ch.name.get()])
+	}
+}
+
+// maxUpcalls returns the limits of ports by name, of those that have one.
+func maxUpcalls(ports []PortConfig) map[string]uint32 {
+	limits := map[string]uint32{}
+	for _, p := range ports {
+		if p.MaxUpcalls != 0 {
+			limits[p.Name] = p.MaxUpcalls
+		}
+	}
+	return limits
+}

@@ -1,0 +1,142 @@
+package vswitch
+
+import (
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"dpifd/internal/dpif"
+	"dpifd/internal/dpif/dpiftest"
+	"dpifd/internal/mmapring/ringtest"
+	"dpifd/internal/netlink"
+	"dpifd/internal/odp"
+)
+
+// TestLanded: who waits for what handlers have decided waits for the batch under
+// way, and for nothing when there is none.
+func TestLanded(t *testing.T) {
+	b := newBench(t, ringtest.New(ringtest.Config{}))
+	deciding, decided := make(chan struct{}), make(chan struct{})
+	b.policy.hook = func(odp.PortNo, uint64) {
+		close(deciding)
+		<-decided
+	}
+	_, sock := b.port(1, ring16)
+	s := &Server{handlers: []*Handler{b.h}}
+	ended := b.start()
+	s.landed()
+	b.deliver(sock, 1, 1, 1, 300)
+	if err := b.h.poller.Wake(); err != nil {
+		t.Fatal(err)
+	}
+	<-deciding
+	batches := make(chan uint64)
+	go func() {
+		s.landed()
+		batches <- b.h.batches.Load()
+	}()
+	b.eventually("somebody waits", func() bool {
+		b.h.mu.Lock()
+		defer b.h.mu.Unlock()
+		return len(b.h.pending) == 1
+	})
+	select {
+	case <-batches:
+		t.Error("a batch was under way")
+	default:
+	}
+	close(decided)
+	if n := <-batches; n != 1 {
+		t.Errorf("%d batches had been answered, want 1", n)
+	}
+	b.h.stop()
+	ended()
+}
+
+func newTestRevalidator(flowLimit int) *Revalidator {
+	return newRevalidator(dpiftest.Datapath(nil), &Config{Policy: &notes{}, FlowLimit: flowLimit, MaxIdle: 10 * time.Second, MaxDump: time.Second},
+		&flowBudget{}, odp.NewMaskedHasher(), new(atomic.Pointer[FlowTracer]))
+}
+
+// TestExcess: while there are more flows than the limit, those that go beside the
+// idle ones are as many as it takes, not all of them.
+func TestExcess(t *testing.T) {
+	const now = 1_000_000
+	for _, tt := range []struct {
+		name         string
+		excess       int
+		crowded      time.Duration // idle time while there are too many
+		used         []int64       // ms before now
+		want, remain int
+	}{
+		{"within the limit", 0, 10 * time.Second, []int64{50, 9_000, 11_000}, 1, -1},
+		{"over it", 2, crowdedIdle, []int64{50, 9_000, 60, 8_000, 7_000}, 2, 0},
+		{"idle ones count", 2, crowdedIdle, []int64{11_000, 12_000, 9_000}, 2, 0},
+		{"none to spare", 2, crowdedIdle, []int64{50, 60, 70}, 0, 2},
+		{"far over it", 3, 0, []int64{50, 60, 70, 80}, 3, 0},
+	} {
+		r := newTestRevalidator(10)
+		r.maxIdle, r.idle, r.excess = 10*time.Second, tt.crowded, tt.excess
+		for i, used := range tt.used {
+			r.look(&dpif.Flow{UFID: dpif.UFID{byte(i)}, HasUFID: true, UsedMS: now - used}, now, false)
+		}
+		if len(r.changes) != tt.want || r.excess != tt.remain {
+			t.Errorf("%s: %d flows go, %d too many are left; want %d, %d", tt.name, len(r.changes), r.excess, tt.want, tt.remain)
+		}
+	}
+}
+
+// TestCoversRemembers: what was found of masks before does not change what is found
+// of others.
+func TestCoversRemembers(t *testing.T) {
+	r := newTestRevalidator(0)
+	mask := func(bits byte) []byte {
+		var e netlink.Encoder
+		odp.AppendInPortMask(&e)
+		odp.AppendEthernet(&e, odp.MAC{bits}, odp.MAC{bits, bits})
+		return e.Bytes()
+	}
+	for range 3 {
+		for _, tt := range []struct {
+			have, need byte
+			want       bool
+		}{
+			{0xff, 0x0f, true}, {0xff, 0xff, true}, {0x0f, 0xff, false}, {0xff, 0xff, true}, {0x0f, 0x0f, true}, {0x0f, 0x1f, false},
+		} {
+			for range 2 {
+				if got, err := r.covers(mask(tt.have), mask(tt.need)); got != tt.want || err != nil {
+					t.Errorf("%#x covers %#x: %v, %v; want %v", tt.have, tt.need, got, err, tt.want)
+				}
+			}
+		}
+		if _, err := r.covers([]byte{1}, mask(1)); err == nil {
+			t.Error("a malformed mask passes")
+		}
+	}
+}
+
+// TestMadeMS: a flow's UFID tells when it was made, or the dump before the one that
+// first showed it does.
+func TestMadeMS(t *testing.T) {
+	r := newTestRevalidator(0)
+	const now = 1_000_000
+	foreign := dpif.UFID{1, 2, 3}
+	for _, tt := range []struct {
+		flow    dpif.Flow
+		at      int64
+		want    int64
+		guessed bool
+	}{
+		{dpif.Flow{UFID: dpif.NewUFID(9, 990_123), HasUFID: true}, now, 990_123, false},
+		{dpif.Flow{UFID: foreign, HasUFID: true}, now, now - 500, true},
+		{dpif.Flow{UFID: foreign, HasUFID: true}, now + 3_000, now - 500, true},
+		{dpif.Flow{Key: []byte{8, 0, 3, 0, 1, 0, 0, 0}}, now, now - 500, true},
+		{dpif.Flow{Key: []byte{8, 0, 3, 0, 1, 0, 0, 0}}, now + 4_000, now - 500, true},
+	} {
+		r.pace.begin(tt.at)
+		if got := r.madeMS(&tt.flow, tt.at); got != tt.want || r.pace.guessed != tt.guessed {
+			t.Errorf("%+v at %d: %d, a guess: %v; want %d, %v", tt.flow, tt.at, got, r.pace.guessed, tt.want, tt.guessed)
+		}
+		r.unused, r.unusedBefore = r.unusedBefore, r.unused
+	}
+}

@@ -1,0 +1,483 @@
+package vswitch
+
+import (
+	"fmt"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"testing"
+	"time"
+
+	"dpifd/internal/dpif"
+	"dpifd/internal/mmapring"
+	"dpifd/internal/mmapring/ringtest"
+	"dpifd/internal/odp"
+	"dpifd/internal/policy"
+
+	"golang.org/x/sys/unix"
+)
+
+var versions = []struct {
+	name string
+	v    ringtest.Version
+}{{"4.4", ringtest.V44}, {"4.1", ringtest.V41}}
+
+// TestRingHeadsNeedNoEpoll: while rings have frames the handler asks epoll once
+// in ringPasses passes, and not at all for what is there already.
+func TestRingHeadsNeedNoEpoll(t *testing.T) {
+	b := newBench(t, ringtest.New(ringtest.Config{}))
+	_, s1 := b.port(1, ring16)
+	_, s2 := b.port(2, ring16)
+	b.deliver(s1, 1, 100, 16, 200)
+	b.deliver(s2, 2, 500, 13, 1400)
+	b.step()
+	b.step()
+	if n := b.h.polls.Load(); n != 0 {
+		t.Errorf("epoll was asked %d times", n)
+	}
+	b.wantPackets(1, upTo(100, 115)...)
+	b.wantPackets(2, upTo(500, 512)...)
+
+	// The kernel refills port 1 as fast as it is answered.
+	const load = 20_000
+	next := uint64(116)
+	b.policy.hook = func(odp.PortNo, uint64) {
+		if next < load {
+			if s1.Deliver(b.upcall(1, next, 100+int(next%900))) == nil {
+				next++
+			}
+		}
+	}
+	b.deliver(s1, 1, 116, 0, 0)
+	b.deliver(s1, 1, next, 8, 60)
+	next += 8
+	passes := uint64(0)
+	for ; next < load; passes++ {
+		b.step()
+	}
+	if n := b.h.polls.Load(); n < passes/ringPasses || n > passes/ringPasses+1 {
+		t.Errorf("epoll was asked %d times in %d passes, want every %dth", n, passes, ringPasses)
+	}
+	if got := b.policy.packets(1); !slices.Equal(got, upTo(100, uint64(99+len(got)))) {
+		t.Error("upcalls are missing or out of order")
+	}
+}
+
+// TestRingSleepHasABound: aborted messages wake nobody.
+func TestRingSleepHasABound(t *testing.T) {
+	b := newBench(t, ringtest.New(ringtest.Config{}))
+	b.port(9, mmapring.Geometry{})
+	b.step()
+	if want := []time.Duration{-1}; !slices.Equal(b.epoll.timeouts, want) {
+		t.Errorf("waits of %v without a ring, want %v", b.epoll.timeouts, want)
+	}
+	ch, s := b.port(1, ring16)
+	b.h.rescan = 30 * time.Millisecond
+	b.epoll.timeouts = nil
+	b.step()
+	for i := range 20 {
+		p, err := s.Reserve(300)
+		if err != nil {
+			t.Fatalf("aborted message %d: %v", i, err)
+		}
+		p.Abort()
+		b.step()
+	}
+	b.deliver(s, 1, 7, 1, 300)
+	b.step()
+	b.wantPackets(1, 7)
+	if c := ch.counters(); c.Socket.Aborted != 20 || c.Socket.ReceivedRing != 1 {
+		t.Errorf("counters %+v", c.Socket)
+	}
+	for _, d := range b.epoll.timeouts {
+		if d != 30*time.Millisecond {
+			t.Errorf("a wait of %v with a ring, want the bound", d)
+		}
+	}
+}
+
+// TestRingAbortedFrameIsReleasedWithinTheBound runs with waits that block.
+func TestRingAbortedFrameIsReleasedWithinTheBound(t *testing.T) {
+	b := newBench(t, ringtest.New(ringtest.Config{}))
+	_, s := b.port(1, ring16)
+	b.h.rescan = 5 * time.Millisecond
+	asleep := make(chan struct{}, 1)
+	b.epoll.idle = func() {
+		select {
+		case asleep <- struct{}{}:
+		default:
+		}
+	}
+	ended := b.start()
+	<-asleep
+	p, err := s.Reserve(100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Abort()
+	b.eventually("the aborted frame is released", func() bool { return s.RX(0).Status == 0 })
+	b.h.stop()
+	ended()
+}
+
+// TestRingOverrun: the error is taken, the loss counted, the ring drained, and
+// COPY messages come again.
+func TestRingOverrun(t *testing.T) {
+	for _, version := range versions {
+		t.Run(version.name, func(t *testing.T) {
+			b := newBench(t, ringtest.New(ringtest.Config{Version: version.v}))
+			ch, s := b.port(1, ring16)
+			if lost := b.deliver(s, 1, 0, 21, 150); lost != 5 {
+				t.Fatalf("%d lost of 21 with 16 frames", lost)
+			}
+			for range 4 {
+				b.step()
+			}
+			b.wantPackets(1, upTo(0, 15)...)
+			if s.Level() != 0 {
+				t.Errorf("the socket still reports %#x", s.Level())
+			}
+			c := ch.counters()
+			if c.Socket.Overruns != 1 || c.Socket.Overflows != 1 || c.SocketDrops != 1 || c.ReceiveErrors != 0 {
+				t.Errorf("counters: %d overruns, %d overflows, %d drops, %d errors", c.Socket.Overruns, c.Socket.Overflows, c.SocketDrops, c.ReceiveErrors)
+			}
+			if s.Congested() {
+				t.Error("the kernel was not polled: it takes no COPY")
+			}
+			b.deliver(s, 1, 30, 1, 60_000)
+			b.deliver(s, 1, 31, 1, 64)
+			b.step()
+			b.wantPackets(1, append(upTo(0, 15), 30, 31)...)
+			if c := ch.counters().Socket; c.ReceivedCopy != 1 || c.Jumbo != 1 || c.ReceivedRing != 17 {
+				t.Errorf("counters: %d copied, %d jumbo, %d in place", c.ReceivedCopy, c.Jumbo, c.ReceivedRing)
+			}
+		})
+	}
+}
+
+// TestRingOverrunUnderLoad: a ring that overran is polled as soon as it is
+// empty, though another one never is.
+func TestRingOverrunUnderLoad(t *testing.T) {
+	b := newBench(t, ringtest.New(ringtest.Config{}))
+	_, s1 := b.port(1, ring16)
+	ch2, s2 := b.port(2, ring16)
+	next := uint64(0)
+	refill := func(odp.PortNo, uint64) {
+		if s1.Deliver(b.upcall(1, next, 80)) == nil {
+			next++
+		}
+	}
+	for range 4 {
+		refill(0, 0)
+	}
+	b.policy.hook = refill
+	b.deliver(s2, 2, 0, 20, 90)
+	steps := 0
+	for ; s2.Congested() && steps < 10*ringPasses; steps++ {
+		b.step()
+	}
+	if s2.Congested() || steps > 2*ringPasses {
+		t.Errorf("congested %v after %d steps", s2.Congested(), steps)
+	}
+	b.policy.hook = nil
+	b.deliver(s2, 2, 77, 1, 9000)
+	for range 4 {
+		b.step()
+	}
+	b.wantPackets(2, append(upTo(0, 15), 77)...)
+	if c := ch2.counters().Socket; c.Overruns != 1 {
+		t.Errorf("%d overruns", c.Overruns)
+	}
+}
+
+// TestRingIsPolledAtTheBound: whatever became of the error, a ring that sleeps is
+// polled.
+func TestRingIsPolledAtTheBound(t *testing.T) {
+	b := newBench(t, ringtest.New(ringtest.Config{}))
+	ch, s := b.port(1, ring16)
+	b.deliver(s, 1, 0, 17, 100)
+	if errno, err := b.k.SoError(ch.sock.FD()); errno != unix.ENOBUFS || err != nil {
+		t.Fatal(errno, err)
+	}
+	for range 6 {
+		b.step()
+	}
+	b.wantPackets(1, upTo(0, 15)...)
+	if s.Congested() {
+		t.Error("the kernel was not polled: it takes no COPY")
+	}
+}
+
+// TestRingCopyAfterOverrun: the first receive call tells of the overrun, the
+// second has the message.
+func TestRingCopyAfterOverrun(t *testing.T) {
+	b := newBench(t, ringtest.New(ringtest.Config{}))
+	ch, s := b.port(1, ring16)
+	b.deliver(s, 1, 0, 1, 5000)
+	if lost := b.deliver(s, 1, 1, 17, 100); lost != 2 {
+		t.Fatalf("%d lost", lost)
+	}
+	for range 4 {
+		b.step()
+	}
+	b.wantPackets(1, upTo(0, 15)...)
+	if c := ch.counters(); c.Socket.Overruns != 1 || c.ReceiveErrors != 0 || s.Queued() != 0 {
+		t.Errorf("%d overruns, %d errors, %d queued", c.Socket.Overruns, c.ReceiveErrors, s.Queued())
+	}
+}
+
+// stuck is a kernel whose socket error does not go away.
+type stuck struct {
+	*ringtest.Kernel
+	asked int
+}
+
+func (k *stuck) SoError(int) (unix.Errno, error) {
+	k.asked++
+	return unix.ENOBUFS, nil
+}
+
+// TestRingPersistentError: pauses grow between wake-ups that bring nothing, and
+// messages still come.
+func TestRingPersistentError(t *testing.T) {
+	k := &stuck{Kernel: ringtest.New(ringtest.Config{})}
+	b := newBench(t, k)
+	ch, s := b.port(1, ring16)
+	b.deliver(s, 1, 0, 18, 100)
+	for b.policy.count() < 16 {
+		b.step()
+	}
+	// The first wake-up is free; sleeps are never shorter than asked for.
+	const wakeups = 25
+	var least time.Duration
+	for i := range wakeups - 1 {
+		least += min(minBackoff<<min(i, maxFruitless-1), maxBackoff)
+	}
+	polls, start := b.h.polls.Load(), time.Now()
+	for range wakeups {
+		b.step()
+	}
+	if took := time.Since(start); took < least {
+		t.Errorf("%d wake-ups in %v: the handler spins", wakeups, took)
+	}
+	if n := b.h.polls.Load() - polls; n != wakeups {
+		t.Errorf("%d waits for %d wake-ups", n, wakeups)
+	}
+	if k.asked < wakeups || ch.counters().Socket.Overruns < wakeups {
+		t.Errorf("the error was taken %d times", k.asked)
+	}
+	b.deliver(s, 1, 40, 3, 200)
+	b.step()
+	if got := b.policy.packets(1); !slices.Equal(got[16:], upTo(40, 42)) {
+		t.Errorf("upcalls %v after the error", got[16:])
+	}
+	if b.h.fruitless != 0 {
+		t.Error("a pass that brought upcalls did not end the pauses")
+	}
+}
+
+// TestRingWithoutItsQueue: a COPY frame whose message does not come must not
+// keep the handler busy, nor from other ports, nor from its end.
+func TestRingWithoutItsQueue(t *testing.T) {
+	b := newBench(t, ringtest.New(ringtest.Config{}))
+	ch, s := b.port(1, ring16)
+	b.deliver(s, 1, 0, 1, 5000)
+	if _, err := b.k.Recv(ch.sock.FD(), make([]byte, 1<<16)); err != nil {
+		t.Fatal(err)
+	}
+	_, other := b.port(2, mmapring.Geometry{})
+	start := time.Now()
+	for range 2 * maxFruitless {
+		b.step()
+	}
+	if took := time.Since(start); took < maxFruitless*maxBackoff {
+		t.Errorf("%d rounds in %v: the handler spins", 2*maxFruitless, took)
+	}
+	b.deliver(other, 2, 5, 2, 400)
+	b.step()
+	b.wantPackets(2, 5, 6)
+	if n := ch.counters().ReceiveErrors; n < maxFruitless {
+		t.Errorf("%d receive errors counted", n)
+	}
+	ended := b.start()
+	b.h.stop()
+	ended()
+}
+
+// TestRingFramesWithoutUpcallsGoBack: frames are released even if nothing in
+// them was fit to be answered.
+func TestRingFramesWithoutUpcallsGoBack(t *testing.T) {
+	b := newBench(t, ringtest.New(ringtest.Config{}))
+	ch, s := b.port(1, ring16)
+	for range 40 {
+		if err := s.Deliver([]byte{200, 0, 0, 0, 9, 9}); err != nil {
+			t.Fatal(err)
+		}
+		b.step()
+	}
+	b.deliver(s, 1, 3, 1, 100)
+	b.step()
+	b.step()
+	b.wantPackets(1, 3)
+	if c := ch.counters().Socket; c.Malformed != 40 {
+		t.Errorf("%d malformed", c.Malformed)
+	}
+}
+
+// TestRingBatchIsHalfARing: what is lent at a time leaves the kernel room.
+func TestRingBatchIsHalfARing(t *testing.T) {
+	b := newBench(t, ringtest.New(ringtest.Config{}))
+	ch, s := b.port(1, ring16)
+	most := 0
+	b.policy.hook = func(odp.PortNo, uint64) {
+		held := 0
+		for i := range b.h.in.Len() {
+			if b.h.owner[i] == ch {
+				held++
+			}
+		}
+		most = max(most, held)
+	}
+	b.deliver(s, 1, 0, 16, 700)
+	b.step()
+	if most != 8 {
+		t.Errorf("%d of 16 frames were lent at once, want 8", most)
+	}
+	if lost := b.deliver(s, 1, 16, 8, 700); lost != 0 {
+		t.Errorf("%d lost with half of the ring free", lost)
+	}
+	b.step()
+	b.step()
+	b.wantPackets(1, upTo(0, 23)...)
+}
+
+// TestRingsShareABatch: each of two rings that flood gets half of each pass.
+func TestRingsShareABatch(t *testing.T) {
+	b := newBench(t, ringtest.New(ringtest.Config{}))
+	_, s1 := b.port(1, ring512)
+	_, s2 := b.port(2, ring512)
+	b.deliver(s1, 1, 0, 500, 120)
+	b.deliver(s2, 2, 0, 200, 90)
+	for range 5 {
+		b.step()
+	}
+	for from := 0; from < 5*sharedPass; from += sharedPass {
+		n := 0
+		for _, in := range b.policy.order[from : from+sharedPass] {
+			if in == 1 {
+				n++
+			}
+		}
+		if n != sharedPass/2 {
+			t.Errorf("port 1 has %d of pass %d", n, from/sharedPass)
+		}
+	}
+}
+
+// TestRingDoesNotStarveLinear: a socket without ring is seen to every few passes
+// though a ring always has something.
+func TestRingDoesNotStarveLinear(t *testing.T) {
+	b := newBench(t, ringtest.New(ringtest.Config{}))
+	_, s1 := b.port(1, ring512)
+	ch2, s2 := b.port(2, mmapring.Geometry{})
+	next := uint64(0)
+	b.policy.hook = func(odp.PortNo, uint64) {
+		for range 2 {
+			if s1.Deliver(b.upcall(1, next, 100)) == nil {
+				next++
+			}
+		}
+	}
+	b.policy.hook(0, 0)
+	for s1.Stats().Lost == 0 { // until the ring is full
+		b.step()
+	}
+	b.deliver(s2, 2, 0, 100, 300)
+	steps := 0
+	for ; len(b.policy.packets(2)) < 100 && steps < 100; steps++ {
+		b.step()
+	}
+	b.wantPackets(2, upTo(0, 99)...)
+	// Half of a pass every mixedPasses passes.
+	if most := (100/(sharedPass/2) + 1) * mixedPasses; steps > most {
+		t.Errorf("100 upcalls of the linear port took %d passes, want %d at most", steps, most)
+	}
+	if c := ch2.counters().Socket; c.ReceivedLinear != 100 || c.ReceivedRing != 0 {
+		t.Errorf("counters: %d linear, %d in place", c.ReceivedLinear, c.ReceivedRing)
+	}
+}
+
+// TestRingStop: what is in the rings is answered first; a message that never gets
+// done does not keep the handler.
+func TestRingStop(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		frames int
+		stuck  bool
+	}{{"empty", 0, false}, {"full", 16, false}, {"one in work", 5, true}} {
+		t.Run(tt.name, func(t *testing.T) {
+			b := newBench(t, ringtest.New(ringtest.Config{}))
+			_, s := b.port(1, ring16)
+			b.port(2, ring16)
+			b.deliver(s, 1, 0, tt.frames, 100)
+			var p *ringtest.Pending
+			if tt.stuck {
+				var err error
+				if p, err = s.Reserve(100); err != nil {
+					t.Fatal(err)
+				}
+				b.deliver(s, 1, 90, 1, 100)
+			}
+			b.h.stop()
+			b.start()()
+			if tt.frames > 0 {
+				b.wantPackets(1, upTo(0, uint64(tt.frames-1))...)
+			}
+			if p != nil {
+				p.Abort()
+			}
+		})
+	}
+}
+
+// forwardAll is a policy that allocates nothing.
+type forwardAll struct{ policy.Policy }
+
+func (forwardAll) Decide(_ *dpif.Upcall, _ int64, v *policy.Verdict) { odp.AppendOutput(&v.Actions, 3) }
+
+// TestRingRoundAllocatesNothing: from the frame to the request and back.
+func TestRingRoundAllocatesNothing(t *testing.T) {
+	if ringRace {
+		t.Skip("the race detector allocates")
+	}
+	// The collector's own would be counted.
+	defer debug.SetGCPercent(debug.SetGCPercent(-1))
+	b := newBench(t, ringtest.New(ringtest.Config{}))
+	b.h.policy = forwardAll{}
+	ch1, s1 := b.port(1, ring512)
+	ch2, s2 := b.port(2, ring16)
+	var before, after runtime.MemStats
+	var allocating []string
+	for round := range 20 {
+		b.deliver(s1, 1, 0, 30, 100+round)
+		b.deliver(s2, 2, 0, 7, 1500)
+		b.deliver(s2, 2, 0, 1, 40_000)
+		runtime.ReadMemStats(&before)
+		for ch1.sock.Ready() || ch2.sock.Ready() {
+			b.step()
+		}
+		runtime.ReadMemStats(&after)
+		// The first rounds make buffers grow.
+		if n := after.Mallocs - before.Mallocs; n != 0 && round > 4 {
+			allocating = append(allocating, fmt.Sprintf("round %d: %d", round, n))
+		}
+	}
+	// The rounds are alike, so what the way of an upcall allocates is in all of
+	// them; the count is the process's, and the runtime has goroutines of its own.
+	if len(allocating) > 2 {
+		t.Errorf("allocations for 38 upcalls: %v", allocating)
+	}
+	if n := b.h.polls.Load(); n != 0 {
+		t.Errorf("epoll was asked %d times", n)
+	}
+}

@@ -1,0 +1,281 @@
+package vswitch
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"dpifd/internal/dpif"
+	"dpifd/internal/dpif/dpiftest"
+	"dpifd/internal/epoll"
+	"dpifd/internal/mmapring"
+	"dpifd/internal/mmapring/ringtest"
+	"dpifd/internal/netlink"
+	"dpifd/internal/odp"
+	"dpifd/internal/policy"
+
+	"golang.org/x/sys/unix"
+)
+
+// ring16 has 16 frames, of which a batch may hold 8.
+var ring16 = mmapring.Geometry{FrameSize: 2048, BlockSize: 8192, Blocks: 4}
+
+// ring512 has frames enough that quotas bind before half a ring does.
+var ring512 = mmapring.Geometry{FrameSize: 1024, BlockSize: 65536, Blocks: 8}
+
+// emulated is what handlers' sockets are opened on.
+type emulated interface {
+	netlink.RingKernel
+	Lookup(fd int) *ringtest.Socket
+	Alive() int
+}
+
+// kernelEpoll is the epoll of an emulated kernel, level-triggered. Unless it
+// blocks, a wait in which nothing is ready returns at once, as if its time had
+// passed.
+type kernelEpoll struct {
+	*epoll.Poller
+	k        emulated
+	blocks   bool
+	timeouts []time.Duration // of the waits in which nothing was ready, if it does not block
+	idle     func()          // called before it sleeps
+
+	mu  sync.Mutex
+	ids []uint32
+	fds map[uint32]int
+}
+
+func (p *kernelEpoll) Add(fd int, id uint32) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.ids, p.fds[id] = append(p.ids, id), fd
+	return p.Poller.Add(fd, id)
+}
+
+func (p *kernelEpoll) Remove(fd int) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.ids = slices.DeleteFunc(p.ids, func(id uint32) bool { return p.fds[id] == fd })
+	return p.Poller.Remove(fd)
+}
+
+func (p *kernelEpoll) Wait(events []epoll.Event, timeout time.Duration) (int, error) {
+	deadline := time.Now().Add(timeout)
+	for {
+		n := p.look(events)
+		var scratch [8]epoll.Event
+		switch {
+		case n > 0 || timeout == 0:
+			_, err := p.Poller.Wait(scratch[:], 0) // takes the wake-up
+			return n, err
+		case !p.blocks:
+			p.timeouts = append(p.timeouts, timeout)
+			return 0, nil
+		}
+		if p.idle != nil {
+			p.idle()
+		}
+		left := timeout
+		if timeout > 0 {
+			left = max(0, time.Until(deadline))
+		}
+		if n, err := p.Poller.Wait(scratch[:], left); n == 0 || err != nil {
+			return 0, err
+		}
+	}
+}
+
+func (p *kernelEpoll) look(events []epoll.Event) (n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, id := range p.ids {
+		s := p.k.Lookup(p.fds[id])
+		s.Rest()
+		if level := s.Level(); level != 0 {
+			events[n] = epoll.Event{ID: id, Readable: level&unix.POLLIN != 0, Err: level&unix.POLLERR != 0}
+			n++
+		}
+	}
+	return n
+}
+
+// notes is a policy that notes which packets it was asked about, and has each
+// forwarded.
+type notes struct {
+	policy.Policy
+	t    testing.TB
+	hook func(in odp.PortNo, seq uint64) // called for each packet
+
+	mu    sync.Mutex
+	order []odp.PortNo            // in-port of each packet
+	got   map[odp.PortNo][]uint64 // numbers of the packets by in-port
+}
+
+func (p *notes) Decide(u *dpif.Upcall, _ int64, v *policy.Verdict) {
+	seq, err := ringtest.Check(u.Packet)
+	if err != nil {
+		p.t.Errorf("upcall of port %v: %v", u.InPort, err)
+	}
+	p.mu.Lock()
+	p.order = append(p.order, u.InPort)
+	p.got[u.InPort] = append(p.got[u.InPort], seq)
+	p.mu.Unlock()
+	odp.AppendOutput(&v.Actions, 3)
+	if p.hook != nil {
+		p.hook(u.InPort, seq)
+	}
+}
+
+func (p *notes) packets(in odp.PortNo) []uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.got[in])
+}
+
+func (p *notes) count() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.order)
+}
+
+// bench is a handler whose upcall sockets are an emulated kernel's, and whose
+// requests go to the running kernel, which skips them.
+type bench struct {
+	t      *testing.T
+	k      emulated
+	h      *Handler
+	epoll  *kernelEpoll
+	policy *notes
+	events []Event
+}
+
+func newBench(t *testing.T, k emulated) *bench {
+	t.Helper()
+	conn, err := netlink.Dial(unix.NETLINK_GENERIC, netlink.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return newBenchOn(t, k, conn)
+}
+
+// newBenchOn makes a bench whose requests go to conn.
+func newBenchOn(t *testing.T, k emulated, conn *netlink.Conn) *bench {
+	t.Helper()
+	b := &bench{t: t, k: k, policy: &notes{t: t, got: map[odp.PortNo][]uint64{}}}
+	b.h = newTestHandler(t, conn, &Config{Policy: b.policy, Notify: func(e Event) { b.events = append(b.events, e) }})
+	b.epoll = &kernelEpoll{Poller: b.h.poller.(*epoll.Poller), k: k, fds: map[uint32]int{}}
+	b.h.poller = b.epoll
+	t.Cleanup(func() {
+		b.h.finish()
+		if n := k.Alive(); n != 0 {
+			t.Errorf("%d upcall sockets are left in the kernel", n)
+		}
+	})
+	return b
+}
+
+// newTestHandler makes a handler whose requests are netlink control messages,
+// which every kernel skips. It owns conn.
+func newTestHandler(t testing.TB, conn *netlink.Conn, cfg *Config) *Handler {
+	t.Helper()
+	budget := &flowBudget{}
+	budget.limit.Store(1 << 20)
+	h, err := newHandler(0, dpiftest.Datapath(conn), cfg, budget, odp.NewMaskedHasher(), &atomic.Pointer[Tracer]{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+// port opens a port's upcall socket, linear for the zero Geometry, and has the
+// handler own it.
+func (b *bench) port(no odp.PortNo, g mmapring.Geometry) (*channel, *ringtest.Socket) {
+	b.t.Helper()
+	sock, err := netlink.OpenReceiver(unix.NETLINK_GENERIC, netlink.ReceiverConfig{Ring: g, Kernel: b.k})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	ch := &channel{no: no, name: newPortName(fmt.Sprintf("port%v", no)), sock: sock, handler: b.h, ringBytes: g.Bytes()}
+	s := b.k.Lookup(sock.FD()) // before a running handler may close it
+	if err := b.h.attach(ch); err != nil {
+		b.t.Fatal(err)
+	}
+	return ch, s
+}
+
+// upcall builds the miss of packet number seq, of size bytes.
+func (b *bench) upcall(in odp.PortNo, seq uint64, size int) []byte {
+	packet := make([]byte, size)
+	ringtest.Fill(packet, seq)
+	return dpiftest.Miss(dpiftest.Key(in), packet)
+}
+
+// deliver has the kernel send up packets first to first+n-1, and returns how
+// many it lost.
+func (b *bench) deliver(s *ringtest.Socket, in odp.PortNo, first uint64, n, size int) (lost int) {
+	b.t.Helper()
+	for i := range uint64(n) {
+		if s.Deliver(b.upcall(in, first+i, size)) != nil {
+			lost++
+		}
+	}
+	return lost
+}
+
+// step is one round of the handler.
+func (b *bench) step() {
+	b.t.Helper()
+	if err := b.h.wait(); err != nil {
+		b.t.Fatal(err)
+	}
+	b.h.pass()
+}
+
+// start runs the handler, with waits that block, and returns what waits for its
+// end.
+func (b *bench) start() (ended func()) {
+	b.epoll.blocks = true
+	done := make(chan error, 1)
+	go func() { done <- b.h.run() }()
+	return func() {
+		b.t.Helper()
+		select {
+		case err := <-done:
+			if err != nil {
+				b.t.Error(err)
+			}
+		case <-time.After(hangs):
+			b.t.Fatal("the handler does not end")
+		}
+	}
+}
+
+// hangs is when a test gives up waiting for what ought to come at once.
+const hangs = 20 * time.Second
+
+func (b *bench) eventually(what string, done func() bool) {
+	b.t.Helper()
+	for deadline := time.Now().Add(hangs); !done(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			b.t.Fatalf("waited in vain: %s", what)
+		}
+	}
+}
+
+func (b *bench) wantPackets(in odp.PortNo, want ...uint64) {
+	b.t.Helper()
+	if got := b.policy.packets(in); !slices.Equal(got, want) {
+		b.t.Errorf("port %v: upcalls %v, want %v", in, got, want)
+	}
+}
+
+// upTo is the numbers from a to b.
+func upTo(a, b uint64) (list []uint64) {
+	for ; a <= b; a++ {
+		list = append(list, a)
+	}
+	return list
+}

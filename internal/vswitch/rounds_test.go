@@ -1,0 +1,102 @@
+package vswitch
+
+import (
+	"testing"
+
+	"dpifd/internal/mmapring/ringtest"
+	"dpifd/internal/netlink"
+	"dpifd/internal/odp"
+
+	"golang.org/x/sys/unix"
+)
+
+// TestRounds: a handler that sleeps goes round when it is nudged, one whose
+// policy blocks does not until it is let go.
+func TestRounds(t *testing.T) {
+	k := ringtest.New(ringtest.Config{})
+	stuck, well := newBench(t, k), newBench(t, k)
+	s := &Server{handlers: []*Handler{stuck.h, well.h}, revalidator: &Revalidator{}}
+	blocked, release := make(chan struct{}), make(chan struct{})
+	stuck.policy.hook = func(odp.PortNo, uint64) {
+		close(blocked)
+		<-release
+	}
+	_, sock := stuck.port(1, ring16)
+	ended := []func(){stuck.start(), well.start()}
+	count := func(handler int) uint64 { return s.Rounds()[handler].Count }
+	grows := func(handler int) func() bool {
+		before := count(handler)
+		return func() bool {
+			for _, h := range s.handlers {
+				h.nudge()
+			}
+			return count(handler) > before
+		}
+	}
+	for i := range 2 {
+		stuck.eventually("a nudged handler goes round", grows(i))
+	}
+
+	stuck.deliver(sock, 1, 1, 1, 100)
+	<-blocked
+	before := count(0)
+	for range 50 {
+		well.eventually("the other handler goes round", grows(1))
+	}
+	if count(0) != before {
+		t.Error("a handler that is blocked goes round")
+	}
+	close(release)
+	stuck.eventually("the handler goes round when it is let go", grows(0))
+	for i, h := range s.handlers {
+		h.stop()
+		ended[i]()
+	}
+}
+
+// TestRoundsOfTheStart: before the revalidator runs, the port poll stands for
+// what the start gets done.
+func TestRoundsOfTheStart(t *testing.T) {
+	s := &Server{revalidator: &Revalidator{}}
+	s.rounds.Store(3)
+	s.revalidator.rounds.Store(100)
+	if got := s.Rounds(); len(got) != 1 || got[0] != (Rounds{"port poll", 103}) {
+		t.Errorf("rounds during the start %v", got)
+	}
+	s.revalidator.running.Store(true)
+	if got := s.Rounds(); len(got) != 2 || got[0] != (Rounds{"port poll", 3}) || got[1] != (Rounds{"revalidator", 100}) {
+		t.Errorf("rounds %v", got)
+	}
+}
+
+// TestRelease: a linear socket leaves its handler as it is, one with a ring
+// stays.
+func TestRelease(t *testing.T) {
+	b := newBench(t, ringtest.New(ringtest.Config{}))
+	ring, _ := b.port(1, ring16)
+	if fd := b.h.release(ring); fd != -1 || ring.sock.FD() < 0 || len(b.h.rings) != 1 {
+		t.Errorf("a socket with a ring was released: descriptor %d", fd)
+	}
+	sock, err := netlink.OpenReceiver(unix.NETLINK_GENERIC, netlink.ReceiverConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ch := &channel{no: 2, name: newPortName("port2"), sock: sock, handler: b.h}
+	if err := b.h.poller.(*kernelEpoll).Poller.Add(sock.FD(), 1); err != nil {
+		t.Fatal(err)
+	}
+	b.h.slots = append(b.h.slots, ch)
+	ch.slot, b.h.owned = 1, b.h.owned+1
+	fd := b.h.release(ch)
+	if fd < 0 || sock.FD() != -1 || b.h.owned != 1 || b.h.slots[1] != nil {
+		t.Fatalf("released descriptor %d; the handler has %d sockets", fd, b.h.owned)
+	}
+	again, err := netlink.AdoptReceiver(unix.NETLINK_GENERIC, fd, netlink.ReceiverConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again.PortID() != sock.PortID() {
+		t.Errorf("port id %d, before %d", again.PortID(), sock.PortID())
+	}
+	again.Close()
+}

@@ -1,0 +1,316 @@
+package vswitch
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"dpifd/internal/dpif"
+	"dpifd/internal/odp"
+)
+
+// portBatch is how many ports are seen to together: requests about them share
+// system calls, and a handler is asked once to own all of its part.
+const portBatch = 64
+
+// portsAtOnce is portBatch, or 1 where sockets may have rings: the ring of a port
+// that turns out not to be there would be missing for the next one of its batch.
+func (s *Server) portsAtOnce() int {
+	if s.noRings == nil && s.shared == nil {
+		return 1
+	}
+	return portBatch
+}
+
+// serve makes sure that each vport of the datapath has an upcall socket, and
+// that the kernel sends its upcalls there. Only ErrRingRequired is returned.
+func (s *Server) serve(vports []dpif.Vport) error {
+	var others []dpif.Vport
+	for _, v := range vports {
+		s.rounds.Add(1)
+		s.mu.Lock()
+		ch := s.channels[v.No]
+		s.mu.Unlock()
+		if ch != nil {
+			s.checkPIDs(ch, v)
+			continue
+		}
+		others = append(others, v)
+	}
+	for batch := range slices.Chunk(others, s.portsAtOnce()) {
+		s.rounds.Add(1)
+		if err := s.take(batch); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// take opens a channel for each of the vports, or adopts one, and has the
+// vports' upcalls go there. Only ErrRingRequired is returned.
+func (s *Server) take(vports []dpif.Vport) error {
+	var chs, opened []*channel
+	for _, v := range vports {
+		if ch := s.adopt(v); ch != nil {
+			ch.no = v.No
+			chs = append(chs, ch) // its upcalls come here already
+			continue
+		}
+		ch, err := s.openChannel(v.Name, v.Type)
+		if errors.Is(err, ErrRingRequired) {
+			s.discard(chs...)
+			return err
+		}
+		if err != nil {
+			s.cannotServe(v.No, v.Name, err)
+			continue
+		}
+		ch.no, ch.ifindex = v.No, v.Ifindex
+		chs = append(chs, ch)
+		if ch.sock != nil {
+			opened = append(opened, ch)
+		}
+	}
+	failed := s.attach(chs)
+	// Owned by a handler before the first upcall can arrive.
+	opened = slices.DeleteFunc(opened, func(ch *channel) bool { return failed[ch] != nil })
+	ports, pids := make([]odp.PortNo, len(opened)), make([]uint32, len(opened))
+	for i, ch := range opened {
+		ports[i], pids[i] = ch.no, ch.sock.PortID()
+	}
+	refused := map[*channel]error{}
+	// A fault of the socket reaches the function as well.
+	_ = s.dp.SetUpcallPIDs(ports, pids, func(i int, err error) {
+		if err != nil {
+			refused[opened[i]] = err
+		}
+	})
+	for ch, err := range refused {
+		ch.handler.do(func() { ch.handler.detach(ch) })
+		s.ringBytes -= ch.ringBytes
+		failed[ch] = err
+	}
+	for ch, err := range failed {
+		s.cannotServe(ch.no, ch.name.get(), err)
+	}
+	s.serving(slices.DeleteFunc(chs, func(ch *channel) bool { return failed[ch] != nil }), false)
+	return nil
+}
+
+// cannotServe tells why a vport of the datapath is not served, once for each
+// reason.
+func (s *Server) cannotServe(no odp.PortNo, name string, err error) {
+	if !dpif.IsGone(err) && s.broken[no] != err.Error() {
+		s.broken[no] = err.Error()
+		s.cfg.Notify(PortFailed{No: no, Name: name, Err: err})
+	}
+}
+
+func (s *Server) checkPIDs(ch *channel, v dpif.Vport) {
+	if ch.sock == nil {
+		return // the kernel does not look at them
+	}
+	pid := ch.sock.PortID()
+	if len(v.UpcallPIDs) == 1 && v.UpcallPIDs[0] == pid {
+		return
+	}
+	if err := s.dp.SetUpcallPID(v.No, pid); err != nil {
+		if !dpif.IsGone(err) {
+			s.cfg.Notify(PortFailed{No: v.No, Name: v.Name, Err: err})
+		}
+		return
+	}
+	s.restored.pids.Add(1)
+	s.cfg.Notify(UpcallPIDRestored{No: v.No, Name: v.Name, Found: v.UpcallPIDs, PID: pid})
+}
+
+// addConfigured attaches the configured ports that the datapath lacks.
+func (s *Server) addConfigured(vports []dpif.Vport) (added []dpif.Vport, err error) {
+	has := byName(vports)
+	var lacking []PortConfig
+	for _, p := range s.cfg.Ports {
+		if has[p.Name] != nil {
+			delete(s.waiting, p.Name)
+			s.setUpDevice(p)
+			continue
+		}
+		delete(s.setUp, p.Name)
+		lacking = append(lacking, p)
+	}
+	if len(lacking) == 0 {
+		return nil, nil
+	}
+	free := s.freeNumbers(vports)
+	for batch := range slices.Chunk(lacking, s.portsAtOnce()) {
+		s.rounds.Add(1)
+		made, err := s.addPorts(batch, free)
+		added = append(added, made...)
+		if err != nil {
+			return added, err
+		}
+	}
+	return added, nil
+}
+
+// addition is a configured port that is being attached.
+type addition struct {
+	port PortConfig
+	ch   *channel
+	v    dpif.Vport
+	err  error
+}
+
+// addPorts attaches configured ports.
+func (s *Server) addPorts(ports []PortConfig, free *freeNumbers) ([]dpif.Vport, error) {
+	list := make([]*addition, len(ports))
+	var asked []*addition
+	var requests []dpif.NewVport
+	for i, p := range ports {
+		a := &addition{port: p}
+		list[i] = a
+		if s.cfg.Devices != nil {
+			if a.err = s.cfg.Devices.Prepare(p); a.err != nil {
+				continue
+			}
+		}
+		if a.ch, a.err = s.openChannel(p.Name, p.Type); a.err != nil {
+			if errors.Is(a.err, ErrRingRequired) {
+				for _, other := range asked {
+					s.discard(other.ch)
+				}
+				return nil, a.err
+			}
+			continue
+		}
+		asked = append(asked, a)
+		requests = append(requests, dpif.NewVport{Name: p.Name, Type: p.Type, No: free.take(), UpcallPID: a.ch.portID()})
+	}
+	// Sockets exist before the vports do, and their queues hold what comes before a
+	// handler owns them. A fault of the request socket reaches the function as well.
+	_ = s.dp.AddVports(requests, func(i int, v dpif.Vport, err error) {
+		a := asked[i]
+		a.v, a.err, a.ch.no, a.ch.ifindex = v, err, v.No, v.Ifindex
+	})
+	var chs []*channel
+	for i, a := range asked {
+		if a.err != nil {
+			free.giveBack(requests[i].No)
+			s.discard(a.ch)
+			continue
+		}
+		chs = append(chs, a.ch)
+	}
+	failed := s.attach(chs)
+	for _, a := range asked {
+		if err := failed[a.ch]; err != nil {
+			a.err = err
+		}
+	}
+	s.serving(slices.DeleteFunc(chs, func(ch *channel) bool { return failed[ch] != nil }), true)
+	return s.settleAdditions(list)
+}
+
+// settleAdditions returns the ports that were attached, and sees to what others
+// wait for. An error says that it is the datapath that is missing.
+func (s *Server) settleAdditions(list []*addition) (added []dpif.Vport, err error) {
+	asked := false
+	for _, a := range list {
+		name := a.port.Name
+		if a.err == nil {
+			delete(s.waiting, name)
+			added = append(added, a.v)
+			s.setUpDevice(a.port)
+			continue
+		}
+		// ENODEV may be about the port's device or about the datapath.
+		if !asked {
+			if _, err = s.dp.Info(); err != nil {
+				return added, err
+			}
+			asked = true
+		}
+		if s.waiting[name] != a.err.Error() {
+			s.waiting[name] = a.err.Error()
+			s.cfg.Notify(PortWaiting{Name: name, Err: a.err})
+		}
+	}
+	return added, nil
+}
+
+// attach gives each channel that has a socket to the handler with the fewest. It
+// returns those that no handler could take, whose sockets it closed.
+func (s *Server) attach(chs []*channel) (failed map[*channel]error) {
+	failed = map[*channel]error{}
+	load, shares := make(map[*Handler]int), make(map[*Handler][]*channel)
+	s.mu.Lock()
+	for _, c := range s.channels {
+		load[c.handler]++
+	}
+	s.mu.Unlock()
+	for _, ch := range chs {
+		if ch.sock == nil {
+			continue
+		}
+		ch.handler = slices.MinFunc(s.handlers, func(a, b *Handler) int { return load[a] - load[b] })
+		load[ch.handler]++
+		shares[ch.handler] = append(shares[ch.handler], ch)
+	}
+	for h, share := range shares {
+		h.do(func() {
+			for _, ch := range share {
+				if err := h.attach(ch); err != nil {
+					failed[ch] = fmt.Errorf("port %s: %w", ch.name.get(), err)
+				}
+			}
+		})
+	}
+	for ch := range failed {
+		s.discard(ch)
+	}
+	return failed
+}
+
+// flowTickMS bounds how much later than a packet a flow's time of use may be: the
+// kernel keeps it in ticks (ovs_flow_used_time, net/openvswitch/flow_netlink.c, Linux
+// 6.1), of which there are at least 100 in a second.
+const flowTickMS = 10
+
+// sinceNow is Port.SinceMS of a port that has just been found.
+func sinceNow() int64 { return nowMS() + flowTickMS }
+
+// serving enters channels among the ports served. Events say so once the policy knows
+// them, see tellArrived.
+func (s *Server) serving(chs []*channel, created bool) {
+	sinceMS := int64(0)
+	if created || s.running {
+		sinceMS = sinceNow()
+	}
+	s.mu.Lock()
+	for _, ch := range chs {
+		s.served++
+		ch.serial, ch.sinceMS = s.served, sinceMS
+		s.channels[ch.no] = ch
+		if ch.ifindex != 0 {
+			s.devices[ch.ifindex] = ch
+		}
+	}
+	s.tableChanged()
+	s.mu.Unlock()
+	for _, ch := range chs {
+		delete(s.broken, ch.no)
+		s.keep(ch)
+		added := PortAdded{No: ch.no, Name: ch.name.get(), Type: ch.typ, Handler: ch.handlerID(), UpcallPID: ch.portID(), Created: created}
+		if ch.sock != nil {
+			added.Transport, added.Reason, added.RcvBuf, added.RingBytes = ch.sock.Transport(), ch.reason, ch.sock.RcvBuf(), ch.ringBytes
+		}
+		s.arrived = append(s.arrived, added)
+	}
+}
+
+// tellArrived says which ports have come since it was called last.
+func (s *Server) tellArrived() {
+	for _, added := range s.arrived {
+		s.cfg.Notify(added)
+	}
+	s.arrived = nil
+}

@@ -1,0 +1,400 @@
+package vswitch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"dpifd/internal/dpif"
+	"dpifd/internal/epoll"
+	"dpifd/internal/fdstore"
+	"dpifd/internal/mmapring"
+	"dpifd/internal/netlink"
+	"dpifd/internal/odp"
+	"dpifd/internal/policy"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+)
+
+// PortConfig is a port that the datapath is to have.
+type PortConfig struct {
+	Name string
+	Type dpif.VportType // VportNetdev or VportInternal
+	// MaxUpcalls is how many upcalls a second are served, 0 all of them. Those
+	// beyond are dropped before they are decoded, and counted as shed. After a
+	// second without any, as many may come at once.
+	MaxUpcalls uint32
+}
+
+// vport is p without what can be changed without touching the vport.
+func (p PortConfig) vport() PortConfig {
+	p.MaxUpcalls = 0
+	return p
+}
+
+// RingMode says whether upcall sockets have rings.
+type RingMode uint8
+
+const (
+	// RingOff never asks the kernel for a ring.
+	RingOff RingMode = iota
+	// RingAuto takes rings where the kernel has them and memory allows.
+	RingAuto
+	// RingRequire refuses to start without.
+	RingRequire
+)
+
+// RingConfig says which rings sockets have.
+type RingConfig struct {
+	Mode     RingMode
+	Geometry mmapring.Geometry // of each upcall socket's RX ring
+	// MemoryLimit bounds the rings of all sockets together, in bytes. It is
+	// kept before the kernel is asked. Ports come before handlers: one of these
+	// has a TX ring only if a port's ring still fits.
+	MemoryLimit uint64
+	// Kernel is nil but in tests.
+	Kernel netlink.RingKernel
+}
+
+// Config says how a Server serves a datapath.
+type Config struct {
+	Handlers  int // 0: one per CPU
+	Dispatch  Dispatch
+	RcvBuf    int // bytes of receive buffer asked for each upcall socket
+	Ring      RingConfig
+	MaxIdle   time.Duration // flows unused for longer are deleted
+	FlowLimit int           // flows in the datapath at most; the limit in force adapts below it
+	MaxDump   time.Duration // that a dump of all flows may take; the limit in force adapts to it
+	Policy    policy.Policy
+	// Ports are attached where they are not. Vports of the datapath beyond
+	// these are served as well.
+	Ports []PortConfig
+	// Inherited are descriptors of upcall sockets that this process did not
+	// open. A vport whose upcalls go to one of them is served by it; the others
+	// are closed once all ports are served. They are the Server's from NewServer
+	// on, whatever it returns.
+	Inherited []fdstore.Descriptor
+	// Store is given each upcall socket to keep, so that it outlives the
+	// process; nil is none. The caller closes it after the Server.
+	Store *fdstore.Store
+	// Devices sees to the devices behind Ports; nil if nobody does.
+	Devices Devices
+	// Notify is called with each event, by several goroutines at once. It
+	// must not block for long, nor call the Server.
+	Notify func(Event)
+}
+
+// Default values where Config has zero.
+const (
+	DefaultMaxIdle   = 10 * time.Second
+	DefaultFlowLimit = 200_000
+	DefaultMaxDump   = time.Second
+	DefaultRcvBuf    = 8 << 20
+)
+
+// ErrDatapathGone says that the datapath was deleted while it was served.
+var ErrDatapathGone = errors.New("datapath is gone")
+
+// Server serves all vports of one datapath.
+type Server struct {
+	cfg         Config
+	dp          *dpif.Datapath
+	features    dpif.Features
+	handlers    []*Handler
+	revalidator *Revalidator
+	budget      flowBudget
+	hasher      *odp.MaskedHasher
+	trace       atomic.Pointer[Tracer]
+	flowTrace   atomic.Pointer[FlowTracer]
+
+	shared []*channel // each handler's socket under per-CPU dispatch, else none
+	table  atomic.Pointer[portTable]
+	cpus   cpus // as the kernel's table of upcall PIDs has them
+
+	cpuReader *cpuReader // nil under per-vport dispatch
+
+	poller  *epoll.Poller
+	ovs     *netlink.Receiver // groups ovs_vport and ovs_datapath
+	link    *netlink.Receiver // RTNLGRP_LINK
+	notices *netlink.Batch
+	// maxUpcalls are the configured limits, by name.
+	maxUpcalls map[string]uint32
+	waiting    map[string]string // configured ports not attached: name to reason
+	setUp      map[string]string // configured ports attached and set up: name to what failed, or ""
+	arrived    []PortAdded       // not told yet
+	stale      bool              // there may be devices of ports that are not configured any more
+	broken     map[odp.PortNo]string
+	vacated    map[odp.PortNo]uint64        // see vacate
+	noRings    error                        // why upcall sockets have no rings, nil if they may
+	noTXRings  error                        // why request sockets have none
+	ringBytes  uint64                       // of all rings mapped
+	share      ringShare                    // which ports have rings
+	served     uint64                       // serial of the last channel
+	running    bool                         // the start is over
+	restored   restored                     // what other programs changed
+	suspect    atomic.Bool                  // something may have changed: look
+	wanted     atomic.Pointer[[]PortConfig] // by Reconfigure, not in force yet
+	inherited  map[uint32]inheritedSocket   // by port id, none after the start
+	adopted    int                          // inherited sockets that serve a vport
+	kept       int                          // sockets in the store
+	left       []fdstore.Descriptor         // of sockets that outlive the Server
+	abandoned  int                          // see Abandoned
+	leaving    atomic.Bool                  // the next end is a hand-over
+	rounds     atomic.Uint64                // of the port poll
+
+	statsMu   sync.Mutex // guards the next four
+	statsDP   *dpif.Datapath
+	dropTable *netlink.DropTable // nil where SO_MEMINFO tells
+	drops     map[uint32]uint64  // by upcall PID
+	lost      uint64             // the datapath's when drops were last read
+	mu        sync.Mutex         // guards channels, devices, shared and past
+	channels  map[odp.PortNo]*channel
+	devices   map[uint32]*channel // of these, by ifindex where the kernel tells it
+	past      PortCounters        // of ports that have gone
+}
+
+// NewServer prepares to serve dp, which it uses from then on. Sockets are
+// opened in the network namespace of the calling thread, here and in Run, so
+// both belong on the same locked thread if that is not the process's own.
+// The caller closes the Server, also after Run.
+func NewServer(dp *dpif.Datapath, cfg Config) (*Server, error) {
+	if cfg.Handlers <= 0 {
+		cfg.Handlers = runtime.NumCPU()
+	}
+	if cfg.MaxIdle <= 0 {
+		cfg.MaxIdle = DefaultMaxIdle
+	}
+	if cfg.FlowLimit <= 0 {
+		cfg.FlowLimit = DefaultFlowLimit
+	}
+	if cfg.MaxDump <= 0 {
+		cfg.MaxDump = DefaultMaxDump
+	}
+	if cfg.RcvBuf <= 0 {
+		cfg.RcvBuf = DefaultRcvBuf
+	}
+	s := &Server{cfg: cfg, dp: dp, hasher: odp.NewMaskedHasher(),
+		waiting: map[string]string{}, setUp: map[string]string{}, stale: true,
+		broken: map[odp.PortNo]string{}, vacated: map[odp.PortNo]uint64{}, channels: map[odp.PortNo]*channel{}, devices: map[uint32]*channel{}, maxUpcalls: maxUpcalls(cfg.Ports), share: newRingShare()}
+	s.budget.limit.Store(int64(newFlowLimit(cfg.FlowLimit).current))
+	if err := s.open(); err != nil {
+		s.closeInherited()
+		s.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// open opens what the Server needs besides upcall sockets.
+func (s *Server) open() (err error) {
+	s.takeInherited()
+	if err := s.probeRings(); err != nil {
+		return err
+	}
+	for id := range s.cfg.Handlers {
+		conn, denied, err := s.dialHandler()
+		if err != nil {
+			return fmt.Errorf("handler %d: %w", id, err)
+		}
+		h, err := newHandler(id, s.dp.Clone(conn), &s.cfg, &s.budget, s.hasher, &s.trace)
+		if err != nil {
+			conn.Close()
+			return err
+		}
+		h.denied, h.table = denied, &s.table
+		s.handlers = append(s.handlers, h)
+	}
+	conn, err := netlink.Dial(unix.NETLINK_GENERIC, netlink.Config{RcvBuf: requestBuf, SndBuf: requestBuf})
+	if err != nil {
+		return fmt.Errorf("revalidator: %w", err)
+	}
+	s.revalidator = newRevalidator(s.dp.Clone(conn), &s.cfg, &s.budget, s.hasher, &s.flowTrace)
+	s.revalidator.landed = s.landed
+	if conn, err = netlink.Dial(unix.NETLINK_GENERIC, netlink.Config{}); err != nil {
+		return fmt.Errorf("statistics: %w", err)
+	}
+	s.statsDP = s.dp.Clone(conn)
+	if s.notices, err = netlink.NewBatch(batchSize); err != nil {
+		return fmt.Errorf("port poll: %w", err)
+	}
+	if s.poller, err = epoll.New(); err != nil {
+		return fmt.Errorf("port poll: %w", err)
+	}
+	datapaths, vports, _ := s.dp.Families().Groups()
+	if s.ovs, err = netlink.OpenNotifier(unix.NETLINK_GENERIC, []uint32{vports, datapaths}, netlink.ReceiverConfig{RcvBuf: requestBuf}); err != nil {
+		return fmt.Errorf("port poll: %w", err)
+	}
+	if s.link, err = netlink.OpenNotifier(unix.NETLINK_ROUTE, []uint32{unix.RTNLGRP_LINK}, netlink.ReceiverConfig{RcvBuf: requestBuf}); err != nil {
+		return fmt.Errorf("link notifier: %w", err)
+	}
+	if _, err := s.ovs.MemInfo(); errors.Is(err, unix.ENOPROTOOPT) {
+		if s.dropTable, err = netlink.OpenDropTable(); err != nil {
+			return fmt.Errorf("statistics: %w", err)
+		}
+		s.drops = map[uint32]uint64{}
+	}
+	if err = s.poller.Add(s.ovs.FD(), pollOVS); err == nil {
+		err = s.poller.Add(s.link.FD(), pollLink)
+	}
+	return err
+}
+
+// requestBuf is the buffer size, in bytes, asked for request and notifier
+// sockets.
+const requestBuf = 1 << 20
+
+// Run serves the datapath until ctx ends, then turns upcalls off, answers
+// what is queued, and returns nil. After HandOver it leaves upcalls and what is
+// queued as they are. ready is called once every port that
+// exists is served, with the number of configured ports that wait. Other errors end the run: ErrDatapathGone, or what the
+// kernel refused.
+func (s *Server) Run(ctx context.Context, ready func(waiting int)) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var handlers errgroup.Group
+	for _, h := range s.handlers {
+		handlers.Go(func() error {
+			defer cancel()
+			return h.run()
+		})
+	}
+	err := s.gone(s.start())
+	if err == nil {
+		revalidated := make(chan struct{})
+		go func() {
+			defer close(revalidated)
+			s.revalidator.run(ctx, s.suspectGone)
+		}()
+		ready(len(s.waiting))
+		err = s.pollPorts(ctx)
+		cancel()
+		<-revalidated
+	}
+	s.closeInherited() // of a start that failed
+	staying, shared := s.Ports(), s.shared != nil
+	if err == nil && s.leaving.Load() {
+		staying, shared = s.leave()
+		s.abandoned = len(staying)
+		if shared {
+			s.abandoned = len(s.Ports())
+		}
+	}
+	if offErr := s.upcallsOff(staying, shared); err == nil && offErr != nil {
+		err = offErr
+	}
+	for _, h := range s.handlers {
+		h.stop()
+	}
+	if handlerErr := handlers.Wait(); err == nil {
+		err = handlerErr
+	}
+	s.forgetAll()
+	return err
+}
+
+// suspectGone has the port poll compare with the kernel, and look whether the
+// datapath is still there.
+func (s *Server) suspectGone() {
+	s.suspect.Store(true)
+	_ = s.poller.Wake() // it fails only when the poller is closed
+}
+
+// start sets the features, learns from the flows found, and serves the ports.
+func (s *Server) start() error {
+	if err := s.negotiate(s.dp); err != nil {
+		return err
+	}
+	vports, err := s.dp.Vports()
+	if err != nil {
+		return err
+	}
+	if err := s.checkDescriptors(vports); err != nil {
+		return err
+	}
+	s.tellPolicy(vports)
+	flows, err := s.revalidator.adopt()
+	if err != nil {
+		return err
+	}
+	if flows > 0 {
+		s.cfg.Notify(FlowsAdopted{Flows: flows})
+	}
+	if flows > 0 && s.lacksConfigured(vports) {
+		// What was adopted may lead to ports that have gone since, whose
+		// numbers are free for the ports to come.
+		if err := s.revalidator.cycle(context.Background(), true); err != nil {
+			return err
+		}
+	}
+	if err := s.serveShared(); err != nil {
+		return err
+	}
+	err = s.reconcile()
+	s.settleInherited()
+	s.running = true
+	return err
+}
+
+// Close releases everything that Run did not. It is idempotent.
+func (s *Server) Close() error {
+	for _, h := range s.handlers {
+		h.finish()
+	}
+	for _, ch := range s.shared {
+		ch.sock.Close() // those of a start that failed have no owner
+	}
+	s.cpuReader.close()
+	if s.revalidator != nil {
+		s.revalidator.dp.Conn().Close()
+	}
+	if s.statsDP != nil {
+		s.statsDP.Conn().Close()
+	}
+	if s.dropTable != nil {
+		s.dropTable.Close()
+	}
+	for _, r := range []*netlink.Receiver{s.ovs, s.link} {
+		if r != nil {
+			r.Close()
+		}
+	}
+	if s.poller != nil {
+		s.poller.Close()
+	}
+	if s.notices != nil {
+		s.notices.Close()
+	}
+	return nil
+}
+
+// SetTracer has t told of each upcall; nil ends that.
+func (s *Server) SetTracer(t Tracer) { store(&s.trace, t, t == nil) }
+
+// SetFlowTracer has t told of each flow that the revalidator changes; nil ends
+// that.
+func (s *Server) SetFlowTracer(t FlowTracer) { store(&s.flowTrace, t, t == nil) }
+
+func store[T any](p *atomic.Pointer[T], t T, none bool) {
+	if none {
+		p.Store(nil)
+		return
+	}
+	p.Store(&t)
+}
+
+// Ports returns the numbers of the ports that are served, in no order.
+func (s *Server) Ports() []odp.PortNo {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Collect(maps.Keys(s.channels))
+}
+
+// Handlers returns the number of handlers.
+func (s *Server) Handlers() int { return len(s.handlers) }

@@ -1,0 +1,55 @@
+package vswitch
+
+import (
+	"cmp"
+	"slices"
+
+	"dpifd/internal/dpif"
+	"dpifd/internal/netlink"
+	"dpifd/internal/odp"
+)
+
+// PortSocket is a served port and its upcall socket.
+type PortSocket struct {
+	No          odp.PortNo // MaxPorts for a socket of per-CPU dispatch, which is no port's
+	Name        string
+	Type        dpif.VportType
+	Handler     int    // that takes its upcalls, -1 for all
+	UpcallPID   uint32 // 0 for a port without a socket of its own
+	Transport   netlink.Transport
+	Reason      string // for the transport
+	RcvBuf      int    // bytes granted
+	QueuedBytes uint32 // memory of what waits to be received; 0 where the kernel does not tell (before 4.12)
+	RingBytes   uint64
+	MaxUpcalls  uint32 // a second, 0 for no limit
+}
+
+// PortSockets lists the ports served, by number, then the sockets of per-CPU
+// dispatch. It may be called from any goroutine while the Server is open.
+func (s *Server) PortSockets() []PortSocket {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var all []PortSocket
+	for _, ch := range s.channels {
+		all = append(all, ch.describe())
+	}
+	for _, ch := range s.shared {
+		p := ch.describe()
+		p.Handler = ch.handler.id
+		all = append(all, p)
+	}
+	slices.SortStableFunc(all, func(a, b PortSocket) int { return cmp.Compare(a.No, b.No) })
+	return all
+}
+
+func (c *channel) describe() PortSocket {
+	p := PortSocket{No: c.no, Name: c.name.get(), Type: c.typ, Handler: c.handlerID(), UpcallPID: c.portID(), Transport: c.transport(),
+		Reason: c.reason, RingBytes: c.ringBytes, MaxUpcalls: c.limit.rate.Load()}
+	if c.sock != nil {
+		p.RcvBuf = c.sock.RcvBuf()
+		if m, err := c.sock.MemInfo(); err == nil {
+			p.QueuedBytes = m.QueuedBytes
+		}
+	}
+	return p
+}

@@ -1,0 +1,269 @@
+package vswitch
+
+import (
+	"bytes"
+	"dpifd/internal/dpif"
+	"dpifd/internal/policy"
+	"errors"
+	"slices"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// StaticFlowStats is a static flow with what became of it.
+type StaticFlowStats struct {
+	policy.StaticFlow
+	Installed bool
+	Packets   uint64 // matched by the kernel since it was last installed
+	Bytes     uint64
+}
+
+// patience is the number of cycles in which a flow that overlaps has to go
+// before a static flow counts as refused.
+const patience = 4
+
+// statics keeps the static flows in the datapath. It belongs to the
+// revalidator's goroutine, but for what mu guards.
+type statics struct {
+	dp     *dpif.Datapath
+	policy policy.StaticPolicy // nil if the policy has none
+	notify func(Event)
+	batch  *dpif.Batch
+	asked  []*static // of each request of batch
+
+	mu    sync.Mutex
+	flows map[dpif.UFID]*static
+}
+
+// static is one static flow in the datapath, or on its way there. The
+// goroutine that owns statics writes it with mu held.
+type static struct {
+	StaticFlowStats
+	// kernel is the actions as the kernel shows them, which may be other than
+	// it was given; nil if they were not asked for since they were put.
+	kernel  []byte
+	tries   int
+	waiting string // port that was reported missing
+	failure string // that was reported
+	dropped bool   // not configured any more
+}
+
+func newStatics(dp *dpif.Datapath, p policy.Policy, notify func(Event)) *statics {
+	s := &statics{dp: dp, notify: notify, batch: dp.NewBatch(), flows: map[dpif.UFID]*static{}}
+	s.policy, _ = p.(policy.StaticPolicy)
+	return s
+}
+
+// owns reports whether the flow is a static one.
+func (s *statics) owns(f *dpif.Flow) bool {
+	if !f.HasUFID || len(s.flows) == 0 {
+		return false
+	}
+	t := s.flows[f.UFID]
+	return t != nil && !t.dropped
+}
+
+// configured takes over the policy's flows. It comes before a dump, so that
+// owns knows of flows that were installed by a process before this one.
+func (s *statics) configured() {
+	if s.policy == nil {
+		return
+	}
+	list := s.policy.StaticFlows()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(list) == 0 && len(s.flows) == 0 {
+		return
+	}
+	for _, t := range s.flows {
+		t.dropped = true
+	}
+	for i := range list {
+		f := &list[i]
+		t := s.flows[f.UFID]
+		if t == nil {
+			t = &static{}
+			s.flows[f.UFID] = t
+		}
+		if !bytes.Equal(t.Do, f.Do) {
+			t.kernel = nil
+		}
+		t.StaticFlow, t.dropped = *f, false
+	}
+}
+
+// keep looks at each static flow in the datapath and mends what differs. It
+// reports whether it wants to be called again soon.
+func (s *statics) keep() (again bool, err error) {
+	if s.policy == nil || len(s.flows) == 0 {
+		return false, nil
+	}
+	s.batch.Reset()
+	s.asked = s.asked[:0]
+	for id, t := range s.flows {
+		switch {
+		case t.Missing != "":
+			if t.dropped {
+				s.forget(id)
+			} else if t.waiting != t.Missing {
+				t.waiting = t.Missing
+				s.notify(StaticFlowWaiting{StaticFlow: t.StaticFlow})
+			}
+			continue
+		case t.dropped:
+			s.batch.DeleteFlow(t.flow())
+		default:
+			s.batch.GetFlow(t.flow())
+		}
+		s.asked = append(s.asked, t)
+	}
+	var put []*static
+	err = s.transact(func(t *static, f *dpif.Flow, err error) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		switch {
+		case t.dropped:
+			s.ended(t, err)
+		case errors.Is(err, unix.ENOENT):
+			if t.Installed {
+				s.notify(StaticFlowRestored{StaticFlow: t.StaticFlow, Cause: "deleted"})
+			}
+			t.Installed, t.kernel, t.Packets, t.Bytes = false, nil, 0, 0
+			put = append(put, t)
+		case err != nil || f == nil:
+			s.failed(t, err)
+		default:
+			if t.kernel == nil && bytes.Equal(f.Actions, t.Do) {
+				t.kernel = slices.Clone(f.Actions)
+			}
+			if t.kernel == nil || !bytes.Equal(f.Actions, t.kernel) {
+				if t.Installed && t.kernel != nil {
+					s.notify(StaticFlowRestored{StaticFlow: t.StaticFlow, Cause: "changed"})
+				}
+				t.kernel = nil
+				put = append(put, t)
+			}
+			if !t.Installed {
+				s.installed(t)
+			}
+			t.Packets, t.Bytes = f.Packets, f.Bytes
+		}
+	})
+	if err != nil || len(put) == 0 {
+		return false, err
+	}
+	return s.put(put)
+}
+
+// put installs flows that are not there, and gives others their actions.
+func (s *statics) put(list []*static) (again bool, err error) {
+	s.batch.Reset()
+	s.asked = s.asked[:0]
+	for _, t := range list {
+		mode := dpif.Create
+		if t.Installed {
+			mode = dpif.Modify
+		}
+		s.batch.PutFlow(t.flow(), mode)
+		s.batch.GetFlow(t.flow())
+		s.asked = append(s.asked, t, t)
+	}
+	var request int
+	var refused error // the put before the look-up
+	err = s.transact(func(t *static, f *dpif.Flow, err error) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		request++
+		if isPut := request%2 == 1; !isPut {
+			if refused == nil && err == nil && f != nil {
+				t.kernel = slices.Clone(f.Actions)
+			}
+			return
+		}
+		refused = err
+		switch {
+		case errors.Is(err, unix.EEXIST) && t.tries < patience:
+			t.tries++ // a flow of the policy that is about to go
+			again = true
+		case err != nil:
+			s.failed(t, err)
+		case !t.Installed:
+			s.installed(t)
+		}
+	})
+	return again, err
+}
+
+func (s *statics) transact(each func(t *static, f *dpif.Flow, err error)) error {
+	if len(s.asked) == 0 {
+		return nil
+	}
+	return s.dp.Transact(s.batch, func(i int, f *dpif.Flow, err error) { each(s.asked[i], f, err) })
+}
+
+func (s *statics) installed(t *static) {
+	t.Installed, t.tries, t.waiting, t.failure = true, 0, "", ""
+	s.notify(StaticFlowInstalled{StaticFlow: t.StaticFlow})
+}
+
+// failed says once what keeps a flow from being installed.
+func (s *statics) failed(t *static, err error) {
+	if err == nil || isDatapathGone(err) || t.failure == err.Error() {
+		return
+	}
+	t.failure = err.Error()
+	s.notify(StaticFlowFailed{StaticFlow: t.StaticFlow, Err: err})
+}
+
+// isDatapathGone reports whether err is about the datapath and not the flow.
+func isDatapathGone(err error) bool { return errors.Is(err, unix.ENODEV) }
+
+// ended takes the answer to a deletion. mu is held.
+func (s *statics) ended(t *static, err error) {
+	if err != nil && !errors.Is(err, unix.ENOENT) {
+		return // it is tried again in the next cycle
+	}
+	delete(s.flows, t.UFID)
+	if t.Installed {
+		s.notify(StaticFlowRemoved{StaticFlow: t.StaticFlow})
+	}
+}
+
+func (s *statics) forget(id dpif.UFID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.flows, id)
+}
+
+// flow returns t as requests take it.
+func (t *static) flow() *dpif.Flow {
+	return &dpif.Flow{UFID: t.UFID, HasUFID: true, Key: t.Key, Mask: t.Mask, Actions: t.Do}
+}
+
+// list returns all static flows, in the order of their matches.
+func (s *statics) list() []StaticFlowStats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := make([]StaticFlowStats, 0, len(s.flows))
+	for _, t := range s.flows {
+		if !t.dropped {
+			all = append(all, t.StaticFlowStats)
+		}
+	}
+	slices.SortFunc(all, func(a, b StaticFlowStats) int { return bytes.Compare([]byte(a.Match), []byte(b.Match)) })
+	return all
+}
+
+// installedCount returns how many static flows are in the datapath.
+func (s *statics) installedCount() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := 0
+	for _, t := range s.flows {
+		if t.Installed {
+			n++
+		}
+	}
+	return n
+}

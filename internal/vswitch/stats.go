@@ -1,0 +1,227 @@
+package vswitch
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"dpifd/internal/dpif"
+	"dpifd/internal/netlink"
+	"dpifd/internal/odp"
+
+	"golang.org/x/sys/unix"
+)
+
+// Stats is everything countable about a served datapath.
+type Stats struct {
+	Datapath    dpif.DatapathInfo
+	Ports       []PortStats  // in order of their numbers
+	Past        PortCounters // the sum over ports that have gone
+	Shared      []PortStats  // the sockets of per-CPU dispatch: No is MaxPorts, and what a port is known of is counted there
+	Revalidator RevalidatorCounters
+	FlowLimit   int64         // in force now
+	StaticFlows int           // of the datapath's flows, those of the configuration
+	Polls       uint64        // times that a handler asked epoll
+	Batches     uint64        // batches of upcalls answered
+	BatchTime   time.Duration // from a batch's receipt until its answers were sent, sum over Batches
+	SendErrors  uint64        // batches that could not be sent whole
+	LastRefusal unix.Errno
+	Requests    netlink.Counters // of the handlers' request sockets, summed
+	RingBytes   uint64           // memory of all RX rings
+	Restored    RestoredCounters
+	Notifiers   netlink.Counters // of the sockets of the port poll, summed
+	// RequestSockets are all sockets that requests go by, the handlers' first.
+	RequestSockets []RequestSocket
+}
+
+// RestoredCounters count since the Server was made what was found changed and
+// put back, and how often notifications were lost.
+type RestoredCounters struct {
+	Features          uint64 // changes of the datapath's user features
+	UpcallPIDs        uint64 // changes of a vport's upcall PIDs
+	NotifierOverflows uint64 // everything was listed anew after each
+}
+
+// restored is what RestoredCounters is read from.
+type restored struct{ features, pids, overflows atomic.Uint64 }
+
+// RequestSocket is one request socket.
+type RequestSocket struct {
+	Owner    string // "handler 0", "revalidator", "control" or "statistics"
+	Counters netlink.Counters
+}
+
+// PortStats are one served port's counters, the daemon's and the kernel's.
+type PortStats struct {
+	Serial    uint64 // tells apart ports that had the same number one after another
+	No        odp.PortNo
+	Name      string
+	Handler   int
+	UpcallPID uint32
+	Transport netlink.Transport
+	Counters  PortCounters
+	Vport     dpif.VportStats
+	Kernel    dpif.UpcallStats
+}
+
+// Stats collects all counters. It may be called from any goroutine while the
+// Server is open.
+func (s *Server) Stats() (Stats, error) { return s.stats(true) }
+
+// Losses is Stats without what the kernel counts about each vport, for a look
+// once in a while: it takes one request to the kernel, however many ports there
+// are, and a system call for each port only when the datapath has lost upcalls
+// since the last call of either.
+func (s *Server) Losses() (Stats, error) { return s.stats(false) }
+
+func (s *Server) stats(all bool) (Stats, error) {
+	s.statsMu.Lock()
+	defer s.statsMu.Unlock()
+	var st Stats
+	var err error
+	if st.Datapath, err = s.statsDP.Info(); err != nil {
+		return st, err
+	}
+	var vports map[odp.PortNo]*dpif.Vport
+	if all {
+		list, err := s.statsDP.Vports()
+		if err != nil {
+			return st, err
+		}
+		vports = make(map[odp.PortNo]*dpif.Vport, len(list))
+		for i := range list {
+			vports[list[i].No] = &list[i]
+		}
+	}
+	// A ring drops what the datapath does not count as lost.
+	if lost := st.Datapath.Stats.Lost; all || lost != s.lost || s.noRings == nil {
+		s.lost = lost
+		s.readDrops()
+	}
+	s.mu.Lock()
+	st.Past = s.past
+	channels := slices.SortedFunc(maps.Values(s.channels), func(a, b *channel) int { return cmp.Compare(a.no, b.no) })
+	st.Ports = make([]PortStats, 0, len(channels))
+	for _, ch := range channels {
+		p := ch.stats(ch.handlerID())
+		if v := vports[ch.no]; v != nil {
+			p.Vport, p.Kernel = v.Stats, v.Upcalls
+		}
+		st.RingBytes += ch.ringBytes
+		if ch.former != nil {
+			st.RingBytes += ch.former.ringBytes
+		}
+		st.Ports = append(st.Ports, p)
+	}
+	for _, ch := range s.shared {
+		st.Shared = append(st.Shared, ch.stats(ch.handler.id))
+	}
+	s.mu.Unlock()
+	st.Revalidator, st.FlowLimit = s.revalidator.counters.snapshot(), s.budget.limit.Load()
+	st.StaticFlows = s.revalidator.statics.installedCount()
+	for _, h := range s.handlers {
+		st.Polls += h.polls.Load()
+		st.Batches += h.batches.Load()
+		st.BatchTime += time.Duration(h.batchTime.Load())
+		st.SendErrors += h.sendErrors.Load()
+		c := h.dp.Conn().Counters()
+		st.Requests.Add(c)
+		st.RequestSockets = append(st.RequestSockets, RequestSocket{fmt.Sprintf("handler %d", h.id), c})
+		if e := h.lastRefusal.Load(); e != 0 {
+			st.LastRefusal = unix.Errno(e)
+		}
+	}
+	st.RequestSockets = append(st.RequestSockets, RequestSocket{"revalidator", s.revalidator.dp.Conn().Counters()},
+		RequestSocket{"control", s.dp.Conn().Counters()}, RequestSocket{"statistics", s.statsDP.Conn().Counters()})
+	st.Notifiers = s.ovs.Counters()
+	st.Notifiers.Add(s.link.Counters())
+	st.Restored = RestoredCounters{s.restored.features.Load(), s.restored.pids.Load(), s.restored.overflows.Load()}
+	return st, nil
+}
+
+// stats are the daemon's counters of the channel.
+func (c *channel) stats(handler int) PortStats {
+	return PortStats{Serial: c.serial, No: c.no, Name: c.name.get(), Handler: handler, UpcallPID: c.portID(),
+		Transport: c.transport(), Counters: c.counters()}
+}
+
+// LongestBatch returns the longest time that a batch took since the last call, of
+// all handlers. It may be called from any goroutine.
+func (s *Server) LongestBatch() time.Duration {
+	var longest int64
+	for _, h := range s.handlers {
+		longest = max(longest, h.longest.Swap(0))
+	}
+	return time.Duration(longest)
+}
+
+// StaticFlows returns the static flows with what became of them, those that wait
+// for a port included. It may be called from any goroutine.
+func (s *Server) StaticFlows() []StaticFlowStats { return s.revalidator.statics.list() }
+
+// readDrops notes how many upcalls the kernel could not queue. statsMu is held.
+func (s *Server) readDrops() {
+	// Kernels that do not tell each socket have a table. If it cannot be read the
+	// sockets' reports of overflow stand in.
+	table := s.dropTable != nil && s.dropTable.Read(unix.NETLINK_GENERIC, s.drops) == nil
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, ch := range s.everyChannel() {
+		for ; ch != nil; ch = ch.former {
+			if !table {
+				ch.readDrops()
+			} else if n := s.drops[ch.portID()]; ch.sock != nil && n > ch.drops.Load() {
+				ch.drops.Store(n)
+			}
+		}
+	}
+}
+
+// Totals sums the counters of all ports, those that have gone included, without
+// asking about the datapath, which may be gone. It may be called from any
+// goroutine, also after Run.
+func (s *Server) Totals() PortCounters {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	sum := s.past
+	for _, ch := range s.everyChannel() {
+		sum.Add(ch.finalCounters())
+	}
+	return sum
+}
+
+// Total sums the counters of all ports, those that have gone included.
+func (st *Stats) Total() PortCounters {
+	sum := st.Past
+	for _, ports := range [][]PortStats{st.Ports, st.Shared} {
+		for i := range ports {
+			sum.Add(ports[i].Counters)
+		}
+	}
+	return sum
+}
+
+// Add adds another port's counters.
+func (p *PortCounters) Add(q PortCounters) {
+	p.Upcalls += q.Upcalls
+	p.Bytes += q.Bytes
+	p.ActionUpcalls += q.ActionUpcalls
+	p.Executed += q.Executed
+	p.Dropped += q.Dropped
+	p.ExecuteRefused += q.ExecuteRefused
+	p.FlowsPut += q.FlowsPut
+	p.FlowsExisting += q.FlowsExisting
+	p.FlowsRefused += q.FlowsRefused
+	p.FlowsOverLimit += q.FlowsOverLimit
+	p.DecodeErrors += q.DecodeErrors
+	p.ReceiveErrors += q.ReceiveErrors
+	p.Foreign += q.Foreign
+	p.PolicyErrors += q.PolicyErrors
+	p.Shed += q.Shed
+	p.SocketDrops += q.SocketDrops
+	p.RingDrops += q.RingDrops
+	p.Socket.Add(q.Socket)
+}

@@ -1,0 +1,139 @@
+package vswitch
+
+import (
+	"errors"
+	"fmt"
+
+	"dpifd/internal/dpif"
+	"dpifd/internal/mmapring"
+	"dpifd/internal/netlink"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrRingRequired says that a ring could not be had and the configuration
+// demands it.
+var ErrRingRequired = errors.New("rings are required")
+
+var (
+	errRingsOff  = errors.New("rings are off")
+	errRingLimit = errors.New("memory limit of rings is reached")
+)
+
+// probeRings finds out whether sockets may have rings.
+func (s *Server) probeRings() error {
+	if s.cfg.Ring.Mode == RingOff {
+		s.noRings, s.noTXRings = errRingsOff, errRingsOff
+		return nil
+	}
+	probe := mmapring.Probe
+	if k := s.cfg.Ring.Kernel; k != nil {
+		probe = (&mmapring.Prober{Syscalls: k}).Probe
+	}
+	s.noTXRings, s.noRings = probe(mmapring.TX), probe(mmapring.RX)
+	if s.noRings != nil && s.cfg.Ring.Mode == RingRequire {
+		return fmt.Errorf("%w: %w", ErrRingRequired, s.noRings)
+	}
+	return nil
+}
+
+// wantedFeatures are the user features to ask for.
+func (s *Server) wantedFeatures() dpif.Features {
+	f := dpif.FeatureVportPIDs
+	if s.noRings != nil {
+		// With a ring, an upcall that exceeds the frame would be written
+		// over the next frame's header.
+		f |= dpif.FeatureUnaligned
+	}
+	return f
+}
+
+// reason is what err means to who reads why a socket has no ring.
+func reason(err error) string {
+	var errno unix.Errno
+	if errors.Is(err, mmapring.ErrNotSupported) && errors.As(err, &errno) {
+		return fmt.Sprintf("%v (%v)", mmapring.ErrNotSupported, errno)
+	}
+	return err.Error()
+}
+
+// txBlocks is the size of a handler's TX ring: room for the requests of a
+// batch, two for each upcall, in frames of the default size.
+const txBlocks = 8
+
+// dialHandler opens a handler's request socket, with a TX ring if it can have
+// one. denied is why it was not to have one.
+func (s *Server) dialHandler() (conn *netlink.Conn, denied error, err error) {
+	cfg := netlink.Config{RcvBuf: requestBuf, SndBuf: requestBuf}
+	g := s.cfg.Ring.Geometry
+	rx := g.Bytes()
+	g.Blocks = min(g.Blocks, txBlocks)
+	switch {
+	case s.noTXRings != nil:
+		denied = s.noTXRings
+	case s.ringBytes+g.Bytes()+rx > s.cfg.Ring.MemoryLimit:
+		denied = errRingLimit // what is left is for a port
+	default:
+		cfg.TXRing, cfg.Kernel = g, s.cfg.Ring.Kernel
+	}
+	if conn, err = netlink.Dial(unix.NETLINK_GENERIC, cfg); err != nil {
+		return nil, nil, err
+	}
+	if conn.Transport() == netlink.Ring {
+		s.ringBytes += g.Bytes()
+	}
+	return conn, denied, nil
+}
+
+// openChannel opens an upcall socket that nobody owns yet, with a ring if it
+// can have one.
+func (s *Server) openChannel(name string, t dpif.VportType) (*channel, error) {
+	if s.shared != nil {
+		ch := &channel{name: newPortName(name), typ: t}
+		ch.limit.rate.Store(s.maxUpcalls[name])
+		return ch, nil
+	}
+	cfg := netlink.ReceiverConfig{RcvBuf: s.cfg.RcvBuf}
+	size := s.cfg.Ring.Geometry.Bytes()
+	why := s.noRings
+	if why == nil && s.ringBytes+size > s.cfg.Ring.MemoryLimit {
+		why = errRingLimit
+	}
+	if why == nil {
+		cfg.Ring, cfg.Kernel = s.cfg.Ring.Geometry, s.cfg.Ring.Kernel
+	}
+	sock, err := netlink.OpenReceiver(unix.NETLINK_GENERIC, cfg)
+	if err != nil {
+		return nil, fmt.Errorf("port %s: upcall socket: %w", name, err)
+	}
+	ch := &channel{name: newPortName(name), typ: t, sock: sock, reason: "the kernel has rings"}
+	ch.limit.rate.Store(s.maxUpcalls[name])
+	if sock.Transport() == netlink.Ring {
+		ch.ringBytes = size
+		s.ringBytes += size
+		return ch, nil
+	}
+	if why == nil {
+		why = sock.RingError()
+	}
+	ch.reason, ch.claim.wanted = reason(why), errors.Is(why, errRingLimit)
+	if s.noRings != nil {
+		return ch, nil
+	}
+	if s.cfg.Ring.Mode == RingRequire && !s.running {
+		sock.Close()
+		return nil, fmt.Errorf("port %s: %w: %w", name, ErrRingRequired, why)
+	}
+	s.cfg.Notify(RingDenied{Name: name, Err: why, RingBytes: size, UsedBytes: s.ringBytes, LimitBytes: s.cfg.Ring.MemoryLimit})
+	return ch, nil
+}
+
+// discard closes the sockets of channels that no handler owns.
+func (s *Server) discard(chs ...*channel) {
+	for _, ch := range chs {
+		if ch.sock != nil {
+			ch.sock.Close()
+		}
+		s.ringBytes -= ch.ringBytes
+	}
+}
