@@ -12,6 +12,11 @@ TESTFLAGS ?=
 # by, and takes long to show: tunnels (one test is left), VLANs (one is left), static
 # flows over learning, a full MAC table. So do the flow limit, the aging of MACs and
 # many reloads of the policy.
+# Without TESTFLAGS the tests of test/kernel run with either dispatch.
+DISPATCH ?= $(if $(TESTFLAGS),per-vport,both)
+DISPATCHES_per-vport :=
+DISPATCHES_per-cpu = -env DPIFD_LAB_DISPATCH=per-cpu -skip '$(DISPATCHSKIP)'
+DISPATCHES_both = -also ./test/kernel:DPIFD_LAB_DISPATCH=per-cpu -also-skip '$(DISPATCHSKIP)'
 DISPATCHSKIP ?= TestVLANMatrix|TestTunnelsBetween|TestTunnelAgainst|TestTunnelTakesOver|TestTunnelDevices|TestFoundTunnel|TestStaticFlowsOver|TestRandomSources|TestFlowLimitAdapts|TestMACAging|TestThousandReloads
 FUZZTIME ?= 10s
 BENCHFLAGS ?= -rounds 5
@@ -22,7 +27,7 @@ SOAKSEED ?= 0
 SOAKDISPATCH ?=
 SOAKLOG ?= $(CACHE)/soak
 
-.PHONY: help build dist deb rpm sample-log test package-test unit kernel-test dispatch-test systemd-test demo lint soak stress mutants fuzz bench bench-programs bench-count bench-parts scale microbench clean FORCE
+.PHONY: help build dist deb rpm sample-log test package-test unit kernel-test systemd-test demo lint soak stress mutants fuzz bench bench-programs bench-count bench-parts scale microbench clean FORCE
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z -]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,7 +37,7 @@ help: ## list the targets
 	@echo "  BENCHFLAGS are those of bench: BENCHFLAGS='-rounds 1 -loads 2k,5k'."
 	@echo "  SCALEFLAGS are those of scale: SCALEFLAGS='-ports 2,128 -flows 10000 -within 10m'."
 	@echo "  TESTFLAGS adds flags to unit and kernel-test, such as TESTFLAGS='-run TestPing'."
-	@echo "  DISPATCHSKIP are tests that dispatch-test leaves out; DISPATCHSKIP= leaves out none."
+	@echo "  DISPATCH is per-vport, per-cpu or both (without TESTFLAGS) for kernel-test; DISPATCHSKIP= has by CPU too what it leaves out."
 
 build: ## static binary bin/dpifd
 	CGO_ENABLED=0 go build -trimpath -buildvcs=auto -ldflags '-s -w' -o bin/dpifd ./cmd/dpifd
@@ -60,7 +65,7 @@ package-test: $(VM) ## install, upgrade under traffic and purge the Debian packa
 	$(VM) test -systemd $(STRICT) -timeout 10m -add bin/package-test/old.deb:/lab/packages/old.deb \
 		-add bin/package-test/new.deb:/lab/packages/new.deb $(TESTFLAGS) ./test/packages
 
-test: unit kernel-test dispatch-test systemd-test package-test ## unit tests with -race, then kernel tests, the service and a minute of soak in lab VMs
+test: unit kernel-test systemd-test package-test ## unit tests with -race, then kernel tests, the service and a minute of soak in lab VMs
 	$(MAKE) soak SOAKTIME=1m
 
 unit: $(VM) ## unit tests with -race; no privilege, no network
@@ -72,13 +77,10 @@ unit: $(VM) ## unit tests with -race; no privilege, no network
 	# benchmark runs once, so that none rots.
 	go test -run Alloc -bench . -benchtime 1x $(TESTFLAGS) ./...
 
-kernel-test: build $(VM) ## tests with build tag lab, in one lab VM
-	$(VM) test $(STRICT) -timeout 15m -add bin/dpifd:/usr/bin/dpifd \
-		-add docs/LOGS.md:/usr/share/doc/dpifd/LOGS.md -add README.md:/usr/share/doc/dpifd/README.md $(TESTFLAGS) ./...
-
-dispatch-test: build $(VM) ## test/kernel with dispatch by CPU, without DISPATCHSKIP (empty: all)
-	$(VM) test $(STRICT) -env DPIFD_LAB_DISPATCH=per-cpu -timeout 30m -add bin/dpifd:/usr/bin/dpifd \
-		-add docs/LOGS.md:/usr/share/doc/dpifd/LOGS.md $(or $(TESTFLAGS),-skip '$(DISPATCHSKIP)') ./test/kernel
+kernel-test: build $(VM) ## tests with build tag lab in one lab VM, those of test/kernel with DISPATCH
+	$(VM) test $(STRICT) -memory 2048 -timeout 30m -add bin/dpifd:/usr/bin/dpifd \
+		-add docs/LOGS.md:/usr/share/doc/dpifd/LOGS.md -add README.md:/usr/share/doc/dpifd/README.md \
+		$(DISPATCHES_$(DISPATCH)) $(TESTFLAGS) $(if $(filter per-cpu,$(DISPATCH)),./test/kernel,./...)
 
 systemd-test: build $(VM) ## tests with build tags lab and systemd, in one lab VM under systemd
 	$(VM) test -systemd $(STRICT) -timeout 20m -add bin/dpifd:/usr/sbin/dpifd \

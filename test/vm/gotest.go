@@ -24,6 +24,12 @@ type labPackage struct {
 	tests     []string // names of the tests in those files
 }
 
+// named reports whether a name, such as ./test/kernel, is the package's.
+func (p labPackage) named(name string) bool {
+	relative, ok := strings.CutPrefix(name, ".")
+	return name == p.path || ok && strings.HasSuffix(p.path, relative)
+}
+
 // goList is what is used of `go list -json`.
 type goList struct {
 	ImportPath, Dir           string
@@ -116,8 +122,17 @@ func (l *lab) test(ctx context.Context, o options, patterns []string) (int, erro
 	if len(packages) == 0 {
 		return exitLab, fmt.Errorf("no package has tests with build tags %s", labTags(o.systemd))
 	}
+	also, err := o.also.pairs("also")
+	if err != nil {
+		return exitLab, err
+	}
+	for _, a := range also {
+		if !slices.ContainsFunc(packages, func(p labPackage) bool { return p.named(a[0]) }) {
+			return exitLab, fmt.Errorf("-also %s: no such package is tested", a[0])
+		}
+	}
 	s := &summary{out: os.Stdout, mark: "lab-test-" + rand.Text()}
-	var script bytes.Buffer
+	var script, more bytes.Buffer
 	for i, p := range packages {
 		progress("compiling tests of %s", p.path)
 		name := fmt.Sprintf("/lab/test%d", i)
@@ -139,11 +154,19 @@ func (l *lab) test(ctx context.Context, o options, patterns []string) (int, erro
 		if run == "" {
 			run = "^(" + strings.Join(p.tests, "|") + ")$"
 		}
-		fmt.Fprintf(&script, "mkdir -p %s && cd %s\necho %s begin %s\n%s\necho %s end %s $?\n",
-			quote(dir), quote(dir), s.mark, quote(p.path),
-			quote(name, "-test.v", "-test.run="+run, "-test.skip="+o.testSkip, "-test.count="+strconv.Itoa(o.testCount), "-test.timeout="+o.timeout.String()),
-			s.mark, quote(p.path))
-		s.expect(p.path)
+		argv := []string{name, "-test.v", "-test.run=" + run, "-test.skip=" + o.testSkip, "-test.count=" + strconv.Itoa(o.testCount),
+			"-test.parallel=" + strconv.Itoa(o.testParallel), "-test.timeout=" + o.timeout.String()}
+		s.run(&script, p.path, "mkdir -p "+quote(dir)+" && cd "+quote(dir), quote(argv...))
+		for _, a := range also {
+			if p.named(a[0]) {
+				again := append(append([]string{"env", a[1]}, argv...), "-test.skip="+o.alsoSkip)
+				s.run(&more, p.path+"["+a[1]+"]", "cd "+quote(dir), quote(again...))
+			}
+		}
+	}
+	_, _ = more.WriteTo(&script) // a bytes.Buffer takes all
+	if o.then != "" {
+		s.run(&script, strings.ReplaceAll(o.then, " ", "_"), "cd /root", o.then)
 	}
 	file := filepath.Join(l.tmp, "tests.sh")
 	if err := os.WriteFile(file, script.Bytes(), 0o644); err != nil {

@@ -82,6 +82,10 @@ func command(ctx context.Context, args []string) (int, error) {
 		flags.StringVar(&opts.testRun, "run", "", "run only tests that match this `regexp`")
 		flags.StringVar(&opts.testSkip, "skip", "", "leave out tests that match this `regexp`")
 		flags.IntVar(&opts.testCount, "count", 1, "run each test this many times")
+		flags.IntVar(&opts.testParallel, "parallel", 8, "run this many tests that call t.Parallel at once")
+		flags.Var(&opts.also, "also", "run a package's tests once more, with an environment variable: `PACKAGE:NAME=VALUE`")
+		flags.StringVar(&opts.alsoSkip, "also-skip", "", "leave out of -also tests that match this `regexp`")
+		flags.StringVar(&opts.then, "then", "", "afterwards run this shell `command` in the same VM; its failure is a test's")
 	default:
 		flags.Usage()
 		return 2, flag.ErrHelp
@@ -126,8 +130,9 @@ type options struct {
 	log           string
 	systemd       bool
 
-	testRun, testSkip string
-	testCount         int
+	testRun, testSkip, alsoSkip, then string
+	testCount, testParallel           int
+	also                              list
 }
 
 func (o *options) registerSystemd(flags *flag.FlagSet) {

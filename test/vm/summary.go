@@ -33,6 +33,13 @@ func (s *summary) expect(path string) {
 	s.packages = append(s.packages, &packageResult{path: path})
 }
 
+// run appends to a script the run of a test binary, or another program, between
+// lines of the mark. The path has no blank.
+func (s *summary) run(script io.Writer, path, before, command string) {
+	s.expect(path)
+	fmt.Fprintf(script, "%s\necho %s begin %s\n%s\necho %s end %s $?\n", before, s.mark, quote(path), command, s.mark, quote(path))
+}
+
 var (
 	nowRunning = regexp.MustCompile(`^=== (?:RUN|CONT|NAME)\s+(\S*)$`)
 	verdict    = regexp.MustCompile(`^( *)--- (PASS|FAIL|SKIP): (\S+) \(`)
