@@ -26,10 +26,7 @@ type Collector struct {
 func Collect(t testing.TB, p *Packet) *Collector {
 	t.Helper()
 	c := &Collector{seen: map[uint32]bool{}}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
+	end := Go(t, func(ctx context.Context) {
 		for ctx.Err() == nil {
 			f, err := p.Receive(100 * time.Millisecond)
 			if err != nil || len(f) < 18 || binary.BigEndian.Uint16(f[12:]) != loadEtherType {
@@ -39,10 +36,9 @@ func Collect(t testing.TB, p *Packet) *Collector {
 			c.seen[binary.BigEndian.Uint32(f[14:])] = true
 			c.mu.Unlock()
 		}
-	}()
+	})
 	t.Cleanup(func() {
-		cancel()
-		<-done
+		end()
 		if n := p.Dropped(t); n != 0 {
 			t.Errorf("the test's own socket dropped %d frames", n)
 		}

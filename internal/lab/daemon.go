@@ -21,7 +21,7 @@ import (
 )
 
 // DaemonLimit bounds what the daemon does at once in itself: start, stop, an
-// event. It is far more than that takes, since emulated CPUs may stall.
+// event. It is far more than that takes, since emulated CPUs are slow.
 const DaemonLimit = 30 * time.Second
 
 // logTable is where the guest has docs/LOGS.md, unless DPIFD_LOGS names
@@ -115,8 +115,18 @@ func (n *NetNS) StartDaemonFile(t testing.TB, file string, by ...string) *Daemon
 	if len(by) == 0 {
 		by = []string{"env"}
 	}
-	argv := append(by[1:len(by):len(by)], DaemonPath(t), "run", "--config", file)
-	d := &Daemon{n.Start(t, by[0], argv...)}
+	return n.startDaemon(t, append(by[:len(by):len(by)], DaemonPath(t), "run", "--config", file)...)
+}
+
+// StartProgram is StartDaemon with another program than the one under test.
+func (n *NetNS) StartProgram(t testing.TB, program, config string) *Daemon {
+	t.Helper()
+	return n.startDaemon(t, program, "run", "--config", WriteConfig(t, config))
+}
+
+func (n *NetNS) startDaemon(t testing.TB, argv ...string) *Daemon {
+	t.Helper()
+	d := &Daemon{n.Start(t, argv[0], argv[1:]...)}
 	t.Cleanup(func() {
 		if !d.hasExited() {
 			_ = d.Stop(t, unix.SIGTERM, DaemonLimit)

@@ -5,7 +5,6 @@ package lab
 import (
 	"strings"
 	"testing"
-	"time"
 )
 
 // Follower reads a daemon's log once from its place on, line by line: where
@@ -23,7 +22,7 @@ func (d *Daemon) Follow() *Follower { return &Follower{daemon: d, at: len(d.Outp
 // over. It fails the test if none comes within DaemonLimit.
 func (f *Follower) Next(t testing.TB, match func(Event) bool) Event {
 	t.Helper()
-	timeout := time.NewTimer(DaemonLimit)
+	timeout := newTimer(DaemonLimit)
 	defer timeout.Stop()
 	exited := f.daemon.exited
 	for {
@@ -48,7 +47,9 @@ func (f *Follower) Next(t testing.TB, match func(Event) bool) Event {
 		case <-exited:
 			exited = nil // everything is written now: look once more
 		case <-timeout.C:
-			t.Fatalf("the daemon did not write the event waited for within %v", DaemonLimit)
+			if timeout.passed() {
+				t.Fatalf("the daemon did not write the event waited for within %v", DaemonLimit)
+			}
 		}
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"os"
+	"os/exec"
 	"runtime"
 	"testing"
 	"time"
@@ -142,6 +144,25 @@ func TestProcess(t *testing.T) {
 		t.Errorf("exit: %v, want exit status 7", err)
 	}
 	p.WaitLine(t, 0, func(line string) bool { return line == "ended by TERM" })
+}
+
+// TestStall stops this process for a while: that time counts neither as elapsed
+// nor towards a limit.
+func TestStall(t *testing.T) {
+	const stopped = 2 * time.Second
+	watch, within, start := StartStopwatch(), Within(stopped), time.Now()
+	cmd := exec.Command("sh", "-c", "kill -STOP $1; sleep 2; kill -CONT $1", "sh", fmt.Sprint(os.Getpid()))
+	if err := cmd.Run(); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(5 * stallTick) // until the meter has run
+	took, stalled := time.Since(start), watch.Stalled()
+	if stalled < stopped-stallTick-stallFloor || stalled > took || within.Passed() {
+		t.Errorf("stopped for 2 of %v: stalled for %v, a limit of %v has passed: %v", took, stalled, stopped, within.Passed())
+	}
+	for !within.Passed() {
+		time.Sleep(stallTick)
+	}
 }
 
 func TestPacket(t *testing.T) {

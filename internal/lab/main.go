@@ -21,7 +21,8 @@ func Main(m *testing.M) {
 		fmt.Fprintf(os.Stderr, "%v; run `make kernel-test`\n", err)
 		os.Exit(1)
 	}
-	goleak.VerifyTestMain(m)
+	startMeter()
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("dpifd/internal/lab.measureStalls"))
 }
 
 // inVM says whether this process is root in the lab VM, whose /init exports

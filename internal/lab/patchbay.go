@@ -3,6 +3,7 @@
 package lab
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -85,12 +86,7 @@ func NewPatchbay(t testing.TB, sw *NetNS, witness int) *Patchbay {
 		}
 	}
 	b.panel = b.Far.OpenPanel(t, patchEtherType)
-	ended, stopped := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(stopped)
-		b.receive(ended)
-	}()
-	t.Cleanup(func() { close(ended); <-stopped })
+	Go(t, b.receive)
 	return b
 }
 
@@ -151,8 +147,8 @@ func (b *Patchbay) Send(from, station, to, tag int) (uint32, error) {
 	}
 }
 
-// receive notes where frames arrive, until ended is closed.
-func (b *Patchbay) receive(ended <-chan struct{}) {
+// receive notes where frames arrive, until ctx is done.
+func (b *Patchbay) receive(ctx context.Context) {
 	for {
 		index, f, err := b.panel.Receive(0)
 		switch {
@@ -169,7 +165,7 @@ func (b *Patchbay) receive(ended <-chan struct{}) {
 		b.drained = time.Now()
 		b.mu.Unlock()
 		select {
-		case <-ended:
+		case <-ctx.Done():
 			return
 		case <-time.After(time.Millisecond):
 		}

@@ -4,7 +4,6 @@ package lab
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -18,7 +17,7 @@ import (
 )
 
 // runLimit bounds Run. Emulated CPUs are slow, and a hang must not take the
-// whole lab's time.
+// whole lab's time. Stalls of the guest do not count.
 const runLimit = 60 * time.Second
 
 // Run runs a command in the namespace to its end and returns what it wrote to
@@ -36,7 +35,7 @@ func (n *NetNS) Run(t testing.TB, name string, args ...string) string {
 // Try is Run for a command that may fail: the error names the command and
 // carries its output; an *exec.ExitError inside has the exit code.
 func (n *NetNS) Try(name string, args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), runLimit)
+	ctx, cancel := withLimit(runLimit)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, name, args...)
 	var out bytes.Buffer
@@ -136,10 +135,10 @@ func (p *Process) Output() string {
 
 // WaitLine waits until the process has written a line that match accepts, and
 // returns the first such line without its newline. It fails the test if the
-// process exits or limit passes before that.
+// process exits or limit passes before that. Stalls of the guest do not count.
 func (p *Process) WaitLine(t testing.TB, limit time.Duration, match func(line string) bool) string {
 	t.Helper()
-	timeout := time.NewTimer(limit)
+	timeout := newTimer(limit)
 	defer timeout.Stop()
 	exited := p.exited
 	for {
@@ -157,35 +156,47 @@ func (p *Process) WaitLine(t testing.TB, limit time.Duration, match func(line st
 		case <-exited:
 			exited = nil // everything is written now: look once more
 		case <-timeout.C:
-			t.Fatalf("%s did not write the line waited for within %v", p.cmd.Path, limit)
+			if timeout.passed() {
+				t.Fatalf("%s did not write the line waited for within %v", p.cmd.Path, limit)
+			}
 		}
 	}
 }
 
-// Stop sends a signal and waits at most limit for the exit. It returns the exit
-// error, nil for exit code 0, and fails the test if the process does not exit.
+// Stop sends a signal and waits at most limit for the exit; stalls of the guest
+// do not count. It returns the exit error, nil for exit code 0, and fails the
+// test if the process does not exit.
 func (p *Process) Stop(t testing.TB, sig unix.Signal, limit time.Duration) error {
 	t.Helper()
 	if err := p.cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		t.Fatalf("%s: send %v: %v", p.cmd.Path, sig, err)
 	}
-	timeout := time.NewTimer(limit)
-	defer timeout.Stop()
-	select {
-	case <-p.exited:
-		return p.err
-	case <-timeout.C:
+	if !p.waitExit(limit) {
 		t.Fatalf("%s is still there %v after %v", p.cmd.Path, limit, sig)
-		return nil
+	}
+	return p.err
+}
+
+// waitExit waits for the exit, and reports whether it came within limit.
+func (p *Process) waitExit(limit time.Duration) bool {
+	timeout := newTimer(limit)
+	defer timeout.Stop()
+	for {
+		select {
+		case <-p.exited:
+			return true
+		case <-timeout.C:
+			if timeout.passed() {
+				return false
+			}
+		}
 	}
 }
 
 // WaitExit waits for the process to end by itself and returns its exit code.
 func (p *Process) WaitExit(t testing.TB) int {
 	t.Helper()
-	select {
-	case <-p.exited:
-	case <-time.After(DaemonLimit):
+	if !p.waitExit(DaemonLimit) {
 		t.Fatalf("%s is still there after %v", p.cmd.Path, DaemonLimit)
 	}
 	return p.cmd.ProcessState.ExitCode()

@@ -3,6 +3,7 @@
 package kernel_test
 
 import (
+	"context"
 	"fmt"
 	"testing"
 	"time"
@@ -33,6 +34,7 @@ func (b *patchbay) link(t *testing.T, name string, fn func(netlink.Link) error) 
 // several times, and checks after each that frames still go where they belong
 // and that nothing is left behind.
 func TestPortChanges(t *testing.T) {
+	t.Parallel()
 	const port, other = stablePlugs, stablePlugs + 1
 	name := lab.PlugName(port)
 	b := newPatchbay(t)
@@ -216,6 +218,7 @@ func TestPortChanges(t *testing.T) {
 // TestNumberOfStaleFlows: a port that is attached at start does not get what
 // flows of a former run send to one that has gone since.
 func TestNumberOfStaleFlows(t *testing.T) {
+	t.Parallel()
 	const former, late = stablePlugs, stablePlugs + 1
 	b := newPatchbay(t)
 	b.Plug(t, former)
@@ -240,25 +243,18 @@ func TestNumberOfStaleFlows(t *testing.T) {
 	}
 	b.Unplug(t, former)
 	b.Plug(t, late)
-	ended, talked := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(talked)
-		for {
-			select {
-			case <-ended:
-				return
-			case <-time.After(2 * time.Millisecond):
-				b.send(t, leftPlug, 0, former)
-			}
+	end := lab.Go(t, func(ctx context.Context) {
+		for ctx.Err() == nil {
+			b.send(t, leftPlug, 0, former)
+			time.Sleep(2 * time.Millisecond)
 		}
-	}()
+	})
 	keep["ports"] = fmt.Sprintf("[{name: %s}]", lab.PlugName(late))
 	d = b.run(t, keep)
 	b.reach(t, late, leftPlug)
 	b.reach(t, leftPlug, late)
 	v.checkFlows(t)
-	close(ended)
-	<-talked
+	end()
 	if got := v.portNo(t, lab.PlugName(late)); got != no {
 		t.Errorf("port %s has number %d, not the former's %d: the test shows nothing", lab.PlugName(late), got, no)
 	}

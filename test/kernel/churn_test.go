@@ -33,9 +33,7 @@ func TestChurn(t *testing.T) {
 	b.reach(t, rightPlug, leftPlug)
 	before := b.holdings(t, d, stablePlugs+1)
 
-	ended := make(chan struct{})
-	talked := make(chan []uint32, 1)
-	go func() { talked <- b.talk(t, rand.New(rand.NewPCG(seed, 1)), ended) }()
+	hush := b.talk(t, rand.New(rand.NewPCG(seed, 1)))
 	number := odp.PortNo(1000)
 	add := func(i int) {
 		b.Plug(t, i)
@@ -78,8 +76,7 @@ func TestChurn(t *testing.T) {
 	for _, i := range there {
 		b.Unplug(t, i)
 	}
-	close(ended)
-	ids := <-talked
+	ids := hush()
 	after := b.holdings(t, d, stablePlugs+1)
 	t.Logf("all removed after %v", time.Since(start).Round(time.Millisecond))
 	v.checkFlows(t)

@@ -67,6 +67,7 @@ func (v view) unchanged(t *testing.T, what string, fn func()) {
 // TestControlCommands compares what commands say of a running daemon with the
 // traffic, the log and the kernel, and shows that they change nothing.
 func TestControlCommands(t *testing.T) {
+	t.Parallel()
 	n := newQuietNetwork(t, 4)
 	d := n.run(t, settings{"flows": "{max_idle: 600s}", "control": "{group: \"0\"}"})
 	v := n.view(t)
@@ -188,6 +189,7 @@ func (n *network) compareStats(t *testing.T, d *lab.Daemon) {
 // TestControlAfterKill: the socket of a daemon that was killed is taken over,
 // that of one that runs is not.
 func TestControlAfterKill(t *testing.T) {
+	t.Parallel()
 	n := newQuietNetwork(t, 2)
 	d := n.run(t, nil)
 	if err := d.Stop(t, unix.SIGKILL, lab.DaemonLimit); err == nil {

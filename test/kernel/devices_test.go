@@ -48,6 +48,7 @@ func forDevice(name string) func(lab.Event) bool {
 // TestInternalPort: an internal port is set up as configured, and again as the
 // configuration changes; what others set stays.
 func TestInternalPort(t *testing.T) {
+	t.Parallel()
 	n := newNetwork(t, 1, 0)
 	h := n.hosts[0]
 	subnet := strings.TrimSuffix(h.ip4, ".11")
@@ -88,6 +89,7 @@ func TestInternalPort(t *testing.T) {
 // TestPromiscuousPort: the datapath takes what goes to other addresses too, and
 // a port that is detached does so no more.
 func TestPromiscuousPort(t *testing.T) {
+	t.Parallel()
 	n := newQuietNetwork(t, 2)
 	before := ipLink(t, n.sw, n.hosts[1].port)
 	if !strings.Contains(before, "promiscuity 0") {
@@ -118,6 +120,7 @@ func list(entries ...string) string { return "[" + strings.Join(entries, ", ") +
 // of a kind and port; they come and go with the configuration, and go with the
 // datapath.
 func TestTunnelDevices(t *testing.T) {
+	t.Parallel()
 	n := newQuietNetwork(t, 0)
 	vx1, vx2 := tunnel("vx1", "vxlan", "remote: 192.0.2.1, key: 1"), tunnel("vx2", "vxlan", "remote: 192.0.2.2, key: 2")
 	others := []string{
@@ -182,6 +185,7 @@ func TestTunnelDevices(t *testing.T) {
 // TestFoundTunnelDevice: a device that fits is used and never removed; one that
 // does not is left alone until it goes.
 func TestFoundTunnelDevice(t *testing.T) {
+	t.Parallel()
 	n := newQuietNetwork(t, 0)
 	add := func(args ...string) {
 		t.Helper()

@@ -30,6 +30,7 @@ func setCPU(t *testing.T, state string) {
 // TestPerCPUDispatch serves ports by one socket a handler, while another program
 // changes the features.
 func TestPerCPUDispatch(t *testing.T) {
+	t.Parallel()
 	setsDispatch(t)
 	n := newQuietNetwork(t, 4)
 	d := n.run(t, settings{"dispatch": "per-cpu", "policy": "{mac_limit: 20000}"})
@@ -132,35 +133,6 @@ func TestCPUsUnderTraffic(t *testing.T) {
 	}
 }
 
-// steadyLoad sends numbered frames to a station, as many a second, from the sockets
-// in turn, until it is told to end; that returns how many it sent.
-func steadyLoad(t *testing.T, to string, rate int, from ...*lab.Packet) (end func() int) {
-	t.Helper()
-	over, sent := make(chan struct{}), make(chan int)
-	go func() {
-		tick := time.NewTicker(10 * time.Millisecond)
-		defer tick.Stop()
-		for count := 0; ; {
-			select {
-			case <-over:
-				sent <- count
-				return
-			case <-tick.C:
-				for range rate / 100 {
-					if err := from[count%len(from)].Send(numbered(t, count, to)); err != nil {
-						t.Error(err)
-					}
-					count++
-				}
-			}
-		}
-	}()
-	return func() int {
-		close(over)
-		return <-sent
-	}
-}
-
 // TestRestartChangesDispatch: while new flows come the daemon starts its program
 // anew with another dispatch, or fewer handlers. What waits in sockets that have no
 // part in the new one is answered all the same.
@@ -242,6 +214,7 @@ func stayOnCPU(cpu int) error {
 // comes up on others goes to a socket of that table, by the CPU's number modulo the
 // table's length, where it is answered; and the table is put right.
 func TestCPUBeyondTable(t *testing.T) {
+	t.Parallel()
 	setsDispatch(t)
 	const count = 100
 	n := newQuietNetwork(t, 2)
@@ -306,6 +279,7 @@ func TestCPUBeyondTable(t *testing.T) {
 
 // TestDispatchChanges starts with one dispatch what the other one left.
 func TestDispatchChanges(t *testing.T) {
+	t.Parallel()
 	setsDispatch(t)
 	n := newQuietNetwork(t, 2)
 	p := n.sockets(t)
@@ -328,6 +302,7 @@ func TestDispatchChanges(t *testing.T) {
 // TestTooFewDescriptors: what cannot go well is said before any port is touched.
 // With dispatch by CPU ports need no descriptors, and it goes well.
 func TestTooFewDescriptors(t *testing.T) {
+	t.Parallel()
 	setsDispatch(t)
 	n := newQuietNetwork(t, 6)
 	start := func(dispatch string) *lab.Daemon {

@@ -34,6 +34,7 @@ func wantErrno(t *testing.T, what string, err error, want unix.Errno) {
 }
 
 func TestDatapathLifecycle(t *testing.T) {
+	t.Parallel()
 	noDaemon(t)
 	ns := lab.NewNetNS(t, "dpif")
 	conn, fam := dial(t, ns)
@@ -74,6 +75,7 @@ func TestDatapathLifecycle(t *testing.T) {
 }
 
 func TestExtack(t *testing.T) {
+	t.Parallel()
 	noDaemon(t)
 	ns := lab.NewNetNS(t, "dpif")
 	conn, fam := dial(t, ns)
@@ -92,6 +94,7 @@ func TestExtack(t *testing.T) {
 }
 
 func TestVports(t *testing.T) {
+	t.Parallel()
 	noDaemon(t)
 	n := newQuietNetwork(t, 2)
 	dp := newDatapath(t, n.sw, n.dpName)

@@ -100,6 +100,7 @@ func variedFlows(t *testing.T) (*network, *dpif.Datapath) {
 
 // TestDumpFlows compares with ovs-dpctl dump-flows, flow by flow.
 func TestDumpFlows(t *testing.T) {
+	t.Parallel()
 	noDaemon(t)
 	n, _ := variedFlows(t)
 	w := newWatcher(t, n.sw, n.dpName)
@@ -140,6 +141,7 @@ func TestDumpFlows(t *testing.T) {
 
 // TestDumpFlowsFilter compares what filters select.
 func TestDumpFlowsFilter(t *testing.T) {
+	t.Parallel()
 	noDaemon(t)
 	n, dp := variedFlows(t)
 	var all []string

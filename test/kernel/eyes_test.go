@@ -47,6 +47,7 @@ func dpctlFlows(t *testing.T, ns *lab.NetNS, dp string) map[flow]uint64 {
 // TestIndependentEyes compares what dpif says about a datapath with what
 // ovs-dpctl says, after the daemon has stopped.
 func TestIndependentEyes(t *testing.T) {
+	t.Parallel()
 	n := newNetwork(t, 3, 0)
 	d := n.run(t, settings{
 		"datapath": fmt.Sprintf("{name: %s, on_exit: keep}", n.dpName),

@@ -3,6 +3,7 @@
 package kernel_test
 
 import (
+	"context"
 	"encoding/binary"
 	"slices"
 	"sort"
@@ -42,16 +43,9 @@ func watchFeatures(t *testing.T, ns *lab.NetNS) (end func() []flip) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = b.Close() })
-	stop, result := make(chan struct{}), make(chan []flip)
-	go func() {
-		var seen []flip
-		for {
-			select {
-			case <-stop:
-				result <- seen
-				return
-			default:
-			}
+	var seen []flip
+	stop := lab.Go(t, func(ctx context.Context) {
+		for ctx.Err() == nil {
 			fds := []unix.PollFd{{Fd: int32(r.FD()), Events: unix.POLLIN}}
 			_, _ = unix.Poll(fds, 50)
 			now := time.Now()
@@ -71,10 +65,10 @@ func watchFeatures(t *testing.T, ns *lab.NetNS) (end func() []flip) {
 			}
 			b.Release()
 		}
-	}()
+	})
 	return func() []flip {
-		close(stop)
-		return <-result
+		stop()
+		return seen
 	}
 }
 
@@ -94,30 +88,14 @@ func TestHundredFlips(t *testing.T) {
 	kept := d.Events("features_set")[0].Text("kept")
 
 	flips := watchFeatures(t, n.sw)
-	stopTraffic, sent := make(chan struct{}), make(chan int)
-	go func() { // new flows, until the last run is over
-		tick := time.NewTicker(time.Second / rate)
-		defer tick.Stop()
-		for i := 0; ; i++ {
-			select {
-			case <-stopTraffic:
-				sent <- i
-				return
-			case <-tick.C:
-				if err := p[0].Send(numbered(t, i, sink)); err != nil {
-					t.Error(err)
-				}
-			}
-		}
-	}()
+	over := steadyLoad(t, sink, rate, p[0]) // new flows, until the last run is over
 	start := time.Now()
 	for range runs {
 		n.sw.DPCtl(t, "show", n.dpName)
 	}
 	eventually(t, waitLimit, "the features are restored", func() bool { return v.info(t).Features.String() == kept })
 	took := time.Since(start)
-	close(stopTraffic)
-	count := <-sent
+	count := over()
 	got := arrivals(t, p[1], count)
 	// What is sent now arrives.
 	exchange(t, p[0], p[1])

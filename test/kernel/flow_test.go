@@ -61,6 +61,7 @@ func shown(id byte, in odp.PortNo, actions string) flow {
 }
 
 func TestFlows(t *testing.T) {
+	t.Parallel()
 	noDaemon(t)
 	n := newQuietNetwork(t, 0)
 	dp := newDatapath(t, n.sw, n.dpName)
@@ -127,6 +128,7 @@ func TestFlows(t *testing.T) {
 // TestL2Key: the kernel makes the same flow of in-port and addresses as of the
 // whole key of a packet, if the mask has no more.
 func TestL2Key(t *testing.T) {
+	t.Parallel()
 	noDaemon(t)
 	n := newQuietNetwork(t, 0)
 	dp := newDatapath(t, n.sw, n.dpName)
@@ -176,6 +178,7 @@ func TestL2Key(t *testing.T) {
 
 // TestLargeDump goes beyond one datagram of the kernel's.
 func TestLargeDump(t *testing.T) {
+	t.Parallel()
 	noDaemon(t)
 	n := newQuietNetwork(t, 0)
 	dp := newDatapath(t, n.sw, n.dpName)
@@ -196,6 +199,7 @@ func TestLargeDump(t *testing.T) {
 
 // TestBatchGoesOn: a request that the kernel refuses costs no other one.
 func TestBatchGoesOn(t *testing.T) {
+	t.Parallel()
 	noDaemon(t)
 	n := newQuietNetwork(t, 2)
 	dp := newDatapath(t, n.sw, n.dpName)

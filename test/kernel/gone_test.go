@@ -13,6 +13,7 @@ import (
 // TestDatapathGoesAway: a datapath that another program deletes is made anew,
 // or waited for where the daemon may not create it, and served again.
 func TestDatapathGoesAway(t *testing.T) {
+	t.Parallel()
 	for _, create := range []string{"true", "false"} {
 		t.Run("create "+create, func(t *testing.T) {
 			n := newQuietNetwork(t, 2)

@@ -38,6 +38,7 @@ func fakeUpcall(fam *dpif.Families, dpIndex int32, key, packet []byte) []byte {
 // TestInjection: no process, not even root's, can put an upcall into the
 // daemon's sockets.
 func TestInjection(t *testing.T) {
+	t.Parallel()
 	n := newQuietNetwork(t, 2)
 	d := n.run(t, nil)
 	v := n.view(t)
@@ -105,6 +106,7 @@ func TestInjection(t *testing.T) {
 // TestUpcallPIDRestored: what another program does to where upcalls go is
 // undone.
 func TestUpcallPIDRestored(t *testing.T) {
+	t.Parallel()
 	n := newQuietNetwork(t, 2)
 	d := n.run(t, nil)
 	v := n.view(t)
@@ -135,6 +137,7 @@ func TestUpcallPIDRestored(t *testing.T) {
 // TestActionUpcall: what a flow of another program sends up is counted as lost,
 // by port and cause.
 func TestActionUpcall(t *testing.T) {
+	t.Parallel()
 	const count = 5
 	n := newQuietNetwork(t, 2)
 	d := n.run(t, nil)
@@ -171,6 +174,7 @@ func TestActionUpcall(t *testing.T) {
 // TestFeatureFlip: ovs-dpctl beside the daemon changes the datapath's features,
 // and the daemon puts them back.
 func TestFeatureFlip(t *testing.T) {
+	t.Parallel()
 	n := newQuietNetwork(t, 3)
 	d := n.run(t, settings{"flows": "{max_idle: 60s}"})
 	v := n.view(t)

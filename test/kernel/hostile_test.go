@@ -115,6 +115,7 @@ func hostilePayloads() []struct {
 // TestHostileFrames: no bytes on the wire harm the daemon, and each packet that
 // comes up goes on as it came, or is counted.
 func TestHostileFrames(t *testing.T) {
+	t.Parallel()
 	n := build(t, 3, 65_535, true)
 	d := n.run(t, settings{"policy": "{type: learning, mac_limit: 20000}", "flows": "{max_idle: 60s}"})
 	// With dispatch by CPU only what comes up on one CPU keeps its order.
@@ -224,6 +225,7 @@ func asNobody(fn func() error) error {
 // ids is refused; what root multicasts to the groups that the daemon listens
 // to is counted and not looked at.
 func TestForeignMessages(t *testing.T) {
+	t.Parallel()
 	const rounds = 50
 	n := newQuietNetwork(t, 2)
 	d := n.run(t, settings{"ports": fmt.Sprintf("[{name: %s}, {name: %s}, {name: absent7}]", n.hosts[0].port, n.hosts[1].port)})

@@ -12,6 +12,7 @@ import (
 // TestLab shows that the lab gives what all other tests stand on: a datapath
 // without a daemon forwards by flows that a tool installed.
 func TestLab(t *testing.T) {
+	t.Parallel()
 	noDaemon(t)
 	sw := lab.NewNetNS(t, "sw")
 	lab.Need(t, "openvswitch", func() error {

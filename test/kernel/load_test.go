@@ -3,6 +3,7 @@
 package kernel_test
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
 	"testing"
@@ -40,6 +41,34 @@ func arrivals(t *testing.T, p *lab.Packet, count int) int {
 	return len(seen)
 }
 
+// steadyLoad sends numbered frames to a station, as many a second, from the sockets
+// in turn, until it is told to end; that returns how many it sent.
+func steadyLoad(t *testing.T, to string, rate int, from ...*lab.Packet) (end func() int) {
+	t.Helper()
+	count := 0
+	stop := lab.Go(t, func(ctx context.Context) {
+		tick := time.NewTicker(10 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+				for range rate / 100 {
+					if err := from[count%len(from)].Send(numbered(t, count, to)); err != nil {
+						t.Error(err)
+					}
+					count++
+				}
+			}
+		}
+	})
+	return func() int {
+		stop()
+		return count
+	}
+}
+
 // TestNewFlows sends packets of which each makes a flow of its own, at the rate
 // that is required. Emulated CPUs that the host takes away for long cannot keep
 // up, so it may try three times.
@@ -58,18 +87,35 @@ func TestNewFlows(t *testing.T) {
 // returns how long that took.
 func paced(t *testing.T, p *lab.Packet, sink string, count, rate int) time.Duration {
 	t.Helper()
+	took, err := pace(context.Background(), p, numberedLoad(t, count, sink), rate)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return took
+}
+
+// numberedLoad builds count numbered packets to a station.
+func numberedLoad(t *testing.T, count int, sink string) [][]byte {
+	t.Helper()
 	load := make([][]byte, count)
 	for i := range load {
 		load[i] = numbered(t, i, sink)
 	}
+	return load
+}
+
+// pace sends packets at so many a second, until ctx is done, and returns how long
+// that took.
+func pace(ctx context.Context, p *lab.Packet, load [][]byte, rate int) (time.Duration, error) {
 	start := time.Now()
-	for sent := 0; sent < count; {
-		due := min(count, int(time.Since(start).Seconds()*float64(rate))+1)
-		send(t, p, load[sent:due]...)
-		sent = due
-		time.Sleep(time.Millisecond)
+	for sent := 0; sent < len(load) && ctx.Err() == nil; time.Sleep(time.Millisecond) {
+		for due := min(len(load), int(time.Since(start).Seconds()*float64(rate))+1); sent < due; sent++ {
+			if err := p.Send(load[sent]); err != nil {
+				return time.Since(start), err
+			}
+		}
 	}
-	return time.Since(start)
+	return time.Since(start), nil
 }
 
 // newFlows returns how many packets did not arrive.

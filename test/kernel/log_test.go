@@ -15,6 +15,7 @@ import (
 // a port that is missing and one that goes. With DPIFD_LOG_DIR the log is left
 // there; the tests of the tools that read logs take it from there.
 func TestEventfulLog(t *testing.T) {
+	t.Parallel()
 	n := newQuietNetwork(t, 3)
 	common := settings{
 		"policy": "{type: learning, mac_limit: 500}",

@@ -35,6 +35,7 @@ func captured(out string) []string {
 // for byte, tagged or not, flooded or known; the mirror itself is no part of
 // the network.
 func TestMirror(t *testing.T) {
+	t.Parallel()
 	n := newQuietNetwork(t, 4)
 	a, b, other, mirror := n.hosts[0], n.hosts[1], n.hosts[2], n.hosts[3]
 	d := n.run(t, settings{"flows": "{max_idle: 60s}", "ports": list(

@@ -42,6 +42,7 @@ func ended(t *testing.T, m *lab.Process) []string {
 
 // TestMonitorVport watches what ovs-dpctl does to a datapath.
 func TestMonitorVport(t *testing.T) {
+	t.Parallel()
 	noDaemon(t)
 	n := newQuietNetwork(t, 2)
 	newDatapath(t, n.sw, "before")
@@ -105,6 +106,7 @@ func TestMonitorVport(t *testing.T) {
 
 // TestMonitorLink watches what iproute2 does to devices.
 func TestMonitorLink(t *testing.T) {
+	t.Parallel()
 	noDaemon(t)
 	ns := lab.NewNetNS(t, "links")
 	m := startMonitor(t, ns, "link", "--filter", "wat*")
@@ -134,6 +136,7 @@ func TestMonitorLink(t *testing.T) {
 // TestMonitorFlow watches flows come and go, with a filter, and compares them
 // with dump-flows.
 func TestMonitorFlow(t *testing.T) {
+	t.Parallel()
 	noDaemon(t)
 	n := newQuietNetwork(t, 2)
 	dp := newDatapath(t, n.sw, n.dpName)
@@ -180,6 +183,7 @@ func TestMonitorFlow(t *testing.T) {
 // TestMonitorOverflow has more flows installed than a stopped monitor's socket
 // holds: that is said, and it goes on.
 func TestMonitorOverflow(t *testing.T) {
+	t.Parallel()
 	noDaemon(t)
 	n := newQuietNetwork(t, 0)
 	dp := newDatapath(t, n.sw, n.dpName)

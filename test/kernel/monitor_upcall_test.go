@@ -25,6 +25,7 @@ import (
 // TestMonitorUpcall watches upcalls while frames go to and fro: each is shown
 // with what became of it, and the packets are in the file.
 func TestMonitorUpcall(t *testing.T) {
+	t.Parallel()
 	n := newQuietNetwork(t, 2)
 	d := n.run(t, settings{"flows": "{max_idle: 600s}"})
 	v := n.view(t)

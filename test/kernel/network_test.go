@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -130,10 +131,10 @@ func (n *network) config(s settings) string {
 // run starts the daemon and waits until it is ready.
 func (n *network) run(t *testing.T, s settings) *lab.Daemon {
 	t.Helper()
-	if daemonless[t.Name()] {
+	if _, said := daemonless.Load(t.Name()); said {
 		t.Fatal("this test has said that no daemon serves a datapath in it")
 	}
-	if deciding[t.Name()] && s["dispatch"] == "" {
+	if _, said := deciding.Load(t.Name()); said && s["dispatch"] == "" {
 		t.Fatal("this test has said that it says what dispatch there is")
 	}
 	d := n.sw.StartDaemon(t, n.config(s))
@@ -163,14 +164,14 @@ func perVport(t *testing.T) {
 	}
 }
 
-// daemonless and deciding are the tests that said so.
-var daemonless, deciding = map[string]bool{}, map[string]bool{}
+// daemonless and deciding are the tests that said so, by name.
+var daemonless, deciding sync.Map
 
 // noDaemon leaves out a test in which no daemon serves a datapath where tests run
 // with dispatch by CPU: the other run shows the same.
 func noDaemon(t *testing.T) {
 	t.Helper()
-	daemonless[t.Name()] = true
+	daemonless.Store(t.Name(), true)
 	if perCPU {
 		t.Skip("dispatch by CPU: no daemon serves a datapath in this test")
 	}
@@ -179,7 +180,7 @@ func noDaemon(t *testing.T) {
 // setsDispatch is noDaemon for a test that says itself what dispatch there is.
 func setsDispatch(t *testing.T) {
 	t.Helper()
-	deciding[t.Name()] = true
+	deciding.Store(t.Name(), true)
 	if perCPU {
 		t.Skip("dispatch by CPU: the test says itself what dispatch there is")
 	}
@@ -368,13 +369,13 @@ func readFlow(f *dpif.Flow) (flow, error) {
 	return flow{k.InPort, strings.Join(eth, ","), strings.Join(actions, ",")}, out.Err()
 }
 
-// eventually waits until done says that it is so. After limit it fails the
-// test with what was waited for.
+// eventually waits until done says that it is so. After limit, in which stalls
+// of the guest do not count, it fails the test with what was waited for.
 func eventually(t *testing.T, limit time.Duration, what string, done func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(limit)
+	within := lab.Within(limit)
 	for !done() {
-		if time.Now().After(deadline) {
+		if within.Passed() {
 			t.Fatalf("not within %v: %s", limit, what)
 		}
 		time.Sleep(20 * time.Millisecond)

@@ -141,6 +141,7 @@ var (
 // and through ovs-dpctl: both must make the same of them, and of what the
 // kernel then dumps.
 func TestODPText(t *testing.T) {
+	t.Parallel()
 	noDaemon(t)
 	n := newQuietNetwork(t, 0)
 	ours, theirs := newDatapath(t, n.sw, n.dpName+"a"), newDatapath(t, n.sw, n.dpName+"b")
@@ -258,6 +259,7 @@ func rawFlows(t *testing.T, dp *dpif.Datapath) map[string]string {
 // TestODPActionText compares how actions are read and written with ovs-dpctl,
 // without the kernel.
 func TestODPActionText(t *testing.T) {
+	t.Parallel()
 	noDaemon(t)
 	n := newQuietNetwork(t, 0)
 	r := rand.New(rand.NewPCG(7, 2026))

@@ -104,6 +104,7 @@ func drops(t *testing.T, ns *lab.NetNS, protocol int) map[uint32]uint64 {
 // still is counted for that queue, and everything else arrives. A port's queue
 // costs no other port anything, a handler's is that of all ports.
 func TestUpcallSocketOverflow(t *testing.T) {
+	t.Parallel()
 	const count = 3000
 	const sink = "02:51:4c:00:0a:01"
 	n := newQuietNetwork(t, 3)
@@ -170,6 +171,7 @@ func TestUpcallSocketOverflow(t *testing.T) {
 // TestNotifierOverflow: while the daemon stands still more changes than both
 // notifiers hold; whatever has changed is found out and mended all the same.
 func TestNotifierOverflow(t *testing.T) {
+	t.Parallel()
 	n := newQuietNetwork(t, 3)
 	d := n.run(t, nil)
 	v := n.view(t)
@@ -255,6 +257,7 @@ func TestNotifierOverflow(t *testing.T) {
 // TestRequestSocketOverflow: more refusals than the sockets of handlers and of
 // the revalidator hold. No packet is sent twice, and flows are set right.
 func TestRequestSocketOverflow(t *testing.T) {
+	t.Parallel()
 	const count, requestBuffer = 200, 2 << 20 // as the kernel reads it
 	n := newQuietNetwork(t, 2)
 	d := n.run(t, settings{"flows": "{max_idle: 1s}", "log": "{stats_interval: 200ms}"})
@@ -334,6 +337,7 @@ func TestRequestSocketOverflow(t *testing.T) {
 // TestUpcallStats: the kernel's own count of each port's upcalls agrees with
 // the sockets' drops and with what the daemon received.
 func TestUpcallStats(t *testing.T) {
+	t.Parallel()
 	perVport(t)
 	const count = 2500
 	n := newQuietNetwork(t, 2)

@@ -4,6 +4,7 @@ package kernel_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -12,7 +13,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -24,23 +24,20 @@ import (
 // were sent. Each makes a flow of its own.
 func flood(t *testing.T, p *lab.Packet, dst string) (end func() int) {
 	t.Helper()
-	var stop atomic.Bool
-	sent := make(chan int)
+	n := 0
 	f := lab.Frame(t, dst, "02:f1:00:00:00:00", 0x88b7, make([]byte, 46))
-	go func() {
-		n := 0
-		for ; !stop.Load(); n++ {
+	stop := lab.Go(t, func(ctx context.Context) {
+		for ; ctx.Err() == nil; n++ {
 			binary.BigEndian.PutUint32(f[8:], uint32(n))
 			if err := p.Send(f); err != nil {
 				t.Errorf("flood: %v", err)
-				break
+				return
 			}
 		}
-		sent <- n
-	}()
+	})
 	return func() int {
-		stop.Store(true)
-		return <-sent
+		stop()
+		return n
 	}
 }
 

@@ -3,6 +3,7 @@
 package kernel_test
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -145,22 +146,25 @@ func checkLeaks(t *testing.T, before, after holdings, ports int) {
 }
 
 // talk has the two stable plugs talk, each as many stations, and the churning
-// ones send to each other and to them, until ended is closed. It returns the
-// frames between the stable ones.
-func (b *patchbay) talk(t *testing.T, random *rand.Rand, ended <-chan struct{}) []uint32 {
+// ones send to each other and to them, until the returned function is called. That
+// returns the frames between the stable ones.
+func (b *patchbay) talk(t *testing.T, random *rand.Rand) (end func() []uint32) {
+	t.Helper()
 	var ids []uint32
-	for {
-		select {
-		case <-ended:
-			return ids
-		case <-time.After(5 * time.Millisecond):
+	stop := lab.Go(t, func(ctx context.Context) {
+		for ctx.Err() == nil {
+			time.Sleep(5 * time.Millisecond)
+			ids = append(ids, b.send(t, leftPlug, random.IntN(64), rightPlug), b.send(t, rightPlug, random.IntN(64), leftPlug))
+			if churning := b.Plugs(stablePlugs); len(churning) > 0 {
+				i, k := churning[random.IntN(len(churning))], churning[random.IntN(len(churning))]
+				b.send(t, i, 0, leftPlug)
+				b.send(t, leftPlug, 0, i)
+				b.send(t, k, 0, i)
+			}
 		}
-		ids = append(ids, b.send(t, leftPlug, random.IntN(64), rightPlug), b.send(t, rightPlug, random.IntN(64), leftPlug))
-		if churning := b.Plugs(stablePlugs); len(churning) > 0 {
-			i, k := churning[random.IntN(len(churning))], churning[random.IntN(len(churning))]
-			b.send(t, i, 0, leftPlug)
-			b.send(t, leftPlug, 0, i)
-			b.send(t, k, 0, i)
-		}
+	})
+	return func() []uint32 {
+		stop()
+		return ids
 	}
 }

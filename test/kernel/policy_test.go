@@ -13,6 +13,7 @@ import (
 // TestReservedAddresses: what IEEE 802.1D reserves for links stays on the link,
 // the address after the block does not.
 func TestReservedAddresses(t *testing.T) {
+	t.Parallel()
 	n := newQuietNetwork(t, 3)
 	d := n.run(t, nil)
 	p := n.sockets(t)
@@ -61,6 +62,7 @@ func checkLearned(t *testing.T, d *lab.Daemon, want int64) {
 }
 
 func TestMulticastSourceIsNotLearned(t *testing.T) {
+	t.Parallel()
 	n := newQuietNetwork(t, 2)
 	d := n.run(t, nil)
 	p := n.sockets(t)
@@ -79,6 +81,7 @@ func TestMulticastSourceIsNotLearned(t *testing.T) {
 // TestSamePort: what goes to a station behind the port it came from has arrived
 // already.
 func TestSamePort(t *testing.T) {
+	t.Parallel()
 	n := newQuietNetwork(t, 3)
 	n.run(t, nil)
 	v := n.view(t)
@@ -106,6 +109,7 @@ func TestSamePort(t *testing.T) {
 }
 
 func TestFloodPolicy(t *testing.T) {
+	t.Parallel()
 	n := newQuietNetwork(t, 4)
 	d := n.run(t, settings{"policy": "{type: flood}"})
 	p := n.sockets(t)
@@ -134,6 +138,7 @@ func TestFloodPolicy(t *testing.T) {
 }
 
 func TestDropPolicy(t *testing.T) {
+	t.Parallel()
 	n := newQuietNetwork(t, 2)
 	d := n.run(t, settings{"policy": "{type: drop}"})
 	v := n.view(t)

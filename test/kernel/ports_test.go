@@ -29,6 +29,7 @@ func exchange(t *testing.T, a, b *lab.Packet) {
 
 // TestPortsComeAndGo: by another program, and because their device goes.
 func TestPortsComeAndGo(t *testing.T) {
+	t.Parallel()
 	n := newQuietNetwork(t, 3)
 	late := n.hosts[2]
 	n.hosts = n.hosts[:2]
@@ -99,6 +100,7 @@ func TestPortsComeAndGo(t *testing.T) {
 
 // TestWaitingPort: a configured port that does not exist is waited for.
 func TestWaitingPort(t *testing.T) {
+	t.Parallel()
 	n := newQuietNetwork(t, 1)
 	const late = "late-port.9"
 	ports := fmt.Sprintf("[{name: %s}, {name: %s}, {name: int-late, type: internal}]", late, n.hosts[0].port)
@@ -124,6 +126,7 @@ func TestWaitingPort(t *testing.T) {
 // TestPortOfOtherDatapath: a device that cannot be attached is reported, and
 // attached when it is free.
 func TestPortOfOtherDatapath(t *testing.T) {
+	t.Parallel()
 	n := newQuietNetwork(t, 1)
 	port := n.hosts[0].port
 	n.sw.DPCtl(t, "add-dp", "owner")

@@ -106,6 +106,7 @@ func TestProbe(t *testing.T) {
 // TestProbeWithoutPrivilege holds that what cannot be tried is said to be, and
 // that only a missing CAP_NET_ADMIN keeps dpifd from running.
 func TestProbeWithoutPrivilege(t *testing.T) {
+	t.Parallel()
 	noDaemon(t)
 	n := newQuietNetwork(t, 1)
 	newDatapath(t, n.sw, n.dpName)

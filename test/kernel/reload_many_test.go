@@ -93,6 +93,7 @@ func badFile(good string, way int) string {
 // TestThousandReloads alternates good and bad files under traffic. Good ones
 // change ports, policy, limits and the level of the log.
 func TestThousandReloads(t *testing.T) {
+	t.Parallel()
 	const reloads, warmUp, extra = 1000, 300, 4
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
@@ -111,9 +112,7 @@ func TestThousandReloads(t *testing.T) {
 	sockets := b.upcallSockets(t, v, d, stable...)
 	before := b.holdings(t, d, stablePlugs+1)
 
-	ended := make(chan struct{})
-	talked := make(chan []uint32, 1)
-	go func() { talked <- b.talk(t, rand.New(rand.NewPCG(seed, 1)), ended) }()
+	hush := b.talk(t, rand.New(rand.NewPCG(seed, 1)))
 	log := d.Follow()
 	path := d.Events("starting")[0].Text("config")
 	reload := func(text string, done ...string) lab.Event {
@@ -174,8 +173,7 @@ func TestThousandReloads(t *testing.T) {
 	t.Logf("%d reloads in %v: %v", reloads, time.Since(start).Round(time.Millisecond), counts)
 	reload(b.config(plain), "reloaded")
 	b.reach(t, leftPlug, rightPlug)
-	close(ended)
-	ids := <-talked
+	ids := hush()
 	b.reach(t, rightPlug, leftPlug)
 	after := b.holdings(t, d, stablePlugs+1)
 	checkLeaks(t, before, after, 0)

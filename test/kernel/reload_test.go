@@ -33,6 +33,7 @@ func reload(t *testing.T, d *lab.Daemon, config string) time.Time {
 // TestReload changes ports, policy, limits and the log level of a running
 // daemon, and has it refuse a bad file.
 func TestReload(t *testing.T) {
+	t.Parallel()
 	n := newQuietNetwork(t, 3)
 	late := n.hosts[2]
 	n.hosts = n.hosts[:2]

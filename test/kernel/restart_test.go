@@ -3,6 +3,7 @@
 package kernel_test
 
 import (
+	"context"
 	"maps"
 	"os"
 	"path/filepath"
@@ -50,8 +51,15 @@ func restartUnderLoad(t *testing.T) int {
 	before := v.listeners(t)
 	sockets := int64(len(before.pids()))
 
+	load := numberedLoad(t, count, to)
 	sent := make(chan time.Duration, 1)
-	go func() { sent <- paced(t, p[0], to, count, rate) }()
+	lab.Go(t, func(ctx context.Context) {
+		took, err := pace(ctx, p[0], load, rate)
+		if err != nil {
+			t.Error(err)
+		}
+		sent <- took
+	})
 	got := lab.Collect(t, p[1])
 	for i := range restarts {
 		since := time.Now()
@@ -96,6 +104,7 @@ func restartUnderLoad(t *testing.T) int {
 
 // TestRestartRefused: a restart that could not succeed does not begin.
 func TestRestartRefused(t *testing.T) {
+	t.Parallel()
 	n := newQuietNetwork(t, 2)
 	file := lab.WriteConfig(t, n.config(nil))
 	d := n.sw.StartDaemonFile(t, file)
@@ -120,6 +129,7 @@ func TestRestartRefused(t *testing.T) {
 // TestRestartWithoutProgram: when the program has gone by the time it is to
 // be started, the daemon goes on with its sockets.
 func TestRestartWithoutProgram(t *testing.T) {
+	t.Parallel()
 	n := newQuietNetwork(t, 2)
 	dir := t.TempDir()
 	program := filepath.Join(dir, "dpifd")
@@ -130,8 +140,8 @@ func TestRestartWithoutProgram(t *testing.T) {
 	if err := os.WriteFile(program, binary, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	t.Setenv("DPIFD_BIN", program)
-	d := n.run(t, nil)
+	d := n.sw.StartProgram(t, program, n.config(nil))
+	d.Wait(t, time.Time{}, "ready", nil)
 	v := n.view(t)
 	before := v.listeners(t)
 	p := n.sockets(t)
@@ -164,6 +174,7 @@ func TestRestartWithoutProgram(t *testing.T) {
 // TestForgedDescriptors: what the environment says of descriptors is not
 // believed.
 func TestForgedDescriptors(t *testing.T) {
+	t.Parallel()
 	for _, forged := range []string{
 		"LISTEN_PID=$$ LISTEN_FDS=100000 LISTEN_FDNAMES=a:b:c",
 		"LISTEN_PID=$$ LISTEN_FDS=3 LISTEN_FDNAMES=:::::",
@@ -193,6 +204,7 @@ func TestForgedDescriptors(t *testing.T) {
 // TestRestartKeepsStations: what was learned is known after a restart, also
 // where no flow tells it.
 func TestRestartKeepsStations(t *testing.T) {
+	t.Parallel()
 	n := newQuietNetwork(t, 3)
 	d := n.run(t, nil)
 	p := n.sockets(t)
@@ -219,6 +231,7 @@ func TestRestartKeepsStations(t *testing.T) {
 // TestKill: after kill -9 the flows keep traffic going, and what is lost until
 // the next start is new flows only, and counted.
 func TestKill(t *testing.T) {
+	t.Parallel()
 	const during = 37
 	n := newQuietNetwork(t, 2)
 	d := n.run(t, settings{"flows": "{max_idle: 60s}"})

@@ -343,6 +343,7 @@ func TestRingsLeaveNothing(t *testing.T) {
 
 // TestRingOff: rings that the kernel has are not used. It holds on any kernel.
 func TestRingOff(t *testing.T) {
+	t.Parallel()
 	n := newQuietNetwork(t, 2)
 	d := n.run(t, settings{"ring": "{mode: 'off'}"})
 	p := n.sockets(t)
@@ -368,6 +369,7 @@ func TestRingOff(t *testing.T) {
 
 // TestRingRequired: on a kernel without rings the daemon does not start.
 func TestRingRequired(t *testing.T) {
+	t.Parallel()
 	why := mmapring.Probe(mmapring.RX)
 	if why == nil {
 		t.Skip("the kernel has rings")

@@ -18,6 +18,7 @@ import (
 // TestNetnsOption: the daemon works in the namespace that it is told, not in
 // the one it is in.
 func TestNetnsOption(t *testing.T) {
+	t.Parallel()
 	for _, by := range []string{"name", "path"} {
 		t.Run(by, func(t *testing.T) {
 			n := newQuietNetwork(t, 2)
@@ -53,6 +54,7 @@ func TestNetnsOption(t *testing.T) {
 
 // TestServiceManager follows the notifications of sd_notify(3).
 func TestServiceManager(t *testing.T) {
+	t.Parallel()
 	const hosts = 7
 	n := newQuietNetwork(t, hosts)
 	path := filepath.Join(t.TempDir(), "notify")

@@ -51,6 +51,7 @@ func showJSON(t *testing.T, ns *lab.NetNS, args ...string) (list []inspect.Datap
 // TestShowOfDaemon shows what a running daemon has, by either dispatch, and that
 // looking changes nothing.
 func TestShowOfDaemon(t *testing.T) {
+	t.Parallel()
 	t.Run("per-vport", func(t *testing.T) {
 		showOfDaemon(t, "per-vport", []string{"unaligned", "vport_pids"}, func(d inspect.Datapath, ports map[string]dpif.Vport) (sockets []inspect.Socket, lines []string) {
 			for _, p := range d.Ports {
@@ -129,6 +130,7 @@ func showOfDaemon(t *testing.T, dispatch string, features []string, upcalls func
 
 // TestShowQueue shows an upcall socket that nobody reads.
 func TestShowQueue(t *testing.T) {
+	t.Parallel()
 	n := newQuietNetwork(t, 1)
 	d := n.run(t, settings{"dispatch": "per-vport", "socket": "{rcvbuf: 64KiB}"})
 	port := n.sockets(t)[0]
@@ -181,6 +183,7 @@ func byDatapath(show string) []string {
 // TestShowText compares with ovs-dpctl show -s, on several datapaths with ports
 // of several types.
 func TestShowText(t *testing.T) {
+	t.Parallel()
 	noDaemon(t)
 	n := newNetwork(t, 2, 0)
 	n.sw.DPCtl(t, "add-dp", n.dpName)
@@ -223,6 +226,7 @@ func TestShowText(t *testing.T) {
 // TestShowTunnel shows tunnels: by the devices that carry them, and made by the
 // datapath itself.
 func TestShowTunnel(t *testing.T) {
+	t.Parallel()
 	noDaemon(t)
 	n := newQuietNetwork(t, 1)
 	dp := newDatapath(t, n.sw, n.dpName)
@@ -257,6 +261,7 @@ func TestShowTunnel(t *testing.T) {
 
 // TestReadWithoutPrivilege reads as a user without capabilities.
 func TestReadWithoutPrivilege(t *testing.T) {
+	t.Parallel()
 	noDaemon(t)
 	n := newQuietNetwork(t, 1)
 	newDatapath(t, n.sw, n.dpName)

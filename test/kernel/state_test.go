@@ -24,6 +24,7 @@ import (
 // TestStateDump compares what SIGUSR1 has written with the kernel and the
 // configuration.
 func TestStateDump(t *testing.T) {
+	t.Parallel()
 	n := newQuietNetwork(t, 3)
 	d := n.run(t, settings{"flows": "{limit: 4321}", "policy": "{mac_limit: 77}"})
 	v := n.view(t)
@@ -82,6 +83,7 @@ func TestStateDump(t *testing.T) {
 
 // TestOverrides: flags stand in for the file, at start and at each reload.
 func TestOverrides(t *testing.T) {
+	t.Parallel()
 	n := newQuietNetwork(t, 2)
 	late := n.hosts[1]
 	n.hosts = n.hosts[:1]

@@ -101,6 +101,7 @@ func having(t *testing.T, actions map[string]string, words ...string) (match str
 // change them; a reload replaces them; what waits for a port is installed when
 // that comes.
 func TestStaticPolicy(t *testing.T) {
+	t.Parallel()
 	n := newQuietNetwork(t, 3)
 	p := n.sockets(t)
 	a, b, c := n.hosts[0].port, n.hosts[1].port, n.hosts[2].port
@@ -208,6 +209,7 @@ func TestStaticPolicy(t *testing.T) {
 // has no two flows that overlap, takes every mask, and does with each packet what
 // the configuration says.
 func TestStaticFlowsOverLearning(t *testing.T) {
+	t.Parallel()
 	n := newNetwork(t, 3, 0)
 	a, b, c := n.hosts[0], n.hosts[1], n.hosts[2]
 	d := n.run(t, settings{"flows": "{max_idle: 60s}"})

@@ -27,6 +27,7 @@ func (n *network) portsOf(settings ...string) string {
 // no other; isolated ports of a group do not reach each other, be it by flood or
 // by what was learned, in the first packets and in those of the flows.
 func TestHairpinAndIsolation(t *testing.T) {
+	t.Parallel()
 	n := newQuietNetwork(t, 4)
 	d := n.run(t, settings{"ports": n.portsOf("hairpin: true", "isolated: true, group: g", "isolated: true, group: g", "isolated: true")})
 	p := n.sockets(t)
@@ -76,6 +77,7 @@ func TestHairpinAndIsolation(t *testing.T) {
 // TestReservedMulticast: bridges keep spanning tree and its like to the link,
 // until forward_bpdu is set by a reload.
 func TestReservedMulticast(t *testing.T) {
+	t.Parallel()
 	n := newQuietNetwork(t, 2)
 	d := n.run(t, nil)
 	p := n.sockets(t)
@@ -116,6 +118,7 @@ func TestReservedMulticast(t *testing.T) {
 // unicast, and one for neither: the kernel's meters let pass what is
 // configured, and leave what is for a known station alone.
 func TestStormControl(t *testing.T) {
+	t.Parallel()
 	n := newQuietNetwork(t, 3)
 	d := n.run(t, settings{
 		"ports": n.portsOf("storm: {broadcast: 20/s, unknown_unicast: 30/s}", "", ""),

@@ -14,6 +14,7 @@ import (
 
 // TestTraceIsWhatHappens asks what becomes of a frame, then sends it.
 func TestTraceIsWhatHappens(t *testing.T) {
+	t.Parallel()
 	n := newQuietNetwork(t, 3)
 	d := n.run(t, settings{"flows": "{max_idle: 600s}", "log": "{level: debug, stats_interval: 1s}"})
 	v := n.view(t)
@@ -81,6 +82,7 @@ func ports(macs []control.MAC) string {
 // TestTraceVLANs is the same for frames with and without tags, on ports that
 // take some of them.
 func TestTraceVLANs(t *testing.T) {
+	t.Parallel()
 	n := newQuietNetwork(t, 4)
 	vlans := []string{"{access: 10}", "{trunk: [10, 20-29], native: 20}", "{access: 20}", "{}"}
 	var ports []string

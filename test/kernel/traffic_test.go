@@ -116,6 +116,7 @@ func neighbours(t *testing.T, h, other host) {
 }
 
 func TestTraffic(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name             string
 		hosts, mtu, ping int // ping: bytes
@@ -153,6 +154,7 @@ func TestTraffic(t *testing.T) {
 // TestStreamStaysInKernel shows that after the first packets of a stream the
 // rest never come up.
 func TestStreamStaysInKernel(t *testing.T) {
+	t.Parallel()
 	n := newQuietNetwork(t, 2)
 	addrs := []string{"172.29.3.8", "172.29.3.9"}
 	for i, h := range n.hosts {
@@ -184,6 +186,7 @@ func TestStreamStaysInKernel(t *testing.T) {
 }
 
 func TestTaggedFramesPassUnchanged(t *testing.T) {
+	t.Parallel()
 	n := newQuietNetwork(t, 2)
 	n.run(t, nil)
 	a, b := n.hosts[0].OpenPacket(t, "eth0"), n.hosts[1].OpenPacket(t, "eth0")

@@ -67,6 +67,7 @@ func settled(t *testing.T, d *lab.Daemon) {
 // TestTunnelsBetweenDatapaths stretches a network over two datapaths, each with
 // a daemon of its own.
 func TestTunnelsBetweenDatapaths(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name, typ, settings string
 		ip6                 bool
@@ -115,6 +116,7 @@ func TestTunnelsBetweenDatapaths(t *testing.T) {
 // TestTunnelAgainstKernel has the kernel's own tunnel devices at the other end,
 // and looks at the outer packets.
 func TestTunnelAgainstKernel(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name, typ, settings string
 		peer                string // arguments of ip link add

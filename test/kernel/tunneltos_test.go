@@ -11,6 +11,7 @@ import (
 // TestTunnelTakesOverTOS: the TOS is found behind VLAN tags, and the kernel takes
 // the masks that read it. What is inside arrives as it was sent.
 func TestTunnelTakesOverTOS(t *testing.T) {
+	t.Parallel()
 	n := newQuietNetwork(t, 1)
 	h, peer := n.hosts[0], lab.NewNetNS(t, "peer")
 	connect(t, n.sw, peer)

@@ -128,6 +128,7 @@ func (w *watcher) unchanged(what string, run func()) {
 
 // TestWatcherSeesFlip shows that unchanged can fail.
 func TestWatcherSeesFlip(t *testing.T) {
+	t.Parallel()
 	noDaemon(t)
 	n := newQuietNetwork(t, 1)
 	newDatapath(t, n.sw, n.dpName)

@@ -280,6 +280,7 @@ func (l *vlanLab) answer(t *testing.T, in, tags string, out map[string]string, s
 // host with what has to arrive, byte for byte. In the first round frames take
 // the way through the daemon, in the second the flows that it made.
 func TestVLANMatrix(t *testing.T) {
+	t.Parallel()
 	l := newVLANLab(t)
 	var ports []string
 	for i, p := range vlanPorts {

@@ -3,10 +3,13 @@
 package systemd_test
 
 import (
+	"context"
 	"maps"
 	"slices"
 	"testing"
 	"time"
+
+	"dpifd/internal/lab"
 
 	"golang.org/x/sys/unix"
 )
@@ -23,7 +26,7 @@ func TestRestartLosesNothing(t *testing.T) {
 		t.Errorf("the store holds %d descriptors, want %d", got, len(before))
 	}
 	done := make(chan struct{})
-	go func() { defer close(done); s.send(t, count, rate) }()
+	lab.Go(t, func(context.Context) { defer close(done); s.send(t, count, rate) })
 	pid := s.property(t, "MainPID")
 	for i := range restarts {
 		since := time.Now()

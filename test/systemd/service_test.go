@@ -212,8 +212,8 @@ func (s *service) pass(t *testing.T) {
 
 func (s *service) eventually(t *testing.T, what string, done func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(waitLimit); !done(); time.Sleep(50 * time.Millisecond) {
-		if time.Now().After(deadline) {
+	for within := lab.Within(waitLimit); !done(); time.Sleep(50 * time.Millisecond) {
+		if within.Passed() {
 			t.Fatalf("not within %v: %s\n%s", waitLimit, what, s.root.Run(t, "systemctl", "status", "--no-pager", s.unit))
 		}
 	}
