@@ -6,10 +6,10 @@ import (
 	"fmt"
 	"io"
 
+	"dpifd/internal/clock"
 	"dpifd/internal/dpif"
 	"dpifd/internal/inspect"
 	"dpifd/internal/odp"
-	"dpifd/internal/vswitch"
 
 	"github.com/spf13/cobra"
 )
@@ -136,7 +136,7 @@ type flowDump struct {
 func (d *flowDump) clear() { d.lines = d.lines[:0] }
 
 func (d *flowDump) add(f *dpif.Flow) (err error) {
-	d.text.NowMS = vswitch.MonotonicMS()
+	d.text.NowMS = clock.NowMS()
 	if d.json {
 		d.lines, err = d.text.AppendJSON(d.lines, f)
 	} else {

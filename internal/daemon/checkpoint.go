@@ -9,8 +9,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"time"
 
+	"dpifd/internal/clock"
 	"dpifd/internal/control"
 	"dpifd/internal/dpif"
 	"dpifd/internal/forward"
@@ -79,16 +79,8 @@ func newCheckpoint(dp *dpif.DatapathInfo) (*checkpoint, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &checkpoint{Datapath: dp.Name, Index: dp.Index, Namespace: ns, AtMS: monotonicMS(),
+	return &checkpoint{Datapath: dp.Name, Index: dp.Index, Namespace: ns, AtMS: clock.NowMS(),
 		Missed: dp.Stats.Missed, Lost: dp.Stats.Lost}, nil
-}
-
-func monotonicMS() int64 {
-	var now unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
-		return 0 // every Linux has it
-	}
-	return now.Nano() / int64(time.Millisecond)
 }
 
 // save replaces the file at path.
@@ -171,7 +163,7 @@ func (d *run) leaveCheckpoint(dp *dpif.DatapathInfo, macs []forward.MACEntry) {
 		return // there is no way to tell the datapath from others
 	}
 	c := d.now
-	c.AtMS, c.Missed, c.Lost, c.MACs = monotonicMS(), dp.Stats.Missed, dp.Stats.Lost, packMACs(macs)
+	c.AtMS, c.Missed, c.Lost, c.MACs = clock.NowMS(), dp.Stats.Missed, dp.Stats.Lost, packMACs(macs)
 	err := c.save(d.checkpoints)
 	if errors.Is(err, fs.ErrNotExist) {
 		if err = control.MakeDir(filepath.Dir(d.checkpoints)); err == nil {

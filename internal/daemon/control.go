@@ -9,12 +9,12 @@ import (
 	"strings"
 	"sync"
 
+	"dpifd/internal/clock"
 	"dpifd/internal/config"
 	"dpifd/internal/control"
 	"dpifd/internal/dpif"
 	"dpifd/internal/odp"
 	"dpifd/internal/policy"
-	"dpifd/internal/vswitch"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -148,7 +148,7 @@ func (c *collector) emit(e *event, fields ...zap.Field) {
 
 // MACs implements control.Backend.
 func (c controlled) MACs() ([]control.MAC, error) {
-	now, out := vswitch.NowMS(), []control.MAC{}
+	now, out := clock.NowMS(), []control.MAC{}
 	for _, e := range c.policy.snapshot() {
 		out = append(out, control.MAC{VLAN: e.VLAN, MAC: e.MAC.String(), Port: c.policy.portName(e.Port), PortNo: uint32(e.Port), AgeMS: max(0, now-e.SeenMS)})
 	}
@@ -208,7 +208,7 @@ func (c controlled) Trace(r control.TraceRequest) (*control.Trace, error) {
 	out := &control.Trace{Datapath: cfg.Datapath.Name, Policy: string(cfg.Policy.Type), Key: string(text.AppendKey(nil, key, nil)), Steps: []control.Step{}}
 	var v policy.Verdict
 	v.Explain = func(step, found string) { out.Steps = append(out.Steps, control.Step{Step: step, Found: found}) }
-	c.policy.Decide(&dpif.Upcall{Kind: dpif.Miss, InPort: in, Key: key}, vswitch.NowMS(), &v)
+	c.policy.Decide(&dpif.Upcall{Kind: dpif.Miss, InPort: in, Key: key}, clock.NowMS(), &v)
 	mask := v.Mask.Bytes()
 	out.Decision, out.Install = v.Reason, v.Install
 	out.Match = string(text.AppendKey(nil, odp.Masked(key, mask), mask))

@@ -11,12 +11,12 @@ import (
 	"sync"
 	"testing"
 
+	"dpifd/internal/clock"
 	"dpifd/internal/config"
 	"dpifd/internal/control"
 	"dpifd/internal/dpif"
 	"dpifd/internal/odp"
 	"dpifd/internal/policy"
-	"dpifd/internal/vswitch"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -86,7 +86,7 @@ func (d *run) sees(t *testing.T, key string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d.policy.Decide(&dpif.Upcall{InPort: in, Key: k}, vswitch.NowMS(), &policy.Verdict{})
+	d.policy.Decide(&dpif.Upcall{InPort: in, Key: k}, clock.NowMS(), &policy.Verdict{})
 }
 
 func TestControlTrace(t *testing.T) {

@@ -6,12 +6,12 @@ import (
 	"reflect"
 	"strconv"
 
+	"dpifd/internal/clock"
 	"dpifd/internal/config"
 
 	sd "github.com/coreos/go-systemd/v22/daemon"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
-	"golang.org/x/sys/unix"
 )
 
 // reloads reads the configuration file again, or logs the state, each time it
@@ -34,10 +34,7 @@ func (d *run) reloads(ctx context.Context, asked, dump <-chan os.Signal) {
 // tellReloading tells the service manager, which wants the time as well
 // (Type=notify-reload, systemd 253).
 func (d *run) tellReloading() {
-	var now unix.Timespec
-	if unix.ClockGettime(unix.CLOCK_MONOTONIC, &now) == nil {
-		d.tellManager(sd.SdNotifyReloading, "MONOTONIC_USEC="+strconv.FormatInt(now.Nano()/1000, 10))
-	}
+	d.tellManager(sd.SdNotifyReloading, "MONOTONIC_USEC="+strconv.FormatInt(clock.Now().Microseconds(), 10))
 }
 
 // reload puts the file's configuration into force. A file that cannot be used

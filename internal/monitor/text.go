@@ -4,9 +4,9 @@ import (
 	"encoding/json"
 	"fmt"
 
+	"dpifd/internal/clock"
 	"dpifd/internal/inspect"
 	"dpifd/internal/odp"
-	"dpifd/internal/vswitch"
 )
 
 // kind is what an event is about.
@@ -152,5 +152,5 @@ func (m *Monitor) FlowText(ev *Event, text odp.Text, names bool) inspect.FlowTex
 		ports := m.names.find(ev.DP)
 		text.PortName = func(no odp.PortNo) string { return ports[no] }
 	}
-	return inspect.FlowText{Text: text, NowMS: vswitch.MonotonicMS()}
+	return inspect.FlowText{Text: text, NowMS: clock.NowMS()}
 }

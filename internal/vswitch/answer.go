@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"dpifd/internal/clock"
 	"dpifd/internal/dpif"
 	"dpifd/internal/netlink"
 	"dpifd/internal/policy"
@@ -20,7 +21,7 @@ func (h *Handler) answer() {
 		return
 	}
 	h.begin()
-	start := monotonic()
+	start := clock.Now()
 	now := start.Milliseconds()
 	trace := h.trace.Load()
 	for i := range h.in.Len() {
@@ -30,7 +31,7 @@ func (h *Handler) answer() {
 		h.sendErrors.Add(1)
 	}
 	h.batches.Add(1)
-	h.took(monotonic() - start)
+	h.took(clock.Now() - start)
 	h.in.Release()
 }
 

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"dpifd/internal/clock"
 	"dpifd/internal/dpif"
 	"dpifd/internal/epoll"
 	"dpifd/internal/netlink"
@@ -52,7 +53,7 @@ func (s *Server) pollPorts(ctx context.Context) error {
 			}
 		}
 		if ctx.Err() == nil {
-			s.shareRings(monotonic())
+			s.shareRings(clock.Now())
 		}
 		changed := s.suspect.Swap(false)
 		for _, ev := range events[:n] {
@@ -81,7 +82,7 @@ func (s *Server) pollTimeout() time.Duration {
 	if s.shared != nil {
 		return cpuPoll // the kernel's notices of CPUs come by another protocol
 	}
-	return s.untilShare(monotonic())
+	return s.untilShare(clock.Now())
 }
 
 // drain reads all notifications queued, and reports whether one of them, or

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"dpifd/internal/clock"
 	"dpifd/internal/dpif"
 	"dpifd/internal/netlink"
 	"dpifd/internal/odp"
@@ -215,7 +216,7 @@ func (r *Revalidator) lookAtAll() {
 
 // cycle ends between its phases when ctx does.
 func (r *Revalidator) cycle(ctx context.Context, full bool) error {
-	now := nowMS()
+	now := clock.NowMS()
 	limits := r.limits.Load()
 	if e, say := r.limit.setCap(limits.flows, time.Now()); say {
 		r.notify(e)

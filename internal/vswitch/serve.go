@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"dpifd/internal/clock"
 	"dpifd/internal/dpif"
 	"dpifd/internal/odp"
 )
@@ -276,7 +277,7 @@ func (s *Server) attach(chs []*channel) (failed map[*channel]error) {
 const flowTickMS = 10
 
 // sinceNow is Port.SinceMS of a port that has just been found.
-func sinceNow() int64 { return nowMS() + flowTickMS }
+func sinceNow() int64 { return clock.NowMS() + flowTickMS }
 
 // serving enters channels among the ports served. Events say so once the policy knows
 // them, see tellArrived.

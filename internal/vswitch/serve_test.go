@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"dpifd/internal/clock"
 	"dpifd/internal/dpif"
 	"dpifd/internal/dpif/dpiftest"
 	"dpifd/internal/netlink"
@@ -94,7 +95,7 @@ func TestPortSince(t *testing.T) {
 	s := &Server{cfg: Config{Policy: policy}, channels: map[odp.PortNo]*channel{}, devices: map[uint32]*channel{}, broken: map[odp.PortNo]string{}}
 	s.table.Store(&portTable{})
 	channelOf := func(no odp.PortNo) *channel { return &channel{no: no, name: newPortName(no.String())} }
-	before := nowMS()
+	before := clock.NowMS()
 	s.serving([]*channel{channelOf(1)}, false)
 	s.serving([]*channel{channelOf(2)}, true)
 	s.tellPolicy([]dpif.Vport{{No: 1}, {No: 2}, {No: 3}})
