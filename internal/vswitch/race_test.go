@@ -1,5 +1,5 @@
 //go:build race
 
-package dpif_test
+package vswitch_test
 
 const raceEnabled = true

@@ -1,5 +1,5 @@
 //go:build race
 
-package dpif
+package vswitch
 
 const ringRace = true
