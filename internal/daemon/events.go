@@ -121,20 +121,12 @@ var (
 		"CPUs went off or came on. Under per-CPU dispatch the handlers share those that are online now.",
 		"datapath", "cpus", "was", "handlers")
 	evTransport = define("transport_selected", zapcore.InfoLevel,
-		"How a port's upcalls are received, and why. Said again when that changes.",
+		"How a port's upcalls are received, and why.",
 		"datapath", "port", "port_no", "transport", "reason", "rcvbuf_bytes", "ring_bytes")
 	evRingDenied = define("ring_denied", zapcore.WarnLevel,
 		"A port is served without ring though the kernel has rings: `ring.memory_limit` is reached, or the kernel refused this ring. "+
-			"Where the limit is why, it gets one when it is busier than a port that has one (`ring_moved`), or when there is room (`ring_granted`).",
+			"Ports get rings in the order of the file, then as they come. This one gets a ring when it is attached anew and the limit has room.",
 		"datapath", "port", "error", "ring_bytes", "used_bytes", "limit_bytes")
-	evRingMoved = define("ring_moved", zapcore.InfoLevel,
-		"A port has a ring in place of a less busy one, since `ring.memory_limit` has no room for both: it had at least twice as many upcalls in the interval before, "+
-			"and 100 a second at least. No upcall is lost by it. `transport_selected` is said of both ports.",
-		"datapath", "from_port", "from_port_no", "from_upcalls", "to_port", "to_port_no", "to_upcalls", "interval_ms", "ring_bytes")
-	evRingGranted = define("ring_granted", zapcore.InfoLevel,
-		"A port that was without ring for want of memory, or whose socket is of the process before, has one: a port with a ring has gone, or there was room. "+
-			"Ports with more `upcalls` in the interval before come first.",
-		"datapath", "port", "port_no", "upcalls", "interval_ms", "ring_bytes", "used_bytes", "limit_bytes")
 	evHandler = define("handler_started", zapcore.InfoLevel,
 		"How a handler sends its requests, and why.",
 		"datapath", "handler", "transport", "reason")

@@ -276,7 +276,7 @@ func TestLoggerFormats(t *testing.T) {
 			if err := json.Unmarshal([]byte(line), &m); err != nil {
 				t.Fatal(err)
 			}
-			if m["event"] != "notifier_overflow" || m["level"] != "WARN" || m["source"] != "link" || m["schema"] != 1.0 || m["datapath"] != "br \"7\"" || m["ts"] == nil {
+			if m["event"] != "notifier_overflow" || m["level"] != "WARN" || m["source"] != "link" || m["schema"] != 2.0 || m["datapath"] != "br \"7\"" || m["ts"] == nil {
 				t.Errorf("got %v", m)
 			}
 		}},

@@ -25,7 +25,7 @@ type logger struct {
 // schemaVersion is the field schema of each event. It grows when an event or a
 // field is renamed or removed, or changes its meaning, unit or level; not when
 // events or fields are added.
-const schemaVersion = 1
+const schemaVersion = 2
 
 // newLogger returns a logger in the given format. Each line goes to w in one
 // Write. With priorities it begins with its level as journald and syslog number

@@ -20,21 +20,13 @@ func (d *run) notify(e vswitch.Event) {
 			zap.Stringer("type", e.Type), zap.Int("handler", e.Handler), zap.Uint32("upcall_pid", e.UpcallPID),
 			zap.Bool("created", e.Created))
 		if e.Handler >= 0 {
-			d.transport(&vswitch.TransportChanged{No: e.No, Name: e.Name, Transport: e.Transport, Reason: e.Reason, RcvBuf: e.RcvBuf, RingBytes: e.RingBytes})
+			d.log.emit(evTransport, dp, zap.String("port", e.Name), zap.Uint32("port_no", uint32(e.No)),
+				zap.Stringer("transport", e.Transport), zap.String("reason", e.Reason),
+				zap.Int("rcvbuf_bytes", e.RcvBuf), zap.Uint64("ring_bytes", e.RingBytes))
 		}
 	case vswitch.RingDenied:
 		d.log.emit(evRingDenied, dp, zap.String("port", e.Name), zap.Error(e.Err),
 			zap.Uint64("ring_bytes", e.RingBytes), zap.Uint64("used_bytes", e.UsedBytes), zap.Uint64("limit_bytes", e.LimitBytes))
-	case vswitch.TransportChanged:
-		d.transport(&e)
-	case vswitch.RingMoved:
-		d.log.emit(evRingMoved, dp, zap.String("from_port", e.From.Name), zap.Uint32("from_port_no", uint32(e.From.No)), zap.Uint64("from_upcalls", e.From.Upcalls),
-			zap.String("to_port", e.To.Name), zap.Uint32("to_port_no", uint32(e.To.No)), zap.Uint64("to_upcalls", e.To.Upcalls),
-			zap.Int64("interval_ms", e.Interval.Milliseconds()), zap.Uint64("ring_bytes", e.RingBytes))
-	case vswitch.RingGranted:
-		d.log.emit(evRingGranted, dp, zap.String("port", e.To.Name), zap.Uint32("port_no", uint32(e.To.No)), zap.Uint64("upcalls", e.To.Upcalls),
-			zap.Int64("interval_ms", e.Interval.Milliseconds()), zap.Uint64("ring_bytes", e.RingBytes),
-			zap.Uint64("used_bytes", e.UsedBytes), zap.Uint64("limit_bytes", e.LimitBytes))
 	case vswitch.DispatchSelected:
 		d.log.emit(evDispatch, dp, zap.Stringer("dispatch", e.Dispatch), zap.String("reason", e.Reason),
 			zap.String("cpus", e.CPUs), zap.Uint32s("upcall_pids", e.UpcallPIDs), zap.Int("rcvbuf_bytes", e.RcvBuf))
@@ -97,13 +89,6 @@ func (d *run) notify(e vswitch.Event) {
 	case vswitch.RevalidatorFailed:
 		d.log.emit(evRevalidatorFailed, dp, zap.Error(e.Err), zap.Int64("after_ms", e.At.Milliseconds()))
 	}
-}
-
-// transport says how a port's upcalls are received.
-func (d *run) transport(e *vswitch.TransportChanged) {
-	d.log.emit(evTransport, zap.String("datapath", d.cfg().Datapath.Name), zap.String("port", e.Name), zap.Uint32("port_no", uint32(e.No)),
-		zap.Stringer("transport", e.Transport), zap.String("reason", e.Reason),
-		zap.Int("rcvbuf_bytes", e.RcvBuf), zap.Uint64("ring_bytes", e.RingBytes))
 }
 
 // lost sums the packets of a port that came up, or should have, and did not

@@ -76,8 +76,8 @@ func parseEvent(line string) (Event, error) {
 	e.Level, e.Name = take("level"), take("event")
 	schema, _ := e.Fields["schema"].(json.Number)
 	delete(e.Fields, "schema")
-	if err == nil && (e.Level == "" || e.Name == "" || schema != "1") {
-		err = fmt.Errorf("no level, no event, or schema %q instead of 1", schema)
+	if err == nil && (e.Level == "" || e.Name == "" || schema != "2") {
+		err = fmt.Errorf("no level, no event, or schema %q instead of 2", schema)
 	}
 	return e, err
 }

@@ -65,52 +65,31 @@ ENOBUFS of a recv not counted|netlink/ring.go|netlink|s/\t\t\tr\.countOverrun\(\
 COPY frame not counted off|netlink/ring.go|netlink|s/if !r\.ring\.Copied\(\) \{/if false {/
 ERR ignored|netlink/receiver.go|netlink|s/errno, err := r\.kernel\.SoError\(r\.sock\.fd\)/errno, err := unix.Errno(0), error(nil)/
 congestion not cleared by a poll|netlink/ring.go|netlink|s/_, err = r\.kernel\.Poll\(r\.sock\.fd\)//
-no poll after overrun|dpif/ready.go|dpif|s/\th\.endCongestion\(\)\n//
-no rescan at the bound|dpif/ready.go|dpif|s/for _, ch := range h\.rings \{\n\t\t\tch\.congested = true\n\t\t\}//
-no bound|dpif/ready.go|dpif|s/timeout = h\.rescan/timeout = -1/
-error not taken|dpif/ready.go|dpif|s/ev\.Err && ch\.sock\.SocketError\(\) != nil/ev.Err/
-overrun not noted|dpif/ready.go|dpif|s/ch\.sock\.SocketError\(\) != nil \{\n\t\t\tch\.congested = true/ch.sock.SocketError() != nil {/
-empty batch keeps frames|dpif/answer.go|dpif|s/h\.in\.Release\(\) \/\/ frames that held.*\n//
-detach keeps frames|dpif/handler.go|dpif|s/h\.in\.Release\(\) +\/\/ a frame that.*\n//
-epoll each pass|dpif/ready.go|dpif|s/h\.unpolled < h\.maxUnpolled\(\)/false/
-epoll never under load|dpif/ready.go|dpif|s/h\.unpolled < h\.maxUnpolled\(\)/true/
-mixed as rings only|dpif/ready.go|dpif|s/return mixedPasses/return ringPasses/
-no pause|dpif/ready.go|dpif|s/time\.Sleep\(min.*\)//
-stop waits for ever|dpif/handler.go|dpif|s/ \|\| h\.fruitless == maxFruitless//
-pauses without epoll|dpif/ready.go|dpif|s/ && h\.fruitless == 0 && !h/ \&\& !h/
-detach without draining|dpif/handler.go|dpif|s/for h\.receive\(ch, batchSize\) > 0 \{\n\t\th\.answer\(\)\n\t\}//
-quota not shared|dpif/ready.go|dpif|s/quota = max\(minQuota.*//
-heads not looked at|dpif/ready.go|dpif|s/if ch\.sock\.Ready\(\) \{\n\t\t\th\.makeReady/if false {\n\t\t\th.makeReady/
-memory not given back|dpif/ports.go|dpif|s/s\.ringBytes -= ch\.ringBytes\n\ts\.forget/s.forget/
-discard keeps memory|dpif/transport.go|dpif|s/ch\.sock\.Close\(\)\n\ts\.ringBytes -= ch\.ringBytes/ch.sock.Close()/
-limit not kept|dpif/transport.go|dpif|s/s\.ringBytes\+size > /0 > /
-TX beyond the limit|dpif/transport.go|dpif|s/s\.ringBytes\+g\.Bytes\(\)\+rx > /0*rx > /
-TX not counted|dpif/transport.go|dpif|s/s\.ringBytes \+= g\.Bytes\(\)//
-unaligned with rings|dpif/transport.go|dpif|s/if s\.noRings != nil \{\n\t\t\/\/ With/if true {\n\t\t\/\/ With/
-require ignored|dpif/transport.go|dpif|s/s\.noRings != nil && s\.cfg\.Ring\.Mode == RingRequire/false/
-require ignored for a port|dpif/transport.go|dpif|s/s\.cfg\.Ring\.Mode == RingRequire && !s\.running/false/
-given up unsaid|dpif/answer.go|dpif|s/h\.notify\(TXRingGivenUp.*\)//
-move without draining|dpif/resocket.go|dpif|s/drained = n == 0 /drained = n >= 0 /
-move with the former closed at once|dpif/ringshare.go|dpif|s/due: now \+ s\.share\.grace/due: now/g
-move closes before draining|dpif/resocket.go|dpif|s/(ch\.handler\.do\(func\(\) \{\n)(\t\tlast)/$1\t\tformer.sock.Close()\n$2/
-move frees memory too early|dpif/resocket.go|dpif|s/(s\.forget\(ch\)\n\ts\.keep\(ch\))/s.ringBytes -= ch.former.ringBytes\n\tch.former.ringBytes = 0\n\t$1/
-move does not free memory|dpif/resocket.go|dpif|s/s\.ringBytes -= former\.ringBytes/_ = former/
-move beyond the limit|dpif/ringshare.go|dpif|s/return s\.ringBytes\+s\.cfg\.Ring\.Geometry\.Bytes\(\) <= /return 0*s.ringBytes+s.cfg.Ring.Geometry.Bytes() <= /
-move of equals|dpif/ringshare.go|dpif|s/n >= busyRatio\*d\.claim\.upcalls/n >= d.claim.upcalls/
-move of the idle|dpif/ringshare.go|dpif|s/ && float64\(n\) >= busyRate\*interval\.Seconds\(\)//
-move without rest|dpif/ringshare.go|dpif|s/return ch\.claim\.rest > 0/return false/
-move without end|dpif/ringshare.go|dpif|s/left := maxMoves/left := 1000/
-move to a port that has gone|dpif/ringshare.go|dpif|s/ \|\| !s\.isServed\(m\.to\)//
-move after a refusal|dpif/ringshare.go|dpif|s/s\.share\.failures\+\+//
-move that fails keeps the PID|dpif/resocket.go|dpif|s/_ = s\.dp\.SetUpcallPID\(ch\.no, ch\.portID\(\)\).*//
-move that fails drops upcalls|dpif/resocket.go|dpif|s/for h\.receive\(stray/for false \&\& h.receive(stray/
-move forgets counters|dpif/channel.go|dpif|s/p\.Add\(c\.ended\)//
-move forgets drops of the grace period|dpif/channel.go|dpif|s/p\.addSocket\(c\.former\)//
-move counts upcalls elsewhere|dpif/ready.go|dpif|s/ch = ch\.heir.*//
-move keeps the stored socket|dpif/resocket.go|dpif|s/s\.forget\(ch\)\n//
-move does not store|dpif/resocket.go|dpif|s/\ts\.keep\(ch\)\n//
-move hands the former over|dpif/handover.go|dpif|s/ \|\| ch\.heir != nil//
-removed port keeps a former ring|dpif/ports.go|dpif|s/s\.retire\(ch\)\n//
+no poll after overrun|vswitch/ready.go|vswitch|s/\th\.endCongestion\(\)\n//
+no rescan at the bound|vswitch/ready.go|vswitch|s/for _, ch := range h\.rings \{\n\t\t\tch\.congested = true\n\t\t\}//
+no bound|vswitch/ready.go|vswitch|s/timeout = h\.rescan/timeout = -1/
+error not taken|vswitch/ready.go|vswitch|s/ev\.Err && ch\.sock\.SocketError\(\) != nil/ev.Err/
+overrun not noted|vswitch/ready.go|vswitch|s/ch\.sock\.SocketError\(\) != nil \{\n\t\t\tch\.congested = true/ch.sock.SocketError() != nil {/
+empty batch keeps frames|vswitch/answer.go|vswitch|s/h\.in\.Release\(\) \/\/ frames that held.*\n//
+detach keeps frames|vswitch/handler.go|vswitch|s/h\.in\.Release\(\) +\/\/ a frame that.*\n//
+epoll each pass|vswitch/ready.go|vswitch|s/h\.unpolled < h\.maxUnpolled\(\)/false/
+epoll never under load|vswitch/ready.go|vswitch|s/h\.unpolled < h\.maxUnpolled\(\)/true/
+mixed as rings only|vswitch/ready.go|vswitch|s/return mixedPasses/return ringPasses/
+no pause|vswitch/ready.go|vswitch|s/time\.Sleep\(min.*\)//
+stop waits for ever|vswitch/handler.go|vswitch|s/ \|\| h\.fruitless == maxFruitless//
+pauses without epoll|vswitch/ready.go|vswitch|s/ && h\.fruitless == 0 && !h/ \&\& !h/
+detach without draining|vswitch/handler.go|vswitch|s/for h\.receive\(ch, batchSize\) > 0 \{\n\t\th\.answer\(\)\n\t\}//
+quota not shared|vswitch/ready.go|vswitch|s/quota = max\(minQuota.*//
+heads not looked at|vswitch/ready.go|vswitch|s/if ch\.sock\.Ready\(\) \{\n\t\t\th\.makeReady/if false {\n\t\t\th.makeReady/
+memory not given back|vswitch/ports.go|vswitch|s/s\.ringBytes -= ch\.ringBytes\n\ts\.forget/s.forget/
+discard keeps memory|vswitch/transport.go|vswitch|s/(ch\.sock\.Close\(\)\n\t\t\}\n)\t\ts\.ringBytes -= ch\.ringBytes\n/$1/
+limit not kept|vswitch/transport.go|vswitch|s/s\.ringBytes\+size > /0 > /
+TX beyond the limit|vswitch/transport.go|vswitch|s/s\.ringBytes\+g\.Bytes\(\)\+rx > /0*rx > /
+TX not counted|vswitch/transport.go|vswitch|s/s\.ringBytes \+= g\.Bytes\(\)//
+unaligned with rings|vswitch/transport.go|vswitch|s/if s\.noRings != nil \{\n\t\t\/\/ With/if true {\n\t\t\/\/ With/
+require ignored|vswitch/transport.go|vswitch|s/s\.noRings != nil && s\.cfg\.Ring\.Mode == RingRequire/false/
+require ignored for a port|vswitch/transport.go|vswitch|s/s\.cfg\.Ring\.Mode == RingRequire && !s\.running/false/
+given up unsaid|vswitch/answer.go|vswitch|s/h\.notify\(TXRingGivenUp.*\)//
 large overtakes|netlink/txring.go|netlink|s/s\.kick\(\)\n\t\tif c\.tx == nil/if c.tx == nil/
 last not kicked|netlink/txring.go|netlink|s/\ts\.kick\(\)\n\tif err := c/\tif err := c/
 taken back and not sent|netlink/txring.go|netlink|s/\ts\.linear\(s\.filled\)\n\treturn false/\ts.committed = s.filled\n\treturn false/
@@ -119,7 +98,7 @@ given up but mapped|netlink/txring.go|netlink|s/err := c\.mapping\.Close\(\); er
 refused counted|netlink/txring.go|netlink|s/n--\n/_ = n\n/
 refused index off|netlink/txring.go|netlink|s/s\.failed\(s\.committed-1/s.failed(s.committed/
 refused unreported|netlink/txring.go|netlink|s/s\.failed\(s\.committed-1.*\)//
-size not checked|netlink/txring.go|netlink|s/ \|\| m\.size\(\) > tx\.Room\(\)//
+size not checked|netlink/txring.go|netlink|s/ \|\| m\.size > tx\.Room\(\)//
 skip not skipped|netlink/txring.go|netlink|s/m\.head\+m\.skip:m\.end/m.head:m.end/
 answers unread|netlink/txring.go|netlink|s/err := c\.failures\(s\.seq, b\.Len\(\), 0, failed\); s/err := error(nil); s/
 seq off by committed|netlink/txring.go|netlink|s/s\.seq\+uint32\(s\.committed\)/s.seq/

@@ -26,14 +26,6 @@ type channel struct {
 	slot      uint32 // place in the handler's table, the id of its epoll events
 	stored    string // name under which the store keeps it, empty if it does not
 
-	// A port whose socket was changed has its former one for a while, under a
-	// channel of its own whose heir is the port's. Written by the handler's
-	// goroutine with the Server's mu held.
-	heir, former *channel
-	ended        PortCounters // of former sockets that are closed
-
-	claim ringClaim
-
 	// Of the handler's goroutine: ch is in its list of ready ports; the socket
 	// overflowed and is to be polled once it is empty.
 	ready, congested bool
@@ -87,9 +79,6 @@ type PortCounters struct {
 // finalCounters are counters with the drops of the socket as it is now.
 func (c *channel) finalCounters() PortCounters {
 	c.readDrops()
-	if c.former != nil {
-		c.former.readDrops()
-	}
 	return c.counters()
 }
 
@@ -117,25 +106,14 @@ func (c *channel) counters() PortCounters {
 	if c.sock == nil {
 		return p
 	}
-	p.addSocket(c)
-	if c.former != nil {
-		p.addSocket(c.former)
-	}
-	p.Add(c.ended)
-	return p
-}
-
-// addSocket adds what the socket of c counted.
-func (p *PortCounters) addSocket(c *channel) {
-	s := c.sock.Counters()
+	p.Socket = c.sock.Counters()
 	// Where neither the socket nor Server.readDrops could tell, an overflow
 	// stands for one message at least.
-	drops := max(c.drops.Load(), s.Overflows)
-	p.Socket.Add(s)
-	p.SocketDrops += drops
+	p.SocketDrops = max(c.drops.Load(), p.Socket.Overflows)
 	if c.sock.Transport() == netlink.Ring {
-		p.RingDrops += drops
+		p.RingDrops = p.SocketDrops
 	}
+	return p
 }
 
 // portID is the vport's upcall PID, 0 without a socket of its own.

@@ -108,42 +108,6 @@ type RingDenied struct {
 	LimitBytes uint64
 }
 
-// TransportChanged says that a port's upcalls are received in another way from
-// now on, by another socket.
-type TransportChanged struct {
-	No        odp.PortNo
-	Name      string
-	Transport netlink.Transport
-	Reason    string // for the transport
-	RcvBuf    int    // bytes granted to the socket
-	RingBytes uint64 // of its ring, 0 without
-}
-
-// PortUse is a port and how many upcalls it had in an interval.
-type PortUse struct {
-	No      odp.PortNo
-	Name    string
-	Upcalls uint64
-}
-
-// RingMoved says that a port has a ring in place of another one, which was less
-// busy in the interval before. The memory limit has no room for both.
-type RingMoved struct {
-	From, To  PortUse
-	Interval  time.Duration
-	RingBytes uint64
-}
-
-// RingGranted says that a port which was to have a ring has one, since there is
-// memory for it now.
-type RingGranted struct {
-	To         PortUse
-	Interval   time.Duration // that To.Upcalls are of
-	RingBytes  uint64
-	UsedBytes  uint64 // by all rings
-	LimitBytes uint64
-}
-
 // UpcallPIDRestored says that somebody had changed a vport's upcall PIDs.
 type UpcallPIDRestored struct {
 	No    odp.PortNo
@@ -219,9 +183,6 @@ func (PortFailed) event()        {}
 func (PortSetupFailed) event()   {}
 func (DeviceSweepFailed) event() {}
 func (RingDenied) event()        {}
-func (TransportChanged) event()  {}
-func (RingMoved) event()         {}
-func (RingGranted) event()       {}
 func (UpcallPIDRestored) event() {}
 func (FeaturesSet) event()       {}
 func (FeaturesRestored) event()  {}

@@ -57,12 +57,10 @@ func (s *Server) adopt(v dpif.Vport) *channel {
 	delete(s.inherited, v.UpcallPIDs[0])
 	s.adopted++
 	why := "taken over from the process before"
-	// A ring cannot be taken over, but it may be had again.
-	claim := ringClaim{wanted: s.noRings == nil}
 	if s.noRings != nil {
 		why = reason(s.noRings)
 	}
-	return &channel{name: newPortName(v.Name), typ: v.Type, ifindex: v.Ifindex, sock: in.sock, reason: why, stored: in.name, claim: claim}
+	return &channel{name: newPortName(v.Name), typ: v.Type, ifindex: v.Ifindex, sock: in.sock, reason: why, stored: in.name}
 }
 
 // settleInherited ends the taking over at the end of the start. What waits in
@@ -161,8 +159,8 @@ func (s *Server) leave() (others []odp.PortNo, shared bool) {
 	for _, h := range s.handlers {
 		h.do(func() {
 			for _, ch := range h.slots {
-				if ch == nil || ch.heir != nil {
-					continue // no vport's upcalls go to a former socket
+				if ch == nil {
+					continue
 				}
 				fd := -1
 				if (s.cfg.Store == nil || ch.stored != "") && len(s.left) < fdstore.MaxDescriptors {

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"time"
 
-	"dpifd/internal/clock"
 	"dpifd/internal/dpif"
 	"dpifd/internal/epoll"
 	"dpifd/internal/netlink"
@@ -52,9 +51,6 @@ func (s *Server) pollPorts(ctx context.Context) error {
 				return err
 			}
 		}
-		if ctx.Err() == nil {
-			s.shareRings(clock.Now())
-		}
 		changed := s.suspect.Swap(false)
 		for _, ev := range events[:n] {
 			source, name, concerns := s.ovs, "ovs", s.concernsDatapath
@@ -82,7 +78,7 @@ func (s *Server) pollTimeout() time.Duration {
 	if s.shared != nil {
 		return cpuPoll // the kernel's notices of CPUs come by another protocol
 	}
-	return s.untilShare(clock.Now())
+	return -1
 }
 
 // drain reads all notifications queued, and reports whether one of them, or
@@ -256,7 +252,6 @@ func (s *Server) rename(ch *channel, name string) {
 
 // drop answers what is still queued for a port, and closes its socket.
 func (s *Server) drop(ch *channel) {
-	s.retire(ch)
 	var last PortCounters
 	if ch.sock != nil {
 		ch.handler.do(func() { last = ch.handler.detach(ch) })

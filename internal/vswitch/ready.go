@@ -169,9 +169,6 @@ func (h *Handler) receive(ch *channel, quota int) int {
 		// next call.
 		n, err = ch.sock.Receive(h.in, quota)
 	}
-	if ch.heir != nil {
-		ch = ch.heir // the port's, which counts them
-	}
 	if err != nil {
 		ch.receiveErrors.Add(1)
 	}

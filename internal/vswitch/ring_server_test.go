@@ -328,3 +328,22 @@ func TestRingPortRemovedWithFramesThatHoldNothing(t *testing.T) {
 		t.Errorf("%d mappings, %d sockets left", s.Mapped(), b.k.Alive())
 	}
 }
+
+// TestRingOrder: configured ports get rings in the order of the file, whatever their
+// numbers, then the others by number.
+func TestRingOrder(t *testing.T) {
+	s, _, err := ringServer(t, RingConfig{Mode: RingOff})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.cfg.Ports = []PortConfig{{Name: "c"}, {Name: "missing"}, {Name: "a"}}
+	vports := []dpif.Vport{{No: 4, Name: "e"}, {No: 1, Name: "a"}, {No: 2, Name: "d"}, {No: 3, Name: "c"}}
+	s.sortForRings(vports)
+	var names []string
+	for _, v := range vports {
+		names = append(names, v.Name)
+	}
+	if want := []string{"c", "a", "d", "e"}; !slices.Equal(names, want) {
+		t.Errorf("order %v, want %v", names, want)
+	}
+}

@@ -1,6 +1,7 @@
 package vswitch
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -38,6 +39,7 @@ func (s *Server) serve(vports []dpif.Vport) error {
 		}
 		others = append(others, v)
 	}
+	s.sortForRings(others)
 	for batch := range slices.Chunk(others, s.portsAtOnce()) {
 		s.rounds.Add(1)
 		if err := s.take(batch); err != nil {
@@ -45,6 +47,18 @@ func (s *Server) serve(vports []dpif.Vport) error {
 		}
 	}
 	return nil
+}
+
+// sortForRings brings vports into the order in which they get rings while the memory
+// limit has room: those of the file in its order, then the others by number.
+func (s *Server) sortForRings(vports []dpif.Vport) {
+	place := make(map[string]int, len(s.cfg.Ports))
+	for i, p := range s.cfg.Ports {
+		place[p.Name] = i - len(s.cfg.Ports)
+	}
+	slices.SortStableFunc(vports, func(a, b dpif.Vport) int {
+		return cmp.Or(cmp.Compare(place[a.Name], place[b.Name]), cmp.Compare(a.No, b.No))
+	})
 }
 
 // take opens a channel for each of the vports, or adopts one, and has the

@@ -135,7 +135,6 @@ type Server struct {
 	noRings    error                        // why upcall sockets have no rings, nil if they may
 	noTXRings  error                        // why request sockets have none
 	ringBytes  uint64                       // of all rings mapped
-	share      ringShare                    // which ports have rings
 	served     uint64                       // serial of the last channel
 	running    bool                         // the start is over
 	restored   restored                     // what other programs changed
@@ -182,7 +181,7 @@ func NewServer(dp *dpif.Datapath, cfg Config) (*Server, error) {
 	}
 	s := &Server{cfg: cfg, dp: dp, hasher: odp.NewMaskedHasher(),
 		waiting: map[string]string{}, setUp: map[string]string{}, stale: true,
-		broken: map[odp.PortNo]string{}, vacated: map[odp.PortNo]uint64{}, channels: map[odp.PortNo]*channel{}, devices: map[uint32]*channel{}, maxUpcalls: maxUpcalls(cfg.Ports), share: newRingShare()}
+		broken: map[odp.PortNo]string{}, vacated: map[odp.PortNo]uint64{}, channels: map[odp.PortNo]*channel{}, devices: map[uint32]*channel{}, maxUpcalls: maxUpcalls(cfg.Ports)}
 	s.budget.limit.Store(int64(newFlowLimit(cfg.FlowLimit).current))
 	if err := s.open(); err != nil {
 		s.closeInherited()

@@ -111,9 +111,6 @@ func (s *Server) stats(all bool) (Stats, error) {
 			p.Vport, p.Kernel = v.Stats, v.Upcalls
 		}
 		st.RingBytes += ch.ringBytes
-		if ch.former != nil {
-			st.RingBytes += ch.former.ringBytes
-		}
 		st.Ports = append(st.Ports, p)
 	}
 	for _, ch := range s.shared {
@@ -170,12 +167,10 @@ func (s *Server) readDrops() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, ch := range s.everyChannel() {
-		for ; ch != nil; ch = ch.former {
-			if !table {
-				ch.readDrops()
-			} else if n := s.drops[ch.portID()]; ch.sock != nil && n > ch.drops.Load() {
-				ch.drops.Store(n)
-			}
+		if !table {
+			ch.readDrops()
+		} else if n := s.drops[ch.portID()]; ch.sock != nil && n > ch.drops.Load() {
+			ch.drops.Store(n)
 		}
 	}
 }

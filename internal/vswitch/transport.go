@@ -116,7 +116,7 @@ func (s *Server) openChannel(name string, t dpif.VportType) (*channel, error) {
 	if why == nil {
 		why = sock.RingError()
 	}
-	ch.reason, ch.claim.wanted = reason(why), errors.Is(why, errRingLimit)
+	ch.reason = reason(why)
 	if s.noRings != nil {
 		return ch, nil
 	}
