@@ -31,8 +31,8 @@ func monitorCommand() *cobra.Command {
 	vport := watchCommand("vport [DATAPATH]", monitor.Config{Vports: true})
 	vport.Short = "Print what happens to datapaths and their ports"
 	vport.Long = "Print what happens to datapaths and their ports: those that come (new), change (set)\n" +
-		"and go (del), whoever does it. A change of a datapath's features, which ovs-dpctl\n" +
-		"makes by merely showing it, and one of upcall PIDs are seen here.\n\n" + monitorHelp
+		"and go (del), whoever does it. A change of a datapath's features or upcall PIDs\n" +
+		"by another program is seen here.\n\n" + monitorHelp
 	vport.Example = "  dpifd monitor vport\n  dpifd monitor vport dp0 --filter 'va*'"
 
 	flow := watchCommand("flow [DATAPATH]", monitor.Config{Flows: true})

@@ -50,12 +50,10 @@ func showCommand() *cobra.Command {
 		Long: "Show the kernel's datapaths, or one: what look-ups found, flows and masks, user\n" +
 			"features, ports, and of each upcall socket the port id (pid), the memory that\n" +
 			"waiting messages take (queued), how many could not be queued (drops) and whose it\n" +
-			"is, as far as this user may see. The text is that of ovs-dpctl show, which has\n" +
-			"neither features nor sockets.\n\n" +
-			"It does not matter who serves the datapath, and nothing is changed: ovs-dpctl show,\n" +
-			"from Open vSwitch 2.16 on, changes the user features of what it shows, and packets\n" +
-			"may be lost by that. No privilege is needed. The kernel loads its module\n" +
-			"openvswitch, if it has not yet, when it is asked about datapaths.",
+			"is, as far as this user may see.\n\n" +
+			"It does not matter who serves the datapath, nothing is changed, and no privilege is\n" +
+			"needed. The kernel loads its module openvswitch, if it has not yet, when it is asked\n" +
+			"about datapaths.",
 		Example: "  dpifd show\n  dpifd show dp0 -s\n  dpifd show --netns blue -o json | jq '.[].ports[].stats'",
 		Args:    arguments(0, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {

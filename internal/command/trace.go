@@ -21,7 +21,7 @@ func traceCommand() *cobra.Command {
 			"installed.\n\n" +
 			"KEY is in the syntax of ovs-dpctl, as event upcall of the log and `dpifd monitor\n" +
 			"upcall` print it; ports are numbers or names. Fields that it lacks or masks are\n" +
-			"zero. A flow in the kernel that matches comes first: see ovs-dpctl dump-flows." + socketHelp,
+			"zero. A flow in the kernel that matches comes first: see `dpifd dump-flows`." + socketHelp,
 		Example: "  dpifd trace dp0 'in_port(1),eth(src=02:00:00:00:00:01,dst=02:00:00:00:00:02),eth_type(0x0800)'\n" +
 			"  dpifd trace dp0 'in_port(va),eth(src=02:00:00:00:00:01,dst=ff:ff:ff:ff:ff:ff)' -o json",
 		Args:              arguments(2, 2),
