@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"dpifd/internal/clock"
 	"dpifd/internal/control"
@@ -16,7 +17,6 @@ import (
 	"dpifd/internal/forward"
 	"dpifd/internal/odp"
 
-	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
 )
 
@@ -152,8 +152,8 @@ func (d *run) takeCheckpoint(dp *dpif.DatapathInfo) {
 	}
 	d.policy.await(before.MACs.entries())
 	if lost := now.Lost - before.Lost; lost > 0 {
-		d.log.emit(evLostWhileDown, zap.String("datapath", dp.Name), zap.Uint64("lost", lost),
-			zap.Uint64("missed", now.Missed-before.Missed), zap.Int64("down_ms", now.AtMS-before.AtMS))
+		d.log.emit(evLostWhileDown{Lost: lost, Missed: now.Missed - before.Missed,
+			Down: time.Duration(now.AtMS-before.AtMS) * time.Millisecond})
 	}
 }
 
@@ -177,5 +177,5 @@ func (d *run) leaveCheckpoint(dp *dpif.DatapathInfo, macs []forward.MACEntry) {
 }
 
 func (d *run) checkpointFailed(err error) {
-	d.log.emit(evCheckpointFailed, zap.String("datapath", d.cfg().Datapath.Name), zap.Error(err))
+	d.log.emit(evCheckpointFailed{Err: err})
 }

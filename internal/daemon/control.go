@@ -13,10 +13,10 @@ import (
 	"dpifd/internal/config"
 	"dpifd/internal/control"
 	"dpifd/internal/dpif"
+	"dpifd/internal/event"
 	"dpifd/internal/odp"
 	"dpifd/internal/policy"
 
-	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	"golang.org/x/time/rate"
 )
@@ -37,14 +37,14 @@ func (d *run) listen() (stop func()) {
 		Backend: controlled{d}, Connected: d.connected, Failed: d.controlFailed,
 	})
 	if err != nil {
-		d.log.emit(evControlUnavailable, zap.String("socket", path), zap.Error(err))
+		d.log.emit(evControlUnavailable{Socket: path, Err: err})
 		return func() {}
 	}
 	groupError := ""
 	if err := server.GroupError(); err != nil {
 		groupError = err.Error()
 	}
-	d.log.emit(evControlListening, zap.String("socket", path), zap.String("group", cfg.Group), zap.String("group_error", groupError))
+	d.log.emit(evControlListening{Socket: path, Group: cfg.Group, GroupError: groupError})
 	return server.Close
 }
 
@@ -72,13 +72,13 @@ func (t *tally) due() (held uint64, ok bool) {
 
 func (d *run) connected(p control.Peer) {
 	if held, ok := d.connections.due(); ok {
-		d.log.emit(evControlConnected, zap.Int32("pid", p.PID), zap.Uint32("uid", p.UID), zap.Uint32("gid", p.GID), zap.Uint64("held_back", held))
+		d.log.emit(evControlConnected{PID: int(p.PID), UID: p.UID, GID: p.GID, HeldBack: held})
 	}
 }
 
 func (d *run) controlFailed(err error) {
 	if held, ok := d.complaints.due(); ok {
-		d.log.emit(evControlError, zap.Error(err), zap.Uint64("held_back", held))
+		d.log.emit(evControlError{Err: err, HeldBack: held})
 	}
 }
 
@@ -108,8 +108,9 @@ func (s *statsLog) snapshot() (*control.Stats, error) {
 	}
 	s.total = st.Total()
 	s.total.Add(s.daemon.past)
-	out := &control.Stats{Ports: []control.Fields{}, Losses: []control.Loss{}}
-	s.print((*collector)(out), &st, 0)
+	c := collector{control.Stats{Ports: []control.Fields{}, Losses: []control.Loss{}}, s.daemon.cfg().Datapath.Name}
+	out := &c.stats
+	s.print(c.take, &st, 0)
 	s.eachLoss(&st, func(k lossKey, port string, n uint64) {
 		if n > 0 {
 			out.Losses = append(out.Losses, control.Loss{Port: port, PortNo: uint32(k.port), Cause: k.cause, Lost: n})
@@ -123,26 +124,30 @@ func (s *statsLog) snapshot() (*control.Stats, error) {
 var ofInterval = []string{"interval_ms", "batch_max_us"}
 
 // collector takes the events of statistics in place of the log.
-type collector control.Stats
+type collector struct {
+	stats    control.Stats
+	datapath string
+}
 
-func (c *collector) emit(e *event, fields ...zap.Field) {
+func (c *collector) take(e event.Event) {
 	var out control.Fields
-	for _, f := range fields {
-		if strings.HasSuffix(f.Key, "_delta") || slices.Contains(ofInterval, f.Key) {
+	for name, v := range event.Values(e) {
+		if strings.HasSuffix(name, "_delta") || slices.Contains(ofInterval, name) {
 			continue
 		}
-		object := zapcore.NewMapObjectEncoder()
-		f.AddTo(object)
-		value, err := json.Marshal(object.Fields[f.Key])
+		if v == nil {
+			v = c.datapath
+		}
+		value, err := json.Marshal(v)
 		if err != nil {
 			value = []byte("null") // no counter is what JSON lacks
 		}
-		out = append(out, control.Field{Name: f.Key, Value: value})
+		out = append(out, control.Field{Name: name, Value: value})
 	}
-	if e == evStats {
-		c.Totals = out
+	if _, ok := e.(evStats); ok {
+		c.stats.Totals = out
 	} else {
-		c.Ports = append(c.Ports, out)
+		c.stats.Ports = append(c.stats.Ports, out)
 	}
 }
 
@@ -177,7 +182,7 @@ func (c controlled) SetLogLevel(level string, by control.Peer) (string, error) {
 	before := c.log.level.Level()
 	// Said while the more verbose of the two is in force.
 	say := func() {
-		c.log.emit(evLogLevel, zap.Stringer("from", before), zap.Stringer("to", next), zap.Int32("pid", by.PID), zap.Uint32("uid", by.UID))
+		c.log.emit(evLogLevel{From: before.String(), To: next.String(), PID: int(by.PID), UID: by.UID})
 	}
 	if next > before {
 		say()

@@ -15,6 +15,7 @@ import (
 	"dpifd/internal/config"
 	"dpifd/internal/control"
 	"dpifd/internal/dpif"
+	"dpifd/internal/event"
 	"dpifd/internal/odp"
 	"dpifd/internal/policy"
 
@@ -60,7 +61,7 @@ func newControlled(t *testing.T) (*run, *control.Client, *lines) {
 	cfg.Control.Group = ""
 	cfg.Policy.StaticMACs = []config.StaticMAC{{MAC: config.MAC{2, 0, 0, 0, 0, 0xee}, Port: "vb"}}
 	log := &lines{}
-	logger, err := newLogger(log, cfg.Log.Format, cfg.Log.Level, false)
+	logger, err := newLogger(log, cfg, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -183,7 +184,7 @@ func TestControlLogLevel(t *testing.T) {
 			t.Errorf("events %v, want %v last", e, step)
 		}
 	}
-	if d.log.enabled(evReady) || !d.log.enabled(evPortWaiting) {
+	if d.log.enabled(event.Info) || !d.log.enabled(event.Warn) {
 		t.Error("the level in force is not warn")
 	}
 	if _, err := c.SetLogLevel(t.Context(), "INFO"); err == nil || err.Error() != `level "INFO": want debug, info, warn, error` {

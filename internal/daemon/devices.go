@@ -11,7 +11,6 @@ import (
 	"dpifd/internal/device"
 	"dpifd/internal/vswitch"
 
-	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
 )
 
@@ -73,8 +72,7 @@ func (s *devices) Prepare(p vswitch.PortConfig) error {
 	}
 	created, err := s.conn.Create(t, s.alias())
 	if created {
-		s.d.log.emit(evDeviceCreated, zap.String("datapath", s.d.cfg().Datapath.Name), zap.String("device", p.Name),
-			zap.String("kind", string(t.Kind)))
+		s.d.log.emit(evDeviceCreated{Device: p.Name, Kind: string(t.Kind)})
 	}
 	return err
 }
@@ -147,7 +145,7 @@ func (s *devices) Sweep(ports []vswitch.PortConfig) error {
 			errs = append(errs, err)
 			continue
 		}
-		s.d.log.emit(evDeviceRemoved, zap.String("datapath", s.d.cfg().Datapath.Name), zap.String("device", l.Name), zap.String("kind", l.Kind))
+		s.d.log.emit(evDeviceRemoved{Device: l.Name, Kind: l.Kind})
 	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("remove devices: %w", err)

@@ -3,7 +3,7 @@
 // service manager how it goes, and writes the log.
 //
 // The log is the daemon's interface to its surroundings, and this package is
-// the only one that writes it. Each event has a stable name, level and set of
-// fields, declared in events.go and listed in docs/LOGS.md; the packages
-// below report events and counters, and know nothing of the log.
+// the only one that writes it. Events are declared where they are emitted, in
+// this package in the files event_*.go; the packages below hand theirs up and
+// know nothing of the log.
 package daemon

@@ -3,267 +3,113 @@ package daemon
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
-	"go/ast"
-	"go/parser"
-	"go/token"
-	"io/fs"
+	"maps"
 	"os"
-	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"dpifd/internal/config"
+	"dpifd/internal/event"
+	"dpifd/internal/vswitch"
 
 	"github.com/google/go-cmp/cmp"
-	"go.uber.org/zap"
-	"go.uber.org/zap/zapcore"
 )
 
-var update = flag.Bool("update", false, "write docs/LOGS.md anew")
+var update = flag.Bool("update", false, "write the generated parts of docs/LOGS.md and docs/RUNBOOK.md anew")
 
 const (
-	logsFile  = "../../docs/LOGS.md"
-	logsBegin = "<!-- events: begin -->\n"
-	logsEnd   = "<!-- fields: end -->\n"
+	logsFile    = "../../docs/LOGS.md"
+	runbookFile = "../../docs/RUNBOOK.md"
 )
 
-// eventTable renders the declarations as docs/LOGS.md shows them.
+// eventTable is the table of all events as docs/LOGS.md shows it.
 func eventTable() string {
 	var b strings.Builder
 	b.WriteString("| event | level | fields | when | what to do |\n|---|---|---|---|---|\n")
-	for _, e := range events {
-		fields := make([]string, len(e.fields))
-		for i, f := range e.fields {
-			fields[i] = "`" + f + "`"
+	for _, k := range event.Kinds() {
+		var fields []string
+		for _, f := range k.Fields() {
+			fields = append(fields, "`"+f.Name+"`")
 		}
-		do := advice[e.name]
-		if do == "" {
-			do = "Nothing."
-		}
-		fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s |\n", e.name, e.level.CapitalString(), strings.Join(fields, " "), e.meaning, do)
-	}
-	b.WriteString("<!-- events: end -->\n\n## Fields\n\nUnits are in the names: `_ms` and `_us` are milliseconds and microseconds, `_s` seconds, `_bytes` bytes;\n" +
-		"other numbers are counts. A field of `stats` with `_delta` is what the one without it grew by in the interval.\n\n<!-- fields: begin -->\n| field | meaning |\n|---|---|\n")
-	for _, f := range fieldNames() {
-		fmt.Fprintf(&b, "| `%s` | %s |\n", f, fieldMeanings[f])
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s |\n", k.Name, k.Level, strings.Join(fields, " "), k.Meaning, advice(k))
 	}
 	return b.String()
 }
 
-// fieldNames returns the fields of all events but deltas, each once.
-func fieldNames() []string {
-	var names []string
-	for _, e := range events {
-		for _, f := range e.fields {
-			if base, ok := strings.CutSuffix(f, "_delta"); !ok || !slices.Contains(e.fields, base) {
-				names = append(names, f)
-			}
-		}
+func advice(k *event.Kind) string {
+	if k.Advice == "" {
+		return "Nothing."
 	}
-	slices.Sort(names)
-	return slices.Compact(names)
+	return k.Advice
 }
 
-// TestEventsExplained holds that each field has a meaning, and each event that
-// asks for someone an advice; and that there are no others.
-func TestEventsExplained(t *testing.T) {
-	known := map[string]bool{}
-	for _, e := range events {
-		known[e.name] = true
-		if e.level >= zapcore.WarnLevel && advice[e.name] == "" {
-			t.Errorf("event %s is %s and has no advice (advice.go)", e.name, e.level.CapitalString())
-		}
-		if do := advice[e.name]; do != "" && !strings.HasSuffix(do, ".") {
-			t.Errorf("event %s: its advice is not a sentence: %q", e.name, do)
-		}
-	}
-	for name := range advice {
-		if !known[name] {
-			t.Errorf("advice for %s, which is no event", name)
-		}
-	}
-	fields := fieldNames()
-	for _, f := range fields {
-		if fieldMeanings[f] == "" {
-			t.Errorf("field %s has no meaning (fields.go)", f)
-		}
-	}
-	for f := range fieldMeanings {
-		if !slices.Contains(fields, f) {
-			t.Errorf("a meaning for field %s, which no event has", f)
-		}
-	}
-}
-
-func TestLogsFileListsTheEvents(t *testing.T) {
-	page, err := os.ReadFile(logsFile)
+// fieldTable is the table of all fields as docs/LOGS.md shows it.
+func fieldTable(t *testing.T) string {
+	t.Helper()
+	meanings, err := event.Meanings()
 	if err != nil {
 		t.Fatal(err)
 	}
-	head, rest, ok := strings.Cut(string(page), logsBegin)
-	table, tail, ok2 := strings.Cut(rest, logsEnd)
+	var b strings.Builder
+	b.WriteString("| field | meaning |\n|---|---|\n")
+	for _, name := range slices.Sorted(maps.Keys(meanings)) {
+		fmt.Fprintf(&b, "| `%s` | %s |\n", name, meanings[name])
+	}
+	return b.String()
+}
+
+// runbookTable lists the events that docs/RUNBOOK.md has an entry for.
+func runbookTable() string {
+	var b strings.Builder
+	b.WriteString("| event | level | what to do |\n|---|---|---|\n")
+	for _, k := range event.Kinds() {
+		if k.Level >= event.Warn {
+			fmt.Fprintf(&b, "| [%s](#%s) | %s | %s |\n", k.Name, k.Name, k.Level, k.Advice)
+		}
+	}
+	return b.String()
+}
+
+// generated compares the part of a file between two markers with what it should
+// be, or writes it anew.
+func generated(t *testing.T, file, name, want string) {
+	t.Helper()
+	page, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	begin, end := "<!-- "+name+": begin -->\n", "<!-- "+name+": end -->\n"
+	head, rest, ok := strings.Cut(string(page), begin)
+	got, tail, ok2 := strings.Cut(rest, end)
 	if !ok || !ok2 {
-		t.Fatalf("%s has no event table between its markers", logsFile)
+		t.Fatalf("%s has no markers %q and %q", file, begin, end)
 	}
 	if *update {
-		page := head + logsBegin + eventTable() + logsEnd + tail
-		if err := os.WriteFile(logsFile, []byte(page), 0o644); err != nil {
+		if err := os.WriteFile(file, []byte(head+begin+want+end+tail), 0o644); err != nil {
 			t.Fatal(err)
 		}
 		return
 	}
-	if diff := cmp.Diff(table, eventTable()); diff != "" {
-		t.Errorf("docs/LOGS.md differs from the code; `go test ./internal/daemon -run LogsFile -update` writes it anew (-file +code):\n%s", diff)
+	if diff := cmp.Diff(got, want); diff != "" {
+		t.Errorf("%s, %s: differs from the code; `go test ./internal/daemon -run Docs -update` writes it anew (-file +code):\n%s", file, name, diff)
 	}
 }
 
-func TestEventDeclarations(t *testing.T) {
-	snake := regexp.MustCompile(`^[a-z][a-z0-9]*(_[a-z0-9]+)*$`)
-	seen := map[string]bool{}
-	for _, e := range events {
-		if !snake.MatchString(e.name) || seen[e.name] {
-			t.Errorf("event %q: not snake_case, or declared twice", e.name)
-		}
-		seen[e.name] = true
-		for i, f := range e.fields {
-			if !snake.MatchString(f) || slices.Contains(e.fields[:i], f) {
-				t.Errorf("event %s: field %q: not snake_case, or declared twice", e.name, f)
-			}
-			if slices.Contains([]string{"level", "ts", "event", "schema"}, f) {
-				t.Errorf("event %s: field %q is taken", e.name, f)
-			}
-		}
-		if !strings.HasSuffix(e.meaning, ".") {
-			t.Errorf("event %s: its meaning is not a sentence: %q", e.name, e.meaning)
-		}
-	}
+func TestDocsListTheEvents(t *testing.T) {
+	generated(t, logsFile, "events", eventTable())
+	generated(t, logsFile, "fields", fieldTable(t))
+	generated(t, runbookFile, "events", runbookTable())
 }
 
-// source parses the package's files, tests left out.
-func source(t *testing.T) (*token.FileSet, []*ast.File) {
-	t.Helper()
-	fset := token.NewFileSet()
-	var files []*ast.File
-	names, err := fs.Glob(os.DirFS("."), "*.go")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, name := range names {
-		if strings.HasSuffix(name, "_test.go") {
-			continue
-		}
-		f, err := parser.ParseFile(fset, name, nil, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		files = append(files, f)
-	}
-	return fset, files
-}
-
-// declared maps the variable of each declaration to its event.
-func declared(t *testing.T, files []*ast.File) map[string]*event {
-	t.Helper()
-	byName := map[string]*event{}
-	for _, e := range events {
-		byName[e.name] = e
-	}
-	vars := map[string]*event{}
-	for _, f := range files {
-		ast.Inspect(f, func(n ast.Node) bool {
-			spec, ok := n.(*ast.ValueSpec)
-			if !ok || len(spec.Values) != 1 {
-				return true
-			}
-			if call, ok := spec.Values[0].(*ast.CallExpr); ok && callee(call) == "define" {
-				vars[spec.Names[0].Name] = byName[literal(t, call.Args[0])]
-			}
-			return true
-		})
-	}
-	return vars
-}
-
-func callee(call *ast.CallExpr) string {
-	switch f := call.Fun.(type) {
-	case *ast.Ident:
-		return f.Name
-	case *ast.SelectorExpr:
-		return f.Sel.Name
-	}
-	return ""
-}
-
-func literal(t *testing.T, e ast.Expr) string {
-	t.Helper()
-	lit, ok := e.(*ast.BasicLit)
-	if !ok {
-		t.Fatalf("not a literal: %T", e)
-	}
-	s, err := strconv.Unquote(lit.Value)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
-}
-
-// fieldName returns the name of the field that an argument of emit makes: a
-// call of zap with a literal name, or a variable that holds the datapath.
-func fieldName(t *testing.T, arg ast.Expr) string {
-	t.Helper()
-	switch a := arg.(type) {
-	case *ast.CallExpr:
-		if callee(a) == "Error" {
-			return "error"
-		}
-		return literal(t, a.Args[0])
-	case *ast.Ident, *ast.SelectorExpr:
-		return "datapath"
-	}
-	t.Fatalf("field of an unknown shape: %T", arg)
-	return ""
-}
-
-// TestEmitsMatchDeclarations holds every call of emit to the fields that its
-// event declares, and every declaration to a call.
-func TestEmitsMatchDeclarations(t *testing.T) {
-	fset, files := source(t)
-	vars := declared(t, files)
-	if len(vars) != len(events) {
-		t.Fatalf("%d declarations found in the source, %d at run time", len(vars), len(events))
-	}
-	used := map[string]bool{}
-	for _, f := range files {
-		ast.Inspect(f, func(n ast.Node) bool {
-			call, ok := n.(*ast.CallExpr)
-			if !ok || callee(call) != "emit" {
-				return true
-			}
-			id, ok := call.Args[0].(*ast.Ident)
-			if !ok || vars[id.Name] == nil {
-				t.Errorf("%s: emit of something that is not a declared event", fset.Position(call.Pos()))
-				return true
-			}
-			used[id.Name] = true
-			var got []string
-			for _, arg := range call.Args[1:] {
-				got = append(got, fieldName(t, arg))
-			}
-			if diff := cmp.Diff(vars[id.Name].fields, got); diff != "" {
-				t.Errorf("%s: fields of %s (-declared +emitted):\n%s", fset.Position(call.Pos()), vars[id.Name].name, diff)
-			}
-			return true
-		})
-	}
-	for v := range vars {
-		if !used[v] {
-			t.Errorf("event %s is declared and never emitted", vars[v].name)
-		}
-	}
+func logConfig(format config.LogFormat, level config.Level) *config.Config {
+	cfg := &config.Config{}
+	cfg.Datapath.Name, cfg.Log.Format, cfg.Log.Level = `br "7"`, format, level
+	return cfg
 }
 
 func TestLoggerFormats(t *testing.T) {
@@ -288,17 +134,17 @@ func TestLoggerFormats(t *testing.T) {
 	} {
 		t.Run(string(tc.format), func(t *testing.T) {
 			var b bytes.Buffer
-			log, err := newLogger(&b, tc.format, config.LevelWarn, false)
+			log, err := newLogger(&b, logConfig(tc.format, config.LevelWarn), false)
 			if err != nil {
 				t.Fatal(err)
 			}
-			log.emit(evNotifierOverflow, zap.String("datapath", `br "7"`), zap.String("source", "link"))
-			log.emit(evFlowsFlushed, zap.String("datapath", "below the level"))
+			log.emit(vswitch.NotifierOverflow{Source: "link"})
+			log.emit(evFlowsFlushed{})
 			if n := strings.Count(b.String(), "\n"); n != 1 {
 				t.Fatalf("%d lines, want 1: %q", n, b.String())
 			}
 			tc.check(t, b.String())
-			if log.enabled(evUpcall) || !log.enabled(evFailed) {
+			if log.enabled(event.Info) || !log.enabled(event.Warn) {
 				t.Error("enabled does not follow the level")
 			}
 		})
@@ -309,22 +155,63 @@ func TestLoggerFormats(t *testing.T) {
 func TestPriorities(t *testing.T) {
 	for _, format := range []config.LogFormat{config.FormatJSON, config.FormatConsole} {
 		var b bytes.Buffer
-		log, err := newLogger(&b, format, config.LevelDebug, true)
+		log, err := newLogger(&b, logConfig(format, config.LevelDebug), true)
 		if err != nil {
 			t.Fatal(err)
 		}
-		want := map[zapcore.Level]string{zapcore.DebugLevel: "<7>", zapcore.InfoLevel: "<6>", zapcore.WarnLevel: "<4>", zapcore.ErrorLevel: "<3>"}
-		for _, e := range events {
+		for _, tc := range []struct {
+			e        event.Event
+			priority string
+		}{
+			{evUpcall{Decision: "a\nb <1>"}, "<7>"},
+			{evStopping{Reason: "a\nb <1>"}, "<6>"},
+			{vswitch.NotifierOverflow{Source: "a\nb <1>"}, "<4>"},
+			{evFailed{Err: errors.New("a\nb <1>")}, "<3>"},
+		} {
 			b.Reset()
-			log.emit(e, zap.String("text", "a\nb <1>"))
-			line, ok := strings.CutPrefix(b.String(), want[e.level])
+			log.emit(tc.e)
+			name := event.KindOf(tc.e).Name
+			line, ok := strings.CutPrefix(b.String(), tc.priority)
 			if !ok || strings.Count(line, "\n") != 1 || !strings.HasSuffix(line, "\n") {
-				t.Fatalf("%s, %s: %q", format, e.name, b.String())
+				t.Fatalf("%s, %s: %q", format, name, b.String())
 			}
 			var m map[string]any
-			if err := json.Unmarshal([]byte(line), &m); format == config.FormatJSON && (err != nil || m["event"] != e.name || m["text"] != "a\nb <1>") {
-				t.Errorf("%s: %v in %q", e.name, err, line)
+			if format != config.FormatJSON {
+				continue
 			}
+			if err := json.Unmarshal([]byte(line), &m); err != nil || m["event"] != name ||
+				!slices.Contains(slices.Collect(maps.Values(m)), any("a\nb <1>")) {
+				t.Errorf("%s: %v in %q", name, err, line)
+			}
+		}
+	}
+}
+
+// TestFields: each declared field is printed whatever its value, in the order of
+// the declaration and in the unit of its name.
+func TestFields(t *testing.T) {
+	var b bytes.Buffer
+	log, err := newLogger(&b, logConfig(config.FormatJSON, config.LevelDebug), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct {
+		e    event.Event
+		want string
+	}{
+		{evFailed{}, `"error":""`},
+		{evStopped{Uptime: 2900 * time.Millisecond, Lost: 1 << 63}, `"datapath":"br \"7\"","uptime_s":2,"upcalls":0,"executed":0,"flows_put":0,"lost":9223372036854775808`},
+		{vswitch.RevalidatorFailed{Err: errors.New("x"), At: 1999 * time.Microsecond}, `"datapath":"br \"7\"","error":"x","after_ms":1`},
+		{vswitch.UpcallPIDRestored{Name: "p", No: 3, Found: []uint32{1, 2}}, `"datapath":"br \"7\"","port":"p","port_no":3,"found_pids":[1,2],"upcall_pid":0`},
+		{vswitch.DispatchSelected{Dispatch: vswitch.DispatchPerCPU}, `"datapath":"br \"7\"","dispatch":"per-cpu","reason":"","cpus":"","upcall_pids":[],"rcvbuf_bytes":0`},
+		{vswitch.PortAdded{Handler: -1, Created: true}, `"datapath":"br \"7\"","port":"","port_no":0,"type":"none","handler":-1,"upcall_pid":0,"created":true`},
+		{evReloadIgnored{Keys: []string{"a"}}, `"config":"","keys":["a"]`},
+	} {
+		b.Reset()
+		log.emit(tc.e)
+		_, got, _ := strings.Cut(b.String(), fmt.Sprintf(`"schema":%d,`, schemaVersion))
+		if got != tc.want+"}\n" {
+			t.Errorf("%T: got %q, want %q", tc.e, got, tc.want)
 		}
 	}
 }

@@ -1,10 +1,9 @@
 package daemon
 
 import (
-	"dpifd/internal/vswitch"
 	"slices"
 
-	"go.uber.org/zap"
+	"dpifd/internal/vswitch"
 )
 
 // evictions writes macs_evicted for each port that had to give up MACs.
@@ -22,9 +21,8 @@ func (s *statsLog) evictions(st *vswitch.Stats) {
 		if i := slices.IndexFunc(st.Ports, func(p vswitch.PortStats) bool { return p.No == no }); i >= 0 {
 			name = st.Ports[i].Name
 		}
-		s.daemon.log.emit(evMACsEvicted, s.dp, zap.String("port", name), zap.Uint32("port_no", uint32(no)),
-			zap.Uint64("evicted", n-before), zap.Uint64("evicted_total", n),
-			zap.Int("macs", macs.Entries), zap.Int("limit", s.daemon.cfg().Policy.MACLimit))
+		s.daemon.log.emit(evMACsEvicted{Port: name, No: no, Evicted: n - before, EvictedTotal: n, MACs: macs.Entries,
+			Limit: s.daemon.cfg().Policy.MACLimit})
 	}
 	s.evicted = macs.PortEvicted
 }
@@ -36,7 +34,7 @@ func (s *statsLog) requestOverflows(st *vswitch.Stats) {
 		before := s.overflows[r.Owner]
 		if n := r.Counters.Overflows; n > before {
 			s.overflows[r.Owner] = n
-			s.daemon.log.emit(evRequestOverflow, s.dp, zap.String("owner", r.Owner), zap.Uint64("overflows", n-before), zap.Uint64("overflows_total", n))
+			s.daemon.log.emit(evRequestOverflow{Owner: r.Owner, Overflows: n - before, OverflowsTotal: n})
 		}
 	}
 }

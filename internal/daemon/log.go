@@ -3,23 +3,24 @@ package daemon
 import (
 	"fmt"
 	"io"
+	"reflect"
+	"strings"
+	"time"
 
 	"dpifd/internal/config"
+	"dpifd/internal/event"
+	"dpifd/internal/odp"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/buffer"
 	"go.uber.org/zap/zapcore"
 )
 
-// emitter takes events: the log, or what stands in for it.
-type emitter interface {
-	emit(e *event, fields ...zap.Field)
-}
-
 // logger writes events. Nothing else in the daemon writes to the log.
 type logger struct {
-	zap   *zap.Logger
-	level zap.AtomicLevel
+	zap      *zap.Logger
+	level    zap.AtomicLevel
+	datapath zap.Field // of events of the datapath
 }
 
 // schemaVersion is the field schema of each event. It grows when an event or a
@@ -27,11 +28,11 @@ type logger struct {
 // events or fields are added.
 const schemaVersion = 2
 
-// newLogger returns a logger in the given format. Each line goes to w in one
+// newLogger returns a logger as the configuration has it. Each line goes to w in one
 // Write. With priorities it begins with its level as journald and syslog number
 // it, <6>, which journald takes off again (sd-daemon(3)).
-func newLogger(w io.Writer, format config.LogFormat, level config.Level, priorities bool) (*logger, error) {
-	lvl, err := zap.ParseAtomicLevel(string(level))
+func newLogger(w io.Writer, cfg *config.Config, priorities bool) (*logger, error) {
+	level, err := zap.ParseAtomicLevel(string(cfg.Log.Level))
 	if err != nil {
 		return nil, fmt.Errorf("log level: %w", err)
 	}
@@ -42,14 +43,15 @@ func newLogger(w io.Writer, format config.LogFormat, level config.Level, priorit
 		EncodeDuration: zapcore.MillisDurationEncoder,
 	}
 	encoder := zapcore.NewJSONEncoder(enc)
-	if format == config.FormatConsole {
+	if cfg.Log.Format == config.FormatConsole {
 		encoder = zapcore.NewConsoleEncoder(enc)
 	}
 	if priorities {
 		encoder = prioritised{encoder}
 	}
-	core := zapcore.NewCore(encoder, zapcore.Lock(zapcore.AddSync(w)), lvl)
-	return &logger{zap: zap.New(core).With(zap.Int("schema", schemaVersion)), level: lvl}, nil
+	core := zapcore.NewCore(encoder, zapcore.Lock(zapcore.AddSync(w)), level)
+	return &logger{zap: zap.New(core).With(zap.Int("schema", schemaVersion)), level: level,
+		datapath: zap.String("datapath", cfg.Datapath.Name)}, nil
 }
 
 // prioritised puts the priority before each line.
@@ -78,11 +80,61 @@ func (p prioritised) EncodeEntry(e zapcore.Entry, fields []zapcore.Field) (*buff
 	return out, err
 }
 
-// emit writes one event. The fields are those that the event declares, in the
-// order of the declaration; a test holds calls and declarations together.
-func (l *logger) emit(e *event, fields ...zap.Field) {
-	l.zap.Log(e.level, e.name, fields...)
+// emit writes one event, if its level is enabled. It is an event.Sink.
+func (l *logger) emit(e event.Event) {
+	k := event.KindOf(e)
+	level := zapcore.Level(k.Level)
+	if !l.zap.Core().Enabled(level) {
+		return
+	}
+	fields := make([]zap.Field, 0, 16)
+	for name, value := range event.Values(e) {
+		fields = append(fields, l.field(name, value))
+	}
+	l.zap.Log(level, k.Name, fields...)
 }
 
-// enabled reports whether e would be written.
-func (l *logger) enabled(e *event) bool { return l.zap.Core().Enabled(e.level) }
+// field makes a value of an event a field of the log. Each field is printed,
+// whatever its value; a duration in the unit that its name ends with.
+func (l *logger) field(name string, value any) zap.Field {
+	switch v := value.(type) {
+	case nil:
+		if name == l.datapath.Key {
+			return l.datapath
+		}
+		return zap.String(name, "")
+	case time.Duration:
+		return zap.Int64(name, int64(v/unitOf(name)))
+	case odp.PortNo:
+		return zap.Uint32(name, uint32(v))
+	case error:
+		return zap.String(name, v.Error())
+	case fmt.Stringer:
+		return zap.Stringer(name, v)
+	case []string:
+		return zap.Strings(name, v)
+	case []uint32:
+		return zap.Uint32s(name, v)
+	}
+	switch v := reflect.ValueOf(value); {
+	case v.CanUint():
+		return zap.Uint64(name, v.Uint())
+	case v.CanInt():
+		return zap.Int64(name, v.Int())
+	}
+	return zap.Any(name, value)
+}
+
+// unitOf returns the unit of a duration by the field's name.
+func unitOf(name string) time.Duration {
+	switch {
+	case strings.HasSuffix(name, "_s"):
+		return time.Second
+	case strings.HasSuffix(name, "_us"):
+		return time.Microsecond
+	}
+	return time.Millisecond
+}
+
+// enabled reports whether events of a level would be written.
+func (l *logger) enabled(level event.Level) bool { return l.zap.Core().Enabled(zapcore.Level(level)) }

@@ -6,10 +6,9 @@ import (
 	"slices"
 	"testing"
 
+	"dpifd/internal/config"
 	"dpifd/internal/netlink"
 	"dpifd/internal/vswitch"
-
-	"go.uber.org/zap"
 )
 
 // TestLossesOfAPortWhoseSocketChanged: what was said of a port is not said anew
@@ -17,11 +16,11 @@ import (
 // number.
 func TestLossesOfAPortWhoseSocketChanged(t *testing.T) {
 	var log bytes.Buffer
-	logger, err := newLogger(&log, "json", "info", false)
+	logger, err := newLogger(&log, logConfig(config.FormatJSON, config.LevelInfo), false)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &statsLog{daemon: &run{log: logger}, dp: zap.String("datapath", "dp0"), reported: map[lossKey]uint64{}, next: map[lossKey]uint64{}}
+	s := &statsLog{daemon: &run{log: logger}, reported: map[lossKey]uint64{}, next: map[lossKey]uint64{}}
 	for _, step := range []struct {
 		what   string
 		port   vswitch.PortStats

@@ -8,10 +8,10 @@ import (
 
 	"dpifd/internal/config"
 	"dpifd/internal/dpif"
+	"dpifd/internal/event"
 	"dpifd/internal/genl"
 	"dpifd/internal/netlink"
 
-	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
 )
 
@@ -34,9 +34,9 @@ func (d *run) resolve(ctx context.Context, conn *netlink.Conn) (*dpif.Families, 
 	if d.served {
 		return d.waitForModule(ctx, conn)
 	}
-	d.log.emit(evModuleLoading, zap.String("module", moduleName))
+	d.log.emit(evModuleLoading{Module: moduleName})
 	if loadErr := genl.LoadModule(ctx, moduleName); loadErr != nil {
-		d.log.emit(evModuleLoadFailed, zap.String("module", moduleName), zap.Error(loadErr))
+		d.log.emit(evModuleLoadFailed{Module: moduleName, Err: loadErr})
 	}
 	fam, err = dpif.ResolveFamilies(conn)
 	if !errors.Is(err, dpif.ErrNoModule) {
@@ -57,8 +57,7 @@ func (d *run) waitForModule(ctx context.Context, conn *netlink.Conn) (*dpif.Fami
 	for {
 		if time.Since(said) >= moduleReminder {
 			said = time.Now()
-			d.log.emit(evModuleWaiting, zap.String("module", moduleName),
-				zap.Int64("waited_s", int64(time.Since(start).Seconds())))
+			d.log.emit(evModuleWaiting{Module: moduleName, Waited: time.Since(start)})
 		}
 		select {
 		case <-ctx.Done():
@@ -84,9 +83,8 @@ func (d *run) openDatapath(ctx context.Context, conn *netlink.Conn) (*dpif.Datap
 		}
 		dp, created, info, err := d.tryDatapath(conn, fam)
 		if err == nil {
-			d.log.emit(evDatapathOpened, zap.String("datapath", dp.Name()), zap.Int32("dp_index", dp.Index()), zap.Bool("created", created),
-				zap.Uint64("flows", info.Stats.Flows), zap.Uint64("hit", info.Stats.Hit),
-				zap.Uint64("missed", info.Stats.Missed), zap.Uint64("lost", info.Stats.Lost))
+			d.log.emit(evDatapathOpened{Index: dp.Index(), Created: created, Flows: info.Stats.Flows,
+				Hit: info.Stats.Hit, Missed: info.Stats.Missed, Lost: info.Stats.Lost})
 			return dp, nil
 		}
 		if errors.Is(err, unix.EPERM) {
@@ -129,26 +127,22 @@ func (d *run) tryDatapath(conn *netlink.Conn, fam *dpif.Families) (dp *dpif.Data
 // leave does what on_exit asks for.
 func (d *run) leave(dp *dpif.Datapath) error {
 	var err error
-	done := evFlowsFlushed
+	var done event.Event = evFlowsFlushed{}
 	switch d.cfg().Datapath.OnExit {
 	case config.OnExitFlush:
 		err = dp.FlushFlows()
 	case config.OnExitDelete:
-		if err, done = dp.Delete(), evDatapathDeleted; err == nil {
+		done = evDatapathDeleted{}
+		if err = dp.Delete(); err == nil {
 			err = d.devices.Sweep(nil)
 		}
 	default:
 		return nil
 	}
 	if err != nil {
-		d.log.emit(evExitFailed, zap.String("datapath", dp.Name()),
-			zap.String("on_exit", string(d.cfg().Datapath.OnExit)), zap.Error(err))
+		d.log.emit(evExitFailed{OnExit: string(d.cfg().Datapath.OnExit), Err: err})
 		return err
 	}
-	if done == evFlowsFlushed {
-		d.log.emit(evFlowsFlushed, zap.String("datapath", dp.Name()))
-	} else {
-		d.log.emit(evDatapathDeleted, zap.String("datapath", dp.Name()))
-	}
+	d.log.emit(done)
 	return nil
 }

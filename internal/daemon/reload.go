@@ -10,7 +10,6 @@ import (
 	"dpifd/internal/config"
 
 	sd "github.com/coreos/go-systemd/v22/daemon"
-	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 )
 
@@ -42,7 +41,7 @@ func (d *run) tellReloading() {
 func (d *run) reload() {
 	next, err := config.Load(d.path, d.set...)
 	if err != nil {
-		d.log.emit(evReloadFailed, zap.String("config", d.path), zap.Error(err))
+		d.log.emit(evReloadFailed{Config: d.path, Err: err})
 		return
 	}
 	d.mu.Lock()
@@ -52,7 +51,7 @@ func (d *run) reload() {
 	changed := differences(next, was)
 	if !forwardsAlike(next, was) {
 		if err := d.policy.use(next); err != nil {
-			d.log.emit(evReloadFailed, zap.String("config", d.path), zap.Error(err))
+			d.log.emit(evReloadFailed{Config: d.path, Err: err})
 			return
 		}
 	}
@@ -67,9 +66,9 @@ func (d *run) reload() {
 	if d.server != nil {
 		d.server.Reconfigure(portConfigs(next), next.Flows.MaxIdle, next.Flows.Limit, next.Flows.MaxDump)
 	}
-	d.log.emit(evReloaded, zap.String("config", d.path), zap.Strings("changed", changed))
+	d.log.emit(evReloaded{Config: d.path, Changed: changed})
 	if len(ignored) > 0 {
-		d.log.emit(evReloadIgnored, zap.String("config", d.path), zap.Strings("keys", ignored))
+		d.log.emit(evReloadIgnored{Config: d.path, Keys: ignored})
 	}
 }
 

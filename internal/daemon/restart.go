@@ -8,7 +8,6 @@ import (
 	"dpifd/internal/vswitch"
 
 	sd "github.com/coreos/go-systemd/v22/daemon"
-	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
 )
 
@@ -48,7 +47,7 @@ func (d *run) serveAcrossRestarts(ctx context.Context, o *Options) (err error) {
 		// Without a datapath nobody has taken the inherited ones yet.
 		d.inherited, d.left = append(d.left, d.inherited...), nil
 		if err := o.Exec(numbers(d.inherited)); err != nil {
-			d.log.emit(evRestartFailed, zap.Error(err))
+			d.log.emit(evRestartFailed{Err: err})
 		}
 		if d.stats != nil {
 			d.served, d.past = true, d.stats.total
@@ -68,7 +67,7 @@ func (d *run) restarts(ctx context.Context, o *Options, end context.CancelCauseF
 		// The service manager looks at the program itself, when it starts it.
 		if d.store == nil {
 			if err := o.Check(ctx); err != nil {
-				d.log.emit(evRestartFailed, zap.Error(err))
+				d.log.emit(evRestartFailed{Err: err})
 				continue
 			}
 		}
@@ -92,8 +91,7 @@ func (d *run) handOver(server *vswitch.Server) {
 	if d.store != nil {
 		to = "service_manager"
 	}
-	d.log.emit(evHandedOver, zap.String("datapath", d.cfg().Datapath.Name), zap.String("to", to),
-		zap.Int("sockets", len(d.left)), zap.Int("not_handed_over", server.Abandoned()))
+	d.log.emit(evHandedOver{To: to, Sockets: len(d.left), NotHandedOver: server.Abandoned()})
 }
 
 // tellEnding tells the service manager what the end of ctx means. An exec is no

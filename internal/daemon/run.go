@@ -20,7 +20,6 @@ import (
 	"dpifd/internal/vswitch"
 
 	sd "github.com/coreos/go-systemd/v22/daemon"
-	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -87,7 +86,7 @@ func (d *run) cfg() *config.Config { return d.config.Load() }
 // and returned. READY, STOPPING and STATUS go to the service manager if
 // there is one.
 func Run(ctx context.Context, o Options) error {
-	log, err := newLogger(o.Log, o.Config.Log.Format, o.Config.Log.Level, o.Priorities)
+	log, err := newLogger(o.Log, o.Config, o.Priorities)
 	if err != nil {
 		return err
 	}
@@ -97,8 +96,7 @@ func Run(ctx context.Context, o Options) error {
 	if err := d.policy.use(o.Config); err != nil {
 		return err
 	}
-	log.emit(evStarting, zap.String("version", o.Version), zap.Int("pid", os.Getpid()),
-		zap.String("config", o.ConfigPath), zap.String("netns", o.Config.Netns))
+	log.emit(evStarting{Version: o.Version, PID: os.Getpid(), Config: o.ConfigPath, Netns: o.Config.Netns})
 	stopControl := d.listen()
 	reloading, stopReloads := context.WithCancel(ctx)
 	var reloads errgroup.Group
@@ -109,7 +107,7 @@ func Run(ctx context.Context, o Options) error {
 	_ = reloads.Wait() // it has no error to return
 	stopControl()
 	if err != nil {
-		log.emit(evFailed, zap.Error(err))
+		log.emit(evFailed{Err: err})
 	}
 	return err
 }
@@ -119,7 +117,7 @@ func (d *run) serverConfig() vswitch.Config {
 		Handlers: d.cfg().Handlers, Dispatch: dispatches[d.cfg().Dispatch], RcvBuf: int(d.cfg().Socket.Rcvbuf),
 		Ring:    d.ringConfig(),
 		MaxIdle: d.cfg().Flows.MaxIdle, FlowLimit: d.cfg().Flows.Limit, MaxDump: d.cfg().Flows.MaxDump,
-		Policy: &d.policy, Notify: d.notify, Ports: portConfigs(d.cfg()),
+		Policy: &d.policy, Notify: d.log.emit, Ports: portConfigs(d.cfg()),
 		Inherited: d.inherited, Store: d.store,
 		Devices: d.devices,
 	}
@@ -174,9 +172,8 @@ func (d *run) ringConfig() vswitch.RingConfig {
 
 func (d *run) ready(server *vswitch.Server, waiting int) {
 	ports := len(server.Ports())
-	d.log.emit(evReady, zap.String("datapath", d.cfg().Datapath.Name), zap.String("policy", string(d.cfg().Policy.Type)),
-		zap.Int("handlers", server.Handlers()), zap.Int("ports", ports), zap.Int("ports_waiting", waiting),
-		zap.Int64("startup_ms", time.Since(d.started).Milliseconds()))
+	d.log.emit(evReady{Policy: string(d.cfg().Policy.Type), Handlers: server.Handlers(), Ports: ports,
+		PortsWaiting: waiting, Startup: time.Since(d.started)})
 	d.tellManager(sd.SdNotifyReady, fmt.Sprintf("STATUS=serving %d ports of %s", ports, d.cfg().Datapath.Name))
 	// What the start needed is garbage now, and little will follow.
 	debug.FreeOSMemory()
@@ -188,7 +185,6 @@ func (d *run) tellManager(lines ...string) { _, _ = sd.SdNotify(false, strings.J
 
 func (d *run) stopped() {
 	t := d.stats.total
-	d.log.emit(evStopped, zap.String("datapath", d.cfg().Datapath.Name),
-		zap.Int64("uptime_s", int64(time.Since(d.started).Seconds())), zap.Uint64("upcalls", t.Upcalls),
-		zap.Uint64("executed", t.Executed), zap.Uint64("flows_put", t.FlowsPut), zap.Uint64("lost", lost(&t)))
+	d.log.emit(evStopped{Uptime: time.Since(d.started), Upcalls: t.Upcalls, Executed: t.Executed,
+		FlowsPut: t.FlowsPut, Lost: t.Lost()})
 }

@@ -7,13 +7,13 @@ import (
 	"strings"
 	"testing"
 
-	"go.uber.org/zap/zapcore"
+	"dpifd/internal/event"
 )
 
 // TestRunbookHasEachEvent holds docs/RUNBOOK.md to the events of level WARN and
 // ERROR and to the causes of loss: each has an entry, and no entry is left over.
 func TestRunbookHasEachEvent(t *testing.T) {
-	page, err := os.ReadFile("../../docs/RUNBOOK.md")
+	page, err := os.ReadFile(runbookFile)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -22,9 +22,9 @@ func TestRunbookHasEachEvent(t *testing.T) {
 		t.Fatal(err)
 	}
 	var want []string
-	for _, e := range events {
-		if e.level >= zapcore.WarnLevel {
-			want = append(want, "### "+e.name)
+	for _, k := range event.Kinds() {
+		if k.Level >= event.Warn {
+			want = append(want, "### "+k.Name)
 		}
 	}
 	_, losses, _ := strings.Cut(string(logs), "\n## Loss\n")

@@ -4,14 +4,16 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"time"
 
 	"dpifd/internal/control"
 	"dpifd/internal/dpif"
+	"dpifd/internal/event"
 	"dpifd/internal/netlink"
+	"dpifd/internal/odp"
 	"dpifd/internal/policy"
 	"dpifd/internal/vswitch"
 
-	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 )
@@ -34,8 +36,7 @@ func (d *run) serve(ctx context.Context) error {
 		if !errors.Is(err, vswitch.ErrDatapathGone) || ctx.Err() != nil {
 			break
 		}
-		d.log.emit(evDatapathGone, zap.String("datapath", d.cfg().Datapath.Name), zap.Error(err),
-			zap.Bool("create", d.cfg().Datapath.Create))
+		d.log.emit(evDatapathGone{Err: err, Create: d.cfg().Datapath.Create})
 		d.served, d.past = true, d.stats.total
 	}
 	if ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, vswitch.ErrDatapathGone)) {
@@ -110,7 +111,7 @@ func (d *run) trace() {
 	}
 	feeds := slices.Clone(d.feeds)
 	switch {
-	case d.log.enabled(evUpcall):
+	case d.log.enabled(event.Debug):
 		d.server.SetTracer(func(port string, u *dpif.Upcall, v *policy.Verdict) {
 			d.traceUpcall(port, u, v)
 			offer(feeds, port, u, v)
@@ -123,6 +124,18 @@ func (d *run) trace() {
 		d.server.SetTracer(nil)
 		d.server.SetFlowTracer(nil)
 	}
+}
+
+// traceUpcall logs one upcall, at level debug.
+func (d *run) traceUpcall(port string, u *dpif.Upcall, v *policy.Verdict) {
+	d.log.emit(evUpcall{Port: port, No: u.InPort, Kind: u.Kind.String(), PacketBytes: len(u.Packet), Decision: v.Reason,
+		Install: v.Install, Key: string(odp.Text{}.AppendKey(nil, u.Key, nil)),
+		Actions: string(odp.Text{}.AppendActions(nil, v.Actions.Bytes()))})
+}
+
+// traceFlow logs what the revalidator does to a flow, at level debug.
+func (d *run) traceFlow(op, reason string, f *dpif.Flow, idle time.Duration) {
+	d.log.emit(evFlowChanged{Op: op, Reason: reason, UFID: f.UFID, Packets: f.Packets, Idle: idle})
 }
 
 func offer(feeds []*control.Feed, port string, u *dpif.Upcall, v *policy.Verdict) {
@@ -143,7 +156,7 @@ func (d *run) serveDatapath(ctx context.Context, server *vswitch.Server) error {
 	said := make(chan struct{})
 	unwatch := context.AfterFunc(ctx, func() {
 		defer close(said)
-		d.log.emit(evStopping, zap.String("datapath", d.cfg().Datapath.Name), zap.String("reason", context.Cause(ctx).Error()))
+		d.log.emit(evStopping{Reason: context.Cause(ctx).Error()})
 		d.tellEnding(ctx)
 	})
 	defer func() {

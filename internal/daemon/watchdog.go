@@ -2,13 +2,13 @@ package daemon
 
 import (
 	"context"
-	"dpifd/internal/vswitch"
 	"slices"
 	"strings"
 	"time"
 
+	"dpifd/internal/vswitch"
+
 	sd "github.com/coreos/go-systemd/v22/daemon"
-	"go.uber.org/zap"
 )
 
 // pulse is what tells whether the daemon does its work.
@@ -120,8 +120,7 @@ func (d *run) watch(ctx context.Context) {
 		interval: interval, pulse: d.pulse,
 		feed: func() { d.tellManager(sd.SdNotifyWatchdog) },
 		withheld: func(late []string, since time.Duration) {
-			d.log.emit(evWatchdogWithheld, zap.String("datapath", d.cfg().Datapath.Name), zap.String("late", strings.Join(late, ", ")),
-				zap.Int64("late_ms", since.Milliseconds()), zap.Int64("watchdog_ms", interval.Milliseconds()))
+			d.log.emit(evWatchdogWithheld{Late: strings.Join(late, ", "), LateFor: since, Watchdog: interval})
 		},
 	}
 	w.run(ctx)

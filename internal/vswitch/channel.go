@@ -76,6 +76,16 @@ type PortCounters struct {
 	Socket         netlink.Counters
 }
 
+// Lost sums the packets that came up, or should have, and did not go on.
+func (p *PortCounters) Lost() uint64 {
+	return p.SocketDrops + p.Undecodable() + p.ExecuteRefused + p.PolicyErrors + p.ActionUpcalls + p.Shed
+}
+
+// Undecodable sums the messages that arrived and made no sense.
+func (p *PortCounters) Undecodable() uint64 {
+	return p.DecodeErrors + p.Socket.Truncated + p.Socket.Malformed + p.Socket.Oversized + p.Socket.UnknownStatus
+}
+
 // finalCounters are counters with the drops of the socket as it is now.
 func (c *channel) finalCounters() PortCounters {
 	c.readDrops()

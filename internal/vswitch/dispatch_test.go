@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"dpifd/internal/dpif"
+	"dpifd/internal/event"
 	"dpifd/internal/fdstore"
 	"dpifd/internal/netlink"
 
@@ -47,7 +48,7 @@ func (k *versionKernel) Info() (dpif.DatapathInfo, error) {
 }
 
 // negotiator is a server with two handlers that has not begun, and its events.
-func negotiator(t *testing.T, dispatch Dispatch) (*Server, *[]Event) {
+func negotiator(t *testing.T, dispatch Dispatch) (*Server, *[]event.Event) {
 	t.Helper()
 	s, events, err := ringServer(t, RingConfig{})
 	if err != nil {
@@ -133,7 +134,7 @@ func TestDispatchSelected(t *testing.T) {
 				if want == DispatchPerCPU && len(k.pids) != s.cpus.possible {
 					t.Errorf("the kernel's table has %d entries for %d possible CPUs", len(k.pids), s.cpus.possible)
 				}
-				if found := (FeaturesSet{}); !slices.ContainsFunc(*events, func(e Event) (ok bool) { found, ok = e.(FeaturesSet); return ok }) || found.Kept != k.features {
+				if found := (FeaturesSet{}); !slices.ContainsFunc(*events, func(e event.Event) (ok bool) { found, ok = e.(FeaturesSet); return ok }) || found.Kept != k.features {
 					t.Errorf("features_set says %v is kept, the kernel has %v", found.Kept, k.features)
 				}
 			})

@@ -1,197 +1,159 @@
 package vswitch
 
 import (
-	"time"
-
 	"dpifd/internal/dpif"
+	"dpifd/internal/event"
 	"dpifd/internal/netlink"
 	"dpifd/internal/odp"
 )
 
-// Event is something an operator may want to know. The types below are all
-// there are.
-type Event interface{ event() }
-
-// PortAdded says that a vport is served.
-type PortAdded struct {
-	No        odp.PortNo
-	Name      string
-	Type      dpif.VportType
-	Handler   int // -1 under per-CPU dispatch, as the next four are zero: see DispatchSelected
-	UpcallPID uint32
-	Transport netlink.Transport
-	Reason    string // for the transport
-	RcvBuf    int    // bytes granted to the upcall socket
-	RingBytes uint64 // of its ring, 0 without
-	Created   bool   // the vport was made, not found
-}
-
 // DispatchSelected tells by what the kernel chooses the socket for an upcall,
-// and why. The rest is of per-CPU dispatch.
+// and why. The fields after Reason are of per-CPU dispatch.
 type DispatchSelected struct {
-	Dispatch   Dispatch
-	Reason     string
-	CPUs       string   // online, as the kernel lists them
-	UpcallPIDs []uint32 // of the handlers' sockets
-	RcvBuf     int      // bytes granted to each of these
+	event.OfDatapath
+	Dispatch   Dispatch `event:"dispatch" means:"per-vport or per-cpu: what the kernel chooses an upcall's socket by"`
+	Reason     string   `event:"reason"`
+	CPUs       string   `event:"cpus"`
+	UpcallPIDs []uint32 `event:"upcall_pids" means:"list of netlink port ids of the handlers' upcall sockets"`
+	RcvBuf     int      `event:"rcvbuf_bytes"`
 }
 
-// CPUsChanged says that CPUs went off or came on, and that the handlers share
-// those that are online now.
+var _ = event.Declare[DispatchSelected](event.Kind{Name: "dispatch_selected", Level: event.Info,
+	Meaning: "By what the kernel chooses the socket for an upcall, per-vport or per-cpu, and why. With per-cpu " +
+		"`upcall_pids` are the handlers' sockets, which share the online `cpus`, and what a full queue loses is " +
+		"logged with port `handler N`.",
+})
+
+// CPUsChanged says that CPUs went off or came on.
 type CPUsChanged struct {
-	Online, Was string
-	Handlers    int
+	event.OfDatapath
+	Online   string `event:"cpus"`
+	Was      string `event:"was"`
+	Handlers int    `event:"handlers"`
 }
+
+var _ = event.Declare[CPUsChanged](event.Kind{Name: "cpus_changed", Level: event.Info,
+	Meaning: "CPUs went off or came on. Under per-CPU dispatch the handlers share those that are online now.",
+})
 
 // HandlerStarted tells how a handler sends its requests, and why.
 type HandlerStarted struct {
-	Handler   int
-	Transport netlink.Transport
-	Reason    string
+	event.OfDatapath
+	Handler   int               `event:"handler"`
+	Transport netlink.Transport `event:"transport"`
+	Reason    string            `event:"reason"`
 }
 
-// TXRingGivenUp says that the kernel does not send from a handler's TX ring;
-// requests go by ordinary calls from now on. None was lost.
+var _ = event.Declare[HandlerStarted](event.Kind{Name: "handler_started", Level: event.Info,
+	Meaning: "How a handler sends its requests, and why.",
+})
+
+// TXRingGivenUp says that the kernel does not send from a handler's TX ring.
 type TXRingGivenUp struct {
-	Handler int
-	Err     error
+	event.OfDatapath
+	Handler int   `event:"handler"`
+	Err     error `event:"error"`
 }
 
-// PortRemoved says that a vport has gone. Counters are its last.
-type PortRemoved struct {
-	No       odp.PortNo
-	Name     string
-	Counters PortCounters
-}
-
-// PortRenamed says that a port's device has another name now. The port goes on
-// as it was.
-type PortRenamed struct {
-	No        odp.PortNo
-	Name, Was string
-}
-
-// PortWaiting says that a configured port cannot be attached now. It is tried
-// again when its device appears or the datapath changes.
-type PortWaiting struct {
-	Name string
-	Err  error
-}
-
-// PortSetupFailed says that a configured port is served, but that its device
-// could not be set up as configured. It is tried again on the next change.
-type PortSetupFailed struct {
-	Name string
-	Err  error
-}
-
-// DeviceSweepFailed says that devices of ports that are not configured any more
-// could not be removed.
-type DeviceSweepFailed struct{ Err error }
-
-// PortFailed says that a vport of the datapath could not be served. It is
-// tried again on the next change.
-type PortFailed struct {
-	No   odp.PortNo
-	Name string
-	Err  error
-}
-
-// RingDenied says that a port is served without ring though rings are
-// wanted and the kernel has them: the memory limit is reached, or the kernel
-// refused this ring.
-type RingDenied struct {
-	Name       string
-	Err        error
-	RingBytes  uint64 // that the ring would have taken
-	UsedBytes  uint64 // by all rings
-	LimitBytes uint64
-}
-
-// UpcallPIDRestored says that somebody had changed a vport's upcall PIDs.
-type UpcallPIDRestored struct {
-	No    odp.PortNo
-	Name  string
-	Found []uint32
-	PID   uint32
-}
+var _ = event.Declare[TXRingGivenUp](event.Kind{Name: "tx_ring_given_up", Level: event.Warn,
+	Meaning: "The kernel does not send from a handler's TX ring. Requests go by ordinary calls for good; none was " +
+		"lost.",
+	Advice: "Nothing: the kernel cannot do it (Linux 4.1). To be rid of the line, set `ring.mode: off`.",
+})
 
 // FeaturesSet tells which user features the datapath has at start.
 type FeaturesSet struct {
-	Asked, Kept, Before dpif.Features
-	Rings               bool // upcall sockets may have rings, so UNALIGNED is off
+	event.OfDatapath
+	Asked  dpif.Features `event:"asked" means:"features asked for"`
+	Kept   dpif.Features `event:"kept"`
+	Before dpif.Features `event:"before" means:"features found at start"`
+	Rings  bool          `event:"rings" means:"true if upcall sockets may have rings"`
 }
 
-// FeaturesRestored says that somebody had changed the datapath's user
-// features, so that upcalls may have been lost.
-type FeaturesRestored struct{ Found, Kept dpif.Features }
+var _ = event.Declare[FeaturesSet](event.Kind{Name: "features_set", Level: event.Info,
+	Meaning: "User features of the datapath: what was asked for, what the kernel kept, what was set before. With " +
+		"`rings`, unaligned is not asked for: an upcall that exceeds its frame would be written over the next " +
+		"one.",
+})
 
-// NotifierOverflow says that notifications were lost; everything is listed
-// anew.
-type NotifierOverflow struct{ Source string }
+// FeaturesRestored says that somebody had changed the datapath's user features.
+type FeaturesRestored struct {
+	event.OfDatapath
+	Found dpif.Features `event:"found" means:"features found"`
+	Kept  dpif.Features `event:"kept"`
+}
+
+var _ = event.Declare[FeaturesRestored](event.Kind{Name: "features_restored", Level: event.Warn,
+	Meaning: "Another program had changed the datapath's user features (`ovs-dpctl show` does). Upcalls may have " +
+		"been lost meanwhile.",
+	Advice: "Do not run `ovs-dpctl show` and other ovs-dpctl commands on a served datapath: `dpifd show` and `dpifd " +
+		"dump-flows` change nothing.",
+})
+
+// NotifierOverflow says that notifications were lost; everything is listed anew.
+type NotifierOverflow struct {
+	event.OfDatapath
+	Source string `event:"source" means:"which notifications: ovs or link"`
+}
+
+var _ = event.Declare[NotifierOverflow](event.Kind{Name: "notifier_overflow", Level: event.Warn,
+	Meaning: "Notifications of the kernel were lost; ports and features were listed anew. `source` is ovs or link.",
+	Advice:  "Nothing if rare. If it repeats, something makes and deletes devices all the time.",
+})
 
 // SocketsAdopted tells how many upcall sockets of the process before are served
 // on, and how many were closed because no vport's upcalls went to them.
-type SocketsAdopted struct{ Adopted, Closed int }
-
-// SocketRefused says that an inherited descriptor is not an upcall socket. It
-// was closed.
-type SocketRefused struct {
-	Name string // under which it was kept
-	Err  error
+type SocketsAdopted struct {
+	event.OfDatapath
+	Adopted int `event:"adopted" means:"sockets of the process before that are used"`
+	Closed  int `event:"closed" means:"sockets of the process before that nobody needs"`
 }
+
+var _ = event.Declare[SocketsAdopted](event.Kind{Name: "sockets_adopted", Level: event.Info,
+	Meaning: "Upcall sockets of the process before are served on, with what was queued on them. `closed` counts " +
+		"those that upcalls no longer go to; what was queued on them was answered.",
+})
+
+// SocketRefused says that an inherited descriptor is not an upcall socket. It was closed.
+type SocketRefused struct {
+	event.OfDatapath
+	Name string `event:"name" means:"name"`
+	Err  error  `event:"error"`
+}
+
+var _ = event.Declare[SocketRefused](event.Kind{Name: "socket_refused", Level: event.Warn,
+	Meaning: "A descriptor that was passed to the daemon is not an upcall socket of this network namespace. It was " +
+		"closed.",
+	Advice: "Nothing unless it repeats: the socket is made anew. Upcalls queued on it are lost and count as the " +
+		"kernel's `lost`.",
+})
 
 // SocketNotKept says that a port's upcall socket will not outlive the process.
 type SocketNotKept struct {
-	No   odp.PortNo
-	Name string
-	Err  error
+	event.OfDatapath
+	Name string     `event:"port"`
+	No   odp.PortNo `event:"port_no"`
+	Err  error      `event:"error"`
 }
 
-// FlowsAdopted tells how many flows were found in the datapath at start.
-type FlowsAdopted struct{ Flows int }
+var _ = event.Declare[SocketNotKept](event.Kind{Name: "socket_not_kept", Level: event.Warn,
+	Meaning: "The service manager's store did not take a port's upcall socket: a restart loses upcalls of that port.",
+	Advice: "Raise FileDescriptorStoreMax of the service above the number of ports. Until then a restart loses what " +
+		"is queued on that port.",
+})
 
-// FlowLimitChanged says that the limit was adapted to the time that a dump of
-// the flows takes. Growth is reported in steps of several seconds.
-type FlowLimitChanged struct {
-	From, To int
-	Cause    string
+// UpcallPIDRestored says that somebody had changed a vport's upcall PIDs.
+type UpcallPIDRestored struct {
+	event.OfDatapath
+	Name  string     `event:"port"`
+	No    odp.PortNo `event:"port_no"`
+	Found []uint32   `event:"found_pids" means:"list of netlink port ids that the kernel had"`
+	PID   uint32     `event:"upcall_pid"`
 }
 
-// FlowLimitReached says that flows are no longer installed; packets are still
-// forwarded, each by way of an upcall.
-type FlowLimitReached struct{ Flows, Limit int }
-
-// FlowLimitCleared says that flows are installed again.
-type FlowLimitCleared struct{ Flows, Limit int }
-
-// RevalidatorFailed says that a cycle ended early. The next one tries again.
-type RevalidatorFailed struct {
-	Err error
-	At  time.Duration // into the cycle
-}
-
-func (PortAdded) event()         {}
-func (DispatchSelected) event()  {}
-func (CPUsChanged) event()       {}
-func (PortRemoved) event()       {}
-func (PortRenamed) event()       {}
-func (HandlerStarted) event()    {}
-func (TXRingGivenUp) event()     {}
-func (PortWaiting) event()       {}
-func (PortFailed) event()        {}
-func (PortSetupFailed) event()   {}
-func (DeviceSweepFailed) event() {}
-func (RingDenied) event()        {}
-func (UpcallPIDRestored) event() {}
-func (FeaturesSet) event()       {}
-func (FeaturesRestored) event()  {}
-func (NotifierOverflow) event()  {}
-func (FlowsAdopted) event()      {}
-func (SocketsAdopted) event()    {}
-func (SocketRefused) event()     {}
-func (SocketNotKept) event()     {}
-func (FlowLimitChanged) event()  {}
-func (FlowLimitReached) event()  {}
-func (FlowLimitCleared) event()  {}
-func (RevalidatorFailed) event() {}
+var _ = event.Declare[UpcallPIDRestored](event.Kind{Name: "upcall_pid_restored", Level: event.Warn,
+	Meaning: "Another program had changed where the kernel sends a vport's upcalls. Upcalls may have been lost to " +
+		"it.",
+	Advice: "Find the program that serves or lists the same datapath (ovs-vswitchd, ovs-dpctl) and stop it: two " +
+		"cannot share one.",
+})

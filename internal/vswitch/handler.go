@@ -10,6 +10,7 @@ import (
 
 	"dpifd/internal/dpif"
 	"dpifd/internal/epoll"
+	"dpifd/internal/event"
 	"dpifd/internal/netlink"
 	"dpifd/internal/odp"
 	"dpifd/internal/policy"
@@ -67,7 +68,7 @@ type Handler struct {
 	poller poller
 	dp     *dpif.Datapath
 	policy policy.Policy
-	notify func(Event)
+	notify event.Sink
 	sends  netlink.Transport // how requests are sent
 	denied error             // why it was not to have a TX ring, nil if it was
 	budget *flowBudget

@@ -1,32 +1,25 @@
 package vswitch
 
 import (
-	"dpifd/internal/dpif"
-	"dpifd/internal/policy"
 	"slices"
+
+	"dpifd/internal/dpif"
+	"dpifd/internal/event"
+	"dpifd/internal/policy"
 )
-
-// MetersUnusable says that the kernel does not take the policy's meters, which
-// are not used then: nothing is limited.
-type MetersUnusable struct {
-	Meters int
-	Err    error
-}
-
-func (MetersUnusable) event() {}
 
 // meters keeps a policy's meters in the datapath. It belongs to the
 // revalidator's goroutine.
 type meters struct {
 	dp      *dpif.Datapath
 	policy  policy.MeterPolicy // nil if the policy has none
-	notify  func(Event)
+	notify  event.Sink
 	inForce []dpif.Meter
 	tried   bool
 	usable  bool
 }
 
-func newMeters(dp *dpif.Datapath, p policy.Policy, notify func(Event)) *meters {
+func newMeters(dp *dpif.Datapath, p policy.Policy, notify event.Sink) *meters {
 	m := &meters{dp: dp, notify: notify}
 	m.policy, _ = p.(policy.MeterPolicy)
 	return m

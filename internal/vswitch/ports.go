@@ -268,7 +268,7 @@ func (s *Server) drop(ch *channel) {
 	s.mu.Unlock()
 	s.ringBytes -= ch.ringBytes
 	s.forget(ch)
-	s.cfg.Notify(PortRemoved{No: ch.no, Name: ch.name.get(), Counters: last})
+	s.cfg.Notify(PortRemoved{Name: ch.name.get(), No: ch.no, Upcalls: last.Upcalls, Executed: last.Executed, Lost: last.Lost()})
 }
 
 func (s *Server) tellPolicy(vports []dpif.Vport) {

@@ -10,6 +10,7 @@ import (
 
 	"dpifd/internal/clock"
 	"dpifd/internal/dpif"
+	"dpifd/internal/event"
 	"dpifd/internal/netlink"
 	"dpifd/internal/odp"
 	"dpifd/internal/policy"
@@ -41,7 +42,7 @@ type Revalidator struct {
 	policy  policy.Policy
 	budget  *flowBudget
 	hasher  *odp.MaskedHasher
-	notify  func(Event)
+	notify  event.Sink
 	trace   *atomic.Pointer[FlowTracer]
 	landed  func() // waits until what handlers have decided so far is in the kernel
 	limits  atomic.Pointer[flowLimits]

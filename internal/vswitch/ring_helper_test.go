@@ -11,6 +11,7 @@ import (
 	"dpifd/internal/dpif"
 	"dpifd/internal/dpif/dpiftest"
 	"dpifd/internal/epoll"
+	"dpifd/internal/event"
 	"dpifd/internal/mmapring"
 	"dpifd/internal/mmapring/ringtest"
 	"dpifd/internal/netlink"
@@ -149,7 +150,7 @@ type bench struct {
 	h      *Handler
 	epoll  *kernelEpoll
 	policy *notes
-	events []Event
+	events []event.Event
 }
 
 func newBench(t *testing.T, k emulated) *bench {
@@ -165,7 +166,7 @@ func newBench(t *testing.T, k emulated) *bench {
 func newBenchOn(t *testing.T, k emulated, conn *netlink.Conn) *bench {
 	t.Helper()
 	b := &bench{t: t, k: k, policy: &notes{t: t, got: map[odp.PortNo][]uint64{}}}
-	b.h = newTestHandler(t, conn, &Config{Policy: b.policy, Notify: func(e Event) { b.events = append(b.events, e) }})
+	b.h = newTestHandler(t, conn, &Config{Policy: b.policy, Notify: func(e event.Event) { b.events = append(b.events, e) }})
 	b.epoll = &kernelEpoll{Poller: b.h.poller.(*epoll.Poller), k: k, fds: map[uint32]int{}}
 	b.h.poller = b.epoll
 	t.Cleanup(func() {

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"dpifd/internal/dpif"
+	"dpifd/internal/event"
 	"dpifd/internal/mmapring"
 	"dpifd/internal/mmapring/ringtest"
 	"dpifd/internal/netlink"
@@ -17,10 +18,10 @@ import (
 )
 
 // ringServer is a server that has done what needs no datapath.
-func ringServer(t *testing.T, ring RingConfig) (*Server, *[]Event, error) {
+func ringServer(t *testing.T, ring RingConfig) (*Server, *[]event.Event, error) {
 	t.Helper()
-	events := new([]Event)
-	s := &Server{cfg: Config{Ring: ring, RcvBuf: 1 << 16, Notify: func(e Event) { *events = append(*events, e) }},
+	events := new([]event.Event)
+	s := &Server{cfg: Config{Ring: ring, RcvBuf: 1 << 16, Notify: func(e event.Event) { *events = append(*events, e) }},
 		channels: map[odp.PortNo]*channel{}}
 	return s, events, s.probeRings()
 }
@@ -306,7 +307,7 @@ func TestRingPortRemoved(t *testing.T) {
 	if len(*events) != 1 {
 		t.Fatalf("events %v", *events)
 	}
-	if e, ok := (*events)[0].(PortRemoved); !ok || e.No != 1 || e.Counters.Upcalls != 15 || e.Counters.Socket.ReceivedCopy != 1 {
+	if e, ok := (*events)[0].(PortRemoved); !ok || e.No != 1 || e.Upcalls != 15 || s.past.Socket.ReceivedCopy != 1 {
 		t.Errorf("event %s", fmt.Sprintf("%+v", (*events)[0]))
 	}
 	b.h.stop()

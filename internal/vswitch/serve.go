@@ -314,18 +314,19 @@ func (s *Server) serving(chs []*channel, created bool) {
 	for _, ch := range chs {
 		delete(s.broken, ch.no)
 		s.keep(ch)
-		added := PortAdded{No: ch.no, Name: ch.name.get(), Type: ch.typ, Handler: ch.handlerID(), UpcallPID: ch.portID(), Created: created}
+		s.arrived = append(s.arrived, PortAdded{Name: ch.name.get(), No: ch.no, Type: ch.typ, Handler: ch.handlerID(),
+			UpcallPID: ch.portID(), Created: created})
 		if ch.sock != nil {
-			added.Transport, added.Reason, added.RcvBuf, added.RingBytes = ch.sock.Transport(), ch.reason, ch.sock.RcvBuf(), ch.ringBytes
+			s.arrived = append(s.arrived, TransportSelected{Name: ch.name.get(), No: ch.no, Transport: ch.sock.Transport(),
+				Reason: ch.reason, RcvBuf: ch.sock.RcvBuf(), RingBytes: ch.ringBytes})
 		}
-		s.arrived = append(s.arrived, added)
 	}
 }
 
 // tellArrived says which ports have come since it was called last.
 func (s *Server) tellArrived() {
-	for _, added := range s.arrived {
-		s.cfg.Notify(added)
+	for _, e := range s.arrived {
+		s.cfg.Notify(e)
 	}
 	s.arrived = nil
 }

@@ -13,6 +13,7 @@ import (
 
 	"dpifd/internal/dpif"
 	"dpifd/internal/epoll"
+	"dpifd/internal/event"
 	"dpifd/internal/fdstore"
 	"dpifd/internal/mmapring"
 	"dpifd/internal/netlink"
@@ -88,7 +89,7 @@ type Config struct {
 	Devices Devices
 	// Notify is called with each event, by several goroutines at once. It
 	// must not block for long, nor call the Server.
-	Notify func(Event)
+	Notify event.Sink
 }
 
 // Default values where Config has zero.
@@ -128,7 +129,7 @@ type Server struct {
 	maxUpcalls map[string]uint32
 	waiting    map[string]string // configured ports not attached: name to reason
 	setUp      map[string]string // configured ports attached and set up: name to what failed, or ""
-	arrived    []PortAdded       // not told yet
+	arrived    []event.Event     // of new ports, not told yet
 	stale      bool              // there may be devices of ports that are not configured any more
 	broken     map[odp.PortNo]string
 	vacated    map[odp.PortNo]uint64        // see vacate

@@ -1,33 +1,83 @@
 package vswitch
 
-import "dpifd/internal/policy"
+import (
+	"dpifd/internal/dpif"
+	"dpifd/internal/event"
+)
 
 // StaticFlowInstalled says that a static flow is in the datapath.
-type StaticFlowInstalled struct{ policy.StaticFlow }
+type StaticFlowInstalled struct {
+	event.OfDatapath
+	Match   string    `event:"match"`
+	Actions string    `event:"actions"`
+	UFID    dpif.UFID `event:"ufid"`
+}
 
-// StaticFlowRemoved says that a static flow was deleted: it is not configured any
-// more, or a port that it is about has gone.
-type StaticFlowRemoved struct{ policy.StaticFlow }
+var _ = event.Declare[StaticFlowInstalled](event.Kind{Name: "static_flow_installed", Level: event.Info,
+	Meaning: "A flow of flows.static is in the datapath: for the first time, or again.",
+})
 
-// StaticFlowWaiting says that a static flow waits for a port, Missing.
-type StaticFlowWaiting struct{ policy.StaticFlow }
+// StaticFlowRemoved says that a static flow was deleted.
+type StaticFlowRemoved struct {
+	event.OfDatapath
+	Match string    `event:"match"`
+	UFID  dpif.UFID `event:"ufid"`
+}
+
+var _ = event.Declare[StaticFlowRemoved](event.Kind{Name: "static_flow_removed", Level: event.Info,
+	Meaning: "A static flow was deleted: it is not configured any more, or one of its ports has gone.",
+})
+
+// StaticFlowWaiting says that a static flow waits for a port.
+type StaticFlowWaiting struct {
+	event.OfDatapath
+	Match   string `event:"match"`
+	Missing string `event:"port"`
+}
+
+var _ = event.Declare[StaticFlowWaiting](event.Kind{Name: "static_flow_waiting", Level: event.Warn,
+	Meaning: "A static flow names a port that the datapath does not have. It is installed when the port comes.",
+	Advice:  "See why the datapath lacks `port` (port_waiting), or correct the name in `flows.static`.",
+})
 
 // StaticFlowRestored says that somebody had deleted or changed a static flow.
-// A deleted one is installed again, which is told as well.
 type StaticFlowRestored struct {
-	policy.StaticFlow
-	Cause string // "deleted" or "changed"
+	event.OfDatapath
+	Match string    `event:"match"`
+	UFID  dpif.UFID `event:"ufid"`
+	Cause string    `event:"cause"`
 }
 
-// StaticFlowFailed says that the kernel refuses a static flow. It is tried again
-// in each cycle, and told again when the reason changes.
+var _ = event.Declare[StaticFlowRestored](event.Kind{Name: "static_flow_restored", Level: event.Warn,
+	Meaning: "Another program had deleted or changed a static flow (`cause`: deleted, changed). It is installed " +
+		"again, or given its actions back.",
+	Advice: "Find the program that deletes or changes flows of this datapath (ovs-dpctl del-flows) and stop it.",
+})
+
+// StaticFlowFailed says that the kernel refuses a static flow.
 type StaticFlowFailed struct {
-	policy.StaticFlow
-	Err error
+	event.OfDatapath
+	Match   string `event:"match"`
+	Actions string `event:"actions"`
+	Err     error  `event:"error"`
 }
 
-func (StaticFlowInstalled) event() {}
-func (StaticFlowRemoved) event()   {}
-func (StaticFlowWaiting) event()   {}
-func (StaticFlowRestored) event()  {}
-func (StaticFlowFailed) event()    {}
+var _ = event.Declare[StaticFlowFailed](event.Kind{Name: "static_flow_failed", Level: event.Error,
+	Meaning: "The kernel refuses a static flow. It is tried again in each revalidator cycle, and this is said again " +
+		"when the error changes.",
+	Advice: "Act on `error`. EINVAL: the kernel does not know a field or an action of the flow (see dmesg); EEXIST: " +
+		"another program's flow overlaps it.",
+})
+
+// MetersUnusable says that the kernel does not take the policy's meters.
+type MetersUnusable struct {
+	event.OfDatapath
+	Meters int   `event:"meters" means:"meters that the configuration asks for"`
+	Err    error `event:"error"`
+}
+
+var _ = event.Declare[MetersUnusable](event.Kind{Name: "storm_control_off", Level: event.Warn,
+	Meaning: "The kernel does not take the meters that ports[].storm asks for (it has none before Linux 4.18 that " +
+		"work). Floods are not limited.",
+	Advice: "Take `ports[].storm` out of the configuration, or run a kernel with meters.",
+})

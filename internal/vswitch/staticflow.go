@@ -2,11 +2,13 @@ package vswitch
 
 import (
 	"bytes"
-	"dpifd/internal/dpif"
-	"dpifd/internal/policy"
 	"errors"
 	"slices"
 	"sync"
+
+	"dpifd/internal/dpif"
+	"dpifd/internal/event"
+	"dpifd/internal/policy"
 
 	"golang.org/x/sys/unix"
 )
@@ -28,7 +30,7 @@ const patience = 4
 type statics struct {
 	dp     *dpif.Datapath
 	policy policy.StaticPolicy // nil if the policy has none
-	notify func(Event)
+	notify event.Sink
 	batch  *dpif.Batch
 	asked  []*static // of each request of batch
 
@@ -49,7 +51,7 @@ type static struct {
 	dropped bool   // not configured any more
 }
 
-func newStatics(dp *dpif.Datapath, p policy.Policy, notify func(Event)) *statics {
+func newStatics(dp *dpif.Datapath, p policy.Policy, notify event.Sink) *statics {
 	s := &statics{dp: dp, notify: notify, batch: dp.NewBatch(), flows: map[dpif.UFID]*static{}}
 	s.policy, _ = p.(policy.StaticPolicy)
 	return s
@@ -108,7 +110,7 @@ func (s *statics) keep() (again bool, err error) {
 				s.forget(id)
 			} else if t.waiting != t.Missing {
 				t.waiting = t.Missing
-				s.notify(StaticFlowWaiting{StaticFlow: t.StaticFlow})
+				s.notify(StaticFlowWaiting{Match: t.Match, Missing: t.Missing})
 			}
 			continue
 		case t.dropped:
@@ -127,7 +129,7 @@ func (s *statics) keep() (again bool, err error) {
 			s.ended(t, err)
 		case errors.Is(err, unix.ENOENT):
 			if t.Installed {
-				s.notify(StaticFlowRestored{StaticFlow: t.StaticFlow, Cause: "deleted"})
+				s.notify(StaticFlowRestored{Match: t.Match, UFID: t.UFID, Cause: "deleted"})
 			}
 			t.Installed, t.kernel, t.Packets, t.Bytes = false, nil, 0, 0
 			put = append(put, t)
@@ -139,7 +141,7 @@ func (s *statics) keep() (again bool, err error) {
 			}
 			if t.kernel == nil || !bytes.Equal(f.Actions, t.kernel) {
 				if t.Installed && t.kernel != nil {
-					s.notify(StaticFlowRestored{StaticFlow: t.StaticFlow, Cause: "changed"})
+					s.notify(StaticFlowRestored{Match: t.Match, UFID: t.UFID, Cause: "changed"})
 				}
 				t.kernel = nil
 				put = append(put, t)
@@ -204,7 +206,7 @@ func (s *statics) transact(each func(t *static, f *dpif.Flow, err error)) error 
 
 func (s *statics) installed(t *static) {
 	t.Installed, t.tries, t.waiting, t.failure = true, 0, "", ""
-	s.notify(StaticFlowInstalled{StaticFlow: t.StaticFlow})
+	s.notify(StaticFlowInstalled{Match: t.Match, Actions: t.Actions, UFID: t.UFID})
 }
 
 // failed says once what keeps a flow from being installed.
@@ -213,7 +215,7 @@ func (s *statics) failed(t *static, err error) {
 		return
 	}
 	t.failure = err.Error()
-	s.notify(StaticFlowFailed{StaticFlow: t.StaticFlow, Err: err})
+	s.notify(StaticFlowFailed{Match: t.Match, Actions: t.Actions, Err: err})
 }
 
 // isDatapathGone reports whether err is about the datapath and not the flow.
@@ -226,7 +228,7 @@ func (s *statics) ended(t *static, err error) {
 	}
 	delete(s.flows, t.UFID)
 	if t.Installed {
-		s.notify(StaticFlowRemoved{StaticFlow: t.StaticFlow})
+		s.notify(StaticFlowRemoved{Match: t.Match, UFID: t.UFID})
 	}
 }
 

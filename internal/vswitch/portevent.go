@@ -1,0 +1,138 @@
+package vswitch
+
+import (
+	"dpifd/internal/dpif"
+	"dpifd/internal/event"
+	"dpifd/internal/netlink"
+	"dpifd/internal/odp"
+)
+
+// PortAdded says that a vport is served.
+type PortAdded struct {
+	event.OfDatapath
+	Name      string         `event:"port"`
+	No        odp.PortNo     `event:"port_no"`
+	Type      dpif.VportType `event:"type"`
+	Handler   int            `event:"handler"`
+	UpcallPID uint32         `event:"upcall_pid"`
+	Created   bool           `event:"created"`
+}
+
+var _ = event.Declare[PortAdded](event.Kind{Name: "port_added", Level: event.Info,
+	Meaning: "A vport is served. `created`: dpifd attached it; else it was in the datapath. Under per-CPU dispatch " +
+		"`handler` is -1 and `upcall_pid` 0.",
+})
+
+// PortRemoved says that a vport has gone.
+type PortRemoved struct {
+	event.OfDatapath
+	Name     string     `event:"port"`
+	No       odp.PortNo `event:"port_no"`
+	Upcalls  uint64     `event:"upcalls"`
+	Executed uint64     `event:"executed"`
+	Lost     uint64     `event:"lost"`
+}
+
+var _ = event.Declare[PortRemoved](event.Kind{Name: "port_removed", Level: event.Info,
+	Meaning: "A vport has gone, or its number belongs to another device now. Counters since it was added.",
+})
+
+// PortRenamed says that a port's device has another name now.
+type PortRenamed struct {
+	event.OfDatapath
+	Name string     `event:"port"`
+	No   odp.PortNo `event:"port_no"`
+	Was  string     `event:"was"`
+}
+
+var _ = event.Declare[PortRenamed](event.Kind{Name: "port_renamed", Level: event.Info,
+	Meaning: "A port's device has another name now. It is served as before; a configured port of the old name is " +
+		"waited for.",
+})
+
+// PortWaiting says that a configured port cannot be attached now.
+type PortWaiting struct {
+	event.OfDatapath
+	Name string `event:"port"`
+	Err  error  `event:"error"`
+}
+
+var _ = event.Declare[PortWaiting](event.Kind{Name: "port_waiting", Level: event.Warn,
+	Meaning: "A configured port cannot be attached now. It is tried again when its device appears or the datapath " +
+		"changes.",
+	Advice: "See that the device exists and belongs to no other switch or bond (`ip link show`), or take the port " +
+		"out of the configuration.",
+})
+
+// PortSetupFailed says that a port is served, but its device is not set up as configured.
+type PortSetupFailed struct {
+	event.OfDatapath
+	Name string `event:"port"`
+	Err  error  `event:"error"`
+}
+
+var _ = event.Declare[PortSetupFailed](event.Kind{Name: "port_setup_failed", Level: event.Error,
+	Meaning: "A configured internal port is served, but its device could not be given the address, MTU or state that " +
+		"the configuration asks for. It is tried again on the next change.",
+	Advice: "Act on `error`: the device is there, but not as the configuration says. A reload tries again.",
+})
+
+// DeviceSweepFailed says that devices of ports that are not configured any more
+// could not be removed.
+type DeviceSweepFailed struct {
+	event.OfDatapath
+	Err error `event:"error"`
+}
+
+var _ = event.Declare[DeviceSweepFailed](event.Kind{Name: "device_removal_failed", Level: event.Error,
+	Meaning: "Network devices that dpifd had made, and that no port needs any more, could not be removed.",
+	Advice:  "Remove the device by hand (`ip link delete`).",
+})
+
+// PortFailed says that a vport of the datapath could not be served.
+type PortFailed struct {
+	event.OfDatapath
+	Name string     `event:"port"`
+	No   odp.PortNo `event:"port_no"`
+	Err  error      `event:"error"`
+}
+
+var _ = event.Declare[PortFailed](event.Kind{Name: "port_failed", Level: event.Error,
+	Meaning: "A vport of the datapath cannot be served: its new flows are lost. It is tried again on the next " +
+		"change.",
+	Advice: "Act on `error`. Any change of ports or a reload tries again.",
+})
+
+// TransportSelected tells how a port's upcalls are received.
+type TransportSelected struct {
+	event.OfDatapath
+	Name      string            `event:"port"`
+	No        odp.PortNo        `event:"port_no"`
+	Transport netlink.Transport `event:"transport"`
+	Reason    string            `event:"reason"`
+	RcvBuf    int               `event:"rcvbuf_bytes"`
+	RingBytes uint64            `event:"ring_bytes"`
+}
+
+var _ = event.Declare[TransportSelected](event.Kind{Name: "transport_selected", Level: event.Info,
+	Meaning: "How a port's upcalls are received, and why.",
+})
+
+// RingDenied says that a port is served without ring though rings are
+// wanted and the kernel has them.
+type RingDenied struct {
+	event.OfDatapath
+	Name       string `event:"port"`
+	Err        error  `event:"error"`
+	RingBytes  uint64 `event:"ring_bytes"`
+	UsedBytes  uint64 `event:"used_bytes" means:"memory of all rings"`
+	LimitBytes uint64 `event:"limit_bytes"`
+}
+
+var _ = event.Declare[RingDenied](event.Kind{Name: "ring_denied", Level: event.Warn,
+	Meaning: "A port is served without ring though the kernel has rings: `ring.memory_limit` is reached, or the kernel " +
+		"refused this ring. Ports get rings in the order of the file, then as they come. This one gets a ring when it " +
+		"is attached anew and the limit has room.",
+	Advice: "Nothing: a port without ring works as on any kernel. For more rings raise `ring.memory_limit` or lower " +
+		"`ring.blocks`. To choose the ports that have one, put them first in the file.",
+})
