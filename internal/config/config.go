@@ -46,6 +46,8 @@ type Datapath struct {
 // Ring is the memory-mapped receive ring of an upcall socket.
 type Ring struct {
 	Mode RingMode `yaml:"mode"`
+	// TX says whether request sockets have a ring too.
+	TX RingTX `yaml:"tx"`
 	// FrameSize and BlockSize are bytes, Blocks is a number of blocks. They
 	// satisfy the kernel's rules for a ring.
 	FrameSize uint32 `yaml:"frame_size" unit:"bytes" min:"24B" max:"1GiB"`
@@ -232,6 +234,16 @@ const (
 	RingOff     RingMode = "off"
 )
 
+// RingTX says whether request sockets have TX rings.
+type RingTX string
+
+// TXOff sends requests by sendmsg, TXAuto by TX rings where Mode asks for rings and the
+// kernel has them.
+const (
+	TXOff  RingTX = "off"
+	TXAuto RingTX = "auto"
+)
+
 // PortType is the kind of a vport.
 type PortType string
 
@@ -305,6 +317,8 @@ func (Dispatch) values() []string { return strs(DispatchPerVport, DispatchPerCPU
 
 func (RingMode) values() []string { return strs(RingAuto, RingRequire, RingOff) }
 
+func (RingTX) values() []string { return strs(TXOff, TXAuto) }
+
 func (PortType) values() []string {
 	return strs(PortNetdev, PortInternal, PortVXLAN, PortGeneve, PortGRE)
 }
@@ -325,6 +339,7 @@ func Default() *Config {
 		Dispatch: DispatchPerVport,
 		Ring: Ring{
 			Mode:        RingAuto,
+			TX:          TXOff,
 			FrameSize:   2560,
 			BlockSize:   64 << 10,
 			Blocks:      64,

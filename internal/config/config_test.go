@@ -26,6 +26,7 @@ dispatch: per-cpu
 handlers: 1024
 ring:
   mode: off  # a word, not a boolean
+  tx: auto
   frame_size: 16KiB
   block_size: 128KiB
   blocks: 3
@@ -80,7 +81,7 @@ func everyKeyConfig() *Config {
 		WaitForModule: true,
 		Dispatch:      DispatchPerCPU,
 		Handlers:      1024,
-		Ring:          Ring{Mode: RingOff, FrameSize: 16384, BlockSize: 131072, Blocks: 3, MemoryLimit: 1073741824},
+		Ring:          Ring{Mode: RingOff, TX: TXAuto, FrameSize: 16384, BlockSize: 131072, Blocks: 3, MemoryLimit: 1073741824},
 		Socket:        Socket{Rcvbuf: 536870912},
 		Ports:         everyPort(),
 		Policy: Policy{Type: PolicyFlood, MACAging: 90 * time.Minute, MACLimit: 1000000, SharedLearning: true, ForwardBPDU: true, StaticMACs: []StaticMAC{
@@ -124,7 +125,7 @@ func TestParse(t *testing.T) {
 		{"lower bounds", "handlers: 0\nring: {frame_size: 24B, block_size: 4096B, blocks: 1, memory_limit: 4KiB}\n" +
 			"socket: {rcvbuf: 65536B}\npolicy: {mac_aging: 1s, mac_limit: 1}\nflows: {max_idle: 100ms, limit: 1, max_dump: 100ms}\nlog: {stats_interval: 100ms}",
 			edit(func(c *Config) {
-				c.Ring = Ring{Mode: RingAuto, FrameSize: 24, BlockSize: 4096, Blocks: 1, MemoryLimit: 4096}
+				c.Ring = Ring{Mode: RingAuto, TX: TXOff, FrameSize: 24, BlockSize: 4096, Blocks: 1, MemoryLimit: 4096}
 				c.Socket.Rcvbuf = 65536
 				c.Policy.MACAging, c.Policy.MACLimit = time.Second, 1
 				c.Flows = Flows{MaxIdle: 100 * time.Millisecond, Limit: 1, MaxDump: 100 * time.Millisecond, Static: []StaticFlow{}}
@@ -133,7 +134,7 @@ func TestParse(t *testing.T) {
 		{"a ring of just the limit", "ring: {blocks: 4096}", edit(func(c *Config) { c.Ring.Blocks = 4096 })},
 		{"largest ring in 64 bits", "ring: {block_size: 1GiB, frame_size: 1GiB, blocks: 16, memory_limit: 16GiB}",
 			edit(func(c *Config) {
-				c.Ring = Ring{Mode: RingAuto, FrameSize: 1 << 30, BlockSize: 1 << 30, Blocks: 16, MemoryLimit: 1 << 34}
+				c.Ring = Ring{Mode: RingAuto, TX: TXOff, FrameSize: 1 << 30, BlockSize: 1 << 30, Blocks: 16, MemoryLimit: 1 << 34}
 			})},
 		{"off in quotes", "ring: {mode: 'off'}", edit(func(c *Config) { c.Ring.Mode = RingOff })},
 		{"require", "ring: {mode: require}", edit(func(c *Config) { c.Ring.Mode = RingRequire })},
@@ -198,6 +199,7 @@ dispatch: per-cpu
 handlers: 1024
 ring:
   mode: off
+  tx: auto
   frame_size: 2564B
   block_size: 128KiB
   blocks: 3

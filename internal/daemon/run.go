@@ -165,6 +165,7 @@ func (d *run) ringConfig() vswitch.RingConfig {
 	}
 	return vswitch.RingConfig{
 		Mode:        modes[r.Mode],
+		TX:          r.TX == config.TXAuto,
 		Geometry:    mmapring.Geometry{FrameSize: r.FrameSize, BlockSize: r.BlockSize, Blocks: r.Blocks},
 		MemoryLimit: r.MemoryLimit,
 	}

@@ -15,7 +15,7 @@ import (
 // socketTrials need no datapath.
 var socketTrials = []trial[struct{}]{
 	{"rx_ring", rxRing, "upcalls are received by recvmmsg"},
-	{"tx_ring", txRing, "requests leave by sendmsg"},
+	{"tx_ring", txRing, "requests leave by sendmsg, as with ring.tx: off, the default"},
 	{"recvmmsg", recvmmsg, "dpifd does not start"},
 	{"so_meminfo", memInfo, "drops of upcall sockets are read from /proc/net/netlink"},
 	{"rcvbuf", rcvbuf, "bursts of upcalls beyond the buffer are lost: raise net.core.rmem_max or give CAP_NET_ADMIN in the initial user namespace"},
@@ -56,7 +56,7 @@ func txRing(struct{}) (string, error) {
 	if err := mmapring.Probe(mmapring.TX); err != nil {
 		return "", err
 	}
-	return geometry(func(g mmapring.Geometry) error {
+	size, err := geometry(func(g mmapring.Geometry) error {
 		c, err := netlink.Dial(unix.NETLINK_GENERIC, netlink.Config{TXRing: g})
 		if err != nil {
 			return err
@@ -75,6 +75,7 @@ func txRing(struct{}) (string, error) {
 		}
 		return nil
 	})
+	return size + "; for ring.tx: auto only", err
 }
 
 // recvmmsg has two answers wait and takes both with one call, on a socket of

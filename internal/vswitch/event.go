@@ -58,7 +58,7 @@ type TXRingGivenUp struct {
 var _ = event.Declare[TXRingGivenUp](event.Kind{Name: "tx_ring_given_up", Level: event.Warn,
 	Meaning: "The kernel does not send from a handler's TX ring. Requests go by ordinary calls for good; none was " +
 		"lost.",
-	Advice: "Nothing: the kernel cannot do it (Linux 4.1). To be rid of the line, set `ring.mode: off`.",
+	Advice: "Nothing: the kernel cannot do it (Linux 4.1). Leave `ring.tx` at its default, off.",
 })
 
 // FeaturesSet tells which user features the datapath has at start.

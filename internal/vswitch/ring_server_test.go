@@ -191,11 +191,12 @@ func TestRingTXOfHandlers(t *testing.T) {
 		{"room", RingAuto, ringtest.Config{}, 2*tx + g.Bytes(), []netlink.Transport{netlink.Ring, netlink.Ring}, "the kernel has rings"},
 		{"room for one", RingAuto, ringtest.Config{}, 2*tx + g.Bytes() - 1, []netlink.Transport{netlink.Ring, netlink.Linear}, "memory limit"},
 		{"off", RingOff, ringtest.Config{}, 1 << 30, []netlink.Transport{netlink.Linear, netlink.Linear}, "rings are off"},
+		{"ring.tx: off", RingAuto, ringtest.Config{}, 1 << 30, []netlink.Transport{netlink.Linear, netlink.Linear}, "TX rings are off (ring.tx)"},
 		{"no TX rings", RingAuto, ringtest.Config{FailTXRing: unix.ENOPROTOOPT}, 1 << 30, []netlink.Transport{netlink.Linear, netlink.Linear}, "no memory-mapped netlink"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			k := ringtest.NewRequests(tt.kernel)
-			s, _, err := ringServer(t, RingConfig{Mode: tt.mode, Geometry: g, MemoryLimit: tt.limit, Kernel: k})
+			s, _, err := ringServer(t, RingConfig{Mode: tt.mode, TX: tt.name != "ring.tx: off", Geometry: g, MemoryLimit: tt.limit, Kernel: k})
 			if err != nil {
 				t.Fatal(err)
 			}

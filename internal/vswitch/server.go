@@ -55,6 +55,7 @@ const (
 // RingConfig says which rings sockets have.
 type RingConfig struct {
 	Mode     RingMode
+	TX       bool              // request sockets have TX rings where the kernel has them
 	Geometry mmapring.Geometry // of each upcall socket's RX ring
 	// MemoryLimit bounds the rings of all sockets together, in bytes. It is
 	// kept before the kernel is asked. Ports come before handlers: one of these

@@ -17,6 +17,7 @@ var ErrRingRequired = errors.New("rings are required")
 
 var (
 	errRingsOff  = errors.New("rings are off")
+	errTXOff     = errors.New("TX rings are off (ring.tx)")
 	errRingLimit = errors.New("memory limit of rings is reached")
 )
 
@@ -30,7 +31,10 @@ func (s *Server) probeRings() error {
 	if k := s.cfg.Ring.Kernel; k != nil {
 		probe = (&mmapring.Prober{Syscalls: k}).Probe
 	}
-	s.noTXRings, s.noRings = probe(mmapring.TX), probe(mmapring.RX)
+	s.noRings, s.noTXRings = probe(mmapring.RX), errTXOff
+	if s.cfg.Ring.TX {
+		s.noTXRings = probe(mmapring.TX)
+	}
 	if s.noRings != nil && s.cfg.Ring.Mode == RingRequire {
 		return fmt.Errorf("%w: %w", ErrRingRequired, s.noRings)
 	}

@@ -151,12 +151,28 @@ func TestRingInPlace(t *testing.T) {
 	if got := e.Int(t, "ring_bytes"); got != int64(ports)<<22 {
 		t.Errorf("ring_bytes %d with %d ports", got, ports)
 	}
-	// Requests go by TX rings, unless the kernel's does not send.
-	if d.Events("tx_ring_given_up") == nil && d.Events("handler_started")[0].Text("transport") == "ring" && e.Int(t, "sent_ring") == 0 {
-		t.Errorf("no request was sent by a ring: %v", e.Fields)
+	h := d.Events("handler_started")[0]
+	if h.Text("transport") != "linear" || !strings.Contains(h.Text("reason"), "ring.tx") || e.Int(t, "sent_ring") != 0 {
+		t.Errorf("handler_started %v, sent_ring %d; want requests by sendmsg", h.Fields, e.Int(t, "sent_ring"))
 	}
 	if f := d.Events("features_set"); strings.Contains(f[0].Text("kept"), "unaligned") || f[0].Text("rings") != "true" {
 		t.Errorf("features_set: %v, want unaligned off", f[0].Fields)
+	}
+}
+
+// TestRingTX: with ring.tx: auto requests go by rings, unless the kernel's does not
+// send, and the packets arrive either way.
+func TestRingTX(t *testing.T) {
+	needRings(t)
+	n := newQuietNetwork(t, 2)
+	d := n.run(t, settings{"flows": "{max_idle: 60s}", "ring": "{mode: require, tx: auto}"})
+	p := n.sockets(t)
+	crossing(t, p[0], p[1], strangers(t, 60, 700, 1514, 60))
+	h := d.Events("handler_started")[0]
+	e := finalStats(t, d)
+	sent := e.Int(t, "sent_ring")
+	if d.Events("tx_ring_given_up") == nil && (h.Text("transport") != "ring" || sent == 0) || e.Int(t, "lost") != 0 {
+		t.Errorf("handler_started %v; stats: %v, want requests sent by ring", h.Fields, e.Fields)
 	}
 }
 
