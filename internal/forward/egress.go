@@ -23,13 +23,16 @@ type frame struct {
 	vid    uint16 // of its tag
 	pcp    uint16 // priority bits of its tag, in their place
 
+	// partial says that the frame ends within its tag. The kernel has the same key
+	// for it as for a frame without tag, but for the EtherType, and refuses flows for it.
+	partial bool
+
 	tunneled, ip6 bool  // came through a tunnel's device, wrapped in IPv6
 	tos           uint8 // for tunnels that take it over
 }
 
 // Values of Verdict.Reason for frames that are not taken.
 const (
-	reasonPartialTag    = "partial_vlan_tag"
 	reasonVLAN          = "vlan_not_carried"
 	reasonInPortUnknown = "in_port_unknown"
 	reasonNoTunnel      = "no_such_tunnel"
@@ -54,11 +57,12 @@ func (s *portSet) admit(key []byte, k *odp.Key, f *frame) (reason string) {
 	if s.inherits {
 		f.tos = odp.TOS(key)
 	}
-	if k.HasVLAN {
+	switch {
+	case !k.HasVLAN:
+	case k.TCI&tagPresent == 0:
+		f.partial = true // decided like a frame without tag, whose flows cover it
+	default:
 		f.tagged, f.vid, f.pcp = true, k.TCI&vidMask, k.TCI&priorities
-		if k.TCI&tagPresent == 0 {
-			return reasonPartialTag
-		}
 	}
 	f.vlan = f.vid
 	switch {
@@ -77,7 +81,7 @@ func (s *portSet) admit(key []byte, k *odp.Key, f *frame) (reason string) {
 // installs reports whether a flow is installed for f, which was refused for a
 // reason or "".
 func (f *frame) installs(refused string) bool {
-	return refused != reasonPartialTag && (f.in != nil || refused == reasonNoTunnel)
+	return !f.partial && (f.in != nil || refused == reasonNoTunnel)
 }
 
 // appendMask appends to a mask what admit read of the key, but for the VLAN

@@ -36,12 +36,13 @@ func explainInPort(in odp.PortNo, set *portSet, v *policy.Verdict) {
 // explainVLAN tells which VLAN the frame belongs to.
 func explainVLAN(f *frame, refused string, v *policy.Verdict) {
 	tag := "no tag"
-	if f.tagged {
+	switch {
+	case f.partial:
+		tag = "a tag that is cut off, which counts as none and gets no flow"
+	case f.tagged:
 		tag = fmt.Sprintf("tag with VLAN %d, priority %d", f.vid, f.pcp>>13)
 	}
 	switch refused {
-	case reasonPartialTag:
-		v.Explain("vlan", "half a tag: dropped, and no flow is installed")
 	case reasonVLAN:
 		v.Explain("vlan", tag+", which the port does not take: dropped")
 	case "":

@@ -105,8 +105,8 @@ func (l *Learning) macKey(vlan uint16, mac odp.MAC) uint64 {
 // Decide implements policy.Policy. A packet from a port that is not in the set is
 // not learned from and given no flow: the port is about to come or has just
 // gone. It is forwarded if no port has settings, and dropped otherwise. A packet
-// without in-port or Ethernet addresses, or with half a VLAN tag, is dropped
-// without a flow.
+// without in-port or Ethernet addresses is dropped without a flow; one whose VLAN
+// tag is cut off is decided as if it had none, without a flow.
 func (l *Learning) Decide(u *dpif.Upcall, nowMS int64, v *policy.Verdict) {
 	var k odp.Key
 	if k.Parse(u.Fields()) != nil {
@@ -150,7 +150,7 @@ func (l *Learning) Redecide(key []byte, v *policy.Verdict) bool {
 		v.Reason = reasonInPortGone
 		return false
 	case !f.installs(refused):
-		v.Reason = refused
+		v.Reason = "partial_vlan_tag"
 		return false
 	case refused == "" && l.learnsFrom(&k, set, f.vlan):
 		switch port, ok := l.table.lookup(l.macKey(f.vlan, k.EthSrc)); {

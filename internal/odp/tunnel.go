@@ -158,13 +158,12 @@ func TOS(b []byte) uint8 {
 }
 
 // AppendTOSMask appends to a mask what TOS reads of the key b: the EtherTypes
-// on the way to the IP header, and the bits there.
+// on the way to the IP header, and the bits there. The key of an 802.2 frame has
+// no EtherType; that absence is read as well, and 0xffff in the mask matches it.
 func AppendTOSMask(e *netlink.Encoder, b []byte) { appendTOSMask(e, b, 0) }
 
 func appendTOSMask(e *netlink.Encoder, b []byte, depth int) {
-	if netlink.FindAttr(b, KeyAttrEthertype) != nil {
-		AppendEthertype(e, 0xffff)
-	}
+	AppendEthertype(e, 0xffff)
 	inner := netlink.FindAttr(b, KeyAttrEncap)
 	switch {
 	case inner != nil && depth < maxNesting:
