@@ -56,8 +56,9 @@ func (b *Batch) Reset() { b.send.Reset() }
 func (b *Batch) Len() int { return b.send.Len() }
 
 // PutFlow adds a request to create or modify f; key, mask and actions are
-// copied. A modification needs the key as well as the UFID.
-func (b *Batch) PutFlow(f *Flow, m PutMode) {
+// copied. A modification needs the key as well as the UFID. It adds nothing and
+// reports false if the flow does not fit a message.
+func (b *Batch) PutFlow(f *Flow, m PutMode) (fits bool) {
 	cmd, flags := uint8(cmdNew), uint16(unix.NLM_F_CREATE)
 	if m == Modify {
 		cmd, flags = cmdSet, 0
@@ -66,18 +67,21 @@ func (b *Batch) PutFlow(f *Flow, m PutMode) {
 	if f.HasUFID {
 		id = f.UFID[:]
 	}
-	b.putFlow(cmd, flags, id, f.Key, f.Mask, f.Actions)
+	return b.putFlow(cmd, flags, id, f.Key, f.Mask, f.Actions)
 }
 
 // createFlow is PutFlow for a new flow of these parts.
-func (b *Batch) CreateFlow(id *UFID, key, mask, actions []byte) {
-	b.putFlow(cmdNew, unix.NLM_F_CREATE, id[:], key, mask, actions)
+func (b *Batch) CreateFlow(id *UFID, key, mask, actions []byte) (fits bool) {
+	return b.putFlow(cmdNew, unix.NLM_F_CREATE, id[:], key, mask, actions)
 }
 
-func (b *Batch) putFlow(cmd uint8, flags uint16, id, key, mask, actions []byte) {
+func (b *Batch) putFlow(cmd uint8, flags uint16, id, key, mask, actions []byte) (fits bool) {
 	size := headersLen + netlink.AttrSize(len(key)) + netlink.AttrSize(len(mask)) + netlink.AttrSize(len(actions))
 	if id != nil {
 		size += netlink.AttrSize(len(id))
+	}
+	if size > netlink.MaxSpace {
+		return false
 	}
 	if m := b.send.Begin(b.fam.Flow.ID, unix.NLM_F_REQUEST|flags).Space(size); m != nil {
 		m = putHeaders(m, &b.fam.Flow, cmd, b.idx)
@@ -89,6 +93,7 @@ func (b *Batch) putFlow(cmd uint8, flags uint16, id, key, mask, actions []byte) 
 		netlink.PutAttr(m, flowAttrActions, actions)
 	}
 	b.send.End()
+	return true
 }
 
 // DeleteFlow adds a request to delete f, by its UFID if it has one. With
@@ -111,14 +116,18 @@ func (b *Batch) GetFlow(f *Flow) {
 
 // Execute adds a request to run actions on the upcall's packet. The packet's
 // bytes may be referenced, not copied: the upcall must not be released before
-// the batch is sent. MRU and hash go back as they came.
-func (b *Batch) Execute(u *Upcall, actions []byte) {
-	e := b.send.Begin(b.fam.Packet.ID, unix.NLM_F_REQUEST)
+// the batch is sent. MRU and hash go back as they came. It adds nothing and reports
+// false if packet or actions do not fit a message.
+func (b *Batch) Execute(u *Upcall, actions []byte) (fits bool) {
 	key := odp.MetadataKey(u.Fields())
 	size := headersLen + netlink.AttrSize(len(key)) + netlink.AttrSize(len(actions))
 	if u.HasHash {
 		size += netlink.AttrSize(8)
 	}
+	if size > netlink.MaxSpace || netlink.AttrSize(len(u.Packet)) > netlink.MaxSpace {
+		return false
+	}
+	e := b.send.Begin(b.fam.Packet.ID, unix.NLM_F_REQUEST)
 	if m := e.Space(size); m != nil {
 		m = putHeaders(m, &b.fam.Packet, packetCmdExecute, b.idx)
 		m = netlink.PutAttr(m, packetAttrKey, key)
@@ -134,6 +143,7 @@ func (b *Batch) Execute(u *Upcall, actions []byte) {
 	}
 	b.send.Gather(packetAttrPacket, u.Packet)
 	b.send.End()
+	return true
 }
 
 func appendFlowID(e *netlink.Encoder, f *Flow) {
@@ -177,7 +187,9 @@ func (d *Datapath) Transact(b *Batch, each func(i int, last *Flow, err error)) e
 // PutFlow creates or modifies one flow and waits for the kernel's answer.
 func (d *Datapath) PutFlow(f *Flow, m PutMode) error {
 	b := d.NewBatch()
-	b.PutFlow(f, m)
+	if !b.PutFlow(f, m) {
+		return fmt.Errorf("datapath %s: put flow: %d bytes of actions: %w", d.name, len(f.Actions), unix.EMSGSIZE)
+	}
 	return d.one(b, "put flow")
 }
 
@@ -298,6 +310,8 @@ func parseFlow(r reply, f *Flow) error {
 // key, and waits for the kernel's answer.
 func (d *Datapath) ExecutePacket(u *Upcall, actions []byte) error {
 	b := d.NewBatch()
-	b.Execute(u, actions)
+	if !b.Execute(u, actions) {
+		return fmt.Errorf("datapath %s: execute packet: %d bytes of actions: %w", d.name, len(actions), unix.EMSGSIZE)
+	}
 	return d.one(b, fmt.Sprintf("execute packet from port %d", u.InPort))
 }

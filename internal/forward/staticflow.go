@@ -60,6 +60,9 @@ func compile(f StaticFlow, number func(string) (odp.PortNo, bool)) (*compiled, e
 	if c.actions, err = text.ParseActions(f.Actions); err != nil {
 		return nil, fault(true, err)
 	}
+	if len(c.actions) > odp.MaxActions {
+		return nil, fault(true, fmt.Errorf("%d bytes of actions, of which flows have at most %d", len(c.actions), odp.MaxActions))
+	}
 	// Without Ethernet addresses the kernel takes it for a flow of frames that
 	// have none.
 	if !hasAttr(c.keyAttrs, odp.KeyAttrEthernet) {

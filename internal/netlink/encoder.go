@@ -151,6 +151,9 @@ func (e *Encoder) attr(t uint16, n, room int) []byte {
 	return b[attrHeaderLen:]
 }
 
+// MaxSpace is the most bytes that Space appends.
+const MaxSpace = math.MaxUint16 &^ (attrAlign - 1)
+
 // Space appends n bytes, a multiple of the alignment, which the caller is to fill:
 // they hold anything. They are valid until the next call that appends; nil after
 // an error. With PutAttr this is for messages of which many are made. So many bytes
@@ -159,8 +162,8 @@ func (e *Encoder) Space(n int) []byte {
 	if e.err != nil {
 		return nil
 	}
-	if n%attrAlign != 0 || n > math.MaxUint16 {
-		e.fail("space of %d bytes, want a multiple of %d up to %d", n, attrAlign, math.MaxUint16)
+	if n%attrAlign != 0 || n > MaxSpace {
+		e.fail("space of %d bytes, want a multiple of %d up to %d", n, attrAlign, MaxSpace)
 		return nil
 	}
 	return e.extend(n)

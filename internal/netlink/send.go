@@ -26,16 +26,20 @@ const (
 // allocate.
 //
 // What could not be sent at all is reported to failed as well, and by the error
-// returned. An error that matches unix.ENOBUFS otherwise means that answers were
+// returned: all messages, with EINVAL, if c is closed or b has an encoding error. An error that matches unix.ENOBUFS otherwise means that answers were
 // lost: some messages may have failed without a report. Nothing is sent twice.
 func (c *Conn) Send(b *SendBatch, failed func(i int, errno unix.Errno)) error {
-	if err := c.lock(); err != nil {
+	err := b.Err()
+	if err == nil {
+		err = c.lock()
+	}
+	if err != nil {
+		for i := range b.Len() {
+			failed(i, unix.EINVAL)
+		}
 		return err
 	}
 	defer c.mu.Unlock()
-	if err := b.Err(); err != nil {
-		return err
-	}
 	if c.tx != nil {
 		return c.sendRing(b, failed)
 	}

@@ -360,15 +360,19 @@ func TestConnClose(t *testing.T) {
 		}
 	}
 	nothing := func(int, []byte, error) { t.Error("called") }
+	refused := 0
 	for name, err := range map[string]error{
 		"Transact":      func() error { _, err := c.Transact(one()); return err }(),
 		"Dump":          c.Dump(one(), nil, nil),
-		"Send":          c.Send(batchOf(1), nil),
+		"Send":          c.Send(batchOf(3), func(int, unix.Errno) { refused++ }),
 		"TransactBatch": c.TransactBatch(batchOf(1), nothing),
 	} {
 		if !errors.Is(err, ErrClosed) {
 			t.Errorf("%s after Close: %v, want ErrClosed", name, err)
 		}
+	}
+	if refused != 3 {
+		t.Errorf("%d of 3 messages count as not sent", refused)
 	}
 	if c.FD() != -1 {
 		t.Errorf("descriptor %d after Close", c.FD())

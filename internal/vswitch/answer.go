@@ -8,6 +8,7 @@ import (
 	"dpifd/internal/clock"
 	"dpifd/internal/dpif"
 	"dpifd/internal/netlink"
+	"dpifd/internal/odp"
 	"dpifd/internal/policy"
 
 	"golang.org/x/sys/unix"
@@ -117,16 +118,35 @@ func (h *Handler) decide(ch *channel, datagram []byte, now int64, trace *Tracer)
 	if trace != nil {
 		(*trace)(ch.name.get(), u, v)
 	}
-	if v.Actions.Len() > 0 {
-		h.out.Execute(u, v.Actions.Bytes())
-		h.ops = append(h.ops, request{ch, requestExecute})
-		ch.executed.Add(1)
-	} else {
+	switch {
+	case v.Actions.Len() == 0:
 		ch.dropped.Add(1)
+	case h.execute(ch, u, v.Actions.Bytes()):
+		ch.executed.Add(1)
+	default:
+		ch.policyErrors.Add(1)
 	}
 	if v.Install {
 		h.install(ch, u, v, now)
 	}
+}
+
+// execute adds requests that run the actions on the packet: several where they are
+// too long for one. It reports false if they cannot be divided, or the packet does not
+// fit a message.
+func (h *Handler) execute(ch *channel, u *dpif.Upcall, actions []byte) bool {
+	if len(actions) <= odp.MaxActions {
+		return h.executePart(ch, u, actions)
+	}
+	return odp.SplitActions(actions, odp.MaxActions, func(part []byte) bool { return h.executePart(ch, u, part) })
+}
+
+func (h *Handler) executePart(ch *channel, u *dpif.Upcall, actions []byte) bool {
+	if !h.out.Execute(u, actions) {
+		return false
+	}
+	h.ops = append(h.ops, request{ch, requestExecute})
+	return true
 }
 
 // install adds a request for the verdict's flow, unless this batch has one
@@ -143,14 +163,21 @@ func (h *Handler) install(ch *channel, u *dpif.Upcall, v *policy.Verdict, now in
 		ch.flowsOverLimit.Add(1)
 		return
 	}
-	*word |= bit
-	h.put[h.nPut] = id
-	h.nPut++
 	key := u.Key
 	if h.l2Key.Of(u.Fields(), v.Mask.Bytes()) {
 		key = h.l2Key[:]
 	}
-	h.out.CreateFlow(&h.put[h.nPut-1], key, v.Mask.Bytes(), v.Actions.Bytes())
+	h.put[h.nPut] = id
+	if !h.out.CreateFlow(&h.put[h.nPut], key, v.Mask.Bytes(), v.Actions.Bytes()) {
+		h.budget.release()
+		h.budget.landed(1)
+		ch.flowsPut.Add(1)
+		ch.flowsRefused.Add(1)
+		h.lastRefusal.Store(int32(unix.EMSGSIZE))
+		return
+	}
+	*word |= bit
+	h.nPut++
 	h.ops = append(h.ops, request{ch, requestFlow})
 	ch.flowsPut.Add(1)
 }

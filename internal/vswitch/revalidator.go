@@ -60,6 +60,7 @@ type Revalidator struct {
 	meters     *meters
 	sweep      *dpif.Batch
 	changes    []change // what each request of sweep does
+	stuck      stuckFlows
 	verdict    policy.Verdict
 	key, mask  netlink.Encoder
 	covering   []byte // a mask that covers the next one
@@ -237,14 +238,16 @@ func (r *Revalidator) cycle(ctx context.Context, full bool) error {
 		// dump had passed its place.
 		r.landed()
 	}
+	again := r.again
+	r.again = false // the sweep may set it
 	if err := r.dump(ctx, now, full); err != nil {
+		r.again = r.again || again
 		if asked {
 			r.full.Store(true)
 		}
 		return err
 	}
 	r.counters.looks.Add(1)
-	r.again = false
 	r.generation = generation
 	r.counters.cycles.Add(1)
 	if full {
@@ -273,6 +276,7 @@ func (r *Revalidator) dump(ctx context.Context, now int64, full bool) error {
 		r.pace.begin(now)
 		r.sweep.Reset()
 		r.changes = r.changes[:0]
+		r.stuck.reset()
 		clear(r.unused)
 	}
 	r.unused, r.unusedBefore = r.unusedBefore, r.unused
@@ -295,7 +299,7 @@ func (r *Revalidator) dump(ctx context.Context, now int64, full bool) error {
 			err = fmt.Errorf("sweep of %d flows: %w", r.sweep.Len(), err)
 		}
 	}
-	return errors.Join(err, r.settle())
+	return errors.Join(err, r.deleteStuck(), r.settle())
 }
 
 // adapt adapts the flow limit to the time that a dump of n flows took.
@@ -315,7 +319,15 @@ func (r *Revalidator) swept(i int, last *dpif.Flow, err error) {
 	// ENOENT: the flow went by itself, with its port say.
 	if err != nil && !errors.Is(err, unix.ENOENT) {
 		r.counters.failed.Add(1)
+		if kind == changeModify {
+			r.stuck.refused(err)
+		} else {
+			r.again = true
+		}
 		return
+	}
+	if kind == changeModify {
+		r.stuck.taken()
 	}
 	switch kind {
 	case changeExpire:
@@ -439,10 +451,12 @@ func (r *Revalidator) redecide(f *dpif.Flow, idle time.Duration) {
 			reason = "mask_too_wide"
 		case bytes.Equal(f.Actions, v.Actions.Bytes()):
 			return
-		default:
-			r.modify(f)
+		case r.modify(f):
 			r.traced("modify", reason, f, idle)
 			return
+		default:
+			reason = reasonTooLong
+			r.stuck.tooLong(v.Actions.Len())
 		}
 	}
 	r.delete(f, changeDelete, reason, idle)
@@ -463,8 +477,9 @@ func (r *Revalidator) covers(have, need []byte) (bool, error) {
 // modify gives f the verdict's actions. A flow with a UFID is found by that,
 // and key and mask are only what its actions are checked against; so they are
 // made anew of what all flows have: the kernel refuses (EINVAL) its own dumped
-// key where that shows a wildcarded EtherType, as 0.
-func (r *Revalidator) modify(f *dpif.Flow) {
+// key where that shows a wildcarded EtherType, as 0. It reports false if the flow does not
+// fit a message.
+func (r *Revalidator) modify(f *dpif.Flow) (fits bool) {
 	changed := *f
 	changed.Actions = r.verdict.Actions.Bytes()
 	var k odp.Key
@@ -476,8 +491,12 @@ func (r *Revalidator) modify(f *dpif.Flow) {
 		odp.AppendInPortMask(&r.mask)
 		changed.Key, changed.Mask = r.key.Bytes(), r.mask.Bytes()
 	}
-	r.sweep.PutFlow(&changed, dpif.Modify)
+	if !r.sweep.PutFlow(&changed, dpif.Modify) {
+		return false
+	}
 	r.changes = append(r.changes, changeModify)
+	r.stuck.asked(f)
+	return true
 }
 
 func (r *Revalidator) delete(f *dpif.Flow, kind change, reason string, idle time.Duration) {
