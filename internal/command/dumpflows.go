@@ -1,10 +1,13 @@
 package command
 
 import (
-	"bufio"
+	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"slices"
 
 	"dpifd/internal/clock"
 	"dpifd/internal/dpif"
@@ -12,6 +15,7 @@ import (
 	"dpifd/internal/odp"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 )
 
 // flowFlags are the flags of commands that print flows.
@@ -23,18 +27,28 @@ type flowFlags struct {
 
 func (f *flowFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.filter, "filter", "", "only flows that `KEY` selects")
-	cmd.Flags().BoolVar(&f.names, "names", false, "names of ports in place of their numbers (default with -m)")
+	cmd.Flags().BoolVar(&f.names, "names", false, "names of ports instead of their numbers (default on a terminal and with -m)")
 	cmd.Flags().BoolVarP(&f.verbose, "more", "m", false, "wildcarded fields and UFIDs too")
 }
 
 // filterHelp explains --filter.
 const filterHelp = "A flow passes --filter KEY, a key in the syntax of ovs-dpctl, if its own key has the\n" +
-	"same value in each bit that KEY names; wildcarded bits count as zero. In KEY a port\n" +
-	"may be given by its name."
+	"same value in each bit that KEY names; bits that the flow wildcards count as zero. A\n" +
+	"port in KEY is a number or a name."
 
 // named reports whether ports are written by name.
 func (f *flowFlags) named(cmd *cobra.Command) bool {
-	return f.names || f.verbose && !cmd.Flags().Changed("names")
+	return f.names || !cmd.Flags().Changed("names") && (f.verbose || onTerminal(cmd.OutOrStdout()))
+}
+
+// onTerminal reports whether a person reads what is written to w.
+func onTerminal(w io.Writer) bool {
+	file, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	_, err := unix.IoctlGetTermios(int(file.Fd()), unix.TCGETS)
+	return err == nil
 }
 
 // text returns how flows of a datapath with these ports are written.
@@ -68,20 +82,28 @@ func (f *flowFlags) parse(ports map[odp.PortNo]string) (want, mask []byte, err e
 func dumpFlowsCommand() *cobra.Command {
 	var k kernel
 	var f flowFlags
+	var dump flowDump
 	cmd := &cobra.Command{
 		Use:        "dump-flows [DATAPATH]",
 		SuggestFor: []string{"flows"},
 		Short:      "Print the flows that a datapath has",
 		Long: "Print the flow table of a datapath of the kernel as ovs-dpctl dump-flows does, one\n" +
-			"flow a line: key, packets, bytes, how long ago it was used, TCP flags seen, actions.\n" +
-			"Without DATAPATH there must be only one.\n\n" + filterHelp + "\n\n" +
+			"flow a line: key, packets, bytes, time since it was used, TCP flags seen, actions.\n" +
+			"Without DATAPATH there must be only one.\n\n" + filterHelp + " If no flow passes, standard\n" +
+			"error says how many wildcard a field that KEY names: their packets may be what you\n" +
+			"look for.\n\n" +
+			"--sort prints the flows with the most packets or bytes, or the most recently used,\n" +
+			"first; --top N prints N flows, by bytes unless --sort says otherwise.\n\n" +
 			"It does not matter who serves the datapath, nothing is changed, and no privilege is\n" +
 			"needed.",
 		Example: "  dpifd dump-flows\n  dpifd dump-flows dp0 --names --filter 'in_port(va),eth_type(0x0800),ipv4(dst=10.0.0.2)'\n" +
+			"  dpifd dump-flows dp0 --sort packets --top 10\n" +
 			"  dpifd dump-flows dp0 -o json | jq 'select(.packets > 1000) | .key'",
 		Args: arguments(0, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			var dump flowDump
+			if cmd.Flags().Changed("top") && dump.top < 1 {
+				return errors.New("--top: want a number from 1")
+			}
 			err := k.read(func(r *inspect.Reader) error {
 				name, err := pick(r, args)
 				if err != nil {
@@ -98,19 +120,32 @@ func dumpFlowsCommand() *cobra.Command {
 				dump.text = inspect.FlowText{Text: f.text(cmd, ports)}
 				dump.json = k.form == outputJSON
 				return r.Flows(name, dump.clear, func(flow *dpif.Flow) error {
-					if !odp.SelectsFlow(flow.Key, flow.Mask, want, mask) {
-						return nil
+					dump.seen++
+					if odp.SelectsFlow(flow.Key, flow.Mask, want, mask) {
+						return dump.add(flow)
 					}
-					return dump.add(flow)
+					if odp.Intersects(flow.Key, flow.Mask, want, mask) {
+						dump.wild++
+					}
+					return nil
 				})
 			})
 			if err != nil {
 				return refused("dump-flows", err)
 			}
+			if dump.selected == 0 && f.filter != "" {
+				fmt.Fprintf(cmd.ErrOrStderr(), "0 of %d flows match; %d of them wildcard what --filter names\n", dump.seen, dump.wild)
+			}
 			return failed(dump.write(cmd.OutOrStdout()))
 		},
 	}
 	f.add(cmd)
+	cmd.Flags().Var(&dump.sort, "sort", "print in descending order of `FIELD`: bytes, packets or used")
+	cmd.Flags().IntVar(&dump.top, "top", 0, "print `N` flows only, those that are first by --sort (default bytes)")
+	err := cmd.RegisterFlagCompletionFunc("sort", cobra.FixedCompletions(flowOrders, cobra.ShellCompDirectiveNoFileComp))
+	if err != nil {
+		panic(err) // the flag was defined above
+	}
 	kernelFlags(cmd, &k)
 	return cmd
 }
@@ -126,16 +161,67 @@ func refused(name string, err error) error {
 	return failed(err)
 }
 
-// flowDump collects the lines of a dump, which may start anew.
+// flowOrder is the value of flag --sort.
+type flowOrder string
+
+// flowOrders are its values.
+var flowOrders = []string{"bytes", "packets", "used"}
+
+// String implements pflag.Value.
+func (o *flowOrder) String() string { return string(*o) }
+
+// Type implements pflag.Value.
+func (o *flowOrder) Type() string { return "field" }
+
+// Set implements pflag.Value.
+func (o *flowOrder) Set(s string) error {
+	*o = flowOrder(s)
+	return oneOf(s, flowOrders)
+}
+
+// compare orders flows: the larger, or the more recently used, first.
+func (o flowOrder) compare(a, b dpif.Flow) int {
+	switch o {
+	case "packets":
+		return cmp.Compare(b.Packets, a.Packets)
+	case "used":
+		return cmp.Compare(b.UsedMS, a.UsedMS)
+	}
+	return cmp.Compare(b.Bytes, a.Bytes)
+}
+
+// flowDump is what dump-flows prints. A dump that fails prints nothing, and one
+// that starts anew forgets what it had.
 type flowDump struct {
 	text  inspect.FlowText
 	json  bool
+	sort  flowOrder // "" is the order of the kernel
+	top   int       // 0 is all
 	lines []byte
+	flows []dpif.Flow // to be sorted
+
+	seen, selected int // flows of the datapath, and those that pass the filter
+	wild           int // flows that wildcard what the filter names
 }
 
-func (d *flowDump) clear() { d.lines = d.lines[:0] }
+func (d *flowDump) clear() {
+	d.lines, d.flows = d.lines[:0], d.flows[:0]
+	d.seen, d.selected, d.wild = 0, 0, 0
+}
 
-func (d *flowDump) add(f *dpif.Flow) (err error) {
+// add takes in a flow, which is borrowed.
+func (d *flowDump) add(f *dpif.Flow) error {
+	d.selected++
+	if d.sort == "" && d.top == 0 {
+		return d.print(f)
+	}
+	kept := *f
+	kept.Key, kept.Mask, kept.Actions = bytes.Clone(f.Key), bytes.Clone(f.Mask), bytes.Clone(f.Actions)
+	d.flows = append(d.flows, kept)
+	return nil
+}
+
+func (d *flowDump) print(f *dpif.Flow) (err error) {
 	d.text.NowMS = clock.NowMS()
 	if d.json {
 		d.lines, err = d.text.AppendJSON(d.lines, f)
@@ -147,9 +233,15 @@ func (d *flowDump) add(f *dpif.Flow) (err error) {
 }
 
 func (d *flowDump) write(out io.Writer) error {
-	w := bufio.NewWriter(out)
-	if _, err := w.Write(d.lines); err != nil {
-		return err
+	slices.SortStableFunc(d.flows, d.sort.compare)
+	if d.top > 0 {
+		d.flows = d.flows[:min(d.top, len(d.flows))]
 	}
-	return w.Flush()
+	for i := range d.flows {
+		if err := d.print(&d.flows[i]); err != nil {
+			return err
+		}
+	}
+	_, err := out.Write(d.lines)
+	return err
 }

@@ -7,19 +7,30 @@ import "dpifd/internal/netlink"
 // want. What is nested, as behind a VLAN tag, is compared there. A malformed
 // key matches nothing. It does not allocate.
 func Selects(key, want, mask []byte) bool {
-	return selects(key, nil, want, mask, true, keySpace, 0)
+	return comparison{}.selects(key, nil, want, mask, true, keySpace, 0)
 }
 
 // SelectsFlow is Selects for a flow with a key and a mask of its own: bits that
 // the flow wildcards count as zero, as in the filters of ovs-dpctl. A nil
 // flowMask means that the flow matches every bit of its key.
 func SelectsFlow(key, flowMask, want, mask []byte) bool {
-	return selects(key, flowMask, want, mask, flowMask == nil, keySpace, 0)
+	return comparison{}.selects(key, flowMask, want, mask, flowMask == nil, keySpace, 0)
 }
+
+// Intersects reports whether a packet can match both a flow, with a key and a
+// mask of its own, and what a text says: it is SelectsFlow, but bits that the flow
+// wildcards are not compared.
+func Intersects(key, flowMask, want, mask []byte) bool {
+	return comparison{wild: true}.selects(key, flowMask, want, mask, flowMask == nil, keySpace, 0)
+}
+
+// comparison says how bits that a flow wildcards compare: they count as zero, or
+// with wild not at all.
+type comparison struct{ wild bool }
 
 // selects compares the attributes of a key, of which those bits count that cover
 // has, or all if exact, with want under mask.
-func selects(key, cover, want, mask []byte, exact bool, s space, depth int) bool {
+func (x comparison) selects(key, cover, want, mask []byte, exact bool, s space, depth int) bool {
 	if depth > maxNesting {
 		return false
 	}
@@ -29,9 +40,15 @@ func selects(key, cover, want, mask []byte, exact bool, s space, depth int) bool
 		m, k, w, c := it.Data(), netlink.FindAttr(key, t), netlink.FindAttr(want, t), netlink.FindAttr(cover, t)
 		all := exact || c == nil && s.alwaysExact(t)
 		if inner, is := s.nested(t); is {
-			if k == nil || !selects(k, c, w, m, all, inner, depth+1) {
+			if k == nil && x.wild {
+				continue
+			}
+			if k == nil || !x.selects(k, c, w, m, all, inner, depth+1) {
 				return false
 			}
+			continue
+		}
+		if k == nil && x.wild {
 			continue
 		}
 		if k == nil || w == nil {
@@ -46,6 +63,9 @@ func selects(key, cover, want, mask []byte, exact bool, s space, depth int) bool
 			have := at(k, i)
 			if !all {
 				have &= at(c, i)
+			}
+			if !all && x.wild {
+				bits &= at(c, i)
 			}
 			if (have^at(w, i))&bits != 0 {
 				return false

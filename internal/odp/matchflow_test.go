@@ -42,6 +42,37 @@ func TestSelectsFlow(t *testing.T) {
 		{"tunnel(tun_id=0x7)", []string{tun}},
 		{"tunnel(tun_id=0x8)", nil},
 	}
+	// With any of these, packets of what follows match too.
+	intersecting := map[string][]string{
+		"in_port(9)":                    nil,
+		"eth_type(0x0800)":              {web, wide, tun},
+		"eth(dst=33:33:00:00:00:01)":    {wide, vlan, tun},
+		"ipv4(dst=10.1.2.3)":            {web, wide, vlan, tun},
+		"ipv4(dst=10.1.3.3)":            {wide, vlan, tun},
+		"tcp(dst=81)":                   {wide, vlan, tun},
+		"vlan(vid=99,pcp=3)":            {web, wide, vlan, tun},
+		"encap(arp(tip=10.0.0.8))":      {web, wide, tun},
+		"tunnel(tun_id=0x8),in_port(4)": nil,
+	}
+	for filter, want := range intersecting {
+		w, wMask, err := Text{}.ParseKey(filter)
+		if err != nil {
+			t.Fatalf("%s: %v", filter, err)
+		}
+		var got []string
+		for _, flow := range flows {
+			key, mask, err := Text{}.ParseKey(flow)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if Intersects(key, mask, w, wMask) {
+				got = append(got, flow)
+			}
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%s intersects %q, want %q", filter, got, want)
+		}
+	}
 	for _, tt := range tests {
 		want, wantMask, err := Text{}.ParseKey(tt.filter)
 		if err != nil {

@@ -3,6 +3,7 @@
 package kernel_test
 
 import (
+	cmplib "cmp"
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
@@ -166,6 +167,12 @@ func TestDumpFlowsFilter(t *testing.T) {
 			}
 		}
 		lines := slices.Collect(strings.Lines(dpifd(t, n.sw, "dump-flows", n.dpName, "--filter", tt.filter, "-o", "json")))
+		if want == 0 {
+			if text := fmt.Sprintf("0 of %d flows match; 0 of them wildcard what --filter names\n", len(all)); !slices.Equal(lines, []string{text}) {
+				t.Errorf("filter %s prints %q, want %q", tt.filter, lines, text)
+			}
+			continue
+		}
 		if len(lines) != want {
 			t.Errorf("filter %s: %d flows, want %d:\n%s", tt.filter, len(lines), want, strings.Join(lines, ""))
 		}
@@ -182,4 +189,53 @@ func TestDumpFlowsFilter(t *testing.T) {
 	wantFailure(t, n.sw, 2, "--filter in_port(nobody): 1:9: ", "dump-flows", n.dpName, "--filter", "in_port(nobody)")
 	wantFailure(t, n.sw, 2, "--filter", "dump-flows", n.dpName, "--filter", "colour(red)")
 	wantFailure(t, n.sw, 1, "open datapath dp-none", "dump-flows", "dp-none")
+}
+
+// TestDumpFlowsSorted compares what --sort and --top print with the whole table.
+func TestDumpFlowsSorted(t *testing.T) {
+	t.Parallel()
+	noDaemon(t)
+	n, _ := variedFlows(t)
+	type flow struct {
+		Key            string
+		Packets, Bytes uint64
+		Unused         *float64 `json:"unused_s"`
+	}
+	dump := func(args ...string) (list []flow) {
+		for line := range strings.Lines(dpifd(t, n.sw, append([]string{"dump-flows", n.dpName, "-o", "json"}, args...)...)) {
+			var f flow
+			if err := json.Unmarshal([]byte(line), &f); err != nil {
+				t.Fatalf("%v in %s", err, line)
+			}
+			list = append(list, f)
+		}
+		return list
+	}
+	all := dump()
+	for sort, value := range map[string]func(flow) float64{
+		"bytes":   func(f flow) float64 { return float64(f.Bytes) },
+		"packets": func(f flow) float64 { return float64(f.Packets) },
+		"used": func(f flow) float64 {
+			if f.Unused == nil {
+				return -1e9
+			}
+			return -*f.Unused
+		},
+	} {
+		sorted := dump("--sort", sort)
+		if len(sorted) != len(all) || !slices.IsSortedFunc(sorted, func(a, b flow) int { return cmplib.Compare(value(b), value(a)) }) {
+			t.Errorf("--sort %s: %+v", sort, sorted)
+		}
+		if top := dump("--sort", sort, "--top", "2"); len(top) != 2 || top[0].Key != sorted[0].Key {
+			t.Errorf("--sort %s --top 2: %+v, want the first two of %+v", sort, top, sorted)
+		}
+	}
+	if top := dump("--top", "1"); len(top) != 1 || top[0].Bytes != slices.MaxFunc(all, func(a, b flow) int { return cmplib.Compare(a.Bytes, b.Bytes) }).Bytes {
+		t.Errorf("--top 1: %+v", top)
+	}
+	// A filter that no flow passes, but whose packets some flows match.
+	out := dpifd(t, n.sw, "dump-flows", n.dpName, "--filter", "in_port(1),eth(src=02:00:00:00:00:99)")
+	if m := regexp.MustCompile(`^0 of (\d+) flows match; (\d+) of them wildcard`).FindStringSubmatch(out); m == nil || m[1] != fmt.Sprint(len(all)) || m[2] == "0" {
+		t.Errorf("dump-flows prints %q", out)
+	}
 }

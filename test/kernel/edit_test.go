@@ -17,6 +17,7 @@ import (
 // TestDelFlows deletes flows by filter and all of them, of a datapath that
 // nobody serves.
 func TestDelFlows(t *testing.T) {
+	t.Parallel()
 	noDaemon(t)
 	n, _ := variedFlows(t)
 	dump := func() []string {
@@ -65,6 +66,7 @@ func TestDelFlowsOfDaemon(t *testing.T) {
 
 // TestEditPorts attaches and detaches ports of a datapath that a daemon serves.
 func TestEditPorts(t *testing.T) {
+	t.Parallel()
 	n := newNetwork(t, 3, 0)
 	c := n.hosts[2]
 	file := n.config(settings{"ports": "[{name: " + n.hosts[0].port + "}, {name: " + n.hosts[1].port + "}]"})
@@ -117,6 +119,7 @@ func TestEditPorts(t *testing.T) {
 
 // TestDelDP deletes a datapath that nobody serves, and not before it is told to.
 func TestDelDP(t *testing.T) {
+	t.Parallel()
 	noDaemon(t)
 	n := newQuietNetwork(t, 1)
 	newDatapath(t, n.sw, n.dpName)
