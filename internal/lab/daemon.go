@@ -22,7 +22,7 @@ import (
 
 // DaemonLimit bounds what the daemon does at once in itself: start, stop, an
 // event. It is far more than that takes, since emulated CPUs are slow.
-const DaemonLimit = 30 * time.Second
+const DaemonLimit = 2 * time.Minute
 
 // logTable is where the guest has docs/LOGS.md, unless DPIFD_LOGS names
 // another place.

@@ -3,6 +3,7 @@
 package lab
 
 import (
+	"fmt"
 	"os"
 	"testing"
 )
@@ -20,12 +21,33 @@ var mayLack = map[string]bool{
 // default kernel ought to have fails the test instead.
 func Need(t testing.TB, feature string, try func() error) {
 	t.Helper()
+	if err := lacks(t, feature, try); err != nil {
+		t.Skip(err)
+	}
+}
+
+// Has is Need for a part of a test: it logs what the kernel lacks and reports
+// whether it has it.
+func Has(t testing.TB, feature string, try func() error) bool {
+	t.Helper()
+	err := lacks(t, feature, try)
+	if err != nil {
+		t.Log(err)
+	}
+	return err == nil
+}
+
+func lacks(t testing.TB, feature string, try func() error) error {
+	t.Helper()
 	err := try()
 	if err == nil {
-		return
+		return nil
 	}
-	if os.Getenv("DPIFD_LAB_STRICT") == "1" && !mayLack[feature] {
+	if Strict() && !mayLack[feature] {
 		t.Fatalf("kernel lacks %s, which this kernel must have: %v", feature, err)
 	}
-	t.Skipf("kernel lacks %s: %v", feature, err)
+	return fmt.Errorf("kernel lacks %s: %w", feature, err)
 }
+
+// Strict reports whether the kernel is the default one, which has what tests need.
+func Strict() bool { return os.Getenv("DPIFD_LAB_STRICT") == "1" }

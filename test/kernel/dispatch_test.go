@@ -32,6 +32,7 @@ func setCPU(t *testing.T, state string) {
 func TestPerCPUDispatch(t *testing.T) {
 	t.Parallel()
 	setsDispatch(t)
+	needPerCPU(t)
 	n := newQuietNetwork(t, 4)
 	d := n.run(t, settings{"dispatch": "per-cpu", "policy": "{mac_limit: 20000}"})
 	chosen := d.Events("dispatch_selected")
@@ -90,6 +91,7 @@ func TestPerCPUDispatch(t *testing.T) {
 // come: what does not arrive is counted and logged.
 func TestCPUsUnderTraffic(t *testing.T) {
 	setsDispatch(t)
+	needPerCPU(t)
 	const rounds, rate = 5, 1000
 	lab.Need(t, "CPU hotplug", func() error {
 		_, err := os.Stat(onlineCPU)
@@ -138,6 +140,7 @@ func TestCPUsUnderTraffic(t *testing.T) {
 // part in the new one is answered all the same.
 func TestRestartChangesDispatch(t *testing.T) {
 	setsDispatch(t)
+	needPerCPU(t)
 	const rate = 1000
 	n := newQuietNetwork(t, 2)
 	with := func(dispatch, handlers string) settings {
@@ -216,6 +219,7 @@ func stayOnCPU(cpu int) error {
 func TestCPUBeyondTable(t *testing.T) {
 	t.Parallel()
 	setsDispatch(t)
+	needPerCPU(t)
 	const count = 100
 	n := newQuietNetwork(t, 2)
 	d := n.run(t, settings{"dispatch": "per-cpu"})
@@ -281,6 +285,7 @@ func TestCPUBeyondTable(t *testing.T) {
 func TestDispatchChanges(t *testing.T) {
 	t.Parallel()
 	setsDispatch(t)
+	needPerCPU(t)
 	n := newQuietNetwork(t, 2)
 	p := n.sockets(t)
 	for _, dispatch := range []string{"per-cpu", "per-vport", "per-cpu"} {
@@ -319,6 +324,7 @@ func TestTooFewDescriptors(t *testing.T) {
 	if e := d.Events("port_added"); len(e) != 0 {
 		t.Errorf("ports were served: %v", e)
 	}
+	needPerCPU(t)
 	d = start("per-cpu")
 	d.Wait(t, time.Time{}, "ready", nil)
 	p := n.sockets(t)

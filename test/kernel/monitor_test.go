@@ -46,6 +46,7 @@ func TestMonitorVport(t *testing.T) {
 	noDaemon(t)
 	n := newQuietNetwork(t, 2)
 	newDatapath(t, n.sw, "before")
+	flipped := needFlip(t, dpif.FeatureUnaligned|dpif.FeatureVportPIDs)
 	w := newWatcher(t, n.sw, "before")
 	var m, one *lab.Process
 	w.unchanged("dpifd monitor", func() {
@@ -73,12 +74,13 @@ func TestMonitorVport(t *testing.T) {
 	if err := dp.Delete(); err != nil {
 		t.Fatal(err)
 	}
+	set := setVerb(t)
 	want := []string{
 		fmt.Sprintf("datapath new %s features:unaligned,vport_pids", n.dpName),
 		fmt.Sprintf("vport new %s port:1 %s type:netdev upcall_pids:[4711]", n.dpName, a.Name),
-		fmt.Sprintf("vport set %s port:1 %s type:netdev upcall_pids:[815]", n.dpName, a.Name),
+		fmt.Sprintf("vport %s %s port:1 %s type:netdev upcall_pids:[815]", set, n.dpName, a.Name),
 		fmt.Sprintf("vport new %s port:7 int-1 type:internal upcall_pids:[0]", n.dpName),
-		fmt.Sprintf("datapath set %s features:unaligned,dispatch_upcall_per_cpu", n.dpName),
+		fmt.Sprintf("datapath %s %s features:%s", set, n.dpName, flipped),
 		fmt.Sprintf("vport del %s port:7 int-1 type:internal upcall_pids:[0]", n.dpName),
 		fmt.Sprintf("vport del %s port:1 %s type:netdev upcall_pids:[815]", n.dpName, a.Name),
 	}
@@ -146,8 +148,9 @@ func TestMonitorFlow(t *testing.T) {
 		}
 	}
 	port := n.hosts[0].port
-	all := startMonitor(t, n.sw, "flow", "--names", "--count", "5")
-	some := startMonitor(t, n.sw, "flow", n.dpName, "--filter", "in_port("+port+"),eth_type(0x0806)", "--count", "2")
+	times := flowNotices(t) // of each flow that is new
+	all := startMonitor(t, n.sw, "flow", "--names", "--count", fmt.Sprint(3*times+2))
+	some := startMonitor(t, n.sw, "flow", n.dpName, "--filter", "in_port("+port+"),eth_type(0x0806)", "--count", fmt.Sprint(times+1))
 	wantFailure(t, n.sw, 2, "--filter in_port(nobody): 1:9: ", "monitor", "flow", n.dpName, "--filter", "in_port(nobody)")
 	keys := []string{"in_port(1),eth(),eth_type(0x0806),arp(op=1)", "in_port(2),eth(),eth_type(0x0806),arp(op=1)", "in_port(1),eth(),eth_type(0x0800),ipv4(dst=10.0.0.0/255.0.0.0,frag=no)"}
 	for _, key := range keys {
@@ -163,19 +166,21 @@ func TestMonitorFlow(t *testing.T) {
 			installed = append(installed, flow)
 		}
 	}
+	dump = slices.Repeat(dump, times)
 	slices.Sort(dump)
 	slices.Sort(installed)
 	if diff := cmp.Diff(dump, installed); diff != "" {
 		t.Errorf("installed flows (-dump-flows +monitor flow):\n%s", diff)
 	}
-	if !strings.HasPrefix(got[3], "flow set "+n.dpName) || !strings.HasSuffix(got[3], "actions:"+port) {
-		t.Errorf("a change: %s", got[3])
+	changed, deleted := got[len(got)-2], got[len(got)-1]
+	if !strings.HasPrefix(changed, "flow "+setVerb(t)+" "+n.dpName) || !strings.HasSuffix(changed, "actions:"+port) {
+		t.Errorf("a change: %s", changed)
 	}
-	if !strings.HasPrefix(got[4], "flow del "+n.dpName+" ") || !strings.Contains(got[4], "in_port("+port+")") {
-		t.Errorf("a deletion: %s", got[4])
+	if !strings.HasPrefix(deleted, "flow del "+n.dpName+" ") || !strings.Contains(deleted, "in_port("+port+")") {
+		t.Errorf("a deletion: %s", deleted)
 	}
 	ops := ended(t, some)
-	if len(ops) != 2 || !strings.HasPrefix(ops[0], "flow new ") || !strings.HasPrefix(ops[1], "flow del ") || strings.Contains(ops[0], "ipv4") {
+	if len(ops) != times+1 || !strings.HasPrefix(ops[0], "flow new ") || !strings.HasPrefix(ops[times], "flow del ") || strings.Contains(ops[0], "ipv4") {
 		t.Errorf("filtered: %q", ops)
 	}
 }

@@ -53,6 +53,24 @@ func talk(t *testing.T, a, b *lab.NetNS, a4, b4, b6 string) {
 	stream(t, a, b, b6, 1<<19+1)
 }
 
+// needTunnel skips the test on a kernel without the device that tunnels of a type go
+// through.
+func needTunnel(t *testing.T, typ string, ip6 bool) {
+	t.Helper()
+	device := []string{typ, "external"}
+	switch {
+	case typ == "gre" && ip6:
+		device[0] = "ip6gretap"
+	case typ == "gre":
+		device[0] = "gretap"
+	case ip6:
+		device = append(device, "udp6zerocsumrx")
+	}
+	if !hasDevice(t, device...) {
+		t.Skipf("kernel lacks a device for %s, over IPv6: %v", typ, ip6)
+	}
+}
+
 // settled fails the test if the kernel refused anything.
 func settled(t *testing.T, d *lab.Daemon) {
 	t.Helper()
@@ -80,6 +98,7 @@ func TestTunnelsBetweenDatapaths(t *testing.T) {
 		{"gre with a key over IPv6", "gre", "key: 4294967295, tos: inherit", true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			needTunnel(t, tt.typ, tt.ip6)
 			nets := [2]*network{newQuietNetwork(t, 1), newQuietNetwork(t, 1)}
 			connect(t, nets[0].sw, nets[1].sw)
 			var daemons [2]*lab.Daemon
@@ -134,6 +153,7 @@ func TestTunnelAgainstKernel(t *testing.T) {
 		{"gre over IPv6", "gre", "key: 5, tos: inherit", "ip6gretap remote REMOTE local LOCAL key 5", true, 64, 0x60, "0x60"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			needTunnel(t, tt.typ, tt.ip6)
 			n := newQuietNetwork(t, 1)
 			h, peer := n.hosts[0], lab.NewNetNS(t, "peer")
 			connect(t, n.sw, peer)

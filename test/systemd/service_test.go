@@ -22,7 +22,7 @@ import (
 )
 
 // waitLimit bounds waiting for what ought to come in a moment.
-const waitLimit = 30 * time.Second
+const waitLimit = 2 * time.Minute
 
 // service is a running instance of dpifd@.service with two hosts plugged into
 // its datapath, in the root network namespace.
