@@ -74,6 +74,7 @@ empty batch keeps frames|vswitch/answer.go|vswitch|s/h\.in\.Release\(\) \/\/ fra
 detach keeps frames|vswitch/handler.go|vswitch|s/h\.in\.Release\(\) +\/\/ a frame that.*\n//
 epoll each pass|vswitch/ready.go|vswitch|s/h\.unpolled < h\.maxUnpolled\(\)/false/
 epoll never under load|vswitch/ready.go|vswitch|s/h\.unpolled < h\.maxUnpolled\(\)/true/
+shed in small pieces|vswitch/ready.go|vswitch|s!h\.shedRing\(ch\)!!
 mixed as rings only|vswitch/ready.go|vswitch|s/return mixedPasses/return ringPasses/
 no pause|vswitch/ready.go|vswitch|s/time\.Sleep\(min.*\)//
 stop waits for ever|vswitch/handler.go|vswitch|s/ \|\| h\.fruitless == maxFruitless//

@@ -43,6 +43,9 @@ const (
 	// batch costs a few per cent of throughput, in system calls, and a quarter
 	// of the time that the first packet of another port's flow waits.
 	sharedPass = batchSize / 4
+	// shedBatches bounds the further batches that one pass takes from the ring of a port
+	// over its limit. A batch that is shed takes a few microseconds.
+	shedBatches = 16
 	// minQuota is what each of many ready vports may still send in one pass.
 	minQuota = 4
 )

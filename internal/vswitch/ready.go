@@ -144,6 +144,7 @@ func (h *Handler) pass() {
 		}
 		if h.receive(ch, take) > 0 {
 			h.busy = append(h.busy, ch)
+			h.shedRing(ch)
 		}
 		ch.ready = false
 	}
@@ -157,6 +158,18 @@ func (h *Handler) pass() {
 		h.fruitless = 0
 	default:
 		h.fruitless = min(h.fruitless+1, maxFruitless)
+	}
+}
+
+// shedRing goes on with a ring whose port is over its limit: a frame that is shed costs no
+// system call, and one that stays in use costs the next upcall its frame.
+func (h *Handler) shedRing(ch *channel) {
+	for range shedBatches {
+		if !ch.limit.shedding || !ch.sock.Ready() {
+			return
+		}
+		h.answer()
+		h.receive(ch, batchSize)
 	}
 }
 

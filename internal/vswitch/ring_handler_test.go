@@ -407,6 +407,32 @@ func TestRingDoesNotStarveLinear(t *testing.T) {
 	}
 }
 
+// TestRingShedsInOnePass: once a port is over its limit, one pass takes all frames of its
+// ring and gives them back.
+func TestRingShedsInOnePass(t *testing.T) {
+	b := newBench(t, ringtest.New(ringtest.Config{}))
+	ch, s := b.port(1, ring512)
+	_, other := b.port(2, ring16)
+	ch.limit.rate.Store(10)
+	b.deliver(s, 1, 0, 400, 100)
+	b.deliver(other, 2, 0, 4, 100)
+	for !ch.limit.shedding {
+		b.step()
+	}
+	b.wantPackets(1, upTo(0, 9)...)
+	b.wantPackets(2, upTo(0, 3)...)
+	b.step()
+	if c := ch.counters(); c.Shed != 390 {
+		t.Errorf("%d shed of 390", c.Shed)
+	}
+	if lost := b.deliver(s, 1, 400, 504, 100); lost != 0 {
+		t.Errorf("%d lost of a ring that was emptied", lost)
+	}
+	if n := b.h.polls.Load(); n != 0 {
+		t.Errorf("epoll was asked %d times", n)
+	}
+}
+
 // TestRingStop: what is in the rings is answered first; a message that never gets
 // done does not keep the handler.
 func TestRingStop(t *testing.T) {
