@@ -53,8 +53,9 @@ type Ring struct {
 	FrameSize uint32 `yaml:"frame_size" unit:"bytes" min:"24B" max:"1GiB"`
 	BlockSize uint32 `yaml:"block_size" unit:"bytes" min:"4KiB" max:"1GiB"`
 	Blocks    uint32 `yaml:"blocks" min:"1" max:"1048576"`
-	// MemoryLimit bounds the rings of all sockets together, in bytes. It is
-	// no smaller than one ring.
+	// MemoryLimit bounds the rings of all sockets together, in bytes. Where the file
+	// sets it, it is no smaller than one ring. Else it is at most an eighth of the
+	// memory.
 	MemoryLimit uint64 `yaml:"memory_limit" unit:"bytes" min:"4KiB" max:"16GiB"`
 }
 
@@ -342,8 +343,8 @@ func Default() *Config {
 			TX:          TXOff,
 			FrameSize:   2560,
 			BlockSize:   64 << 10,
-			Blocks:      64,
-			MemoryLimit: 256 << 20,
+			Blocks:      256,
+			MemoryLimit: defaultRingLimit,
 		},
 		Socket:  Socket{Rcvbuf: 8 << 20},
 		Ports:   []Port{},

@@ -131,7 +131,7 @@ func TestParse(t *testing.T) {
 				c.Flows = Flows{MaxIdle: 100 * time.Millisecond, Limit: 1, MaxDump: 100 * time.Millisecond, Static: []StaticFlow{}}
 				c.Log.StatsInterval = 100 * time.Millisecond
 			})},
-		{"a ring of just the limit", "ring: {blocks: 4096}", edit(func(c *Config) { c.Ring.Blocks = 4096 })},
+		{"a ring of just the limit", "ring: {blocks: 8192}", edit(func(c *Config) { c.Ring.Blocks = 8192 })},
 		{"largest ring in 64 bits", "ring: {block_size: 1GiB, frame_size: 1GiB, blocks: 16, memory_limit: 16GiB}",
 			edit(func(c *Config) {
 				c.Ring = Ring{Mode: RingAuto, TX: TXOff, FrameSize: 1 << 30, BlockSize: 1 << 30, Blocks: 16, MemoryLimit: 1 << 34}

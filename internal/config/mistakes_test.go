@@ -246,10 +246,10 @@ var mistakes = []struct {
 	{"block smaller than a frame", "ring: {block_size: 4KiB, frame_size: 8KiB}\n", []string{
 		`1:38: ring.frame_size: a frame of 8KiB does not fit a block of 4KiB (ring.block_size)`}},
 	{"no blocks", "ring: {blocks: 0}\n", []string{`1:16: ring.blocks: 0 is out of range; want 1 to 1048576`}},
-	{"ring over the default limit", "ring: {blocks: 4097}\n", []string{
-		`1:16: ring.blocks: one ring of 4097 blocks (ring.blocks) of 64KiB (ring.block_size) is 262208KiB, over the limit of 256MiB for all`}},
+	{"ring over the default limit", "ring: {blocks: 8193}\n", []string{
+		`1:16: ring.blocks: one ring of 8193 blocks (ring.blocks) of 64KiB (ring.block_size) is 524352KiB, over the limit of 512MiB for all`}},
 	{"limit below the default ring", "ring: {memory_limit: 1MiB}\n", []string{
-		`1:22: ring.memory_limit: one ring of 64 blocks (ring.blocks) of 64KiB (ring.block_size) is 4MiB, over the limit of 1MiB for all`}},
+		`1:22: ring.memory_limit: one ring of 256 blocks (ring.blocks) of 64KiB (ring.block_size) is 16MiB, over the limit of 1MiB for all`}},
 	{"no total of a ring that is wrong anyway", "ring:\n  block_size: 64KB\n  frame_size: 128KiB\n  blocks: 1048576\n", []string{
 		`2:15: ring.block_size: unknown unit "KB"; want B, KiB, MiB or GiB (sizes have binary units only)`}},
 

@@ -73,6 +73,9 @@ func (d *decoder) ring(r *Ring) {
 			r.Blocks, formatSize(uint64(r.BlockSize)), formatSize(total), formatSize(r.MemoryLimit)),
 			"ring.memory_limit", "ring.blocks", block)
 	}
+	if d.at["ring.memory_limit"] == nil {
+		r.MemoryLimit = min(r.MemoryLimit, ringMemory())
+	}
 }
 
 // deviceName says what keeps name from being a network device's, by the rules

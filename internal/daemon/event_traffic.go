@@ -46,16 +46,18 @@ type evUpcallsLost struct {
 	Lost      uint64     `event:"lost"`
 	LostTotal uint64     `event:"lost_total" means:"the same since the port was added"`
 	LastErrno string     `event:"last_errno" means:"the kernel's last refusal, as text; empty if none"`
+	Frames    uint32     `event:"ring_frames" means:"upcalls that the port's ring holds, whatever their size; 0 without ring"`
 }
 
 var _ = event.Declare[evUpcallsLost](event.Kind{Name: "upcalls_lost", Level: event.Warn,
 	Meaning: "Packets were lost on their way through the daemon since the last such line of the same port and cause; " +
-		"at most one a second for each. Causes: socket_overflow (the port's receive queue was full), ring_full, " +
+		"at most one a second for each. Causes: socket_overflow (the port's receive queue was full), ring_full " +
+		"(all `ring_frames` frames of the port's ring were in use), " +
 		"decode_error, kernel_refused (the kernel refused to forward the packet, see `last_errno`), " +
 		"policy_error, action_upcall (sent up by a flow of another program), shed (over the port's " +
 		"max_upcalls), no_listener (counted by the datapath, but not by a port: nobody listened, the socket had " +
 		"gone, or the packet was too large to be sent up, over 65,531 bytes).",
-	Advice: "By `cause`: socket_overflow, raise `socket.rcvbuf`; ring_full, more `ring.blocks`; shed, raise " +
+	Advice: "By `cause`: socket_overflow, raise `socket.rcvbuf`; ring_full, raise `ring.blocks` (the ring has `ring_frames` frames); shed, raise " +
 		"`ports[].max_upcalls` if the port may; kernel_refused, see `last_errno`; others, see docs/RUNBOOK.md.",
 })
 

@@ -192,7 +192,17 @@ func (s *statsLog) lossGrew(k lossKey, port string, n uint64, st *vswitch.Stats)
 		errno = st.LastRefusal.Error()
 	}
 	s.daemon.log.emit(evUpcallsLost{Port: port, No: k.port, Cause: k.cause, Lost: n - before, LostTotal: n,
-		LastErrno: errno})
+		LastErrno: errno, Frames: ringFrames(st, k)})
+}
+
+// ringFrames returns how many frames the ring of a port has, 0 for none.
+func ringFrames(st *vswitch.Stats, k lossKey) uint32 {
+	for i := range st.Ports {
+		if p := &st.Ports[i]; p.Serial == k.serial && p.No == k.port {
+			return p.RingFrames
+		}
+	}
+	return 0
 }
 
 // print writes the stats line, and one for each port. longest is the longest

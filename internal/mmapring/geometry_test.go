@@ -38,7 +38,7 @@ func TestDefaultGeometry(t *testing.T) {
 	if err := g.Validate(4096); err != nil {
 		t.Fatal(err)
 	}
-	if g.Frames() != 1600 || g.Bytes() != 4<<20 || g.Room() != 2536 {
+	if g.Frames() != 6400 || g.Bytes() != 16<<20 || g.Room() != 2536 {
 		t.Errorf("%v: room %d, %d bytes", g, g.Room(), g.Bytes())
 	}
 }

@@ -165,6 +165,14 @@ func (r *Receiver) countOverrun() {
 // receive, by one look at memory. It is false without a ring.
 func (r *Receiver) Ready() bool { return r.ring != nil && r.ring.Ready() }
 
+// Geometry returns the shape of the receive ring, zero without.
+func (r *Receiver) Geometry() mmapring.Geometry {
+	if r.ring == nil {
+		return mmapring.Geometry{}
+	}
+	return r.ring.Geometry()
+}
+
 // RingError returns why the receiver has no ring though one was asked for; nil
 // if it has one, or none was asked for. It matches mmapring.ErrNotSupported
 // where the kernel has no rings.

@@ -70,10 +70,10 @@ func TestGeometry(t *testing.T) {
 		want  string
 		err   error
 	}{
-		{name: "all", fits: 64, want: mmapring.DefaultGeometry().String()},
-		{name: "a quarter", fits: 16, want: "400 frames of 2560 bytes in 16 blocks of 65536 bytes"},
+		{name: "all", fits: 256, want: mmapring.DefaultGeometry().String()},
+		{name: "a quarter", fits: 64, want: "1600 frames of 2560 bytes in 64 blocks of 65536 bytes"},
 		{name: "none", fits: 0, err: unix.ENOMEM},
-		{name: "refused", fits: 64, other: unix.EPERM, err: unix.EPERM},
+		{name: "refused", fits: 256, other: unix.EPERM, err: unix.EPERM},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -142,6 +142,15 @@ func (c *channel) transport() netlink.Transport {
 	return c.sock.Transport()
 }
 
+// ringFrames is the number of frames of the channel's ring, 0 without.
+func (c *channel) ringFrames() uint32 {
+	if c.sock == nil {
+		return 0
+	}
+	g := c.sock.Geometry()
+	return g.Frames()
+}
+
 // handlerID is the owner's, -1 for a vport whose upcalls all handlers take.
 func (c *channel) handlerID() int {
 	if c.sock == nil {

@@ -62,9 +62,11 @@ type PortStats struct {
 	Handler   int
 	UpcallPID uint32
 	Transport netlink.Transport
-	Counters  PortCounters
-	Vport     dpif.VportStats
-	Kernel    dpif.UpcallStats
+	// RingFrames is the number of frames of the port's ring, 0 without ring.
+	RingFrames uint32
+	Counters   PortCounters
+	Vport      dpif.VportStats
+	Kernel     dpif.UpcallStats
 }
 
 // Stats collects all counters. It may be called from any goroutine while the
@@ -142,7 +144,7 @@ func (s *Server) stats(all bool) (Stats, error) {
 // stats are the daemon's counters of the channel.
 func (c *channel) stats(handler int) PortStats {
 	return PortStats{Serial: c.serial, No: c.no, Name: c.name.get(), Handler: handler, UpcallPID: c.portID(),
-		Transport: c.transport(), Counters: c.counters()}
+		Transport: c.transport(), RingFrames: c.ringFrames(), Counters: c.counters()}
 }
 
 // LongestBatch returns the longest time that a batch took since the last call, of

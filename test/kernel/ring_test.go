@@ -148,7 +148,7 @@ func TestRingInPlace(t *testing.T) {
 	if e.Int(t, "received_ring") != 40 || e.Int(t, "received_linear") != 0 || e.Int(t, "received_copy") != 0 || e.Int(t, "lost") != 0 {
 		t.Errorf("stats: %v, want 40 received by ring", e.Fields)
 	}
-	if got := e.Int(t, "ring_bytes"); got != int64(ports)<<22 {
+	if got := e.Int(t, "ring_bytes"); got != int64(ports)<<24 {
 		t.Errorf("ring_bytes %d with %d ports", got, ports)
 	}
 	h := d.Events("handler_started")[0]
