@@ -58,6 +58,9 @@ type Learning struct {
 	// shared is one table for all VLANs; forwardBPDU is as in Config.
 	shared, forwardBPDU bool
 	agingMS             int64
+	// relearn says that a MAC which was forgotten is sent to, and that flows from it may
+	// be in force. When these are re-decided they go, and it is learned again.
+	relearn atomic.Bool
 	// expiredMS is the time before which the last Expire forgot. Sightings
 	// older than that are not learned again.
 	expiredMS atomic.Int64
@@ -235,7 +238,10 @@ func (l *Learning) behind(k *odp.Key, set *portSet, f *frame, v *policy.Verdict)
 	if v.Explain != nil {
 		no, ok = l.wouldFind(k, f, v)
 	} else {
-		no, ok = l.table.await(l.macKey(f.vlan, k.EthDst))
+		var silent bool
+		if no, ok, silent = l.table.await(l.macKey(f.vlan, k.EthDst)); silent && !l.relearn.Load() {
+			l.relearn.Store(true)
+		}
 	}
 	if !ok {
 		return nil
@@ -291,11 +297,15 @@ func (l *Learning) Restore(entries []MACEntry) {
 	}
 }
 
-// Expiring implements policy.Policy.
-func (l *Learning) Expiring(nowMS int64) bool { return l.table.anyOlder(nowMS - l.agingMS) }
+// Expiring implements policy.Policy. All flows are to be looked at as well when relearn
+// is set; like what is forgotten, that is not urgent.
+func (l *Learning) Expiring(nowMS int64) bool {
+	return l.relearn.Load() || l.table.anyOlder(nowMS-l.agingMS)
+}
 
 // Expire implements policy.Policy.
 func (l *Learning) Expire(nowMS int64) {
+	l.relearn.Store(false)
 	before := nowMS - l.agingMS
 	l.expiredMS.Store(before)
 	if l.table.expire(before) {

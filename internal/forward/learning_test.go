@@ -202,11 +202,13 @@ func TestObserve(t *testing.T) {
 		{"a packet at hand wins", func() { decide(l, p1, 60) }, 1, true},
 		{"even if its clock is behind", func() { decide(l, p2, 59) }, 2, true},
 		{"as old as the newest", func() { l.Observe(p1, 60) }, 2, false},
-		{"aged out", func() { l.Expire(61 + agingMS) }, odp.MaxPorts, true},
+		{"aged out, and somebody had sent to it", func() { decide(l, flooded, 61); l.Expire(61 + agingMS) }, odp.MaxPorts, true},
 		{"seen before that", func() { l.Observe(p1, 60) }, odp.MaxPorts, false},
-		{"seen after that, by nobody missed", func() { l.Observe(p1, 61) }, 1, false},
-		{"aged out again", func() { l.Expire(62 + agingMS); decide(l, flooded, 62+agingMS) }, odp.MaxPorts, true},
-		{"flooded to meanwhile", func() { l.Observe(p1, 63+agingMS) }, 1, true},
+		{"seen after that, elsewhere than before", func() { l.Observe(p1, 61) }, 1, true},
+		{"aged out, and nobody had sent to it", func() { l.Expire(62 + agingMS) }, odp.MaxPorts, false},
+		{"seen after that, by nobody missed", func() { l.Observe(p1, 62) }, 1, false},
+		{"aged out again", func() { l.Expire(63 + agingMS); decide(l, flooded, 63+agingMS) }, odp.MaxPorts, false},
+		{"flooded to meanwhile", func() { l.Observe(p1, 64+agingMS) }, 1, true},
 	}
 	for _, s := range steps {
 		g := l.Generation()
@@ -271,17 +273,17 @@ func TestObserveWildcardedSource(t *testing.T) {
 func TestExpire(t *testing.T) {
 	l := newLearning(t, 10, 1, 2)
 	decide(l, key(1, host(1), broadcast), 1000)
-	decide(l, key(2, host(2), broadcast), 1001)
+	decide(l, key(2, host(2), host(1)), 1001)
 	steps := []struct {
-		now      int64
-		expiring bool
-		left     int
+		now            int64
+		expiring, grow bool
+		left           int
 	}{
-		{1000 + agingMS, false, 2},
-		{1001 + agingMS, true, 1},
-		{1001 + agingMS, false, 1},
-		{1002 + agingMS, true, 0},
-		{1 << 50, false, 0},
+		{1000 + agingMS, false, false, 2},
+		{1001 + agingMS, true, true, 1},
+		{1001 + agingMS, false, false, 1},
+		{1002 + agingMS, true, false, 0}, // no flow leads to it
+		{1 << 50, false, false, 0},
 	}
 	for _, s := range steps {
 		g := l.Generation()
@@ -289,7 +291,7 @@ func TestExpire(t *testing.T) {
 			t.Errorf("at %d: Expiring %v", s.now, got)
 		}
 		l.Expire(s.now)
-		if got := len(l.Snapshot()); got != s.left || (l.Generation() > g) != s.expiring {
+		if got := len(l.Snapshot()); got != s.left || (l.Generation() > g) != s.grow {
 			t.Errorf("at %d: %d left, want %d; generation grew: %v", s.now, got, s.left, l.Generation() > g)
 		}
 	}

@@ -14,8 +14,11 @@ type model struct {
 	ports   []odp.PortNo // ascending
 	macs    map[odp.MAC]MACEntry
 	expired int64
-	flooded map[odp.MAC]bool // since they were last learned
-	changes int              // of anything that outputs given before depend on
+	flooded map[odp.MAC]bool       // since they were last learned
+	wanted  map[odp.MAC]bool       // sent to since they were last learned
+	was     map[odp.MAC]odp.PortNo // where a MAC was that is forgotten
+	missed  bool                   // one of these was sent to since the last Expire
+	changes int                    // of anything that outputs given before depend on
 }
 
 func (m *model) has(port odp.PortNo) bool { return slices.Contains(m.ports, port) }
@@ -26,12 +29,17 @@ func (m *model) forward(in odp.PortNo, dst odp.MAC) []odp.PortNo {
 		return nil
 	}
 	if e, ok := m.macs[dst]; ok && dst[0]%2 == 0 {
+		m.wanted[dst] = true
 		if e.Port == in {
 			return nil
 		}
 		return []odp.PortNo{e.Port}
 	}
 	m.flooded[dst] = true
+	if _, ok := m.was[dst]; ok {
+		m.missed = true
+		delete(m.was, dst)
+	}
 	return slices.DeleteFunc(slices.Clone(m.ports), func(p odp.PortNo) bool { return p == in })
 }
 
@@ -41,11 +49,14 @@ func (m *model) teaches(in odp.PortNo, src, dst odp.MAC) bool {
 
 func (m *model) learn(in odp.PortNo, src odp.MAC, seen int64) {
 	old, ok := m.macs[src]
-	if ok && old.Port != in || !ok && m.flooded[src] {
+	was, forgotten := m.was[src]
+	if ok && old.Port != in || !ok && (m.flooded[src] || forgotten && was != in) {
 		m.changes++
 	}
 	if !ok {
 		delete(m.flooded, src)
+		delete(m.wanted, src)
+		delete(m.was, src)
 	}
 	m.macs[src] = MACEntry{MAC: src, Port: in, SeenMS: max(seen, old.SeenMS)}
 }
@@ -65,11 +76,18 @@ func (m *model) observe(in odp.PortNo, src, dst odp.MAC, used int64) {
 	}
 }
 
-// forget drops what gone tells, and counts a change if that is anything.
+// forget drops what gone tells, and counts a change if anybody was sent to one of them.
 func (m *model) forget(gone func(MACEntry) bool) {
-	n := len(m.macs)
-	maps.DeleteFunc(m.macs, func(_ odp.MAC, e MACEntry) bool { return gone(e) })
-	if len(m.macs) != n {
+	changed := false
+	maps.DeleteFunc(m.macs, func(mac odp.MAC, e MACEntry) bool {
+		if !gone(e) {
+			return false
+		}
+		changed = changed || m.wanted[mac]
+		m.was[mac] = e.Port
+		return true
+	})
+	if changed {
 		m.changes++
 	}
 }
@@ -108,7 +126,7 @@ func TestModel(t *testing.T) {
 				return host(random.IntN(25))
 			}
 		}
-		m := &model{macs: map[odp.MAC]MACEntry{}, flooded: map[odp.MAC]bool{}}
+		m := &model{macs: map[odp.MAC]MACEntry{}, flooded: map[odp.MAC]bool{}, wanted: map[odp.MAC]bool{}, was: map[odp.MAC]odp.PortNo{}}
 		l := newLearning(t, 64)
 		now := int64(1)
 		for step := range 4000 {
@@ -122,9 +140,11 @@ func TestModel(t *testing.T) {
 				m.expired = now - agingMS
 				expiring := l.Expiring(now)
 				n := len(m.macs)
+				missed := m.missed
+				m.missed = false
 				m.forget(func(e MACEntry) bool { return e.SeenMS < m.expired })
 				l.Expire(now)
-				if expiring != (len(m.macs) != n) {
+				if expiring != (len(m.macs) != n || missed) {
 					t.Fatalf("seed %d step %d: Expiring %v, the model forgot %d", seed, step, expiring, n-len(m.macs))
 				}
 			case 2:

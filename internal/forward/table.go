@@ -30,7 +30,8 @@ type table struct {
 	entries []entry
 	locks   [shards]shard
 
-	awaited awaited
+	awaited   awaited
+	forgotten forgotten
 	// oldest is before any sighting of the entries, as far as was looked.
 	oldest atomic.Int64
 
@@ -52,6 +53,7 @@ type entry struct {
 	seen       atomic.Int64 // ms
 	port       odp.PortNo
 	refreshed  atomic.Bool // since the hand last came by
+	wanted     atomic.Bool // a decision was made by it: flows may lead to it
 	chain      int32       // the bucket's next entry, or the next free one
 	next, prev int32       // in the port's ring
 }
@@ -97,23 +99,32 @@ func (t *table) find(i int32, key uint64) int32 {
 }
 
 // lookup returns the port that the key was last seen on.
-func (t *table) lookup(key uint64) (port odp.PortNo, ok bool) { return t.lookupHash(key, t.hash(key)) }
-
-// await is lookup for a decision that changes once the key is learned.
-func (t *table) await(key uint64) (port odp.PortNo, ok bool) {
-	hash := t.hash(key)
-	if port, ok = t.lookupHash(key, hash); ok {
-		return port, true
-	}
-	t.awaited.add(hash)
-	return t.lookupHash(key, hash)
+func (t *table) lookup(key uint64) (port odp.PortNo, ok bool) {
+	return t.lookupHash(key, t.hash(key), false)
 }
 
-func (t *table) lookupHash(key, hash uint64) (port odp.PortNo, ok bool) {
+// await is lookup for a decision that changes once the key is learned, moves or is
+// forgotten. silent says that the key was forgotten and may be behind flows that keep it
+// from being learned again.
+func (t *table) await(key uint64) (port odp.PortNo, ok, silent bool) {
+	hash := t.hash(key)
+	if port, ok = t.lookupHash(key, hash, true); ok {
+		return port, true, false
+	}
+	t.awaited.add(hash)
+	port, ok = t.lookupHash(key, hash, true)
+	return port, ok, !ok && t.forgotten.take(hash)
+}
+
+func (t *table) lookupHash(key, hash uint64, wanted bool) (port odp.PortNo, ok bool) {
 	head, lock := t.bucket(hash)
 	lock.RLock()
 	if i := t.find(*head, key); i != none {
-		port, ok = t.entries[i].port, true
+		e := &t.entries[i]
+		port, ok = e.port, true
+		if wanted && !e.wanted.Load() {
+			e.wanted.Store(true)
+		}
 	}
 	lock.RUnlock()
 	return port, ok
@@ -132,8 +143,9 @@ func (e *entry) refresh(seen int64) {
 }
 
 // learn notes that key was seen on port at the time seen, and reports whether
-// former decisions may have changed by that: key has moved, another one made
-// room for it, or packets for it were flooded. With atHand the packet is here now: it wins
+// former decisions may have changed by that: key has moved, packets for it were
+// flooded, it was forgotten on another port, or one that packets were sent to made room
+// for it. With atHand the packet is here now: it wins
 // over what the table says. Without, it is a report of the past: it loses
 // against a sighting on another port that is as new, and takes no place from a
 // newer entry when the table is full.
@@ -160,9 +172,12 @@ func (t *table) learn(key uint64, port odp.PortNo, seen int64, atHand bool) bool
 	if i := t.find(*head, key); i != none {
 		return t.move(i, r, lock, seen, atHand)
 	}
-	displaced := t.free == none || r.full()
-	if displaced && !t.evict(r, seen, atHand) {
-		return false
+	changed := false
+	if t.free == none || r.full() {
+		evicted := false
+		if evicted, changed = t.evict(r, seen, atHand); !evicted {
+			return false
+		}
 	}
 	i = t.free
 	e := &t.entries[i]
@@ -172,25 +187,28 @@ func (t *table) learn(key uint64, port odp.PortNo, seen int64, atHand bool) bool
 	e.seen.Store(seen)
 	t.older(seen)
 	e.refreshed.Store(false)
+	e.wanted.Store(false)
 	*head = i
 	lock.Unlock()
 	t.link(r, i)
 	t.stats.Learned++
-	return t.awaited.take(hash) || displaced
+	changed = t.awaited.take(hash) || changed
+	return t.forgotten.elsewhere(hash, port) || changed
 }
 
-// evict makes room for an entry of ring r that was seen at the time seen, and
-// reports whether it could: a report of the past takes no place from a newer
-// entry.
-func (t *table) evict(r *ring, seen int64, atHand bool) bool {
+// evict makes room for an entry of ring r that was seen at the time seen. It
+// reports whether it could, since a report of the past takes no place from a newer
+// entry, and whether flows may lead to the MAC that went.
+func (t *table) evict(r *ring, seen int64, atHand bool) (ok, wanted bool) {
 	v := t.victim(r)
-	if !atHand && t.entries[v].seen.Load() >= seen {
-		return false
+	e := &t.entries[v]
+	if !atHand && e.seen.Load() >= seen {
+		return false, false
 	}
-	t.rings[t.entries[v].port].evicted++
+	t.rings[e.port].evicted++
 	t.remove(v)
 	t.stats.Evicted++
-	return true
+	return true, e.wanted.Load()
 }
 
 // move takes entry i over to ring r.
@@ -203,8 +221,10 @@ func (t *table) move(i int32, r *ring, lock *shard, seen int64, atHand bool) boo
 	if !atHand && e.seen.Load() >= seen {
 		return false
 	}
-	if r.full() && !t.evict(r, seen, atHand) {
-		return false
+	if r.full() {
+		if ok, _ := t.evict(r, seen, atHand); !ok {
+			return false
+		}
 	}
 	lock.Lock()
 	if !atHand && e.seen.Load() >= seen {
@@ -228,7 +248,8 @@ func (t *table) remove(i int32) { t.removeOlder(i, never) }
 // later, and reports whether it did. The mutex is held.
 func (t *table) removeOlder(i int32, before int64) bool {
 	e := &t.entries[i]
-	head, lock := t.bucket(t.hash(e.key))
+	hash := t.hash(e.key)
+	head, lock := t.bucket(hash)
 	lock.Lock()
 	if e.seen.Load() >= before {
 		lock.Unlock()
@@ -241,6 +262,7 @@ func (t *table) removeOlder(i int32, before int64) bool {
 	*link = e.chain
 	e.seen.Store(never)
 	lock.Unlock()
+	t.forgotten.add(hash, e.port)
 	t.unlink(t.rings[e.port], i)
 	e.chain, t.free = t.free, i
 	return true
@@ -272,9 +294,8 @@ func (t *table) anyOlder(before int64) bool {
 }
 
 // expire removes the entries last seen earlier than before and reports whether
-// there were any.
-func (t *table) expire(before int64) bool {
-	any := false
+// flows may lead to one of them.
+func (t *table) expire(before int64) (changed bool) {
 	for i := range t.entries {
 		if t.entries[i].seen.Load() >= before {
 			continue
@@ -282,11 +303,11 @@ func (t *table) expire(before int64) bool {
 		t.mu.Lock()
 		if t.removeOlder(int32(i), before) {
 			t.stats.Expired++
-			any = true
+			changed = changed || t.entries[i].wanted.Load()
 		}
 		t.mu.Unlock()
 	}
-	return any
+	return changed
 }
 
 // setPorts adds and drops rings, with the entries of the latter.

@@ -34,3 +34,22 @@ func (p *dumpPace) due(now int64, maxIdle time.Duration, flows, limit, most int)
 	}
 	return now-p.oldest >= idle || p.guessed && now-p.begun >= idle/4 || flows >= near
 }
+
+// urgentShare and lazyShare bound the time that full dumps take: to a fourth of a core when
+// flows in force may be wrong, and to a fiftieth when MACs are only about to be forgotten.
+const urgentShare, lazyShare = 4, 50
+
+// fullPace spaces full dumps by the time that they take.
+type fullPace struct {
+	ended time.Time     // the last one
+	time  time.Duration // that it took
+}
+
+// took notes a full dump.
+func (p *fullPace) took(start, end time.Time) { p.ended, p.time = end, end.Sub(start) }
+
+// allows reports whether full dumps take no more than the given share of the time if
+// one begins now.
+func (p *fullPace) allows(now time.Time, share int) bool {
+	return now.Sub(p.ended) >= time.Duration(share-1)*p.time
+}

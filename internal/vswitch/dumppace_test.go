@@ -43,3 +43,25 @@ func TestDumpPace(t *testing.T) {
 		}
 	}
 }
+
+// TestFullPace: however often full dumps are wanted, they take their share of the time.
+func TestFullPace(t *testing.T) {
+	var p fullPace
+	start := time.Unix(1000, 0)
+	if !p.allows(start, lazyShare) {
+		t.Error("the first one is not allowed")
+	}
+	for _, share := range []int{urgentShare, lazyShare} {
+		spent := time.Duration(0)
+		for at := time.Duration(0); at < time.Hour; at += 500 * time.Millisecond {
+			if now := start.Add(at); p.allows(now, share) {
+				p.took(now, now.Add(300*time.Millisecond))
+				spent += 300 * time.Millisecond
+			}
+		}
+		if got := time.Hour / spent; got < time.Duration(share) || got > time.Duration(share)*2 {
+			t.Errorf("full dumps take a %dth of the time, want a %dth", got, share)
+		}
+		start = start.Add(2 * time.Hour)
+	}
+}

@@ -69,6 +69,7 @@ type Revalidator struct {
 	again      bool        // the next dump is full as well
 	full       atomic.Bool // the next dump is to be full, see lookAtAll
 	pace       dumpPace
+	fullPace   fullPace
 	overLimit  bool
 	rested     int // cycles since settle
 	kick       chan struct{}
@@ -227,19 +228,22 @@ func (r *Revalidator) cycle(ctx context.Context, full bool) error {
 	generation := r.policy.Generation()
 	changed := generation != r.generation
 	expiring := r.policy.Expiring(now)
-	asked := r.full.Swap(false)
-	full = full || changed || r.again || expiring || asked
+	// What is not looked at now for lack of time stays due.
+	urgent := full || changed || r.again || r.full.Load()
+	full = urgent && r.fullPace.allows(time.Now(), urgentShare) || expiring && r.fullPace.allows(time.Now(), lazyShare)
 	if !full && !r.pace.due(now, limits.maxIdle, int(r.budget.count.Load()), r.limit.current, limits.flows) {
 		r.counters.looks.Add(1)
 		return r.rest()
 	}
-	if changed {
+	asked := full && r.full.Swap(false)
+	if changed && full {
 		// A flow that was decided before the change could be installed after the
 		// dump had passed its place.
 		r.landed()
 	}
 	again := r.again
-	r.again = false // the sweep may set it
+	r.again = again && !full // the sweep may set it
+	start := time.Now()
 	if err := r.dump(ctx, now, full); err != nil {
 		r.again = r.again || again
 		if asked {
@@ -248,11 +252,13 @@ func (r *Revalidator) cycle(ctx context.Context, full bool) error {
 		return err
 	}
 	r.counters.looks.Add(1)
-	r.generation = generation
 	r.counters.cycles.Add(1)
-	if full {
-		r.counters.fullCycles.Add(1)
+	if !full {
+		return nil
 	}
+	r.counters.fullCycles.Add(1)
+	r.fullPace.took(start, time.Now())
+	r.generation = generation
 	if expiring {
 		r.policy.Expire(now)
 		if r.policy.Generation() != generation {
