@@ -6,6 +6,7 @@ import (
 
 	"dpifd/internal/config"
 	"dpifd/internal/control"
+	"dpifd/internal/daemon"
 
 	"github.com/spf13/cobra"
 )
@@ -26,20 +27,20 @@ func logLevelCommand() *cobra.Command {
 				return fmt.Errorf("%w: want debug, info, warn or error", err)
 			}
 			return ask(socket, datapath, func(ctx context.Context, c *control.Client) error {
-				var change control.Change
+				var change daemon.Change
 				var err error
 				if len(args) == 0 {
-					var now control.Level
-					now, err = c.LogLevel(ctx)
+					var now daemon.Level
+					now, err = daemon.GetLogLevel.Ask(ctx, c, control.None{})
 					change.Level = now.Level
 				} else {
-					change, err = c.SetLogLevel(ctx, args[0])
+					change, err = daemon.SetLogLevel.Ask(ctx, c, daemon.Level{Level: args[0]})
 				}
 				switch {
 				case err != nil:
 					return err
 				case form == outputJSON && len(args) == 0:
-					return printJSON(cmd.OutOrStdout(), control.Level{Level: change.Level})
+					return printJSON(cmd.OutOrStdout(), daemon.Level{Level: change.Level})
 				case form == outputJSON:
 					return printJSON(cmd.OutOrStdout(), change)
 				case len(args) == 0:

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"dpifd/internal/control"
+	"dpifd/internal/daemon"
 
 	"github.com/spf13/cobra"
 )
@@ -27,7 +28,7 @@ func macsCommand() *cobra.Command {
 		ValidArgsFunction: completeDatapath,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return ask(socket, optional(args), func(ctx context.Context, c *control.Client) error {
-				macs, err := c.MACs(ctx)
+				macs, err := daemon.GetMACs.Ask(ctx, c, control.None{})
 				if err != nil {
 					return err
 				}

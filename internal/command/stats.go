@@ -7,6 +7,7 @@ import (
 	"text/tabwriter"
 
 	"dpifd/internal/control"
+	"dpifd/internal/daemon"
 
 	"github.com/spf13/cobra"
 )
@@ -25,7 +26,7 @@ func statsCommand() *cobra.Command {
 		ValidArgsFunction: completeDatapath,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return ask(socket, optional(args), func(ctx context.Context, c *control.Client) error {
-				s, err := c.Stats(ctx)
+				s, err := daemon.GetStats.Ask(ctx, c, control.None{})
 				if err != nil {
 					return err
 				}
@@ -41,7 +42,7 @@ func statsCommand() *cobra.Command {
 	return cmd
 }
 
-func printStats(out io.Writer, s *control.Stats) error {
+func printStats(out io.Writer, s *daemon.Stats) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	for _, f := range s.Totals {
 		fmt.Fprintf(w, "%s\t%s\n", f.Name, f.Text())

@@ -8,79 +8,9 @@ import (
 )
 
 const (
-	pathStats    = "/v1/stats"
-	pathMACs     = "/v1/macs"
-	pathLogLevel = "/v1/log-level"
-	pathTrace    = "/v1/trace"
 	pathUpcalls  = "/v1/upcalls"
 	pathProfiles = "/debug/pprof/"
 )
-
-// Stats are a daemon's counters. Names and units are those of the log.
-type Stats struct {
-	// Totals are the fields of event stats without those of an interval.
-	Totals Fields `json:"totals"`
-	// Ports are the fields of event port_stats, one a port that is served.
-	Ports []Fields `json:"ports"`
-	// Losses are those of the ports served, and of the datapath. Zeros are
-	// left out.
-	Losses []Loss `json:"losses"`
-}
-
-// Loss counts packets lost by one port and cause, which event upcalls_lost and
-// docs/LOGS.md name.
-type Loss struct {
-	Port   string `json:"port"` // "" for what belongs to none
-	PortNo uint32 `json:"port_no"`
-	Cause  string `json:"cause"`
-	Lost   uint64 `json:"lost"`
-}
-
-// MAC is one line of the MAC table.
-type MAC struct {
-	VLAN   uint16 `json:"vlan"` // 0 for untagged
-	MAC    string `json:"mac"`
-	Port   string `json:"port"` // name, "" if it has just gone
-	PortNo uint32 `json:"port_no"`
-	AgeMS  int64  `json:"age_ms"` // since it was last seen; 0 for a static one
-	Static bool   `json:"static"` // configured, not learned
-}
-
-// Level is a level of the log: debug, info, warn or error.
-type Level struct {
-	Level string `json:"level"`
-}
-
-// Change tells a level before and after it was set.
-type Change struct {
-	Before string `json:"before"`
-	Level  string `json:"level"`
-}
-
-// TraceRequest asks what the policy of a datapath would do with a packet.
-type TraceRequest struct {
-	Datapath string `json:"datapath"`
-	Key      string `json:"key"` // ODP text; ports by number or name
-}
-
-// Trace is what the policy would do, and how it comes to that. Key, Match and
-// Actions are ODP text.
-type Trace struct {
-	Datapath string `json:"datapath"`
-	Policy   string `json:"policy"`
-	Key      string `json:"key"` // as the policy was given it
-	Steps    []Step `json:"steps"`
-	Decision string `json:"decision"` // as in event upcall
-	Install  bool   `json:"install"`  // whether a flow would be installed
-	Match    string `json:"match"`    // of that flow
-	Actions  string `json:"actions"`
-}
-
-// Step is something that a policy looked at.
-type Step struct {
-	Step  string `json:"step"`  // snake_case
-	Found string `json:"found"` // for people
-}
 
 // Notice is one line of a stream of upcalls: first the datapath's name, when
 // what comes from then on is watched, then upcalls, and how many were left out at

@@ -90,39 +90,6 @@ func NewClient(path string) *Client {
 // Close gives up the connections that are kept for later.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
-// Stats returns the daemon's counters.
-func (c *Client) Stats(ctx context.Context) (*Stats, error) {
-	var s Stats
-	return &s, c.call(ctx, http.MethodGet, pathStats, nil, &s)
-}
-
-// MACs returns the MAC table, in the order of VLANs and addresses.
-func (c *Client) MACs(ctx context.Context) ([]MAC, error) {
-	var m []MAC
-	err := c.call(ctx, http.MethodGet, pathMACs, nil, &m)
-	return m, err
-}
-
-// LogLevel returns the level of the log.
-func (c *Client) LogLevel(ctx context.Context) (Level, error) {
-	var l Level
-	err := c.call(ctx, http.MethodGet, pathLogLevel, nil, &l)
-	return l, err
-}
-
-// SetLogLevel changes the level of the log until the next reload or start.
-func (c *Client) SetLogLevel(ctx context.Context, level string) (Change, error) {
-	var ch Change
-	err := c.call(ctx, http.MethodPut, pathLogLevel, Level{level}, &ch)
-	return ch, err
-}
-
-// Trace asks what the policy would do.
-func (c *Client) Trace(ctx context.Context, t TraceRequest) (*Trace, error) {
-	var out Trace
-	return &out, c.call(ctx, http.MethodPost, pathTrace, t, &out)
-}
-
 // Watch says which upcalls to show. Zero values are the server's defaults.
 type Watch struct {
 	Filter string // ODP text; ports by number or name
@@ -163,8 +130,6 @@ func (c *Client) Upcalls(ctx context.Context, w Watch, fn func(Notice) error) er
 // call makes a request with a JSON body, unless in is nil, and decodes the
 // answer.
 func (c *Client) call(ctx context.Context, method, path string, in, out any) error {
-	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
-	defer cancel()
 	var body io.Reader
 	if in != nil {
 		data, err := json.Marshal(in)

@@ -4,19 +4,17 @@
 //
 // # Protocol
 //
-//	GET  /v1/stats       Stats: counters, as the log's events stats and port_stats have them
-//	GET  /v1/macs        []MAC: the MAC table
-//	GET  /v1/log-level   Level
-//	PUT  /v1/log-level   Level -> Change
-//	POST /v1/trace       TraceRequest -> Trace
-//	GET  /v1/upcalls     a Notice a line, until the client goes; filter, rate and snap in the query
+// Each request is an Endpoint: method, path, and the types of request and answer,
+// which are JSON. The package that answers declares it, and the client asks by the
+// same value. An answer with another status than 200 is a Failure.
 //
-// An answer with another status than 200 is a Failure.
+// GET /v1/upcalls is a stream: a Notice a line, until the client goes; filter, rate
+// and snap are in the query.
 //
 // # Ownership and threading
 //
-// A Server runs its own goroutines and asks a Backend, which answers on them.
-// No request is served on a handler's thread: what handlers give away, upcalls,
+// A Server runs its own goroutines, and calls on them what its routes are answered
+// with. No request is served on a handler's thread: what handlers give away, upcalls,
 // goes through a Feed, which never makes them wait.
 //
 // # Sources

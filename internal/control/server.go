@@ -27,7 +27,7 @@ const (
 	idleTimeout  = 30 * time.Second
 )
 
-// What a Backend's errors may match; a client is told by another status.
+// What the errors of a route may match; a client is told by another status.
 var (
 	ErrBadRequest = errors.New("bad request")
 	ErrNotReady   = errors.New("the datapath is not served yet")
@@ -42,15 +42,9 @@ type badRequest struct{ error }
 func (b badRequest) Unwrap() error      { return b.error }
 func (badRequest) Is(target error) bool { return target == ErrBadRequest }
 
-// Backend is the daemon behind a Server. Its methods are called by several
-// goroutines at once.
-type Backend interface {
-	Stats() (*Stats, error)
-	MACs() ([]MAC, error)
-	LogLevel() string
-	// SetLogLevel returns the level that was in force.
-	SetLogLevel(level string, by Peer) (before string, err error)
-	Trace(TraceRequest) (*Trace, error)
+// Upcalls is where the upcalls come from that clients watch. Its methods are called
+// by several goroutines at once.
+type Upcalls interface {
 	// PortNumber looks up a port of the datapath by its name.
 	PortNumber(name string) (odp.PortNo, bool)
 	// Watch has feed offered each upcall until stop is called, and names the
@@ -64,7 +58,8 @@ type Config struct {
 	Group   string      // may connect, by name or number; "" is the process's own
 	Mode    fs.FileMode // of the socket
 	PProf   bool        // serve net/http/pprof at /debug/pprof/
-	Backend Backend
+	Routes  []Route     // of the endpoints
+	Upcalls Upcalls     // that a stream shows
 	// Connected is called with each connection, by one goroutine at a time.
 	Connected func(Peer)
 	// Failed is called with what the server could not do for a client. It may
@@ -200,11 +195,9 @@ func (f failures) Write(b []byte) (int, error) {
 
 func (s *Server) handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET "+pathStats, answer(func(*http.Request) (any, error) { return s.cfg.Backend.Stats() }))
-	mux.HandleFunc("GET "+pathMACs, answer(func(*http.Request) (any, error) { return s.cfg.Backend.MACs() }))
-	mux.HandleFunc("GET "+pathLogLevel, answer(func(*http.Request) (any, error) { return Level{s.cfg.Backend.LogLevel()}, nil }))
-	mux.HandleFunc("PUT "+pathLogLevel, answer(s.setLogLevel))
-	mux.HandleFunc("POST "+pathTrace, answer(s.trace))
+	for _, r := range s.cfg.Routes {
+		mux.HandleFunc(r.pattern, r.handler)
+	}
 	mux.HandleFunc("GET "+pathUpcalls, s.upcalls)
 	if s.cfg.PProf {
 		mux.HandleFunc(pathProfiles, pprof.Index)

@@ -3,6 +3,7 @@ package control_test
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -38,40 +39,35 @@ type backend struct {
 	watched  chan struct{} // gets a value with each Watch
 }
 
-func (b *backend) Stats() (*control.Stats, error) {
+// level and change are what the endpoints of these tests take and give.
+type (
+	level  struct{ Level string }
+	change struct{ Before, Level string }
+)
+
+var (
+	getLevel = control.Endpoint[control.None, level]{Method: http.MethodGet, Path: "/v1/log-level"}
+	setLevel = control.Endpoint[level, *change]{Method: http.MethodPut, Path: "/v1/log-level"}
+)
+
+func (b *backend) getLevel(control.None, control.Peer) (level, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	if b.notReady {
-		return nil, control.ErrNotReady
+		return level{}, control.ErrNotReady
 	}
-	return &control.Stats{
-		Totals: control.Fields{{Name: "upcalls", Value: []byte("18446744073709551615")}, {Name: "datapath", Value: []byte(`"br \"x\""`)}},
-		Ports:  []control.Fields{{{Name: "port", Value: []byte(`"p1"`)}}},
-		Losses: []control.Loss{{Port: "p1", PortNo: 1, Cause: "ring_full", Lost: 3}},
-	}, nil
+	return level{b.level}, nil
 }
 
-func (b *backend) MACs() ([]control.MAC, error) {
-	return []control.MAC{{VLAN: 7, MAC: "02:00:00:00:00:01", Port: "p1", PortNo: 1, AgeMS: 1500}}, nil
-}
-
-func (b *backend) LogLevel() string {
+func (b *backend) setLevel(to level, by control.Peer) (*change, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.level
-}
-
-func (b *backend) SetLogLevel(level string, by control.Peer) (string, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if level == "loud" {
-		return "", control.BadRequest(errors.New(`level "loud": want debug, info, warn or error`))
+	if to.Level == "loud" {
+		return nil, control.BadRequest(errors.New(`level "loud": want debug, info, warn or error`))
 	}
 	before := b.level
-	b.level, b.by = level, append(b.by, by)
-	return before, nil
-}
-
-func (b *backend) Trace(r control.TraceRequest) (*control.Trace, error) {
-	return &control.Trace{Datapath: r.Datapath, Key: r.Key, Steps: []control.Step{{Step: "in_port", Found: "it is there"}}}, nil
+	b.level, b.by = to.Level, append(b.by, by)
+	return &change{before, to.Level}, nil
 }
 
 func (b *backend) PortNumber(name string) (odp.PortNo, bool) { return 4, name == "p4" }
@@ -92,7 +88,8 @@ func (b *backend) Watch(f *control.Feed) (string, func()) {
 func serve(t *testing.T, change func(*control.Config)) (*control.Server, *backend, string) {
 	t.Helper()
 	b := &backend{level: "info", watched: make(chan struct{}, 10)}
-	cfg := control.Config{Path: filepath.Join(t.TempDir(), "run", "dp7.sock"), Mode: 0o660, Backend: b,
+	cfg := control.Config{Path: filepath.Join(t.TempDir(), "run", "dp7.sock"), Mode: 0o660, Upcalls: b,
+		Routes:    []control.Route{getLevel.Route(b.getLevel), setLevel.Route(b.setLevel)},
 		Connected: func(control.Peer) {}, Failed: func(err error) { t.Errorf("server: %v", err) }}
 	if change != nil {
 		change(&cfg)
@@ -115,35 +112,38 @@ func TestRequests(t *testing.T) {
 	var peers []control.Peer
 	_, b, path := serve(t, func(c *control.Config) { c.Connected = func(p control.Peer) { peers = append(peers, p) } })
 	c, ctx := client(t, path), t.Context()
-	want, _ := b.Stats()
-	if got, err := c.Stats(ctx); err != nil || !cmp.Equal(want, got) {
-		t.Errorf("stats: %v, -want +got:\n%s", err, cmp.Diff(want, got))
-	} else if got.Totals.Text("datapath") != `br "x"` || got.Totals.Text("upcalls") != "18446744073709551615" || got.Totals.Text("none") != "" {
-		t.Errorf("texts of the fields: %q", got.Totals)
-	}
-	wantMACs, _ := b.MACs()
-	if got, err := c.MACs(ctx); err != nil || !cmp.Equal(wantMACs, got) {
-		t.Errorf("macs: %v, %v", got, err)
-	}
-	if ch, err := c.SetLogLevel(ctx, "debug"); err != nil || ch != (control.Change{Before: "info", Level: "debug"}) {
+	if ch, err := setLevel.Ask(ctx, c, level{"debug"}); err != nil || *ch != (change{Before: "info", Level: "debug"}) {
 		t.Errorf("set log level: %v, %v", ch, err)
 	}
-	if l, err := c.LogLevel(ctx); err != nil || l.Level != "debug" {
+	if l, err := getLevel.Ask(ctx, c, control.None{}); err != nil || l.Level != "debug" {
 		t.Errorf("log level: %v, %v", l, err)
 	}
-	if _, err := c.SetLogLevel(ctx, "loud"); err == nil || err.Error() != `level "loud": want debug, info, warn or error` {
+	if _, err := setLevel.Ask(ctx, c, level{"loud"}); err == nil || err.Error() != `level "loud": want debug, info, warn or error` {
 		t.Errorf("set level loud: %v", err)
-	}
-	if tr, err := c.Trace(ctx, control.TraceRequest{Datapath: "dp7", Key: "in_port(1)"}); err != nil || tr.Datapath != "dp7" || len(tr.Steps) != 1 {
-		t.Errorf("trace: %v, %v", tr, err)
 	}
 	me := control.Peer{PID: int32(os.Getpid()), UID: uint32(os.Getuid()), GID: uint32(os.Getgid())}
 	if len(peers) == 0 || peers[0] != me || !slices.Equal(b.by, []control.Peer{me}) {
 		t.Errorf("peers %v, level set by %v; want %v", peers, b.by, me)
 	}
 	b.notReady = true
-	if _, err := c.Stats(ctx); err == nil || err.Error() != control.ErrNotReady.Error() {
-		t.Errorf("stats of a daemon that is not ready: %v", err)
+	if _, err := getLevel.Ask(ctx, c, control.None{}); err == nil || err.Error() != control.ErrNotReady.Error() {
+		t.Errorf("log level of a daemon that is not ready: %v", err)
+	}
+}
+
+// TestFieldsKeepTheirOrder: what is encoded comes back as it was.
+func TestFieldsKeepTheirOrder(t *testing.T) {
+	want := control.Fields{{Name: "upcalls", Value: []byte("18446744073709551615")}, {Name: "datapath", Value: []byte(`"br \"x\""`)}}
+	data, err := json.Marshal(want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got control.Fields
+	if err := json.Unmarshal(data, &got); err != nil || !cmp.Equal(want, got) {
+		t.Errorf("fields: %v, -want +got:\n%s", err, cmp.Diff(want, got))
+	}
+	if got.Text("datapath") != `br "x"` || got.Text("upcalls") != "18446744073709551615" || got.Text("none") != "" {
+		t.Errorf("texts of the fields: %q", got)
 	}
 }
 
@@ -173,17 +173,17 @@ func TestLimits(t *testing.T) {
 		says                 string
 	}{
 		{"GET", "/v1/nothing", "", 404, ""},
-		{"DELETE", "/v1/macs", "", 405, ""},
+		{"DELETE", "/v1/log-level", "", 405, ""},
 		{"GET", "/debug/pprof/", "", 404, ""},
 		{"PUT", "/v1/log-level", `{"level":`, 400, "body: unexpected EOF"},
 		{"PUT", "/v1/log-level", `{"volume":1}`, 400, "unknown field"},
 		{"PUT", "/v1/log-level", `{"level":"info"} {}`, 400, "more than one value"},
-		{"POST", "/v1/trace", `{"key":"` + strings.Repeat("x", 2<<20) + `"}`, 400, "too large"},
+		{"PUT", "/v1/log-level", `{"level":"` + strings.Repeat("x", 2<<20) + `"}`, 400, "too large"},
 		{"GET", "/v1/upcalls?filter=in_port(", "", 400, "filter: 1:9: "},
 		{"GET", "/v1/upcalls?filter=in_port(p5)", "", 400, `filter: 1:9: no port is named \"p5\"`},
 		{"GET", "/v1/upcalls?rate=0", "", 400, "rate: want a number from 1 to"},
 		{"GET", "/v1/upcalls?snap=65537", "", 400, "snap: want a number from 0 to 65536"},
-		{"GET", "/v1/macs?" + strings.Repeat("x", 20<<10), "", 431, ""},
+		{"GET", "/v1/log-level?" + strings.Repeat("x", 20<<10), "", 431, ""},
 	} {
 		if status, text := ask(tc.method, tc.target, tc.body); status != tc.status || !strings.Contains(text, tc.says) {
 			t.Errorf("%s %.40s: %d %s, want %d and %q", tc.method, tc.target, status, text, tc.status, tc.says)
@@ -229,7 +229,7 @@ func TestConnections(t *testing.T) {
 		c.Close()
 	}
 	for {
-		if _, err := client(t, path).LogLevel(t.Context()); err == nil {
+		if _, err := getLevel.Ask(t.Context(), client(t, path), control.None{}); err == nil {
 			return
 		}
 		<-refused // the server has not seen yet that they are closed

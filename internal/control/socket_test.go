@@ -28,7 +28,7 @@ func TestSocketFile(t *testing.T) {
 	if err != nil || len(entries) != 1 {
 		t.Errorf("folder: %v, %v; want the socket alone", entries, err)
 	}
-	again := control.Config{Path: path, Mode: 0o660, Backend: &backend{}, Connected: func(control.Peer) {}, Failed: func(error) {}}
+	again := control.Config{Path: path, Mode: 0o660, Upcalls: &backend{}, Connected: func(control.Peer) {}, Failed: func(error) {}}
 	if _, err := control.Listen(again); !errors.Is(err, control.ErrInUse) || !strings.Contains(err.Error(), fmt.Sprintf("process %d", os.Getpid())) {
 		t.Errorf("a live socket: %v, want that this process serves it", err)
 	}
@@ -37,7 +37,7 @@ func TestSocketFile(t *testing.T) {
 	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("after Close: %v", err)
 	}
-	_, err = client(t, path).Stats(t.Context())
+	_, err = getLevel.Ask(t.Context(), client(t, path), control.None{})
 	if !errors.Is(err, control.ErrNoDaemon) || !errors.Is(err, unix.ENOENT) {
 		t.Errorf("no daemon: %v", err)
 	}
@@ -49,7 +49,7 @@ func TestSocketFile(t *testing.T) {
 	}
 	dead.SetUnlinkOnClose(false)
 	dead.Close()
-	if _, err := client(t, path).Stats(t.Context()); !errors.Is(err, control.ErrNoDaemon) {
+	if _, err := getLevel.Ask(t.Context(), client(t, path), control.None{}); !errors.Is(err, control.ErrNoDaemon) {
 		t.Errorf("a dead socket: %v", err)
 	}
 	fresh, err := control.Listen(again)
@@ -96,7 +96,7 @@ func TestListenRefuses(t *testing.T) {
 		filepath.Join(link, "s"):              "not a directory",
 		"/" + strings.Repeat("x", 200):        "at most 107 bytes",
 	} {
-		_, err := control.Listen(control.Config{Path: path, Mode: 0o660, Backend: &backend{}})
+		_, err := control.Listen(control.Config{Path: path, Mode: 0o660, Upcalls: &backend{}})
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", path, err, want)
 		}

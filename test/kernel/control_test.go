@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"dpifd/internal/control"
+	"dpifd/internal/daemon"
 	"dpifd/internal/dpif"
 	"dpifd/internal/lab"
 
@@ -101,7 +102,7 @@ func TestControlCommands(t *testing.T) {
 
 	v.unchanged(t, "dump-macs", func() {
 		got := map[string]string{}
-		for _, m := range ask[[]control.MAC](t, n, "dump-macs", n.dpName) {
+		for _, m := range ask[[]daemon.MAC](t, n, "dump-macs", n.dpName) {
 			got[m.MAC] = m.Port
 			if m.PortNo != uint32(v.portNo(t, m.Port)) || m.VLAN != 0 || m.AgeMS < 0 || m.AgeMS > 300_000 {
 				t.Errorf("entry %+v", m)
@@ -122,11 +123,11 @@ func TestControlCommands(t *testing.T) {
 	}
 	v.unchanged(t, "log-level", func() {
 		since := time.Now()
-		if ch := ask[control.Change](t, n, "log-level", "-d", n.dpName, "debug"); ch != (control.Change{Before: "info", Level: "debug"}) {
+		if ch := ask[daemon.Change](t, n, "log-level", "-d", n.dpName, "debug"); ch != (daemon.Change{Before: "info", Level: "debug"}) {
 			t.Errorf("log-level debug: %+v", ch)
 		}
 		d.Wait(t, since, "log_level_changed", nil)
-		if l := ask[control.Level](t, n, "log-level", "--socket", control.SocketPath(n.dpName)); l.Level != "debug" {
+		if l := ask[daemon.Level](t, n, "log-level", "--socket", control.SocketPath(n.dpName)); l.Level != "debug" {
 			t.Errorf("log-level: %+v", l)
 		}
 		d.Wait(t, since, "port_stats", nil)
@@ -149,7 +150,7 @@ var moving = []string{"uptime_s", "goroutines", "revalidator_cycles", "revalidat
 // log, while there is no traffic.
 func (n *network) compareStats(t *testing.T, d *lab.Daemon) {
 	t.Helper()
-	shown := ask[control.Stats](t, n, "stats", n.dpName)
+	shown := ask[daemon.Stats](t, n, "stats", n.dpName)
 	e := d.Wait(t, time.Now(), "stats", nil)
 	got, want := map[string]string{}, map[string]string{}
 	for _, f := range shown.Totals {
@@ -199,7 +200,7 @@ func TestControlAfterKill(t *testing.T) {
 		t.Fatalf("the socket that is left: %v", err)
 	}
 	d = n.run(t, nil)
-	ask[control.Stats](t, n, "stats", n.dpName)
+	ask[daemon.Stats](t, n, "stats", n.dpName)
 	// A second daemon, of another datapath, is told the first one's socket.
 	other := network{sw: lab.NewNetNS(t, "sw"), dpName: lab.Name("dp")}
 	second := other.run(t, settings{"control": "{socket: " + control.SocketPath(n.dpName) + "}"})
@@ -207,6 +208,6 @@ func TestControlAfterKill(t *testing.T) {
 		t.Errorf("control_unavailable: %v", e.Fields)
 	}
 	stop(t, second)
-	ask[control.Stats](t, n, "stats", n.dpName)
+	ask[daemon.Stats](t, n, "stats", n.dpName)
 	stop(t, d)
 }

@@ -3,9 +3,7 @@ package control
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"math"
 	"net/http"
 	"net/url"
@@ -14,68 +12,6 @@ import (
 
 	"dpifd/internal/odp"
 )
-
-// answer makes a handler of what returns a value for JSON.
-func answer(fn func(*http.Request) (any, error)) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		v, err := fn(r)
-		status := http.StatusOK
-		if err != nil {
-			v, status = Failure{err.Error()}, statusOf(err)
-		}
-		body, err := json.Marshal(v)
-		if err != nil {
-			status, body = http.StatusInternalServerError, []byte(`{"error":"answer cannot be encoded"}`)
-		}
-		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout))
-		w.Header().Set("Content-Type", "application/json")
-		w.WriteHeader(status)
-		_, _ = w.Write(append(body, '\n')) // the client may have gone
-	}
-}
-
-func statusOf(err error) int {
-	switch {
-	case errors.Is(err, ErrBadRequest):
-		return http.StatusBadRequest
-	case errors.Is(err, ErrNotReady):
-		return http.StatusServiceUnavailable
-	}
-	return http.StatusInternalServerError
-}
-
-// request decodes a request's body, which is one JSON value.
-func request(r *http.Request, v any) error {
-	d := json.NewDecoder(r.Body)
-	d.DisallowUnknownFields()
-	err := d.Decode(v)
-	if err == nil {
-		if _, more := d.Token(); !errors.Is(more, io.EOF) {
-			err = errors.New("more than one value")
-		}
-	}
-	if err != nil {
-		return BadRequest(fmt.Errorf("body: %w", err))
-	}
-	return nil
-}
-
-func (s *Server) setLogLevel(r *http.Request) (any, error) {
-	var level Level
-	if err := request(r, &level); err != nil {
-		return nil, err
-	}
-	before, err := s.cfg.Backend.SetLogLevel(level.Level, peer(r))
-	return Change{Before: before, Level: level.Level}, err
-}
-
-func (s *Server) trace(r *http.Request) (any, error) {
-	var t TraceRequest
-	if err := request(r, &t); err != nil {
-		return nil, err
-	}
-	return s.cfg.Backend.Trace(t)
-}
 
 // number reads a number of a request's query.
 func number(q url.Values, name string, otherwise, low, high int) (int, error) {
@@ -93,7 +29,7 @@ func number(q url.Values, name string, otherwise, low, high int) (int, error) {
 // feedConfig reads a request for upcalls.
 func (s *Server) feedConfig(q url.Values) (cfg FeedConfig, err error) {
 	if text := q.Get("filter"); text != "" {
-		if cfg.Key, cfg.Mask, err = (odp.Text{PortNumber: s.cfg.Backend.PortNumber}).ParseKey(text); err != nil {
+		if cfg.Key, cfg.Mask, err = (odp.Text{PortNumber: s.cfg.Upcalls.PortNumber}).ParseKey(text); err != nil {
 			return cfg, BadRequest(fmt.Errorf("filter: %w", err))
 		}
 	}
@@ -115,11 +51,11 @@ func (s *Server) upcalls(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	if err != nil {
-		answer(func(*http.Request) (any, error) { return nil, err })(w, r)
+		refuse(w, err)
 		return
 	}
 	feed := NewFeed(cfg)
-	datapath, stop := s.cfg.Backend.Watch(feed)
+	datapath, stop := s.cfg.Upcalls.Watch(feed)
 	defer stop()
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	_ = stream(r.Context(), w, feed, datapath) // the client has gone
