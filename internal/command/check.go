@@ -9,6 +9,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
+var _ = register(checkCommand)
+
 func checkCommand() *cobra.Command {
 	var from source
 	var form output

@@ -53,6 +53,16 @@ func Execute(args []string) int {
 	}
 }
 
+// commands make the commands below dpifd.
+var commands []func() *cobra.Command
+
+// register enters a command below dpifd. It is called while the package is
+// initialised: each command registers itself.
+func register(command func() *cobra.Command) struct{} {
+	commands = append(commands, command)
+	return struct{}{}
+}
+
 // New returns the tree of commands.
 func New() *cobra.Command {
 	cmd := &cobra.Command{
@@ -71,25 +81,9 @@ func New() *cobra.Command {
 	cmd.SetVersionTemplate("dpifd {{.Version}}\n")
 	cmd.SetFlagErrorFunc(flagError)
 	cmd.SetHelpCommand(helpCommand())
-	cmd.AddCommand(
-		runCommand(),
-		checkCommand(),
-		statsCommand(),
-		macsCommand(),
-		traceCommand(),
-		logLevelCommand(),
-		probeCommand(),
-		showCommand(),
-		dumpFlowsCommand(),
-		delFlowsCommand(),
-		addPortCommand(),
-		delPortCommand(),
-		delDPCommand(),
-		monitorCommand(),
-		odpCommand(),
-		reportCommand(),
-		versionCommand(),
-	)
+	for _, command := range commands {
+		cmd.AddCommand(command())
+	}
 	cmd.InitDefaultCompletionCmd()
 	for _, sub := range cmd.Commands() {
 		if sub.Name() == "completion" {

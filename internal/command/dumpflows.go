@@ -79,6 +79,8 @@ func (f *flowFlags) parse(ports map[odp.PortNo]string) (want, mask []byte, err e
 	return want, mask, nil
 }
 
+var _ = register(dumpFlowsCommand)
+
 func dumpFlowsCommand() *cobra.Command {
 	var k kernel
 	var f flowFlags

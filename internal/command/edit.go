@@ -106,6 +106,8 @@ func servers(k *kernel, name string) (string, error) {
 	return strings.Join(owners, ", "), nil
 }
 
+var _ = register(delDPCommand)
+
 func delDPCommand() *cobra.Command {
 	var c change
 	cmd := &cobra.Command{
@@ -132,6 +134,8 @@ func delDPCommand() *cobra.Command {
 	c.flags(cmd)
 	return cmd
 }
+
+var _ = register(delFlowsCommand)
 
 func delFlowsCommand() *cobra.Command {
 	var c change
@@ -188,6 +192,8 @@ func (f *flowFlags) read(k *kernel, name string) (want, mask []byte, err error) 
 	return want, mask, err
 }
 
+var _ = register(addPortCommand)
+
 func addPortCommand() *cobra.Command {
 	var c change
 	var internal bool
@@ -220,6 +226,8 @@ func addPortCommand() *cobra.Command {
 	c.flags(cmd)
 	return cmd
 }
+
+var _ = register(delPortCommand)
 
 func delPortCommand() *cobra.Command {
 	var c change

@@ -11,6 +11,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
+var _ = register(logLevelCommand)
+
 func logLevelCommand() *cobra.Command {
 	var form output
 	var socket, datapath string

@@ -11,6 +11,8 @@ const monitorHelp = "It goes on until SIGINT, SIGTERM or --count events. What is
 	"that is an event too, and it goes on.\n\n" +
 	"The kernel is listened to, no daemon is needed, and nothing is changed."
 
+var _ = register(monitorCommand)
+
 func monitorCommand() *cobra.Command {
 	cmd := watchCommand("monitor", monitor.Config{Links: true, Vports: true})
 	cmd.Short = "Print events as they happen"

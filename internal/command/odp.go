@@ -17,6 +17,8 @@ import (
 // 64 KiB, which is two digits a byte.
 const maxODPLine = 1 << 20
 
+var _ = register(odpCommand)
+
 func odpCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "odp",

@@ -8,6 +8,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
+var _ = register(probeCommand)
+
 func probeCommand() *cobra.Command {
 	var form output
 	cmd := &cobra.Command{

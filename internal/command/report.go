@@ -16,6 +16,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
+var _ = register(reportCommand)
+
 func reportCommand() *cobra.Command {
 	var out string
 	cmd := &cobra.Command{

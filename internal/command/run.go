@@ -14,6 +14,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
+var _ = register(runCommand)
+
 func runCommand() *cobra.Command {
 	var from source
 	cmd := &cobra.Command{

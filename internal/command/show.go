@@ -41,6 +41,8 @@ func (k *kernel) read(fn func(r *inspect.Reader) error) error {
 	})
 }
 
+var _ = register(showCommand)
+
 func showCommand() *cobra.Command {
 	var k kernel
 	var statistics bool

@@ -12,6 +12,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
+var _ = register(statsCommand)
+
 func statsCommand() *cobra.Command {
 	var form output
 	var socket string

@@ -10,6 +10,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
+var _ = register(traceCommand)
+
 func traceCommand() *cobra.Command {
 	var form output
 	var socket string
