@@ -120,12 +120,12 @@ const body = `
   dpifd_reload_failed = 0
 }
 
-/"datapath":"(?P<datapath>(?:[^"\\]|\\.)*)"/ {
+/"datapath":"(?P<datapath>(?:[^"\\]|\\.)+)"/ {
   /"event":"ready"/ {
     dpifd_up[$datapath] = 1
     dpifd_flow_limit_reached[$datapath] = 0
   }
-  /"event":"(?:stopped|datapath_gone)"/ {
+  /"event":"(?:stopped|datapath_gone|failed)"/ {
     dpifd_up[$datapath] = 0
   }
   /"event":"flow_limit_reached"/ {

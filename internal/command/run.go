@@ -7,6 +7,7 @@ import (
 	"os/signal"
 	"syscall"
 
+	"dpifd/internal/config"
 	"dpifd/internal/daemon"
 	"dpifd/internal/fdstore"
 
@@ -37,7 +38,10 @@ func runCommand() *cobra.Command {
 			inherited := fdstore.Inherited()
 			cfg, err := from.load()
 			if err != nil {
-				return failed(err)
+				partial := config.Partial(from.path, from.overrides()...)
+				daemon.Fail(daemon.Options{Config: partial, Log: os.Stderr, Priorities: toJournal()}, err)
+				readable := partial.Log.Format == config.FormatConsole || !onTerminal(os.Stderr)
+				return failure{error: err, logged: readable}
 			}
 			ctx, stop := signalContext()
 			defer stop()

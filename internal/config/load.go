@@ -35,6 +35,21 @@ func Load(path string, overrides ...string) (*Config, error) {
 	return Parse(path, data, overrides...)
 }
 
+// Partial returns as much of a configuration file that Load refuses as can be
+// read, and defaults for the rest. The name of the datapath is "" if nothing of the
+// file can be read. The caller owns the Config.
+func Partial(path string, overrides ...string) *Config {
+	data, err := readFile(path)
+	if err != nil {
+		data = nil
+	}
+	d, c := decode(path, data, overrides...)
+	if len(d.at) == 0 {
+		c.Datapath.Name = ""
+	}
+	return c
+}
+
 // Read checks the configuration that in has, of at most 1 MiB. name stands for
 // it in errors. Otherwise it is as Load.
 func Read(name string, in io.Reader, overrides ...string) (*Config, error) {

@@ -179,6 +179,9 @@ func TestControlLogLevel(t *testing.T) {
 		if got, err := GetLogLevel.Ask(t.Context(), c, control.None{}); err != nil || got.Level != step.level {
 			t.Errorf("level %v, %v; want %s", got, err, step.level)
 		}
+		if step.level == "debug" {
+			c.Close() // the next connection is logged
+		}
 		e := log.events(t, "log_level_changed")
 		if len(e) != i+1 || e[i]["from"] != step.before || e[i]["to"] != step.level || e[i]["pid"] != float64(os.Getpid()) || e[i]["uid"] != float64(os.Getuid()) {
 			t.Errorf("events %v, want %v last", e, step)

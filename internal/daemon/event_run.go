@@ -184,12 +184,13 @@ var _ = event.Declare[evStopped](event.Kind{Name: "stopped", Level: event.Info,
 })
 
 type evFailed struct {
-	event.Base
+	event.OfDatapath
 	Err error `event:"error"`
 }
 
 var _ = event.Declare[evFailed](event.Kind{Name: "failed", Level: event.Error,
-	Meaning: "The daemon ends with an error.",
+	Meaning: "The daemon ends with an error, also when the configuration cannot be used at start: then `datapath` is " +
+		"empty if the file does not tell it.",
 	Advice: "Act on `error`; the service manager starts the daemon again. Flows in the kernel go on meanwhile, new " +
 		"ones are lost.",
 })

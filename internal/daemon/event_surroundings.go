@@ -58,7 +58,7 @@ type evControlConnected struct {
 	HeldBack uint64 `event:"held_back"`
 }
 
-var _ = event.Declare[evControlConnected](event.Kind{Name: "control_connected", Level: event.Info,
+var _ = event.Declare[evControlConnected](event.Kind{Name: "control_connected", Level: event.Debug,
 	Meaning: "A process connected to the control socket. At most one a second, after ten at once; `held_back` is how " +
 		"many were not said before this one.",
 })

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -18,6 +19,8 @@ import (
 	"dpifd/internal/vswitch"
 
 	"github.com/google/go-cmp/cmp"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 )
 
 var update = flag.Bool("update", false, "write the generated parts of docs/LOGS.md and docs/RUNBOOK.md anew")
@@ -127,7 +130,7 @@ func TestLoggerFormats(t *testing.T) {
 			}
 		}},
 		{config.FormatConsole, func(t *testing.T, line string) {
-			if !strings.Contains(line, "WARN\tnotifier_overflow\t") || !strings.Contains(line, `"source": "link"`) {
+			if !regexp.MustCompile(`^\d\d:\d\d:\d\d\.\d{3} WARN  notifier_overflow datapath="br \\"7\\"" source=link\n$`).MatchString(line) {
 				t.Errorf("got %q", line)
 			}
 		}},
@@ -148,6 +151,43 @@ func TestLoggerFormats(t *testing.T) {
 				t.Error("enabled does not follow the level")
 			}
 		})
+	}
+}
+
+// TestConsole: colours and values of several lines are for terminals only, and
+// stats is short.
+func TestConsole(t *testing.T) {
+	line := func(terminal bool, e event.Event) string {
+		var out bytes.Buffer
+		core := zapcore.NewCore(newConsole(terminal), zapcore.AddSync(&out), zapcore.DebugLevel)
+		l := &logger{zap: zap.New(core), datapath: zap.String("datapath", "dp0")}
+		l.emit(e)
+		_, text, _ := strings.Cut(out.String(), " ") // without the time
+		return text
+	}
+	failed := evFailed{Err: errors.New("a.yaml:1:2: wrong\n> 1 | x")}
+	stats := evStats{values: make([]any, len(statsFields))}
+	for i, f := range statsFields {
+		stats.values[i] = map[string]any{"interval_ms": 2000, "hit": uint64(900), "hit_delta": uint64(30), "missed_delta": uint64(10),
+			"flows": uint64(0), "flow_limit": 10000, "uptime_s": 7, "socket_drops": uint64(3), "upcalls": uint64(5)}[f.Name]
+		if stats.values[i] == nil {
+			stats.values[i] = uint64(0)
+		}
+	}
+	for _, tc := range []struct {
+		terminal bool
+		e        event.Event
+		want     string
+	}{
+		{false, failed, `ERROR failed datapath=dp0 error="a.yaml:1:2: wrong\n> 1 | x"` + "\n"},
+		{true, failed, "\x1b[31;1mERROR\x1b[0m \x1b[1mfailed\x1b[0m datapath=dp0\n    a.yaml:1:2: wrong\n    > 1 | x\n"},
+		{false, evReloaded{Config: "c.yaml", Changed: []string{"ports", "log"}}, "INFO  reloaded config=c.yaml changed=ports,log\n"},
+		{false, evStopped{}, "INFO  stopped datapath=dp0 uptime_s=0 upcalls=0 executed=0 flows_put=0 lost=0\n"},
+		{false, stats, "INFO  stats ports=0 hit=15/s missed=5/s flows=0 flow_limit=10000 socket_drops=3 macs=0 hit_ratio=75.0%\n"},
+	} {
+		if got := line(tc.terminal, tc.e); got != tc.want {
+			t.Errorf("%T: got %q, want %q", tc.e, got, tc.want)
+		}
 	}
 }
 
@@ -199,7 +239,7 @@ func TestFields(t *testing.T) {
 		e    event.Event
 		want string
 	}{
-		{evFailed{}, `"error":""`},
+		{evFailed{}, `"datapath":"br \"7\"","error":""`},
 		{evStopped{Uptime: 2900 * time.Millisecond, Lost: 1 << 63}, `"datapath":"br \"7\"","uptime_s":2,"upcalls":0,"executed":0,"flows_put":0,"lost":9223372036854775808`},
 		{vswitch.RevalidatorFailed{Err: errors.New("x"), At: 1999 * time.Microsecond}, `"datapath":"br \"7\"","error":"x","after_ms":1`},
 		{vswitch.UpcallPIDRestored{Name: "p", No: 3, Found: []uint32{1, 2}}, `"datapath":"br \"7\"","port":"p","port_no":3,"found_pids":[1,2],"upcall_pid":0`},

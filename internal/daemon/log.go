@@ -44,7 +44,7 @@ func newLogger(w io.Writer, cfg *config.Config, priorities bool) (*logger, error
 	}
 	encoder := zapcore.NewJSONEncoder(enc)
 	if cfg.Log.Format == config.FormatConsole {
-		encoder = zapcore.NewConsoleEncoder(enc)
+		encoder = newConsole(onTerminal(w))
 	}
 	if priorities {
 		encoder = prioritised{encoder}

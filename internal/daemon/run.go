@@ -94,6 +94,7 @@ func Run(ctx context.Context, o Options) error {
 		connections: newTally(), complaints: newTally()}
 	d.config.Store(o.Config)
 	if err := d.policy.use(o.Config); err != nil {
+		log.emit(evFailed{Err: err})
 		return err
 	}
 	log.emit(evStarting{Version: o.Version, PID: os.Getpid(), Config: o.ConfigPath, Netns: o.Config.Netns})
@@ -110,6 +111,17 @@ func Run(ctx context.Context, o Options) error {
 		log.emit(evFailed{Err: err})
 	}
 	return err
+}
+
+// Fail logs event failed for a start that Run was not called for, since the
+// configuration cannot be used. Of the Options it reads Log, Priorities, and of
+// Config the name of the datapath and the form of the log.
+func Fail(o Options, err error) {
+	log, logErr := newLogger(o.Log, o.Config, o.Priorities)
+	if logErr != nil {
+		return // the level is a default or has been checked
+	}
+	log.emit(evFailed{Err: err})
 }
 
 func (d *run) serverConfig() vswitch.Config {

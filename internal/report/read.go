@@ -65,7 +65,7 @@ type figures struct {
 }
 
 // consoleLine is how log.format console begins a line: time, level, event.
-var consoleLine = regexp.MustCompile(`^\S*T\S+\t(DEBUG|INFO|WARN|ERROR)\t[a-z0-9_]+\t`)
+var consoleLine = regexp.MustCompile(`^\d\d:\d\d:\d\d\.\d{3} (DEBUG|INFO |WARN |ERROR) [a-z0-9_]+( |$)`)
 
 // Read reads a log, compressed by gzip or not, and adds it to l. Lines that are
 // no events are counted and skipped. What log collectors add is taken off: the

@@ -159,7 +159,7 @@ func TestErrors(t *testing.T) {
 		name, text string
 		want       error
 	}{
-		{"console", "2026-11-22T20:00:00.1Z\tINFO\tstarting\t{\"pid\": 3}\n2026-11-22T20:00:01Z\tWARN\tport_waiting\t{}\n", ErrConsole},
+		{"console", "20:00:00.123 INFO  starting pid=3\n20:00:01.000 WARN  port_waiting\n", ErrConsole},
 		{"empty", "", ErrNoEvents},
 		{"other", "hello\nworld {\n", ErrNoEvents},
 		{"cut gzip", "\x1f\x8b\x08\x00", io.ErrUnexpectedEOF},
