@@ -29,7 +29,7 @@ func memory(root string) uint64 {
 	total := uint64(math.MaxUint64)
 	var info unix.Sysinfo_t
 	if unix.Sysinfo(&info) == nil {
-		total = uint64(info.Totalram) * uint64(info.Unit) //nolint:unconvert // 32 bits wide on some machines
+		total = uint64(info.Totalram) * uint64(info.Unit) // 32 bits wide on some machines
 	}
 	return min(total, cgroupMemory(root))
 }

@@ -69,6 +69,16 @@ func (p *Poller) Add(fd int, id uint32) error {
 	return p.control("add", unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(id)})
 }
 
+// AddEdge is Add with edge-triggered events (EPOLLET): one when fd is ready as it is
+// added, then one for each time that its owner in the kernel wakes it, and none for what
+// was not read. What comes while nobody waits is an event of the next Wait. So the
+// caller looks whether there is anything to read before each Wait, and an event
+// only tells when to look. For a memory-mapped netlink ring this spares the poll that
+// follows each level-triggered event and looks through the whole ring.
+func (p *Poller) AddEdge(fd int, id uint32) error {
+	return p.control("add", unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET, Fd: int32(id)})
+}
+
 // Remove ends the waiting for fd, which must still be open. An event of it
 // that Wait has returned by then stays returned.
 func (p *Poller) Remove(fd int) error {

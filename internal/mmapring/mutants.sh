@@ -74,6 +74,10 @@ empty batch keeps frames|vswitch/answer.go|vswitch|s/h\.in\.Release\(\) \/\/ fra
 detach keeps frames|vswitch/handler.go|vswitch|s/h\.in\.Release\(\) +\/\/ a frame that.*\n//
 epoll each pass|vswitch/ready.go|vswitch|s/h\.unpolled < h\.maxUnpolled\(\)/false/
 epoll never under load|vswitch/ready.go|vswitch|s/h\.unpolled < h\.maxUnpolled\(\)/true/
+rings level-triggered|vswitch/handler.go|vswitch|s/add = h\.poller\.AddEdge.*//
+linear edge-triggered|vswitch/handler.go|vswitch|s/add := h\.poller\.Add\n/add := h.poller.AddEdge\n/
+edges are levels|epoll/poller.go|epoll|s/unix\.EPOLLIN \| unix\.EPOLLET/unix.EPOLLIN/
+levels are edges|epoll/poller.go|epoll|s/(EPOLL_CTL_ADD, fd, &unix\.EpollEvent\{Events: unix\.EPOLLIN)(, Fd)/$1 | unix.EPOLLET$2/
 shed in small pieces|vswitch/ready.go|vswitch|s!h\.shedRing\(ch\)!!
 mixed as rings only|vswitch/ready.go|vswitch|s/return mixedPasses/return ringPasses/
 no pause|vswitch/ready.go|vswitch|s/time\.Sleep\(min.*\)//

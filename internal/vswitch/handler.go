@@ -58,6 +58,7 @@ type Tracer func(port string, u *dpif.Upcall, v *policy.Verdict)
 // emulated kernel in its place.
 type poller interface {
 	Add(fd int, id uint32) error
+	AddEdge(fd int, id uint32) error
 	Remove(fd int) error
 	Wait(events []epoll.Event, timeout time.Duration) (int, error)
 	Wake() error
@@ -246,7 +247,11 @@ func (h *Handler) attach(ch *channel) error {
 		h.slots = append(h.slots, nil)
 	}
 	ch.slot = uint32(slot)
-	if err := h.poller.Add(ch.sock.FD(), ch.slot); err != nil {
+	add := h.poller.Add
+	if ch.sock.Transport() == netlink.Ring {
+		add = h.poller.AddEdge // wait looks at the heads of rings before it sleeps
+	}
+	if err := add(ch.sock.FD(), ch.slot); err != nil {
 		return fmt.Errorf("handler %d: %w", h.id, err)
 	}
 	h.slots[slot] = ch

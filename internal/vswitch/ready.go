@@ -12,6 +12,10 @@ import (
 // wait fills h.ready with the vports that have upcalls. Heads of rings are
 // looked at in memory; only when all are empty, or when it is time to see to
 // sockets without ring, does it make a system call.
+//
+// Sockets with a ring are in the epoll set edge-triggered. A message that comes
+// after the look at its ring's head is an event of the sleep that follows, and
+// what a pass leaves in a ring shows at its head in the next one.
 func (h *Handler) wait() error {
 	h.ready = h.ready[:0]
 	if h.guess(); h.guessed {

@@ -11,6 +11,7 @@ import (
 	"dpifd/internal/dpif"
 	"dpifd/internal/mmapring"
 	"dpifd/internal/mmapring/ringtest"
+	"dpifd/internal/netlink"
 	"dpifd/internal/odp"
 	"dpifd/internal/policy"
 
@@ -120,6 +121,68 @@ func TestRingAbortedFrameIsReleasedWithinTheBound(t *testing.T) {
 	ended()
 }
 
+// TestRingEdges: a ring whose head the kernel still writes is no event again before the
+// kernel is done, though a later frame is there to read.
+func TestRingEdges(t *testing.T) {
+	b := newBench(t, ringtest.New(ringtest.Config{}))
+	_, s := b.port(1, ring16)
+	p, err := s.Reserve(200)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.deliver(s, 1, 1, 1, 200)
+	b.step()
+	b.epoll.timeouts, b.epoll.reported = nil, 0
+	for range 5 {
+		b.step()
+	}
+	if b.epoll.reported != 0 || len(b.epoll.timeouts) != 5 {
+		t.Errorf("%d events, %d sleeps in 5 rounds; want sleeps only", b.epoll.reported, len(b.epoll.timeouts))
+	}
+	p.Complete(copy(p.Room(), b.upcall(1, 0, 100)))
+	b.step()
+	b.wantPackets(1, 0, 1)
+}
+
+// TestRingAddedWithFrames: what came before the socket was in the epoll set is read
+// without any event.
+func TestRingAddedWithFrames(t *testing.T) {
+	b := newBench(t, ringtest.New(ringtest.Config{}))
+	sock, err := netlink.OpenReceiver(unix.NETLINK_GENERIC, netlink.ReceiverConfig{Ring: ring16, Kernel: b.k})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := b.k.Lookup(sock.FD())
+	b.deliver(s, 1, 0, 12, 100)
+	if err := b.h.attach(&channel{no: 1, name: newPortName("p"), sock: sock, handler: b.h}); err != nil {
+		t.Fatal(err)
+	}
+	b.step()
+	b.step()
+	b.wantPackets(1, upTo(0, 11)...)
+}
+
+// TestRingNothingSleptThrough: whenever a message comes, between the look at the heads
+// and the sleep or during it, the handler answers it well before the bound of the sleep.
+func TestRingNothingSleptThrough(t *testing.T) {
+	b := newBench(t, ringtest.New(ringtest.Config{}))
+	_, s := b.port(1, ring16)
+	b.h.rescan = hangs
+	rounds := 0
+	b.epoll.idle = func() {
+		// Heads have been looked at, and the handler is about to sleep.
+		if rounds < 200 {
+			b.deliver(s, 1, uint64(rounds), 1, 100)
+			rounds++
+		}
+	}
+	ended := b.start()
+	b.eventually("all upcalls are answered", func() bool { return b.policy.count() == 200 })
+	b.h.stop()
+	ended()
+	b.wantPackets(1, upTo(0, 199)...)
+}
+
 // TestRingOverrun: the error is taken, the loss counted, the ring drained, and
 // COPY messages come again.
 func TestRingOverrun(t *testing.T) {
@@ -226,7 +289,7 @@ func TestRingCopyAfterOverrun(t *testing.T) {
 	}
 }
 
-// stuck is a kernel whose socket error does not go away.
+// stuck is a kernel whose socket error does not go away, and wakes.
 type stuck struct {
 	*ringtest.Kernel
 	asked int
@@ -255,6 +318,7 @@ func TestRingPersistentError(t *testing.T) {
 	}
 	polls, start := b.h.polls.Load(), time.Now()
 	for range wakeups {
+		s.Wake()
 		b.step()
 	}
 	if took := time.Since(start); took < least {

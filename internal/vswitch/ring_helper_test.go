@@ -34,7 +34,7 @@ type emulated interface {
 	Alive() int
 }
 
-// kernelEpoll is the epoll of an emulated kernel, level-triggered. Unless it
+// kernelEpoll is the epoll of an emulated kernel. Unless it
 // blocks, a wait in which nothing is ready returns at once, as if its time had
 // passed.
 type kernelEpoll struct {
@@ -44,22 +44,40 @@ type kernelEpoll struct {
 	timeouts []time.Duration // of the waits in which nothing was ready, if it does not block
 	idle     func()          // called before it sleeps
 
-	mu  sync.Mutex
-	ids []uint32
-	fds map[uint32]int
+	mu       sync.Mutex
+	watched  []*watch
+	reported int // events
+}
+
+// watch is a socket in the epoll set.
+type watch struct {
+	id   uint32
+	fd   int
+	edge bool
+	// Of an edge-triggered one: it was added and not looked at yet; wake-ups that were
+	// looked at.
+	fresh   bool
+	wakeups uint64
 }
 
 func (p *kernelEpoll) Add(fd int, id uint32) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.ids, p.fds[id] = append(p.ids, id), fd
+	p.watched = append(p.watched, &watch{id: id, fd: fd})
 	return p.Poller.Add(fd, id)
+}
+
+func (p *kernelEpoll) AddEdge(fd int, id uint32) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.watched = append(p.watched, &watch{id: id, fd: fd, edge: true, fresh: true, wakeups: p.k.Lookup(fd).Wakeups()})
+	return p.Poller.AddEdge(fd, id)
 }
 
 func (p *kernelEpoll) Remove(fd int) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.ids = slices.DeleteFunc(p.ids, func(id uint32) bool { return p.fds[id] == fd })
+	p.watched = slices.DeleteFunc(p.watched, func(w *watch) bool { return w.fd == fd })
 	return p.Poller.Remove(fd)
 }
 
@@ -92,14 +110,23 @@ func (p *kernelEpoll) Wait(events []epoll.Event, timeout time.Duration) (int, er
 func (p *kernelEpoll) look(events []epoll.Event) (n int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, id := range p.ids {
-		s := p.k.Lookup(p.fds[id])
+	for _, w := range p.watched {
+		s := p.k.Lookup(w.fd)
 		s.Rest()
+		if w.edge {
+			wakeups := s.Wakeups()
+			due := w.fresh || wakeups != w.wakeups
+			if w.fresh, w.wakeups = false, wakeups; !due {
+				continue
+			}
+		}
+		// Of a wake-up whose cause is gone there is no event.
 		if level := s.Level(); level != 0 {
-			events[n] = epoll.Event{ID: id, Readable: level&unix.POLLIN != 0, Err: level&unix.POLLERR != 0}
+			events[n] = epoll.Event{ID: w.id, Readable: level&unix.POLLIN != 0, Err: level&unix.POLLERR != 0}
 			n++
 		}
 	}
+	p.reported += n
 	return n
 }
 
@@ -167,7 +194,7 @@ func newBenchOn(t *testing.T, k emulated, conn *netlink.Conn) *bench {
 	t.Helper()
 	b := &bench{t: t, k: k, policy: &notes{t: t, got: map[odp.PortNo][]uint64{}}}
 	b.h = newTestHandler(t, conn, &Config{Policy: b.policy, Notify: func(e event.Event) { b.events = append(b.events, e) }})
-	b.epoll = &kernelEpoll{Poller: b.h.poller.(*epoll.Poller), k: k, fds: map[uint32]int{}}
+	b.epoll = &kernelEpoll{Poller: b.h.poller.(*epoll.Poller), k: k}
 	b.h.poller = b.epoll
 	t.Cleanup(func() {
 		b.h.finish()

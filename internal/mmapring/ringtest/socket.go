@@ -49,6 +49,7 @@ type Socket struct {
 	noMemory  int // ring sends until an allocation fails; 0: none fails
 
 	waits   atomic.Uint64
+	wakeups atomic.Uint64
 	stopped atomic.Bool // nobody is left to be woken, and senders give up
 }
 
@@ -80,6 +81,7 @@ func (s *Socket) signal() {
 	if s.stopped.Load() {
 		return
 	}
+	s.wakeups.Add(1)
 	one := [8]byte{1}
 	_, _ = unix.Write(s.wake, one[:])
 }
