@@ -54,6 +54,8 @@ func runCommand() *cobra.Command {
 			restart := make(chan os.Signal, 1)
 			signal.Notify(restart, syscall.SIGUSR2)
 			defer signal.Stop(restart)
+			// A log reader that has gone makes writes fail instead of killing the daemon.
+			signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 			next := successor{from: &from, reload: reload, dump: dump}
 			err = daemon.Run(ctx, daemon.Options{Config: cfg, ConfigPath: from.path, Overrides: from.overrides(), Version: version(), Log: os.Stderr, Priorities: toJournal(), Reload: reload, Dump: dump,
 				Inherited: inherited, Restart: restart, Check: next.check, Exec: next.exec})

@@ -18,11 +18,13 @@ import (
 	"strings"
 	"time"
 
+	"dpifd/internal/rundir"
+
 	"golang.org/x/sys/unix"
 )
 
 // Dir is where daemons have their sockets unless they are told otherwise.
-const Dir = "/run/dpifd"
+const Dir = rundir.Path
 
 // suffix is that of a socket's name, after the datapath's.
 const suffix = ".sock"

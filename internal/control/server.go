@@ -76,6 +76,7 @@ type Server struct {
 	groupErr error
 	slots    chan struct{} // one for each connection
 	feeds    chan struct{} // one for each stream of upcalls
+	ending   chan struct{} // closed when Close begins
 	served   chan struct{} // closed when serve has ended
 	once     sync.Once
 
@@ -92,7 +93,7 @@ func Listen(cfg Config) (*Server, error) {
 		return nil, fmt.Errorf("control socket: %w", err)
 	}
 	s := &Server{cfg: cfg, listener: l, file: file, groupErr: groupErr, slots: make(chan struct{}, maxConns),
-		feeds: make(chan struct{}, maxFeeds), served: make(chan struct{})}
+		feeds: make(chan struct{}, maxFeeds), ending: make(chan struct{}), served: make(chan struct{})}
 	s.http = http.Server{
 		Handler: s.handler(), ReadHeaderTimeout: readTimeout, ReadTimeout: readTimeout, IdleTimeout: idleTimeout,
 		MaxHeaderBytes: maxHeader,
@@ -119,6 +120,7 @@ func (s *Server) GroupError() error { return s.groupErr }
 func (s *Server) Close() {
 	s.once.Do(func() {
 		s.file.remove()
+		close(s.ending)
 		s.mu.Lock()
 		s.closing = true
 		s.mu.Unlock()
@@ -138,7 +140,8 @@ func (s *Server) begin() bool {
 	return !s.closing
 }
 
-// listener accepts at most maxConns connections, and tells who it was.
+// listener accepts at most maxConns connections, and tells who it was. Others wait in
+// the socket's queue until one of these ends.
 type listener struct{ *Server }
 
 func (l listener) Addr() net.Addr { return l.listener.Addr() }
@@ -146,21 +149,21 @@ func (l listener) Close() error   { return l.listener.Close() }
 
 func (l listener) Accept() (net.Conn, error) {
 	for {
+		select {
+		case l.slots <- struct{}{}:
+		case <-l.ending:
+			return nil, net.ErrClosed
+		}
 		c, err := l.listener.AcceptUnix()
 		if err != nil {
+			<-l.slots
 			return nil, err
 		}
 		peer, err := peerOf(c)
 		if err != nil {
 			l.cfg.Failed(err)
 			c.Close()
-			continue
-		}
-		select {
-		case l.slots <- struct{}{}:
-		default:
-			c.Close()
-			l.cfg.Failed(fmt.Errorf("control socket: more than %d connections; process %d refused", maxConns, peer.PID))
+			<-l.slots
 			continue
 		}
 		l.cfg.Connected(peer)

@@ -1,7 +1,6 @@
 package control_test
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -15,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"dpifd/internal/control"
 	"dpifd/internal/odp"
@@ -204,34 +204,45 @@ func TestProfilesOnDemand(t *testing.T) {
 	}
 }
 
-// TestConnections: a client that holds connections without a word, or more than
-// there may be, loses them, and others are served again.
+// TestConnections: a connection beyond the limit waits until one of the others ends, and
+// is served then.
 func TestConnections(t *testing.T) {
 	const most = 32
-	refused := make(chan error, 10)
-	_, _, path := serve(t, func(c *control.Config) { c.Failed = func(err error) { refused <- err } })
-	var conns []net.Conn
-	for range most + 1 {
+	_, _, path := serve(t, nil)
+	conns := make([]net.Conn, most)
+	for i := range conns {
 		conn, err := net.Dial("unix", path)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer conn.Close()
-		conns = append(conns, conn)
+		conns[i] = conn
 	}
-	if err := <-refused; !strings.Contains(err.Error(), fmt.Sprintf("more than 32 connections; process %d", os.Getpid())) {
-		t.Errorf("refusal: %v", err)
+	served := make(chan error, 1)
+	go func() {
+		_, err := getLevel.Ask(t.Context(), client(t, path), control.None{})
+		served <- err
+	}()
+	select {
+	case err := <-served:
+		t.Fatalf("a connection beyond the limit was answered, with error %v", err)
+	case <-time.After(100 * time.Millisecond):
 	}
-	if _, err := bufio.NewReader(conns[most]).ReadByte(); err == nil {
-		t.Error("a connection too many was served")
+	conns[0].Close()
+	if err := <-served; err != nil {
+		t.Error(err)
 	}
-	for _, c := range conns {
-		c.Close()
-	}
-	for {
-		if _, err := getLevel.Ask(t.Context(), client(t, path), control.None{}); err == nil {
-			return
+}
+
+// TestCloseAtLimit: Close does not wait for a free connection.
+func TestCloseAtLimit(t *testing.T) {
+	s, _, path := serve(t, nil)
+	for range 40 {
+		conn, err := net.Dial("unix", path)
+		if err != nil {
+			t.Fatal(err)
 		}
-		<-refused // the server has not seen yet that they are closed
+		defer conn.Close()
 	}
+	s.Close()
 }

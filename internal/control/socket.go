@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strconv"
 
+	"dpifd/internal/rundir"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -19,10 +21,6 @@ var ErrInUse = errors.New("another process serves it")
 // maxPath is sizeof(sockaddr_un.sun_path) less its terminating zero,
 // linux/un.h.
 const maxPath = 107
-
-// dirMode is that of the socket's directory where it has to be made. The
-// socket's own mode says who may connect.
-const dirMode = 0o755
 
 // socketFile is a bound socket's name in the file system.
 type socketFile struct {
@@ -41,9 +39,6 @@ func bind(path, group string, mode fs.FileMode) (l *net.UnixListener, file *sock
 	temporary := filepath.Join(dir, fmt.Sprintf(".%d", os.Getpid()))
 	if max(len(path), len(temporary)) > maxPath {
 		return nil, nil, nil, fmt.Errorf("%s: a socket's path has at most %d bytes", path, maxPath)
-	}
-	if err := MakeDir(dir); err != nil {
-		return nil, nil, nil, err
 	}
 	lock, err := lockDir(dir)
 	if err != nil {
@@ -76,24 +71,12 @@ func bind(path, group string, mode fs.FileMode) (l *net.UnixListener, file *sock
 	return l, file, groupErr, nil
 }
 
-// MakeDir makes a folder like Dir if it is missing, whatever the umask says.
-func MakeDir(dir string) error {
-	err := os.Mkdir(dir, dirMode)
-	if errors.Is(err, fs.ErrExist) {
-		return nil
-	}
-	if err == nil {
-		err = os.Chmod(dir, dirMode)
-	}
-	return err
-}
-
 func (f *socketFile) identify() error {
 	var st unix.Stat_t
 	if err := unix.Lstat(f.path, &st); err != nil {
 		return &os.PathError{Op: "stat", Path: f.path, Err: err}
 	}
-	f.dev, f.ino = st.Dev, st.Ino
+	f.dev, f.ino = uint64(st.Dev), st.Ino
 	return nil
 }
 
@@ -108,19 +91,9 @@ func (f *socketFile) remove() {
 // lockDir opens dir and takes its lock, which keeps others from looking and
 // binding at the same time. Closing it gives the lock back.
 func lockDir(dir string) (*os.File, error) {
-	f, err := os.OpenFile(dir, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	f, err := rundir.OpenSticky(dir)
 	if err != nil {
 		return nil, err
-	}
-	var st unix.Stat_t
-	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
-		f.Close()
-		return nil, &os.PathError{Op: "stat", Path: dir, Err: err}
-	}
-	shared := st.Mode&0o022 != 0 && st.Mode&unix.S_ISVTX == 0
-	if strangers := st.Uid != 0 && int(st.Uid) != os.Geteuid(); shared || strangers {
-		f.Close()
-		return nil, fmt.Errorf("%s: mode %04o, owner %d: others could replace a socket in it", dir, st.Mode&0o7777, st.Uid)
 	}
 	for {
 		err = unix.Flock(int(f.Fd()), unix.LOCK_EX)

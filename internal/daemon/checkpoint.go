@@ -5,19 +5,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"os"
-	"path/filepath"
 	"time"
 
 	"dpifd/internal/clock"
-	"dpifd/internal/control"
 	"dpifd/internal/dpif"
 	"dpifd/internal/forward"
 	"dpifd/internal/odp"
-
-	"golang.org/x/sys/unix"
+	"dpifd/internal/rundir"
 )
 
 // checkpoint is what a daemon leaves to the next one of the datapath, so that
@@ -68,14 +63,16 @@ func (t macTable) entries() []forward.MACEntry {
 // maxCheckpoint bounds the file that is read, in bytes: two million MACs.
 const maxCheckpoint = 64 << 20
 
-// checkpointPath is where a datapath's checkpoint is, beside its control
-// socket.
-func checkpointPath(datapath string) string { return filepath.Join(control.Dir, datapath+".state") }
+// checkpointName is the file of a datapath's checkpoint in the runtime directory.
+// Datapaths of one name may exist in several network namespaces.
+func checkpointName(datapath, namespace string) string {
+	return fmt.Sprintf("%s.%s.state", datapath, namespaceNumber(namespace))
+}
 
 // newCheckpoint returns the state of a datapath in the calling thread's network
 // namespace.
 func newCheckpoint(dp *dpif.DatapathInfo) (*checkpoint, error) {
-	ns, err := os.Readlink(fmt.Sprintf("/proc/self/task/%d/ns/net", unix.Gettid()))
+	ns, err := currentNamespace()
 	if err != nil {
 		return nil, err
 	}
@@ -83,36 +80,37 @@ func newCheckpoint(dp *dpif.DatapathInfo) (*checkpoint, error) {
 		Missed: dp.Stats.Missed, Lost: dp.Stats.Lost}, nil
 }
 
-// save replaces the file at path.
-func (c *checkpoint) save(path string) error {
+// save replaces the file of a name in a runtime directory.
+func (c *checkpoint) save(dir, name string) error {
 	data, err := json.Marshal(c)
 	if err != nil {
 		return err
 	}
-	partial := path + ".new"
-	if err := os.WriteFile(partial, data, 0o600); err != nil {
+	d, err := rundir.Open(dir)
+	if err != nil {
 		return err
 	}
-	return os.Rename(partial, path)
+	defer d.Close()
+	return d.WriteFile(name, data)
 }
 
-// loadCheckpoint reads the file at path, nil if there is none.
-func loadCheckpoint(path string) (*checkpoint, error) {
-	f, err := os.Open(path)
+// loadCheckpoint reads the file of a name in a runtime directory, nil if there is none.
+func loadCheckpoint(dir, name string) (*checkpoint, error) {
+	d, err := rundir.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	data, err := d.ReadFile(name, maxCheckpoint)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxCheckpoint))
-	if err != nil {
-		return nil, err
-	}
 	c, err := parseCheckpoint(data)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return nil, fmt.Errorf("%s/%s: %w", dir, name, err)
 	}
 	return c, nil
 }
@@ -135,14 +133,15 @@ func (c *checkpoint) precedes(now *checkpoint) bool {
 // keeps the MACs left there for when the ports are known. It runs in the
 // network namespace, before upcalls are received.
 func (d *run) takeCheckpoint(dp *dpif.DatapathInfo) {
-	d.checkpoints = checkpointPath(dp.Name)
 	now, err := newCheckpoint(dp)
 	if err != nil {
 		d.checkpointFailed(err)
 		return
 	}
+	now.Datapath = d.cfg().Datapath.Name // the local port may have another name now
 	d.now = *now
-	before, err := loadCheckpoint(d.checkpoints)
+	d.checkpoints = checkpointName(now.Datapath, now.Namespace)
+	before, err := loadCheckpoint(rundir.Path, d.checkpoints)
 	if err != nil {
 		d.checkpointFailed(err)
 		return
@@ -164,12 +163,7 @@ func (d *run) leaveCheckpoint(dp *dpif.DatapathInfo, macs []forward.MACEntry) {
 	}
 	c := d.now
 	c.AtMS, c.Missed, c.Lost, c.MACs = clock.NowMS(), dp.Stats.Missed, dp.Stats.Lost, packMACs(macs)
-	err := c.save(d.checkpoints)
-	if errors.Is(err, fs.ErrNotExist) {
-		if err = control.MakeDir(filepath.Dir(d.checkpoints)); err == nil {
-			err = c.save(d.checkpoints)
-		}
-	}
+	err := c.save(rundir.Path, d.checkpoints)
 	if err != nil {
 		d.checkpointFailed(err)
 		d.now.Namespace = ""

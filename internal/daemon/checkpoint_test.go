@@ -14,8 +14,9 @@ import (
 )
 
 func TestCheckpoint(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "dp9.state")
-	if c, err := loadCheckpoint(path); c != nil || err != nil {
+	dir, name := t.TempDir(), "dp9.1.state"
+	path := filepath.Join(dir, name)
+	if c, err := loadCheckpoint(dir, name); c != nil || err != nil {
 		t.Errorf("without a file: %v, %v", c, err)
 	}
 	c, err := newCheckpoint(&dpif.DatapathInfo{Name: "dp9", Index: 7, Stats: dpif.DatapathStats{Missed: 1 << 60, Lost: 3}})
@@ -28,11 +29,11 @@ func TestCheckpoint(t *testing.T) {
 	macs := []forward.MACEntry{{VLAN: 10, MAC: odp.MAC{2, 0, 0, 0xfe, 1, 0xff}, Port: 0xfffe, SeenMS: 1 << 40}, {Port: 1}}
 	c.MACs = packMACs(macs)
 	for range 2 { // also over one that is there
-		if err := c.save(path); err != nil {
+		if err := c.save(dir, name); err != nil {
 			t.Fatal(err)
 		}
 	}
-	got, err := loadCheckpoint(path)
+	got, err := loadCheckpoint(dir, name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,7 +49,7 @@ func TestCheckpoint(t *testing.T) {
 	if err := os.WriteFile(path, []byte(`{"lost": -1}`), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := loadCheckpoint(path); err == nil {
+	if _, err := loadCheckpoint(dir, name); err == nil {
 		t.Error("a file that makes no sense is taken")
 	}
 }

@@ -98,6 +98,7 @@ var statsFields = []event.Field{
 	{Name: "macs_moved", Meaning: "MACs that changed their port"},
 	{Name: "macs_expired", Meaning: "MACs forgotten as too old"},
 	{Name: "macs_evicted", Meaning: "MACs forgotten to make room"},
+	{Name: "log_dropped", Meaning: "lines of the log that were dropped because its reader stalled"},
 }
 
 var portStatsFields = []event.Field{

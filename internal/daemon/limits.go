@@ -39,6 +39,16 @@ func (s *statsLog) requestOverflows(st *vswitch.Stats) {
 	}
 }
 
+// droppedLines writes log_dropped when the log's reader goes on.
+func (s *statsLog) droppedLines() {
+	n := s.daemon.lines.Dropped()
+	if n == s.logDropped || s.daemon.lines.Stalled() {
+		return
+	}
+	s.daemon.log.emit(evLogDropped{Lines: n - s.logDropped, LinesTotal: n})
+	s.logDropped = n
+}
+
 // foreignRequests sums the messages that other processes managed to put into
 // sockets that are not of a port: to a multicast group, say.
 func foreignRequests(st *vswitch.Stats) uint64 {

@@ -2,10 +2,13 @@ package daemon
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 
 	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
 )
 
 // InNetns runs fn on a thread of its own in the network namespace: a name
@@ -38,4 +41,15 @@ func InNetns(name string, fn func() error) error {
 		done <- fn()
 	}()
 	return <-done
+}
+
+// currentNamespace names the network namespace of the calling thread, as in
+// net:[4026531840].
+func currentNamespace() (string, error) {
+	return os.Readlink(fmt.Sprintf("/proc/self/task/%d/ns/net", unix.Gettid()))
+}
+
+// namespaceNumber is the number in a namespace's name.
+func namespaceNumber(namespace string) string {
+	return strings.TrimSuffix(strings.TrimPrefix(namespace, "net:["), "]")
 }

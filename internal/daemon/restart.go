@@ -46,6 +46,7 @@ func (d *run) serveAcrossRestarts(ctx context.Context, o *Options) (err error) {
 		}
 		// Without a datapath nobody has taken the inherited ones yet.
 		d.inherited, d.left = append(d.left, d.inherited...), nil
+		d.lines.Flush(logFlush)
 		if err := o.Exec(numbers(d.inherited)); err != nil {
 			d.log.emit(evRestartFailed{Err: err})
 		}

@@ -16,6 +16,7 @@ import (
 	"dpifd/internal/control"
 	"dpifd/internal/dpif"
 	"dpifd/internal/fdstore"
+	"dpifd/internal/logqueue"
 	"dpifd/internal/mmapring"
 	"dpifd/internal/vswitch"
 
@@ -49,12 +50,16 @@ type Options struct {
 	Exec  func(descriptors []int) error
 }
 
+// logFlush is how long the end of a run waits for the log's reader.
+const logFlush = time.Second
+
 // run is one run of the daemon.
 type run struct {
 	path    string
 	set     []string                      // overrides of the file
 	config  atomic.Pointer[config.Config] // in force; it does not change
 	log     *logger
+	lines   *logqueue.Queue // between the log and its reader
 	policy  policySwitch
 	started time.Time
 	served  bool                 // a datapath was served before
@@ -70,7 +75,7 @@ type run struct {
 
 	looks atomic.Uint64 // for the module or the datapath, while there is none
 
-	checkpoints string     // path
+	checkpoints string     // file in the runtime directory
 	now         checkpoint // of the datapath that is; without Namespace, none is written
 
 	mu      sync.Mutex      // orders reloads and the opening of datapaths; guards stats
@@ -86,11 +91,13 @@ func (d *run) cfg() *config.Config { return d.config.Load() }
 // and returned. READY, STOPPING and STATUS go to the service manager if
 // there is one.
 func Run(ctx context.Context, o Options) error {
-	log, err := newLogger(o.Log, o.Config, o.Priorities)
+	lines := logqueue.New(o.Log)
+	defer lines.Close(logFlush)
+	log, err := newLogger(lines, o.Config, o.Priorities)
 	if err != nil {
 		return err
 	}
-	d := &run{path: o.ConfigPath, set: o.Overrides, log: log, started: time.Now(), inherited: o.Inherited,
+	d := &run{path: o.ConfigPath, set: o.Overrides, log: log, lines: lines, started: time.Now(), inherited: o.Inherited,
 		connections: newTally(), complaints: newTally()}
 	d.config.Store(o.Config)
 	if err := d.policy.use(o.Config); err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strconv"
 	"time"
 
 	"dpifd/internal/control"
@@ -27,6 +28,11 @@ func (d *run) serve(ctx context.Context) error {
 		return err
 	}
 	defer conn.Close()
+	lock, err := d.lock(d.cfg().Datapath.Name, "lock")
+	if err != nil {
+		return err
+	}
+	defer lock.release()
 	if err := d.openDevices(); err != nil {
 		return err
 	}
@@ -55,6 +61,12 @@ func (d *run) serveOnce(ctx context.Context, conn *netlink.Conn) error {
 	if err != nil {
 		return err
 	}
+	// The datapath may be served under another name: that of its local port may change.
+	lock, err := d.lock(strconv.Itoa(int(dp.Index())), "index")
+	if err != nil {
+		return err
+	}
+	defer lock.release()
 	server, err := d.newServer(ctx, dp)
 	if err != nil {
 		return err

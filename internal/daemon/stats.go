@@ -35,6 +35,7 @@ type statsLog struct {
 	failing        bool
 	evicted        map[odp.PortNo]uint64 // as macs_evicted has said
 	overflows      map[string]uint64     // as request_overflow has said, by owner
+	logDropped     uint64                // as log_dropped has said
 }
 
 // interval is what the deltas of a stats line are against.
@@ -126,6 +127,7 @@ func (s *statsLog) look(print bool) {
 	s.losses(&st)
 	s.evictions(&st)
 	s.requestOverflows(&st)
+	s.droppedLines()
 	s.daemon.leaveCheckpoint(&st.Datapath, nil)
 	if print {
 		s.print(s.daemon.log.emit, &st, s.server.LongestBatch())
@@ -228,7 +230,7 @@ func (s *statsLog) print(out event.Sink, st *vswitch.Stats, longest time.Duratio
 		st.RingBytes, st.Requests.SentLinear, st.Requests.SentRing, st.Requests.Overflows,
 		st.Restored.Features, st.Restored.UpcallPIDs, st.Restored.NotifierOverflows, st.Polls, st.Batches,
 		st.BatchTime.Microseconds(), longest.Microseconds(), st.SendErrors, macs.Entries, macs.Learned,
-		macs.Moved, macs.Expired, macs.Evicted,
+		macs.Moved, macs.Expired, macs.Evicted, s.daemon.lines.Dropped(),
 	}})
 	for i := range st.Ports {
 		p := &st.Ports[i]

@@ -1,0 +1,47 @@
+package daemon
+
+import (
+	"errors"
+	"fmt"
+
+	"dpifd/internal/rundir"
+)
+
+// datapathLock keeps other daemons from serving the same datapath.
+type datapathLock struct {
+	dir  *rundir.Dir
+	lock *rundir.Lock
+}
+
+// lock takes the lock of a datapath in the calling thread's network namespace, by what
+// identifies it there. It returns an error if another process serves the datapath. Where
+// no lock can be had, because the runtime directory cannot be used, that is logged and
+// the daemon does without. The caller releases the lock.
+func (d *run) lock(datapath, kind string) (*datapathLock, error) {
+	l := &datapathLock{}
+	ns, err := currentNamespace()
+	if err == nil {
+		l.dir, err = rundir.Open(rundir.Path)
+	}
+	if err == nil {
+		l.lock, err = l.dir.Lock(fmt.Sprintf("%s.%s.%s", datapath, namespaceNumber(ns), kind))
+	}
+	if err == nil {
+		return l, nil
+	}
+	l.release()
+	var other *rundir.LockedError
+	if errors.As(err, &other) {
+		return nil, fmt.Errorf("datapath %s is served already: %w; one daemon serves a datapath", d.cfg().Datapath.Name, err)
+	}
+	d.log.emit(evLockUnavailable{Err: err})
+	return &datapathLock{}, nil
+}
+
+func (l *datapathLock) release() {
+	l.lock.Release()
+	if l.dir != nil {
+		l.dir.Close()
+	}
+	*l = datapathLock{}
+}
