@@ -11,6 +11,7 @@ import (
 	"dpifd/internal/event"
 	"dpifd/internal/genl"
 	"dpifd/internal/netlink"
+	"dpifd/internal/rundir"
 
 	"golang.org/x/sys/unix"
 )
@@ -108,6 +109,9 @@ func (d *run) tryDatapath(conn *netlink.Conn, fam *dpif.Families) (dp *dpif.Data
 	name := d.cfg().Datapath.Name
 	dp, err = dpif.OpenDatapath(conn, fam, name)
 	if errors.Is(err, unix.ENODEV) {
+		if dp, info, ok := d.formerDatapath(conn, fam); ok {
+			return dp, false, info, nil
+		}
 		if !d.cfg().Datapath.Create {
 			return nil, false, info, fmt.Errorf("%w (it does not exist, and datapath.create is false)", err)
 		}
@@ -122,6 +126,35 @@ func (d *run) tryDatapath(conn *netlink.Conn, fam *dpif.Families) (dp *dpif.Data
 		info, err = dp.Info()
 	}
 	return dp, created, info, err
+}
+
+// formerDatapath finds the datapath that the last daemon of this configuration served, by
+// its index: its local port may have another name now.
+func (d *run) formerDatapath(conn *netlink.Conn, fam *dpif.Families) (*dpif.Datapath, dpif.DatapathInfo, bool) {
+	name := d.cfg().Datapath.Name
+	ns, err := currentNamespace()
+	if err != nil {
+		return nil, dpif.DatapathInfo{}, false
+	}
+	before, err := loadCheckpoint(rundir.Path, checkpointName(name, ns))
+	if err != nil || before == nil {
+		return nil, dpif.DatapathInfo{}, false // said when the checkpoint is needed
+	}
+	list, err := dpif.Datapaths(conn, fam)
+	if err != nil {
+		return nil, dpif.DatapathInfo{}, false
+	}
+	for _, info := range list {
+		now, err := newCheckpoint(&info)
+		if err != nil {
+			continue
+		}
+		if now.Datapath = name; before.precedes(now) {
+			d.log.emit(evDatapathRenamed{LocalPort: info.Name, Index: info.Index})
+			return dpif.NewDatapath(conn, fam, name, info.Index), info, true
+		}
+	}
+	return nil, dpif.DatapathInfo{}, false
 }
 
 // leave does what on_exit asks for.

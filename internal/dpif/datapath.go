@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"dpifd/internal/genl"
@@ -97,6 +98,15 @@ func NewDatapath(conn *netlink.Conn, fam *Families, name string, index int32) *D
 func OpenDatapath(conn *netlink.Conn, fam *Families, name string) (*Datapath, error) {
 	d := &Datapath{conn: conn, fam: fam, name: name}
 	info, err := d.get(0)
+	if errors.Is(err, unix.ENODEV) {
+		// The kernel finds a datapath by the name under which its local port was made, and
+		// if the port still has it. The list has the names of today.
+		list, listErr := Datapaths(conn, fam)
+		i := slices.IndexFunc(list, func(dp DatapathInfo) bool { return dp.Name == name })
+		if listErr == nil && i >= 0 {
+			info, err = list[i], nil
+		}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open datapath %s: %w", name, err)
 	}
