@@ -64,7 +64,7 @@ func (d *run) reload() {
 		d.devices.configure(next.Ports)
 	}
 	if d.server != nil {
-		d.server.Reconfigure(portConfigs(next), next.Flows.MaxIdle, next.Flows.Limit, next.Flows.MaxDump)
+		d.server.Reconfigure(portConfigs(next), flowLimits(next))
 	}
 	d.log.emit(evReloaded{Config: d.path, Changed: changed})
 	if len(ignored) > 0 {

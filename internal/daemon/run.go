@@ -18,6 +18,7 @@ import (
 	"dpifd/internal/fdstore"
 	"dpifd/internal/logqueue"
 	"dpifd/internal/mmapring"
+	"dpifd/internal/revalidator"
 	"dpifd/internal/vswitch"
 
 	sd "github.com/coreos/go-systemd/v22/daemon"
@@ -134,8 +135,8 @@ func Fail(o Options, err error) {
 func (d *run) serverConfig() vswitch.Config {
 	return vswitch.Config{
 		Handlers: d.cfg().Handlers, Dispatch: dispatches[d.cfg().Dispatch], RcvBuf: int(d.cfg().Socket.Rcvbuf),
-		Ring:    d.ringConfig(),
-		MaxIdle: d.cfg().Flows.MaxIdle, FlowLimit: d.cfg().Flows.Limit, MaxDump: d.cfg().Flows.MaxDump,
+		Ring:   d.ringConfig(),
+		Flows:  flowLimits(d.cfg()),
 		Policy: &d.policy, Notify: d.log.emit, Ports: portConfigs(d.cfg()),
 		Inherited: d.inherited, Store: d.store,
 		Devices: d.devices,
@@ -207,4 +208,9 @@ func (d *run) stopped() {
 	t := d.stats.total
 	d.log.emit(evStopped{Uptime: time.Since(d.started), Upcalls: t.Upcalls, Executed: t.Executed,
 		FlowsPut: t.FlowsPut, Lost: t.Lost()})
+}
+
+// flowLimits returns what bounds the flows of the datapath.
+func flowLimits(cfg *config.Config) revalidator.Limits {
+	return revalidator.Limits{MaxIdle: cfg.Flows.MaxIdle, Flows: cfg.Flows.Limit, MaxDump: cfg.Flows.MaxDump}
 }

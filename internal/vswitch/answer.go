@@ -57,7 +57,7 @@ func (h *Handler) send() error {
 		return nil
 	}
 	err := h.dp.Send(h.out, h.failed)
-	h.budget.landed(h.nPut)
+	h.budget.Sent(h.nPut)
 	if h.sends == netlink.Ring && h.dp.Conn().Transport() != netlink.Ring {
 		h.sends = netlink.Linear
 		h.notify(TXRingGivenUp{Handler: h.id, Err: h.dp.Conn().RingError()})
@@ -159,7 +159,7 @@ func (h *Handler) install(ch *channel, u *dpif.Upcall, v *policy.Verdict, now in
 	if *word&bit != 0 && slices.Contains(h.put[:h.nPut], id) {
 		return
 	}
-	if !h.budget.reserve() {
+	if !h.budget.Reserve() {
 		ch.flowsOverLimit.Add(1)
 		return
 	}
@@ -169,8 +169,8 @@ func (h *Handler) install(ch *channel, u *dpif.Upcall, v *policy.Verdict, now in
 	}
 	h.put[h.nPut] = id
 	if !h.out.CreateFlow(&h.put[h.nPut], key, v.Mask.Bytes(), v.Actions.Bytes()) {
-		h.budget.release()
-		h.budget.landed(1)
+		h.budget.Release()
+		h.budget.Sent(1)
 		ch.flowsPut.Add(1)
 		ch.flowsRefused.Add(1)
 		h.lastRefusal.Store(int32(unix.EMSGSIZE))
@@ -191,7 +191,7 @@ func (h *Handler) requestFailed(i int, errno unix.Errno) {
 		r.ch.executeRefused.Add(1)
 		h.lastRefusal.Store(int32(errno))
 	case requestFlow:
-		h.budget.release()
+		h.budget.Release()
 		if errno == unix.EEXIST {
 			r.ch.flowsExisting.Add(1)
 			return

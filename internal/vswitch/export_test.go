@@ -8,6 +8,7 @@ import (
 	"dpifd/internal/netlink"
 	"dpifd/internal/odp"
 	"dpifd/internal/policy"
+	"dpifd/internal/revalidator"
 
 	"golang.org/x/sys/unix"
 )
@@ -26,8 +27,7 @@ func NewRound(policy policy.Policy, flowLimit int) (*Round, error) {
 	}
 	dp := dpiftest.Datapath(conn)
 	r := &Round{ch: &channel{name: newPortName("test"), sock: &netlink.Receiver{}}}
-	budget := &flowBudget{}
-	budget.limit.Store(int64(flowLimit))
+	budget := revalidator.NewBudget(flowLimit)
 	if r.h, err = newHandler(0, dp, &Config{Policy: policy}, budget, odp.NewMaskedHasher(), &atomic.Pointer[Tracer]{}); err != nil {
 		conn.Close()
 		return nil, err
@@ -69,7 +69,7 @@ func (r *Round) Counters() string {
 	c := r.ch
 	return fmt.Sprintf("upcalls %d executed %d dropped %d put %d existing %d refused %d over %d decode %d foreign %d execrefused %d flows %d",
 		c.upcalls.Load(), c.executed.Load(), c.dropped.Load(), c.flowsPut.Load(), c.flowsExisting.Load(), c.flowsRefused.Load(),
-		c.flowsOverLimit.Load(), c.decodeErrors.Load(), c.foreign.Load(), c.executeRefused.Load(), r.h.budget.count.Load())
+		c.flowsOverLimit.Load(), c.decodeErrors.Load(), c.foreign.Load(), c.executeRefused.Load(), r.h.budget.Count())
 }
 
 // Limit bounds the upcalls a second; all batches are of the same moment.
@@ -77,21 +77,3 @@ func (r *Round) Limit(rate uint32) { r.ch.limit.rate.Store(rate) }
 
 // Shed returns how many upcalls the limit has shed.
 func (r *Round) Shed() uint64 { return r.ch.counters().Shed }
-
-// Budget is a flowBudget.
-type Budget struct{ b flowBudget }
-
-func NewFlowBudget(limit int64) *Budget {
-	var b Budget
-	b.b.limit.Store(limit)
-	return &b
-}
-
-func (b *Budget) Reserve() bool { return b.b.reserve() }
-func (b *Budget) Landed(n int)  { b.b.landed(n) }
-func (b *Budget) Release()      { b.b.release() }
-func (b *Budget) Count() int64  { return b.b.count.Load() }
-
-func (b *Budget) Settle(flows func() int64) error {
-	return b.b.settle(func() (int64, error) { return flows(), nil })
-}

@@ -14,6 +14,7 @@ import (
 	"dpifd/internal/netlink"
 	"dpifd/internal/odp"
 	"dpifd/internal/policy"
+	"dpifd/internal/revalidator"
 
 	"golang.org/x/sys/unix"
 )
@@ -75,7 +76,7 @@ type Handler struct {
 	notify event.Sink
 	sends  netlink.Transport // how requests are sent
 	denied error             // why it was not to have a TX ring, nil if it was
-	budget *flowBudget
+	budget *revalidator.Budget
 	hasher *odp.MaskedHasher
 	trace  *atomic.Pointer[Tracer]
 
@@ -134,7 +135,7 @@ const (
 	requestExecute
 )
 
-func newHandler(id int, dp *dpif.Datapath, cfg *Config, budget *flowBudget, hasher *odp.MaskedHasher, trace *atomic.Pointer[Tracer]) (*Handler, error) {
+func newHandler(id int, dp *dpif.Datapath, cfg *Config, budget *revalidator.Budget, hasher *odp.MaskedHasher, trace *atomic.Pointer[Tracer]) (*Handler, error) {
 	poller, err := epoll.New()
 	if err != nil {
 		return nil, fmt.Errorf("handler %d: %w", id, err)

@@ -8,22 +8,56 @@ import (
 	"dpifd/internal/odp"
 )
 
-// vacate keeps the numbers of ports that have gone from being given to new ones
+// sweeps is what a quarantine needs to know of the revalidator.
+type sweeps interface {
+	// RequestFullDump has the next cycle look at all flows, at once.
+	RequestFullDump()
+	// Looks returns how many cycles ended well.
+	Looks() uint64
+}
+
+// quarantine keeps the numbers of ports that have gone from being given to new ones
 // for as long as flows may lead to them, or from them: such flows would deliver
 // to the wrong device, and have its number learned for the former's stations.
-// The policy does not know the ports any more.
-func (s *Server) vacate(gone []odp.PortNo) {
-	s.landed()
+type quarantine struct {
+	sweeps sweeps
+	until  map[odp.PortNo]uint64 // number of looks that ends it
+}
+
+func newQuarantine(s sweeps) quarantine { return quarantine{s, map[odp.PortNo]uint64{}} }
+
+// add begins the quarantine of numbers that the policy does not know any more. All
+// flows that were decided before are in the kernel.
+func (q *quarantine) add(gone []odp.PortNo) {
 	// So the next cycle to begin finds all of it. One may be under way.
-	s.revalidator.lookAtAll()
-	until := s.revalidator.counters.looks.Load() + 2
+	q.sweeps.RequestFullDump()
+	until := q.sweeps.Looks() + 2
 	for _, no := range gone {
-		s.vacated[no] = until
+		q.until[no] = until
 	}
 }
 
-// landed waits until what handlers have decided so far is in the kernel.
-func (s *Server) landed() {
+// free returns the numbers that no vport has, no flow can lead to, and no port is
+// served under. The kernel would take up that of a vport which went after they were
+// listed.
+func (q *quarantine) free(vports []dpif.Vport, served []odp.PortNo) *freeNumbers {
+	looks := q.sweeps.Looks()
+	maps.DeleteFunc(q.until, func(_ odp.PortNo, until uint64) bool { return looks >= until })
+	f := &freeNumbers{taken: make(map[odp.PortNo]bool, len(vports)), next: 1}
+	for _, v := range vports {
+		f.taken[v.No] = true
+	}
+	for no := range q.until {
+		f.taken[no] = true
+	}
+	for _, no := range served {
+		f.taken[no] = true
+	}
+	return f
+}
+
+// barrier waits until what handlers have decided so far is in the kernel.
+func (s *Server) barrier() {
 	for _, h := range s.handlers {
 		h.do(func() {})
 	}
@@ -33,27 +67,6 @@ func (s *Server) landed() {
 type freeNumbers struct {
 	taken map[odp.PortNo]bool
 	next  odp.PortNo // all below are taken
-}
-
-// freeNumbers returns the numbers that no vport has, no flow can lead to, and no
-// channel is served under. The kernel would take up that of a vport which went
-// after they were listed.
-func (s *Server) freeNumbers(vports []dpif.Vport) *freeNumbers {
-	looks := s.revalidator.counters.looks.Load()
-	maps.DeleteFunc(s.vacated, func(_ odp.PortNo, until uint64) bool { return looks >= until })
-	f := &freeNumbers{taken: make(map[odp.PortNo]bool, len(vports)), next: 1}
-	for _, v := range vports {
-		f.taken[v.No] = true
-	}
-	for no := range s.vacated {
-		f.taken[no] = true
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for no := range s.channels {
-		f.taken[no] = true
-	}
-	return f
 }
 
 // take takes the lowest free number. 0, when there is none, leaves it to the

@@ -7,32 +7,39 @@ import (
 	"dpifd/internal/odp"
 )
 
+// sweepCount is a revalidator that does nothing but count.
+type sweepCount struct {
+	looks uint64
+	asked int
+}
+
+func (s *sweepCount) Looks() uint64    { return s.looks }
+func (s *sweepCount) RequestFullDump() { s.asked++ }
+
 // TestNumbersRest: the number of a port that went is not given away before a
 // cycle that began after that has looked at all flows.
 func TestNumbersRest(t *testing.T) {
-	r := &Revalidator{kick: make(chan struct{}, 1)}
-	s := &Server{revalidator: r, vacated: map[odp.PortNo]uint64{}, channels: map[odp.PortNo]*channel{}}
+	r := &sweepCount{}
+	q := newQuarantine(r)
 	has := []dpif.Vport{{No: 0}, {No: 1}, {No: 4}}
-	free := func(want odp.PortNo) {
+	free := func(want odp.PortNo, served ...odp.PortNo) {
 		t.Helper()
-		if got := s.freeNumbers(has).take(); got != want {
-			t.Errorf("after %d cycles the free number is %d, want %d", r.counters.looks.Load(), got, want)
+		if got := q.free(has, served).take(); got != want {
+			t.Errorf("after %d cycles the free number is %d, want %d", r.looks, got, want)
 		}
 	}
 	free(2)
-	s.channels[2] = &channel{} // it went, and that is not known yet
-	free(3)
-	delete(s.channels, 2)
-	s.vacate([]odp.PortNo{2, 3})
-	if !r.full.Load() || len(r.kick) != 1 {
+	free(3, 2) // it went, and that is not known yet
+	q.add([]odp.PortNo{2, 3})
+	if r.asked != 1 {
 		t.Error("no cycle was asked for that looks at all flows")
 	}
 	free(5)
-	r.counters.looks.Add(1) // the one that was under way
+	r.looks++ // the one that was under way
 	free(5)
-	r.counters.looks.Add(1)
+	r.looks++
 	free(2)
-	f := s.freeNumbers(has)
+	f := q.free(has, nil)
 	for _, want := range []odp.PortNo{2, 3, 5} {
 		if got := f.take(); got != want {
 			t.Errorf("the next free number is %d, want %d", got, want)

@@ -158,7 +158,8 @@ func (s *Server) reconcile() error {
 		// Before a number has a new owner the policy forgets what it knew
 		// about the former one.
 		s.tellPolicy(slices.DeleteFunc(slices.Clone(vports), func(v dpif.Vport) bool { return !s.serves(v.No) }))
-		s.vacate(gone)
+		s.barrier()
+		s.quarantine.add(gone)
 	}
 	if err := s.serve(vports); err != nil {
 		return err
@@ -286,6 +287,6 @@ func (s *Server) tellPolicy(vports []dpif.Vport) {
 	generation := s.cfg.Policy.Generation()
 	s.cfg.Policy.SetPorts(ports)
 	if s.cfg.Policy.Generation() != generation {
-		s.revalidator.hurry()
+		s.revalidator.Wake()
 	}
 }

@@ -1,9 +1,9 @@
 package vswitch
 
 import (
+	"dpifd/internal/revalidator"
 	"errors"
 	"slices"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -13,20 +13,10 @@ import (
 // defaults. Ports that were configured and are not any more are taken off the
 // datapath. It returns at once; what comes of it is told by events. It may be
 // called from any goroutine.
-func (s *Server) Reconfigure(ports []PortConfig, maxIdle time.Duration, flowLimit int, maxDump time.Duration) {
-	if maxIdle <= 0 {
-		maxIdle = DefaultMaxIdle
-	}
-	if flowLimit <= 0 {
-		flowLimit = DefaultFlowLimit
-	}
-	if maxDump <= 0 {
-		maxDump = DefaultMaxDump
-	}
-	s.revalidator.limits.Store(&flowLimits{maxIdle, flowLimit, maxDump})
+func (s *Server) Reconfigure(ports []PortConfig, flows revalidator.Limits) {
+	s.revalidator.SetLimits(flows)
 	s.wanted.Store(&ports)
 	s.suspectGone()
-	s.revalidator.hurry()
 }
 
 // takeWanted puts the ports of the last Reconfigure into force, and takes those

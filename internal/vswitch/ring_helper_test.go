@@ -17,6 +17,7 @@ import (
 	"dpifd/internal/netlink"
 	"dpifd/internal/odp"
 	"dpifd/internal/policy"
+	"dpifd/internal/revalidator"
 
 	"golang.org/x/sys/unix"
 )
@@ -209,8 +210,7 @@ func newBenchOn(t *testing.T, k emulated, conn *netlink.Conn) *bench {
 // which every kernel skips. It owns conn.
 func newTestHandler(t testing.TB, conn *netlink.Conn, cfg *Config) *Handler {
 	t.Helper()
-	budget := &flowBudget{}
-	budget.limit.Store(1 << 20)
+	budget := revalidator.NewBudget(1 << 20)
 	h, err := newHandler(0, dpiftest.Datapath(conn), cfg, budget, odp.NewMaskedHasher(), &atomic.Pointer[Tracer]{})
 	if err != nil {
 		t.Fatal(err)

@@ -76,30 +76,6 @@ func TestRoundAnswersEachUpcall(t *testing.T) {
 	}
 }
 
-// TestFlowBudget settles while flows are on their way: none is forgotten.
-func TestFlowBudget(t *testing.T) {
-	b := vswitch.NewFlowBudget(10)
-	for range 12 {
-		b.Reserve()
-	}
-	b.Landed(6)
-	b.Release()
-	if got := b.Count(); got != 9 {
-		t.Fatalf("count %d after 10 of 12 reservations and one refusal", got)
-	}
-	// The kernel has the 5 that landed and were taken, and 2 of another
-	// program; one more is reserved while it is asked.
-	if err := b.Settle(func() int64 { b.Reserve(); return 7 }); err != nil {
-		t.Fatal(err)
-	}
-	if got := b.Count(); got != 7+4+1 {
-		t.Errorf("count %d, want 7 in the kernel, 4 on their way, 1 new", got)
-	}
-	if b.Reserve() {
-		t.Error("a place beyond the limit")
-	}
-}
-
 func TestRoundKeepsTheFlowLimit(t *testing.T) {
 	r := newRound(t, 5)
 	var batch [][]byte

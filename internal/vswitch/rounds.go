@@ -17,11 +17,17 @@ func (s *Server) Rounds() []Rounds {
 	for _, h := range s.handlers {
 		list = append(list, Rounds{fmt.Sprintf("handler %d", h.id), h.rounds.Load()})
 	}
-	r := s.revalidator
-	if !r.running.Load() {
-		return append(list, Rounds{"port poll", s.rounds.Load() + r.rounds.Load()})
+	flows, running := s.revalidator.Rounds()
+	return appendRounds(list, s.rounds.Load(), flows, running)
+}
+
+// appendRounds adds the port poll and, once it runs, the revalidator; before that
+// the port poll stands for it.
+func appendRounds(list []Rounds, polls, cycles uint64, running bool) []Rounds {
+	if !running {
+		return append(list, Rounds{"port poll", polls + cycles})
 	}
-	return append(list, Rounds{"port poll", s.rounds.Load()}, Rounds{"revalidator", r.rounds.Load()})
+	return append(list, Rounds{"port poll", polls}, Rounds{"revalidator", cycles})
 }
 
 // Nudge has the goroutines that sleep go round once. The revalidator does so by

@@ -155,7 +155,7 @@ func (s *Server) addConfigured(vports []dpif.Vport) (added []dpif.Vport, err err
 	if len(lacking) == 0 {
 		return nil, nil
 	}
-	free := s.freeNumbers(vports)
+	free := s.quarantine.free(vports, s.Ports())
 	for batch := range slices.Chunk(lacking, s.portsAtOnce()) {
 		s.rounds.Add(1)
 		made, err := s.addPorts(batch, free)

@@ -12,6 +12,7 @@ import (
 	"dpifd/internal/netlink"
 	"dpifd/internal/odp"
 	"dpifd/internal/policy"
+	"dpifd/internal/revalidator"
 
 	"golang.org/x/sys/unix"
 )
@@ -25,7 +26,7 @@ func TestAttach(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		h, err := newHandler(id, dpiftest.Datapath(conn), &Config{}, &flowBudget{}, odp.NewMaskedHasher(), &atomic.Pointer[Tracer]{})
+		h, err := newHandler(id, dpiftest.Datapath(conn), &Config{}, revalidator.NewBudget(0), odp.NewMaskedHasher(), &atomic.Pointer[Tracer]{})
 		if err != nil {
 			t.Fatal(err)
 		}

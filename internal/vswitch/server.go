@@ -9,7 +9,6 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"dpifd/internal/dpif"
 	"dpifd/internal/epoll"
@@ -19,6 +18,7 @@ import (
 	"dpifd/internal/netlink"
 	"dpifd/internal/odp"
 	"dpifd/internal/policy"
+	"dpifd/internal/revalidator"
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
@@ -67,14 +67,12 @@ type RingConfig struct {
 
 // Config says how a Server serves a datapath.
 type Config struct {
-	Handlers  int // 0: one per CPU
-	Dispatch  Dispatch
-	RcvBuf    int // bytes of receive buffer asked for each upcall socket
-	Ring      RingConfig
-	MaxIdle   time.Duration // flows unused for longer are deleted
-	FlowLimit int           // flows in the datapath at most; the limit in force adapts below it
-	MaxDump   time.Duration // that a dump of all flows may take; the limit in force adapts to it
-	Policy    policy.Policy
+	Handlers int // 0: one per CPU
+	Dispatch Dispatch
+	RcvBuf   int // bytes of receive buffer asked for each upcall socket
+	Ring     RingConfig
+	Flows    revalidator.Limits
+	Policy   policy.Policy
 	// Ports are attached where they are not. Vports of the datapath beyond
 	// these are served as well.
 	Ports []PortConfig
@@ -93,13 +91,8 @@ type Config struct {
 	Notify event.Sink
 }
 
-// Default values where Config has zero.
-const (
-	DefaultMaxIdle   = 10 * time.Second
-	DefaultFlowLimit = 200_000
-	DefaultMaxDump   = time.Second
-	DefaultRcvBuf    = 8 << 20
-)
+// DefaultRcvBuf is Config.RcvBuf where that is zero.
+const DefaultRcvBuf = 8 << 20
 
 // ErrDatapathGone says that the datapath was deleted while it was served.
 var ErrDatapathGone = errors.New("datapath is gone")
@@ -110,11 +103,10 @@ type Server struct {
 	dp          *dpif.Datapath
 	features    dpif.Features
 	handlers    []*Handler
-	revalidator *Revalidator
-	budget      flowBudget
+	revalidator *revalidator.Revalidator
+	budget      *revalidator.Budget
 	hasher      *odp.MaskedHasher
 	trace       atomic.Pointer[Tracer]
-	flowTrace   atomic.Pointer[FlowTracer]
 
 	shared []*channel // each handler's socket under per-CPU dispatch, else none
 	table  atomic.Pointer[portTable]
@@ -133,7 +125,7 @@ type Server struct {
 	arrived    []event.Event     // of new ports, not told yet
 	stale      bool              // there may be devices of ports that are not configured any more
 	broken     map[odp.PortNo]string
-	vacated    map[odp.PortNo]uint64        // see vacate
+	quarantine quarantine
 	noRings    error                        // why upcall sockets have no rings, nil if they may
 	noTXRings  error                        // why request sockets have none
 	ringBytes  uint64                       // of all rings mapped
@@ -169,22 +161,12 @@ func NewServer(dp *dpif.Datapath, cfg Config) (*Server, error) {
 	if cfg.Handlers <= 0 {
 		cfg.Handlers = runtime.NumCPU()
 	}
-	if cfg.MaxIdle <= 0 {
-		cfg.MaxIdle = DefaultMaxIdle
-	}
-	if cfg.FlowLimit <= 0 {
-		cfg.FlowLimit = DefaultFlowLimit
-	}
-	if cfg.MaxDump <= 0 {
-		cfg.MaxDump = DefaultMaxDump
-	}
 	if cfg.RcvBuf <= 0 {
 		cfg.RcvBuf = DefaultRcvBuf
 	}
-	s := &Server{cfg: cfg, dp: dp, hasher: odp.NewMaskedHasher(),
+	s := &Server{cfg: cfg, dp: dp, hasher: odp.NewMaskedHasher(), budget: revalidator.NewBudget(0),
 		waiting: map[string]string{}, setUp: map[string]string{}, stale: true,
-		broken: map[odp.PortNo]string{}, vacated: map[odp.PortNo]uint64{}, channels: map[odp.PortNo]*channel{}, devices: map[uint32]*channel{}, maxUpcalls: maxUpcalls(cfg.Ports)}
-	s.budget.limit.Store(int64(newFlowLimit(cfg.FlowLimit).current))
+		broken: map[odp.PortNo]string{}, channels: map[odp.PortNo]*channel{}, devices: map[uint32]*channel{}, maxUpcalls: maxUpcalls(cfg.Ports)}
 	if err := s.open(); err != nil {
 		s.closeInherited()
 		s.Close()
@@ -204,7 +186,7 @@ func (s *Server) open() (err error) {
 		if err != nil {
 			return fmt.Errorf("handler %d: %w", id, err)
 		}
-		h, err := newHandler(id, s.dp.Clone(conn), &s.cfg, &s.budget, s.hasher, &s.trace)
+		h, err := newHandler(id, s.dp.Clone(conn), &s.cfg, s.budget, s.hasher, &s.trace)
 		if err != nil {
 			conn.Close()
 			return err
@@ -216,8 +198,9 @@ func (s *Server) open() (err error) {
 	if err != nil {
 		return fmt.Errorf("revalidator: %w", err)
 	}
-	s.revalidator = newRevalidator(s.dp.Clone(conn), &s.cfg, &s.budget, s.hasher, &s.flowTrace)
-	s.revalidator.landed = s.landed
+	s.revalidator = revalidator.New(revalidator.Config{Datapath: s.dp.Clone(conn), Policy: s.cfg.Policy, Limits: s.cfg.Flows,
+		Budget: s.budget, Hasher: s.hasher, Notify: s.cfg.Notify, Barrier: s.barrier})
+	s.quarantine = newQuarantine(s.revalidator)
 	if conn, err = netlink.Dial(unix.NETLINK_GENERIC, netlink.Config{}); err != nil {
 		return fmt.Errorf("statistics: %w", err)
 	}
@@ -271,7 +254,7 @@ func (s *Server) Run(ctx context.Context, ready func(waiting int)) error {
 		revalidated := make(chan struct{})
 		go func() {
 			defer close(revalidated)
-			s.revalidator.run(ctx, s.suspectGone)
+			s.revalidator.Run(ctx, s.suspectGone)
 		}()
 		ready(len(s.waiting))
 		err = s.pollPorts(ctx)
@@ -320,17 +303,14 @@ func (s *Server) start() error {
 		return err
 	}
 	s.tellPolicy(vports)
-	flows, err := s.revalidator.adopt()
+	flows, err := s.revalidator.Adopt()
 	if err != nil {
 		return err
-	}
-	if flows > 0 {
-		s.cfg.Notify(FlowsAdopted{Flows: flows})
 	}
 	if flows > 0 && s.lacksConfigured(vports) {
 		// What was adopted may lead to ports that have gone since, whose
 		// numbers are free for the ports to come.
-		if err := s.revalidator.cycle(context.Background(), true); err != nil {
+		if err := s.revalidator.Cycle(context.Background(), true); err != nil {
 			return err
 		}
 	}
@@ -353,7 +333,7 @@ func (s *Server) Close() error {
 	}
 	s.cpuReader.close()
 	if s.revalidator != nil {
-		s.revalidator.dp.Conn().Close()
+		s.revalidator.Close()
 	}
 	if s.statsDP != nil {
 		s.statsDP.Conn().Close()
@@ -375,20 +355,18 @@ func (s *Server) Close() error {
 	return nil
 }
 
-// SetTracer has t told of each upcall; nil ends that.
-func (s *Server) SetTracer(t Tracer) { store(&s.trace, t, t == nil) }
-
-// SetFlowTracer has t told of each flow that the revalidator changes; nil ends
-// that.
-func (s *Server) SetFlowTracer(t FlowTracer) { store(&s.flowTrace, t, t == nil) }
-
-func store[T any](p *atomic.Pointer[T], t T, none bool) {
-	if none {
-		p.Store(nil)
+// SetTracer installs t, which is called for each upcall; nil removes it.
+func (s *Server) SetTracer(t Tracer) {
+	if t == nil {
+		s.trace.Store(nil)
 		return
 	}
-	p.Store(&t)
+	s.trace.Store(&t)
 }
+
+// SetFlowTracer installs t, which is called for each flow that the revalidator
+// changes; nil removes it.
+func (s *Server) SetFlowTracer(t revalidator.Tracer) { s.revalidator.SetTracer(t) }
 
 // Ports returns the numbers of the ports that are served, in no order.
 func (s *Server) Ports() []odp.PortNo {

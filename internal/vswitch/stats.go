@@ -11,6 +11,7 @@ import (
 	"dpifd/internal/dpif"
 	"dpifd/internal/netlink"
 	"dpifd/internal/odp"
+	"dpifd/internal/revalidator"
 
 	"golang.org/x/sys/unix"
 )
@@ -21,7 +22,7 @@ type Stats struct {
 	Ports       []PortStats  // in order of their numbers
 	Past        PortCounters // the sum over ports that have gone
 	Shared      []PortStats  // the sockets of per-CPU dispatch: No is MaxPorts, and what a port is known of is counted there
-	Revalidator RevalidatorCounters
+	Revalidator revalidator.Counters
 	FlowLimit   int64         // in force now
 	StaticFlows int           // of the datapath's flows, those of the configuration
 	Polls       uint64        // times that a handler asked epoll
@@ -119,8 +120,8 @@ func (s *Server) stats(all bool) (Stats, error) {
 		st.Shared = append(st.Shared, ch.stats(ch.handler.id))
 	}
 	s.mu.Unlock()
-	st.Revalidator, st.FlowLimit = s.revalidator.counters.snapshot(), s.budget.limit.Load()
-	st.StaticFlows = s.revalidator.statics.installedCount()
+	st.Revalidator, st.FlowLimit = s.revalidator.Counters(), s.budget.Limit()
+	st.StaticFlows = s.revalidator.InstalledStaticFlows()
 	for _, h := range s.handlers {
 		st.Polls += h.polls.Load()
 		st.Batches += h.batches.Load()
@@ -133,7 +134,7 @@ func (s *Server) stats(all bool) (Stats, error) {
 			st.LastRefusal = unix.Errno(e)
 		}
 	}
-	st.RequestSockets = append(st.RequestSockets, RequestSocket{"revalidator", s.revalidator.dp.Conn().Counters()},
+	st.RequestSockets = append(st.RequestSockets, RequestSocket{"revalidator", s.revalidator.Requests()},
 		RequestSocket{"control", s.dp.Conn().Counters()}, RequestSocket{"statistics", s.statsDP.Conn().Counters()})
 	st.Notifiers = s.ovs.Counters()
 	st.Notifiers.Add(s.link.Counters())
@@ -159,7 +160,7 @@ func (s *Server) LongestBatch() time.Duration {
 
 // StaticFlows returns the static flows with what became of them, those that wait
 // for a port included. It may be called from any goroutine.
-func (s *Server) StaticFlows() []StaticFlowStats { return s.revalidator.statics.list() }
+func (s *Server) StaticFlows() []revalidator.StaticFlowStats { return s.revalidator.StaticFlows() }
 
 // readDrops notes how many upcalls the kernel could not queue. statsMu is held.
 func (s *Server) readDrops() {

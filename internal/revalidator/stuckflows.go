@@ -1,4 +1,4 @@
-package vswitch
+package revalidator
 
 import (
 	"errors"

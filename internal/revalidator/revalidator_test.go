@@ -1,61 +1,26 @@
-package vswitch
+package revalidator
 
 import (
-	"sync/atomic"
 	"testing"
 	"time"
 
+	"dpifd/internal/clock"
 	"dpifd/internal/dpif"
 	"dpifd/internal/dpif/dpiftest"
-	"dpifd/internal/mmapring/ringtest"
 	"dpifd/internal/netlink"
 	"dpifd/internal/odp"
+	"dpifd/internal/policy"
 )
 
-// TestLanded: who waits for what handlers have decided waits for the batch under
-// way, and for nothing when there is none.
-func TestLanded(t *testing.T) {
-	b := newBench(t, ringtest.New(ringtest.Config{}))
-	deciding, decided := make(chan struct{}), make(chan struct{})
-	b.policy.hook = func(odp.PortNo, uint64) {
-		close(deciding)
-		<-decided
-	}
-	_, sock := b.port(1, ring16)
-	s := &Server{handlers: []*Handler{b.h}}
-	ended := b.start()
-	s.landed()
-	b.deliver(sock, 1, 1, 1, 300)
-	if err := b.h.poller.Wake(); err != nil {
-		t.Fatal(err)
-	}
-	<-deciding
-	batches := make(chan uint64)
-	go func() {
-		s.landed()
-		batches <- b.h.batches.Load()
-	}()
-	b.eventually("somebody waits", func() bool {
-		b.h.mu.Lock()
-		defer b.h.mu.Unlock()
-		return len(b.h.pending) == 1
-	})
-	select {
-	case <-batches:
-		t.Error("a batch was under way")
-	default:
-	}
-	close(decided)
-	if n := <-batches; n != 1 {
-		t.Errorf("%d batches had been answered, want 1", n)
-	}
-	b.h.stop()
-	ended()
-}
+// constant is a policy that never changes.
+type constant struct{ policy.Policy }
+
+func (constant) Generation() uint64  { return 0 }
+func (constant) Expiring(int64) bool { return false }
 
 func newTestRevalidator(flowLimit int) *Revalidator {
-	return newRevalidator(dpiftest.Datapath(nil), &Config{Policy: &notes{}, FlowLimit: flowLimit, MaxIdle: 10 * time.Second, MaxDump: time.Second},
-		&flowBudget{}, odp.NewMaskedHasher(), new(atomic.Pointer[FlowTracer]))
+	return New(Config{Datapath: dpiftest.Datapath(nil), Policy: constant{}, Limits: Limits{Flows: flowLimit},
+		Budget: NewBudget(0), Hasher: odp.NewMaskedHasher(), Barrier: func() {}})
 }
 
 // TestExcess: while there are more flows than the limit, those that go beside the
@@ -139,4 +104,28 @@ func TestMadeMS(t *testing.T) {
 		}
 		r.unused, r.unusedBefore = r.unusedBefore, r.unused
 	}
+}
+
+// TestLooks: a cycle that puts off a full dump for lack of time is none of those that
+// a port's number waits for.
+func TestLooks(t *testing.T) {
+	r := newTestRevalidator(100)
+	r.pace.begin(clock.NowMS())
+	cycle := func(want uint64) {
+		t.Helper()
+		if err := r.Cycle(t.Context(), false); err != nil {
+			t.Fatal(err)
+		}
+		if got := r.Looks(); got != want {
+			t.Errorf("%d looks, want %d", got, want)
+		}
+	}
+	cycle(1)
+	now := time.Now()
+	r.fullPace.took(now.Add(-time.Hour), now)
+	r.RequestFullDump()
+	cycle(1)
+	cycle(1)
+	r.full.Store(false)
+	cycle(2)
 }

@@ -1,4 +1,4 @@
-package vswitch
+package revalidator
 
 import (
 	"time"
@@ -60,14 +60,14 @@ var _ = event.Declare[FlowLimitCleared](event.Kind{Name: "flow_limit_cleared", L
 	Meaning: "The datapath is below the limit again.",
 })
 
-// RevalidatorFailed says that a cycle ended early. The next one tries again.
-type RevalidatorFailed struct {
+// CycleFailed says that a cycle ended early. The next one tries again.
+type CycleFailed struct {
 	event.OfDatapath
 	Err error         `event:"error"`
 	At  time.Duration `event:"after_ms" means:"into the cycle"`
 }
 
-var _ = event.Declare[RevalidatorFailed](event.Kind{Name: "revalidator_failed", Level: event.Error,
+var _ = event.Declare[CycleFailed](event.Kind{Name: "revalidator_failed", Level: event.Error,
 	Meaning: "A revalidator cycle ended early. The next one tries again.",
 	Advice:  "Nothing if rare: the next cycle tries again. If it repeats, act on `error`.",
 })

@@ -1,0 +1,64 @@
+package revalidator
+
+import (
+	"dpifd/internal/netlink"
+	"sync/atomic"
+	"time"
+)
+
+type counters struct {
+	cycles, fullCycles          atomic.Uint64
+	looks                       atomic.Uint64 // cycles that ended well, those without need of a dump as well
+	expired, corrected, deleted atomic.Uint64
+	failed                      atomic.Uint64
+	flows                       atomic.Int64 // in the datapath at the last cycle
+	lastDump                    atomic.Int64 // ns
+
+	rounds  atomic.Uint64 // of Run; before that, flows adopted
+	running atomic.Bool
+}
+
+// RevalidatorCounters count since start, but for Flows and LastDump.
+type Counters struct {
+	Cycles     uint64 // that dumped
+	FullCycles uint64 // of these, with keys and actions, to re-decide
+	Expired    uint64 // flows deleted as idle
+	Deleted    uint64 // flows deleted because they no longer hold
+	Corrected  uint64 // flows given other actions
+	Failed     uint64 // requests that the kernel refused
+	Flows      int64  // in the datapath at the last cycle
+	LastDump   time.Duration
+}
+
+func (c *counters) snapshot() Counters {
+	return Counters{
+		Cycles: c.cycles.Load(), FullCycles: c.fullCycles.Load(), Expired: c.expired.Load(),
+		Deleted: c.deleted.Load(), Corrected: c.corrected.Load(), Failed: c.failed.Load(),
+		Flows: c.flows.Load(), LastDump: time.Duration(c.lastDump.Load()),
+	}
+}
+
+// Counters returns the counters. It may be called by any goroutine.
+func (r *Revalidator) Counters() Counters { return r.counters.snapshot() }
+
+// Looks returns how many cycles ended well and left no full dump that was asked for
+// undone. It may be called by any goroutine.
+func (r *Revalidator) Looks() uint64 { return r.counters.looks.Load() }
+
+// Rounds returns how often Run went round, and whether it has begun; before that
+// it returns how many flows were adopted. It may be called by any goroutine.
+func (r *Revalidator) Rounds() (n uint64, running bool) {
+	return r.counters.rounds.Load(), r.counters.running.Load()
+}
+
+// Requests returns the counters of the request socket. It may be called by any
+// goroutine.
+func (r *Revalidator) Requests() netlink.Counters { return r.dp.Conn().Counters() }
+
+// StaticFlows returns the static flows with what became of them, those that wait
+// for a port included. It may be called by any goroutine.
+func (r *Revalidator) StaticFlows() []StaticFlowStats { return r.statics.list() }
+
+// InstalledStaticFlows returns how many static flows are in the datapath. It may be
+// called by any goroutine.
+func (r *Revalidator) InstalledStaticFlows() int { return r.statics.installedCount() }

@@ -1,0 +1,249 @@
+package revalidator
+
+import (
+	"bytes"
+	"context"
+	"dpifd/internal/dpif"
+	"dpifd/internal/netlink"
+	"dpifd/internal/odp"
+	"dpifd/internal/policy"
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// pass is the state of a dump of all flows, and of the sweep after it.
+type pass struct {
+	maxIdle time.Duration // of the dump under way
+	idle    time.Duration // that it allows while there are more flows than the limit, 0 none
+	excess  int           // by how many there are more
+
+	// A flow that no packet has matched yet has no time of use. If its UFID does
+	// not tell when it was made, the time of the cycle before the dump that first
+	// showed it stands in.
+	unused, unusedBefore map[dpif.UFID]int64
+
+	sweep     *dpif.Batch
+	changes   []change // what each request of sweep does
+	stuck     stuckFlows
+	verdict   policy.Verdict
+	key, mask netlink.Encoder
+	covering  []byte // a mask that covers the next one
+	covered   []byte
+}
+
+// change is what a request of the sweep does to a flow.
+type change uint8
+
+const (
+	changeExpire change = iota // delete it as idle
+	changeDelete               // delete it because it does not hold any more
+	changeModify               // give it other actions
+)
+
+// dump is both phases: it looks at each flow, then sends what is to change.
+func (r *Revalidator) dump(ctx context.Context, now int64, full bool) error {
+	start := time.Now()
+	limits := r.limits.Load()
+	count := int(r.budget.count.Load())
+	r.maxIdle, r.idle = limits.MaxIdle, r.limit.idle(count, limits.MaxIdle)
+	n := 0
+	begin := func() {
+		n, r.excess = 0, max(0, count-r.limit.current)
+		r.pace.begin(now)
+		r.sweep.Reset()
+		r.changes = r.changes[:0]
+		r.stuck.reset()
+		clear(r.unused)
+	}
+	r.unused, r.unusedBefore = r.unusedBefore, r.unused
+	begin()
+	err := r.dp.Flows(!full, begin, func(f *dpif.Flow) error {
+		n++
+		r.look(f, now, full)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		return err // what the sweep would do takes as long again, and can wait
+	}
+	r.adapt(n, time.Since(start))
+	if r.sweep.Len() > 0 {
+		err = r.dp.Transact(r.sweep, r.swept)
+		if err != nil {
+			err = fmt.Errorf("sweep of %d flows: %w", r.sweep.Len(), err)
+		}
+	}
+	return errors.Join(err, r.deleteStuck(), r.recount())
+}
+
+// adapt adapts the flow limit to the time that a dump of n flows took.
+func (r *Revalidator) adapt(n int, took time.Duration) {
+	r.counters.lastDump.Store(int64(took))
+	before := r.limit.current
+	cause := r.limit.adapt(n, took, r.limits.Load().MaxDump)
+	r.budget.limit.Store(int64(r.limit.current))
+	if e, say := r.limit.report(before, cause, time.Now()); say {
+		r.notify(e)
+	}
+}
+
+// swept takes the answer to one request of the sweep.
+func (r *Revalidator) swept(i int, last *dpif.Flow, err error) {
+	kind := r.changes[i]
+	// ENOENT: the flow went by itself, with its port say.
+	if err != nil && !errors.Is(err, unix.ENOENT) {
+		r.counters.failed.Add(1)
+		if kind == changeModify {
+			r.stuck.refused(err)
+		} else {
+			r.again = true
+		}
+		return
+	}
+	if kind == changeModify {
+		r.stuck.taken()
+	}
+	switch kind {
+	case changeExpire:
+		r.counters.expired.Add(1)
+	case changeDelete:
+		r.counters.deleted.Add(1)
+	case changeModify:
+		r.counters.corrected.Add(1)
+		return
+	}
+	// What a terse dump did not show, and what came after the dump.
+	if last != nil && last.Key != nil && last.UsedMS != 0 {
+		r.policy.Observe(last.Key, last.UsedMS)
+	}
+}
+
+// look decides what becomes of one flow.
+func (r *Revalidator) look(f *dpif.Flow, now int64, full bool) {
+	if r.statics.owns(f) {
+		return
+	}
+	used := f.UsedMS
+	if used == 0 {
+		used = r.madeMS(f, now)
+	}
+	r.pace.saw(used)
+	idle := time.Duration(now-used) * time.Millisecond
+	switch {
+	case idle > r.maxIdle:
+		r.excess--
+		r.delete(f, changeExpire, "idle", idle)
+		return
+	case r.excess > 0 && (r.idle == 0 || idle > r.idle):
+		// As many as it takes: a limit is cut in large steps, for one dump that
+		// was slow.
+		r.excess--
+		r.delete(f, changeExpire, "over_the_limit", idle)
+		return
+	}
+	if !full || f.Key == nil {
+		return
+	}
+	if f.UsedMS != 0 {
+		r.policy.Observe(f.Key, f.UsedMS)
+	}
+	r.redecide(f, idle)
+}
+
+// madeMS returns when a flow that no packet has matched came into being, as far as
+// that can be told.
+func (r *Revalidator) madeMS(f *dpif.Flow, now int64) int64 {
+	if made, ok := f.UFID.DecidedMS(); ok && f.HasUFID {
+		return made
+	}
+	id := f.UFID
+	if !f.HasUFID {
+		id = dpif.NewUFID(r.hasher.HashMasked(f.Key, f.Key), 0)
+	}
+	first, seen := r.unusedBefore[id]
+	if !seen {
+		first = now - cycleTime.Milliseconds()
+	}
+	r.unused[id] = first
+	r.pace.guess()
+	return first
+}
+
+func (r *Revalidator) redecide(f *dpif.Flow, idle time.Duration) {
+	v := &r.verdict
+	v.Clear()
+	keep := r.policy.Redecide(f.Key, v)
+	reason := v.Reason
+	if keep && v.Install {
+		covers, err := r.covers(f.Mask, v.Mask.Bytes())
+		switch {
+		case err != nil:
+			reason = "mask_unreadable"
+		case !covers:
+			reason = "mask_too_wide"
+		case bytes.Equal(f.Actions, v.Actions.Bytes()):
+			return
+		case r.modify(f):
+			r.traced("modify", reason, f, idle)
+			return
+		default:
+			reason = reasonTooLong
+			r.stuck.tooLong(v.Actions.Len())
+		}
+	}
+	r.delete(f, changeDelete, reason, idle)
+}
+
+// covers is odp.MaskCovers. Most flows have the masks of the one before.
+func (r *Revalidator) covers(have, need []byte) (bool, error) {
+	if bytes.Equal(have, r.covering) && bytes.Equal(need, r.covered) {
+		return true, nil
+	}
+	ok, err := odp.MaskCovers(have, need)
+	if ok && err == nil {
+		r.covering, r.covered = append(r.covering[:0], have...), append(r.covered[:0], need...)
+	}
+	return ok, err
+}
+
+// modify gives f the verdict's actions. A flow with a UFID is found by that,
+// and key and mask are only what its actions are checked against; so they are
+// made anew of what all flows have: the kernel refuses (EINVAL) its own dumped
+// key where that shows a wildcarded EtherType, as 0. It reports false if the flow does not
+// fit a message.
+func (r *Revalidator) modify(f *dpif.Flow) (fits bool) {
+	changed := *f
+	changed.Actions = r.verdict.Actions.Bytes()
+	var k odp.Key
+	if f.HasUFID && odp.ParseKey(f.Key, &k) == nil {
+		r.key.Clear()
+		odp.AppendInPort(&r.key, k.InPort)
+		odp.AppendEthernet(&r.key, k.EthSrc, k.EthDst)
+		r.mask.Clear()
+		odp.AppendInPortMask(&r.mask)
+		changed.Key, changed.Mask = r.key.Bytes(), r.mask.Bytes()
+	}
+	if !r.sweep.PutFlow(&changed, dpif.Modify) {
+		return false
+	}
+	r.changes = append(r.changes, changeModify)
+	r.stuck.asked(f)
+	return true
+}
+
+func (r *Revalidator) delete(f *dpif.Flow, kind change, reason string, idle time.Duration) {
+	r.sweep.DeleteFlow(f)
+	r.changes = append(r.changes, kind)
+	r.traced("delete", reason, f, idle)
+}
+
+func (r *Revalidator) traced(op, reason string, f *dpif.Flow, idle time.Duration) {
+	if t := r.trace.Load(); t != nil {
+		(*t)(op, reason, f, idle)
+	}
+}

@@ -1,0 +1,320 @@
+package revalidator
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	"dpifd/internal/clock"
+	"dpifd/internal/dpif"
+	"dpifd/internal/event"
+	"dpifd/internal/odp"
+	"dpifd/internal/policy"
+)
+
+// revalidatorCycle is the time from the start of one dump to the next
+// (ofproto-dpif-upcall.c of Open vSwitch 3.x).
+const cycleTime = 500 * time.Millisecond
+
+// restCycles is in how many cycles the kernel is asked for the number of flows in
+// any case.
+const restCycles = 5
+
+// FlowTracer is told of each flow that the revalidator changes, after it was
+// idle for so long: op is "delete" or "modify". It must not keep what it is
+// given.
+type Tracer func(op, reason string, f *dpif.Flow, idle time.Duration)
+
+// Revalidator deletes idle flows and re-decides flows whose inputs changed.
+// A cycle has two phases: Dump goes through the kernel's flow table and
+// gathers requests, Sweep sends them. As long as the policy's generation
+// stands still, and nothing that it knows is about to be forgotten, the dump is
+// terse: the kernel sends identifiers and statistics only. A cycle whose dump
+// would find nothing to do goes without, see dumpPace.
+type Revalidator struct {
+	dp      *dpif.Datapath
+	policy  policy.Policy
+	budget  *Budget
+	hasher  *odp.MaskedHasher
+	notify  event.Sink
+	trace   atomic.Pointer[Tracer]
+	barrier func()
+	limits  atomic.Pointer[Limits]
+	limit   flowLimit
+	statics *statics
+	meters  *meters
+
+	pass
+	generation uint64      // of the policy at the last dump
+	again      bool        // the next dump is full as well
+	full       atomic.Bool // the next dump is to be full, see RequestFullDump
+	pace       dumpPace
+	fullPace   fullPace
+	overLimit  bool
+	rested     int // cycles since recount
+	kick       chan struct{}
+
+	counters counters
+}
+
+// FlowLimits bound the flows of a datapath. They may change at any time.
+type Limits struct {
+	MaxIdle time.Duration // flows unused for longer are deleted
+	Flows   int           // in the datapath at most; the limit in force adapts below it
+	MaxDump time.Duration // that a dump of all flows may take; the limit in force adapts to it
+}
+
+// Default values where FlowLimits has zero.
+const (
+	DefaultMaxIdle   = 10 * time.Second
+	DefaultFlowLimit = 200_000
+	DefaultMaxDump   = time.Second
+)
+
+// withDefaults returns l with the defaults where it has zero or less.
+func (l Limits) withDefaults() Limits {
+	if l.MaxIdle <= 0 {
+		l.MaxIdle = DefaultMaxIdle
+	}
+	if l.Flows <= 0 {
+		l.Flows = DefaultFlowLimit
+	}
+	if l.MaxDump <= 0 {
+		l.MaxDump = DefaultMaxDump
+	}
+	return l
+}
+
+// RevalidatorConfig says what a Revalidator works on.
+type Config struct {
+	// Datapath has a request socket of its own, which Close closes.
+	Datapath *dpif.Datapath
+	Policy   policy.Policy
+	Limits   Limits
+	Budget   *Budget           // that flows are installed under
+	Hasher   *odp.MaskedHasher // that the UFIDs of installed flows are made with
+	Notify   event.Sink
+	// Barrier waits until all flows that were decided so far are in the kernel.
+	Barrier func()
+}
+
+// NewRevalidator returns a revalidator that has not begun.
+func New(cfg Config) *Revalidator {
+	limits := cfg.Limits.withDefaults()
+	r := &Revalidator{
+		dp: cfg.Datapath, policy: cfg.Policy, budget: cfg.Budget, hasher: cfg.Hasher, notify: cfg.Notify, barrier: cfg.Barrier,
+		limit: newFlowLimit(limits.Flows), kick: make(chan struct{}, 1),
+		statics: newStatics(cfg.Datapath, cfg.Policy, cfg.Notify), meters: newMeters(cfg.Datapath, cfg.Policy, cfg.Notify),
+	}
+	r.pass = pass{sweep: cfg.Datapath.NewBatch(), unused: map[dpif.UFID]int64{}, unusedBefore: map[dpif.UFID]int64{}}
+	r.limits.Store(&limits)
+	r.budget.limit.Store(int64(r.limit.current))
+	return r
+}
+
+// Close closes the request socket.
+func (r *Revalidator) Close() { r.dp.Conn().Close() }
+
+// SetLimits changes the limits; zero values select the defaults. It may be called
+// by any goroutine.
+func (r *Revalidator) SetLimits(l Limits) {
+	l = l.withDefaults()
+	r.limits.Store(&l)
+	r.Wake()
+}
+
+// SetTracer installs t, which is called for each flow that the revalidator
+// changes; nil removes it.
+func (r *Revalidator) SetTracer(t Tracer) {
+	if t == nil {
+		r.trace.Store(nil)
+		return
+	}
+	r.trace.Store(&t)
+}
+
+// Adopt lets the policy learn from the flows that are there before the daemon
+// serves its first upcall, and returns how many there are.
+func (r *Revalidator) Adopt() (int, error) {
+	n := 0
+	err := r.dp.Flows(false, func() { n = 0 }, func(f *dpif.Flow) error {
+		n++
+		r.counters.rounds.Add(1)
+		if f.Key != nil && f.UsedMS != 0 {
+			r.policy.Observe(f.Key, f.UsedMS)
+		}
+		return nil
+	})
+	r.limit.adopt(n)
+	r.budget.limit.Store(int64(r.limit.current))
+	r.budget.count.Store(int64(n))
+	if n > 0 && err == nil {
+		r.notify(FlowsAdopted{Flows: n})
+	}
+	return n, err
+}
+
+// Run works until ctx ends. It calls gone when the datapath seems to be.
+func (r *Revalidator) Run(ctx context.Context, gone func()) {
+	r.counters.running.Store(true)
+	full := true // the first cycle corrects what was adopted
+	tick := time.NewTicker(cycleTime)
+	defer tick.Stop()
+	for {
+		start := time.Now()
+		r.statics.configured()
+		r.meters.configured()
+		err := r.Cycle(ctx, full)
+		if err == nil {
+			err = r.keepStatics()
+		}
+		if err != nil {
+			if ctx.Err() != nil {
+				return
+			}
+			if dpif.IsGone(err) {
+				gone()
+			} else {
+				r.notify(CycleFailed{Err: err, At: time.Since(start)})
+			}
+		}
+		full = false
+		r.counters.rounds.Add(1)
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		case <-r.kick:
+		}
+		if ctx.Err() != nil {
+			return // of several cases that are ready any is taken
+		}
+	}
+}
+
+// keepStatics sees to the static flows. When one of them overlaps a flow that
+// is about to go, the next cycle, which comes soon, looks at all flows again.
+func (r *Revalidator) keepStatics() error {
+	again, err := r.statics.keep()
+	r.again = r.again || again
+	return err
+}
+
+// Wake has the next cycle begin at once. Any goroutine may call it.
+func (r *Revalidator) Wake() {
+	select {
+	case r.kick <- struct{}{}:
+	default: // it is about to
+	}
+}
+
+// RequestFullDump has the next cycle look at all flows, at once. Any goroutine may call
+// it.
+func (r *Revalidator) RequestFullDump() {
+	r.full.Store(true)
+	r.Wake()
+}
+
+// Cycle is one cycle, of all flows with their keys if full. It ends between its
+// phases when ctx does.
+func (r *Revalidator) Cycle(ctx context.Context, full bool) error {
+	now := clock.NowMS()
+	limits := r.limits.Load()
+	if e, say := r.limit.setCap(limits.Flows, time.Now()); say {
+		r.notify(e)
+	}
+	r.budget.limit.Store(int64(r.limit.current))
+	generation := r.policy.Generation()
+	changed := generation != r.generation
+	expiring := r.policy.Expiring(now)
+	// What is not looked at now for lack of time stays due.
+	urgent := full || changed || r.again || r.full.Load()
+	full = urgent && r.fullPace.allows(time.Now(), urgentShare) || expiring && r.fullPace.allows(time.Now(), lazyShare)
+	if !full && !r.pace.due(now, limits.MaxIdle, int(r.budget.count.Load()), r.limit.current, limits.Flows) {
+		r.looked()
+		return r.rest()
+	}
+	asked := full && r.full.Swap(false)
+	if changed && full {
+		// A flow that was decided before the change could be installed after the
+		// dump had passed its place.
+		r.barrier()
+	}
+	again := r.again
+	r.again = again && !full // the sweep may set it
+	start := time.Now()
+	if err := r.dump(ctx, now, full); err != nil {
+		r.again = r.again || again
+		if asked {
+			r.full.Store(true)
+		}
+		return err
+	}
+	r.looked()
+	r.counters.cycles.Add(1)
+	if !full {
+		return nil
+	}
+	r.counters.fullCycles.Add(1)
+	r.fullPace.took(start, time.Now())
+	r.generation = generation
+	if expiring {
+		r.policy.Expire(now)
+		if r.policy.Generation() != generation {
+			// Flows that relied on what was forgotten change now, not a
+			// cycle later.
+			r.Wake()
+		}
+	}
+	return nil
+}
+
+// looked counts a cycle that ended well, unless it put off a full dump that was
+// asked for.
+func (r *Revalidator) looked() {
+	if !r.full.Load() {
+		r.counters.looks.Add(1)
+	}
+}
+
+// rest is recount for a cycle without a dump. As long as no flow was put since the
+// last time, it asks the kernel now and then only, for flows that others put.
+func (r *Revalidator) rest() error {
+	r.rested++
+	if r.rested < restCycles && !r.overLimit && r.budget.count.Load() == r.counters.flows.Load() && !r.budget.refused.Load() {
+		return nil
+	}
+	return r.recount()
+}
+
+// recount corrects the handlers' count of flows by the kernel's, and says when
+// the limit is reached or left.
+func (r *Revalidator) recount() error {
+	r.rested = 0
+	var flows int
+	err := r.budget.Recount(func() (int64, error) {
+		info, err := r.dp.Info()
+		flows = int(info.Stats.Flows)
+		if int64(flows) > r.budget.count.Load() {
+			r.pace.guess() // somebody else has added flows
+		}
+		return int64(flows), err
+	})
+	if err != nil {
+		return err
+	}
+	r.counters.flows.Store(int64(flows))
+	limit := int(r.budget.limit.Load())
+	// A sweep may have made room by now for what was refused before.
+	if over := r.budget.refused.Swap(false) || flows >= limit; over != r.overLimit {
+		r.overLimit = over
+		if over {
+			// Flows on their way to the kernel have their places too.
+			flows = max(flows, min(int(r.budget.count.Load()), limit))
+			r.notify(FlowLimitReached{Flows: flows, Limit: limit})
+		} else {
+			r.notify(FlowLimitCleared{Flows: flows, Limit: limit})
+		}
+	}
+	return nil
+}

@@ -1,0 +1,48 @@
+package vswitch
+
+import (
+	"dpifd/internal/mmapring/ringtest"
+	"dpifd/internal/odp"
+	"testing"
+)
+
+// TestBarrier: who waits for what handlers have decided waits for the batch under
+// way, and for nothing when there is none.
+func TestBarrier(t *testing.T) {
+	b := newBench(t, ringtest.New(ringtest.Config{}))
+	deciding, decided := make(chan struct{}), make(chan struct{})
+	b.policy.hook = func(odp.PortNo, uint64) {
+		close(deciding)
+		<-decided
+	}
+	_, sock := b.port(1, ring16)
+	s := &Server{handlers: []*Handler{b.h}}
+	ended := b.start()
+	s.barrier()
+	b.deliver(sock, 1, 1, 1, 300)
+	if err := b.h.poller.Wake(); err != nil {
+		t.Fatal(err)
+	}
+	<-deciding
+	batches := make(chan uint64)
+	go func() {
+		s.barrier()
+		batches <- b.h.batches.Load()
+	}()
+	b.eventually("somebody waits", func() bool {
+		b.h.mu.Lock()
+		defer b.h.mu.Unlock()
+		return len(b.h.pending) == 1
+	})
+	select {
+	case <-batches:
+		t.Error("a batch was under way")
+	default:
+	}
+	close(decided)
+	if n := <-batches; n != 1 {
+		t.Errorf("%d batches had been answered, want 1", n)
+	}
+	b.h.stop()
+	ended()
+}
