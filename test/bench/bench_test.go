@@ -92,7 +92,7 @@ func TestWriteAndRead(t *testing.T) {
 func TestLoadsHaveNames(t *testing.T) {
 	seen := make(map[string]bool)
 	for _, l := range Loads {
-		if l.Name == "" || l.About == "" || seen[l.Name] || l.Ports < 2 || (l.Count == 0) == (l.Transactions == 0) {
+		if l.Name == "" || l.About == "" || seen[l.Name] || l.Ports < 2 || (l.Count == 0) == l.Frames() {
 			t.Errorf("load %+v", l)
 		}
 		seen[l.Name] = true

@@ -42,7 +42,14 @@ type Load struct {
 	// Transactions is a number of TCP connections, one after the other:
 	// connect, request, response, close. No other field but Ports counts then.
 	Transactions int
+	// Conversations is a number of pairs of stations that begin to talk, one after
+	// the other: question to all, answer, request, response. No other field but Ports
+	// counts then.
+	Conversations int
 }
+
+// Frames reports whether the load is of frames that are sent one way.
+func (l *Load) Frames() bool { return l.Transactions == 0 && l.Conversations == 0 }
 
 // Loads are those of a whole run.
 var Loads = []Load{
@@ -58,6 +65,7 @@ var Loads = []Load{
 	{Name: "unknown", About: "1,000 new flows/s to a station nobody knows, 200-byte frames, 16 ports", Count: 3_000, Rate: 1_000, Size: 200, Ports: 16, Unknown: true},
 	{Name: "quiet", About: "10 new flows/s from a quiet port, while another one floods for 3 s", Count: 30, Rate: 10, Size: 200, Ports: 3, Flood: 3_000},
 	{Name: "tcp", About: "300 TCP connections: connect, request, response, close; 2 ports", Transactions: 300, Ports: 2},
+	{Name: "talk", About: "1,000 pairs of stations begin to talk: question to all, answer, request, response; 2 ports", Conversations: 1000, Ports: 2},
 }
 
 // Result is one measurement: one switch under one load in one round.
@@ -90,6 +98,9 @@ func (r *Result) CPUPerUpcall(user bool) float64 {
 	}
 	return cpu * 1e6 / r.Answered()
 }
+
+// UpcallsEach returns upcalls for each frame or conversation.
+func (r *Result) UpcallsEach() float64 { return r.Answered() / float64(r.Sent) }
 
 // Throughput returns arrivals a second.
 func (r *Result) Throughput() float64 { return float64(r.Arrived) / r.Seconds }

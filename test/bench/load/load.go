@@ -8,6 +8,7 @@
 package load
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -99,6 +100,26 @@ func Pair(frame []byte, number int) {
 	copy(frame, pairSink(number%pairSinks))
 }
 
+// Conversation builds the frames with which two stations of a number begin to talk, to be
+// sent from either side in turn: a question to all, the answer, a request, the response.
+func Conversation(number uint32) [4][]byte {
+	var frames [4][]byte
+	for i := range frames {
+		f := Frame(Nobody, 4*number+uint32(i), 60)
+		asks, answers := f[6:12], f[0:6]
+		if i%2 == 1 {
+			asks, answers = answers, asks
+		}
+		for side, mac := range [][]byte{asks, answers} {
+			mac[0], mac[1] = 0x02, 0xc0|byte(side)
+			binary.BigEndian.PutUint32(mac[2:], number)
+		}
+		frames[i] = f
+	}
+	copy(frames[0], []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff})
+	return frames
+}
+
 // Hello builds a frame of number 0 from the sink to all stations.
 func Hello() []byte {
 	f := Frame(net.HardwareAddr{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, 0, 60)
@@ -155,6 +176,29 @@ func (s *Socket) Receive(count int, done func() (bool, error)) (Arrivals, error)
 	}
 	slices.Sort(a.Latency)
 	return a, nil
+}
+
+// Await takes what arrives until the frame does, which Send stamped.
+func (s *Socket) Await(frame []byte, limit time.Duration) error {
+	buf := make([]byte, 1<<16)
+	for deadline := time.Now().Add(limit); ; {
+		n, _, err := unix.Recvfrom(s.fd, buf, unix.MSG_DONTWAIT)
+		switch {
+		case err == nil && bytes.Equal(buf[:n], frame):
+			return nil
+		case err == nil, err == unix.EINTR:
+		case err == unix.EAGAIN:
+			left := time.Until(deadline)
+			if left <= 0 {
+				return fmt.Errorf("a frame did not arrive on %s within %v", s.device, limit)
+			}
+			if _, err := s.wait(left); err != nil {
+				return err
+			}
+		default:
+			return fmt.Errorf("receive on %s: %w", s.device, err)
+		}
+	}
 }
 
 // wait waits until a frame is there.

@@ -36,6 +36,22 @@ func TestFrame(t *testing.T) {
 	}
 }
 
+func TestConversation(t *testing.T) {
+	a, b := Conversation(7), Conversation(8)
+	everyone := []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
+	if !bytes.Equal(a[0][:6], everyone) {
+		t.Errorf("the question goes to % x", a[0][:6])
+	}
+	for i := 1; i < 4; i++ {
+		if !bytes.Equal(a[i][:6], a[i-1][6:12]) {
+			t.Errorf("frame %d goes to % x, and frame %d came from % x", i, a[i][:6], i-1, a[i-1][6:12])
+		}
+	}
+	if bytes.Equal(a[0][6:12], b[0][6:12]) || bytes.Equal(a[1][6:12], b[1][6:12]) || bytes.Equal(a[0][6:12], a[1][6:12]) {
+		t.Error("stations of two conversations are the same")
+	}
+}
+
 func TestStamp(t *testing.T) {
 	// struct cmsghdr: len 32, SOL_SOCKET, SCM_TIMESTAMPNS; struct timespec.
 	oob := make([]byte, 32)

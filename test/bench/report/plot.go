@@ -53,7 +53,7 @@ func panel(b *bytes.Buffer, y int, title string, f figure, r *bench.Run) int {
 	var loads []bench.Load
 	low, high := math.Inf(1), math.Inf(-1)
 	for _, l := range bench.Loads {
-		if l.Transactions > 0 {
+		if !l.Frames() {
 			continue
 		}
 		for i, name := range bench.Switches {

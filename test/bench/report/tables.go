@@ -21,6 +21,7 @@ var (
 	p50        = figure{"p50", "%.2f", func(m *bench.Result) float64 { return m.P50 }, "less"}
 	p99        = figure{"p99", "%.1f", func(m *bench.Result) float64 { return m.P99 }, "less"}
 	user       = figure{"user part", "%.0f", func(m *bench.Result) float64 { return m.CPUPerUpcall(true) }, "less"}
+	each       = figure{"upcalls each", "%.2f", func(m *bench.Result) float64 { return m.UpcallsEach() }, "less"}
 	rss        = figure{"RSS", "%.1f", func(m *bench.Result) float64 { return float64(m.RSSKiB) / 1024 }, "less"}
 	missing    = figure{"not arrived", "%.0f", func(m *bench.Result) float64 { return float64(m.Sent - m.Arrived) }, "less"}
 )
@@ -68,7 +69,7 @@ func writeTables(w io.Writer, r *bench.Run) {
 	fmt.Fprintf(w, "\n### Ratios of dpifd\n\n| Load | Figure | to the floor | to ovs-vswitchd | better is |\n|---|---|---|---|---|\n")
 	for _, l := range bench.Loads {
 		for _, f := range []figure{cpu, throughput, p50, p99} {
-			if l.Transactions > 0 && f.name == cpu.name {
+			if !l.Frames() && f.name == cpu.name {
 				continue // there are next to no upcalls
 			}
 			below, ok := r.Ratio(l.Name, bench.Dpifd, bench.Floor, f.of)
@@ -83,6 +84,10 @@ func writeTables(w io.Writer, r *bench.Run) {
 			continue
 		}
 		fmt.Fprintf(w, "\n### %s: %s\n\n", l.Name, l.About)
+		if l.Conversations > 0 {
+			table(w, r, l.Name, []string{"upcalls each", "conversations/s", "p50 ms", "p99 ms"}, []figure{each, throughput, p50, p99})
+			continue
+		}
 		if l.Transactions > 0 {
 			table(w, r, l.Name, []string{"connections/s", "p50 ms", "p99 ms"}, []figure{throughput, p50, p99})
 			continue

@@ -27,9 +27,12 @@ func measure(n *network, name string, l bench.Load) (m *bench.Result, err error)
 	defer func() { err = errors.Join(err, s.stop()) }()
 	m = &bench.Result{Load: l.Name, Switch: name}
 	var drive func() error
-	if l.Transactions > 0 {
+	switch {
+	case l.Transactions > 0:
 		drive = func() error { return n.transactions(m, l.Transactions) }
-	} else {
+	case l.Conversations > 0:
+		drive = func() error { return n.conversations(m, l.Conversations) }
+	default:
 		f, err := n.prepare(l)
 		if err != nil {
 			return nil, err
