@@ -165,6 +165,8 @@ type Flows struct {
 	// MaxDump is how long a look at all flows may take. When it takes longer, fewer
 	// flows than Limit are allowed.
 	MaxDump time.Duration `yaml:"max_dump" min:"100ms" max:"1m"`
+	// Prime has the flow of a packet's answers put together with its own.
+	Prime bool `yaml:"prime"`
 	// Static are flows that are there whatever the traffic.
 	Static []StaticFlow `yaml:"static"`
 }
@@ -349,7 +351,7 @@ func Default() *Config {
 		Socket:  Socket{Rcvbuf: 8 << 20},
 		Ports:   []Port{},
 		Policy:  Policy{Type: PolicyLearning, MACAging: 300 * time.Second, MACLimit: 8192, StaticMACs: []StaticMAC{}},
-		Flows:   Flows{MaxIdle: 10 * time.Second, Limit: 200_000, MaxDump: time.Second, Static: []StaticFlow{}},
+		Flows:   Flows{MaxIdle: 10 * time.Second, Limit: 200_000, MaxDump: time.Second, Prime: true, Static: []StaticFlow{}},
 		Log:     Log{Level: LevelInfo, Format: FormatJSON, StatsInterval: 10 * time.Second},
 		Control: Control{Socket: ControlAuto, Group: "dpifd", Mode: 0o660},
 	}

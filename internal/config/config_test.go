@@ -67,6 +67,7 @@ flows: {
   max_idle: 1500ms,
   limit: 10000000,
   max_dump: 60s,
+  prime: false,
   static: [{match: "in_port(va),eth(dst=02:00:00:00:00:07)", actions: 'int0,"12"'}, {actions: drop, match: "recirc_id(0x1),in_port(vb)"}],
 }
 log: {level: error, format: console, stats_interval: 0}
@@ -128,7 +129,7 @@ func TestParse(t *testing.T) {
 				c.Ring = Ring{Mode: RingAuto, TX: TXOff, FrameSize: 24, BlockSize: 4096, Blocks: 1, MemoryLimit: 4096}
 				c.Socket.Rcvbuf = 65536
 				c.Policy.MACAging, c.Policy.MACLimit = time.Second, 1
-				c.Flows = Flows{MaxIdle: 100 * time.Millisecond, Limit: 1, MaxDump: 100 * time.Millisecond, Static: []StaticFlow{}}
+				c.Flows = Flows{MaxIdle: 100 * time.Millisecond, Limit: 1, MaxDump: 100 * time.Millisecond, Prime: true, Static: []StaticFlow{}}
 				c.Log.StatsInterval = 100 * time.Millisecond
 			})},
 		{"a ring of just the limit", "ring: {blocks: 8192}", edit(func(c *Config) { c.Ring.Blocks = 8192 })},
@@ -261,6 +262,7 @@ flows:
   max_idle: 1.5s
   limit: 10000000
   max_dump: 1m
+  prime: false
   static:
     - match: "in_port(va),eth(dst=02:00:00:00:00:07)"
       actions: "int0,\"12\""

@@ -89,6 +89,7 @@ func keepUntilRestart(next, was *config.Config) []string {
 	keep("handlers", &next.Handlers, &was.Handlers)
 	keep("ring", &next.Ring, &was.Ring)
 	keep("socket", &next.Socket, &was.Socket)
+	keep("flows.prime", &next.Flows.Prime, &was.Flows.Prime)
 	keep("log.format", &next.Log.Format, &was.Log.Format)
 	keep("control", &next.Control, &was.Control)
 	return keys

@@ -137,6 +137,7 @@ func (d *run) serverConfig() vswitch.Config {
 		Handlers: d.cfg().Handlers, Dispatch: dispatches[d.cfg().Dispatch], RcvBuf: int(d.cfg().Socket.Rcvbuf),
 		Ring:   d.ringConfig(),
 		Flows:  flowLimits(d.cfg()),
+		Prime:  d.cfg().Flows.Prime,
 		Policy: &d.policy, Notify: d.log.emit, Ports: portConfigs(d.cfg()),
 		Inherited: d.inherited, Store: d.store,
 		Devices: d.devices,

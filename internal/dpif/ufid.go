@@ -11,8 +11,9 @@ type UFID [16]byte
 
 const (
 	ufidTimeBits = 40 // milliseconds, 34 years of them
-	// ufidMark is in the bits above the time.
-	ufidMark = 0xd91fd
+	// ufidMark is in the bits above the time; ufidPrimed instead of it for a flow whose
+	// packets have yet to come.
+	ufidMark, ufidPrimed = 0xd91fd, 0xd91fe
 )
 
 // newUFID returns the UFID of a flow that is decided at a time, in milliseconds of
@@ -28,15 +29,32 @@ const (
 func NewUFID(hash uint64, nowMS int64) UFID {
 	var u UFID
 	binary.NativeEndian.PutUint64(u[:], hash)
-	binary.NativeEndian.PutUint64(u[8:], ufidMark<<ufidTimeBits|uint64(nowMS)&(1<<ufidTimeBits-1))
+	u.setMark(ufidMark, nowMS)
 	return u
 }
+
+// NewPrimedUFID is NewUFID for a flow that is put before any of its packets came.
+func NewPrimedUFID(hash uint64, nowMS int64) UFID {
+	u := NewUFID(hash, nowMS)
+	u.setMark(ufidPrimed, nowMS)
+	return u
+}
+
+func (u *UFID) setMark(mark uint64, nowMS int64) {
+	binary.NativeEndian.PutUint64(u[8:], mark<<ufidTimeBits|uint64(nowMS)&(1<<ufidTimeBits-1))
+}
+
+// Hash returns the hash that NewUFID was given.
+func (u UFID) Hash() uint64 { return binary.NativeEndian.Uint64(u[:]) }
+
+// Primed reports whether u is of NewPrimedUFID.
+func (u UFID) Primed() bool { return binary.NativeEndian.Uint64(u[8:])>>ufidTimeBits == ufidPrimed }
 
 // decidedMS returns the time that newUFID was given. ok is false for a UFID from
 // somewhere else.
 func (u UFID) DecidedMS() (ms int64, ok bool) {
 	w := binary.NativeEndian.Uint64(u[8:])
-	if w>>ufidTimeBits != ufidMark {
+	if mark := w >> ufidTimeBits; mark != ufidMark && mark != ufidPrimed {
 		return 0, false
 	}
 	return int64(w & (1<<ufidTimeBits - 1)), true

@@ -138,6 +138,12 @@ func (p *port) send(e *netlink.Encoder, tos uint8) {
 	}
 }
 
+// unchanged reports whether f goes from one port of the datapath to another without a
+// tag before and after.
+func (f *frame) unchanged(out *port) bool {
+	return f.in != nil && !f.tagged && !f.tunneled && !out.tags(f.vlan) && out.no < odp.MaxPorts
+}
+
 // untag appends what makes f, as it came, fit for ports where its VLAN has no
 // tag. In VLAN 0 that is where a tag stays if it has a priority to tell, as in
 // xvlan_put of Open vSwitch.

@@ -212,6 +212,7 @@ func (l *Learning) forward(key []byte, k *odp.Key, set *portSet, f *frame, refus
 			}
 		default:
 			set.output(&v.Actions, f, out)
+			v.Peer, v.HasPeer = out.no, f.unchanged(out)
 			v.Reason = "learned_unicast"
 		}
 	}

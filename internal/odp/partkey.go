@@ -1,6 +1,10 @@
 package odp
 
-import "dpifd/internal/netlink"
+import (
+	"encoding/binary"
+
+	"dpifd/internal/netlink"
+)
 
 // MetadataKey returns the part of a packet's key that the kernel needs to execute
 // actions on the packet, borrowed from the key: all but what it reads from the
@@ -35,7 +39,32 @@ func (k *L2Key) Of(key *netlink.AttrTable, mask []byte) bool {
 		return false
 	}
 	netlink.PutAttr(netlink.PutAttr(k[:], KeyAttrInPort, port), KeyAttrEthernet, eth)
-	return [4]byte(mask) == [4]byte(k[:]) && [4]byte(mask[ethAt:]) == [4]byte(k[ethAt:])
+	return MasksL2(mask)
+}
+
+// MasksL2 reports whether a mask is of in-port and addresses, in this order, alone.
+func MasksL2(mask []byte) bool {
+	return len(mask) == l2KeyLen && [4]byte(mask) == l2Headers[0] && [4]byte(mask[ethAt:]) == l2Headers[1]
+}
+
+// l2Headers are the attribute headers of an L2Key.
+var l2Headers = func() (h [2][4]byte) {
+	var k L2Key
+	netlink.PutAttr(netlink.PutAttr(k[:], KeyAttrInPort, make([]byte, inPortLen)), KeyAttrEthernet, make([]byte, ethLen))
+	return [2][4]byte{[4]byte(k[:]), [4]byte(k[ethAt:])}
+}()
+
+// Reverse makes k the key of packets in the opposite direction, which come from a
+// port.
+func (k *L2Key) Reverse(from PortNo) {
+	binary.NativeEndian.PutUint32(k[4:], uint32(from))
+	dst, src := (*MAC)(k[ethAt+4+6:]), (*MAC)(k[ethAt+4:])
+	*dst, *src = *src, *dst
+}
+
+// Stations returns the source and destination addresses.
+func (k *L2Key) Stations() (src, dst MAC) {
+	return MAC(k[ethAt+4:]), MAC(k[ethAt+4+6:])
 }
 
 const tagsOrTunnel = 1<<KeyAttrVLAN | 1<<KeyAttrEncap | 1<<KeyAttrTunnel

@@ -18,6 +18,11 @@ type Verdict struct {
 	// Install says whether a flow is to be installed, so that the next
 	// packet of the kind stays in the kernel.
 	Install bool
+	// Peer is the only port that the packet goes to, if it goes there as it came;
+	// HasPeer says so. Packets from there that answer it are forwarded in the same way
+	// back, unless Redecide of their key says otherwise.
+	Peer    odp.PortNo
+	HasPeer bool
 	// Reason names the decision, snake_case, for traces: "learned_unicast".
 	Reason string
 	// Explain is nil for packets. If it is set, Decide takes the same way
@@ -32,6 +37,7 @@ func (v *Verdict) Clear() {
 	v.Actions.Clear()
 	v.Mask.Clear()
 	v.Install = false
+	v.HasPeer = false
 	v.Reason = ""
 }
 

@@ -27,6 +27,10 @@ func (b *Budget) Count() int64 { return b.count.Load() }
 // InFlight returns how many flows are on their way to the kernel.
 func (b *Budget) InFlight() int64 { return b.inFlight.Load() }
 
+// Ample reports whether at most half of the places are taken: then flows may be put that
+// are not needed yet.
+func (b *Budget) Ample() bool { return 2*b.count.Load() <= b.limit.Load() }
+
 // Reserve takes a place for a flow that is about to be put.
 func (b *Budget) Reserve() bool {
 	if b.count.Add(1) > b.limit.Load() {

@@ -34,6 +34,10 @@ type pass struct {
 	covered   []byte
 }
 
+// unusedPrimed is the part of the idle time after which a primed flow that no packet has
+// matched is deleted: answers come soon, or not at all.
+const unusedPrimed = 4
+
 // change is what a request of the sweep does to a flow.
 type change uint8
 
@@ -132,10 +136,14 @@ func (r *Revalidator) look(f *dpif.Flow, now int64, full bool) {
 	if used == 0 {
 		used = r.madeMS(f, now)
 	}
-	r.pace.saw(used)
+	maxIdle := r.maxIdle
+	if f.UsedMS == 0 && f.HasUFID && f.UFID.Primed() {
+		maxIdle /= unusedPrimed
+	}
+	r.pace.saw(used - (r.maxIdle - maxIdle).Milliseconds())
 	idle := time.Duration(now-used) * time.Millisecond
 	switch {
-	case idle > r.maxIdle:
+	case idle > maxIdle:
 		r.excess--
 		r.delete(f, changeExpire, "idle", idle)
 		return

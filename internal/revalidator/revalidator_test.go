@@ -51,6 +51,32 @@ func TestExcess(t *testing.T) {
 	}
 }
 
+// TestPrimedUnused: a primed flow that no packet matched goes early, and the next dump is
+// made in time for that.
+func TestPrimedUnused(t *testing.T) {
+	const now, maxIdle = 1_000_000, 10_000
+	for _, tt := range []struct {
+		name   string
+		id     dpif.UFID
+		usedMS int64
+		goes   bool
+		oldest int64 // as dumpPace has it
+	}{
+		{"primed, new", dpif.NewPrimedUFID(1, now-2000), 0, false, now - 2000 - maxIdle*3/4},
+		{"primed, unused", dpif.NewPrimedUFID(1, now-3000), 0, true, now - 3000 - maxIdle*3/4},
+		{"primed, used", dpif.NewPrimedUFID(1, now-9000), now - 3000, false, now - 3000},
+		{"not primed", dpif.NewUFID(1, now-3000), 0, false, now - 3000},
+	} {
+		r := newTestRevalidator(10)
+		r.maxIdle = maxIdle * time.Millisecond
+		r.pace.begin(now)
+		r.look(&dpif.Flow{UFID: tt.id, HasUFID: true, UsedMS: tt.usedMS}, now, false)
+		if goes := len(r.changes) == 1; goes != tt.goes || r.pace.oldest != tt.oldest {
+			t.Errorf("%s: goes %t, oldest %d; want %t, %d", tt.name, goes, r.pace.oldest, tt.goes, tt.oldest)
+		}
+	}
+}
+
 // TestCoversRemembers: what was found of masks before does not change what is found
 // of others.
 func TestCoversRemembers(t *testing.T) {

@@ -118,6 +118,9 @@ func (h *Handler) decide(ch *channel, datagram []byte, now int64, trace *Tracer)
 	if trace != nil {
 		(*trace)(ch.name.get(), u, v)
 	}
+	if v.Install && v.HasPeer && h.primer != nil {
+		h.prime(ch, u, v, now)
+	}
 	switch {
 	case v.Actions.Len() == 0:
 		ch.dropped.Add(1)
@@ -127,7 +130,11 @@ func (h *Handler) decide(ch *channel, datagram []byte, now int64, trace *Tracer)
 		ch.policyErrors.Add(1)
 	}
 	if v.Install {
-		h.install(ch, u, v, now)
+		key := u.Key
+		if h.l2Key.Of(u.Fields(), v.Mask.Bytes()) {
+			key = h.l2Key[:]
+		}
+		h.install(ch, dpif.NewUFID(h.hasher.HashTable(u.Fields(), v.Mask.Bytes()), now), key, v)
 	}
 }
 
@@ -150,36 +157,32 @@ func (h *Handler) executePart(ch *channel, u *dpif.Upcall, actions []byte) bool 
 }
 
 // install adds a request for the verdict's flow, unless this batch has one
-// already or the table is full.
-func (h *Handler) install(ch *channel, u *dpif.Upcall, v *policy.Verdict, now int64) {
-	hash := h.hasher.HashTable(u.Fields(), v.Mask.Bytes())
-	id := dpif.NewUFID(hash, now) // now is that of the batch
+// already or the table is full. It reports whether it did.
+func (h *Handler) install(ch *channel, id dpif.UFID, key []byte, v *policy.Verdict) bool {
 	// A bit tells most flows that the batch has not from those that it has.
+	hash := id.Hash()
 	word, bit := &h.putBits[hash>>6&3], uint64(1)<<(hash&63)
-	if *word&bit != 0 && slices.Contains(h.put[:h.nPut], id) {
-		return
+	if *word&bit != 0 && slices.Contains(h.put[:h.nPut], hash) {
+		return false
 	}
 	if !h.budget.Reserve() {
 		ch.flowsOverLimit.Add(1)
-		return
+		return false
 	}
-	key := u.Key
-	if h.l2Key.Of(u.Fields(), v.Mask.Bytes()) {
-		key = h.l2Key[:]
-	}
-	h.put[h.nPut] = id
-	if !h.out.CreateFlow(&h.put[h.nPut], key, v.Mask.Bytes(), v.Actions.Bytes()) {
+	if !h.out.CreateFlow(&id, key, v.Mask.Bytes(), v.Actions.Bytes()) {
 		h.budget.Release()
 		h.budget.Sent(1)
 		ch.flowsPut.Add(1)
 		ch.flowsRefused.Add(1)
 		h.lastRefusal.Store(int32(unix.EMSGSIZE))
-		return
+		return false
 	}
 	*word |= bit
+	h.put[h.nPut] = hash
 	h.nPut++
 	h.ops = append(h.ops, request{ch, requestFlow})
 	ch.flowsPut.Add(1)
+	return true
 }
 
 func (h *Handler) requestFailed(i int, errno unix.Errno) {

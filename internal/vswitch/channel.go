@@ -35,7 +35,7 @@ type channel struct {
 
 	upcalls, bytes, actionUpcalls                      atomic.Uint64
 	executed, dropped, executeRefused                  atomic.Uint64
-	flowsPut, flowsExisting, flowsRefused              atomic.Uint64
+	flowsPut, flowsPrimed, flowsExisting, flowsRefused atomic.Uint64
 	flowsOverLimit                                     atomic.Uint64
 	decodeErrors, receiveErrors, foreign, policyErrors atomic.Uint64
 	shed                                               atomic.Uint64
@@ -63,6 +63,7 @@ type PortCounters struct {
 	Dropped        uint64 // packets that the policy dropped
 	ExecuteRefused uint64 // packets that the kernel refused: lost
 	FlowsPut       uint64 // flows asked for
+	FlowsPrimed    uint64 // of these, flows of packets that have yet to come
 	FlowsExisting  uint64 // of these, flows that were there already
 	FlowsRefused   uint64 // of these, flows that the kernel refused
 	FlowsOverLimit uint64 // flows not asked for, the table being full
@@ -108,7 +109,7 @@ func (c *channel) counters() PortCounters {
 	p := PortCounters{
 		Upcalls: c.upcalls.Load(), Bytes: c.bytes.Load(), ActionUpcalls: c.actionUpcalls.Load(),
 		Executed: c.executed.Load(), Dropped: c.dropped.Load(), ExecuteRefused: c.executeRefused.Load(),
-		FlowsPut: c.flowsPut.Load(), FlowsExisting: c.flowsExisting.Load(), FlowsRefused: c.flowsRefused.Load(),
+		FlowsPut: c.flowsPut.Load(), FlowsPrimed: c.flowsPrimed.Load(), FlowsExisting: c.flowsExisting.Load(), FlowsRefused: c.flowsRefused.Load(),
 		FlowsOverLimit: c.flowsOverLimit.Load(),
 		DecodeErrors:   c.decodeErrors.Load(), ReceiveErrors: c.receiveErrors.Load(), Foreign: c.foreign.Load(), PolicyErrors: c.policyErrors.Load(),
 		Shed: c.shed.Load(),

@@ -35,6 +35,9 @@ func NewRound(policy policy.Policy, flowLimit int) (*Round, error) {
 	return r, nil
 }
 
+// Prime has flows put before their packets come.
+func (r *Round) Prime() { r.h.primer = newPrimer() }
+
 func (r *Round) Close() { r.h.finish() }
 
 // Upcall builds a miss with the key that e holds.

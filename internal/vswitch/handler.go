@@ -83,13 +83,15 @@ type Handler struct {
 	in      *netlink.Batch
 	owner   [batchSize]*channel // who a datagram of the batch came for
 	out     *dpif.Batch
-	ops     []request            // what each request of out is
-	put     [batchSize]dpif.UFID // flows of the batch
+	ops     []request             // what each request of out is
+	put     [2 * batchSize]uint64 // hashes of the UFIDs of the batch\'s flows
 	nPut    int
 	putBits [4]uint64 // a bit for the hash of each
 	l2Key   odp.L2Key // of a flow
 	upcall  dpif.Upcall
 	verdict policy.Verdict
+	primer  *primer        // nil if no flow is put before its packets
+	reverse policy.Verdict // of the packets that answer the upcall
 	events  [batchSize]epoll.Event
 	slots   []*channel // by id of their epoll events
 	rings   []*channel // those that have a ring

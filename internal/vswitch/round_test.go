@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"dpifd/internal/forward"
@@ -76,6 +77,45 @@ func TestRoundAnswersEachUpcall(t *testing.T) {
 	}
 }
 
+// TestRoundPrimes has a station answered: the flow of what it sends next is there before
+// the answer goes out.
+func TestRoundPrimes(t *testing.T) {
+	everyone := odp.MAC{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
+	packet := make([]byte, 60)
+	for _, c := range []struct {
+		name  string
+		after func(e *netlink.Encoder) // added to the key of the answer
+		want  []string
+		puts  string
+	}{
+		{"plain", func(*netlink.Encoder) {}, []string{"put", "execute", "put"}, "put 3"},
+		{"tagged", func(e *netlink.Encoder) {
+			e.Attr(odp.KeyAttrVLAN, []byte{0x10, 5})
+			e.Attr(odp.KeyAttrEncap, nil)
+		}, []string{"execute", "put"}, "put 2"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := newRound(t, 100)
+			r.Prime()
+			if err := r.Do(r.Upcall(flowKey(1, host(1), everyone), packet)); err != nil {
+				t.Fatal(err)
+			}
+			var e netlink.Encoder
+			e.Raw(flowKey(7, host(2), host(1))...)
+			c.after(&e)
+			if err := r.Do(r.Upcall(e.Bytes(), packet)); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(c.want, r.Requests()); diff != "" {
+				t.Errorf("requests -want +got:\n%s", diff)
+			}
+			if !strings.Contains(r.Counters(), " "+c.puts+" ") {
+				t.Errorf("%s, want %s", r.Counters(), c.puts)
+			}
+		})
+	}
+}
+
 func TestRoundKeepsTheFlowLimit(t *testing.T) {
 	r := newRound(t, 5)
 	var batch [][]byte
@@ -106,6 +146,7 @@ func TestRoundAllocatesNothing(t *testing.T) {
 		t.Skip("the race detector allocates")
 	}
 	r := newRound(t, 1_000_000)
+	r.Prime()
 	var batch [][]byte
 	for i := range 16 {
 		packet := bytes.Repeat([]byte{byte(i)}, 60+90*i)

@@ -72,6 +72,7 @@ type Config struct {
 	RcvBuf   int // bytes of receive buffer asked for each upcall socket
 	Ring     RingConfig
 	Flows    revalidator.Limits
+	Prime    bool // put the flow of a packet's answers with its own, while answers come
 	Policy   policy.Policy
 	// Ports are attached where they are not. Vports of the datapath beyond
 	// these are served as well.
@@ -181,6 +182,10 @@ func (s *Server) open() (err error) {
 	if err := s.probeRings(); err != nil {
 		return err
 	}
+	var primer *primer
+	if s.cfg.Prime {
+		primer = newPrimer()
+	}
 	for id := range s.cfg.Handlers {
 		conn, denied, err := s.dialHandler()
 		if err != nil {
@@ -191,7 +196,7 @@ func (s *Server) open() (err error) {
 			conn.Close()
 			return err
 		}
-		h.denied, h.table = denied, &s.table
+		h.denied, h.table, h.primer = denied, &s.table, primer
 		s.handlers = append(s.handlers, h)
 	}
 	conn, err := netlink.Dial(unix.NETLINK_GENERIC, netlink.Config{RcvBuf: requestBuf, SndBuf: requestBuf})

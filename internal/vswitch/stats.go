@@ -211,6 +211,7 @@ func (p *PortCounters) Add(q PortCounters) {
 	p.Dropped += q.Dropped
 	p.ExecuteRefused += q.ExecuteRefused
 	p.FlowsPut += q.FlowsPut
+	p.FlowsPrimed += q.FlowsPrimed
 	p.FlowsExisting += q.FlowsExisting
 	p.FlowsRefused += q.FlowsRefused
 	p.FlowsOverLimit += q.FlowsOverLimit

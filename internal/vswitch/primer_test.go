@@ -1,0 +1,96 @@
+package vswitch
+
+import (
+	"math/rand/v2"
+	"testing"
+
+	"dpifd/internal/odp"
+)
+
+func station(n int) odp.MAC { return odp.MACFromUint64(0x020000000000 | uint64(n)) }
+
+func TestPrimerConversations(t *testing.T) {
+	p := newPrimer()
+	upcalls := 0
+	for i := range 1000 {
+		a, b := station(2*i), station(2*i+1)
+		now := int64(1000 + i)
+		upcalls++
+		if !p.wants(a, b, now) {
+			upcalls++ // the answer comes up
+			if p.wants(b, a, now) {
+				t.Fatalf("conversation %d: the answer is primed, whose flow is there", i)
+			}
+		}
+	}
+	if most := 1000 + 1000/primeSample + 1; upcalls > most {
+		t.Errorf("%d upcalls for 1000 conversations, want at most %d", upcalls, most)
+	}
+}
+
+func TestPrimerOneWay(t *testing.T) {
+	p := newPrimer()
+	primed := 0
+	for i := range 10_000 {
+		if p.wants(station(i+1), station(0), int64(i)) {
+			primed++
+		}
+	}
+	// The start is given the benefit of the doubt, which takes some samples to end.
+	if most := 10 * primePrior * primeSample / 4; primed > most {
+		t.Errorf("%d of 10,000 packets without answer were primed, want at most %d", primed, most)
+	}
+	if p.pays() {
+		t.Error("priming pays without an answer")
+	}
+}
+
+// Traffic that changes is followed in both directions.
+func TestPrimerAdapts(t *testing.T) {
+	p := newPrimer()
+	for i := range 1000 {
+		p.wants(station(i+1), station(0), int64(i))
+	}
+	primed := 0
+	for i := range 1000 {
+		a, b := station(10_000+2*i), station(10_001+2*i)
+		if p.wants(a, b, 2000) {
+			primed++
+		} else {
+			p.wants(b, a, 2000)
+		}
+	}
+	if primed < 800 {
+		t.Errorf("%d of 1000 conversations primed after one-way traffic", primed)
+	}
+}
+
+func TestPrimerForgets(t *testing.T) {
+	p := newPrimer()
+	for p.pays() {
+		p.wants(station(rand.IntN(1<<30)), station(0), 1)
+	}
+	a, b := station(1), station(2)
+	p.wants(a, b, 1000)
+	late := 1000 + primeWait.Milliseconds() + 1
+	if p.isAnswer(b, a, late) {
+		t.Errorf("an answer is expected after %v", primeWait)
+	}
+	if p.isAnswer(a, b, 1001) {
+		t.Error("a packet in the same direction counts as an answer")
+	}
+	if !p.isAnswer(b, a, 1001) {
+		t.Error("the answer is not recognised")
+	}
+	if p.isAnswer(b, a, 1002) {
+		t.Error("a packet is answered twice")
+	}
+}
+
+func TestPrimerAlloc(t *testing.T) {
+	p := newPrimer()
+	a, b := station(1), station(2)
+	if n := testing.AllocsPerRun(100, func() { p.wants(a, b, 1); p.wants(b, a, 1) }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}

@@ -1,0 +1,75 @@
+//go:build lab
+
+package kernel_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// TestPrimedFlows holds conversations as ARP begins them: everyone is asked, one station
+// answers, the first one sends to it. With primed flows the third packet finds its flow.
+func TestPrimedFlows(t *testing.T) {
+	t.Parallel()
+	const conversations = 48
+	for _, c := range []struct {
+		name        string
+		on          bool
+		least, most uint64 // upcalls
+	}{
+		// A packet that is answered before its flow is in the kernel has company.
+		{"off", false, 3 * conversations, 3*conversations + conversations/4},
+		// One of 16 conversations is left out, to see whether it still pays.
+		{"on", true, 2 * conversations, 2*conversations + conversations/4 + conversations/16},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			n := newQuietNetwork(t, 3)
+			d := n.run(t, settings{"flows": fmt.Sprintf("{prime: %t}", c.on)})
+			v := n.view(t)
+			p := n.sockets(t)
+			before := v.info(t).Stats
+			for i := range conversations {
+				asks, answers := fmt.Sprintf("02:a5:00:00:00:%02x", i), fmt.Sprintf("02:a6:00:00:00:%02x", i)
+				say := func(from, to int, dst, src string) {
+					f := frame(t, dst, src)
+					send(t, p[from], f)
+					p[to].Expect(t, waitLimit, among(f))
+				}
+				say(0, 1, broadcast, asks)
+				say(1, 0, asks, answers)
+				say(0, 1, answers, asks)
+				say(1, 0, asks, answers)
+			}
+			after := v.info(t).Stats
+			missed := after.Missed - before.Missed
+			t.Logf("%d upcalls for %d conversations", missed, conversations)
+			if missed < c.least || missed > c.most {
+				t.Errorf("%d upcalls, want %d to %d", missed, c.least, c.most)
+			}
+			checkTwoWays(t, v, n)
+			stop(t, d)
+		})
+	}
+}
+
+// checkTwoWays wants the flows of two stations to lead to each other's port.
+func checkTwoWays(t *testing.T, v view, n *network) {
+	t.Helper()
+	want := map[string]string{}
+	for i := range 2 {
+		want[n.hosts[i].port] = v.portNo(t, n.hosts[1-i].port).String()
+	}
+	for f := range v.flows(t) {
+		for i, h := range n.hosts[:2] {
+			if f.inPort == v.portNo(t, h.port) && !strings.Contains(f.eth, "/") { // not of multicast
+				if diff := cmp.Diff(want[h.port], f.actions); diff != "" {
+					t.Errorf("flow %s of host %d, actions -want +got:\n%s", f.eth, i, diff)
+				}
+			}
+		}
+	}
+}
