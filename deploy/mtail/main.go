@@ -1,7 +1,6 @@
 // Command mtail writes dpifd.mtail, a program for mtail
-// (https://google.github.io/mtail/) that turns dpifd's log into metrics. It has a
-// metric for each figure that docs/LOGS.md lists for stats and port_stats, so that
-// none is forgotten.
+// (https://google.github.io/mtail/) that turns dpifd's log into metrics: one for each
+// figure of the events stats and port_stats.
 //
 //	go run ./deploy/mtail >deploy/mtail/dpifd.mtail
 package main
@@ -10,86 +9,50 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"regexp"
-	"slices"
 	"strings"
+
+	"dpifd/internal/daemon"
+	"dpifd/internal/metric"
+	"dpifd/internal/vswitch"
 )
 
-const logs = "docs/LOGS.md"
-
 func main() {
-	page, err := os.ReadFile(logs)
-	if err == nil {
-		err = generate(os.Stdout, string(page))
-	}
-	if err != nil {
+	if err := generate(os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "mtail:", err)
 		os.Exit(1)
 	}
 }
 
-// gauges are the figures of stats and port_stats that may fall: all others are
-// totals.
-var gauges = []string{
-	"uptime_s", "ports", "flows", "flow_limit", "masks", "macs", "ring_bytes", "revalidator_dump_ms", "batch_max_us", "handler", "goroutines", "flows_static",
-}
-
-// labels are fields that say what a line is about, and skipped what a
-// monitor computes itself.
-var (
-	labels  = []string{"datapath", "port", "port_no"}
-	skipped = regexp.MustCompile(`_delta$|^interval_ms$`)
-)
-
-// metric is a figure of an event.
-type metric struct {
-	event, field, name, kind, labels string
-}
-
-// metrics returns those of an event, in the order of its fields.
-func metrics(page, event, prefix string, by ...string) ([]metric, error) {
-	row := regexp.MustCompile("(?m)^\\| `" + event + "` \\| [A-Z]+ \\| ([a-z0-9_` ]*) \\|").FindStringSubmatch(page)
-	if row == nil {
-		return nil, fmt.Errorf("%s does not list the event %s", logs, event)
+// declarations declares the figures of an event.
+func declarations(b *strings.Builder, figures []metric.Info, prefix, labels string) {
+	for _, i := range figures {
+		fmt.Fprintf(b, "%s %s by %s\n", i.Kind, i.Prometheus(prefix), labels)
 	}
-	var out []metric
-	for f := range strings.FieldsSeq(strings.ReplaceAll(row[1], "`", "")) {
-		if slices.Contains(labels, f) || skipped.MatchString(f) {
-			continue
+}
+
+// assignments takes the figures of an event from its line.
+func assignments(b *strings.Builder, figures []metric.Info, prefix, key, indent string) {
+	for _, i := range figures {
+		value := "$n"
+		if i.Scale() != 1 {
+			value += fmt.Sprintf(" / %.1f", i.Scale())
 		}
-		m := metric{event, f, prefix + f + "_total", "counter", strings.Join(by, ", ")}
-		if slices.Contains(gauges, f) {
-			m.name, m.kind = prefix+f, "gauge"
-		}
-		out = append(out, m)
+		fmt.Fprintf(b, "%[1]s/\"%[2]s\":(?P<n>-?\\d+)/ {\n%[1]s  %[3]s%[4]s = %[5]s\n%[1]s}\n", indent, i.Field(), i.Prometheus(prefix), key, value)
 	}
-	return out, nil
 }
 
-func generate(w io.Writer, page string) error {
-	stats, err := metrics(page, "stats", "dpifd_", "datapath")
-	if err != nil {
-		return err
-	}
-	ports, err := metrics(page, "port_stats", "dpifd_port_", "datapath", "port")
-	if err != nil {
-		return err
-	}
+func generate(w io.Writer) error {
+	totals, ports := daemon.Totals.Infos(), vswitch.PortStatsMetrics.Infos()
 	var b strings.Builder
 	b.WriteString(head)
-	for _, m := range slices.Concat(stats, ports) {
-		fmt.Fprintf(&b, "%s %s by %s\n", m.kind, m.name, m.labels)
-	}
+	declarations(&b, totals, daemon.MetricPrefix, "datapath")
+	declarations(&b, ports, daemon.PortMetricPrefix, "datapath, port")
 	b.WriteString(body)
-	for _, m := range stats {
-		fmt.Fprintf(&b, "    /\"%s\":(?P<n>-?\\d+)/ {\n      %s[$datapath] = $n\n    }\n", m.field, m.name)
-	}
+	assignments(&b, totals, daemon.MetricPrefix, "[$datapath]", "    ")
 	b.WriteString(between)
-	for _, m := range ports {
-		fmt.Fprintf(&b, "      /\"%s\":(?P<n>-?\\d+)/ {\n        %s[$datapath][$port] = $n\n      }\n", m.field, m.name)
-	}
+	assignments(&b, ports, daemon.PortMetricPrefix, "[$datapath][$port]", "      ")
 	b.WriteString(tail)
-	_, err = io.WriteString(w, b.String())
+	_, err := io.WriteString(w, b.String())
 	return err
 }
 

@@ -46,12 +46,22 @@ func statsCommand() *cobra.Command {
 
 func printStats(out io.Writer, s *daemon.Stats) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	for _, f := range s.Totals {
-		fmt.Fprintf(w, "%s\t%s\n", f.Name, f.Text())
+	fmt.Fprintf(w, "datapath\t%s\n", s.Datapath)
+	for _, v := range s.Totals {
+		fmt.Fprintf(w, "%s\t%d\n", v.Name, v.Value)
 	}
 	if len(s.Ports) > 0 {
+		fmt.Fprint(w, "\nport\tport_no")
+		for _, v := range s.Ports[0].Values {
+			fmt.Fprintf(w, "\t%s", v.Name)
+		}
+		for _, p := range s.Ports {
+			fmt.Fprintf(w, "\n%s\t%d", p.Port, p.PortNo)
+			for _, v := range p.Values {
+				fmt.Fprintf(w, "\t%d", v.Value)
+			}
+		}
 		fmt.Fprintln(w)
-		table(w, s.Ports)
 	}
 	if len(s.Losses) > 0 {
 		fmt.Fprint(w, "\nport\tcause\tlost\n")
@@ -64,21 +74,4 @@ func printStats(out io.Writer, s *daemon.Stats) error {
 		}
 	}
 	return w.Flush()
-}
-
-// table writes rows that have the same fields, but for the datapath's name.
-func table(w io.Writer, rows []control.Fields) {
-	line := func(row control.Fields, cell func(control.Field) string) {
-		for i, f := range row[1:] {
-			if i > 0 {
-				fmt.Fprint(w, "\t")
-			}
-			fmt.Fprint(w, cell(f))
-		}
-		fmt.Fprintln(w)
-	}
-	line(rows[0], func(f control.Field) string { return f.Name })
-	for _, row := range rows {
-		line(row, control.Field.Text)
-	}
 }

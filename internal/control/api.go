@@ -1,11 +1,6 @@
 package control
 
-import (
-	"bytes"
-	"encoding/json"
-	"fmt"
-	"time"
-)
+import "time"
 
 const (
 	pathUpcalls  = "/v1/upcalls"
@@ -40,73 +35,4 @@ type Upcall struct {
 // Failure is the answer to a request that failed.
 type Failure struct {
 	Error string `json:"error"`
-}
-
-// Fields are names with values, as a JSON object whose order is kept.
-type Fields []Field
-
-// Field is one of Fields. Its value is JSON.
-type Field struct {
-	Name  string
-	Value json.RawMessage
-}
-
-// Text returns the value of a field for people, "" if there is none.
-func (f Fields) Text(name string) string {
-	for _, e := range f {
-		if e.Name == name {
-			return e.Text()
-		}
-	}
-	return ""
-}
-
-// Text returns the value for people: a string without its quotes.
-func (f Field) Text() string {
-	var s string
-	if json.Unmarshal(f.Value, &s) == nil {
-		return s
-	}
-	return string(f.Value)
-}
-
-// MarshalJSON implements json.Marshaler.
-func (f Fields) MarshalJSON() ([]byte, error) {
-	var b bytes.Buffer
-	b.WriteByte('{')
-	for i, e := range f {
-		if i > 0 {
-			b.WriteByte(',')
-		}
-		name, err := json.Marshal(e.Name)
-		if err != nil {
-			return nil, err
-		}
-		b.Write(name)
-		b.WriteByte(':')
-		b.Write(e.Value)
-	}
-	b.WriteByte('}')
-	return b.Bytes(), nil
-}
-
-// UnmarshalJSON implements json.Unmarshaler.
-func (f *Fields) UnmarshalJSON(data []byte) error {
-	d := json.NewDecoder(bytes.NewReader(data))
-	if t, err := d.Token(); err != nil || t != json.Delim('{') {
-		return fmt.Errorf("fields: not an object: %w", err)
-	}
-	*f = nil
-	for d.More() {
-		t, err := d.Token()
-		if err != nil {
-			return fmt.Errorf("fields: %w", err)
-		}
-		e := Field{Name: t.(string)} // the key of an object
-		if err := d.Decode(&e.Value); err != nil {
-			return fmt.Errorf("fields: %s: %w", e.Name, err)
-		}
-		*f = append(*f, e)
-	}
-	return nil
 }

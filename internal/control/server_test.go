@@ -2,7 +2,6 @@ package control_test
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -19,7 +18,6 @@ import (
 	"dpifd/internal/control"
 	"dpifd/internal/odp"
 
-	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 )
 
@@ -128,22 +126,6 @@ func TestRequests(t *testing.T) {
 	b.notReady = true
 	if _, err := getLevel.Ask(ctx, c, control.None{}); err == nil || err.Error() != control.ErrNotReady.Error() {
 		t.Errorf("log level of a daemon that is not ready: %v", err)
-	}
-}
-
-// TestFieldsKeepTheirOrder: what is encoded comes back as it was.
-func TestFieldsKeepTheirOrder(t *testing.T) {
-	want := control.Fields{{Name: "upcalls", Value: []byte("18446744073709551615")}, {Name: "datapath", Value: []byte(`"br \"x\""`)}}
-	data, err := json.Marshal(want)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var got control.Fields
-	if err := json.Unmarshal(data, &got); err != nil || !cmp.Equal(want, got) {
-		t.Errorf("fields: %v, -want +got:\n%s", err, cmp.Diff(want, got))
-	}
-	if got.Text("datapath") != `br "x"` || got.Text("upcalls") != "18446744073709551615" || got.Text("none") != "" {
-		t.Errorf("texts of the fields: %q", got)
 	}
 }
 

@@ -3,22 +3,57 @@ package daemon
 import (
 	"encoding/json"
 	"net/http"
-	"slices"
-	"strings"
 
 	"dpifd/internal/control"
-	"dpifd/internal/event"
+	"dpifd/internal/metric"
+	"dpifd/internal/vswitch"
 )
 
 // Stats are a daemon's counters. Names and units are those of the log.
 type Stats struct {
-	// Totals are the fields of event stats without those of an interval.
-	Totals control.Fields `json:"totals"`
-	// Ports are the fields of event port_stats, one a port that is served.
-	Ports []control.Fields `json:"ports"`
+	Datapath string `json:"datapath"`
+	// Totals are the figures of Totals, but for those of the log's interval.
+	Totals metric.Values `json:"totals"`
+	// Ports are the ports that are served, in order of their numbers.
+	Ports []PortStats `json:"ports"`
 	// Losses are those of the ports served, and of the datapath. Zeros are
 	// left out.
 	Losses []Loss `json:"losses"`
+}
+
+// PortStats are the figures of vswitch.PortStatsMetrics of one port. In JSON name
+// and number come before them, in the same object.
+type PortStats struct {
+	Port   string        `json:"port"`
+	PortNo uint32        `json:"port_no"`
+	Values metric.Values `json:"-"`
+}
+
+// MarshalJSON implements json.Marshaler.
+func (p PortStats) MarshalJSON() ([]byte, error) {
+	type head PortStats
+	front, err := json.Marshal(head(p))
+	if err != nil {
+		return nil, err
+	}
+	values, err := json.Marshal(p.Values)
+	if err != nil {
+		return nil, err
+	}
+	if len(p.Values) > 0 {
+		front[len(front)-1] = ','
+		front = append(front, values[1:]...)
+	}
+	return front, nil
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (p *PortStats) UnmarshalJSON(data []byte) error {
+	type head PortStats
+	if err := json.Unmarshal(data, (*head)(p)); err != nil {
+		return err
+	}
+	return p.Values.UnmarshalNumbers(data, "port", "port_no")
 }
 
 // Loss counts packets lost by one port and cause, which event upcalls_lost and
@@ -53,45 +88,16 @@ func (s *statsLog) snapshot() (*Stats, error) {
 	}
 	s.total = st.Total()
 	s.total.Add(s.daemon.past)
-	c := collector{Stats{Ports: []control.Fields{}, Losses: []Loss{}}, s.daemon.cfg().Datapath.Name}
-	out := &c.stats
-	s.print(c.take, &st, 0)
+	out := &Stats{Datapath: s.daemon.cfg().Datapath.Name, Totals: Totals.Lasting().Read(s.read(&st)),
+		Ports: []PortStats{}, Losses: []Loss{}}
+	for i := range st.Ports {
+		p := &st.Ports[i]
+		out.Ports = append(out.Ports, PortStats{p.Name, uint32(p.No), vswitch.PortStatsMetrics.Read(p)})
+	}
 	s.eachLoss(&st, func(k lossKey, port string, n uint64) {
 		if n > 0 {
 			out.Losses = append(out.Losses, Loss{Port: port, PortNo: uint32(k.port), Cause: k.cause, Lost: n})
 		}
 	})
 	return out, nil
-}
-
-// ofInterval are the fields of stats that are about the log's interval, beside
-// the deltas.
-var ofInterval = []string{"interval_ms", "batch_max_us"}
-
-// collector takes the events of statistics in place of the log.
-type collector struct {
-	stats    Stats
-	datapath string
-}
-
-func (c *collector) take(e event.Event) {
-	var out control.Fields
-	for name, v := range event.Values(e) {
-		if strings.HasSuffix(name, "_delta") || slices.Contains(ofInterval, name) {
-			continue
-		}
-		if v == nil {
-			v = c.datapath
-		}
-		value, err := json.Marshal(v)
-		if err != nil {
-			value = []byte("null") // no counter is what JSON lacks
-		}
-		out = append(out, control.Field{Name: name, Value: value})
-	}
-	if _, ok := e.(evStats); ok {
-		c.stats.Totals = out
-	} else {
-		c.stats.Ports = append(c.stats.Ports, out)
-	}
 }

@@ -16,6 +16,7 @@ import (
 	"dpifd/internal/control"
 	"dpifd/internal/dpif"
 	"dpifd/internal/event"
+	"dpifd/internal/metric"
 	"dpifd/internal/odp"
 	"dpifd/internal/policy"
 
@@ -232,5 +233,23 @@ func TestTallyHoldsBack(t *testing.T) {
 	e := log.events(t, "control_error")
 	if len(e) < 10 || len(e) == errs {
 		t.Errorf("%d events of %d, want the first ten at least and not all", len(e), errs)
+	}
+}
+
+// TestPortStatsAreOneObject: clients read .ports[].upcalls, and the figures keep
+// their order.
+func TestPortStatsAreOneObject(t *testing.T) {
+	for text, want := range map[string]PortStats{
+		`{"port":"br \"7\"","port_no":3,"upcalls":5,"handler":-1}`: {`br "7"`, 3, metric.Values{{Name: "upcalls", Value: 5}, {Name: "handler", Value: -1}}},
+		`{"port":"p","port_no":0}`:                                 {"p", 0, nil},
+	} {
+		data, err := json.Marshal(want)
+		if err != nil || string(data) != text {
+			t.Errorf("got %s, %v, want %s", data, err, text)
+		}
+		var got PortStats
+		if err := json.Unmarshal([]byte(text), &got); err != nil || !cmp.Equal(want, got) {
+			t.Errorf("%s: %v, -want +got:\n%s", text, err, cmp.Diff(want, got))
+		}
 	}
 }

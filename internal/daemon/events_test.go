@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"dpifd/internal/config"
+	"dpifd/internal/dpif"
 	"dpifd/internal/event"
 	"dpifd/internal/revalidator"
 	"dpifd/internal/vswitch"
@@ -167,14 +168,11 @@ func TestConsole(t *testing.T) {
 		return text
 	}
 	failed := evFailed{Err: errors.New("a.yaml:1:2: wrong\n> 1 | x")}
-	stats := evStats{values: make([]any, len(statsFields))}
-	for i, f := range statsFields {
-		stats.values[i] = map[string]any{"interval_ms": 2000, "hit": uint64(900), "hit_delta": uint64(30), "missed_delta": uint64(10),
-			"flows": uint64(0), "flow_limit": 10000, "uptime_s": 7, "socket_drops": uint64(3), "upcalls": uint64(5)}[f.Name]
-		if stats.values[i] == nil {
-			stats.values[i] = uint64(0)
-		}
-	}
+	stats := evStats{Interval: 2 * time.Second, now: Totals.Read(&reading{uptime: 7 * time.Second,
+		kernel: dpif.DatapathStats{Hit: 900, Missed: 50}, ports: vswitch.PortCounters{SocketDrops: 3, Upcalls: 5},
+		served: vswitch.Stats{FlowLimit: 10000}}),
+		was: Totals.Read(&reading{kernel: dpif.DatapathStats{Hit: 870, Missed: 40},
+			ports: vswitch.PortCounters{Upcalls: 5}})}
 	for _, tc := range []struct {
 		terminal bool
 		e        event.Event
@@ -184,7 +182,7 @@ func TestConsole(t *testing.T) {
 		{true, failed, "\x1b[31;1mERROR\x1b[0m \x1b[1mfailed\x1b[0m datapath=dp0\n    a.yaml:1:2: wrong\n    > 1 | x\n"},
 		{false, evReloaded{Config: "c.yaml", Changed: []string{"ports", "log"}}, "INFO  reloaded config=c.yaml changed=ports,log\n"},
 		{false, evStopped{}, "INFO  stopped datapath=dp0 uptime_s=0 upcalls=0 executed=0 flows_put=0 lost=0\n"},
-		{false, stats, "INFO  stats ports=0 hit=15/s missed=5/s flows=0 flow_limit=10000 socket_drops=3 macs=0 hit_ratio=75.0%\n"},
+		{false, stats, "INFO  stats hit=15/s missed=5/s flows=0 socket_drops=3 ports=0 flow_limit=10000 macs=0 hit_ratio=75.0%\n"},
 	} {
 		if got := line(tc.terminal, tc.e); got != tc.want {
 			t.Errorf("%T: got %q, want %q", tc.e, got, tc.want)

@@ -9,6 +9,7 @@ import (
 
 	"dpifd/internal/dpif"
 	"dpifd/internal/event"
+	"dpifd/internal/metric"
 	"dpifd/internal/odp"
 	"dpifd/internal/vswitch"
 
@@ -25,9 +26,10 @@ type statsLog struct {
 	daemon *run
 	server *vswitch.Server
 
-	mu       sync.Mutex         // guards the rest
-	start    dpif.DatapathStats // the kernel's counters when the run began
-	previous interval
+	mu       sync.Mutex           // guards the rest
+	start    dpif.DatapathStats   // the kernel's counters when the run began
+	previous metric.Values        // of Totals, as of the last stats line
+	printed  time.Time            // of that line
 	total    vswitch.PortCounters // as of the last look
 	// reported holds what upcalls_lost has said of the ports there are, next
 	// is filled by the look under way.
@@ -36,13 +38,6 @@ type statsLog struct {
 	evicted        map[odp.PortNo]uint64 // as macs_evicted has said
 	overflows      map[string]uint64     // as request_overflow has said, by owner
 	logDropped     uint64                // as log_dropped has said
-}
-
-// interval is what the deltas of a stats line are against.
-type interval struct {
-	at    time.Time
-	dp    dpif.DatapathStats
-	total vswitch.PortCounters
 }
 
 // lossKey names one count of losses.
@@ -57,9 +52,10 @@ const wholeDatapath = odp.PortNo(odp.MaxPorts)
 
 func newStatsLog(d *run, server *vswitch.Server) *statsLog {
 	s := &statsLog{daemon: d, server: server,
-		reported: map[lossKey]uint64{}, next: map[lossKey]uint64{}, overflows: map[string]uint64{}, previous: interval{at: time.Now(), total: d.past}, total: d.past}
+		reported: map[lossKey]uint64{}, next: map[lossKey]uint64{}, overflows: map[string]uint64{},
+		previous: Totals.Read(&reading{ports: d.past}), printed: time.Now(), total: d.past}
 	if st, err := server.Stats(); err == nil {
-		s.start, s.previous.dp = st.Datapath.Stats, st.Datapath.Stats
+		s.start = st.Datapath.Stats
 		d.takeCheckpoint(&st.Datapath)
 	}
 	return s
@@ -130,8 +126,7 @@ func (s *statsLog) look(print bool) {
 	s.droppedLines()
 	s.daemon.leaveCheckpoint(&st.Datapath, nil)
 	if print {
-		s.print(s.daemon.log.emit, &st, s.server.LongestBatch())
-		s.previous = interval{time.Now(), st.Datapath.Stats, s.total}
+		s.print(&st)
 	}
 }
 
@@ -207,38 +202,27 @@ func ringFrames(st *vswitch.Stats, k lossKey) uint32 {
 	return 0
 }
 
-// print writes the stats line, and one for each port. longest is the longest
-// batch of the interval.
-func (s *statsLog) print(out event.Sink, st *vswitch.Stats, longest time.Duration) {
-	now := time.Now()
-	k, was, start := &st.Datapath.Stats, &s.previous.dp, &s.start
-	t, b := &s.total, &s.previous.total
-	r := &st.Revalidator
-	macs := s.daemon.policy.macs()
-	out(evStats{values: []any{
-		int64(now.Sub(s.daemon.started).Seconds()), now.Sub(s.previous.at).Milliseconds(),
-		runtime.NumGoroutine(), len(st.Ports), k.Hit - start.Hit, k.Hit - was.Hit, k.Missed - start.Missed,
-		k.Missed - was.Missed, k.Lost - start.Lost, k.Lost - was.Lost, k.Flows, st.StaticFlows, st.FlowLimit,
-		k.Masks, k.MaskHit - start.MaskHit, k.CacheHit - start.CacheHit, t.Upcalls, t.Upcalls - b.Upcalls, t.Bytes,
-		t.Bytes - b.Bytes, t.Executed, t.Executed - b.Executed, t.Dropped, t.Dropped - b.Dropped, t.FlowsPut,
-		t.FlowsPut - b.FlowsPut, t.FlowsExisting, t.FlowsRefused, t.FlowsOverLimit, r.Expired, r.Deleted,
-		r.Corrected, r.Failed, r.Cycles, r.LastDump.Milliseconds(), t.ActionUpcalls, t.ExecuteRefused,
-		t.DecodeErrors, t.ReceiveErrors, t.Foreign + t.Socket.Foreign + t.Socket.RingForeign + foreignRequests(st),
-		t.PolicyErrors, t.SocketDrops, t.Shed, t.Socket.ReceivedLinear, t.Socket.ReceivedRing,
-		t.Socket.ReceivedCopy, t.Socket.Bytes, t.Socket.Jumbo, t.Socket.Aborted, t.Socket.Truncated,
-		t.Socket.Malformed + t.Socket.Oversized + t.Socket.UnknownStatus, t.Socket.Overflows, t.Socket.Overruns,
-		st.RingBytes, st.Requests.SentLinear, st.Requests.SentRing, st.Requests.Overflows,
-		st.Restored.Features, st.Restored.UpcallPIDs, st.Restored.NotifierOverflows, st.Polls, st.Batches,
-		st.BatchTime.Microseconds(), longest.Microseconds(), st.SendErrors, macs.Entries, macs.Learned,
-		macs.Moved, macs.Expired, macs.Evicted, s.daemon.lines.Dropped(),
-	}})
+// read puts all counters of the daemon together.
+func (s *statsLog) read(st *vswitch.Stats) *reading {
+	return &reading{
+		uptime: time.Since(s.daemon.started), goroutines: runtime.NumGoroutine(),
+		kernel: st.Datapath.Stats.Since(&s.start), ports: s.total, served: *st, macs: s.daemon.policy.macs(),
+		logDropped: s.daemon.lines.Dropped(),
+	}
+}
+
+// print writes the stats line, and one for each port.
+func (s *statsLog) print(st *vswitch.Stats) {
+	now, r := time.Now(), s.read(st)
+	r.longest = s.server.LongestBatch()
+	totals := Totals.Read(r)
+	s.daemon.log.emit(evStats{Interval: now.Sub(s.printed), now: totals, was: s.previous})
+	s.printed, s.previous = now, totals
+	if !s.daemon.log.enabled(event.Debug) {
+		return
+	}
 	for i := range st.Ports {
 		p := &st.Ports[i]
-		out(evPortStats{values: []any{
-			p.Name, uint32(p.No), p.Handler, p.Counters.Upcalls, p.Counters.Executed, p.Counters.Dropped,
-			p.Counters.Lost(), p.Counters.SocketDrops, p.Counters.Shed, p.Counters.Undecodable(),
-			p.Counters.ExecuteRefused, p.Kernel.Success, p.Kernel.Fail, p.Vport.RxPackets, p.Vport.TxPackets,
-			p.Vport.RxBytes, p.Vport.TxBytes, p.Vport.RxDropped, p.Vport.TxDropped,
-		}})
+		s.daemon.log.emit(evPortStats{Port: p.Name, No: p.No, values: vswitch.PortStatsMetrics.Read(p)})
 	}
 }

@@ -55,7 +55,7 @@ type Field struct {
 	Meaning string // "" if another declaration of the same name has it
 }
 
-// Lister is an event whose fields come from a table instead of its struct.
+// Lister is an event that has more fields than its struct, from a table.
 type Lister interface {
 	Event
 	// List returns the names of the fields. It does not read the receiver.

@@ -23,7 +23,8 @@ var kindOfPlugged = Declare[plugged](Kind{Name: "plugged", Level: Warn, Meaning:
 
 type listed struct {
 	Base
-	values []any
+	Slot   int   `event:"slot"`
+	values []any `event:"-"`
 }
 
 func (listed) List() []Field {
@@ -39,7 +40,7 @@ func TestValues(t *testing.T) {
 		want string
 	}{
 		{plugged{Port: "p", where: where{7}}, "datapath=<nil> port=p slot=7 error=<nil> "},
-		{listed{values: []any{1, 2}}, "a=1 a_delta=2 "},
+		{listed{Slot: 3, values: []any{1, 2}}, "slot=3 a=1 a_delta=2 "},
 	} {
 		var got strings.Builder
 		for name, value := range Values(tc.e) {

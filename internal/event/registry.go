@@ -9,8 +9,9 @@ import (
 	"strings"
 )
 
-// deltaSuffix ends the names of fields that hold what another one grew by.
-const deltaSuffix = "_delta"
+// DeltaSuffix ends the names of fields that hold what the one without it grew by
+// in an interval.
+const DeltaSuffix = "_delta"
 
 // datapath is the field that events of the datapath begin with.
 const datapath = "datapath"
@@ -18,7 +19,7 @@ const datapath = "datapath"
 var kinds = map[reflect.Type]*Kind{}
 
 // Declare enters the events of type E in the registry. The fields are E's fields
-// with a tag `event:"NAME"`, in order; a tag `means:"..."` says what the field is
+// with a tag `event:"NAME"`, in order, but for NAME "-"; a tag `means:"..."` says what the field is
 // unless another declaration or the common fields of this package do. It panics
 // on a declaration that cannot be used, and returns E's kind.
 //
@@ -34,10 +35,9 @@ func Declare[E Event](k Kind) *Kind {
 	if _, ok := any(e).(interface{ ofDatapath() }); ok {
 		k.fields, k.index = append(k.fields, Field{Name: datapath}), append(k.index, nil)
 	}
+	k.scan(t, nil)
 	if l, ok := any(e).(Lister); ok {
 		k.list = l.List
-	} else {
-		k.scan(t, nil)
 	}
 	kinds[t] = &k
 	return &k
@@ -50,6 +50,7 @@ func (k *Kind) scan(t reflect.Type, index []int) {
 		at := append(slices.Clone(index), i)
 		name, ok := f.Tag.Lookup("event")
 		switch {
+		case name == "-":
 		case ok:
 			k.fields, k.index = append(k.fields, Field{Name: name, Meaning: f.Tag.Get("means")}), append(k.index, at)
 		case f.Anonymous:
@@ -117,11 +118,14 @@ func Meanings() (map[string]string, error) {
 	all, used := maps.Clone(common), map[string]bool{}
 	var wrong []string
 	for _, k := range Kinds() {
-		for _, f := range k.Fields() {
-			if strings.HasSuffix(f.Name, deltaSuffix) {
+		for i, f := range k.Fields() {
+			if strings.HasSuffix(f.Name, DeltaSuffix) {
 				continue
 			}
 			used[f.Name] = true
+			if i >= len(k.fields) && common[f.Name] != "" {
+				continue // a table says what it is in this event
+			}
 			if before := all[f.Name]; f.Meaning != "" && before != "" && before != f.Meaning {
 				wrong = append(wrong, fmt.Sprintf("%s of %s has a second meaning", f.Name, k.Name))
 			}

@@ -1,6 +1,7 @@
 package revalidator
 
 import (
+	"dpifd/internal/metric"
 	"dpifd/internal/netlink"
 	"sync/atomic"
 	"time"
@@ -18,7 +19,7 @@ type counters struct {
 	running atomic.Bool
 }
 
-// RevalidatorCounters count since start, but for Flows and LastDump.
+// Counters count since start, but for Flows and LastDump.
 type Counters struct {
 	Cycles     uint64 // that dumped
 	FullCycles uint64 // of these, with keys and actions, to re-decide
@@ -62,3 +63,19 @@ func (r *Revalidator) StaticFlows() []StaticFlowStats { return r.statics.list() 
 // InstalledStaticFlows returns how many static flows are in the datapath. It may be
 // called by any goroutine.
 func (r *Revalidator) InstalledStaticFlows() int { return r.statics.installedCount() }
+
+// Metrics are what the revalidator counts.
+var Metrics = metric.Table[Counters]{
+	metric.Counter("flows_expired", metric.None, "flows deleted as idle",
+		func(c *Counters) uint64 { return c.Expired }),
+	metric.Counter("flows_deleted", metric.None, "flows deleted for another reason",
+		func(c *Counters) uint64 { return c.Deleted }),
+	metric.Counter("flows_corrected", metric.None, "flows given other actions",
+		func(c *Counters) uint64 { return c.Corrected }),
+	metric.Counter("sweeps_refused", metric.None, "deletions and corrections that the kernel refused",
+		func(c *Counters) uint64 { return c.Failed }),
+	metric.Counter("revalidator_cycles", metric.None, "cycles of the revalidator",
+		func(c *Counters) uint64 { return c.Cycles }),
+	metric.Gauge("revalidator_dump", metric.Milliseconds, "time that the last dump of the flows took",
+		func(c *Counters) int64 { return metric.Duration(c.LastDump, metric.Milliseconds) }),
+}

@@ -217,7 +217,11 @@ func (s *vswitch) total(name string) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	return strconv.Atoi(stats.Totals.Text(name))
+	n, ok := stats.Totals.Get(name)
+	if !ok {
+		return 0, fmt.Errorf("dpifd counts no %s", name)
+	}
+	return int(n), nil
 }
 
 // appctl asks ovs-vswitchd.

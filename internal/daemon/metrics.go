@@ -1,0 +1,53 @@
+package daemon
+
+import (
+	"time"
+
+	"dpifd/internal/dpif"
+	"dpifd/internal/forward"
+	"dpifd/internal/metric"
+	"dpifd/internal/netlink"
+	"dpifd/internal/vswitch"
+)
+
+// The names of all metrics for Prometheus begin so, those of a port with the second.
+const (
+	MetricPrefix     = "dpifd_"
+	PortMetricPrefix = "dpifd_port_"
+)
+
+// reading is all counters of a daemon as they were read once.
+type reading struct {
+	uptime     time.Duration
+	goroutines int
+	longest    time.Duration        // batch since the last reading for the log
+	kernel     dpif.DatapathStats   // since the run began
+	ports      vswitch.PortCounters // of all ports, those that have gone included, and of datapaths before
+	served     vswitch.Stats
+	macs       forward.Stats
+	logDropped uint64 // lines
+}
+
+// Totals are the counters of a daemon, in the order of event stats and of
+// Stats.Totals.
+var Totals = metric.Join(
+	metric.Table[reading]{
+		metric.Gauge("uptime", metric.Seconds, "time since the daemon started",
+			func(r *reading) int64 { return metric.Duration(r.uptime, metric.Seconds) }),
+		metric.Gauge("goroutines", metric.None, "goroutines now",
+			func(r *reading) int { return r.goroutines }),
+		metric.Gauge("batch_max", metric.Microseconds, "time that the longest batch of the interval took",
+			func(r *reading) int64 { return metric.Duration(r.longest, metric.Microseconds) }).ForLogOnly(),
+		metric.Counter("log_dropped", metric.None, "lines of the log that were dropped because its reader stalled",
+			func(r *reading) uint64 { return r.logDropped }),
+		metric.Counter("foreign", metric.None, "messages from other processes or datapaths, ignored",
+			func(r *reading) int64 {
+				return int64(r.ports.Foreign + r.ports.Socket.Foreign + r.ports.Socket.RingForeign + foreignRequests(&r.served))
+			}),
+	},
+	metric.Of(dpif.DatapathMetrics, func(r *reading) *dpif.DatapathStats { return &r.kernel }),
+	metric.Of(vswitch.PortMetrics, func(r *reading) *vswitch.PortCounters { return &r.ports }),
+	metric.Of(netlink.ReceiveMetrics, func(r *reading) *netlink.Counters { return &r.ports.Socket }),
+	metric.Of(vswitch.Metrics, func(r *reading) *vswitch.Stats { return &r.served }),
+	metric.Of(forward.MACMetrics, func(r *reading) *forward.Stats { return &r.macs }),
+)

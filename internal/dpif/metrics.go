@@ -1,0 +1,56 @@
+package dpif
+
+import "dpifd/internal/metric"
+
+// DatapathMetrics are what the kernel counts of a datapath.
+var DatapathMetrics = metric.Table[DatapathStats]{
+	metric.Counter("hit", metric.None, "packets that a flow took",
+		func(s *DatapathStats) uint64 { return s.Hit }).WithDelta(),
+	metric.Counter("missed", metric.None, "packets that no flow took",
+		func(s *DatapathStats) uint64 { return s.Missed }).WithDelta(),
+	metric.Counter("lost", metric.None, "misses that the kernel could not hand over",
+		func(s *DatapathStats) uint64 { return s.Lost }).WithDelta(),
+	metric.Gauge("flows", metric.None, "flows in the datapath",
+		func(s *DatapathStats) uint64 { return s.Flows }),
+	metric.Gauge("masks", metric.None, "masks of the flow table",
+		func(s *DatapathStats) uint32 { return s.Masks }),
+	metric.Counter("mask_hit", metric.None, "masks looked at",
+		func(s *DatapathStats) uint64 { return s.MaskHit }),
+	metric.Counter("cache_hit", metric.None, "look-ups that the mask cache answered",
+		func(s *DatapathStats) uint64 { return s.CacheHit }),
+}
+
+// Since returns s with the counters as grown since before. Flows and masks are as
+// they are.
+func (s DatapathStats) Since(before *DatapathStats) DatapathStats {
+	s.Hit -= before.Hit
+	s.Missed -= before.Missed
+	s.Lost -= before.Lost
+	s.MaskHit -= before.MaskHit
+	s.CacheHit -= before.CacheHit
+	return s
+}
+
+// UpcallMetrics are what the kernel counts of a vport's upcalls.
+var UpcallMetrics = metric.Table[UpcallStats]{
+	metric.Counter("upcall_success", metric.None, "upcalls that the kernel queued; 0 on kernels that do not count",
+		func(s *UpcallStats) uint64 { return s.Success }),
+	metric.Counter("upcall_fail", metric.None, "upcalls that the kernel could not queue; 0 on kernels that do not count",
+		func(s *UpcallStats) uint64 { return s.Fail }),
+}
+
+// VportMetrics are what the kernel counts of a vport's packets.
+var VportMetrics = metric.Table[VportStats]{
+	metric.Counter("rx_packets", metric.None, "packets that came in by the port",
+		func(s *VportStats) uint64 { return s.RxPackets }),
+	metric.Counter("tx_packets", metric.None, "packets that went out by the port",
+		func(s *VportStats) uint64 { return s.TxPackets }),
+	metric.Counter("rx", metric.Bytes, "bytes that came in by the port",
+		func(s *VportStats) uint64 { return s.RxBytes }),
+	metric.Counter("tx", metric.Bytes, "bytes that went out by the port",
+		func(s *VportStats) uint64 { return s.TxBytes }),
+	metric.Counter("rx_dropped", metric.None, "packets dropped on the way in",
+		func(s *VportStats) uint64 { return s.RxDropped }),
+	metric.Counter("tx_dropped", metric.None, "packets dropped on the way out",
+		func(s *VportStats) uint64 { return s.TxDropped }),
+}

@@ -1,0 +1,157 @@
+package metric
+
+import (
+	"slices"
+	"time"
+)
+
+// Kind says how a figure moves.
+type Kind uint8
+
+const (
+	Count Kind = iota // only grows until the daemon, or the port, begins anew
+	Level             // rises and falls
+)
+
+// String returns the kind as Prometheus names it.
+func (k Kind) String() string { return [...]string{"counter", "gauge"}[k] }
+
+// Unit is the unit of a figure as it is read and logged.
+type Unit uint8
+
+const (
+	None Unit = iota // a number of things
+	Bytes
+	Microseconds
+	Milliseconds
+	Seconds
+)
+
+// Info is what is known of a figure without its source.
+type Info struct {
+	Name string // snake_case, without the unit
+	Kind Kind
+	Unit Unit
+	Help string // what is counted, without a full stop
+	// Delta says that the log also tells what it grew by in the interval, LogOnly
+	// that it is about that interval and read for the log alone.
+	Delta, LogOnly bool
+}
+
+// Metric is a figure of an S.
+type Metric[S any] struct {
+	Info
+	read func(*S) int64
+}
+
+// number is what a figure may be read as.
+type number interface {
+	~int | ~int32 | ~int64 | ~uint32 | ~uint64
+}
+
+// Counter returns the entry of a figure that only grows.
+func Counter[S any, N number](name string, unit Unit, help string, read func(*S) N) Metric[S] {
+	return Metric[S]{Info{Name: name, Unit: unit, Help: help}, func(s *S) int64 { return int64(read(s)) }}
+}
+
+// Gauge returns the entry of a figure that rises and falls.
+func Gauge[S any, N number](name string, unit Unit, help string, read func(*S) N) Metric[S] {
+	m := Counter(name, unit, help, read)
+	m.Kind = Level
+	return m
+}
+
+// WithDelta returns m as a figure of which the log also tells what it grew by in the
+// interval.
+func (m Metric[S]) WithDelta() Metric[S] {
+	m.Delta = true
+	return m
+}
+
+// ForLogOnly returns m as a figure of the log's interval, which nobody else has.
+func (m Metric[S]) ForLogOnly() Metric[S] {
+	m.LogOnly = true
+	return m
+}
+
+// Table is what can be read from an S, in order.
+type Table[S any] []Metric[S]
+
+// Join returns one table with the entries of several.
+func Join[S any](tables ...Table[S]) Table[S] { return slices.Concat(tables...) }
+
+// Of returns the table t for the S that is part of a T.
+func Of[T, S any](t Table[S], part func(*T) *S) Table[T] {
+	out := make(Table[T], len(t))
+	for i, m := range t {
+		out[i] = Metric[T]{m.Info, func(whole *T) int64 { return m.read(part(whole)) }}
+	}
+	return out
+}
+
+// Only returns the entries with one of these names.
+func (t Table[S]) Only(names ...string) Table[S] {
+	var out Table[S]
+	for _, name := range names {
+		for _, m := range t {
+			if m.Name == name {
+				out = append(out, m)
+			}
+		}
+	}
+	return out
+}
+
+// Lasting returns the entries that are not LogOnly.
+func (t Table[S]) Lasting() Table[S] {
+	return slices.DeleteFunc(slices.Clone(t), func(m Metric[S]) bool { return m.LogOnly })
+}
+
+// Read returns all figures of s.
+func (t Table[S]) Read(s *S) Values {
+	out := make(Values, len(t))
+	for i := range t {
+		out[i] = Value{t[i].Field(), t[i].read(s)}
+	}
+	return out
+}
+
+// units are, for each Unit: what it adds to the name in the log and in Prometheus,
+// and how many make one of Prometheus' unit.
+var units = [...]struct {
+	log, base string
+	scale     float64
+}{
+	None: {"", "", 1}, Bytes: {"_bytes", "_bytes", 1},
+	Microseconds: {"_us", "_seconds", 1e6}, Milliseconds: {"_ms", "_seconds", 1e3}, Seconds: {"_s", "_seconds", 1},
+}
+
+// Field returns the name in the log and in the answers of the control socket.
+func (i *Info) Field() string { return i.Name + units[i.Unit].log }
+
+// Prometheus returns the name for Prometheus, with a prefix: in base units, and
+// ending in _total if it is a counter.
+func (i *Info) Prometheus(prefix string) string {
+	name := prefix + i.Name + units[i.Unit].base
+	if i.Kind == Count {
+		name += "_total"
+	}
+	return name
+}
+
+// Scale returns by what a value is divided to be in the unit of Prometheus.
+func (i *Info) Scale() float64 { return units[i.Unit].scale }
+
+// Duration returns d in the unit of a figure.
+func Duration(d time.Duration, u Unit) int64 {
+	return int64(d) / int64(float64(time.Second)/units[u].scale)
+}
+
+// Infos returns what is known of each figure, in order.
+func (t Table[S]) Infos() []Info {
+	out := make([]Info, len(t))
+	for i := range t {
+		out[i] = t[i].Info
+	}
+	return out
+}
