@@ -185,7 +185,7 @@ func TestSettings(t *testing.T) {
 // TestInstances: the template is the unit, but for the configuration file.
 func TestInstances(t *testing.T) {
 	unit, template := read(t, "dpifd.service"), read(t, "dpifd@.service")
-	want := strings.Replace(unit, "/etc/dpifd/dpifd.yaml", "/etc/dpifd/%i.yaml", 1)
+	want := strings.Replace(unit, "/etc/dpifd/dpifd.yaml", "/etc/dpifd/%i.yaml", 2)
 	want = strings.Replace(want, "kernel datapath\n", "kernel datapath, %i\n", 1)
 	if template != want {
 		t.Error("dpifd@.service differs from dpifd.service in more than the name of the configuration file")

@@ -1,11 +1,17 @@
 package command
 
 import (
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"dpifd/internal/config"
+	"dpifd/internal/control"
+	"dpifd/internal/daemon"
 
+	textdiff "github.com/rogpeppe/go-internal/diff"
 	"github.com/spf13/cobra"
 )
 
@@ -14,15 +20,20 @@ var _ = register(checkCommand)
 func checkCommand() *cobra.Command {
 	var from source
 	var form output
+	var socket string
+	var diff bool
 	cmd := &cobra.Command{
 		Use:   "check [FILE|-]",
 		Short: "Check a configuration file without touching the kernel",
 		Long: "Check a configuration file without touching the kernel. If the file cannot be used,\n" +
 			"each mistake is printed with its line and column, and the exit code is 1.\n" +
 			"--set and --log-format replace what the file says, as they do for `dpifd run`.\n" +
-			"- is standard input.",
+			"- is standard input.\n\n" +
+			"--diff also prints what a reload would change: it compares the file with the\n" +
+			"configuration in force of the running daemon, which it asks over the control socket\n" +
+			"that the file names, or --socket.",
 		Example: "  dpifd check /etc/dpifd/dpifd.yaml\n  dpifd check /etc/dpifd/dpifd.yaml --set policy.type=flood -o json\n" +
-			"  ssh host cat /etc/dpifd/dpifd.yaml | dpifd check -",
+			"  dpifd check /etc/dpifd/dpifd.yaml --diff\n  ssh host cat /etc/dpifd/dpifd.yaml | dpifd check -",
 		Args: func(cmd *cobra.Command, args []string) error {
 			switch named := cmd.Flags().Changed("config"); {
 			case named && len(args) > 0:
@@ -36,11 +47,19 @@ func checkCommand() *cobra.Command {
 			if len(args) > 0 {
 				from.path = args[0]
 			}
-			_, err := from.read(cmd.InOrStdin())
+			next, err := from.read(cmd.InOrStdin())
 			var mistakes config.Errors
+			var changes *difference
+			if err == nil && diff {
+				if changes, err = compare(cmp.Or(socket, socketOf(next)), from.path, next); err != nil {
+					return err
+				}
+			}
 			switch {
 			case form == outputJSON && (err == nil || errors.As(err, &mistakes)):
-				if printErr := printJSON(cmd.OutOrStdout(), checkResult(from.path, mistakes)); printErr != nil {
+				result := checkResult(from.path, mistakes)
+				result.Reload = changes
+				if printErr := printJSON(cmd.OutOrStdout(), result); printErr != nil {
 					return failed(printErr)
 				}
 				if err != nil {
@@ -49,14 +68,61 @@ func checkCommand() *cobra.Command {
 			case err != nil:
 				return failed(err)
 			default:
-				fmt.Fprintf(cmd.OutOrStdout(), "%s: ok\n", from.path)
+				fmt.Fprintf(cmd.OutOrStdout(), "%s: ok\n%s", from.path, changes.text())
 			}
 			return nil
 		},
 	}
 	from.flags(cmd)
+	cmd.Flags().BoolVar(&diff, "diff", false, "print what a reload of the running daemon would change")
+	socketFlag(cmd, &socket)
 	outputFlag(cmd, &form)
 	return cmd
+}
+
+// difference is what a reload would change.
+type difference struct {
+	Changed []string `json:"changed"` // top-level keys
+	Ignored []string `json:"ignored"` // keys that take a restart
+	Diff    string   `json:"diff"`    // of all keys, unified
+}
+
+// compare asks the daemon behind a socket for its configuration, and says what a
+// reload with next would change.
+func compare(socket, path string, next *config.Config) (*difference, error) {
+	var in daemon.InForce
+	err := ask(socket, "", func(ctx context.Context, c *control.Client) (err error) {
+		in, err = daemon.GetConfig.Ask(ctx, c, control.None{})
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	was, err := config.Parse("the configuration in force", []byte(in.YAML))
+	if err != nil {
+		return nil, failed(fmt.Errorf("the daemon has another version of dpifd: %w", err))
+	}
+	_, text, _ := strings.Cut(string(textdiff.Diff("in force", []byte(in.YAML), path, next.Effective())), "\n") // without diff's command
+	ignored, changed := daemon.ReloadChanges(next, was)
+	return &difference{changed, ignored, text}, nil
+}
+
+// text returns what check prints, "" if nothing was compared.
+func (d *difference) text() string {
+	switch {
+	case d == nil:
+		return ""
+	case d.Diff == "":
+		return "a reload would change nothing\n"
+	}
+	text := d.Diff
+	if len(d.Changed) > 0 {
+		text += "a reload would change " + strings.Join(d.Changed, ", ") + "\n"
+	}
+	if len(d.Ignored) > 0 {
+		text += "takes a restart: " + strings.Join(d.Ignored, ", ") + "\n"
+	}
+	return text
 }
 
 // mistake is one of a configuration. Line and Column are 0 where there is no
@@ -69,9 +135,10 @@ type mistake struct {
 }
 
 type checked struct {
-	Config   string    `json:"config"`
-	OK       bool      `json:"ok"`
-	Mistakes []mistake `json:"mistakes"`
+	Config   string      `json:"config"`
+	OK       bool        `json:"ok"`
+	Mistakes []mistake   `json:"mistakes"`
+	Reload   *difference `json:"reload,omitempty"` // with --diff
 }
 
 func checkResult(path string, errs config.Errors) checked {

@@ -68,6 +68,17 @@ func FindSocket(dir string) (string, error) {
 	return filepath.Join(dir, found[0]+suffix), nil
 }
 
+// Listener returns the id of the process that opened the socket at path.
+func Listener(path string) (int, error) {
+	c, err := net.Dial("unix", path)
+	if err != nil {
+		return 0, err
+	}
+	defer c.Close()
+	p, err := peerOf(c.(*net.UnixConn))
+	return int(p.PID), err
+}
+
 // answerTimeout bounds the wait for an answer that is no stream.
 const answerTimeout = 30 * time.Second
 

@@ -63,6 +63,19 @@ var _ = event.Declare[evControlConnected](event.Kind{Name: "control_connected", 
 		"many were not said before this one.",
 })
 
+type evMACsFlushed struct {
+	event.OfDatapath
+	Port string `event:"port"`
+	VLAN int    `event:"vlan" means:"802.1Q identifier, 0 untagged; -1 for any in macs_flushed"`
+	MACs int    `event:"macs"`
+	PID  int    `event:"pid"`
+	UID  uint32 `event:"uid"`
+}
+
+var _ = event.Declare[evMACsFlushed](event.Kind{Name: "macs_flushed", Level: event.Info,
+	Meaning: "A client of the control socket had learned MACs forgotten: `macs` of them, of one port and VLAN or of any.",
+})
+
 type evControlError struct {
 	event.Base
 	Err      error  `event:"error"`

@@ -5,6 +5,7 @@ import (
 	"os"
 	"reflect"
 	"strconv"
+	"strings"
 
 	"dpifd/internal/clock"
 	"dpifd/internal/config"
@@ -21,9 +22,7 @@ func (d *run) reloads(ctx context.Context, asked, dump <-chan os.Signal) {
 		case <-ctx.Done():
 			return
 		case <-asked:
-			d.tellReloading()
-			d.reload()
-			d.tellManager(sd.SdNotifyReady)
+			_, _ = d.reload() // the outcome is logged
 		case <-dump:
 			d.dumpState()
 		}
@@ -37,22 +36,34 @@ func (d *run) tellReloading() {
 }
 
 // reload puts the file's configuration into force. A file that cannot be used
-// changes nothing; what takes a restart keeps its value.
-func (d *run) reload() {
-	next, err := config.Load(d.path, d.set...)
-	if err != nil {
-		d.log.emit(evReloadFailed{Config: d.path, Err: err})
-		return
-	}
+// changes nothing; what takes a restart keeps its value. The log and the service
+// manager are told the outcome.
+func (d *run) reload() (Reloaded, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.tellReloading()
+	status := "serving " + d.cfg().Datapath.Name
+	done, err := d.use()
+	if err != nil {
+		d.log.emit(evReloadFailed{Config: d.path, Err: err})
+		first, _, _ := strings.Cut(err.Error(), "\n")
+		status += "; the last reload failed: " + first
+	}
+	d.tellManager(sd.SdNotifyReady, "STATUS="+status)
+	return done, err
+}
+
+// use is reload without telling of a failure. d.mu is held.
+func (d *run) use() (Reloaded, error) {
+	next, err := config.Load(d.path, d.set...)
+	if err != nil {
+		return Reloaded{}, err
+	}
 	was := d.cfg()
-	ignored := keepUntilRestart(next, was)
-	changed := differences(next, was)
+	ignored, changed := ReloadChanges(next, was)
 	if !forwardsAlike(next, was) {
 		if err := d.policy.use(next); err != nil {
-			d.log.emit(evReloadFailed{Config: d.path, Err: err})
-			return
+			return Reloaded{}, err
 		}
 	}
 	d.config.Store(next)
@@ -70,12 +81,20 @@ func (d *run) reload() {
 	if len(ignored) > 0 {
 		d.log.emit(evReloadIgnored{Config: d.path, Keys: ignored})
 	}
+	return Reloaded{d.path, changed, ignored}, nil
+}
+
+// ReloadChanges says what a reload changes: ignored are the keys that differ and
+// take a restart, whose values next is given from was; changed are the top-level
+// keys that differ besides.
+func ReloadChanges(next, was *config.Config) (ignored, changed []string) {
+	return keepUntilRestart(next, was), differences(next, was)
 }
 
 // keepUntilRestart gives next the values of was for the keys that are only read
 // at start, and returns those that differed.
 func keepUntilRestart(next, was *config.Config) []string {
-	var keys []string
+	keys := []string{}
 	keep := func(key string, next, was any) {
 		n, w := reflect.ValueOf(next).Elem(), reflect.ValueOf(was).Elem()
 		if !reflect.DeepEqual(n.Interface(), w.Interface()) {

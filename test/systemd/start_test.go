@@ -123,7 +123,10 @@ func TestReload(t *testing.T) {
 		t.Helper()
 		since := time.Now()
 		s.configure(t, settings)
-		s.systemctl(t, "reload", s.unit)
+		_, err := s.root.Try("systemctl", "reload", s.unit)
+		if failed := event == "reload_failed"; failed != (err != nil) {
+			t.Errorf("systemctl reload, then %s: %v", event, err)
+		}
 		e := s.journal.Wait(t, since, event, nil)
 		if state := s.property(t, "ActiveState"); state != "active" && state != "reloading" || s.property(t, "MainPID") != pid {
 			t.Errorf("after %s the unit is %s, process %s, before %s", event, state, s.property(t, "MainPID"), pid)
@@ -134,6 +137,9 @@ func TestReload(t *testing.T) {
 		"ports": fmt.Sprintf("[{name: %s}, {name: %s}]", s.ports[0], s.ports[1])})
 	if e := reload("reload_failed", map[string]string{"datapath": "[]"}); !strings.Contains(e.Text("error"), s.config()+":1:") {
 		t.Errorf("reload_failed: %q does not say where", e.Text("error"))
+	}
+	if status := s.property(t, "StatusText"); !strings.Contains(status, "the last reload failed: "+s.config()+":1:") {
+		t.Errorf("status %q", status)
 	}
 	s.pass(t)
 	if got := s.pids(t); len(got) != len(pids) {

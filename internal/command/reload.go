@@ -1,0 +1,127 @@
+package command
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"dpifd/internal/config"
+	"dpifd/internal/control"
+	"dpifd/internal/daemon"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+)
+
+var _ = register(reloadCommand)
+
+func reloadCommand() *cobra.Command {
+	var form output
+	var socket, file string
+	cmd := &cobra.Command{
+		Use:   "reload [DP]",
+		Short: "Have a running daemon read its configuration file again",
+		Long: "Have a running daemon read its configuration file again, wait, and print which keys\n" +
+			"changed and which take a restart. A file that cannot be used changes nothing: the\n" +
+			"mistakes are printed, and the exit code is 1. Ports are attached and detached after\n" +
+			"the answer; see `dpifd status`.\n\n" +
+			"--config FILE asks the daemon whose control socket FILE names. In ExecReload of a unit\n" +
+			"that is the daemon of the unit, whatever FILE names; if that has no control socket,\n" +
+			"FILE is checked and SIGHUP is sent." + socketHelp,
+		Example:           "  dpifd reload\n  dpifd check /etc/dpifd/dpifd.yaml --diff && dpifd reload dp0",
+		Args:              arguments(0, 1),
+		ValidArgsFunction: completeDatapath,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if file != "" {
+				if socket = socketOf(config.Partial(file)); inService() {
+					socket = serviceSocket(socket)
+				}
+				if socket == "" {
+					return failed(hangUp(file))
+				}
+			}
+			return ask(socket, optional(args), func(ctx context.Context, c *control.Client) error {
+				done, err := daemon.Reload.Ask(ctx, c, control.None{})
+				if err != nil {
+					return err
+				}
+				if form == outputJSON {
+					return printJSON(cmd.OutOrStdout(), done)
+				}
+				_, err = fmt.Fprint(cmd.OutOrStdout(), reloadText(done))
+				return err
+			})
+		},
+	}
+	cmd.Flags().StringVarP(&file, "config", "c", "", "configuration `FILE` of the daemon to ask")
+	socketFlag(cmd, &socket)
+	outputFlag(cmd, &form)
+	return cmd
+}
+
+// reloadText says what a reload changes or has changed.
+func reloadText(r daemon.Reloaded) string {
+	text := r.Config + ": nothing changed\n"
+	if len(r.Changed) > 0 {
+		text = fmt.Sprintf("%s: changed %s\n", r.Config, strings.Join(r.Changed, ", "))
+	}
+	if len(r.Ignored) > 0 {
+		text += fmt.Sprintf("%s: unchanged until a restart: %s\n", r.Config, strings.Join(r.Ignored, ", "))
+	}
+	return text
+}
+
+// socketOf returns the path of the control socket of a daemon with the
+// configuration, "" if that does not tell.
+func socketOf(c *config.Config) string {
+	switch {
+	case c.Control.Socket == config.ControlOff:
+		return ""
+	case c.Control.Socket != config.ControlAuto:
+		return c.Control.Socket
+	case c.Datapath.Name == "":
+		return ""
+	}
+	return control.SocketPath(c.Datapath.Name)
+}
+
+// mainPID is the process id of the unit's daemon, which systemd sets in $MAINPID
+// for ExecReload (systemd.exec(5)), 0 elsewhere.
+func mainPID() int {
+	pid, err := strconv.Atoi(os.Getenv("MAINPID"))
+	if err != nil {
+		return 0
+	}
+	return pid
+}
+
+func inService() bool { return mainPID() > 1 }
+
+// serviceSocket returns the control socket of the unit's daemon: that of path, or
+// else one of the directory of sockets; "" if it has none.
+func serviceSocket(path string) string {
+	paths := []string{path}
+	names, _ := control.Sockets(control.Dir) // none where it may not be looked at
+	for _, name := range names {
+		paths = append(paths, control.SocketPath(name))
+	}
+	for _, p := range paths {
+		if pid, err := control.Listener(p); err == nil && pid == mainPID() {
+			return p
+		}
+	}
+	return ""
+}
+
+// hangUp has a daemon without a control socket read a file that can be used.
+func hangUp(file string) error {
+	if _, err := config.Load(file); err != nil {
+		return err
+	}
+	if !inService() {
+		return fmt.Errorf("%s names no control socket: send SIGHUP to the daemon, and look for the outcome in the log", file)
+	}
+	return unix.Kill(mainPID(), unix.SIGHUP)
+}
