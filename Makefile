@@ -76,6 +76,8 @@ unit: $(VM) ## unit tests with -race; no privilege, no network
 	# The race detector allocates, so what must not is tested without it. Each
 	# benchmark runs once, so that none rots.
 	go test -run Alloc -bench . -benchtime 1x $(TESTFLAGS) ./...
+	# Random rounds, other ones each time. A failure prints the seed that repeats it.
+	go test -count=1 -v -run '^(TestDifferential|TestAtRest)$$' $(TESTFLAGS) ./internal/forward -model.time=20s
 
 kernel-test: build $(VM) ## tests with build tag lab in one lab VM, those of test/kernel with DISPATCH
 	$(VM) test $(STRICT) -memory 2048 -timeout 30m -add bin/dpifd:/usr/bin/dpifd \

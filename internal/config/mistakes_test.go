@@ -225,7 +225,7 @@ var mistakes = []struct {
 	{"static flow with no action, in quotes", "flows: {static: [{match: in_port(a), actions: \"a,pop(\"}]}\n", []string{
 		`1:50: flows.static[0].actions: "pop" is not an action`}},
 	{"static flow that lacks a field", "flows:\n  static:\n  - match: in_port(a),eth(),tcp(dst=80)\n    actions: b\n", []string{
-		`3:12: flows.static[0].match: tcp(...) needs ipv4(...) or ipv6(...) with proto=6`}},
+		`3:12: flows.static[0].match: tcp(...) needs eth_type(0x0800) or eth_type(0x86dd), and proto=6`}},
 	{"static flow on a tunnel", "flows:\n  static:\n  - match: tunnel(tun_id=0x1),in_port(a),eth()\n    actions: b\n", []string{
 		`3:12: flows.static[0].match: static flows do not match on attribute tunnel(...)`}},
 	{"static flows that overlap", "flows:\n  static:\n  - {match: 'in_port(b),eth()', actions: b}\n  - {match: 'in_port(a),eth()', actions: b}\n" +

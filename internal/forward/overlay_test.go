@@ -116,7 +116,7 @@ func maskedKey(k, mask []byte) []byte {
 		switch it.Type() {
 		case odp.KeyAttrEncap:
 			e.Attr(it.Type(), maskedKey(it.Data(), m))
-		case odp.KeyAttrVLAN:
+		case odp.KeyAttrVLAN, odp.KeyAttrInPort:
 			e.Attr(it.Type(), it.Data())
 		default:
 			data := bytes.Clone(it.Data())
@@ -343,10 +343,19 @@ func TestCheckStatic(t *testing.T) {
 		{[]StaticFlow{{"in_port(1),eth()", "2"}, {"in_port(1),eth(),eth_type(0x8100),vlan(vid=5),encap()", "1"}}, 0, ""},
 		{[]StaticFlow{{"in_port(1),eth(),eth_type(0x0800),ipv4()", "2"}, {"in_port(1),eth(),eth_type(0x8100),vlan(vid=5),encap()", "1"}, {"in_port(1)", "3"}}, 0,
 			"static flow 2: match: overlaps an earlier flow that has other actions; the kernel's flows have no priorities"},
-		{[]StaticFlow{{"in_port(1),ipv4(proto=6)", "2"}}, 0, "static flow 0: match: ipv4(...) needs eth_type(0x0800)"},
-		{[]StaticFlow{{"eth_type(0x86dd),ipv6(),tcp(dst=1)", "2"}}, 0, "static flow 0: match: tcp(...) needs ipv4(...) or ipv6(...) with proto=6"},
+		{[]StaticFlow{{"in_port(1),ipv4(proto=6)", "2"}, {"in_port(1),eth_type(0x0800),tcp(dst=22)", "2"}, {"in_port(1),ipv6(),udp(dst=22)", "2"}, {"in_port(1),arp()", "2"}}, 1, ""},
+		{[]StaticFlow{{"in_port(1),eth_type(0x86dd),ipv4(proto=6)", "2"}}, 0, "static flow 0: match: ipv4(...) needs eth_type(0x0800)"},
+		{[]StaticFlow{{"in_port(1),tcp(dst=1)", "2"}}, 0, "static flow 0: match: tcp(...) needs eth_type(0x0800) or eth_type(0x86dd), and proto=6"},
+		{[]StaticFlow{{"eth_type(0x86dd),ipv6(proto=17),tcp(dst=1)", "2"}}, 0, "static flow 0: match: tcp(...) needs eth_type(0x0800) or eth_type(0x86dd), and proto=6"},
+		{[]StaticFlow{{"in_port(1),eth_type(0x0800),ipv4(frag=later),udp(dst=53)", "2"}}, 0, "static flow 0: match: udp(...) does not go with frag=later: later fragments have no such header"},
+		{[]StaticFlow{{"in_port(1),eth_type(0x8100)", "2"}}, 0, "static flow 0: match: eth_type(0x8100) needs vlan(...) behind it"},
+		{[]StaticFlow{{"in_port(1),eth_type(0x894f)", "2"}}, 0, "static flow 0: match: eth_type(0x894f) needs nsh(...), which static flows do not match on"},
+		{[]StaticFlow{{"in_port(1),eth_type(0x0005)", "2"}}, 0, "static flow 0: match: eth_type(0x0005): the least EtherType is 0x0600; eth_type(0/0xffff) is that of 802.2 frames"},
+		{[]StaticFlow{{"in_port(1),eth_type(0x0806),arp(op=256)", "2"}}, 0, "static flow 0: match: arp(...): the kernel knows operations up to 255"},
+		{[]StaticFlow{{"vlan(vid=5)", "2"}}, 0, "static flow 0: match: vlan(...) alone: the kernel needs another field, such as in_port(...) or eth_type(...) inside encap(...)"},
 		{[]StaticFlow{{"eth_type(0x86dd),ipv6(proto=58),icmpv6(type=1),nd(target=fe80::1)", "2"}}, 0, "static flow 0: match: nd(...) needs icmpv6(...) with type=135 or type=136"},
-		{[]StaticFlow{{"in_port(1),vlan(vid=5)", "2"}}, 0, "static flow 0: match: vlan(...) needs eth_type(0x8100) or eth_type(0x88a8) before it, and encap(...) behind it"},
+		{[]StaticFlow{{"in_port(1),vlan(vid=5)", "2"}}, 0, ""},
+		{[]StaticFlow{{"in_port(1),eth_type(0x0800),vlan(vid=5),ipv4()", "2"}}, 0, "static flow 0: match: vlan(...) needs eth_type(0x8100) or eth_type(0x88a8) before it, and encap(...) behind it"},
 		{[]StaticFlow{{"eth_type(0x8847),mpls(label=5)", "2"}}, 0, "static flow 0: match: static flows do not match on attribute mpls(...)"},
 		{[]StaticFlow{{"in_port(1)", "2,nothing("}}, 0, `static flow 0: actions: "nothing" is not an action`},
 	} {

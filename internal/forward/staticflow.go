@@ -63,12 +63,7 @@ func compile(f StaticFlow, number func(string) (odp.PortNo, bool)) (*compiled, e
 	if len(c.actions) > odp.MaxActions {
 		return nil, fault(true, fmt.Errorf("%d bytes of actions, of which flows have at most %d", len(c.actions), odp.MaxActions))
 	}
-	// Without Ethernet addresses the kernel takes it for a flow of frames that
-	// have none.
-	if !hasAttr(c.keyAttrs, odp.KeyAttrEthernet) {
-		c.keyAttrs = withEthernet(c.keyAttrs)
-		c.maskAttrs = withEthernet(c.maskAttrs)
-	}
+	named := c.keyAttrs
 	other, err := c.mask.PackMask(c.maskAttrs)
 	if err == nil {
 		err = c.key.Pack(c.keyAttrs)
@@ -82,9 +77,14 @@ func compile(f StaticFlow, number func(string) (odp.PortNo, bool)) (*compiled, e
 	for i := range c.key {
 		c.key[i] &= c.mask[i]
 	}
+	odp.Imply(&c.key, &c.mask, attrsIn(named))
 	if err := odp.CheckMatch(&c.key, &c.mask); err != nil {
 		return nil, fault(false, err)
 	}
+	var key, mask netlink.Encoder
+	c.key.AppendKey(&key, &c.mask)
+	c.mask.AppendMask(&mask, &c.key)
+	c.keyAttrs, c.maskAttrs = key.Bytes(), mask.Bytes()
 	return c, nil
 }
 
@@ -101,22 +101,16 @@ func attrName(attr uint16) string {
 	return strconv.Itoa(int(attr))
 }
 
-func hasAttr(list []byte, attr uint16) bool {
+// attrsIn returns a bit for each attribute of the list, those behind tags included.
+func attrsIn(list []byte) (bits uint64) {
 	it := netlink.NewAttrs(list)
 	for it.Next() {
-		if it.Type() == attr {
-			return true
+		bits |= 1 << it.Type()
+		if it.Type() == odp.KeyAttrEncap {
+			bits |= attrsIn(it.Data())
 		}
 	}
-	return false
-}
-
-func withEthernet(list []byte) []byte {
-	var e netlink.Encoder
-	e.Reset(list)
-	e.Raw(list...)
-	odp.AppendEthernet(&e, odp.MAC{}, odp.MAC{})
-	return e.Bytes()
+	return bits
 }
 
 // inPort returns the port that the rule is about, false if it is about all.

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // transports are what the kernel wants to match exactly before a mask may name a
@@ -16,6 +17,63 @@ var transports = []struct {
 	{KeyAttrICMP, ethertypeIPv4, 1}, {KeyAttrICMPv6, ethertypeIPv6, 58}, {KeyAttrND, ethertypeIPv6, 58},
 }
 
+// Imply adds to a match what its fields imply and the text left out: the EtherType of an IP or
+// ARP header, the protocol of a transport header, the TPID 0x8100 of a tag. tcp, udp and sctp
+// imply no EtherType, since there are two. It takes bits off the mask that the kernel does not
+// keep.
+//
+// named has the bit 1<<t for each attribute t that the text names, be it without a field.
+func Imply(key, mask *Packed, named uint64) {
+	set := func(attr uint16) bool { return named>>attr&1 != 0 }
+	if mask[offEthertype] == 0 {
+		for _, l3 := range []struct {
+			ethertype uint16
+			attrs     []uint16
+		}{
+			{ethertypeIPv4, []uint16{KeyAttrIPv4, KeyAttrICMP}}, {ethertypeIPv6, []uint16{KeyAttrIPv6, KeyAttrICMPv6, KeyAttrND}},
+			{ethertypeARP, []uint16{KeyAttrARP}},
+		} {
+			if slices.ContainsFunc(l3.attrs, set) {
+				binary.BigEndian.PutUint16(key[offEthertype:], l3.ethertype)
+				mask[offEthertype], mask[offEthertype+1] = 0xff, 0xff
+				break
+			}
+		}
+	}
+	if proto := protoAt(binary.BigEndian.Uint16(key[offEthertype:])); proto != 0 && mask[proto] == 0 {
+		for _, l4 := range transports {
+			if set(l4.attr) {
+				key[proto], mask[proto] = l4.proto, 0xff
+				break
+			}
+		}
+	}
+	if key[offARPOp] == 0 {
+		mask[offARPOp] = 0 // the kernel's key has one byte of the operation
+	}
+	for at := offTCI; at < offTCI+4*maxNesting; at += 4 {
+		if key[at]&0x10 != 0 && mask[at]&0x10 != 0 && mask[at+2] == 0 {
+			key[at+2], key[at+3], mask[at+2], mask[at+3] = 0x81, 0, 0xff, 0xff
+		}
+	}
+}
+
+// protoAt returns where a packet of the EtherType has its protocol, 0 if it has none.
+func protoAt(ethertype uint16) int {
+	switch ethertype {
+	case ethertypeIPv4:
+		return 68 + 8
+	case ethertypeIPv6:
+		return 80 + 36
+	}
+	return 0
+}
+
+func (p *Packed) hasUnit(attr uint16) bool {
+	u := unitOf[attr]
+	return !allZeros(p[u.off : u.off+u.size])
+}
+
 // CheckMatch says what keeps the kernel from taking a flow with this key and
 // mask, as far as it is about fields that need others (match_validate and
 // validate_vlan_from_nlattrs of net/openvswitch/flow_netlink.c, 6.1).
@@ -24,10 +82,7 @@ func CheckMatch(key, mask *Packed) error {
 	if mask[offEthertype] == 0 {
 		typ = 0
 	}
-	set := func(attr uint16) bool {
-		u := unitOf[attr]
-		return !allZeros(mask[u.off : u.off+u.size])
-	}
+	set := func(attr uint16) bool { return mask.hasUnit(attr) }
 	for depth := range maxNesting {
 		at := offTCI + 4*depth
 		tci, tpid := binary.BigEndian.Uint16(key[at:]), binary.BigEndian.Uint16(key[at+2:])
@@ -49,17 +104,19 @@ func CheckMatch(key, mask *Packed) error {
 			return fmt.Errorf("%s(...) needs eth_type(0x%04x)", keyByType(l3.attr).name, l3.types[0])
 		}
 	}
-	proto, protoMask := key[68+8], mask[68+8]
-	if typ == ethertypeIPv6 {
-		proto, protoMask = key[80+36], mask[80+36]
+	if err := checkType(key, mask); err != nil {
+		return err
 	}
+	at := protoAt(typ)
 	for _, l4 := range transports {
 		if !set(l4.attr) {
 			continue
 		}
-		isIP := typ == ethertypeIPv4 || typ == ethertypeIPv6
-		if !isIP || l4.ethertype != 0 && typ != l4.ethertype || proto != l4.proto || protoMask != 0xff {
-			return fmt.Errorf("%s(...) needs ipv4(...) or ipv6(...) with proto=%d", keyByType(l4.attr).name, l4.proto)
+		if at == 0 || l4.ethertype != 0 && typ != l4.ethertype || key[at] != l4.proto || mask[at] != 0xff {
+			return fmt.Errorf("%s(...) needs eth_type(0x0800) or eth_type(0x86dd), and proto=%d", keyByType(l4.attr).name, l4.proto)
+		}
+		if key[at+3] == fragLater {
+			return fmt.Errorf("%s(...) does not go with frag=later: later fragments have no such header", keyByType(l4.attr).name)
 		}
 	}
 	if set(KeyAttrND) {
@@ -67,6 +124,27 @@ func CheckMatch(key, mask *Packed) error {
 		if typ := key[icmp]; typ != 135 && typ != 136 || mask[icmp] != 0xff {
 			return errors.New("nd(...) needs icmpv6(...) with type=135 or type=136")
 		}
+	}
+	return nil
+}
+
+// checkType checks EtherType and tags by themselves.
+func checkType(key, mask *Packed) error {
+	typ, tagged := binary.BigEndian.Uint16(key[offEthertype:]), key[offInnerTCI]&0x10 != 0
+	switch {
+	case mask[offEthertype] == 0:
+	case typ == 0x894f:
+		return errors.New("eth_type(0x894f) needs nsh(...), which static flows do not match on")
+	case !tagged && (typ == 0x8100 || typ == 0x88a8):
+		return fmt.Errorf("eth_type(0x%04x) needs vlan(...) behind it", typ)
+	case typ != 0 && typ < 0x600:
+		return fmt.Errorf("eth_type(0x%04x): the least EtherType is 0x0600; eth_type(0/0xffff) is that of 802.2 frames", typ)
+	}
+	if mask.hasUnit(KeyAttrARP) && key[offARPOp] != 0 {
+		return errors.New("arp(...): the kernel knows operations up to 255")
+	}
+	if mask.filler(key) == 0 {
+		return errors.New("vlan(...) alone: the kernel needs another field, such as in_port(...) or eth_type(...) inside encap(...)")
 	}
 	return nil
 }

@@ -26,7 +26,10 @@ const (
 	offTPID      = 46
 	offInnerTCI  = 48
 	offInnerTPID = 50
+	offEthernet  = 52
 	offEthertype = 64
+	offIPv4      = 68
+	offARPOp     = 120 + 8
 	offIPv4Frag  = 68 + 11
 	offIPv6Frag  = 80 + 39
 	packedLen    = 200
@@ -238,44 +241,3 @@ const (
 	ethertypeIPv6 = 0x86dd
 	fragLater     = 2
 )
-
-// AppendMask appends the mask m of a flow for packets like k.
-func (m *Packed) AppendMask(e *netlink.Encoder, k *Packed) {
-	tags := 0
-	for tags < maxNesting && k[offTCI+4*tags]&0x10 != 0 {
-		tags++
-	}
-	for i := range units {
-		u := &units[i]
-		if u.off >= offEthertype && u.attr != KeyAttrCTZone || u.attr == KeyAttrVLAN {
-			continue
-		}
-		m.appendUnit(e, u)
-	}
-	m.appendPayload(e, 0, tags)
-}
-
-func (m *Packed) appendUnit(e *netlink.Encoder, u *unit) {
-	if b := m[u.off : u.off+u.size]; !allZeros(b) {
-		e.Attr(u.attr, b)
-	}
-}
-
-// appendPayload appends what comes behind the tags that are left.
-func (m *Packed) appendPayload(e *netlink.Encoder, depth, tags int) {
-	if tags == 0 {
-		for i := range units {
-			if u := &units[i]; u.off >= offEthertype && u.attr != KeyAttrCTZone {
-				m.appendUnit(e, u)
-			}
-		}
-		return
-	}
-	at := offTCI + 4*depth
-	if allZeros(m[at+2:offInnerTPID+2]) && allZeros(m[offEthertype:]) {
-		return // the TCIs alone are matched without being named
-	}
-	e.Attr(KeyAttrEthertype, []byte{0xff, 0xff})
-	e.Attr(KeyAttrVLAN, m[at:at+2])
-	e.Nested(KeyAttrEncap, func(e *netlink.Encoder) { m.appendPayload(e, depth+1, tags-1) })
-}

@@ -76,7 +76,7 @@ func TestNarrow(t *testing.T) {
 		{"in_port(1),eth(),eth_type(0x8100),vlan(vid=5,pcp=1),encap(eth_type(0x86dd),ipv6(proto=17,frag=no),udp(src=1,dst=2))", "in_port(1)",
 			"eth_type(0x8100),vlan(vid=5),encap(eth_type(0x0800))", "in_port(1),eth(),eth_type(0x8100),vlan(vid=5,pcp=1),encap(eth_type(0x86dd))"},
 		{"in_port(1),eth(),eth_type(0x8100),vlan(vid=5,pcp=1),encap(eth_type(0x86dd))", "in_port(1)", "eth_type(0x88a8),vlan(vid=5),encap()",
-			"in_port(1),eth(),eth_type(0x8100),vlan(vid=5,pcp=1),encap()"},
+			"eth(),eth_type(0x8100),vlan(vid=5,pcp=1),encap(key3(/ff ff ff ff))"},
 	} {
 		key, _ := mustKey(t, tt.k)
 		var k Packed
