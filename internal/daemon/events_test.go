@@ -18,6 +18,7 @@ import (
 	"dpifd/internal/dpif"
 	"dpifd/internal/event"
 	"dpifd/internal/revalidator"
+	"dpifd/internal/upcall"
 	"dpifd/internal/vswitch"
 
 	"github.com/google/go-cmp/cmp"
@@ -169,10 +170,10 @@ func TestConsole(t *testing.T) {
 	}
 	failed := evFailed{Err: errors.New("a.yaml:1:2: wrong\n> 1 | x")}
 	stats := evStats{Interval: 2 * time.Second, now: Totals.Read(&reading{uptime: 7 * time.Second,
-		kernel: dpif.DatapathStats{Hit: 900, Missed: 50}, ports: vswitch.PortCounters{SocketDrops: 3, Upcalls: 5},
+		kernel: dpif.DatapathStats{Hit: 900, Missed: 50}, ports: upcall.PortCounters{SocketDrops: 3, Upcalls: 5},
 		served: vswitch.Stats{FlowLimit: 10000}}),
 		was: Totals.Read(&reading{kernel: dpif.DatapathStats{Hit: 870, Missed: 40},
-			ports: vswitch.PortCounters{Upcalls: 5}})}
+			ports: upcall.PortCounters{Upcalls: 5}})}
 	for _, tc := range []struct {
 		terminal bool
 		e        event.Event

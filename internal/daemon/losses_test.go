@@ -8,6 +8,7 @@ import (
 
 	"dpifd/internal/config"
 	"dpifd/internal/netlink"
+	"dpifd/internal/upcall"
 	"dpifd/internal/vswitch"
 )
 
@@ -27,13 +28,13 @@ func TestLossesOfAPortWhoseSocketChanged(t *testing.T) {
 		causes []string
 	}{
 		{"a ring overruns", vswitch.PortStats{Serial: 1, UpcallPID: 7, Transport: netlink.Ring,
-			Counters: vswitch.PortCounters{SocketDrops: 5, RingDrops: 5, DecodeErrors: 2}}, []string{"ring_full", "decode_error"}},
+			Counters: upcall.PortCounters{SocketDrops: 5, RingDrops: 5, DecodeErrors: 2}}, []string{"ring_full", "decode_error"}},
 		{"the port becomes linear", vswitch.PortStats{Serial: 1, UpcallPID: 8,
-			Counters: vswitch.PortCounters{SocketDrops: 5, RingDrops: 5, DecodeErrors: 2}}, nil},
+			Counters: upcall.PortCounters{SocketDrops: 5, RingDrops: 5, DecodeErrors: 2}}, nil},
 		{"its queue overflows", vswitch.PortStats{Serial: 1, UpcallPID: 8,
-			Counters: vswitch.PortCounters{SocketDrops: 8, RingDrops: 5, DecodeErrors: 2}}, []string{"socket_overflow"}},
+			Counters: upcall.PortCounters{SocketDrops: 8, RingDrops: 5, DecodeErrors: 2}}, []string{"socket_overflow"}},
 		{"another port has its number", vswitch.PortStats{Serial: 2, UpcallPID: 8,
-			Counters: vswitch.PortCounters{SocketDrops: 1}}, []string{"socket_overflow"}},
+			Counters: upcall.PortCounters{SocketDrops: 1}}, []string{"socket_overflow"}},
 	} {
 		log.Reset()
 		step.port.No, step.port.Name = 4, "va"

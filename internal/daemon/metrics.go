@@ -7,6 +7,7 @@ import (
 	"dpifd/internal/forward"
 	"dpifd/internal/metric"
 	"dpifd/internal/netlink"
+	"dpifd/internal/upcall"
 	"dpifd/internal/vswitch"
 )
 
@@ -20,9 +21,9 @@ const (
 type reading struct {
 	uptime     time.Duration
 	goroutines int
-	longest    time.Duration        // batch since the last reading for the log
-	kernel     dpif.DatapathStats   // since the run began
-	ports      vswitch.PortCounters // of all ports, those that have gone included, and of datapaths before
+	longest    time.Duration       // batch since the last reading for the log
+	kernel     dpif.DatapathStats  // since the run began
+	ports      upcall.PortCounters // of all ports, those that have gone included, and of datapaths before
 	served     vswitch.Stats
 	macs       forward.Stats
 	logDropped uint64 // lines
@@ -46,7 +47,7 @@ var Totals = metric.Join(
 			}),
 	},
 	metric.Of(dpif.DatapathMetrics, func(r *reading) *dpif.DatapathStats { return &r.kernel }),
-	metric.Of(vswitch.PortMetrics, func(r *reading) *vswitch.PortCounters { return &r.ports }),
+	metric.Of(upcall.PortMetrics, func(r *reading) *upcall.PortCounters { return &r.ports }),
 	metric.Of(netlink.ReceiveMetrics, func(r *reading) *netlink.Counters { return &r.ports.Socket }),
 	metric.Of(vswitch.Metrics, func(r *reading) *vswitch.Stats { return &r.served }),
 	metric.Of(forward.MACMetrics, func(r *reading) *forward.Stats { return &r.macs }),

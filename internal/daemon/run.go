@@ -19,6 +19,7 @@ import (
 	"dpifd/internal/logqueue"
 	"dpifd/internal/mmapring"
 	"dpifd/internal/revalidator"
+	"dpifd/internal/upcall"
 	"dpifd/internal/vswitch"
 
 	sd "github.com/coreos/go-systemd/v22/daemon"
@@ -63,9 +64,9 @@ type run struct {
 	lines   *logqueue.Queue // between the log and its reader
 	policy  policySwitch
 	started time.Time
-	served  bool                 // a datapath was served before
-	past    vswitch.PortCounters // of the datapaths that were
-	stats   *statsLog            // of the datapath that is
+	served  bool                // a datapath was served before
+	past    upcall.PortCounters // of the datapaths that were
+	stats   *statsLog           // of the datapath that is
 
 	connections tally // of the control socket
 	complaints  tally // about its clients

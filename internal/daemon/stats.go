@@ -11,6 +11,7 @@ import (
 	"dpifd/internal/event"
 	"dpifd/internal/metric"
 	"dpifd/internal/odp"
+	"dpifd/internal/upcall"
 	"dpifd/internal/vswitch"
 
 	"golang.org/x/sys/unix"
@@ -26,11 +27,11 @@ type statsLog struct {
 	daemon *run
 	server *vswitch.Server
 
-	mu       sync.Mutex           // guards the rest
-	start    dpif.DatapathStats   // the kernel's counters when the run began
-	previous metric.Values        // of Totals, as of the last stats line
-	printed  time.Time            // of that line
-	total    vswitch.PortCounters // as of the last look
+	mu       sync.Mutex          // guards the rest
+	start    dpif.DatapathStats  // the kernel's counters when the run began
+	previous metric.Values       // of Totals, as of the last stats line
+	printed  time.Time           // of that line
+	total    upcall.PortCounters // as of the last look
 	// reported holds what upcalls_lost has said of the ports there are, next
 	// is filled by the look under way.
 	reported, next map[lossKey]uint64
@@ -143,7 +144,7 @@ type loss struct {
 	n     uint64
 }
 
-func lossesOf(c *vswitch.PortCounters) [7]loss {
+func lossesOf(c *upcall.PortCounters) [7]loss {
 	return [...]loss{
 		{"socket_overflow", c.SocketDrops - c.RingDrops},
 		{"ring_full", c.RingDrops},

@@ -10,6 +10,7 @@ import (
 	"dpifd/internal/dpif"
 	"dpifd/internal/netlink"
 	"dpifd/internal/odp"
+	"dpifd/internal/upcall"
 
 	"golang.org/x/sys/unix"
 )
@@ -43,10 +44,6 @@ func (d Dispatch) String() string {
 // online.
 const cpuPoll = time.Second
 
-// portTable is what handlers look a port up in when their socket takes the upcalls of
-// all. It is not changed once handlers may see it.
-type portTable map[odp.PortNo]*channel
-
 // noPerCPU is why dispatch is not by CPU where that was configured.
 const noPerCPU = "the kernel cannot dispatch by CPU (Linux >= 5.15)"
 
@@ -78,7 +75,7 @@ func (s *Server) negotiate(k dpif.FeatureKernel) error {
 		}
 	}
 	for _, h := range s.handlers {
-		s.cfg.Notify(h.started())
+		s.cfg.Notify(HandlerStarted{Handler: h.ID(), Transport: h.Transport(), Reason: s.requestReasons[h.ID()]})
 	}
 	s.cfg.Notify(FeaturesSet{Asked: asked, Kept: s.features, Before: before.Features, Rings: s.noRings == nil})
 	chosen := DispatchSelected{Dispatch: s.dispatch(), Reason: why, CPUs: s.cpus.list}
@@ -133,16 +130,16 @@ func (s *Server) openShared(before dpif.DatapathInfo) (err error) {
 	}
 	var shared []*channel
 	for _, h := range s.handlers {
-		ch := s.adoptShared(pids)
+		ch := s.adoptShared(pids, h.ID())
 		if ch == nil {
 			sock, err := netlink.OpenReceiver(unix.NETLINK_GENERIC, netlink.ReceiverConfig{RcvBuf: s.cfg.RcvBuf})
 			if err != nil {
-				return fmt.Errorf("handler %d: upcall socket: %w", h.id, err)
+				return fmt.Errorf("handler %d: upcall socket: %w", h.ID(), err)
 			}
-			ch = &channel{sock: sock}
+			ch = &channel{sock: upcall.NewSharedSocket(sock, h.ID())}
 		}
 		ch.reason = "dispatch by CPU has no rings"
-		ch.no, ch.name, ch.handler = odp.MaxPorts, newPortName(fmt.Sprintf("handler %d", h.id)), h
+		ch.Port, ch.handler = ch.sock.Port(), h
 		s.served++
 		ch.serial = s.served
 		shared = append(shared, ch)
@@ -157,15 +154,9 @@ func (s *Server) openShared(before dpif.DatapathInfo) (err error) {
 // serveShared has the handlers take what comes to their sockets. Not before the
 // policy knows the ports, lest it drop what was queued while one process followed
 // another.
-func (s *Server) serveShared() (err error) {
+func (s *Server) serveShared() error {
 	for _, ch := range s.shared {
-		h := ch.handler
-		h.do(func() {
-			if err = h.attach(ch); err == nil {
-				h.shared = ch
-			}
-		})
-		if err != nil {
+		for _, err := range ch.handler.Attach(ch.sock) {
 			return err
 		}
 	}
@@ -174,12 +165,12 @@ func (s *Server) serveShared() (err error) {
 
 // adoptShared returns a channel with an inherited socket of per-CPU dispatch,
 // nil if none is left.
-func (s *Server) adoptShared(pids []uint32) *channel {
+func (s *Server) adoptShared(pids []uint32, handler int) *channel {
 	for _, pid := range pids {
 		if in, ok := s.inherited[pid]; ok {
 			delete(s.inherited, pid)
 			s.adopted++
-			return &channel{sock: in.sock, stored: in.name}
+			return &channel{sock: upcall.NewSharedSocket(in.sock, handler), stored: in.name}
 		}
 	}
 	return nil
@@ -250,22 +241,11 @@ func (s *Server) tableChanged() {
 	if s.shared == nil {
 		return
 	}
-	t := make(portTable, len(s.channels))
+	t := make(map[odp.PortNo]*upcall.Port, len(s.channels))
 	for no, ch := range s.channels {
-		t[no] = ch
+		t[no] = ch.Port
 	}
-	s.table.Store(&t)
-}
-
-// portOf returns what upcalls from that port are counted on: the port, or the
-// socket's own channel for one that is not known yet or has gone.
-func (h *Handler) portOf(no odp.PortNo) *channel {
-	if t := h.table.Load(); t != nil {
-		if ch := (*t)[no]; ch != nil {
-			return ch
-		}
-	}
-	return h.shared
+	s.table.Set(t)
 }
 
 // samePIDs reports whether the kernel has the upcall PIDs by CPU that it is to

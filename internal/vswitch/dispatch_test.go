@@ -5,9 +5,11 @@ import (
 	"testing"
 
 	"dpifd/internal/dpif"
+	"dpifd/internal/dpif/dpiftest"
 	"dpifd/internal/event"
 	"dpifd/internal/fdstore"
 	"dpifd/internal/netlink"
+	"dpifd/internal/upcall"
 
 	"golang.org/x/sys/unix"
 )
@@ -57,17 +59,20 @@ func negotiator(t *testing.T, dispatch Dispatch) (*Server, *[]event.Event) {
 	s.cfg.Dispatch = dispatch
 	t.Cleanup(func() { s.cpuReader.close() })
 	for id := range 2 {
-		conn, denied, err := s.dialHandler()
+		conn, why, err := s.dialHandler()
 		if err != nil {
 			t.Fatal(err)
 		}
-		h := newTestHandler(t, conn, &s.cfg)
-		h.id, h.denied = id, denied
+		h, err := upcall.New(upcall.Config{ID: id, Datapath: dpiftest.Datapath(conn), Ports: &s.table})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.requestReasons = append(s.requestReasons, why)
 		s.handlers = append(s.handlers, h)
 		done := make(chan error)
-		go func() { done <- h.run() }()
+		go func() { done <- h.Run() }()
 		t.Cleanup(func() {
-			h.stop()
+			h.Stop()
 			if err := <-done; err != nil {
 				t.Error(err)
 			}
@@ -119,13 +124,6 @@ func TestDispatchSelected(t *testing.T) {
 				if err := s.serveShared(); err != nil {
 					t.Fatal(err)
 				}
-				for _, h := range s.handlers {
-					h.do(func() {
-						if (h.shared != nil) != (want == DispatchPerCPU) || h.owned != len(s.shared)/2 {
-							t.Errorf("handler %d owns %d sockets", h.id, h.owned)
-						}
-					})
-				}
 				for _, pid := range k.pids {
 					if !slices.Contains(chosen.UpcallPIDs, pid) {
 						t.Errorf("the kernel's table names socket %d, the handlers have %v", pid, chosen.UpcallPIDs)
@@ -170,14 +168,6 @@ func TestSharedSocketsAdopted(t *testing.T) {
 			after = append(after, ch.sock.PortID())
 		}
 		slices.Sort(after)
-		// The policy does not know the ports yet.
-		for _, h := range s.handlers {
-			h.do(func() {
-				if h.owned != 0 {
-					t.Errorf("handler %d serves %d sockets", h.id, h.owned)
-				}
-			})
-		}
 		if err := s.serveShared(); err != nil {
 			t.Error(err)
 		}

@@ -8,6 +8,7 @@ import (
 	"dpifd/internal/fdstore"
 	"dpifd/internal/netlink"
 	"dpifd/internal/odp"
+	"dpifd/internal/upcall"
 
 	"golang.org/x/sys/unix"
 )
@@ -60,7 +61,8 @@ func (s *Server) adopt(v dpif.Vport) *channel {
 	if s.noRings != nil {
 		why = reason(s.noRings)
 	}
-	return &channel{name: newPortName(v.Name), typ: v.Type, ifindex: v.Ifindex, sock: in.sock, reason: why, stored: in.name}
+	p := upcall.NewPort(v.No, v.Name, s.maxUpcalls[v.Name])
+	return &channel{Port: p, typ: v.Type, ifindex: v.Ifindex, sock: upcall.NewSocket(in.sock, p), reason: why, stored: in.name}
 }
 
 // settleInherited ends the taking over at the end of the start. What waits in
@@ -69,16 +71,14 @@ func (s *Server) adopt(v dpif.Vport) *channel {
 func (s *Server) settleInherited() {
 	h := s.handlers[0]
 	for _, in := range s.inherited {
-		ch := &channel{no: odp.MaxPorts, name: newPortName("inherited"), sock: in.sock, handler: h}
-		h.do(func() {
-			if h.attach(ch) != nil {
-				return
-			}
-			last := h.detach(ch)
-			s.mu.Lock()
-			s.past.Add(last)
-			s.mu.Unlock()
-		})
+		sock := upcall.NewSocket(in.sock, upcall.NewPort(odp.MaxPorts, "inherited", 0))
+		if h.Attach(sock) != nil {
+			continue
+		}
+		last := h.Detach(sock)
+		s.mu.Lock()
+		s.past.Add(last)
+		s.mu.Unlock()
 	}
 	closed := s.closeInherited()
 	if s.adopted+closed > 0 {
@@ -106,13 +106,13 @@ func (s *Server) keep(ch *channel) {
 		return
 	}
 	if ch.stored == "" {
-		name := fdstore.Name(ch.name.get(), ch.sock.PortID())
+		name := fdstore.Name(ch.Name(), ch.sock.PortID())
 		err := error(unix.ENOSPC)
 		if s.kept < s.cfg.Store.Max() {
 			err = s.cfg.Store.Keep(name, ch.sock.FD())
 		}
 		if err != nil {
-			s.cfg.Notify(SocketNotKept{No: ch.no, Name: ch.name.get(), Err: fmt.Errorf("port %s: keep the upcall socket: %w", ch.name.get(), err)})
+			s.cfg.Notify(SocketNotKept{No: ch.No, Name: ch.Name(), Err: fmt.Errorf("port %s: keep the upcall socket: %w", ch.Name(), err)})
 			return
 		}
 		ch.stored = name
@@ -153,31 +153,46 @@ func (s *Server) Abandoned() int { return s.abandoned }
 
 // leave takes the sockets that live on from the handlers, which answer what they
 // had received. It returns the ports that have none, and whether a socket of
-// per-CPU dispatch is left behind. It is the last that the handlers are asked to
-// do.
+// per-CPU dispatch is left behind.
 func (s *Server) leave() (others []odp.PortNo, shared bool) {
-	for _, h := range s.handlers {
-		h.do(func() {
-			for _, ch := range h.slots {
-				if ch == nil {
-					continue
-				}
-				fd := -1
-				if (s.cfg.Store == nil || ch.stored != "") && len(s.left) < fdstore.MaxDescriptors {
-					fd = h.release(ch)
-				}
-				switch {
-				case fd >= 0:
-				case ch == h.shared:
-					shared = true
-					continue
-				default:
-					others = append(others, ch.no)
-					continue
-				}
-				s.left = append(s.left, fdstore.Descriptor{FD: fd, Name: ch.stored})
+	byHandler := map[*upcall.Handler][]*channel{}
+	s.mu.Lock()
+	for _, ch := range s.everyChannel() {
+		if ch.sock == nil {
+			continue
+		}
+		byHandler[ch.handler] = append(byHandler[ch.handler], ch)
+	}
+	s.mu.Unlock()
+	for h, chs := range byHandler {
+		var stay []*channel
+		var socks []*upcall.Socket
+		for _, ch := range chs {
+			if s.cfg.Store != nil && ch.stored == "" || len(s.left)+len(socks) >= fdstore.MaxDescriptors {
+				stay = append(stay, ch)
+				continue
 			}
-		})
+			socks = append(socks, ch.sock)
+		}
+		fds := h.Release(socks...)
+		for _, ch := range chs {
+			i := slices.Index(socks, ch.sock)
+			if i < 0 {
+				continue
+			}
+			if fds[i] < 0 {
+				stay = append(stay, ch)
+				continue
+			}
+			s.left = append(s.left, fdstore.Descriptor{FD: fds[i], Name: ch.stored})
+		}
+		for _, ch := range stay {
+			if slices.Contains(s.shared, ch) {
+				shared = true
+			} else {
+				others = append(others, ch.No)
+			}
+		}
 	}
 	return others, shared
 }
@@ -191,21 +206,4 @@ func (s *Server) forgetAll() {
 			s.forget(ch)
 		}
 	}
-}
-
-// release gives the socket of ch up, with what is queued on it. It returns -1,
-// and ch stays as it is, if the socket cannot be handed over. It runs on the
-// handler's goroutine.
-func (h *Handler) release(ch *channel) int {
-	if ch.sock.Transport() == netlink.Ring {
-		return -1
-	}
-	ch.finalCounters() // reads the socket's drops while it can
-	_ = h.poller.Remove(ch.sock.FD())
-	fd, err := ch.sock.Detach()
-	if err != nil {
-		return -1
-	}
-	h.disown(ch)
-	return fd
 }

@@ -5,41 +5,8 @@ import (
 	"dpifd/internal/metric"
 	"dpifd/internal/netlink"
 	"dpifd/internal/revalidator"
+	"dpifd/internal/upcall"
 )
-
-// PortMetrics are what the daemon counts of a port, or of the sum of all ports.
-var PortMetrics = metric.Table[PortCounters]{
-	metric.Counter("upcalls", metric.None, "upcalls received",
-		func(c *PortCounters) uint64 { return c.Upcalls }).WithDelta(),
-	metric.Counter("upcall", metric.Bytes, "bytes of the packets of upcalls",
-		func(c *PortCounters) uint64 { return c.Bytes }).WithDelta(),
-	metric.Counter("executed", metric.None, "packets handed back to the kernel to be sent",
-		func(c *PortCounters) uint64 { return c.Executed }).WithDelta(),
-	metric.Counter("dropped", metric.None, "packets that the policy dropped",
-		func(c *PortCounters) uint64 { return c.Dropped }).WithDelta(),
-	metric.Counter("flows_put", metric.None, "flows asked for",
-		func(c *PortCounters) uint64 { return c.FlowsPut }).WithDelta(),
-	metric.Counter("flows_existing", metric.None, "flows asked for that were there already",
-		func(c *PortCounters) uint64 { return c.FlowsExisting }),
-	metric.Counter("flows_refused", metric.None, "flows asked for that the kernel refused",
-		func(c *PortCounters) uint64 { return c.FlowsRefused }),
-	metric.Counter("flows_over_limit", metric.None, "flows not asked for, the table being full",
-		func(c *PortCounters) uint64 { return c.FlowsOverLimit }),
-	metric.Counter("action_upcalls", metric.None, "upcalls sent by a flow's userspace action: lost",
-		func(c *PortCounters) uint64 { return c.ActionUpcalls }),
-	metric.Counter("execute_refused", metric.None, "packets that the kernel refused to send: lost",
-		func(c *PortCounters) uint64 { return c.ExecuteRefused }),
-	metric.Counter("decode_errors", metric.None, "messages that were no upcalls: lost",
-		func(c *PortCounters) uint64 { return c.DecodeErrors }),
-	metric.Counter("receive_errors", metric.None, "receive calls that failed, overflows left out",
-		func(c *PortCounters) uint64 { return c.ReceiveErrors }),
-	metric.Counter("policy_errors", metric.None, "packets whose answer did not fit into a message: lost",
-		func(c *PortCounters) uint64 { return c.PolicyErrors }),
-	metric.Counter("socket_drops", metric.None, "upcalls that sockets had no room for: lost",
-		func(c *PortCounters) uint64 { return c.SocketDrops }),
-	metric.Counter("shed", metric.None, "upcalls over the port's max_upcalls: lost",
-		func(c *PortCounters) uint64 { return c.Shed }),
-}
 
 // PortStatsMetrics are what is told of each port, see Stats.Ports.
 var PortStatsMetrics = metric.Join(
@@ -47,8 +14,8 @@ var PortStatsMetrics = metric.Join(
 		metric.Gauge("handler", metric.None, "number of the handler, from 0; -1 for a port whose upcalls all handlers take",
 			func(p *PortStats) int { return p.Handler }),
 	},
-	metric.Of(PortMetrics.Only("upcalls", "executed", "dropped", "socket_drops", "shed", "execute_refused"),
-		func(p *PortStats) *PortCounters { return &p.Counters }),
+	metric.Of(upcall.PortMetrics.Only("upcalls", "executed", "dropped", "socket_drops", "shed", "execute_refused"),
+		func(p *PortStats) *upcall.PortCounters { return &p.Counters }),
 	metric.Table[PortStats]{
 		metric.Counter("lost", metric.None, "packets that did not go on, for any cause",
 			func(p *PortStats) uint64 { return p.Counters.Lost() }),

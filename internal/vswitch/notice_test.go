@@ -7,6 +7,7 @@ import (
 	"dpifd/internal/dpif/dpiftest"
 	"dpifd/internal/genl"
 	"dpifd/internal/netlink"
+	"dpifd/internal/upcall"
 
 	"golang.org/x/sys/unix"
 )
@@ -38,7 +39,7 @@ func ovsNotice(index int32) []byte {
 
 func noticeServer() *Server {
 	return &Server{dp: dpiftest.Datapath(nil), waiting: map[string]string{"late": "no such device"},
-		devices: map[uint32]*channel{7: {name: newPortName("va"), ifindex: 7}}}
+		devices: map[uint32]*channel{7: {Port: upcall.NewPort(1, "va", 0), ifindex: 7}}}
 }
 
 func TestNotices(t *testing.T) {

@@ -59,7 +59,7 @@ func (q *quarantine) free(vports []dpif.Vport, served []odp.PortNo) *freeNumbers
 // barrier waits until what handlers have decided so far is in the kernel.
 func (s *Server) barrier() {
 	for _, h := range s.handlers {
-		h.do(func() {})
+		h.Barrier()
 	}
 }
 

@@ -13,9 +13,13 @@ import (
 	"dpifd/internal/netlink"
 	"dpifd/internal/odp"
 	"dpifd/internal/policy"
+	"dpifd/internal/upcall"
 
 	"golang.org/x/sys/unix"
 )
+
+// noticeBatch is the number of notifications received together.
+const noticeBatch = 64
 
 // ids of the port poll's epoll events.
 const (
@@ -85,7 +89,7 @@ func (s *Server) pollTimeout() time.Duration {
 // an overflow, calls for a look.
 func (s *Server) drain(r *netlink.Receiver, source string, concerns func(netlink.Header, []byte) bool) (changed bool, err error) {
 	for {
-		n, err := r.Receive(s.notices, batchSize)
+		n, err := r.Receive(s.notices, noticeBatch)
 		switch {
 		case errors.Is(err, unix.ENOBUFS):
 			s.restored.overflows.Add(1)
@@ -134,7 +138,7 @@ func (s *Server) renamed(ifindex uint32, name string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	ch := s.devices[ifindex]
-	return ch != nil && ch.name.get() != name
+	return ch != nil && ch.Name() != name
 }
 
 // reconcile compares what the kernel has with what is served, and mends the
@@ -215,7 +219,7 @@ func (s *Server) dropMissing(vports []dpif.Vport) (gone []odp.PortNo) {
 			}
 			s.drop(ch)
 			gone = append(gone, no)
-		case v.Name != ch.name.get():
+		case v.Name != ch.Name():
 			s.rename(ch, v.Name)
 		}
 	}
@@ -231,10 +235,10 @@ func (s *Server) dropMissing(vports []dpif.Vport) (gone []odp.PortNo) {
 // number before: by the device's index, or on kernels that do not tell that by
 // its name.
 func (c *channel) isOf(v dpif.Vport) bool {
-	if v.No != c.no || v.Type != c.typ || v.Ifindex != c.ifindex {
+	if v.No != c.No || v.Type != c.typ || v.Ifindex != c.ifindex {
 		return false
 	}
-	return v.Ifindex != 0 || v.Name == c.name.get()
+	return v.Ifindex != 0 || v.Name == c.Name()
 }
 
 // serves reports whether a port of that number is served.
@@ -246,21 +250,21 @@ func (s *Server) serves(no odp.PortNo) bool {
 
 // rename notes the new name of a port's device.
 func (s *Server) rename(ch *channel, name string) {
-	was := ch.name.get()
-	ch.name.set(name)
-	s.cfg.Notify(PortRenamed{No: ch.no, Name: name, Was: was})
+	was := ch.Name()
+	ch.SetName(name)
+	s.cfg.Notify(PortRenamed{No: ch.No, Name: name, Was: was})
 }
 
 // drop answers what is still queued for a port, and closes its socket.
 func (s *Server) drop(ch *channel) {
-	var last PortCounters
+	var last upcall.PortCounters
 	if ch.sock != nil {
-		ch.handler.do(func() { last = ch.handler.detach(ch) })
+		last = ch.handler.Detach(ch.sock)
 	} else {
-		last = ch.counters()
+		last = ch.Counters()
 	}
 	s.mu.Lock()
-	delete(s.channels, ch.no)
+	delete(s.channels, ch.No)
 	if s.devices[ch.ifindex] == ch {
 		delete(s.devices, ch.ifindex)
 	}
@@ -269,7 +273,7 @@ func (s *Server) drop(ch *channel) {
 	s.mu.Unlock()
 	s.ringBytes -= ch.ringBytes
 	s.forget(ch)
-	s.cfg.Notify(PortRemoved{Name: ch.name.get(), No: ch.no, Upcalls: last.Upcalls, Executed: last.Executed, Lost: last.Lost()})
+	s.cfg.Notify(PortRemoved{Name: ch.Name(), No: ch.No, Upcalls: last.Upcalls, Executed: last.Executed, Lost: last.Lost()})
 }
 
 func (s *Server) tellPolicy(vports []dpif.Vport) {

@@ -62,7 +62,7 @@ func (s *Server) limitUpcalls() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, ch := range s.channels {
-		ch.limit.rate.Store(s.maxUpcalls[ch.name.get()])
+		ch.SetMaxUpcalls(s.maxUpcalls[ch.Name()])
 	}
 }
 

@@ -15,7 +15,7 @@ type Rounds struct {
 func (s *Server) Rounds() []Rounds {
 	list := make([]Rounds, 0, len(s.handlers)+2)
 	for _, h := range s.handlers {
-		list = append(list, Rounds{fmt.Sprintf("handler %d", h.id), h.rounds.Load()})
+		list = append(list, Rounds{fmt.Sprintf("handler %d", h.ID()), h.Rounds()})
 	}
 	flows, running := s.revalidator.Rounds()
 	return appendRounds(list, s.rounds.Load(), flows, running)
@@ -35,13 +35,7 @@ func appendRounds(list []Rounds, polls, cycles uint64, running bool) []Rounds {
 // Server is open.
 func (s *Server) Nudge() {
 	for _, h := range s.handlers {
-		h.nudge()
+		h.Wake()
 	}
 	_ = s.poller.Wake() // it fails only when the poller is closed
-}
-
-// nudge has the handler go round.
-func (h *Handler) nudge() {
-	h.called.Store(true)
-	_ = h.poller.Wake()
 }

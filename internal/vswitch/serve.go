@@ -9,6 +9,7 @@ import (
 	"dpifd/internal/clock"
 	"dpifd/internal/dpif"
 	"dpifd/internal/odp"
+	"dpifd/internal/upcall"
 )
 
 // portBatch is how many ports are seen to together: requests about them share
@@ -67,11 +68,10 @@ func (s *Server) take(vports []dpif.Vport) error {
 	var chs, opened []*channel
 	for _, v := range vports {
 		if ch := s.adopt(v); ch != nil {
-			ch.no = v.No
 			chs = append(chs, ch) // its upcalls come here already
 			continue
 		}
-		ch, err := s.openChannel(v.Name, v.Type)
+		ch, err := s.openChannel(v.No, v.Name, v.Type)
 		if errors.Is(err, ErrRingRequired) {
 			s.discard(chs...)
 			return err
@@ -80,7 +80,7 @@ func (s *Server) take(vports []dpif.Vport) error {
 			s.cannotServe(v.No, v.Name, err)
 			continue
 		}
-		ch.no, ch.ifindex = v.No, v.Ifindex
+		ch.ifindex = v.Ifindex
 		chs = append(chs, ch)
 		if ch.sock != nil {
 			opened = append(opened, ch)
@@ -91,7 +91,7 @@ func (s *Server) take(vports []dpif.Vport) error {
 	opened = slices.DeleteFunc(opened, func(ch *channel) bool { return failed[ch] != nil })
 	ports, pids := make([]odp.PortNo, len(opened)), make([]uint32, len(opened))
 	for i, ch := range opened {
-		ports[i], pids[i] = ch.no, ch.sock.PortID()
+		ports[i], pids[i] = ch.No, ch.sock.PortID()
 	}
 	refused := map[*channel]error{}
 	// A fault of the socket reaches the function as well.
@@ -101,12 +101,12 @@ func (s *Server) take(vports []dpif.Vport) error {
 		}
 	})
 	for ch, err := range refused {
-		ch.handler.do(func() { ch.handler.detach(ch) })
+		ch.handler.Detach(ch.sock)
 		s.ringBytes -= ch.ringBytes
 		failed[ch] = err
 	}
 	for ch, err := range failed {
-		s.cannotServe(ch.no, ch.name.get(), err)
+		s.cannotServe(ch.No, ch.Name(), err)
 	}
 	s.serving(slices.DeleteFunc(chs, func(ch *channel) bool { return failed[ch] != nil }), false)
 	return nil
@@ -188,7 +188,7 @@ func (s *Server) addPorts(ports []PortConfig, free *freeNumbers) ([]dpif.Vport, 
 				continue
 			}
 		}
-		if a.ch, a.err = s.openChannel(p.Name, p.Type); a.err != nil {
+		if a.ch, a.err = s.openChannel(0, p.Name, p.Type); a.err != nil {
 			if errors.Is(a.err, ErrRingRequired) {
 				for _, other := range asked {
 					s.discard(other.ch)
@@ -204,7 +204,7 @@ func (s *Server) addPorts(ports []PortConfig, free *freeNumbers) ([]dpif.Vport, 
 	// handler owns them. A fault of the request socket reaches the function as well.
 	_ = s.dp.AddVports(requests, func(i int, v dpif.Vport, err error) {
 		a := asked[i]
-		a.v, a.err, a.ch.no, a.ch.ifindex = v, err, v.No, v.Ifindex
+		a.v, a.err, a.ch.No, a.ch.ifindex = v, err, v.No, v.Ifindex
 	})
 	var chs []*channel
 	for i, a := range asked {
@@ -256,7 +256,7 @@ func (s *Server) settleAdditions(list []*addition) (added []dpif.Vport, err erro
 // returns those that no handler could take, whose sockets it closed.
 func (s *Server) attach(chs []*channel) (failed map[*channel]error) {
 	failed = map[*channel]error{}
-	load, shares := make(map[*Handler]int), make(map[*Handler][]*channel)
+	load, shares := make(map[*upcall.Handler]int), make(map[*upcall.Handler][]*channel)
 	s.mu.Lock()
 	for _, c := range s.channels {
 		load[c.handler]++
@@ -266,18 +266,21 @@ func (s *Server) attach(chs []*channel) (failed map[*channel]error) {
 		if ch.sock == nil {
 			continue
 		}
-		ch.handler = slices.MinFunc(s.handlers, func(a, b *Handler) int { return load[a] - load[b] })
+		ch.handler = slices.MinFunc(s.handlers, func(a, b *upcall.Handler) int { return load[a] - load[b] })
 		load[ch.handler]++
 		shares[ch.handler] = append(shares[ch.handler], ch)
 	}
 	for h, share := range shares {
-		h.do(func() {
-			for _, ch := range share {
-				if err := h.attach(ch); err != nil {
-					failed[ch] = fmt.Errorf("port %s: %w", ch.name.get(), err)
-				}
+		socks := make([]*upcall.Socket, len(share))
+		for i, ch := range share {
+			socks[i] = ch.sock
+		}
+		refused := h.Attach(socks...)
+		for _, ch := range share {
+			if err := refused[ch.sock]; err != nil {
+				failed[ch] = fmt.Errorf("port %s: %w", ch.Name(), err)
 			}
-		})
+		}
 	}
 	for ch := range failed {
 		s.discard(ch)
@@ -304,7 +307,7 @@ func (s *Server) serving(chs []*channel, created bool) {
 	for _, ch := range chs {
 		s.served++
 		ch.serial, ch.sinceMS = s.served, sinceMS
-		s.channels[ch.no] = ch
+		s.channels[ch.No] = ch
 		if ch.ifindex != 0 {
 			s.devices[ch.ifindex] = ch
 		}
@@ -312,12 +315,12 @@ func (s *Server) serving(chs []*channel, created bool) {
 	s.tableChanged()
 	s.mu.Unlock()
 	for _, ch := range chs {
-		delete(s.broken, ch.no)
+		delete(s.broken, ch.No)
 		s.keep(ch)
-		s.arrived = append(s.arrived, PortAdded{Name: ch.name.get(), No: ch.no, Type: ch.typ, Handler: ch.handlerID(),
+		s.arrived = append(s.arrived, PortAdded{Name: ch.Name(), No: ch.No, Type: ch.typ, Handler: ch.handlerID(),
 			UpcallPID: ch.portID(), Created: created})
 		if ch.sock != nil {
-			s.arrived = append(s.arrived, TransportSelected{Name: ch.name.get(), No: ch.no, Transport: ch.sock.Transport(),
+			s.arrived = append(s.arrived, TransportSelected{Name: ch.Name(), No: ch.No, Transport: ch.sock.Transport(),
 				Reason: ch.reason, RcvBuf: ch.sock.RcvBuf(), RingBytes: ch.ringBytes})
 		}
 	}

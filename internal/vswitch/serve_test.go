@@ -3,7 +3,6 @@ package vswitch
 import (
 	"fmt"
 	"slices"
-	"sync/atomic"
 	"testing"
 
 	"dpifd/internal/clock"
@@ -12,7 +11,7 @@ import (
 	"dpifd/internal/netlink"
 	"dpifd/internal/odp"
 	"dpifd/internal/policy"
-	"dpifd/internal/revalidator"
+	"dpifd/internal/upcall"
 
 	"golang.org/x/sys/unix"
 )
@@ -26,14 +25,14 @@ func TestAttach(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		h, err := newHandler(id, dpiftest.Datapath(conn), &Config{}, revalidator.NewBudget(0), odp.NewMaskedHasher(), &atomic.Pointer[Tracer]{})
+		h, err := upcall.New(upcall.Config{ID: id, Datapath: dpiftest.Datapath(conn)})
 		if err != nil {
 			t.Fatal(err)
 		}
 		ended := make(chan error)
-		go func() { ended <- h.run() }()
+		go func() { ended <- h.Run() }()
 		defer func() {
-			h.stop()
+			h.Stop()
 			if err := <-ended; err != nil {
 				t.Error(err)
 			}
@@ -45,7 +44,8 @@ func TestAttach(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return &channel{no: odp.PortNo(no), name: newPortName(fmt.Sprint("p", no)), sock: sock}
+		p := upcall.NewPort(odp.PortNo(no), fmt.Sprint("p", no), 0)
+		return &channel{Port: p, sock: upcall.NewSocket(sock, p)}
 	}
 	for no := range 4 {
 		s.channels[odp.PortNo(no)] = &channel{handler: s.handlers[0]}
@@ -54,7 +54,7 @@ func TestAttach(t *testing.T) {
 	for no := 4; no < 15; no++ {
 		chs = append(chs, open(no))
 	}
-	broken, shared := chs[3], &channel{no: 15}
+	broken, shared := chs[3], &channel{Port: upcall.NewPort(15, "p15", 0)}
 	broken.sock.Close()
 	broken.ringBytes, s.ringBytes = 100, 300
 	failed := s.attach(append(chs, shared))
@@ -64,18 +64,17 @@ func TestAttach(t *testing.T) {
 	if s.ringBytes != 200 || shared.handler != nil {
 		t.Errorf("%d bytes of rings, handler %v", s.ringBytes, shared.handler)
 	}
-	for i, h := range s.handlers {
-		owned := 0
-		h.do(func() { owned = h.owned })
-		// 4 and 11 are shared as 5, 5, 5, of which the first had 4 and the
-		// broken one is the third's.
-		if want := []int{1, 5, 4}[i]; owned != want {
-			t.Errorf("handler %d owns %d ports, want %d", i, owned, want)
+	owned := map[*upcall.Handler]int{}
+	for _, ch := range chs {
+		if ch != broken {
+			owned[ch.handler]++
 		}
 	}
-	for _, ch := range chs {
-		if ch != broken && ch.handler.slots[ch.slot] != ch {
-			t.Errorf("%s is not where its handler looks for it", ch.name.get())
+	for i, h := range s.handlers {
+		// 4 and 11 are shared as 5, 5, 5, of which the first had 4 and the
+		// broken one is the third's.
+		if want := []int{1, 5, 4}[i]; owned[h] != want {
+			t.Errorf("handler %d owns %d ports, want %d", i, owned[h], want)
 		}
 	}
 }
@@ -94,8 +93,7 @@ func (p *portsPolicy) SetPorts(ports []policy.Port) { p.ports = slices.Clone(por
 func TestPortSince(t *testing.T) {
 	policy := &portsPolicy{}
 	s := &Server{cfg: Config{Policy: policy}, channels: map[odp.PortNo]*channel{}, devices: map[uint32]*channel{}, broken: map[odp.PortNo]string{}}
-	s.table.Store(&portTable{})
-	channelOf := func(no odp.PortNo) *channel { return &channel{no: no, name: newPortName(no.String())} }
+	channelOf := func(no odp.PortNo) *channel { return &channel{Port: upcall.NewPort(no, no.String(), 0)} }
 	before := clock.NowMS()
 	s.serving([]*channel{channelOf(1)}, false)
 	s.serving([]*channel{channelOf(2)}, true)

@@ -19,6 +19,7 @@ import (
 	"dpifd/internal/odp"
 	"dpifd/internal/policy"
 	"dpifd/internal/revalidator"
+	"dpifd/internal/upcall"
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
@@ -100,17 +101,17 @@ var ErrDatapathGone = errors.New("datapath is gone")
 
 // Server serves all vports of one datapath.
 type Server struct {
-	cfg         Config
-	dp          *dpif.Datapath
-	features    dpif.Features
-	handlers    []*Handler
-	revalidator *revalidator.Revalidator
-	budget      *revalidator.Budget
-	hasher      *odp.MaskedHasher
-	trace       atomic.Pointer[Tracer]
+	cfg            Config
+	dp             *dpif.Datapath
+	features       dpif.Features
+	handlers       []*upcall.Handler
+	revalidator    *revalidator.Revalidator
+	budget         *revalidator.Budget
+	hasher         *odp.MaskedHasher
+	requestReasons []string // why each handler sends as it does
 
 	shared []*channel // each handler's socket under per-CPU dispatch, else none
-	table  atomic.Pointer[portTable]
+	table  upcall.Table
 	cpus   cpus // as the kernel's table of upcall PIDs has them
 
 	cpuReader *cpuReader // nil under per-vport dispatch
@@ -151,7 +152,7 @@ type Server struct {
 	mu        sync.Mutex         // guards channels, devices, shared and past
 	channels  map[odp.PortNo]*channel
 	devices   map[uint32]*channel // of these, by ifindex where the kernel tells it
-	past      PortCounters        // of ports that have gone
+	past      upcall.PortCounters // of ports that have gone
 }
 
 // NewServer prepares to serve dp, which it uses from then on. Sockets are
@@ -182,22 +183,22 @@ func (s *Server) open() (err error) {
 	if err := s.probeRings(); err != nil {
 		return err
 	}
-	var primer *primer
+	var primer *upcall.Primer
 	if s.cfg.Prime {
-		primer = newPrimer()
+		primer = upcall.NewPrimer()
 	}
 	for id := range s.cfg.Handlers {
-		conn, denied, err := s.dialHandler()
+		conn, why, err := s.dialHandler()
 		if err != nil {
 			return fmt.Errorf("handler %d: %w", id, err)
 		}
-		h, err := newHandler(id, s.dp.Clone(conn), &s.cfg, s.budget, s.hasher, &s.trace)
+		h, err := upcall.New(upcall.Config{ID: id, Datapath: s.dp.Clone(conn), Policy: s.cfg.Policy, Budget: s.budget,
+			Hasher: s.hasher, Ports: &s.table, Notify: s.cfg.Notify, Primer: primer})
 		if err != nil {
 			conn.Close()
 			return err
 		}
-		h.denied, h.table, h.primer = denied, &s.table, primer
-		s.handlers = append(s.handlers, h)
+		s.handlers, s.requestReasons = append(s.handlers, h), append(s.requestReasons, why)
 	}
 	conn, err := netlink.Dial(unix.NETLINK_GENERIC, netlink.Config{RcvBuf: requestBuf, SndBuf: requestBuf})
 	if err != nil {
@@ -210,7 +211,7 @@ func (s *Server) open() (err error) {
 		return fmt.Errorf("statistics: %w", err)
 	}
 	s.statsDP = s.dp.Clone(conn)
-	if s.notices, err = netlink.NewBatch(batchSize); err != nil {
+	if s.notices, err = netlink.NewBatch(noticeBatch); err != nil {
 		return fmt.Errorf("port poll: %w", err)
 	}
 	if s.poller, err = epoll.New(); err != nil {
@@ -251,7 +252,7 @@ func (s *Server) Run(ctx context.Context, ready func(waiting int)) error {
 	for _, h := range s.handlers {
 		handlers.Go(func() error {
 			defer cancel()
-			return h.run()
+			return h.Run()
 		})
 	}
 	err := s.gone(s.start())
@@ -279,7 +280,7 @@ func (s *Server) Run(ctx context.Context, ready func(waiting int)) error {
 		err = offErr
 	}
 	for _, h := range s.handlers {
-		h.stop()
+		h.Stop()
 	}
 	if handlerErr := handlers.Wait(); err == nil {
 		err = handlerErr
@@ -331,7 +332,7 @@ func (s *Server) start() error {
 // Close releases everything that Run did not. It is idempotent.
 func (s *Server) Close() error {
 	for _, h := range s.handlers {
-		h.finish()
+		h.Close()
 	}
 	for _, ch := range s.shared {
 		ch.sock.Close() // those of a start that failed have no owner
@@ -361,12 +362,10 @@ func (s *Server) Close() error {
 }
 
 // SetTracer installs t, which is called for each upcall; nil removes it.
-func (s *Server) SetTracer(t Tracer) {
-	if t == nil {
-		s.trace.Store(nil)
-		return
+func (s *Server) SetTracer(t upcall.Tracer) {
+	for _, h := range s.handlers {
+		h.SetTracer(t)
 	}
-	s.trace.Store(&t)
 }
 
 // SetFlowTracer installs t, which is called for each flow that the revalidator

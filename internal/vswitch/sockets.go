@@ -35,7 +35,7 @@ func (s *Server) PortSockets() []PortSocket {
 	}
 	for _, ch := range s.shared {
 		p := ch.describe()
-		p.Handler = ch.handler.id
+		p.Handler = ch.handler.ID()
 		all = append(all, p)
 	}
 	slices.SortStableFunc(all, func(a, b PortSocket) int { return cmp.Compare(a.No, b.No) })
@@ -43,8 +43,8 @@ func (s *Server) PortSockets() []PortSocket {
 }
 
 func (c *channel) describe() PortSocket {
-	p := PortSocket{No: c.no, Name: c.name.get(), Type: c.typ, Handler: c.handlerID(), UpcallPID: c.portID(), Transport: c.transport(),
-		Reason: c.reason, RingBytes: c.ringBytes, MaxUpcalls: c.limit.rate.Load()}
+	p := PortSocket{No: c.No, Name: c.Name(), Type: c.typ, Handler: c.handlerID(), UpcallPID: c.portID(), Transport: c.transport(),
+		Reason: c.reason, RingBytes: c.ringBytes, MaxUpcalls: c.MaxUpcalls()}
 	if c.sock != nil {
 		p.RcvBuf = c.sock.RcvBuf()
 		if m, err := c.sock.MemInfo(); err == nil {

@@ -12,6 +12,7 @@ import (
 	"dpifd/internal/netlink"
 	"dpifd/internal/odp"
 	"dpifd/internal/revalidator"
+	"dpifd/internal/upcall"
 
 	"golang.org/x/sys/unix"
 )
@@ -19,9 +20,9 @@ import (
 // Stats is everything countable about a served datapath.
 type Stats struct {
 	Datapath    dpif.DatapathInfo
-	Ports       []PortStats  // in order of their numbers
-	Past        PortCounters // the sum over ports that have gone
-	Shared      []PortStats  // the sockets of per-CPU dispatch: No is MaxPorts, and what a port is known of is counted there
+	Ports       []PortStats         // in order of their numbers
+	Past        upcall.PortCounters // the sum over ports that have gone
+	Shared      []PortStats         // the sockets of per-CPU dispatch: No is MaxPorts, and what a port is known of is counted there
 	Revalidator revalidator.Counters
 	FlowLimit   int64         // in force now
 	StaticFlows int           // of the datapath's flows, those of the configuration
@@ -65,7 +66,7 @@ type PortStats struct {
 	Transport netlink.Transport
 	// RingFrames is the number of frames of the port's ring, 0 without ring.
 	RingFrames uint32
-	Counters   PortCounters
+	Counters   upcall.PortCounters
 	Vport      dpif.VportStats
 	Kernel     dpif.UpcallStats
 }
@@ -106,32 +107,32 @@ func (s *Server) stats(all bool) (Stats, error) {
 	}
 	s.mu.Lock()
 	st.Past = s.past
-	channels := slices.SortedFunc(maps.Values(s.channels), func(a, b *channel) int { return cmp.Compare(a.no, b.no) })
+	channels := slices.SortedFunc(maps.Values(s.channels), func(a, b *channel) int { return cmp.Compare(a.No, b.No) })
 	st.Ports = make([]PortStats, 0, len(channels))
 	for _, ch := range channels {
 		p := ch.stats(ch.handlerID())
-		if v := vports[ch.no]; v != nil {
+		if v := vports[ch.No]; v != nil {
 			p.Vport, p.Kernel = v.Stats, v.Upcalls
 		}
 		st.RingBytes += ch.ringBytes
 		st.Ports = append(st.Ports, p)
 	}
 	for _, ch := range s.shared {
-		st.Shared = append(st.Shared, ch.stats(ch.handler.id))
+		st.Shared = append(st.Shared, ch.stats(ch.handler.ID()))
 	}
 	s.mu.Unlock()
 	st.Revalidator, st.FlowLimit = s.revalidator.Counters(), s.budget.Limit()
 	st.StaticFlows = s.revalidator.InstalledStaticFlows()
 	for _, h := range s.handlers {
-		st.Polls += h.polls.Load()
-		st.Batches += h.batches.Load()
-		st.BatchTime += time.Duration(h.batchTime.Load())
-		st.SendErrors += h.sendErrors.Load()
-		c := h.dp.Conn().Counters()
-		st.Requests.Add(c)
-		st.RequestSockets = append(st.RequestSockets, RequestSocket{fmt.Sprintf("handler %d", h.id), c})
-		if e := h.lastRefusal.Load(); e != 0 {
-			st.LastRefusal = unix.Errno(e)
+		c := h.Counters()
+		st.Polls += c.Polls
+		st.Batches += c.Batches
+		st.BatchTime += c.BatchTime
+		st.SendErrors += c.SendErrors
+		st.Requests.Add(c.Requests)
+		st.RequestSockets = append(st.RequestSockets, RequestSocket{fmt.Sprintf("handler %d", h.ID()), c.Requests})
+		if c.LastRefusal != 0 {
+			st.LastRefusal = c.LastRefusal
 		}
 	}
 	st.RequestSockets = append(st.RequestSockets, RequestSocket{"revalidator", s.revalidator.Requests()},
@@ -144,18 +145,18 @@ func (s *Server) stats(all bool) (Stats, error) {
 
 // stats are the daemon's counters of the channel.
 func (c *channel) stats(handler int) PortStats {
-	return PortStats{Serial: c.serial, No: c.no, Name: c.name.get(), Handler: handler, UpcallPID: c.portID(),
-		Transport: c.transport(), RingFrames: c.ringFrames(), Counters: c.counters()}
+	return PortStats{Serial: c.serial, No: c.No, Name: c.Name(), Handler: handler, UpcallPID: c.portID(),
+		Transport: c.transport(), RingFrames: c.ringFrames(), Counters: c.Counters()}
 }
 
 // LongestBatch returns the longest time that a batch took since the last call, of
 // all handlers. It may be called from any goroutine.
 func (s *Server) LongestBatch() time.Duration {
-	var longest int64
+	var longest time.Duration
 	for _, h := range s.handlers {
-		longest = max(longest, h.longest.Swap(0))
+		longest = max(longest, h.LongestBatch())
 	}
-	return time.Duration(longest)
+	return longest
 }
 
 // StaticFlows returns the static flows with what became of them, those that wait
@@ -170,10 +171,12 @@ func (s *Server) readDrops() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, ch := range s.everyChannel() {
-		if !table {
-			ch.readDrops()
-		} else if n := s.drops[ch.portID()]; ch.sock != nil && n > ch.drops.Load() {
-			ch.drops.Store(n)
+		switch {
+		case ch.sock == nil:
+		case table:
+			ch.sock.SetDrops(s.drops[ch.portID()])
+		default:
+			ch.sock.ReadDrops()
 		}
 	}
 }
@@ -181,18 +184,18 @@ func (s *Server) readDrops() {
 // Totals sums the counters of all ports, those that have gone included, without
 // asking about the datapath, which may be gone. It may be called from any
 // goroutine, also after Run.
-func (s *Server) Totals() PortCounters {
+func (s *Server) Totals() upcall.PortCounters {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	sum := s.past
 	for _, ch := range s.everyChannel() {
-		sum.Add(ch.finalCounters())
+		sum.Add(ch.CurrentCounters())
 	}
 	return sum
 }
 
 // Total sums the counters of all ports, those that have gone included.
-func (st *Stats) Total() PortCounters {
+func (st *Stats) Total() upcall.PortCounters {
 	sum := st.Past
 	for _, ports := range [][]PortStats{st.Ports, st.Shared} {
 		for i := range ports {
@@ -200,27 +203,4 @@ func (st *Stats) Total() PortCounters {
 		}
 	}
 	return sum
-}
-
-// Add adds another port's counters.
-func (p *PortCounters) Add(q PortCounters) {
-	p.Upcalls += q.Upcalls
-	p.Bytes += q.Bytes
-	p.ActionUpcalls += q.ActionUpcalls
-	p.Executed += q.Executed
-	p.Dropped += q.Dropped
-	p.ExecuteRefused += q.ExecuteRefused
-	p.FlowsPut += q.FlowsPut
-	p.FlowsPrimed += q.FlowsPrimed
-	p.FlowsExisting += q.FlowsExisting
-	p.FlowsRefused += q.FlowsRefused
-	p.FlowsOverLimit += q.FlowsOverLimit
-	p.DecodeErrors += q.DecodeErrors
-	p.ReceiveErrors += q.ReceiveErrors
-	p.Foreign += q.Foreign
-	p.PolicyErrors += q.PolicyErrors
-	p.Shed += q.Shed
-	p.SocketDrops += q.SocketDrops
-	p.RingDrops += q.RingDrops
-	p.Socket.Add(q.Socket)
 }

@@ -7,6 +7,8 @@ import (
 	"dpifd/internal/dpif"
 	"dpifd/internal/mmapring"
 	"dpifd/internal/netlink"
+	"dpifd/internal/odp"
+	"dpifd/internal/upcall"
 
 	"golang.org/x/sys/unix"
 )
@@ -20,6 +22,9 @@ var (
 	errTXOff     = errors.New("TX rings are off (ring.tx)")
 	errRingLimit = errors.New("memory limit of rings is reached")
 )
+
+// haveRings is why a socket has a ring.
+const haveRings = "the kernel has rings"
 
 // probeRings finds out whether sockets may have rings.
 func (s *Server) probeRings() error {
@@ -66,8 +71,9 @@ func reason(err error) string {
 const txBlocks = 8
 
 // dialHandler opens a handler's request socket, with a TX ring if it can have
-// one. denied is why it was not to have one.
-func (s *Server) dialHandler() (conn *netlink.Conn, denied error, err error) {
+// one, and says why it has or has not.
+func (s *Server) dialHandler() (conn *netlink.Conn, why string, err error) {
+	var denied error
 	cfg := netlink.Config{RcvBuf: requestBuf, SndBuf: requestBuf}
 	g := s.cfg.Ring.Geometry
 	rx := g.Bytes()
@@ -81,21 +87,23 @@ func (s *Server) dialHandler() (conn *netlink.Conn, denied error, err error) {
 		cfg.TXRing, cfg.Kernel = g, s.cfg.Ring.Kernel
 	}
 	if conn, err = netlink.Dial(unix.NETLINK_GENERIC, cfg); err != nil {
-		return nil, nil, err
+		return nil, "", err
 	}
 	if conn.Transport() == netlink.Ring {
 		s.ringBytes += g.Bytes()
+		return conn, haveRings, nil
 	}
-	return conn, denied, nil
+	if denied == nil {
+		denied = conn.RingError()
+	}
+	return conn, reason(denied), nil
 }
 
 // openChannel opens an upcall socket that nobody owns yet, with a ring if it
 // can have one.
-func (s *Server) openChannel(name string, t dpif.VportType) (*channel, error) {
+func (s *Server) openChannel(no odp.PortNo, name string, t dpif.VportType) (*channel, error) {
 	if s.shared != nil {
-		ch := &channel{name: newPortName(name), typ: t}
-		ch.limit.rate.Store(s.maxUpcalls[name])
-		return ch, nil
+		return &channel{Port: upcall.NewPort(no, name, s.maxUpcalls[name]), typ: t}, nil
 	}
 	cfg := netlink.ReceiverConfig{RcvBuf: s.cfg.RcvBuf}
 	size := s.cfg.Ring.Geometry.Bytes()
@@ -110,8 +118,8 @@ func (s *Server) openChannel(name string, t dpif.VportType) (*channel, error) {
 	if err != nil {
 		return nil, fmt.Errorf("port %s: upcall socket: %w", name, err)
 	}
-	ch := &channel{name: newPortName(name), typ: t, sock: sock, reason: "the kernel has rings"}
-	ch.limit.rate.Store(s.maxUpcalls[name])
+	p := upcall.NewPort(no, name, s.maxUpcalls[name])
+	ch := &channel{Port: p, typ: t, sock: upcall.NewSocket(sock, p), reason: haveRings}
 	if sock.Transport() == netlink.Ring {
 		ch.ringBytes = size
 		s.ringBytes += size

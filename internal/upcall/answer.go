@@ -1,4 +1,4 @@
-package vswitch
+package upcall
 
 import (
 	"errors"
@@ -65,100 +65,87 @@ func (h *Handler) send() error {
 	return err
 }
 
-// started tells how the handler sends, and why.
-func (h *Handler) started() HandlerStarted {
-	why := "the kernel has rings"
-	if h.sends != netlink.Ring {
-		denied := h.denied
-		if denied == nil {
-			denied = h.dp.Conn().RingError()
-		}
-		why = reason(denied)
-	}
-	return HandlerStarted{Handler: h.id, Transport: h.sends, Reason: why}
-}
-
-func (h *Handler) decide(ch *channel, datagram []byte, now int64, trace *Tracer) {
+func (h *Handler) decide(s *Socket, datagram []byte, now int64, trace *Tracer) {
+	p := s.port
 	// The port of a shared socket's upcall is in the message.
-	shared := ch == h.shared
-	if !shared && !ch.limit.admit(now) {
-		ch.shed.Add(1)
+	if !s.shared && !p.limit.admit(now) {
+		p.shed.Add(1)
 		return
 	}
 	u, v := &h.upcall, &h.verdict
 	switch err := h.dp.ParseUpcall(datagram, u); {
 	case err == nil:
 	case errors.Is(err, dpif.ErrForeign):
-		ch.foreign.Add(1)
+		p.foreign.Add(1)
 		return
 	default:
-		ch.decodeErrors.Add(1)
+		p.decodeErrors.Add(1)
 		return
 	}
-	if shared {
-		if ch = h.portOf(u.InPort); !ch.admitShared(now) {
-			ch.shed.Add(1)
+	if s.shared {
+		if p = h.portOf(u.InPort); !p.admitShared(now) {
+			p.shed.Add(1)
 			return
 		}
 	}
-	ch.upcalls.Add(1)
-	ch.bytes.Add(uint64(len(u.Packet)))
+	p.upcalls.Add(1)
+	p.bytes.Add(uint64(len(u.Packet)))
 	if u.Kind == dpif.Action {
 		// No flow of ours has a userspace action. A flow left by another
 		// program is corrected when the revalidator sees it.
-		ch.actionUpcalls.Add(1)
+		p.actionUpcalls.Add(1)
 		return
 	}
 	v.Clear()
 	h.policy.Decide(u, now, v)
 	if v.Actions.Err() != nil || v.Mask.Err() != nil {
-		ch.policyErrors.Add(1)
+		p.policyErrors.Add(1)
 		return
 	}
 	if trace != nil {
-		(*trace)(ch.name.get(), u, v)
+		(*trace)(p.Name(), u, v)
 	}
 	if v.Install && v.HasPeer && h.primer != nil {
-		h.prime(ch, u, v, now)
+		h.prime(p, u, v, now)
 	}
 	switch {
 	case v.Actions.Len() == 0:
-		ch.dropped.Add(1)
-	case h.execute(ch, u, v.Actions.Bytes()):
-		ch.executed.Add(1)
+		p.dropped.Add(1)
+	case h.execute(p, u, v.Actions.Bytes()):
+		p.executed.Add(1)
 	default:
-		ch.policyErrors.Add(1)
+		p.policyErrors.Add(1)
 	}
 	if v.Install {
 		key := u.Key
 		if h.l2Key.Of(u.Fields(), v.Mask.Bytes()) {
 			key = h.l2Key[:]
 		}
-		h.install(ch, dpif.NewUFID(h.hasher.HashTable(u.Fields(), v.Mask.Bytes()), now), key, v)
+		h.install(p, dpif.NewUFID(h.hasher.HashTable(u.Fields(), v.Mask.Bytes()), now), key, v)
 	}
 }
 
 // execute adds requests that run the actions on the packet: several where they are
 // too long for one. It reports false if they cannot be divided, or the packet does not
 // fit a message.
-func (h *Handler) execute(ch *channel, u *dpif.Upcall, actions []byte) bool {
+func (h *Handler) execute(p *Port, u *dpif.Upcall, actions []byte) bool {
 	if len(actions) <= odp.MaxActions {
-		return h.executePart(ch, u, actions)
+		return h.executePart(p, u, actions)
 	}
-	return odp.SplitActions(actions, odp.MaxActions, func(part []byte) bool { return h.executePart(ch, u, part) })
+	return odp.SplitActions(actions, odp.MaxActions, func(part []byte) bool { return h.executePart(p, u, part) })
 }
 
-func (h *Handler) executePart(ch *channel, u *dpif.Upcall, actions []byte) bool {
+func (h *Handler) executePart(p *Port, u *dpif.Upcall, actions []byte) bool {
 	if !h.out.Execute(u, actions) {
 		return false
 	}
-	h.ops = append(h.ops, request{ch, requestExecute})
+	h.ops = append(h.ops, request{p, requestExecute})
 	return true
 }
 
 // install adds a request for the verdict's flow, unless this batch has one
 // already or the table is full. It reports whether it did.
-func (h *Handler) install(ch *channel, id dpif.UFID, key []byte, v *policy.Verdict) bool {
+func (h *Handler) install(p *Port, id dpif.UFID, key []byte, v *policy.Verdict) bool {
 	// A bit tells most flows that the batch has not from those that it has.
 	hash := id.Hash()
 	word, bit := &h.putBits[hash>>6&3], uint64(1)<<(hash&63)
@@ -166,22 +153,22 @@ func (h *Handler) install(ch *channel, id dpif.UFID, key []byte, v *policy.Verdi
 		return false
 	}
 	if !h.budget.Reserve() {
-		ch.flowsOverLimit.Add(1)
+		p.flowsOverLimit.Add(1)
 		return false
 	}
 	if !h.out.CreateFlow(&id, key, v.Mask.Bytes(), v.Actions.Bytes()) {
 		h.budget.Release()
 		h.budget.Sent(1)
-		ch.flowsPut.Add(1)
-		ch.flowsRefused.Add(1)
+		p.flowsPut.Add(1)
+		p.flowsRefused.Add(1)
 		h.lastRefusal.Store(int32(unix.EMSGSIZE))
 		return false
 	}
 	*word |= bit
 	h.put[h.nPut] = hash
 	h.nPut++
-	h.ops = append(h.ops, request{ch, requestFlow})
-	ch.flowsPut.Add(1)
+	h.ops = append(h.ops, request{p, requestFlow})
+	p.flowsPut.Add(1)
 	return true
 }
 
@@ -191,15 +178,24 @@ func (h *Handler) requestFailed(i int, errno unix.Errno) {
 	}
 	switch r := h.ops[i]; r.kind {
 	case requestExecute:
-		r.ch.executeRefused.Add(1)
+		r.port.executeRefused.Add(1)
 		h.lastRefusal.Store(int32(errno))
 	case requestFlow:
 		h.budget.Release()
 		if errno == unix.EEXIST {
-			r.ch.flowsExisting.Add(1)
+			r.port.flowsExisting.Add(1)
 			return
 		}
-		r.ch.flowsRefused.Add(1)
+		r.port.flowsRefused.Add(1)
 		h.lastRefusal.Store(int32(errno))
 	}
+}
+
+// portOf returns what upcalls from that port are counted on: the port, or the
+// socket's own for one that is not known yet or has gone.
+func (h *Handler) portOf(no odp.PortNo) *Port {
+	if p := h.table.get(no); p != nil {
+		return p
+	}
+	return h.shared.port
 }

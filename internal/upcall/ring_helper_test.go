@@ -1,10 +1,9 @@
-package vswitch
+package upcall
 
 import (
 	"fmt"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -17,7 +16,6 @@ import (
 	"dpifd/internal/netlink"
 	"dpifd/internal/odp"
 	"dpifd/internal/policy"
-	"dpifd/internal/revalidator"
 
 	"golang.org/x/sys/unix"
 )
@@ -194,11 +192,11 @@ func newBench(t *testing.T, k emulated) *bench {
 func newBenchOn(t *testing.T, k emulated, conn *netlink.Conn) *bench {
 	t.Helper()
 	b := &bench{t: t, k: k, policy: &notes{t: t, got: map[odp.PortNo][]uint64{}}}
-	b.h = newTestHandler(t, conn, &Config{Policy: b.policy, Notify: func(e event.Event) { b.events = append(b.events, e) }})
+	b.h = newTestHandler(t, conn, b.policy, func(e event.Event) { b.events = append(b.events, e) })
 	b.epoll = &kernelEpoll{Poller: b.h.poller.(*epoll.Poller), k: k}
 	b.h.poller = b.epoll
 	t.Cleanup(func() {
-		b.h.finish()
+		b.h.Close()
 		if n := k.Alive(); n != 0 {
 			t.Errorf("%d upcall sockets are left in the kernel", n)
 		}
@@ -208,25 +206,40 @@ func newBenchOn(t *testing.T, k emulated, conn *netlink.Conn) *bench {
 
 // newTestHandler makes a handler whose requests are netlink control messages,
 // which every kernel skips. It owns conn.
-func newTestHandler(t testing.TB, conn *netlink.Conn, cfg *Config) *Handler {
+func newTestHandler(t testing.TB, conn *netlink.Conn, p policy.Policy, notify event.Sink) *Handler {
 	t.Helper()
-	budget := revalidator.NewBudget(1 << 20)
-	h, err := newHandler(0, dpiftest.Datapath(conn), cfg, budget, odp.NewMaskedHasher(), &atomic.Pointer[Tracer]{})
+	h, err := New(Config{Datapath: dpiftest.Datapath(conn), Policy: p, Budget: &places{limit: 1 << 20},
+		Hasher: odp.NewMaskedHasher(), Ports: &Table{}, Notify: notify})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return h
 }
 
+// places is a budget.
+type places struct{ limit, taken, inFlight int64 }
+
+func (b *places) Reserve() bool {
+	if b.taken == b.limit {
+		return false
+	}
+	b.taken, b.inFlight = b.taken+1, b.inFlight+1
+	return true
+}
+
+func (b *places) Sent(n int)  { b.inFlight -= int64(n) }
+func (b *places) Release()    { b.taken-- }
+func (b *places) Ample() bool { return 2*b.taken <= b.limit }
+
 // port opens a port's upcall socket, linear for the zero Geometry, and has the
 // handler own it.
-func (b *bench) port(no odp.PortNo, g mmapring.Geometry) (*channel, *ringtest.Socket) {
+func (b *bench) port(no odp.PortNo, g mmapring.Geometry) (*Socket, *ringtest.Socket) {
 	b.t.Helper()
 	sock, err := netlink.OpenReceiver(unix.NETLINK_GENERIC, netlink.ReceiverConfig{Ring: g, Kernel: b.k})
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	ch := &channel{no: no, name: newPortName(fmt.Sprintf("port%v", no)), sock: sock, handler: b.h, ringBytes: g.Bytes()}
+	ch := NewSocket(sock, NewPort(no, fmt.Sprintf("port%v", no), 0))
 	s := b.k.Lookup(sock.FD()) // before a running handler may close it
 	if err := b.h.attach(ch); err != nil {
 		b.t.Fatal(err)
@@ -267,7 +280,7 @@ func (b *bench) step() {
 func (b *bench) start() (ended func()) {
 	b.epoll.blocks = true
 	done := make(chan error, 1)
-	go func() { done <- b.h.run() }()
+	go func() { done <- b.h.Run() }()
 	return func() {
 		b.t.Helper()
 		select {

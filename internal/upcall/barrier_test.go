@@ -1,4 +1,4 @@
-package vswitch
+package upcall
 
 import (
 	"dpifd/internal/mmapring/ringtest"
@@ -16,9 +16,8 @@ func TestBarrier(t *testing.T) {
 		<-decided
 	}
 	_, sock := b.port(1, ring16)
-	s := &Server{handlers: []*Handler{b.h}}
 	ended := b.start()
-	s.barrier()
+	b.h.Barrier()
 	b.deliver(sock, 1, 1, 1, 300)
 	if err := b.h.poller.Wake(); err != nil {
 		t.Fatal(err)
@@ -26,7 +25,7 @@ func TestBarrier(t *testing.T) {
 	<-deciding
 	batches := make(chan uint64)
 	go func() {
-		s.barrier()
+		b.h.Barrier()
 		batches <- b.h.batches.Load()
 	}()
 	b.eventually("somebody waits", func() bool {
@@ -43,6 +42,6 @@ func TestBarrier(t *testing.T) {
 	if n := <-batches; n != 1 {
 		t.Errorf("%d batches had been answered, want 1", n)
 	}
-	b.h.stop()
+	b.h.Stop()
 	ended()
 }

@@ -1,4 +1,4 @@
-package vswitch
+package upcall
 
 import (
 	"fmt"
@@ -87,7 +87,7 @@ func TestRingSleepHasABound(t *testing.T) {
 	b.deliver(s, 1, 7, 1, 300)
 	b.step()
 	b.wantPackets(1, 7)
-	if c := ch.counters(); c.Socket.Aborted != 20 || c.Socket.ReceivedRing != 1 {
+	if c := ch.port.Counters(); c.Socket.Aborted != 20 || c.Socket.ReceivedRing != 1 {
 		t.Errorf("counters %+v", c.Socket)
 	}
 	for _, d := range b.epoll.timeouts {
@@ -117,7 +117,7 @@ func TestRingAbortedFrameIsReleasedWithinTheBound(t *testing.T) {
 	}
 	p.Abort()
 	b.eventually("the aborted frame is released", func() bool { return s.RX(0).Status == 0 })
-	b.h.stop()
+	b.h.Stop()
 	ended()
 }
 
@@ -154,7 +154,7 @@ func TestRingAddedWithFrames(t *testing.T) {
 	}
 	s := b.k.Lookup(sock.FD())
 	b.deliver(s, 1, 0, 12, 100)
-	if err := b.h.attach(&channel{no: 1, name: newPortName("p"), sock: sock, handler: b.h}); err != nil {
+	if err := b.h.attach(NewSocket(sock, NewPort(1, "p", 0))); err != nil {
 		t.Fatal(err)
 	}
 	b.step()
@@ -178,7 +178,7 @@ func TestRingNothingSleptThrough(t *testing.T) {
 	}
 	ended := b.start()
 	b.eventually("all upcalls are answered", func() bool { return b.policy.count() == 200 })
-	b.h.stop()
+	b.h.Stop()
 	ended()
 	b.wantPackets(1, upTo(0, 199)...)
 }
@@ -200,7 +200,7 @@ func TestRingOverrun(t *testing.T) {
 			if s.Level() != 0 {
 				t.Errorf("the socket still reports %#x", s.Level())
 			}
-			c := ch.counters()
+			c := ch.port.Counters()
 			if c.Socket.Overruns != 1 || c.Socket.Overflows != 1 || c.SocketDrops != 1 || c.ReceiveErrors != 0 {
 				t.Errorf("counters: %d overruns, %d overflows, %d drops, %d errors", c.Socket.Overruns, c.Socket.Overflows, c.SocketDrops, c.ReceiveErrors)
 			}
@@ -211,7 +211,7 @@ func TestRingOverrun(t *testing.T) {
 			b.deliver(s, 1, 31, 1, 64)
 			b.step()
 			b.wantPackets(1, append(upTo(0, 15), 30, 31)...)
-			if c := ch.counters().Socket; c.ReceivedCopy != 1 || c.Jumbo != 1 || c.ReceivedRing != 17 {
+			if c := ch.port.Counters().Socket; c.ReceivedCopy != 1 || c.Jumbo != 1 || c.ReceivedRing != 17 {
 				t.Errorf("counters: %d copied, %d jumbo, %d in place", c.ReceivedCopy, c.Jumbo, c.ReceivedRing)
 			}
 		})
@@ -248,7 +248,7 @@ func TestRingOverrunUnderLoad(t *testing.T) {
 		b.step()
 	}
 	b.wantPackets(2, append(upTo(0, 15), 77)...)
-	if c := ch2.counters().Socket; c.Overruns != 1 {
+	if c := ch2.port.Counters().Socket; c.Overruns != 1 {
 		t.Errorf("%d overruns", c.Overruns)
 	}
 }
@@ -259,7 +259,7 @@ func TestRingIsPolledAtTheBound(t *testing.T) {
 	b := newBench(t, ringtest.New(ringtest.Config{}))
 	ch, s := b.port(1, ring16)
 	b.deliver(s, 1, 0, 17, 100)
-	if errno, err := b.k.SoError(ch.sock.FD()); errno != unix.ENOBUFS || err != nil {
+	if errno, err := b.k.SoError(ch.FD()); errno != unix.ENOBUFS || err != nil {
 		t.Fatal(errno, err)
 	}
 	for range 6 {
@@ -284,7 +284,7 @@ func TestRingCopyAfterOverrun(t *testing.T) {
 		b.step()
 	}
 	b.wantPackets(1, upTo(0, 15)...)
-	if c := ch.counters(); c.Socket.Overruns != 1 || c.ReceiveErrors != 0 || s.Queued() != 0 {
+	if c := ch.port.Counters(); c.Socket.Overruns != 1 || c.ReceiveErrors != 0 || s.Queued() != 0 {
 		t.Errorf("%d overruns, %d errors, %d queued", c.Socket.Overruns, c.ReceiveErrors, s.Queued())
 	}
 }
@@ -327,7 +327,7 @@ func TestRingPersistentError(t *testing.T) {
 	if n := b.h.polls.Load() - polls; n != wakeups {
 		t.Errorf("%d waits for %d wake-ups", n, wakeups)
 	}
-	if k.asked < wakeups || ch.counters().Socket.Overruns < wakeups {
+	if k.asked < wakeups || ch.port.Counters().Socket.Overruns < wakeups {
 		t.Errorf("the error was taken %d times", k.asked)
 	}
 	b.deliver(s, 1, 40, 3, 200)
@@ -346,7 +346,7 @@ func TestRingWithoutItsQueue(t *testing.T) {
 	b := newBench(t, ringtest.New(ringtest.Config{}))
 	ch, s := b.port(1, ring16)
 	b.deliver(s, 1, 0, 1, 5000)
-	if _, err := b.k.Recv(ch.sock.FD(), make([]byte, 1<<16)); err != nil {
+	if _, err := b.k.Recv(ch.FD(), make([]byte, 1<<16)); err != nil {
 		t.Fatal(err)
 	}
 	_, other := b.port(2, mmapring.Geometry{})
@@ -360,11 +360,11 @@ func TestRingWithoutItsQueue(t *testing.T) {
 	b.deliver(other, 2, 5, 2, 400)
 	b.step()
 	b.wantPackets(2, 5, 6)
-	if n := ch.counters().ReceiveErrors; n < maxFruitless {
+	if n := ch.port.Counters().ReceiveErrors; n < maxFruitless {
 		t.Errorf("%d receive errors counted", n)
 	}
 	ended := b.start()
-	b.h.stop()
+	b.h.Stop()
 	ended()
 }
 
@@ -383,7 +383,7 @@ func TestRingFramesWithoutUpcallsGoBack(t *testing.T) {
 	b.step()
 	b.step()
 	b.wantPackets(1, 3)
-	if c := ch.counters().Socket; c.Malformed != 40 {
+	if c := ch.port.Counters().Socket; c.Malformed != 40 {
 		t.Errorf("%d malformed", c.Malformed)
 	}
 }
@@ -466,7 +466,7 @@ func TestRingDoesNotStarveLinear(t *testing.T) {
 	if most := (100/(sharedPass/2) + 1) * mixedPasses; steps > most {
 		t.Errorf("100 upcalls of the linear port took %d passes, want %d at most", steps, most)
 	}
-	if c := ch2.counters().Socket; c.ReceivedLinear != 100 || c.ReceivedRing != 0 {
+	if c := ch2.port.Counters().Socket; c.ReceivedLinear != 100 || c.ReceivedRing != 0 {
 		t.Errorf("counters: %d linear, %d in place", c.ReceivedLinear, c.ReceivedRing)
 	}
 }
@@ -477,16 +477,16 @@ func TestRingShedsInOnePass(t *testing.T) {
 	b := newBench(t, ringtest.New(ringtest.Config{}))
 	ch, s := b.port(1, ring512)
 	_, other := b.port(2, ring16)
-	ch.limit.rate.Store(10)
+	ch.port.limit.rate.Store(10)
 	b.deliver(s, 1, 0, 400, 100)
 	b.deliver(other, 2, 0, 4, 100)
-	for !ch.limit.shedding {
+	for !ch.port.limit.shedding {
 		b.step()
 	}
 	b.wantPackets(1, upTo(0, 9)...)
 	b.wantPackets(2, upTo(0, 3)...)
 	b.step()
-	if c := ch.counters(); c.Shed != 390 {
+	if c := ch.port.Counters(); c.Shed != 390 {
 		t.Errorf("%d shed of 390", c.Shed)
 	}
 	if lost := b.deliver(s, 1, 400, 504, 100); lost != 0 {
@@ -518,7 +518,7 @@ func TestRingStop(t *testing.T) {
 				}
 				b.deliver(s, 1, 90, 1, 100)
 			}
-			b.h.stop()
+			b.h.Stop()
 			b.start()()
 			if tt.frames > 0 {
 				b.wantPackets(1, upTo(0, uint64(tt.frames-1))...)
@@ -553,7 +553,7 @@ func TestRingRoundAllocatesNothing(t *testing.T) {
 		b.deliver(s2, 2, 0, 7, 1500)
 		b.deliver(s2, 2, 0, 1, 40_000)
 		runtime.ReadMemStats(&before)
-		for ch1.sock.Ready() || ch2.sock.Ready() {
+		for ch1.Ready() || ch2.Ready() {
 			b.step()
 		}
 		runtime.ReadMemStats(&after)

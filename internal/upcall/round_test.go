@@ -1,4 +1,4 @@
-package vswitch_test
+package upcall_test
 
 import (
 	"bytes"
@@ -11,7 +11,7 @@ import (
 	"dpifd/internal/netlink"
 	"dpifd/internal/odp"
 	"dpifd/internal/policy"
-	"dpifd/internal/vswitch"
+	"dpifd/internal/upcall"
 
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
@@ -35,14 +35,14 @@ func flowKey(in odp.PortNo, src, dst odp.MAC) []byte {
 	return bytes.Clone(e.Bytes())
 }
 
-func newRound(t testing.TB, flowLimit int) *vswitch.Round {
+func newRound(t testing.TB, flowLimit int) *upcall.Round {
 	t.Helper()
 	learning, err := forward.NewLearning(forward.Config{MACLimit: 1000})
 	if err != nil {
 		t.Fatal(err)
 	}
 	learning.SetPorts([]policy.Port{{No: 0, Name: "dp0"}, {No: 1, Name: "a"}, {No: 2, Name: "b"}, {No: 7, Name: "c"}})
-	r, err := vswitch.NewRound(learning, flowLimit)
+	r, err := upcall.NewRound(learning, flowLimit)
 	if err != nil {
 		t.Fatal(err)
 	}

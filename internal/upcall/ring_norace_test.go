@@ -1,5 +1,5 @@
 //go:build !race
 
-package vswitch
+package upcall
 
 const ringRace = false

@@ -1,14 +1,12 @@
-package vswitch
+package upcall
 
 import (
 	"fmt"
-	"sync/atomic"
 
 	"dpifd/internal/dpif/dpiftest"
 	"dpifd/internal/netlink"
 	"dpifd/internal/odp"
 	"dpifd/internal/policy"
-	"dpifd/internal/revalidator"
 
 	"golang.org/x/sys/unix"
 )
@@ -16,19 +14,19 @@ import (
 // Round is a handler without vports, whose requests go to the running kernel.
 // Their families are netlink control messages, which every kernel skips.
 type Round struct {
-	h  *Handler
-	ch *channel
+	h      *Handler
+	s      *Socket
+	budget *places
 }
 
-func NewRound(policy policy.Policy, flowLimit int) (*Round, error) {
+func NewRound(p policy.Policy, flowLimit int) (*Round, error) {
 	conn, err := netlink.Dial(unix.NETLINK_GENERIC, netlink.Config{})
 	if err != nil {
 		return nil, err
 	}
 	dp := dpiftest.Datapath(conn)
-	r := &Round{ch: &channel{name: newPortName("test"), sock: &netlink.Receiver{}}}
-	budget := revalidator.NewBudget(flowLimit)
-	if r.h, err = newHandler(0, dp, &Config{Policy: policy}, budget, odp.NewMaskedHasher(), &atomic.Pointer[Tracer]{}); err != nil {
+	r := &Round{s: NewSocket(&netlink.Receiver{}, NewPort(1, "test", 0)), budget: &places{limit: int64(flowLimit)}}
+	if r.h, err = New(Config{Datapath: dp, Policy: p, Budget: r.budget, Hasher: odp.NewMaskedHasher(), Ports: &Table{}}); err != nil {
 		conn.Close()
 		return nil, err
 	}
@@ -36,9 +34,9 @@ func NewRound(policy policy.Policy, flowLimit int) (*Round, error) {
 }
 
 // Prime has flows put before their packets come.
-func (r *Round) Prime() { r.h.primer = newPrimer() }
+func (r *Round) Prime() { r.h.primer = NewPrimer() }
 
-func (r *Round) Close() { r.h.finish() }
+func (r *Round) Close() { r.h.Close() }
 
 // Upcall builds a miss with the key that e holds.
 func (r *Round) Upcall(key, packet []byte) []byte {
@@ -50,7 +48,7 @@ func (r *Round) Do(datagrams ...[]byte) error {
 	h := r.h
 	h.begin()
 	for _, d := range datagrams {
-		h.decide(r.ch, d, 1000, nil)
+		h.decide(r.s, d, 1000, nil)
 	}
 	return h.send()
 }
@@ -69,14 +67,14 @@ func (r *Round) Requests() []string {
 func (r *Round) Refuse(i int, errno unix.Errno) { r.h.requestFailed(i, errno) }
 
 func (r *Round) Counters() string {
-	c := r.ch
+	c := r.s.port
 	return fmt.Sprintf("upcalls %d executed %d dropped %d put %d existing %d refused %d over %d decode %d foreign %d execrefused %d flows %d",
 		c.upcalls.Load(), c.executed.Load(), c.dropped.Load(), c.flowsPut.Load(), c.flowsExisting.Load(), c.flowsRefused.Load(),
-		c.flowsOverLimit.Load(), c.decodeErrors.Load(), c.foreign.Load(), c.executeRefused.Load(), r.h.budget.Count())
+		c.flowsOverLimit.Load(), c.decodeErrors.Load(), c.foreign.Load(), c.executeRefused.Load(), r.budget.taken)
 }
 
 // Limit bounds the upcalls a second; all batches are of the same moment.
-func (r *Round) Limit(rate uint32) { r.ch.limit.rate.Store(rate) }
+func (r *Round) Limit(rate uint32) { r.s.port.limit.rate.Store(rate) }
 
 // Shed returns how many upcalls the limit has shed.
-func (r *Round) Shed() uint64 { return r.ch.counters().Shed }
+func (r *Round) Shed() uint64 { return r.s.port.Counters().Shed }

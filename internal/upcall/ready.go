@@ -1,4 +1,4 @@
-package vswitch
+package upcall
 
 import (
 	"errors"
@@ -18,12 +18,12 @@ import (
 // what a pass leaves in a ring shows at its head in the next one.
 func (h *Handler) wait() error {
 	h.ready = h.ready[:0]
-	if h.guess(); h.guessed {
+	if h.pollSpeculatively(); h.guessed {
 		return nil
 	}
-	for _, ch := range h.rings {
-		if ch.sock.Ready() {
-			h.makeReady(ch)
+	for _, s := range h.rings {
+		if s.Ready() {
+			h.makeReady(s)
 		}
 	}
 	if h.fruitless > 0 {
@@ -52,17 +52,17 @@ func (h *Handler) wait() error {
 		if int(ev.ID) >= len(h.slots) || h.slots[ev.ID] == nil {
 			continue
 		}
-		ch := h.slots[ev.ID]
-		if ev.Err && ch.sock.SocketError() != nil {
-			ch.congested = true
+		s := h.slots[ev.ID]
+		if ev.Err && s.SocketError() != nil {
+			s.congested = true
 		}
-		h.makeReady(ch)
+		h.makeReady(s)
 	}
 	if len(h.ready) == 0 && !h.called.Load() {
 		// The bound of the sleep was reached: rings are looked at and polled
 		// before the next one.
-		for _, ch := range h.rings {
-			ch.congested = true
+		for _, s := range h.rings {
+			s.congested = true
 		}
 	}
 	return nil
@@ -81,22 +81,22 @@ func (h *Handler) sleep(timeout time.Duration) (int, error) {
 	return h.poller.Wait(h.events[:], timeout)
 }
 
-// guess makes those ports ready without asking epoll that had upcalls in the
-// pass before, if epoll was asked for that one: often more have come while these
-// were answered. After guesses that were wrong it is seldom tried. Rings show by
+// pollSpeculatively marks those sockets ready that had upcalls in the pass before,
+// without calling epoll, if epoll was asked for that pass: often more upcalls have come
+// while these were answered. After failed attempts it is tried seldom. Rings show by
 // themselves what they hold.
-func (h *Handler) guess() {
+func (h *Handler) pollSpeculatively() {
 	h.guessed = len(h.busy) > 0 && len(h.rings) == 0 && !h.guessed && !h.called.Load()
 	if !h.guessed {
 		return
 	}
-	h.unlucky++ // until the pass has shown better
-	if h.unlucky > unluckyGuesses && h.unlucky%guessInterval != 0 {
+	h.misses++ // until the pass has shown better
+	if h.misses > maxMisses && h.misses%speculateEvery != 0 {
 		h.guessed = false
 		return
 	}
-	for _, ch := range h.busy {
-		h.makeReady(ch)
+	for _, s := range h.busy {
+		h.makeReady(s)
 	}
 }
 
@@ -111,19 +111,19 @@ func (h *Handler) maxUnpolled() int {
 // endCongestion polls the rings that overran and have been emptied since: only
 // then does the kernel take up COPY frames again.
 func (h *Handler) endCongestion() {
-	for _, ch := range h.rings {
-		if ch.congested && !ch.sock.Ready() {
-			ch.congested = false
-			_ = ch.sock.Poll() // fails on closed sockets only
+	for _, s := range h.rings {
+		if s.congested && !s.Ready() {
+			s.congested = false
+			_ = s.Poll() // fails on closed sockets only
 		}
 	}
 }
 
-// makeReady adds ch to h.ready once.
-func (h *Handler) makeReady(ch *channel) {
-	if !ch.ready {
-		ch.ready = true
-		h.ready = append(h.ready, ch)
+// makeReady adds s to h.ready once.
+func (h *Handler) makeReady(s *Socket) {
+	if !s.ready {
+		s.ready = true
+		h.ready = append(h.ready, s)
 	}
 }
 
@@ -138,24 +138,24 @@ func (h *Handler) pass() {
 		quota = max(minQuota, quota/len(h.ready))
 	}
 	h.busy = h.busy[:0]
-	for _, ch := range h.ready {
+	for _, s := range h.ready {
 		if h.in.Free() == 0 {
 			h.answer()
 		}
 		take := quota
-		if ch.limit.shedding {
+		if s.port.limit.shedding {
 			take = batchSize // what is not decided on costs less the more of it comes at once
 		}
-		if h.receive(ch, take) > 0 {
-			h.busy = append(h.busy, ch)
-			h.shedRing(ch)
+		if h.receive(s, take) > 0 {
+			h.busy = append(h.busy, s)
+			h.shedRing(s)
 		}
-		ch.ready = false
+		s.ready = false
 	}
 	h.answer()
 	h.worked = h.worked || len(h.busy) > 0
 	if h.guessed && len(h.busy) > 0 {
-		h.unlucky = 0
+		h.misses = 0
 	}
 	switch {
 	case len(h.busy) > 0 || len(h.ready) == 0 || h.guessed:
@@ -167,30 +167,30 @@ func (h *Handler) pass() {
 
 // shedRing goes on with a ring whose port is over its limit: a frame that is shed costs no
 // system call, and one that stays in use costs the next upcall its frame.
-func (h *Handler) shedRing(ch *channel) {
+func (h *Handler) shedRing(s *Socket) {
 	for range shedBatches {
-		if !ch.limit.shedding || !ch.sock.Ready() {
+		if !s.port.limit.shedding || !s.Ready() {
 			return
 		}
 		h.answer()
-		h.receive(ch, batchSize)
+		h.receive(s, batchSize)
 	}
 }
 
-// receive adds up to quota upcalls of ch to the batch.
-func (h *Handler) receive(ch *channel, quota int) int {
+// receive adds up to quota upcalls of s to the batch.
+func (h *Handler) receive(s *Socket, quota int) int {
 	from := h.in.Len()
-	n, err := ch.sock.Receive(h.in, quota)
+	n, err := s.Receive(h.in, quota)
 	if errors.Is(err, unix.ENOBUFS) {
 		// The socket counted the overflow; what is queued comes with the
 		// next call.
-		n, err = ch.sock.Receive(h.in, quota)
+		n, err = s.Receive(h.in, quota)
 	}
 	if err != nil {
-		ch.receiveErrors.Add(1)
+		s.port.receiveErrors.Add(1)
 	}
 	for i := range n {
-		h.owner[from+i] = ch
+		h.owner[from+i] = s
 	}
 	return n
 }

@@ -1,4 +1,4 @@
-package vswitch
+package upcall
 
 import (
 	"testing"
@@ -28,24 +28,23 @@ func TestBatchTime(t *testing.T) {
 	policy := &slow{takes: 2 * time.Millisecond}
 	b.h.policy = policy
 	_, s := b.port(1, ring16)
-	server := &Server{handlers: []*Handler{b.h}}
-	if b.step(); b.h.batchTime.Load() != 0 || server.LongestBatch() != 0 {
+	if b.step(); b.h.batchTime.Load() != 0 || b.h.LongestBatch() != 0 {
 		t.Errorf("%d ns counted without an upcall", b.h.batchTime.Load())
 	}
 	const upcalls = 3
 	b.deliver(s, 1, 1, upcalls, 300)
 	b.step()
-	sum, longest := time.Duration(b.h.batchTime.Load()), server.LongestBatch()
+	sum, longest := time.Duration(b.h.batchTime.Load()), b.h.LongestBatch()
 	if sum < upcalls*policy.takes || longest > sum || longest < policy.takes {
 		t.Errorf("%v counted, longest %v, for %d upcalls of %v", sum, longest, upcalls, policy.takes)
 	}
-	if again := server.LongestBatch(); again != 0 {
+	if again := b.h.LongestBatch(); again != 0 {
 		t.Errorf("longest is %v after it was read", again)
 	}
 	policy.takes = 0
 	b.deliver(s, 1, 4, 1, 300)
 	b.step()
-	if next := time.Duration(b.h.batchTime.Load()); next <= sum || server.LongestBatch() > next-sum {
+	if next := time.Duration(b.h.batchTime.Load()); next <= sum || b.h.LongestBatch() > next-sum {
 		t.Errorf("%v counted after %v", next, sum)
 	}
 }

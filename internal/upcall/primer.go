@@ -1,4 +1,4 @@
-package vswitch
+package upcall
 
 import (
 	"sync/atomic"
@@ -7,14 +7,13 @@ import (
 	"dpifd/internal/dpif"
 	"dpifd/internal/odp"
 	"dpifd/internal/policy"
-	"dpifd/internal/revalidator"
 )
 
 const (
 	primeSlots = 4096
 	// A packet that waits for an answer is remembered for as long as its flow lives by
 	// default.
-	primeWait = revalidator.DefaultMaxIdle
+	primeWait = 10 * time.Second
 	// One of primeSample packets gets no flow for its answers, so that whether answers
 	// come stays known.
 	primeSample = 16
@@ -24,19 +23,20 @@ const (
 	primePrior = 8
 )
 
-// primer tells for which packets the flow of their answers is to be put together with
+// Primer tells for which packets the flow of their answers is to be put together with
 // their own. It remembers the stations of some packets without such a flow: when the
 // answer comes up, a flow would have spared an upcall. While half of these packets are
 // answered, priming pays: an upcall costs more than twice what putting a flow does.
 // All handlers share one primer, since an answer comes up at another port.
-type primer struct {
+type Primer struct {
 	recent            [primeSlots]atomic.Uint64 // by hash of the stations: more of the hash, and the time
 	sampled, answered atomic.Uint32             // of the window
 	turn              atomic.Uint32
 }
 
-func newPrimer() *primer {
-	p := &primer{}
+// NewPrimer returns a primer that has seen no packet.
+func NewPrimer() *Primer {
+	p := &Primer{}
 	p.sampled.Store(primePrior)
 	p.answered.Store(primePrior)
 	return p
@@ -45,7 +45,7 @@ func newPrimer() *primer {
 // wants reports whether to put the flow of the answers to a packet from src to dst that
 // came up at nowMS. It does not for a packet that is itself the answer to one that came
 // up: that one's flow is there.
-func (p *primer) wants(src, dst odp.MAC, nowMS int64) bool {
+func (p *Primer) wants(src, dst odp.MAC, nowMS int64) bool {
 	if p.isAnswer(src, dst, nowMS) {
 		return false
 	}
@@ -60,7 +60,7 @@ func (p *primer) wants(src, dst odp.MAC, nowMS int64) bool {
 
 // isAnswer reports whether a packet from dst to src came up lately and was given no flow
 // for its answers.
-func (p *primer) isAnswer(src, dst odp.MAC, nowMS int64) bool {
+func (p *Primer) isAnswer(src, dst odp.MAC, nowMS int64) bool {
 	slot, tag := primeHash(dst, src)
 	v := p.recent[slot].Load()
 	age := uint32(nowMS) - uint32(v)
@@ -74,11 +74,11 @@ func (p *primer) isAnswer(src, dst odp.MAC, nowMS int64) bool {
 }
 
 // pays reports whether half of the packets sampled lately were answered.
-func (p *primer) pays() bool { return 2*p.answered.Load() >= p.sampled.Load() }
+func (p *Primer) pays() bool { return 2*p.answered.Load() >= p.sampled.Load() }
 
 // count counts one packet. Two handlers that count at once may halve the window twice,
 // which changes its weight only.
-func (p *primer) count(n *atomic.Uint32) {
+func (p *Primer) count(n *atomic.Uint32) {
 	if n.Add(1) < primeWindow {
 		return
 	}
@@ -97,7 +97,7 @@ func primeHash(src, dst odp.MAC) (slot int, tag uint32) {
 // prime adds a request for the flow of the packets that answer u, if these are likely to
 // come and are forwarded by their addresses alone. It comes before the request that sends
 // u on: the receiver may answer within that.
-func (h *Handler) prime(ch *channel, u *dpif.Upcall, v *policy.Verdict, now int64) {
+func (h *Handler) prime(p *Port, u *dpif.Upcall, v *policy.Verdict, now int64) {
 	k := &h.l2Key
 	if !k.Of(u.Fields(), v.Mask.Bytes()) || !h.budget.Ample() {
 		return
@@ -111,7 +111,7 @@ func (h *Handler) prime(ch *channel, u *dpif.Upcall, v *policy.Verdict, now int6
 	if !h.policy.Redecide(k[:], r) || !r.Install || r.Actions.Err() != nil || !odp.MasksL2(r.Mask.Bytes()) {
 		return
 	}
-	if h.install(ch, dpif.NewPrimedUFID(h.hasher.HashMasked(k[:], r.Mask.Bytes()), now), k[:], r) {
-		ch.flowsPrimed.Add(1)
+	if h.install(p, dpif.NewPrimedUFID(h.hasher.HashMasked(k[:], r.Mask.Bytes()), now), k[:], r) {
+		p.flowsPrimed.Add(1)
 	}
 }

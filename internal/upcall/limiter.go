@@ -1,4 +1,4 @@
-package vswitch
+package upcall
 
 import "sync/atomic"
 

@@ -1,4 +1,4 @@
-package vswitch
+package upcall
 
 import (
 	"math/rand/v2"
@@ -70,16 +70,16 @@ func TestLimiterChanges(t *testing.T) {
 	}
 }
 
-// TestNoteDrops: the kernel's 32 bits wrap around, and a reader that comes late
+// TestAddDrops: the kernel's 32 bits wrap around, and a reader that comes late
 // does not undo another's.
-func TestNoteDrops(t *testing.T) {
-	var c channel
+func TestAddDrops(t *testing.T) {
+	var s Socket
 	for i, step := range []struct {
 		read uint32
 		want uint64
 	}{{0, 0}, {5, 5}, {5, 5}, {3, 5}, {1 << 31, 1 << 31}, {1<<32 - 2, 1<<32 - 2}, {4, 1<<32 + 4}, {1<<32 - 1, 1<<32 + 4}, {9, 1<<32 + 9}} {
-		if c.noteDrops(step.read); c.drops.Load() != step.want {
-			t.Errorf("step %d: %d drops, want %d", i, c.drops.Load(), step.want)
+		if s.addDrops(step.read); s.drops.Load() != step.want {
+			t.Errorf("step %d: %d drops, want %d", i, s.drops.Load(), step.want)
 		}
 	}
 }

@@ -1,4 +1,4 @@
-package vswitch
+package upcall
 
 import (
 	"testing"
@@ -44,14 +44,14 @@ func TestActionsTooLong(t *testing.T) {
 		b.deliver(s2, 2, 2, 1, 300)
 		b.step()
 		b.step()
-		if one.executed.Load() != 1 || two.executed.Load() != 1 || b.h.sendErrors.Load() != 0 || one.policyErrors.Load() != 0 {
-			t.Errorf("%d ports: executed %d and %d, %d batches not sent", tt.ports, one.executed.Load(), two.executed.Load(), b.h.sendErrors.Load())
+		if one.port.executed.Load() != 1 || two.port.executed.Load() != 1 || b.h.sendErrors.Load() != 0 || one.port.policyErrors.Load() != 0 {
+			t.Errorf("%d ports: executed %d and %d, %d batches not sent", tt.ports, one.port.executed.Load(), two.port.executed.Load(), b.h.sendErrors.Load())
 		}
-		if got := int(one.flowsRefused.Load()); got != tt.refused || two.flowsRefused.Load() != 0 {
-			t.Errorf("%d ports: %d flows refused, want %d; of the other port %d", tt.ports, got, tt.refused, two.flowsRefused.Load())
+		if got := int(one.port.flowsRefused.Load()); got != tt.refused || two.port.flowsRefused.Load() != 0 {
+			t.Errorf("%d ports: %d flows refused, want %d; of the other port %d", tt.ports, got, tt.refused, two.port.flowsRefused.Load())
 		}
-		if got := int(b.h.budget.Count()); got != 2-tt.refused || b.h.budget.InFlight() != 0 {
-			t.Errorf("%d ports: %d places taken, %d in flight", tt.ports, got, b.h.budget.InFlight())
+		if got := int(b.h.budget.(*places).taken); got != 2-tt.refused || b.h.budget.(*places).inFlight != 0 {
+			t.Errorf("%d ports: %d places taken, %d in flight", tt.ports, got, b.h.budget.(*places).inFlight)
 		}
 		b.h.begin()
 		var u dpif.Upcall
@@ -60,7 +60,7 @@ func TestActionsTooLong(t *testing.T) {
 		}
 		var v policy.Verdict
 		b.h.policy.Decide(&u, 1, &v)
-		if !b.h.execute(one, &u, v.Actions.Bytes()) || b.h.out.Len() != tt.executes {
+		if !b.h.execute(one.port, &u, v.Actions.Bytes()) || b.h.out.Len() != tt.executes {
 			t.Errorf("%d ports: %d requests, want %d", tt.ports, b.h.out.Len(), tt.executes)
 		}
 	}

@@ -1,4 +1,4 @@
-package vswitch
+package upcall
 
 import (
 	"testing"
@@ -23,12 +23,12 @@ func TestRounds(t *testing.T) {
 	}
 	_, sock := stuck.port(1, ring16)
 	ended := []func(){stuck.start(), well.start()}
-	count := func(handler int) uint64 { return handlers[handler].rounds.Load() }
+	count := func(handler int) uint64 { return handlers[handler].Rounds() }
 	grows := func(handler int) func() bool {
 		before := count(handler)
 		return func() bool {
 			for _, h := range handlers {
-				h.nudge()
+				h.Wake()
 			}
 			return count(handler) > before
 		}
@@ -49,19 +49,8 @@ func TestRounds(t *testing.T) {
 	close(release)
 	stuck.eventually("the handler goes round when it is let go", grows(0))
 	for i, h := range handlers {
-		h.stop()
+		h.Stop()
 		ended[i]()
-	}
-}
-
-// TestRoundsOfTheStart: before the revalidator runs, the port poll stands for
-// what the start gets done.
-func TestRoundsOfTheStart(t *testing.T) {
-	if got := appendRounds(nil, 3, 100, false); len(got) != 1 || got[0] != (Rounds{"port poll", 103}) {
-		t.Errorf("rounds during the start %v", got)
-	}
-	if got := appendRounds(nil, 3, 100, true); len(got) != 2 || got[0] != (Rounds{"port poll", 3}) || got[1] != (Rounds{"revalidator", 100}) {
-		t.Errorf("rounds %v", got)
 	}
 }
 
@@ -70,14 +59,14 @@ func TestRoundsOfTheStart(t *testing.T) {
 func TestRelease(t *testing.T) {
 	b := newBench(t, ringtest.New(ringtest.Config{}))
 	ring, _ := b.port(1, ring16)
-	if fd := b.h.release(ring); fd != -1 || ring.sock.FD() < 0 || len(b.h.rings) != 1 {
+	if fd := b.h.release(ring); fd != -1 || ring.FD() < 0 || len(b.h.rings) != 1 {
 		t.Errorf("a socket with a ring was released: descriptor %d", fd)
 	}
 	sock, err := netlink.OpenReceiver(unix.NETLINK_GENERIC, netlink.ReceiverConfig{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	ch := &channel{no: 2, name: newPortName("port2"), sock: sock, handler: b.h}
+	ch := NewSocket(sock, NewPort(2, "port2", 0))
 	if err := b.h.poller.(*kernelEpoll).Poller.Add(sock.FD(), 1); err != nil {
 		t.Fatal(err)
 	}

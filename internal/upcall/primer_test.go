@@ -1,4 +1,4 @@
-package vswitch
+package upcall
 
 import (
 	"math/rand/v2"
@@ -10,7 +10,7 @@ import (
 func station(n int) odp.MAC { return odp.MACFromUint64(0x020000000000 | uint64(n)) }
 
 func TestPrimerConversations(t *testing.T) {
-	p := newPrimer()
+	p := NewPrimer()
 	upcalls := 0
 	for i := range 1000 {
 		a, b := station(2*i), station(2*i+1)
@@ -29,7 +29,7 @@ func TestPrimerConversations(t *testing.T) {
 }
 
 func TestPrimerOneWay(t *testing.T) {
-	p := newPrimer()
+	p := NewPrimer()
 	primed := 0
 	for i := range 10_000 {
 		if p.wants(station(i+1), station(0), int64(i)) {
@@ -47,7 +47,7 @@ func TestPrimerOneWay(t *testing.T) {
 
 // Traffic that changes is followed in both directions.
 func TestPrimerAdapts(t *testing.T) {
-	p := newPrimer()
+	p := NewPrimer()
 	for i := range 1000 {
 		p.wants(station(i+1), station(0), int64(i))
 	}
@@ -66,7 +66,7 @@ func TestPrimerAdapts(t *testing.T) {
 }
 
 func TestPrimerForgets(t *testing.T) {
-	p := newPrimer()
+	p := NewPrimer()
 	for p.pays() {
 		p.wants(station(rand.IntN(1<<30)), station(0), 1)
 	}
@@ -88,7 +88,7 @@ func TestPrimerForgets(t *testing.T) {
 }
 
 func TestPrimerAlloc(t *testing.T) {
-	p := newPrimer()
+	p := NewPrimer()
 	a, b := station(1), station(2)
 	if n := testing.AllocsPerRun(100, func() { p.wants(a, b, 1); p.wants(b, a, 1) }); n != 0 {
 		t.Errorf("%v allocations", n)

@@ -1,5 +1,5 @@
 //go:build race
 
-package vswitch_test
+package upcall_test
 
 const raceEnabled = true

@@ -1,0 +1,108 @@
+package upcall
+
+import (
+	"sync"
+	"sync/atomic"
+)
+
+// calls are what others have the handler's goroutine do.
+type calls struct {
+	mu       sync.Mutex
+	pending  []func() // to be run by the handler's goroutine
+	stopping bool
+	finished bool
+	called   atomic.Bool // pending or stopping was set
+}
+
+// Attach makes the handler the owner of sockets. It returns those that it could not
+// take, with the reason; these are still the caller's.
+func (h *Handler) Attach(socks ...*Socket) (failed map[*Socket]error) {
+	h.do(func() {
+		for _, s := range socks {
+			if err := h.attach(s); err != nil {
+				if failed == nil {
+					failed = map[*Socket]error{}
+				}
+				failed[s] = err
+			}
+		}
+	})
+	return failed
+}
+
+// Detach answers what is still queued on a socket, closes it, and returns the last
+// counters of its port.
+func (h *Handler) Detach(s *Socket) (last PortCounters) {
+	h.do(func() { last = h.detach(s) })
+	return last
+}
+
+// Release gives sockets up with what is queued on them. It returns the descriptor of
+// each, which is the caller's; -1 for one that cannot be handed over, which the
+// handler keeps.
+func (h *Handler) Release(socks ...*Socket) []int {
+	fds := make([]int, len(socks))
+	h.do(func() {
+		for i, s := range socks {
+			fds[i] = h.release(s)
+		}
+	})
+	return fds
+}
+
+// Barrier waits until what the handler has decided so far is in the kernel.
+func (h *Handler) Barrier() { h.do(func() {}) }
+
+// do has fn run by the handler's goroutine between two passes, and waits for
+// it. After the handler has ended fn runs at once.
+func (h *Handler) do(fn func()) {
+	done := make(chan struct{})
+	h.mu.Lock()
+	if h.finished {
+		h.mu.Unlock()
+		fn()
+		return
+	}
+	h.pending = append(h.pending, func() { fn(); close(done) })
+	h.mu.Unlock()
+	h.called.Store(true)
+	// A failed wake-up leaves nothing to wait for but the next event; an
+	// eventfd write fails only when it is closed, that is after finish.
+	_ = h.poller.Wake()
+	<-done
+}
+
+// Stop ends the handler once its sockets are empty.
+func (h *Handler) Stop() {
+	h.mu.Lock()
+	h.stopping = true
+	h.mu.Unlock()
+	h.called.Store(true)
+	_ = h.poller.Wake()
+}
+
+// runPending runs what do left, and reports whether the handler is to stop.
+func (h *Handler) runPending() bool {
+	if !h.called.Swap(false) {
+		return false
+	}
+	h.mu.Lock()
+	fns, stopping := h.pending, h.stopping
+	h.pending = nil
+	h.mu.Unlock()
+	for _, fn := range fns {
+		fn()
+	}
+	if stopping {
+		// Keep wait from sleeping: pass after pass until nothing is ready.
+		h.called.Store(true)
+		_ = h.poller.Wake()
+	}
+	return stopping
+}
+
+// Wake has the handler go round once if it sleeps.
+func (h *Handler) Wake() {
+	h.called.Store(true)
+	_ = h.poller.Wake()
+}

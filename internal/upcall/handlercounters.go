@@ -1,0 +1,31 @@
+package upcall
+
+import (
+	"dpifd/internal/netlink"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// HandlerCounters count since the handler was made.
+type HandlerCounters struct {
+	Polls       uint64        // times that epoll was asked
+	Batches     uint64        // batches of upcalls answered
+	BatchTime   time.Duration // from a batch's receipt until its answers were sent, sum over Batches
+	SendErrors  uint64        // batches that could not be sent whole
+	LastRefusal unix.Errno
+	Requests    netlink.Counters // of the request socket
+}
+
+// Counters returns the handler's counters. It may be called by any goroutine.
+func (h *Handler) Counters() HandlerCounters {
+	return HandlerCounters{Polls: h.polls.Load(), Batches: h.batches.Load(), BatchTime: time.Duration(h.batchTime.Load()),
+		SendErrors: h.sendErrors.Load(), LastRefusal: unix.Errno(h.lastRefusal.Load()), Requests: h.dp.Conn().Counters()}
+}
+
+// LongestBatch returns the longest time that a batch took since the last call. It may
+// be called by any goroutine.
+func (h *Handler) LongestBatch() time.Duration { return time.Duration(h.longest.Swap(0)) }
+
+// Rounds returns how often the handler went round. It may be called by any goroutine.
+func (h *Handler) Rounds() uint64 { return h.rounds.Load() }

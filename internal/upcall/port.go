@@ -1,0 +1,100 @@
+package upcall
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"dpifd/internal/netlink"
+	"dpifd/internal/odp"
+)
+
+// Port is one vport as the packet path knows it: who it is, how many upcalls it may
+// send, and what was counted. Its methods may be called by any goroutine.
+type Port struct {
+	No      odp.PortNo
+	name    atomic.Pointer[string]
+	socket  *Socket // of its own, nil under per-CPU dispatch
+	limit   limiter
+	limitMu sync.Mutex // guards limit where several handlers take the port's upcalls
+	counts
+}
+
+// NewPort returns a port without a socket. Of more than maxUpcalls a second the
+// rest is dropped before it is decoded; 0 is no limit.
+func NewPort(no odp.PortNo, name string, maxUpcalls uint32) *Port {
+	p := &Port{No: no}
+	p.SetName(name)
+	p.SetMaxUpcalls(maxUpcalls)
+	return p
+}
+
+// Name returns the port's name.
+func (p *Port) Name() string { return *p.name.Load() }
+
+// SetName changes the port's name.
+func (p *Port) SetName(name string) { p.name.Store(&name) }
+
+// MaxUpcalls returns how many upcalls a second are served, 0 for all.
+func (p *Port) MaxUpcalls() uint32 { return p.limit.rate.Load() }
+
+// SetMaxUpcalls changes how many upcalls a second are served, 0 for all.
+func (p *Port) SetMaxUpcalls(rate uint32) { p.limit.rate.Store(rate) }
+
+// Counters returns the port's counters. SocketDrops is as of the last time that the
+// socket's drops were read.
+func (p *Port) Counters() PortCounters {
+	c := PortCounters{
+		Upcalls: p.upcalls.Load(), Bytes: p.bytes.Load(), ActionUpcalls: p.actionUpcalls.Load(),
+		Executed: p.executed.Load(), Dropped: p.dropped.Load(), ExecuteRefused: p.executeRefused.Load(),
+		FlowsPut: p.flowsPut.Load(), FlowsPrimed: p.flowsPrimed.Load(), FlowsExisting: p.flowsExisting.Load(), FlowsRefused: p.flowsRefused.Load(),
+		FlowsOverLimit: p.flowsOverLimit.Load(),
+		DecodeErrors:   p.decodeErrors.Load(), ReceiveErrors: p.receiveErrors.Load(), Foreign: p.foreign.Load(), PolicyErrors: p.policyErrors.Load(),
+		Shed: p.shed.Load(),
+	}
+	if p.socket == nil {
+		return c
+	}
+	c.Socket = p.socket.Counters()
+	// Where nobody could tell how many messages were dropped, an overflow stands
+	// for one at least.
+	c.SocketDrops = max(p.socket.drops.Load(), c.Socket.Overflows)
+	if p.socket.Transport() == netlink.Ring {
+		c.RingDrops = c.SocketDrops
+	}
+	return c
+}
+
+// CurrentCounters are Counters with the drops of the socket as they are now.
+func (p *Port) CurrentCounters() PortCounters {
+	if p.socket != nil {
+		p.socket.ReadDrops()
+	}
+	return p.Counters()
+}
+
+// admitShared is limit.admit for a port whose upcalls several handlers take.
+func (p *Port) admitShared(now int64) bool {
+	if p.limit.rate.Load() == 0 {
+		return true
+	}
+	p.limitMu.Lock()
+	defer p.limitMu.Unlock()
+	return p.limit.admit(now)
+}
+
+// Table is the set of ports whose upcalls come to sockets of all ports. One
+// goroutine changes it while handlers read it. The zero value is empty.
+type Table struct {
+	ports atomic.Pointer[map[odp.PortNo]*Port]
+}
+
+// Set replaces the ports. The map must not be changed afterwards.
+func (t *Table) Set(ports map[odp.PortNo]*Port) { t.ports.Store(&ports) }
+
+// get returns the port of that number, nil if there is none.
+func (t *Table) get(no odp.PortNo) *Port {
+	if ports := t.ports.Load(); ports != nil {
+		return (*ports)[no]
+	}
+	return nil
+}
