@@ -168,6 +168,7 @@ func TestOverlayKeepsApart(t *testing.T) {
 		}
 		o.SetPorts(portList(1, 2, 3))
 		var statics, learned []region
+		compared := map[[2]odp.Packed]bool{}
 		for _, f := range o.StaticFlows() {
 			r := region{text: f.Match}
 			if err := r.key.Pack(f.Key); err != nil {
@@ -221,12 +222,15 @@ func TestOverlayKeepsApart(t *testing.T) {
 			for i := range r.key {
 				r.key[i] &= r.mask[i]
 			}
-			for _, q := range learned {
-				if odp.Overlap(&r.key, &r.mask, &q.key, &q.mask) && (r.key != q.key || r.mask != q.mask) {
-					t.Fatalf("the flows for %s and %s overlap", r.text, q.text)
+			if id := [2]odp.Packed{r.key, r.mask}; !compared[id] {
+				compared[id] = true
+				for _, q := range learned {
+					if odp.Overlap(&r.key, &r.mask, &q.key, &q.mask) {
+						t.Fatalf("the flows for %s and %s overlap", r.text, q.text)
+					}
 				}
+				learned = append(learned, r)
 			}
-			learned = append(learned, r)
 			dumped := maskedKey(k, v.Mask.Bytes())
 			again, ok := redecide(o, dumped)
 			if !ok || !bytes.Equal(again.Mask.Bytes(), v.Mask.Bytes()) || !bytes.Equal(again.Actions.Bytes(), v.Actions.Bytes()) {
