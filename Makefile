@@ -8,15 +8,15 @@ VM := $(CACHE)/vm
 # On another kernel what it lacks is skipped; on the default one that fails.
 STRICT := $(if $(LAB_KERNEL),,-env DPIFD_LAB_STRICT=1)
 TESTFLAGS ?=
-# How a packet is forwarded is told from its key, not from the socket that it came
-# by, and takes long to show: tunnels (one test is left), VLANs (one is left), static
-# flows over learning, a full MAC table. So do the flow limit, the aging of MACs and
-# many reloads of the policy.
 # Without TESTFLAGS the tests of test/kernel run with either dispatch.
 DISPATCH ?= $(if $(TESTFLAGS),per-vport,both)
 DISPATCHES_per-vport :=
 DISPATCHES_per-cpu = -env DPIFD_LAB_DISPATCH=per-cpu -skip '$(DISPATCHSKIP)'
 DISPATCHES_both = -also ./test/kernel:DPIFD_LAB_DISPATCH=per-cpu -also-skip '$(DISPATCHSKIP)'
+# How a packet is forwarded is told from its key, not from the socket that it came
+# by, and takes long to show: tunnels (one test is left), VLANs (one is left), static
+# flows over learning, a full MAC table. So do the flow limit, the aging of MACs and
+# many reloads of the policy.
 DISPATCHSKIP ?= TestVLANMatrix|TestTunnelsBetween|TestTunnelAgainst|TestTunnelTakesOver|TestTunnelDevices|TestFoundTunnel|TestStaticFlowsOver|TestRandomSources|TestFlowLimitAdapts|TestMACAging|TestThousandReloads
 FUZZTIME ?= 10s
 BENCHFLAGS ?= -rounds 5
@@ -26,8 +26,10 @@ SOAKTIME ?= 10m
 SOAKSEED ?= 0
 SOAKDISPATCH ?=
 SOAKLOG ?= $(CACHE)/soak
+# How long kernel-test has soak run after the tests, in the same VM; empty for not.
+THENSOAK ?=
 
-.PHONY: help build dist deb rpm sample-log test package-test unit kernel-test systemd-test demo lint soak stress mutants fuzz bench bench-programs bench-count bench-parts scale microbench clean FORCE
+.PHONY: help build dist deb rpm sample-log test unit kernel-test systemd-test demo lint soak stress mutants fuzz bench bench-programs bench-count bench-parts scale microbench clean FORCE
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z -]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,7 +38,8 @@ help: ## list the targets
 	@echo "  SOAKTIME, SOAKSEED, SOAKDISPATCH and SOAKLOG are those of soak: SOAKTIME=1h SOAKSEED=7 SOAKDISPATCH=per-cpu SOAKLOG=/tmp/soak."
 	@echo "  BENCHFLAGS are those of bench: BENCHFLAGS='-rounds 1 -loads 2k,5k'."
 	@echo "  SCALEFLAGS are those of scale: SCALEFLAGS='-ports 2,128 -flows 10000 -within 10m'."
-	@echo "  TESTFLAGS adds flags to unit and kernel-test, such as TESTFLAGS='-run TestPing'."
+	@echo "  TESTFLAGS adds flags to unit, kernel-test and systemd-test, such as TESTFLAGS='-run TestPing'."
+	@echo "  THENSOAK=1m has kernel-test run soak afterwards, in the same VM."
 	@echo "  DISPATCH is per-vport, per-cpu or both (without TESTFLAGS) for kernel-test; DISPATCHSKIP= has by CPU too what it leaves out."
 
 build: ## static binary bin/dpifd
@@ -53,38 +56,28 @@ deb rpm: $(VM) ## packages for amd64 and arm64 of the tree as it is, in bin/deb 
 	tools/stage.sh bin/$@ $@
 	tools/check-packages.sh bin/$@
 
-package-test: $(VM) ## install, upgrade under traffic and purge the Debian package, in a lab VM under systemd
-	rm -rf bin/package-test
-	tools/stage.sh bin/package-test deb
-	mv bin/package-test/*_amd64.deb bin/package-test/old.deb
-	# The next version is the same with other files in two places.
-	dpkg-deb --raw-extract bin/package-test/old.deb bin/package-test/next
-	sed -i 's/^Version: .*/&+next/' bin/package-test/next/DEBIAN/control
-	echo '# another default' >>bin/package-test/next/etc/dpifd/dpifd.yaml
-	dpkg-deb --build --root-owner-group bin/package-test/next bin/package-test/new.deb
-	$(VM) test -systemd $(STRICT) -timeout 10m -add bin/package-test/old.deb:/lab/packages/old.deb \
-		-add bin/package-test/new.deb:/lab/packages/new.deb $(TESTFLAGS) ./test/packages
-
-test: unit kernel-test systemd-test package-test ## unit tests with -race, then kernel tests, the service and a minute of soak in lab VMs
-	$(MAKE) soak SOAKTIME=1m
+test: ## all tests, and a minute of soak: unit beside kernel-test and systemd-test
+	tools/test.sh
 
 unit: $(VM) ## unit tests with -race; no privilege, no network
 	$(VM) need gcc=gcc,libc6-dev systemd-analyze=systemd tshark=tshark \
 		mandoc=mandoc man=man-db dh_bash-completion=bash-completion zsh=zsh fish=fish \
 		mtail=mtail promtool=prometheus jq=jq chromium=chromium
-	CGO_ENABLED=1 go test -race $(TESTFLAGS) ./...
+	CGO_ENABLED=1 go test -race -timeout 30m $(TESTFLAGS) ./...
 	# The race detector allocates, so what must not is tested without it. Each
 	# benchmark runs once, so that none rots.
 	go test -run Alloc -bench . -benchtime 1x $(TESTFLAGS) ./...
 	# Random rounds, other ones each time. A failure prints the seed that repeats it.
 	go test -count=1 -v -run '^(TestDifferential|TestAtRest)$$' $(TESTFLAGS) ./internal/forward -model.time=20s
 
-kernel-test: build $(VM) ## tests with build tag lab in one lab VM, those of test/kernel with DISPATCH
-	$(VM) test $(STRICT) -memory 2048 -timeout 30m -add bin/dpifd:/usr/bin/dpifd \
+kernel-test: build bin/soak $(VM) ## tests with build tag lab in one lab VM, those of test/kernel with DISPATCH
+	mkdir -p $(SOAKLOG)
+	$(VM) test $(STRICT) -memory 2048 -timeout 30m -add bin/dpifd:/usr/bin/dpifd -add bin/soak:/usr/bin/soak \
 		-add docs/LOGS.md:/usr/share/doc/dpifd/LOGS.md -add README.md:/usr/share/doc/dpifd/README.md \
-		$(DISPATCHES_$(DISPATCH)) $(TESTFLAGS) $(if $(filter per-cpu,$(DISPATCH)),./test/kernel,./...)
+		$(DISPATCHES_$(DISPATCH)) $(if $(THENSOAK),-then 'soak -time $(THENSOAK) -seed $(SOAKSEED)' -get /tmp/soak:$(SOAKLOG)) \
+		$(TESTFLAGS) $(if $(filter per-cpu,$(DISPATCH)),./test/kernel,./...)
 
-systemd-test: build $(VM) ## tests with build tags lab and systemd, in one lab VM under systemd
+systemd-test: build bin/packages $(VM) ## tests with build tags lab and systemd, the Debian package among them, in one lab VM under systemd
 	$(VM) test -systemd $(STRICT) -timeout 20m -add bin/dpifd:/usr/sbin/dpifd \
 		-add docs/LOGS.md:/usr/share/doc/dpifd/LOGS.md \
 		-add deploy/systemd/dpifd.service:/lib/systemd/system/dpifd.service \
@@ -92,7 +85,20 @@ systemd-test: build $(VM) ## tests with build tags lab and systemd, in one lab V
 		-add deploy/systemd/dpifd-netns.conf:/lab/dpifd-netns.conf \
 		-add deploy/sysusers.d/dpifd.conf:/usr/lib/sysusers.d/dpifd.conf \
 		-add deploy/modules-load.d/openvswitch.conf:/usr/lib/modules-load.d/dpifd.conf \
-		-add test/systemd/image/etc:/etc $(TESTFLAGS) ./...
+		-add test/systemd/image/etc:/etc \
+		-add bin/packages/old.deb:/lab/packages/old.deb -add bin/packages/new.deb:/lab/packages/new.deb \
+		-last ./test/packages $(TESTFLAGS) ./...
+
+# Two versions of the Debian package. The next one is the same with other files in
+# two places.
+bin/packages: FORCE
+	rm -rf $@
+	ARCHES=amd64 tools/stage.sh $@ deb
+	mv $@/*_amd64.deb $@/old.deb
+	dpkg-deb --raw-extract $@/old.deb $@/next
+	sed -i 's/^Version: .*/&+next/' $@/next/DEBIAN/control
+	echo '# another default' >>$@/next/etc/dpifd/dpifd.yaml
+	dpkg-deb --build --root-owner-group $@/next $@/new.deb
 
 sample-log: build $(VM) ## log of an eventful run in the lab VM, for the tests of what reads logs
 	mkdir -p deploy/mtail/testdata
@@ -109,8 +115,10 @@ demo: build $(VM) ## dpifd between two namespaces in the lab VM
 lint: ## gofmt, go.mod, vet, staticcheck, govulncheck, shellcheck, codespell
 	tools/lint.sh
 
-soak: build $(VM) ## load, churn, reloads and restarts at random for SOAKTIME (10m); the log goes to SOAKLOG
-	CGO_ENABLED=0 go build -trimpath -tags lab -o bin/soak ./test/soak
+bin/soak: FORCE
+	CGO_ENABLED=0 go build -trimpath -tags lab -o $@ ./test/soak
+
+soak: build bin/soak $(VM) ## load, churn, reloads and restarts at random for SOAKTIME (10m); the log goes to SOAKLOG
 	mkdir -p $(SOAKLOG)
 	# Two durations side by side are their sum.
 	$(VM) run -timeout $(SOAKTIME)10m -add bin/dpifd:/usr/bin/dpifd -add bin/soak:/usr/bin/soak \

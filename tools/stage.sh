@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Builds what is shipped from the tree that this script is in:
 #
-#   tools/stage.sh OUT [tar] [deb] [rpm]
+#   [ARCHES=amd64] tools/stage.sh OUT [tar] [deb] [rpm]
 #
-# OUT gets the programs for amd64 and arm64, manual pages, completions and the
+# OUT gets the programs for amd64 and arm64, or for ARCHES (amd64 is one of them), manual pages, completions and the
 # copyright file, and then the archives and packages asked for. The same commit
 # and the same Go release give the same bytes, wherever and whenever this runs.
 set -euo pipefail
@@ -11,6 +11,7 @@ umask 022
 export LC_ALL=C TZ=UTC
 out=$(mkdir -p "$1" && cd "$1" && pwd)
 shift
+arches=${ARCHES:-amd64 arm64}
 cd "$(dirname "$0")/.."
 
 # Whatever the environment says: what decides over the bytes is said here.
@@ -25,7 +26,7 @@ else
 fi
 export SOURCE_DATE_EPOCH
 
-for arch in amd64 arm64; do
+for arch in $arches; do
 	mkdir -p "$out/$arch"
 	GOARCH=$arch go build -trimpath -buildvcs=$vcs -ldflags '-s -w' -o "$out/$arch/dpifd" ./cmd/dpifd
 done
@@ -78,7 +79,7 @@ dpifd ($package_version) unstable; urgency=medium
  -- dpifd maintainers <maintainers@dpifd.invalid>  $(date --utc --rfc-email --date="@$SOURCE_DATE_EPOCH")
 CHANGELOG
 for kind; do
-	for arch in amd64 arm64; do
+	for arch in $arches; do
 		case $kind in
 		tar) archive "$arch" ;;
 		deb | rpm) package "$kind" "$arch" ;;

@@ -37,6 +37,23 @@ func (m machine) dpkg(t *testing.T, args ...string) {
 	t.Log(m.Run(t, "dpkg", append([]string{"--force-depends", "--force-bad-path", "--force-confold"}, args...)...))
 }
 
+// clear removes what the VM has of the service for the tests before, so that the
+// package finds a machine without it.
+func (m machine) clear(t *testing.T) {
+	t.Helper()
+	m.Run(t, "sh", "-c", `
+		systemctl stop 'dpifd@*.service' dpifd.service
+		for dp in $(ovs-dpctl dump-dps); do ovs-dpctl del-dp "$dp"; done
+		rm -rf /usr/sbin/dpifd /lib/systemd/system/dpifd* /etc/systemd/system/dpifd* /etc/systemd/system/*/dpifd* /etc/dpifd /run/dpifd \
+			/usr/lib/sysusers.d/dpifd.conf /usr/lib/modules-load.d/dpifd.conf /usr/share/doc/dpifd
+		sed -i '/^dpifd:/d' /etc/passwd /etc/group /etc/shadow /etc/gshadow
+		modprobe -r vport_vxlan vport_geneve vport_gre openvswitch
+		systemctl daemon-reload`)
+	if strings.Contains(contents(t, "/etc/passwd"), "dpifd") || strings.Contains(m.Run(t, "lsmod"), "openvswitch") {
+		t.Fatal("the user or the module is still there")
+	}
+}
+
 // property returns one of the service.
 func (m machine) property(t *testing.T, name string) string {
 	t.Helper()
@@ -72,9 +89,10 @@ func contents(t *testing.T, path string) string {
 // TestDebianPackage installs, runs, upgrades under traffic, removes and purges.
 func TestDebianPackage(t *testing.T) {
 	if _, err := os.Stat(oldDeb); err != nil {
-		t.Skip("a VM of its own has the packages: make package-test")
+		t.Skip("the VM has no packages: make systemd-test")
 	}
 	m := machine{lab.Root(t)}
+	m.clear(t)
 	m.dpkg(t, "--install", oldDeb)
 	m.wantState(t, "installed", "inactive", "disabled")
 	if !strings.Contains(contents(t, "/etc/passwd"), "\ndpifd:") {

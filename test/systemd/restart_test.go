@@ -92,6 +92,7 @@ func TestKillLosesNothing(t *testing.T) {
 // TestStop: a stop is no restart: upcalls are turned off, and the store is
 // empty.
 func TestStop(t *testing.T) {
+	t.Parallel()
 	s := start(t, "")
 	s.pass(t)
 	s.systemctl(t, "stop", s.unit)
@@ -112,6 +113,7 @@ func TestStop(t *testing.T) {
 
 // TestPortGoes: the socket of a port that goes leaves the store.
 func TestPortGoes(t *testing.T) {
+	t.Parallel()
 	s := start(t, "")
 	since := time.Now()
 	before := s.number(t, "NFileDescriptorStore")

@@ -48,6 +48,7 @@ func TestBootOrder(t *testing.T) {
 // TestStart: systemctl start returns when ports are served, by a process with
 // the unit's own user and capability.
 func TestStart(t *testing.T) {
+	t.Parallel()
 	s := start(t, "")
 	pids := s.pids(t)
 	if len(pids) != 3 {
@@ -88,6 +89,7 @@ func TestStart(t *testing.T) {
 
 // TestJournal: the journal has each event with its unit and process.
 func TestJournal(t *testing.T) {
+	t.Parallel()
 	s := start(t, "", "not-there")
 	s.journal.Wait(t, time.Time{}, "ready", nil)
 	out := s.root.Run(t, "journalctl", "--no-pager", "--output=json", "--unit="+s.unit)
@@ -117,6 +119,7 @@ func TestJournal(t *testing.T) {
 // TestReload: systemctl reload puts the file into force, and a file that cannot
 // be used changes nothing.
 func TestReload(t *testing.T) {
+	t.Parallel()
 	s := start(t, "")
 	pid, pids := s.property(t, "MainPID"), s.pids(t)
 	reload := func(event string, settings map[string]string) lab.Event {
@@ -151,6 +154,7 @@ func TestReload(t *testing.T) {
 // TestNetns: with the drop-in, the daemon works in a namespace that its
 // configuration names.
 func TestNetns(t *testing.T) {
+	t.Parallel()
 	dropIn, err := os.ReadFile("/lab/dpifd-netns.conf")
 	if err != nil {
 		t.Fatal(err)
@@ -172,6 +176,7 @@ func TestNetns(t *testing.T) {
 
 // TestInstances: instances share nothing but the host.
 func TestInstances(t *testing.T) {
+	t.Parallel()
 	a, b := start(t, ""), start(t, "")
 	a.pass(t)
 	b.pass(t)

@@ -122,6 +122,10 @@ func (l *lab) test(ctx context.Context, o options, patterns []string) (int, erro
 	if len(packages) == 0 {
 		return exitLab, fmt.Errorf("no package has tests with build tags %s", labTags(o.systemd))
 	}
+	if i := slices.IndexFunc(packages, func(p labPackage) bool { return p.named(o.last) }); i >= 0 {
+		last := packages[i]
+		packages = append(slices.Delete(packages, i, i+1), last)
+	}
 	also, err := o.also.pairs("also")
 	if err != nil {
 		return exitLab, err

@@ -85,6 +85,7 @@ func command(ctx context.Context, args []string) (int, error) {
 		flags.IntVar(&opts.testParallel, "parallel", 8, "run this many tests that call t.Parallel at once")
 		flags.Var(&opts.also, "also", "run a package's tests once more, with an environment variable: `PACKAGE:NAME=VALUE`")
 		flags.StringVar(&opts.alsoSkip, "also-skip", "", "leave out of -also tests that match this `regexp`")
+		flags.StringVar(&opts.last, "last", "", "run the tests of this `package` after all others")
 		flags.StringVar(&opts.then, "then", "", "afterwards run this shell `command` in the same VM; its failure is a test's")
 	default:
 		flags.Usage()
@@ -130,9 +131,9 @@ type options struct {
 	log           string
 	systemd       bool
 
-	testRun, testSkip, alsoSkip, then string
-	testCount, testParallel           int
-	also                              list
+	testRun, testSkip, alsoSkip, last, then string
+	testCount, testParallel                 int
+	also                                    list
 }
 
 func (o *options) registerSystemd(flags *flag.FlagSet) {

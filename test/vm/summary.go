@@ -46,6 +46,10 @@ var (
 	logLine    = regexp.MustCompile(`^ +\S+\.go:\d+: (.*)$`)
 )
 
+// progressNote begins what a test says when it starts to wait (lab.Daemon.Wait),
+// which is no complaint.
+const progressNote = "waiting for "
+
 // Write takes one line.
 func (s *summary) Write(b []byte) (int, error) {
 	line := strings.TrimSuffix(string(b), "\n")
@@ -85,7 +89,7 @@ func (s *summary) watch(line string) {
 		s.test = m[1]
 		return
 	}
-	if m := logLine.FindStringSubmatch(line); m != nil {
+	if m := logLine.FindStringSubmatch(line); m != nil && !strings.HasPrefix(m[1], progressNote) {
 		s.said[s.test] = append(s.said[s.test], m[1])
 		return
 	}

@@ -30,7 +30,7 @@ func TestSummary(t *testing.T) {
 		{
 			name: "failed",
 			lines: []string{
-				begin + "p/a", "=== RUN   TestX", "=== PAUSE TestX", "=== RUN   TestZ", "=== NAME  TestX", "    x_test.go:9: lost 3", "    x_test.go:11: daemon wrote:", "--- FAIL: TestX (1.20s)",
+				begin + "p/a", "=== RUN   TestX", "=== PAUSE TestX", "=== RUN   TestZ", "=== NAME  TestX", "    x_test.go:8: waiting for event ready", "    x_test.go:9: lost 3", "    x_test.go:11: daemon wrote:", "--- FAIL: TestX (1.20s)",
 				"--- PASS: TestZ (1.20s)", "FAIL", end + "p/a 1",
 				begin + "p/b", "--- PASS: TestY (0.00s)", "PASS", end + "p/b 0",
 			},
