@@ -18,6 +18,7 @@ DISPATCHES_both = -also ./test/kernel:DPIFD_LAB_DISPATCH=per-cpu -also-skip '$(D
 # flows over learning, a full MAC table. So do the flow limit, the aging of MACs and
 # many reloads of the policy.
 DISPATCHSKIP ?= TestVLANMatrix|TestTunnelsBetween|TestTunnelAgainst|TestTunnelTakesOver|TestTunnelDevices|TestFoundTunnel|TestStaticFlowsOver|TestRandomSources|TestFlowLimitAdapts|TestMACAging|TestThousandReloads
+KERNELS ?=
 FUZZTIME ?= 10s
 BENCHFLAGS ?= -rounds 5
 BENCHADD := -add bin/dpifd:/usr/bin/dpifd -add bin/floor:/usr/bin/floor -add bin/bench:/usr/bin/bench
@@ -29,11 +30,12 @@ SOAKLOG ?= $(CACHE)/soak
 # How long kernel-test has soak run after the tests, in the same VM; empty for not.
 THENSOAK ?=
 
-.PHONY: help build dist deb rpm sample-log test unit kernel-test systemd-test demo lint soak stress mutants fuzz bench bench-programs bench-count bench-parts scale microbench clean FORCE
+.PHONY: help build dist deb rpm sample-log test unit kernel-test systemd-test kernels demo lint soak stress mutants fuzz bench bench-programs bench-count bench-parts scale microbench clean FORCE
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z -]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
+	@echo "  KERNELS are the series for kernels, all by default: KERNELS=6.12."
 	@echo "  LAB_KERNEL=bzImage [LAB_MODULES=/lib/modules/VERSION] runs demo and kernel-test on another kernel."
 	@echo "  SOAKTIME, SOAKSEED, SOAKDISPATCH and SOAKLOG are those of soak: SOAKTIME=1h SOAKSEED=7 SOAKDISPATCH=per-cpu SOAKLOG=/tmp/soak."
 	@echo "  BENCHFLAGS are those of bench: BENCHFLAGS='-rounds 1 -loads 2k,5k'."
@@ -104,6 +106,9 @@ sample-log: build $(VM) ## log of an eventful run in the lab VM, for the tests o
 	mkdir -p deploy/mtail/testdata
 	$(VM) test -timeout 5m -env DPIFD_LOG_DIR=/tmp/log -get /tmp/log:deploy/mtail/testdata -add bin/dpifd:/usr/bin/dpifd \
 		-add docs/LOGS.md:/usr/share/doc/dpifd/LOGS.md -run '^TestEventfulLog$$' ./test/kernel
+
+kernels: build $(VM) ## demo and kernel-test on each kernel that Debian offers here; writes docs/KERNELS.md
+	tools/kernels.sh $(KERNELS)
 
 demo: build $(VM) ## dpifd between two namespaces in the lab VM
 	$(VM) run -timeout 2m \

@@ -145,7 +145,7 @@ func (o *options) register(flags *flag.FlagSet) {
 	flags.Var(&o.add, "add", "put a file or folder into the guest: `HOST:GUEST`; programs must be static")
 	flags.Var(&o.env, "env", "set an environment variable in the guest: `NAME=VALUE`")
 	flags.Var(&o.get, "get", "afterwards copy a folder's files out of the guest: `GUEST:HOST`")
-	flags.DurationVar(&o.timeout, "timeout", 10*time.Minute, "end the VM after this time")
+	flags.DurationVar(&o.timeout, "timeout", 10*time.Minute, "end the VM this long after its boot")
 	flags.IntVar(&o.memoryMiB, "memory", 1024, "the guest's memory in `MiB`")
 	flags.IntVar(&o.cpus, "cpus", 2, "the guest's CPUs")
 	flags.StringVar(&o.log, "log", "", "write the whole console to this `file` (default: a file in the cache)")

@@ -97,6 +97,15 @@ func newTestVM(out io.Writer) *vm {
 	return v
 }
 
+// TestVMTimeout: the time that a program has begins when the guest is up.
+func TestVMTimeout(t *testing.T) {
+	fakeQEMU(t, "sleep 1; echo ready >&4; exec sleep 1000")
+	g := guest{mark: mark, bootLimit: time.Minute, timeout: 50 * time.Millisecond, out: io.Discard, log: io.Discard}
+	if code, err := g.run(context.Background()); code != exitTimeout || err == nil || !strings.Contains(err.Error(), "timeout") {
+		t.Errorf("code %d, error %v; want a timeout", code, err)
+	}
+}
+
 func TestVMCancelled(t *testing.T) {
 	fakeQEMU(t, "echo ready >&4; exec sleep 1000")
 	ctx, cancel := context.WithCancel(context.Background())
