@@ -40,7 +40,7 @@ help: ## list the targets
 	@echo "  SOAKTIME, SOAKSEED, SOAKDISPATCH and SOAKLOG are those of soak: SOAKTIME=1h SOAKSEED=7 SOAKDISPATCH=per-cpu SOAKLOG=/tmp/soak."
 	@echo "  BENCHFLAGS are those of bench: BENCHFLAGS='-rounds 1 -loads 2k,5k'."
 	@echo "  SCALEFLAGS are those of scale: SCALEFLAGS='-ports 2,128 -flows 10000 -within 10m'."
-	@echo "  TESTFLAGS adds flags to unit, kernel-test and systemd-test, such as TESTFLAGS='-run TestPing'."
+	@echo "  TESTFLAGS adds flags to unit, kernel-test and systemd-test, such as TESTFLAGS='-run TestReload'."
 	@echo "  THENSOAK=1m has kernel-test run soak afterwards, in the same VM."
 	@echo "  DISPATCH is per-vport, per-cpu or both (without TESTFLAGS) for kernel-test; DISPATCHSKIP= has by CPU too what it leaves out."
 

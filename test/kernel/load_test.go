@@ -6,19 +6,22 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"net"
 	"testing"
 	"time"
 
 	"dpifd/internal/lab"
+	"dpifd/test/bench/load"
 )
 
 // numbered builds the i-th frame of a load: from a station of its own to dst.
 func numbered(t *testing.T, i int, dst string) []byte {
 	t.Helper()
-	src := fmt.Sprintf("02:10:ad:00:%02x:%02x", i>>8, i&0xff)
-	payload := make([]byte, 46+i*131%1455)
-	binary.BigEndian.PutUint32(payload, uint32(i))
-	return lab.Frame(t, dst, src, 0x88b6, payload)
+	mac, err := net.ParseMAC(dst)
+	if err != nil {
+		t.Error(err)
+	}
+	return load.Frame(mac, uint32(i), 60+i*131%1455)
 }
 
 // arrivals takes what arrived of a load and returns how many different frames
@@ -45,27 +48,23 @@ func arrivals(t *testing.T, p *lab.Packet, count int) int {
 // in turn, until it is told to end; that returns how many it sent.
 func steadyLoad(t *testing.T, to string, rate int, from ...*lab.Packet) (end func() int) {
 	t.Helper()
-	count := 0
+	return beside(t, load.Endless, rate, func(i int) error { return from[i%len(from)].Send(numbered(t, i, to)) })
+}
+
+// beside paces calls beside the test. The returned function ends them and returns
+// how many there were.
+func beside(t *testing.T, n, rate int, send func(i int) error) (end func() int) {
+	t.Helper()
+	sent := 0
 	stop := lab.Go(t, func(ctx context.Context) {
-		tick := time.NewTicker(10 * time.Millisecond)
-		defer tick.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-tick.C:
-				for range rate / 100 {
-					if err := from[count%len(from)].Send(numbered(t, count, to)); err != nil {
-						t.Error(err)
-					}
-					count++
-				}
-			}
+		var err error
+		if sent, err = load.Pace(ctx, n, rate, send); err != nil {
+			t.Error(err)
 		}
 	})
 	return func() int {
 		stop()
-		return count
+		return sent
 	}
 }
 
@@ -87,35 +86,22 @@ func TestNewFlows(t *testing.T) {
 // returns how long that took.
 func paced(t *testing.T, p *lab.Packet, sink string, count, rate int) time.Duration {
 	t.Helper()
-	took, err := pace(context.Background(), p, numberedLoad(t, count, sink), rate)
-	if err != nil {
+	frames := numberedLoad(t, count, sink)
+	start := time.Now()
+	if _, err := load.Pace(t.Context(), count, rate, func(i int) error { return p.Send(frames[i]) }); err != nil {
 		t.Fatal(err)
 	}
-	return took
+	return time.Since(start)
 }
 
 // numberedLoad builds count numbered packets to a station.
 func numberedLoad(t *testing.T, count int, sink string) [][]byte {
 	t.Helper()
-	load := make([][]byte, count)
-	for i := range load {
-		load[i] = numbered(t, i, sink)
+	frames := make([][]byte, count)
+	for i := range frames {
+		frames[i] = numbered(t, i, sink)
 	}
-	return load
-}
-
-// pace sends packets at so many a second, until ctx is done, and returns how long
-// that took.
-func pace(ctx context.Context, p *lab.Packet, load [][]byte, rate int) (time.Duration, error) {
-	start := time.Now()
-	for sent := 0; sent < len(load) && ctx.Err() == nil; time.Sleep(time.Millisecond) {
-		for due := min(len(load), int(time.Since(start).Seconds()*float64(rate))+1); sent < due; sent++ {
-			if err := p.Send(load[sent]); err != nil {
-				return time.Since(start), err
-			}
-		}
-	}
-	return time.Since(start), nil
+	return frames
 }
 
 // newFlows returns how many packets did not arrive.

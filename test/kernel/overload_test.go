@@ -4,7 +4,6 @@ package kernel_test
 
 import (
 	"bytes"
-	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -17,6 +16,7 @@ import (
 	"time"
 
 	"dpifd/internal/lab"
+	"dpifd/test/bench/load"
 )
 
 // flood sends frames from sources that nobody has seen, to dst, as fast as the
@@ -24,21 +24,11 @@ import (
 // were sent. Each makes a flow of its own.
 func flood(t *testing.T, p *lab.Packet, dst string) (end func() int) {
 	t.Helper()
-	n := 0
 	f := lab.Frame(t, dst, "02:f1:00:00:00:00", 0x88b7, make([]byte, 46))
-	stop := lab.Go(t, func(ctx context.Context) {
-		for ; ctx.Err() == nil; n++ {
-			binary.BigEndian.PutUint32(f[8:], uint32(n))
-			if err := p.Send(f); err != nil {
-				t.Errorf("flood: %v", err)
-				return
-			}
-		}
+	return beside(t, load.Endless, 0, func(i int) error {
+		binary.BigEndian.PutUint32(f[8:], uint32(i))
+		return p.Send(f)
 	})
-	return func() int {
-		stop()
-		return n
-	}
 }
 
 var procField = regexp.MustCompile(`(?m)^VmRSS:\s+(\d+) kB$`)

@@ -3,7 +3,6 @@
 package kernel_test
 
 import (
-	"context"
 	"maps"
 	"os"
 	"path/filepath"
@@ -51,14 +50,14 @@ func restartUnderLoad(t *testing.T) int {
 	before := v.listeners(t)
 	sockets := int64(len(before.pids()))
 
-	load := numberedLoad(t, count, to)
+	frames := numberedLoad(t, count, to)
 	sent := make(chan time.Duration, 1)
-	lab.Go(t, func(ctx context.Context) {
-		took, err := pace(ctx, p[0], load, rate)
-		if err != nil {
-			t.Error(err)
+	begun := time.Now()
+	beside(t, count, rate, func(i int) error {
+		if i == count-1 {
+			sent <- time.Since(begun)
 		}
-		sent <- took
+		return p[0].Send(frames[i])
 	})
 	got := lab.Collect(t, p[1])
 	for i := range restarts {

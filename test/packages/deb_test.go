@@ -3,6 +3,7 @@
 package packages_test
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"dpifd/internal/lab"
+	"dpifd/test/bench/load"
 )
 
 // Two versions of the package, of which the second is the newer, with another
@@ -117,12 +119,12 @@ func TestDebianPackage(t *testing.T) {
 	}
 
 	pid := m.property(t, "MainPID")
-	load := startLoad(t, from, to)
-	load.await(t)
+	l := startLoad(t, from, to)
+	l.await(t)
 	m.dpkg(t, "--install", newDeb)
 	m.wantState(t, "upgraded", "active", "enabled")
-	load.await(t)
-	steady, fresh := load.stop(t)
+	l.await(t)
+	steady, fresh := l.stop(t)
 	t.Logf("steady: %v; new flows: %v", steady, fresh)
 	if steady.arrived != steady.sent {
 		t.Errorf("the upgrade stopped traffic that stays in the kernel: %v", steady)
@@ -167,12 +169,11 @@ type tally struct{ sent, arrived int }
 
 func (c tally) String() string { return fmt.Sprintf("%d sent, %d arrived", c.sent, c.arrived) }
 
-// load is traffic of two kinds: frames of one flow, and frames of which each
+// traffic is a load of two kinds: frames of one flow, and frames of which each
 // makes a flow.
-type load struct {
+type traffic struct {
 	out, in *lab.Packet
-	quit    chan struct{}
-	done    chan error
+	end     func()
 	sent    [2]atomic.Uint32
 	seen    [2]map[uint32]bool
 }
@@ -186,38 +187,30 @@ const (
 	station = "02:00:00:00:0a:01"
 )
 
-func startLoad(t *testing.T, from, to *lab.NetNS) *load {
+func startLoad(t *testing.T, from, to *lab.NetNS) *traffic {
 	t.Helper()
-	l := &load{out: from.OpenPacket(t, "eth0"), in: to.OpenPacket(t, "eth0"), quit: make(chan struct{}), done: make(chan error, 1)}
+	l := &traffic{out: from.OpenPacket(t, "eth0"), in: to.OpenPacket(t, "eth0")}
 	for i := range l.seen {
 		l.seen[i] = map[uint32]bool{}
 	}
-	go func() {
-		tick := time.NewTicker(2 * time.Millisecond)
-		defer tick.Stop()
-		for n := 0; ; n++ {
-			select {
-			case <-l.quit:
-				l.done <- nil
-				return
-			case <-tick.C:
-			}
+	l.end = lab.Go(t, func(ctx context.Context) {
+		_, err := load.Pace(ctx, load.Endless, 500, func(n int) error {
 			err := l.send(t, 0, station)
 			if n%10 == 0 {
 				i := l.sent[1].Load()
 				err = errors.Join(err, l.send(t, 1, fmt.Sprintf("02:77:00:00:%02x:%02x", byte(i>>8), byte(i))))
 			}
-			if err != nil {
-				l.done <- err
-				return
-			}
+			return err
+		})
+		if err != nil {
+			t.Error(err)
 		}
-	}()
+	})
 	return l
 }
 
 // send sends the next frame of a kind.
-func (l *load) send(t *testing.T, kind int, src string) error {
+func (l *traffic) send(t *testing.T, kind int, src string) error {
 	i := l.sent[kind].Add(1) - 1
 	payload := binary.BigEndian.AppendUint32(nil, i)
 	return l.out.Send(lab.Frame(t, sink, src, kinds[kind], append(payload, make([]byte, 46)...)))
@@ -225,7 +218,7 @@ func (l *load) send(t *testing.T, kind int, src string) error {
 
 // count notes a frame, and reports whether it is of a kind and was sent after
 // the first since.
-func (l *load) count(f []byte, kind int, since uint32) bool {
+func (l *traffic) count(f []byte, kind int, since uint32) bool {
 	if len(f) < 18 {
 		return false
 	}
@@ -239,7 +232,7 @@ func (l *load) count(f []byte, kind int, since uint32) bool {
 }
 
 // await waits until frames of each kind arrive that are sent from now on.
-func (l *load) await(t *testing.T) {
+func (l *traffic) await(t *testing.T) {
 	t.Helper()
 	for kind := range kinds {
 		since := l.sent[kind].Load()
@@ -248,12 +241,9 @@ func (l *load) await(t *testing.T) {
 }
 
 // stop ends the load and counts what arrived of it.
-func (l *load) stop(t *testing.T) (steady, fresh tally) {
+func (l *traffic) stop(t *testing.T) (steady, fresh tally) {
 	t.Helper()
-	close(l.quit)
-	if err := <-l.done; err != nil {
-		t.Fatal(err)
-	}
+	l.end()
 	for {
 		f, err := l.in.Receive(2 * time.Second)
 		if err != nil {

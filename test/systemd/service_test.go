@@ -190,16 +190,13 @@ func (s *service) stats(t *testing.T) dpif.DatapathStats {
 // that each makes a flow, at a rate per second. Errors are the test's.
 func (s *service) send(t *testing.T, count, rate int) {
 	t.Helper()
-	start := time.Now()
-	for n := 0; n < count; {
-		due := min(count, int(time.Since(start).Seconds()*float64(rate))+1)
-		for ; n < due; n++ {
-			if err := s.from.Send(load.Frame(load.Sink, uint32(s.sent), 60+s.sent*37%400)); err != nil {
-				t.Errorf("packet %d: %v", s.sent, err)
-			}
-			s.sent++
-		}
-		time.Sleep(time.Millisecond)
+	_, err := load.Pace(t.Context(), count, rate, func(int) error {
+		frame := load.Frame(load.Sink, uint32(s.sent), 60+s.sent*37%400)
+		s.sent++
+		return s.from.Send(frame)
+	})
+	if err != nil {
+		t.Error(err)
 	}
 }
 

@@ -2,7 +2,9 @@ package load
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
+	"errors"
 	"testing"
 	"time"
 )
@@ -49,6 +51,29 @@ func TestConversation(t *testing.T) {
 	}
 	if bytes.Equal(a[0][6:12], b[0][6:12]) || bytes.Equal(a[1][6:12], b[1][6:12]) || bytes.Equal(a[0][6:12], a[1][6:12]) {
 		t.Error("stations of two conversations are the same")
+	}
+}
+
+func TestPace(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var calls []int
+	call := func(i int) error { calls = append(calls, i); return nil }
+	start := time.Now()
+	if sent, err := Pace(ctx, 20, 1000, call); sent != 20 || err != nil || len(calls) != 20 || calls[19] != 19 || time.Since(start) < 19*time.Millisecond {
+		t.Errorf("sent %d, error %v, calls %d after %v", sent, err, calls, time.Since(start))
+	}
+	sent, err := Pace(ctx, Endless, 0, func(i int) error {
+		if i == 5 {
+			cancel()
+		}
+		return nil
+	})
+	if sent != 6 || err != nil {
+		t.Errorf("cancelled: sent %d, error %v; want 6", sent, err)
+	}
+	failure := errors.New("no")
+	if sent, err := Pace(context.Background(), 3, 0, func(i int) error { return map[int]error{2: failure}[i] }); sent != 2 || err != failure {
+		t.Errorf("sent %d, error %v; want 2 and %v", sent, err, failure)
 	}
 }
 

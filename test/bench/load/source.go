@@ -1,9 +1,11 @@
 package load
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -49,16 +51,18 @@ func (s Source) Send(frame []byte) error {
 // as it goes at rate 0. It returns the time of the first one.
 func Paced(from []Source, frames [][]byte, rate int) (time.Time, error) {
 	start := time.Now()
-	return start, pace(start, len(frames), rate, func(i int) error { return from[i%len(from)].Send(frames[i]) })
+	_, err := Pace(context.Background(), len(frames), rate, func(i int) error { return from[i%len(from)].Send(frames[i]) })
+	return start, err
 }
 
 // Pairs sends a frame of each of the pairs numbered from one number to before
 // another, at a rate as Paced does. The frame is changed.
 func (s Source) Pairs(frame []byte, from, to, rate int) error {
-	return pace(time.Now(), to-from, rate, func(i int) error {
+	_, err := Pace(context.Background(), to-from, rate, func(i int) error {
 		Pair(frame, from+i)
 		return s.Send(frame)
 	})
+	return err
 }
 
 // IntroducePairs has a switch learn all stations of pairs: those that send from a,
@@ -66,10 +70,11 @@ func (s Source) Pairs(frame []byte, from, to, rate int) error {
 func IntroducePairs(a, b Source, pairs int) error {
 	frame := Frame(Sink, 0, 60) // no pair has that sink
 	introduce := func(s Source, n int, name func(int)) error {
-		return pace(time.Now(), n, introduceRate, func(i int) error {
+		_, err := Pace(context.Background(), n, introduceRate, func(i int) error {
 			name(i)
 			return s.Send(frame)
 		})
+		return err
 	}
 	err := introduce(a, (pairs+pairSinks-1)/pairSinks, func(i int) { Renumber(frame, uint32(i)) })
 	if err != nil {
@@ -83,22 +88,31 @@ func IntroducePairs(a, b Source, pairs int) error {
 // introduceRate is slow enough for any switch.
 const introduceRate = 500
 
-// pace calls send for 0 to before n, each when it is due.
-func pace(start time.Time, n, rate int, send func(i int) error) error {
+// Endless is a number of calls for Pace that only its context ends.
+const Endless = math.MaxInt
+
+// Pace calls send for 0 to before n, at a rate per second or, at rate 0, as fast as
+// it goes. It ends early, without an error, when ctx is done, and at the first error.
+// It returns how many calls succeeded.
+func Pace(ctx context.Context, n, rate int, send func(i int) error) (sent int, err error) {
+	start := time.Now()
 	for i := range n {
 		if rate > 0 {
-			due := time.Duration(i) * time.Second / time.Duration(rate)
+			due := time.Duration(float64(i) / float64(rate) * float64(time.Second))
 			// A sleep takes longer than it was asked to; what is overdue by then
 			// goes out at once.
 			if wait := due - time.Since(start); wait > 0 {
 				time.Sleep(max(wait, time.Millisecond))
 			}
 		}
+		if ctx.Err() != nil {
+			return i, nil
+		}
 		if err := send(i); err != nil {
-			return err
+			return i, err
 		}
 	}
-	return nil
+	return n, nil
 }
 
 // Sender has a source for each of some devices. They share one packet socket,
