@@ -128,7 +128,7 @@ func (n *NetNS) startDaemon(t testing.TB, argv ...string) *Daemon {
 	t.Helper()
 	d := &Daemon{n.Start(t, argv[0], argv[1:]...)}
 	t.Cleanup(func() {
-		if !d.hasExited() {
+		if !d.Exited() {
 			_ = d.Stop(t, unix.SIGTERM, DaemonLimit)
 		}
 		for line := range strings.Lines(d.Output()) {
@@ -148,15 +148,6 @@ func WriteConfig(t testing.TB, config string) string {
 		t.Fatal(err)
 	}
 	return file
-}
-
-func (p *Process) hasExited() bool {
-	select {
-	case <-p.exited:
-		return true
-	default:
-		return false
-	}
 }
 
 // Wait waits until the log has an event of a name, not older than since, that

@@ -1,6 +1,6 @@
 // Package lab builds test topologies inside the lab VM: network namespaces,
 // veth pairs, raw packet sockets and the programs that run in them. Only tests
-// import it; everything but this file carries the build tag lab.
+// import it; everything but this file and settings.go carries the build tag lab.
 //
 // # Ownership
 //

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"strings"
@@ -114,9 +115,25 @@ type Process struct {
 // failed test's log then shows what it wrote.
 func (n *NetNS) Start(t testing.TB, name string, args ...string) *Process {
 	t.Helper()
-	p := &Process{cmd: exec.Command(name, args...), exited: make(chan struct{})}
+	p := &Process{}
 	p.output.grown = make(chan struct{})
-	p.cmd.Stdout, p.cmd.Stderr = &p.output, &p.output
+	n.start(t, p, &p.output, name, args...)
+	return p
+}
+
+// StartTo is Start for a command whose output w takes: Output and WaitLine have
+// none of it.
+func (n *NetNS) StartTo(t testing.TB, w io.Writer, name string, args ...string) *Process {
+	t.Helper()
+	p := &Process{}
+	n.start(t, p, w, name, args...)
+	return p
+}
+
+func (n *NetNS) start(t testing.TB, p *Process, w io.Writer, name string, args ...string) {
+	t.Helper()
+	p.cmd, p.exited = exec.Command(name, args...), make(chan struct{})
+	p.cmd.Stdout, p.cmd.Stderr = w, w
 	p.cmd.WaitDelay = time.Second
 	if err := n.Do(p.cmd.Start); err != nil {
 		t.Fatalf("in %s: start %s: %v", n.Name, strings.Join(p.cmd.Args, " "), err)
@@ -133,7 +150,16 @@ func (n *NetNS) Start(t testing.TB, name string, args ...string) *Process {
 			t.Logf("%s wrote:\n%s", name, p.Output())
 		}
 	})
-	return p
+}
+
+// Exited reports whether the process has ended.
+func (p *Process) Exited() bool {
+	select {
+	case <-p.exited:
+		return true
+	default:
+		return false
+	}
 }
 
 // PID returns the process's id.

@@ -105,30 +105,24 @@ func setIPv6(t *testing.T, ns *lab.NetNS, on bool) {
 	}
 }
 
-// settings are top-level keys of the configuration.
-type settings map[string]string
+type settings = lab.Settings
 
 // config returns a configuration for the network: its datapath, all ports of
 // its hosts, and what s sets.
 func (n *network) config(s settings) string {
 	var ports []string
 	for _, h := range n.hosts {
-		ports = append(ports, "{name: "+h.port+"}")
+		ports = append(ports, h.port)
 	}
 	all := settings{
 		"datapath": "{name: " + n.dpName + "}",
-		"ports":    "[" + strings.Join(ports, ", ") + "]",
+		"ports":    lab.Ports(ports...),
 		"log":      "{stats_interval: 1s}",
 	}
 	if perCPU {
 		all["dispatch"] = "per-cpu"
 	}
-	maps.Copy(all, s)
-	var b strings.Builder
-	for _, key := range slices.Sorted(maps.Keys(all)) {
-		fmt.Fprintf(&b, "%s: %s\n", key, all[key])
-	}
-	return b.String()
+	return all.With(s).Text()
 }
 
 // run starts the daemon and waits until it is ready.

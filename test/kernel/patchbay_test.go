@@ -40,9 +40,9 @@ func newPatchbay(t *testing.T) *patchbay {
 func (b *patchbay) ports(count int) string {
 	var names []string
 	for i := range count {
-		names = append(names, "{name: "+lab.PlugName(i)+"}")
+		names = append(names, lab.PlugName(i))
 	}
-	return "[" + strings.Join(names, ", ") + "]"
+	return lab.Ports(names...)
 }
 
 // send sends one frame.

@@ -5,7 +5,6 @@ package main
 import (
 	"fmt"
 	"os"
-	"syscall"
 	"time"
 
 	"dpifd/internal/dpif"
@@ -52,7 +51,7 @@ func (s *soak) perform(a action) {
 	case reloadBad:
 		mark := s.book.mark()
 		s.write(spoil(s.file.text(s.names(s.file)), a.way))
-		s.daemon.signal(syscall.SIGHUP)
+		s.daemon.signal(unix.SIGHUP)
 		if e := s.daemon.await(mark, "reload_failed", "reloaded"); e.Name == "reloaded" {
 			violated("bad files are refused", "way %d was taken", a.way)
 		}
@@ -76,20 +75,20 @@ func (s *soak) perform(a action) {
 		})
 	case stopStart:
 		s.gap(a.kind, func() {
-			if state := s.daemon.end(syscall.SIGTERM); !state.Success() {
-				violated("the daemon stops in good order", "%v", state)
+			if err := s.daemon.end(unix.SIGTERM); err != nil {
+				violated("the daemon stops in good order", "%v", err)
 			}
 			s.daemon.start()
 		})
 	case killStart:
 		s.gap(a.kind, func() {
-			s.daemon.end(syscall.SIGKILL)
+			_ = s.daemon.end(unix.SIGKILL) // that it was killed
 			s.daemon.start()
 		})
 	case execSelf:
 		// Upcalls wait in their sockets meanwhile: this makes no gap.
 		mark := s.book.mark()
-		s.daemon.signal(syscall.SIGUSR2)
+		s.daemon.signal(unix.SIGUSR2)
 		s.daemon.await(mark, "handed_over")
 		s.daemon.await(mark, "ready")
 		s.daemon.serial++
@@ -167,7 +166,7 @@ func (s *soak) reload(file settings) {
 	mark := s.book.mark()
 	s.write(file.text(s.names(file)))
 	s.book.setLimit(file.flowLimit)
-	s.daemon.signal(syscall.SIGHUP)
+	s.daemon.signal(unix.SIGHUP)
 	if e := s.daemon.await(mark, "reloaded", "reload_failed"); e.Name != "reloaded" {
 		violated("good files are taken", "%s", e.Text("error"))
 	}

@@ -230,7 +230,7 @@ func staleFlow(f *dpif.Flow, there map[odp.PortNo]bool) (string, bool) {
 // check: as many descriptors beyond its ports' sockets, as many goroutines, about
 // as many mappings.
 func (s *soak) checkHoldings(stats lab.Event) {
-	c, err := lab.TakeCensus(s.daemon.cmd.Process.Pid)
+	c, err := lab.TakeCensus(s.daemon.process.PID())
 	if err != nil {
 		violated("the daemon runs", "%v", err)
 	}

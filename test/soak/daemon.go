@@ -3,13 +3,12 @@
 package main
 
 import (
-	"os"
-	"os/exec"
 	"slices"
-	"syscall"
 	"time"
 
 	"dpifd/internal/lab"
+
+	"golang.org/x/sys/unix"
 )
 
 // waitLimit is how long the daemon may take for anything: a start, a stop, an
@@ -18,48 +17,29 @@ const waitLimit = 60 * time.Second
 
 // daemon is dpifd in the switch's namespace, and each that follows it.
 type daemon struct {
+	tb   *harness
 	ns   *lab.NetNS
 	file string // of the configuration
 	book *book
 
-	cmd    *exec.Cmd
-	exited chan struct{}
-	serial int // of the process
+	process *lab.Process // nil before the first start
+	serial  int          // of the process
 }
 
 // start starts the daemon and waits until it is ready.
 func (d *daemon) start() {
 	mark := d.book.mark()
-	d.cmd = exec.Command("dpifd", "run", "--config", d.file)
-	d.cmd.Stdout, d.cmd.Stderr = d.book, d.book
-	if err := d.ns.Do(d.cmd.Start); err != nil {
-		violated("the lab works", "start dpifd: %v", err)
-	}
+	d.process = d.ns.StartTo(d.tb, d.book, lab.DaemonPath(d.tb), "run", "--config", d.file)
 	d.serial++
-	exited, cmd := make(chan struct{}), d.cmd
-	d.exited = exited
-	go func() {
-		defer close(exited)
-		_ = cmd.Wait() // how it ended is in its state
-	}()
 	d.await(mark, "ready")
 }
 
-// end sends a signal and waits for the end.
-func (d *daemon) end(sig syscall.Signal) *os.ProcessState {
-	if err := d.cmd.Process.Signal(sig); err != nil {
-		violated("the daemon runs", "%v", err)
-	}
-	select {
-	case <-d.exited:
-	case <-time.After(waitLimit):
-		violated("the daemon stops", "it is still there %v after %v", waitLimit, sig)
-	}
-	return d.cmd.ProcessState
-}
+// end sends a signal and waits for the end. It returns the exit error, nil for exit
+// code 0.
+func (d *daemon) end(sig unix.Signal) error { return d.process.Stop(d.tb, sig, waitLimit) }
 
-func (d *daemon) signal(sig syscall.Signal) {
-	if err := d.cmd.Process.Signal(sig); err != nil {
+func (d *daemon) signal(sig unix.Signal) {
+	if err := unix.Kill(d.process.PID(), sig); err != nil {
 		violated("the daemon runs", "%v", err)
 	}
 }
@@ -71,12 +51,12 @@ func (d *daemon) await(mark int, names ...string) lab.Event {
 
 // awaitMatch waits for an event after a mark that match accepts.
 func (d *daemon) awaitMatch(mark int, what string, match func(lab.Event) bool) lab.Event {
-	for deadline := time.Now().Add(waitLimit); ; time.Sleep(5 * time.Millisecond) {
+	for within := lab.Within(waitLimit); ; time.Sleep(5 * time.Millisecond) {
 		d.look()
 		if e, ok := d.book.find(mark, match); ok {
 			return e
 		}
-		if time.Now().After(deadline) {
+		if within.Passed() {
 			violated("the daemon answers", "no event %s within %v", what, waitLimit)
 		}
 	}
@@ -87,9 +67,7 @@ func (d *daemon) look() {
 	if v := d.book.failure(); v != nil {
 		panic(v)
 	}
-	select {
-	case <-d.exited:
-		violated("the daemon runs", "it ended: %v", d.cmd.ProcessState)
-	default:
+	if d.process.Exited() {
+		violated("the daemon runs", "it ended: exit code %d", d.process.WaitExit(d.tb))
 	}
 }

@@ -33,6 +33,7 @@ type harness struct {
 func (h *harness) Helper()             {}
 func (h *harness) Cleanup(fn func())   { h.cleanups = append(h.cleanups, fn) }
 func (h *harness) Logf(string, ...any) {}
+func (h *harness) Failed() bool        { return false } // book has the log
 
 func (h *harness) Fatal(args ...any) { violated("the lab works", "%s", fmt.Sprint(args...)) }
 

@@ -3,7 +3,6 @@
 package main
 
 import (
-	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -11,10 +10,11 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"slices"
-	"syscall"
 	"time"
 
 	"dpifd/internal/lab"
+
+	"golang.org/x/sys/unix"
 )
 
 func main() {
@@ -111,7 +111,6 @@ func (s *soak) guarded(length time.Duration, dir string) (v *violation) {
 		default:
 			v = &violation{"the soak itself works", fmt.Sprintf("%v\n%s", r, debug.Stack()), time.Now()}
 		}
-		s.finish(v == nil)
 	}()
 	s.started = time.Now()
 	s.setUp(dir)
@@ -130,8 +129,8 @@ func (s *soak) guarded(length time.Duration, dir string) (v *violation) {
 	}
 	s.check()
 	s.traffic.stop()
-	if state := s.daemon.end(syscall.SIGTERM); !state.Success() {
-		violated("the daemon stops in good order", "%v", state)
+	if err := s.daemon.end(unix.SIGTERM); err != nil {
+		violated("the daemon stops in good order", "%v", err)
 	}
 	s.memory.stop()
 	if v := s.book.failure(); v != nil {
@@ -149,7 +148,7 @@ func (s *soak) setUp(dir string) {
 	for i := range stablePlugs {
 		s.bay.Plug(s.tb, i)
 	}
-	s.daemon = &daemon{ns: s.bay.Switch, file: filepath.Join(dir, "dpifd.yaml"), book: s.book}
+	s.daemon = &daemon{tb: s.tb, ns: s.bay.Switch, file: filepath.Join(dir, "dpifd.yaml"), book: s.book}
 	s.file, s.changed = s.plan.first(), time.Now()
 	s.write(s.file.text(s.names(s.file)))
 	s.book.setLimit(s.file.flowLimit)
@@ -167,14 +166,4 @@ func (s *soak) setUp(dir string) {
 	}
 	s.traffic = startTraffic(s.bay, s.seed)
 	s.check()
-}
-
-// finish ends what still runs after a violation.
-func (s *soak) finish(good bool) {
-	if good || s.daemon == nil || s.daemon.cmd == nil {
-		return
-	}
-	if err := s.daemon.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		fmt.Println("soak:", err)
-	}
 }

@@ -38,7 +38,7 @@ func watchMemory(d *daemon) *memory {
 // watch has the samples taken of the process that runs now.
 func (m *memory) watch(d *daemon) {
 	m.serial.Store(int64(d.serial))
-	m.pid.Store(int64(d.cmd.Process.Pid))
+	m.pid.Store(int64(d.process.PID()))
 }
 
 func (m *memory) run() {

@@ -5,6 +5,8 @@ import (
 	"math/rand/v2"
 	"strings"
 	"time"
+
+	"dpifd/internal/lab"
 )
 
 // Plugs of the patchbay. The stable ones stay all the time, the others come and
@@ -105,23 +107,24 @@ type settings struct {
 // text returns the configuration file; the list of ports is left out if names
 // is nil.
 func (s settings) text(names []string) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "datapath: {name: %s}\ndispatch: %s\n", datapath, s.dispatch)
-	if names != nil {
-		fmt.Fprintf(&b, "ports: [{name: %s}]\n", strings.Join(names, "}, {name: "))
-	}
-	if s.flood {
-		b.WriteString("policy: {type: flood}\n")
-	} else {
-		fmt.Fprintf(&b, "policy: {type: learning, mac_aging: %v, mac_limit: %d}\n", s.macAging, s.macLimit)
-	}
-	fmt.Fprintf(&b, "flows: {limit: %d, max_idle: %v}\n", s.flowLimit, s.maxIdle)
 	level := "info"
 	if s.debug {
 		level = "debug"
 	}
-	fmt.Fprintf(&b, "log: {stats_interval: 1s, level: %s}\n", level)
-	return b.String()
+	all := lab.Settings{
+		"datapath": "{name: " + datapath + "}",
+		"dispatch": s.dispatch,
+		"policy":   "{type: flood}",
+		"flows":    fmt.Sprintf("{limit: %d, max_idle: %v}", s.flowLimit, s.maxIdle),
+		"log":      "{stats_interval: 1s, level: " + level + "}",
+	}
+	if !s.flood {
+		all["policy"] = fmt.Sprintf("{type: learning, mac_aging: %v, mac_limit: %d}", s.macAging, s.macLimit)
+	}
+	if names != nil {
+		all["ports"] = lab.Ports(names...)
+	}
+	return all.Text()
 }
 
 const datapath = "dp-soak"

@@ -3,11 +3,8 @@
 package systemd_test
 
 import (
-	"fmt"
-	"maps"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -54,9 +51,9 @@ func start(t *testing.T, dropIn string, more ...string) *service {
 		s.ports = append(s.ports, port)
 		t.Cleanup(func() { _, _ = root.Try("ip", "link", "delete", port) })
 	}
-	s.configure(t, map[string]string{
+	s.configure(t, lab.Settings{
 		"datapath": "{name: " + name + ", on_exit: keep}",
-		"ports":    "[{name: " + strings.Join(append(more, s.ports...), "}, {name: ") + "}]",
+		"ports":    lab.Ports(append(more, s.ports...)...),
 		"policy":   "{type: learning, mac_limit: 50000}",
 		"log":      "{stats_interval: 1s}",
 		"flows":    "{max_idle: 60s}",
@@ -94,14 +91,10 @@ func (s *service) dropIn(t *testing.T, text string) {
 	s.systemctl(t, "daemon-reload")
 }
 
-func (s *service) configure(t *testing.T, settings map[string]string) {
+func (s *service) configure(t *testing.T, settings lab.Settings) {
 	t.Helper()
-	var text strings.Builder
-	for _, key := range slices.Sorted(maps.Keys(settings)) {
-		fmt.Fprintf(&text, "%s: %s\n", key, settings[key])
-	}
 	path := s.config()
-	if err := os.WriteFile(path, []byte(text.String()), 0o644); err != nil {
+	if err := os.WriteFile(path, []byte(settings.Text()), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.Remove(path) })

@@ -122,7 +122,7 @@ func TestReload(t *testing.T) {
 	t.Parallel()
 	s := start(t, "")
 	pid, pids := s.property(t, "MainPID"), s.pids(t)
-	reload := func(event string, settings map[string]string) lab.Event {
+	reload := func(event string, settings lab.Settings) lab.Event {
 		t.Helper()
 		since := time.Now()
 		s.configure(t, settings)
@@ -136,9 +136,9 @@ func TestReload(t *testing.T) {
 		}
 		return e
 	}
-	reload("reloaded", map[string]string{"datapath": "{name: " + s.name + "}", "log": "{level: debug}",
+	reload("reloaded", lab.Settings{"datapath": "{name: " + s.name + "}", "log": "{level: debug}",
 		"ports": fmt.Sprintf("[{name: %s}, {name: %s}]", s.ports[0], s.ports[1])})
-	if e := reload("reload_failed", map[string]string{"datapath": "[]"}); !strings.Contains(e.Text("error"), s.config()+":1:") {
+	if e := reload("reload_failed", lab.Settings{"datapath": "[]"}); !strings.Contains(e.Text("error"), s.config()+":1:") {
 		t.Errorf("reload_failed: %q does not say where", e.Text("error"))
 	}
 	if status := s.property(t, "StatusText"); !strings.Contains(status, "the last reload failed: "+s.config()+":1:") {
@@ -163,7 +163,7 @@ func TestNetns(t *testing.T) {
 	s := &service{root: root, name: lab.Name("sd")}
 	s.unit = "dpifd@" + s.name + ".service"
 	s.dropIn(t, string(dropIn))
-	s.configure(t, map[string]string{"datapath": "{name: " + s.name + "}", "netns": sw.Name})
+	s.configure(t, lab.Settings{"datapath": "{name: " + s.name + "}", "netns": sw.Name})
 	s.systemctl(t, "start", s.unit)
 	t.Cleanup(func() { _, _ = root.Try("systemctl", "stop", s.unit) })
 	s.dp = open(t, sw, s.name)
