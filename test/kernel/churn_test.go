@@ -17,6 +17,7 @@ import (
 // are configured, so attached by the daemon when their device appears, the
 // others are attached by another program.
 func TestChurn(t *testing.T) {
+	t.Parallel()
 	count, steps := 500, 400
 	if perCPU {
 		count, steps = 200, 200 // there is no socket for each port

@@ -16,6 +16,7 @@ import (
 // the flow table nor the MAC table nor the daemon grow beyond their limits, and
 // only its own MACs are forgotten.
 func TestRandomSources(t *testing.T) {
+	t.Parallel()
 	const macs, flows, count = 600, 2500, 100_000
 	const macA, macB = "02:aa:00:00:07:01", "02:bb:00:00:07:02"
 	n := newQuietNetwork(t, 3)
