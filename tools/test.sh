@@ -5,7 +5,6 @@
 # `make systemd-test`.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-export MAKEFLAGS=''
 log=.cache/unit.log
 mkdir -p .cache
 make .cache/vm # before two of them build it
