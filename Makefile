@@ -19,6 +19,8 @@ DISPATCHES_both = -also ./test/kernel:DPIFD_LAB_DISPATCH=per-cpu -also-skip '$(D
 # many reloads of the policy.
 DISPATCHSKIP ?= TestVLANMatrix|TestTunnelsBetween|TestTunnelAgainst|TestTunnelTakesOver|TestTunnelDevices|TestFoundTunnel|TestStaticFlowsOver|TestRandomSources|TestFlowLimitAdapts|TestMACAging|TestThousandReloads
 KERNELS ?=
+# Single tests of systemd-test do not wait for packages to be built.
+PACKAGES ?= $(if $(TESTFLAGS),,bin/packages)
 FUZZTIME ?= 10s
 BENCHFLAGS ?= -rounds 5
 BENCHADD := -add bin/dpifd:/usr/bin/dpifd -add bin/floor:/usr/bin/floor -add bin/bench:/usr/bin/bench
@@ -41,6 +43,7 @@ help: ## list the targets
 	@echo "  BENCHFLAGS are those of bench: BENCHFLAGS='-rounds 1 -loads 2k,5k'."
 	@echo "  SCALEFLAGS are those of scale: SCALEFLAGS='-ports 2,128 -flows 10000 -within 10m'."
 	@echo "  TESTFLAGS adds flags to unit, kernel-test and systemd-test, such as TESTFLAGS='-run TestReload'."
+	@echo "  PACKAGES=bin/packages has systemd-test build packages though TESTFLAGS is set, as TestDebianPackage needs."
 	@echo "  THENSOAK=1m has kernel-test run soak afterwards, in the same VM."
 	@echo "  DISPATCH is per-vport, per-cpu or both (without TESTFLAGS) for kernel-test; DISPATCHSKIP= has by CPU too what it leaves out."
 
@@ -81,7 +84,7 @@ kernel-test: build bin/soak $(VM) ## tests with build tag lab in one lab VM, tho
 		$(DISPATCHES_$(DISPATCH)) $(if $(THENSOAK),-then 'soak -time $(THENSOAK) -seed $(SOAKSEED)' -get /tmp/soak:$(SOAKLOG)) \
 		$(TESTFLAGS) $(if $(filter per-cpu,$(DISPATCH)),./test/kernel,./...)
 
-systemd-test: build bin/packages $(VM) ## tests with build tags lab and systemd, the Debian package among them, in one lab VM under systemd
+systemd-test: build $(PACKAGES) $(VM) ## tests with build tags lab and systemd, the Debian package among them, in one lab VM under systemd
 	$(VM) test -systemd $(STRICT) -timeout 20m -add bin/dpifd:/usr/sbin/dpifd \
 		-add docs/LOGS.md:/usr/share/doc/dpifd/LOGS.md \
 		-add deploy/systemd/dpifd.service:/lib/systemd/system/dpifd.service \
@@ -90,7 +93,7 @@ systemd-test: build bin/packages $(VM) ## tests with build tags lab and systemd,
 		-add deploy/sysusers.d/dpifd.conf:/usr/lib/sysusers.d/dpifd.conf \
 		-add deploy/modules-load.d/openvswitch.conf:/usr/lib/modules-load.d/dpifd.conf \
 		-add test/systemd/image/etc:/etc \
-		-add bin/packages/old.deb:/lab/packages/old.deb -add bin/packages/new.deb:/lab/packages/new.deb \
+		$(if $(PACKAGES),-add bin/packages/old.deb:/lab/packages/old.deb -add bin/packages/new.deb:/lab/packages/new.deb) \
 		-last ./test/packages $(TESTFLAGS) ./...
 
 # Two versions of the Debian package. The next one is the same with other files in

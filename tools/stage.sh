@@ -16,9 +16,10 @@ cd "$(dirname "$0")/.."
 
 # Whatever the environment says: what decides over the bytes is said here.
 export CGO_ENABLED=0 GOOS=linux GOAMD64=v1 GOARM64=v8.0 GOEXPERIMENT='' GOFLAGS=''
-# Without git (an unpacked archive) the date is that of the newest source file.
+# Without git (an unpacked archive) the date is that of the newest source file. In
+# a linked worktree, where .git is a file, Go knows no version either.
 vcs=auto
-if git rev-parse --git-dir >/dev/null 2>&1; then
+if [[ -d .git ]] && git rev-parse --git-dir >/dev/null 2>&1; then
 	vcs=true
 	SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)
 else
