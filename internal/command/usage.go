@@ -82,8 +82,14 @@ func flagError(cmd *cobra.Command, err error) error {
 	}
 	var invalid *pflag.InvalidValueError
 	var number *strconv.NumError
-	if !errors.As(err, &invalid) || !errors.As(err, &number) {
+	if !errors.As(err, &invalid) {
 		return err
+	}
+	if !errors.As(err, &number) {
+		if invalid.GetFlag().Value.Type() != "duration" {
+			return err
+		}
+		number = &strconv.NumError{Err: strconv.ErrSyntax}
 	}
 	flag := invalid.GetFlag()
 	name := "--" + flag.Name
@@ -92,6 +98,8 @@ func flagError(cmd *cobra.Command, err error) error {
 	}
 	want := "a number"
 	switch kind := flag.Value.Type(); {
+	case kind == "duration":
+		want = "a number with a unit, such as 500ms, 2s or 1m"
 	case kind == "bool":
 		want = "true or false"
 	case errors.Is(number.Err, strconv.ErrRange):

@@ -46,6 +46,7 @@ type Port struct {
 	Type    string     `json:"type"`
 	Ifindex uint32     `json:"ifindex,omitempty"`
 	Device  string     `json:"device,omitempty"`   // kind of a netdev's device, as in ip -d link; "" for hardware
+	Link    string     `json:"link,omitempty"`     // up, down or no carrier; "" for a device of another namespace
 	DstPort uint16     `json:"dst_port,omitempty"` // of a tunnel
 	Stats   PortStats  `json:"stats"`
 	// Upcalls is nil where the kernel does not count them, before Linux 6.2.
@@ -141,6 +142,9 @@ func (r *Reader) Datapath(name string) (Datapath, error) {
 		if v.Upcalls.Known {
 			p.Upcalls = &UpcallStats{v.Upcalls.Success, v.Upcalls.Fail}
 		}
+		if l, ok := links[v.Name]; ok {
+			p.Link = linkState(&l)
+		}
 		if l, ok := links[v.Name]; ok && v.Type == dpif.VportNetdev {
 			p.Device = l.Kind
 			if tunnel, ok := l.Tunnel(); ok {
@@ -150,6 +154,19 @@ func (r *Reader) Datapath(name string) (Datapath, error) {
 		d.Ports = append(d.Ports, p)
 	}
 	return d, nil
+}
+
+// linkState says whether frames can leave a device. State is IF_OPER_* of
+// linux/if.h: internal ports and tunnels do not tell.
+func linkState(l *device.Link) string {
+	const notPresent, down, lowerLayerDown = 1, 2, 3
+	switch {
+	case !l.Up():
+		return "down"
+	case l.State == notPresent || l.State == down || l.State == lowerLayerDown:
+		return "no carrier"
+	}
+	return "up"
 }
 
 // readLinks returns the devices of the network namespace by name.
