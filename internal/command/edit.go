@@ -7,10 +7,10 @@ import (
 	"slices"
 	"strings"
 
-	"dpifd/internal/daemon"
 	"dpifd/internal/dpif"
 	"dpifd/internal/edit"
 	"dpifd/internal/inspect"
+	"dpifd/internal/netns"
 	"dpifd/internal/odp"
 
 	"github.com/spf13/cobra"
@@ -47,7 +47,7 @@ func (c *change) confirm(format string, args ...any) error {
 // run opens the datapath of a name, calls fn, and prints what it returns.
 func (c *change) run(cmd *cobra.Command, name string, fn func(e *edit.Editor) (done, error)) error {
 	var result done
-	err := daemon.InNetns(c.kernel.netns, func() error {
+	err := netns.Do(c.kernel.netns, func() error {
 		e, err := edit.Open(name)
 		if err != nil {
 			return err

@@ -7,8 +7,8 @@ import (
 	"path"
 	"strings"
 
-	"dpifd/internal/daemon"
 	"dpifd/internal/monitor"
+	"dpifd/internal/netns"
 	"dpifd/internal/odp"
 
 	"github.com/spf13/cobra"
@@ -42,7 +42,7 @@ func watchCommand(use string, cfg monitor.Config) *cobra.Command {
 			if _, err := path.Match(w.pattern, ""); err != nil {
 				return fmt.Errorf("--filter %s: %w", w.pattern, err)
 			}
-			err := daemon.InNetns(w.kernel.netns, func() error { return w.run(cmd) })
+			err := netns.Do(w.kernel.netns, func() error { return w.run(cmd) })
 			if err != nil {
 				return refused(strings.TrimPrefix(cmd.CommandPath(), cmd.Root().Name()+" "), err)
 			}

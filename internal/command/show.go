@@ -1,11 +1,11 @@
 package command
 
 import (
+	"dpifd/internal/netns"
 	"errors"
 	"fmt"
 	"strings"
 
-	"dpifd/internal/daemon"
 	"dpifd/internal/inspect"
 
 	"github.com/spf13/cobra"
@@ -31,7 +31,7 @@ func kernelFlags(cmd *cobra.Command, k *kernel) {
 
 // read calls fn with a reader of the network namespace.
 func (k *kernel) read(fn func(r *inspect.Reader) error) error {
-	return daemon.InNetns(k.netns, func() error {
+	return netns.Do(k.netns, func() error {
 		r, err := inspect.NewReader()
 		if err != nil {
 			return err

@@ -11,6 +11,7 @@ import (
 	"dpifd/internal/clock"
 	"dpifd/internal/dpif"
 	"dpifd/internal/forward"
+	"dpifd/internal/netns"
 	"dpifd/internal/odp"
 	"dpifd/internal/rundir"
 )
@@ -66,13 +67,13 @@ const maxCheckpoint = 64 << 20
 // checkpointName is the file of a datapath's checkpoint in the runtime directory.
 // Datapaths of one name may exist in several network namespaces.
 func checkpointName(datapath, namespace string) string {
-	return fmt.Sprintf("%s.%s.state", datapath, namespaceNumber(namespace))
+	return fmt.Sprintf("%s.%s.state", datapath, netns.Number(namespace))
 }
 
 // newCheckpoint returns the state of a datapath in the calling thread's network
 // namespace.
 func newCheckpoint(dp *dpif.DatapathInfo) (*checkpoint, error) {
-	ns, err := currentNamespace()
+	ns, err := netns.Current()
 	if err != nil {
 		return nil, err
 	}

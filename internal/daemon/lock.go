@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"dpifd/internal/netns"
 	"errors"
 	"fmt"
 
@@ -19,12 +20,12 @@ type datapathLock struct {
 // the daemon does without. The caller releases the lock.
 func (d *run) lock(datapath, kind string) (*datapathLock, error) {
 	l := &datapathLock{}
-	ns, err := currentNamespace()
+	ns, err := netns.Current()
 	if err == nil {
 		l.dir, err = rundir.Open(rundir.Path)
 	}
 	if err == nil {
-		l.lock, err = l.dir.Lock(fmt.Sprintf("%s.%s.%s", datapath, namespaceNumber(ns), kind))
+		l.lock, err = l.dir.Lock(fmt.Sprintf("%s.%s.%s", datapath, netns.Number(ns), kind))
 	}
 	if err == nil {
 		return l, nil

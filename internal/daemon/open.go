@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"dpifd/internal/netns"
 	"errors"
 	"fmt"
 	"time"
@@ -132,7 +133,7 @@ func (d *run) tryDatapath(conn *netlink.Conn, fam *dpif.Families) (dp *dpif.Data
 // its index: its local port may have another name now.
 func (d *run) formerDatapath(conn *netlink.Conn, fam *dpif.Families) (*dpif.Datapath, dpif.DatapathInfo, bool) {
 	name := d.cfg().Datapath.Name
-	ns, err := currentNamespace()
+	ns, err := netns.Current()
 	if err != nil {
 		return nil, dpif.DatapathInfo{}, false
 	}

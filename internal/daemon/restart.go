@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"dpifd/internal/netns"
 	"errors"
 
 	"dpifd/internal/fdstore"
@@ -33,7 +34,7 @@ func (d *run) serveAcrossRestarts(ctx context.Context, o *Options) (err error) {
 			defer close(watched)
 			d.restarts(serving, o, end)
 		}()
-		err = InNetns(d.cfg().Netns, func() error { return d.serve(serving) })
+		err = netns.Do(d.cfg().Netns, func() error { return d.serve(serving) })
 		restart := isRestart(serving)
 		end(nil)
 		<-watched

@@ -305,13 +305,3 @@ func parseFlow(r reply, f *Flow) error {
 	}
 	return nil
 }
-
-// ExecutePacket runs actions on a packet, as if it had come in with the given
-// key, and waits for the kernel's answer.
-func (d *Datapath) ExecutePacket(u *Upcall, actions []byte) error {
-	b := d.NewBatch()
-	if !b.Execute(u, actions) {
-		return fmt.Errorf("datapath %s: execute packet: %d bytes of actions: %w", d.name, len(actions), unix.EMSGSIZE)
-	}
-	return d.one(b, fmt.Sprintf("execute packet from port %d", u.InPort))
-}

@@ -24,7 +24,7 @@ func TestAddEdge(t *testing.T) {
 	add(t, level, fds[0], 8)
 	look := func(when string, edges int) {
 		t.Helper()
-		if got := wait(t, edge, 4); len(got) != edges || edges > 0 && got[0] != (Event{ID: 7, Readable: true}) {
+		if got := wait(t, edge, 4); len(got) != edges || edges > 0 && got[0] != (Event{ID: 7}) {
 			t.Errorf("%s: edge-triggered events %v, want %d", when, got, edges)
 		}
 		if got := wait(t, level, 4); len(got) != 1 || got[0].ID != 8 {

@@ -23,10 +23,8 @@ const wakeMark = 1
 
 // Event is a descriptor that is ready.
 type Event struct {
-	ID       uint32 // as given to Add
-	Readable bool
-	Err      bool // an error waits on the descriptor (EPOLLERR)
-	Hup      bool // the other side is gone (EPOLLHUP)
+	ID  uint32 // as given to Add
+	Err bool   // an error waits on the descriptor (EPOLLERR)
 }
 
 // Poller waits for events of the descriptors added to it.
@@ -210,12 +208,7 @@ func (p *Poller) collect(events []Event, raw []unix.EpollEvent) (int, error) {
 			}
 			continue
 		}
-		events[n] = Event{
-			ID:       uint32(ev.Fd),
-			Readable: ev.Events&unix.EPOLLIN != 0,
-			Err:      ev.Events&unix.EPOLLERR != 0,
-			Hup:      ev.Events&unix.EPOLLHUP != 0,
-		}
+		events[n] = Event{ID: uint32(ev.Fd), Err: ev.Events&unix.EPOLLERR != 0}
 		n++
 	}
 	return n, nil

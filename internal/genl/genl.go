@@ -23,12 +23,10 @@ func (notFoundError) Unwrap() error { return unix.ENOENT }
 
 // Family is a generic netlink family as the kernel registered it.
 type Family struct {
-	Name       string
-	ID         uint16            // message type of the family's requests and answers
-	Version    uint8             // as the kernel says; 0 where it exceeds 8 bits
-	HeaderSize uint32            // bytes of the family's own header after genlmsghdr
-	MaxAttr    uint32            // highest attribute type
-	Groups     map[string]uint32 // multicast group ids by name
+	Name    string
+	ID      uint16            // message type of the family's requests and answers
+	Version uint8             // as the kernel says; 0 where it exceeds 8 bits
+	Groups  map[string]uint32 // multicast group ids by name
 }
 
 // AppendHeader appends a struct genlmsghdr, after Begin and before the
@@ -95,10 +93,6 @@ func parseFamily(b []byte) (Family, error) {
 			if v := it.Uint32(); v <= 0xff {
 				f.Version = uint8(v)
 			}
-		case unix.CTRL_ATTR_HDRSIZE:
-			f.HeaderSize = it.Uint32()
-		case unix.CTRL_ATTR_MAXATTR:
-			f.MaxAttr = it.Uint32()
 		case unix.CTRL_ATTR_MCAST_GROUPS:
 			if err := parseGroups(it.Nested(), f.Groups); err != nil {
 				return Family{}, err

@@ -238,5 +238,5 @@ func BenchmarkSend(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
-	b.SetBytes(int64(batch.Size()))
+	b.SetBytes(int64(batch.size))
 }

@@ -23,8 +23,8 @@ func TestKernelSend(t *testing.T) {
 		for _, want := range tests {
 			b.Reset()
 			links(&b, n, func(i int) bool { return slices.Contains(want, i) })
-			if split := b.Size() > c.SndBuf(); split != (name == "several sends") {
-				t.Fatalf("%s: %d bytes, send buffer %d", name, b.Size(), c.SndBuf())
+			if split := b.size > c.SndBuf(); split != (name == "several sends") {
+				t.Fatalf("%s: %d bytes, send buffer %d", name, b.size, c.SndBuf())
 			}
 			// Successes are answered by a link each, more than can be queued.
 			for i := range b.msgs {

@@ -132,9 +132,6 @@ func (b *SendBatch) payloadOf(m *batchMessage) []byte {
 // Len returns the number of messages.
 func (b *SendBatch) Len() int { return len(b.msgs) }
 
-// Size returns the messages' bytes, gathered ones included.
-func (b *SendBatch) Size() int { return b.size }
-
 // Err returns the first error since Reset, or nil. A batch with an error is
 // not sent.
 func (b *SendBatch) Err() error {

@@ -50,8 +50,8 @@ func TestSendBatchGathersWhatEncoderCopies(t *testing.T) {
 		if diff := cmp.Diff(want.Bytes(), b.wire()); diff != "" {
 			t.Errorf("payloads of %v bytes (-copied +gathered):\n%s", sizes, diff)
 		}
-		if b.Size() != want.Len() {
-			t.Errorf("payloads of %v bytes: size %d, want %d", sizes, b.Size(), want.Len())
+		if b.size != want.Len() {
+			t.Errorf("payloads of %v bytes: size %d, want %d", sizes, b.size, want.Len())
 		}
 	}
 }
@@ -120,8 +120,8 @@ func TestSendBatchMisuse(t *testing.T) {
 			b.Reset()
 			b.Begin(20, 0).Flag(1)
 			b.End()
-			if b.Err() != nil || b.Len() != 1 || b.Size() != 20 {
-				t.Errorf("after Reset: %v, %d messages of %d bytes", b.Err(), b.Len(), b.Size())
+			if b.Err() != nil || b.Len() != 1 || b.size != 20 {
+				t.Errorf("after Reset: %v, %d messages of %d bytes", b.Err(), b.Len(), b.size)
 			}
 		})
 	}

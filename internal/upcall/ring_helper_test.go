@@ -121,7 +121,7 @@ func (p *kernelEpoll) look(events []epoll.Event) (n int) {
 		}
 		// Of a wake-up whose cause is gone there is no event.
 		if level := s.Level(); level != 0 {
-			events[n] = epoll.Event{ID: w.id, Readable: level&unix.POLLIN != 0, Err: level&unix.POLLERR != 0}
+			events[n] = epoll.Event{ID: w.id, Err: level&unix.POLLERR != 0}
 			n++
 		}
 	}

@@ -239,10 +239,19 @@ func TestBatchGoesOn(t *testing.T) {
 
 	// One by one the same, with the error returned.
 	jumbo := append(one[:14:14], make([]byte, 1486)...)
-	if err := dp.ExecutePacket(up(1, jumbo), outputs(2, 1)); err != nil {
+	if err := executePacket(dp, up(1, jumbo), outputs(2, 1)); err != nil {
 		t.Error(err)
 	}
 	p[0].Expect(t, waitLimit, among(jumbo))
 	p[1].Expect(t, waitLimit, among(jumbo))
-	wantErrno(t, "execute a packet of 5 bytes", dp.ExecutePacket(&dpif.Upcall{Packet: make([]byte, 5)}, outputs(1)), unix.ERANGE)
+	wantErrno(t, "execute a packet of 5 bytes", executePacket(dp, &dpif.Upcall{Packet: make([]byte, 5)}, outputs(1)), unix.ERANGE)
+}
+
+// executePacket runs actions on a packet and waits for the kernel's answer.
+func executePacket(dp *dpif.Datapath, u *dpif.Upcall, actions []byte) error {
+	b := dp.NewBatch()
+	b.Execute(u, actions)
+	var answer error
+	err := dp.Transact(b, func(_ int, _ *dpif.Flow, err error) { answer = err })
+	return errors.Join(err, answer)
 }

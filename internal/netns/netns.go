@@ -1,4 +1,5 @@
-package daemon
+// Package netns runs code in network namespaces and names them.
+package netns
 
 import (
 	"fmt"
@@ -7,23 +8,23 @@ import (
 	"runtime"
 	"strings"
 
-	"github.com/vishvananda/netns"
+	vnetns "github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 )
 
-// InNetns runs fn on a thread of its own in the network namespace: a name
+// Do runs fn on a thread of its own in the network namespace: a name
 // below /run/netns, an absolute path, or "" for the process's own. Sockets
 // that fn opens on its goroutine belong to the namespace.
-func InNetns(name string, fn func() error) error {
+func Do(name string, fn func() error) error {
 	if name == "" {
 		return fn()
 	}
-	var ns netns.NsHandle
+	var ns vnetns.NsHandle
 	var err error
 	if filepath.IsAbs(name) {
-		ns, err = netns.GetFromPath(name)
+		ns, err = vnetns.GetFromPath(name)
 	} else {
-		ns, err = netns.GetFromName(name)
+		ns, err = vnetns.GetFromName(name)
 	}
 	if err != nil {
 		return fmt.Errorf("network namespace %q: %w", name, err)
@@ -34,7 +35,7 @@ func InNetns(name string, fn func() error) error {
 		// Not unlocked: the thread is of no use to others and ends with the
 		// goroutine.
 		runtime.LockOSThread()
-		if err := netns.Set(ns); err != nil {
+		if err := vnetns.Set(ns); err != nil {
 			done <- fmt.Errorf("enter network namespace %q: %w", name, err)
 			return
 		}
@@ -43,13 +44,13 @@ func InNetns(name string, fn func() error) error {
 	return <-done
 }
 
-// currentNamespace names the network namespace of the calling thread, as in
+// Current names the network namespace of the calling thread, as in
 // net:[4026531840].
-func currentNamespace() (string, error) {
+func Current() (string, error) {
 	return os.Readlink(fmt.Sprintf("/proc/self/task/%d/ns/net", unix.Gettid()))
 }
 
-// namespaceNumber is the number in a namespace's name.
-func namespaceNumber(namespace string) string {
+// Number is the number in a namespace's name.
+func Number(namespace string) string {
 	return strings.TrimSuffix(strings.TrimPrefix(namespace, "net:["), "]")
 }
