@@ -26,10 +26,12 @@ type Config struct {
 	Socket   Socket `yaml:"socket"`
 	// Ports are the vports to see to. If there are none, those that the
 	// datapath has are served.
-	Ports  []Port `yaml:"ports"`
-	Policy Policy `yaml:"policy"`
-	Flows  Flows  `yaml:"flows"`
-	Log    Log    `yaml:"log"`
+	Ports []Port `yaml:"ports"`
+	// PortsUnlisted says what becomes of vports that are not in Ports; see DropsUnlisted.
+	PortsUnlisted Unlisted `yaml:"ports_unlisted"`
+	Policy        Policy   `yaml:"policy"`
+	Flows         Flows    `yaml:"flows"`
+	Log           Log      `yaml:"log"`
 	// Control is how commands reach the running daemon.
 	Control Control `yaml:"control"`
 }
@@ -89,6 +91,9 @@ type Port struct {
 	Address []Prefix `yaml:"address" optional:"true"`
 	Up      bool     `yaml:"up" optional:"true"`
 	MTU     uint32   `yaml:"mtu" min:"68" max:"65535" optional:"true"`
+	// MAC is an internal port's. Without it a port that is made gets one that depends on
+	// machine, datapath and name, so that it is the same each time.
+	MAC MAC `yaml:"mac" optional:"true"`
 	// Tunnel is a tunnel's.
 	Tunnel Tunnel `yaml:"tunnel" optional:"true"`
 	// MirrorTo names the port that gets a copy of what this one takes and
@@ -348,12 +353,13 @@ func Default() *Config {
 			Blocks:      256,
 			MemoryLimit: defaultRingLimit,
 		},
-		Socket:  Socket{Rcvbuf: 8 << 20},
-		Ports:   []Port{},
-		Policy:  Policy{Type: PolicyLearning, MACAging: 300 * time.Second, MACLimit: 8192, StaticMACs: []StaticMAC{}},
-		Flows:   Flows{MaxIdle: 10 * time.Second, Limit: 200_000, MaxDump: time.Second, Prime: true, Static: []StaticFlow{}},
-		Log:     Log{Level: LevelInfo, Format: FormatJSON, StatsInterval: 10 * time.Second},
-		Control: Control{Socket: ControlAuto, Group: "dpifd", Mode: 0o660},
+		Socket:        Socket{Rcvbuf: 8 << 20},
+		Ports:         []Port{},
+		PortsUnlisted: UnlistedAuto,
+		Policy:        Policy{Type: PolicyLearning, MACAging: 300 * time.Second, MACLimit: 8192, StaticMACs: []StaticMAC{}},
+		Flows:         Flows{MaxIdle: 10 * time.Second, Limit: 200_000, MaxDump: time.Second, Prime: true, Static: []StaticFlow{}},
+		Log:           Log{Level: LevelInfo, Format: FormatJSON, StatsInterval: 10 * time.Second},
+		Control:       Control{Socket: ControlAuto, Group: "dpifd", Mode: 0o660},
 	}
 }
 

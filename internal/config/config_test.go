@@ -23,6 +23,7 @@ datapath: {name: br0, create: false, on_exit: delete}
 netns: /run/netns/blue
 wait_for_module: true
 dispatch: per-cpu
+ports_unlisted: serve
 handlers: 1024
 ring:
   mode: off  # a word, not a boolean
@@ -36,7 +37,7 @@ socket:
 ports:
 - name: va
   max_upcalls: 2500/s
-- {"name": 'int0', type: "internal", address: [10.0.0.1/24, "fd00::1/64"], up: true, mtu: 9000, vlan: {access: 4094}, isolated: true, group: a, mac_limit: 5, storm: {multicast: 7/s}}
+- {"name": 'int0', type: "internal", address: [10.0.0.1/24, "fd00::1/64"], up: true, mtu: 9000, mac: "02:00:5e:00:00:07", vlan: {access: 4094}, isolated: true, group: a, mac_limit: 5, storm: {multicast: 7/s}}
 -
   type: netdev
   name: "12"
@@ -81,6 +82,7 @@ func everyKeyConfig() *Config {
 		Netns:         "/run/netns/blue",
 		WaitForModule: true,
 		Dispatch:      DispatchPerCPU,
+		PortsUnlisted: UnlistedServe,
 		Handlers:      1024,
 		Ring:          Ring{Mode: RingOff, TX: TXAuto, FrameSize: 16384, BlockSize: 131072, Blocks: 3, MemoryLimit: 1073741824},
 		Socket:        Socket{Rcvbuf: 536870912},
@@ -99,7 +101,7 @@ func everyKeyConfig() *Config {
 func everyPort() []Port {
 	return []Port{
 		{Name: "va", Type: PortNetdev, MaxUpcalls: 2500},
-		{Name: "int0", Type: PortInternal, VLAN: VLAN{Access: 4094}, Isolated: true, Group: "a", Up: true, MTU: 9000, MACLimit: 5, Storm: Storm{Multicast: 7},
+		{Name: "int0", Type: PortInternal, VLAN: VLAN{Access: 4094}, Isolated: true, Group: "a", Up: true, MTU: 9000, MAC: MAC{2, 0, 0x5e, 0, 0, 7}, MACLimit: 5, Storm: Storm{Multicast: 7},
 			Address: []Prefix{{netip.MustParsePrefix("10.0.0.1/24")}, {netip.MustParsePrefix("fd00::1/64")}}},
 		{Name: "12", Type: PortNetdev, VLAN: VLAN{Trunk: []VLANRange{{10, 10}, {20, 29}, {31, 31}}, Native: 1}, Hairpin: true, MirrorTo: "vx0"},
 		{Name: "vx0", Type: PortVXLAN, Tunnel: Tunnel{Remote: newAddr("192.0.2.1"), Local: newAddr("192.0.2.2"),
@@ -222,6 +224,7 @@ ports:
     address: [10.0.0.1/24, "fd00::1/64"]
     up: true
     mtu: 9000
+    mac: "02:00:5e:00:00:07"
   - name: "12"
     type: netdev
     vlan:
@@ -246,6 +249,7 @@ ports:
       ttl: 3
       tos: inherit
       csum: true
+ports_unlisted: serve
 policy:
   type: flood
   mac_aging: 1h30m

@@ -64,7 +64,7 @@ func TestExamplePorts(t *testing.T) {
 	}
 	examplePorts := []Port{
 		{Name: "eth1", Type: PortNetdev, MirrorTo: "eth4"},
-		{Name: "int0", Type: PortInternal, Address: []Prefix{{netip.MustParsePrefix("10.0.0.1/24")}}, Up: true, MTU: 1450},
+		{Name: "int0", Type: PortInternal, Address: []Prefix{{netip.MustParsePrefix("10.0.0.1/24")}}, Up: true, MTU: 1450, MAC: MAC{2, 0, 0x5e, 0, 0, 9}},
 		{Name: "eth2", Type: PortNetdev, VLAN: VLAN{Access: 10}, Isolated: true, Group: "guests"},
 		{Name: "eth3", Type: PortNetdev, VLAN: VLAN{Trunk: []VLANRange{{10, 10}, {20, 29}}, Native: 1}, Hairpin: true},
 		{Name: "eth4", Type: PortNetdev, MaxUpcalls: 2000},

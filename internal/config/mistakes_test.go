@@ -164,9 +164,9 @@ var mistakes = []struct {
 	{"duplicate port", "ports:\n  - {name: va}\n  - {name: vb}\n  - {name: va, type: internal}\n", []string{
 		`4:12: ports[2].name: duplicate port "va"; the first is on line 2`}},
 	{"port is the datapath", "datapath: {name: br7}\nports: [{name: br7}]\n", []string{
-		`2:16: ports[0].name: "br7" is the datapath's own local port, which it always has`}},
-	{"port is the default datapath", "ports: [{name: dp0, type: internal}]\n", []string{
-		`1:16: ports[0].name: "dp0" is the datapath's own local port, which it always has`}},
+		`2:16: ports[0].name: "br7" is the datapath's own local port, which is of type internal`}},
+	{"port is the default datapath", "ports: [{name: dp0, type: netdev}]\n", []string{
+		`1:16: ports[0].name: "dp0" is the datapath's own local port, which is of type internal`}},
 	{"relative namespace", "netns: run/netns/a\n", []string{`1:8: netns: "run/netns/a" is neither a name nor an absolute path`}},
 	{"relative socket", "control: {socket: dp0.sock}", []string{`1:19: control.socket: "dp0.sock" is neither an absolute path of a file nor auto or off`}},
 	{"socket is a folder", "control: {socket: /run/}", []string{`1:19: control.socket: "/run/" is neither an absolute path of a file nor auto or off`}},

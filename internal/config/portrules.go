@@ -32,8 +32,8 @@ func (d *decoder) ports(c *Config) {
 			continue
 		}
 		first[p.Name] = line
-		if p.Name == c.Datapath.Name && !d.bad["datapath.name"] {
-			d.check(fmt.Errorf("%q is the datapath's own local port, which it always has", p.Name), path)
+		if p.Name == c.Datapath.Name && p.Type != PortInternal && !d.bad["datapath.name"] {
+			d.check(fmt.Errorf("%q is the datapath's own local port, which is of type internal", p.Name), path)
 		}
 		d.portKind(&p, entry)
 	}
@@ -105,6 +105,7 @@ func (d *decoder) portKind(p *Port, entry string) {
 		only(len(p.Address) > 0, "address", "an internal port")
 		only(p.Up, "up", "an internal port")
 		only(p.MTU != 0, "mtu", "an internal port")
+		only(p.MAC != MAC{}, "mac", "an internal port")
 	}
 	if !p.Type.IsTunnel() {
 		only(p.Tunnel != (Tunnel{}), "tunnel", "a tunnel (vxlan, geneve, gre)")

@@ -6,14 +6,17 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"time"
 
+	"dpifd/internal/binding"
 	"dpifd/internal/clock"
 	"dpifd/internal/dpif"
 	"dpifd/internal/forward"
 	"dpifd/internal/netns"
 	"dpifd/internal/odp"
 	"dpifd/internal/rundir"
+	"dpifd/internal/vswitch"
 )
 
 // checkpoint is what a daemon leaves to the next one of the datapath, so that
@@ -29,6 +32,8 @@ type checkpoint struct {
 	// MACs is the MAC table, left at a hand-over only: other successors learn
 	// from the flows.
 	MACs macTable `json:"macs,omitempty"`
+	// Ports are the vports with their devices and entries in the configuration.
+	Ports []binding.Port `json:"ports,omitempty"`
 }
 
 // macTable is a MAC table in fixed records: reading it takes time in which
@@ -133,7 +138,7 @@ func (c *checkpoint) precedes(now *checkpoint) bool {
 // takeCheckpoint says what the datapath lost since its last checkpoint, and
 // keeps the MACs left there for when the ports are known. It runs in the
 // network namespace, before upcalls are received.
-func (d *run) takeCheckpoint(dp *dpif.DatapathInfo) {
+func (d *run) takeCheckpoint(server *vswitch.Server, dp *dpif.DatapathInfo) {
 	now, err := newCheckpoint(dp)
 	if err != nil {
 		d.checkpointFailed(err)
@@ -150,7 +155,16 @@ func (d *run) takeCheckpoint(dp *dpif.DatapathInfo) {
 	if d.served || before == nil || !before.precedes(now) {
 		return
 	}
-	d.policy.await(before.MACs.entries())
+	same, err := server.Restore(before.Ports)
+	if err != nil {
+		d.checkpointFailed(err)
+		return
+	}
+	// A number that another device has now does not inherit MACs. Tunnels have numbers of
+	// their own.
+	d.policy.await(slices.DeleteFunc(before.MACs.entries(), func(e forward.MACEntry) bool {
+		return e.Port < forward.FirstTunnelNo && !same[e.Port]
+	}))
 	if lost := now.Lost - before.Lost; lost > 0 {
 		d.log.emit(evLostWhileDown{Lost: lost, Missed: now.Missed - before.Missed,
 			Down: time.Duration(now.AtMS-before.AtMS) * time.Millisecond})
@@ -158,12 +172,13 @@ func (d *run) takeCheckpoint(dp *dpif.DatapathInfo) {
 }
 
 // leaveCheckpoint writes the counters down, and the MACs if there are any.
-func (d *run) leaveCheckpoint(dp *dpif.DatapathInfo, macs []forward.MACEntry) {
+func (d *run) leaveCheckpoint(server *vswitch.Server, dp *dpif.DatapathInfo, macs []forward.MACEntry) {
 	if d.now.Namespace == "" {
 		return // there is no way to tell the datapath from others
 	}
 	c := d.now
 	c.AtMS, c.Missed, c.Lost, c.MACs = clock.NowMS(), dp.Stats.Missed, dp.Stats.Lost, packMACs(macs)
+	c.Ports = server.Entries()
 	err := c.save(rundir.Path, d.checkpoints)
 	if err != nil {
 		d.checkpointFailed(err)

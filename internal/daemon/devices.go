@@ -6,9 +6,11 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"time"
 
 	"dpifd/internal/config"
 	"dpifd/internal/device"
+	"dpifd/internal/dpif"
 	"dpifd/internal/vswitch"
 
 	"golang.org/x/sys/unix"
@@ -21,6 +23,9 @@ type devices struct {
 	conn *device.Conn
 	// given holds the addresses that each device got from here.
 	given map[string][]netip.Prefix
+	// addresses are those of all devices by ifindex, as of listed.
+	addresses map[int][]netip.Addr
+	listed    time.Time
 
 	mu sync.Mutex // guards the next two
 	// tunnels and internal are what is configured, by the vport's name.
@@ -68,7 +73,7 @@ func (s *devices) Prepare(p vswitch.PortConfig) error {
 	t, ok := s.tunnels[p.Name]
 	s.mu.Unlock()
 	if !ok {
-		return nil
+		return s.usable(p)
 	}
 	created, err := s.conn.Create(t, s.alias())
 	if created {
@@ -77,19 +82,61 @@ func (s *devices) Prepare(p vswitch.PortConfig) error {
 	return err
 }
 
+// Find implements vswitch.Devices.
+func (s *devices) Find(name string) uint32 {
+	l, err := s.conn.Link(name)
+	if err != nil {
+		return 0
+	}
+	return uint32(l.Index)
+}
+
+// Indexes implements vswitch.Devices.
+func (s *devices) Indexes() (map[string]uint32, error) {
+	links, err := s.conn.Links()
+	if err != nil {
+		return nil, err
+	}
+	indexes := make(map[string]uint32, len(links))
+	for _, l := range links {
+		indexes[l.Name] = uint32(l.Index)
+	}
+	return indexes, nil
+}
+
 // SetUp implements vswitch.Devices. Addresses that others gave to a device stay.
-func (s *devices) SetUp(p vswitch.PortConfig) error {
+func (s *devices) SetUp(p vswitch.PortConfig, v *dpif.Vport, created bool) error {
 	s.mu.Lock()
 	port, ok := s.internal[p.Name]
+	_, tunnel := s.tunnels[p.Name]
 	s.mu.Unlock()
 	if !ok {
+		if !tunnel {
+			s.warnAddresses(p.Name, v)
+		}
 		return nil
 	}
-	l, err := s.conn.Link(p.Name)
+	if v.Elsewhere {
+		if port.Up || port.MTU != 0 || len(port.Address) > 0 {
+			s.d.log.emit(evPortElsewhere{Name: p.Name, No: v.No, Device: v.Name, Netns: v.Netns})
+		}
+		return nil
+	}
+	l, err := s.conn.LinkAt(int(v.Ifindex))
+	if v.Ifindex == 0 {
+		l, err = s.conn.Link(v.Name)
+	}
 	if err != nil {
 		return err
 	}
 	var errs []error
+	created = created || v.No == 0 && s.d.created
+	if mac := s.mac(&port, created); mac != (config.MAC{}) && l.Address != mac.String() {
+		errs = append(errs, s.conn.SetAddress(l, mac))
+	}
+	if created {
+		errs = append(errs, s.conn.Announce(l))
+	}
 	if port.MTU != 0 && l.MTU != port.MTU {
 		errs = append(errs, s.conn.SetMTU(l, port.MTU))
 	}

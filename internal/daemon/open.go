@@ -85,6 +85,7 @@ func (d *run) openDatapath(ctx context.Context, conn *netlink.Conn) (*dpif.Datap
 		}
 		dp, created, info, err := d.tryDatapath(conn, fam)
 		if err == nil {
+			d.created = created
 			d.log.emit(evDatapathOpened{Index: dp.Index(), Created: created, Flows: info.Stats.Flows,
 				Hit: info.Stats.Hit, Missed: info.Stats.Missed, Lost: info.Stats.Lost})
 			return dp, nil

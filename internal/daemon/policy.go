@@ -11,6 +11,7 @@ import (
 
 	"dpifd/internal/config"
 	"dpifd/internal/dpif"
+	"dpifd/internal/event"
 	"dpifd/internal/forward"
 	"dpifd/internal/odp"
 	"dpifd/internal/policy"
@@ -26,6 +27,8 @@ type policySwitch struct {
 	// awaited are MACs to be taken over once ports are known.
 	awaited []forward.MACEntry
 	tunnels map[odp.PortNo]string // names of tunnels by their numbers
+	said    map[odp.PortNo]string // vports that carry nothing, of which tell was called
+	tell    event.Sink            // nil before the log is open
 }
 
 // inForce is one policy with what is special about it.
@@ -38,6 +41,10 @@ type inForce struct {
 	// past is what the policies before it have counted. MACs that were taken
 	// over are not learned twice.
 	past forward.Stats
+	// unlisted are the vports that carry nothing: those without an entry in the
+	// configuration, if dropsUnlisted.
+	dropsUnlisted bool
+	unlisted      atomic.Pointer[map[odp.PortNo]bool]
 }
 
 var (
@@ -48,7 +55,7 @@ var (
 // use puts the configured policy into force. MACs that the one before has
 // learned are taken over. The error leaves the one before in force.
 func (s *policySwitch) use(file *config.Config) error {
-	p, cfg := &inForce{}, &file.Policy
+	p, cfg := &inForce{dropsUnlisted: file.DropsUnlisted()}, &file.Policy
 	ports := forwardingPorts(file)
 	tunnels := number(ports)
 	switch cfg.Type {
@@ -82,7 +89,7 @@ func (s *policySwitch) use(file *config.Config) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.tunnels = tunnels
-	p.SetPorts(s.ports)
+	s.setPorts(p)
 	if old := s.current.Load(); old != nil {
 		p.past = old.stats()
 		if p.learning != nil && old.learning != nil {
@@ -202,7 +209,7 @@ func (s *policySwitch) UseMeters(ok bool) {
 // forwardsAlike reports whether two configurations have packets decided in the
 // same way.
 func forwardsAlike(a, b *config.Config) bool {
-	return reflect.DeepEqual(a.Policy, b.Policy) && slices.Equal(a.Flows.Static, b.Flows.Static) && reflect.DeepEqual(forwardingPorts(a), forwardingPorts(b))
+	return reflect.DeepEqual(a.Policy, b.Policy) && a.DropsUnlisted() == b.DropsUnlisted() && slices.Equal(a.Flows.Static, b.Flows.Static) && reflect.DeepEqual(forwardingPorts(a), forwardingPorts(b))
 }
 
 // macs returns the counters of the MAC table since the start, zeros where
@@ -245,20 +252,36 @@ func (s *policySwitch) portName(no odp.PortNo) string {
 func (s *policySwitch) portNumber(name string) (odp.PortNo, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if i := slices.IndexFunc(s.ports, func(p policy.Port) bool { return p.Name == name }); i >= 0 {
-		return s.ports[i].No, true
+	for _, is := range []func(p policy.Port) bool{
+		func(p policy.Port) bool { return p.Name == name }, func(p policy.Port) bool { return p.Device == name },
+	} {
+		if i := slices.IndexFunc(s.ports, is); i >= 0 {
+			return s.ports[i].No, true
+		}
 	}
 	return 0, false
 }
 
 // Decide implements policy.Policy.
 func (s *policySwitch) Decide(u *dpif.Upcall, nowMS int64, v *policy.Verdict) {
-	s.current.Load().Decide(u, nowMS, v)
+	p := s.current.Load()
+	if p.drops(u.InPort) {
+		dropUnlisted.Decide(u, nowMS, v)
+		explainUnlisted(v)
+		return
+	}
+	p.Decide(u, nowMS, v)
 }
 
 // Redecide implements policy.Policy.
 func (s *policySwitch) Redecide(key []byte, v *policy.Verdict) bool {
-	return s.current.Load().Redecide(key, v)
+	p := s.current.Load()
+	if p.unlisted.Load() != nil {
+		if in, err := odp.InPort(key); err == nil && p.drops(in) {
+			return dropUnlisted.Redecide(key, v)
+		}
+	}
+	return p.Redecide(key, v)
 }
 
 // Observe implements policy.Policy.
@@ -282,7 +305,7 @@ func (s *policySwitch) SetPorts(ports []policy.Port) {
 	defer s.mu.Unlock()
 	s.ports = slices.Clone(ports)
 	p := s.current.Load()
-	p.SetPorts(ports)
+	s.setPorts(p)
 	if p.learning != nil && s.awaited != nil {
 		p.learning.Restore(s.awaited)
 	}

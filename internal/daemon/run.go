@@ -64,6 +64,7 @@ type run struct {
 	lines   *logqueue.Queue // between the log and its reader
 	policy  policySwitch
 	started time.Time
+	created bool                // the datapath that is served was created by this process
 	served  bool                // a datapath was served before
 	past    upcall.PortCounters // of the datapaths that were
 	stats   *statsLog           // of the datapath that is
@@ -102,6 +103,7 @@ func Run(ctx context.Context, o Options) error {
 	d := &run{path: o.ConfigPath, set: o.Overrides, log: log, lines: lines, started: time.Now(), inherited: o.Inherited,
 		connections: newTally(), complaints: newTally()}
 	d.config.Store(o.Config)
+	d.policy.tell = log.emit
 	if err := d.policy.use(o.Config); err != nil {
 		log.emit(evFailed{Err: err})
 		return err

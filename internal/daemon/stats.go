@@ -57,7 +57,7 @@ func newStatsLog(d *run, server *vswitch.Server) *statsLog {
 		previous: Totals.Read(&reading{ports: d.past}), printed: time.Now(), total: d.past}
 	if st, err := server.Stats(); err == nil {
 		s.start = st.Datapath.Stats
-		d.takeCheckpoint(&st.Datapath)
+		d.takeCheckpoint(server, &st.Datapath)
 	}
 	return s
 }
@@ -125,7 +125,7 @@ func (s *statsLog) look(print bool) {
 	s.evictions(&st)
 	s.requestOverflows(&st)
 	s.droppedLines()
-	s.daemon.leaveCheckpoint(&st.Datapath, nil)
+	s.daemon.leaveCheckpoint(s.server, &st.Datapath, nil)
 	if print {
 		s.print(&st)
 	}

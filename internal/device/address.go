@@ -1,9 +1,12 @@
 package device
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/netip"
+
+	"dpifd/internal/netlink"
 
 	"golang.org/x/sys/unix"
 )
@@ -44,4 +47,38 @@ func (c *Conn) address(typ, nlflags uint16, l Link, a netip.Prefix) error {
 	c.enc.Attr(unix.IFA_ADDRESS, ip)
 	_, err := c.transact()
 	return err
+}
+
+// Addresses lists the addresses of the network namespace by ifindex, those of scope link
+// left out.
+func (c *Conn) Addresses() (map[int][]netip.Addr, error) {
+	all := map[int][]netip.Addr{}
+	c.enc.Clear()
+	c.enc.Begin(unix.RTM_GETADDR, 0)
+	c.enc.Raw(unix.AF_UNSPEC, 0, 0, 0)
+	c.enc.RawUint32(0)
+	c.enc.End()
+	err := c.conn.Dump(&c.enc, func() { clear(all) }, func(_ netlink.Header, b []byte) error {
+		const ifaddrmsgLen = 8
+		if len(b) < ifaddrmsgLen {
+			return fmt.Errorf("address message: %w: %d bytes", netlink.ErrMalformed, len(b))
+		}
+		index := int(binary.NativeEndian.Uint32(b[4:]))
+		var ip netip.Addr
+		it := netlink.NewAttrs(b[ifaddrmsgLen:])
+		for it.Next() {
+			// IFA_ADDRESS is the peer's of a point-to-point device.
+			if t := it.Type(); t == unix.IFA_LOCAL || t == unix.IFA_ADDRESS && !ip.IsValid() {
+				ip, _ = netip.AddrFromSlice(it.Data())
+			}
+		}
+		if ip.IsValid() && !ip.IsLinkLocalUnicast() {
+			all[index] = append(all[index], ip)
+		}
+		return it.Err()
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list addresses: %w", err)
+	}
+	return all, nil
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net"
+	"os"
 	"slices"
 
 	"dpifd/internal/netlink"
@@ -18,6 +19,7 @@ const ifinfomsgLen = 16
 // with the message it was read from.
 type Link struct {
 	Index       int
+	Type        uint16 // ARPHRD_*, linux/if_arp.h
 	Name, Alias string
 	Kind        string // IFLA_INFO_KIND: "vxlan", "veth"; "" for hardware
 	Flags       uint32 // IFF_*
@@ -47,6 +49,21 @@ func (c *Conn) Link(name string) (Link, error) {
 	return l, nil
 }
 
+// LinkAt returns the device of an ifindex. The error matches unix.ENODEV when there is
+// none.
+func (c *Conn) LinkAt(index int) (Link, error) {
+	c.link(unix.RTM_GETLINK, 0, index, 0, 0)
+	b, err := c.transact()
+	var l Link
+	if err == nil {
+		l, err = ParseLink(b)
+	}
+	if err != nil {
+		return l, fmt.Errorf("device %d: %w", index, err)
+	}
+	return l, nil
+}
+
 // Links lists the devices of the network namespace.
 func (c *Conn) Links() ([]Link, error) {
 	var list []Link
@@ -71,7 +88,7 @@ func ParseLink(b []byte) (Link, error) {
 	if len(b) < ifinfomsgLen {
 		return Link{}, fmt.Errorf("link message: %w: %d bytes where struct ifinfomsg takes %d", netlink.ErrMalformed, len(b), ifinfomsgLen)
 	}
-	l := Link{Index: int(int32(binary.NativeEndian.Uint32(b[4:]))), Flags: binary.NativeEndian.Uint32(b[8:])}
+	l := Link{Type: binary.NativeEndian.Uint16(b[2:]), Index: int(int32(binary.NativeEndian.Uint32(b[4:]))), Flags: binary.NativeEndian.Uint32(b[8:])}
 	it := netlink.NewAttrs(b[ifinfomsgLen:])
 	var info []byte
 	for it.Next() {
@@ -137,5 +154,39 @@ func (c *Conn) SetMTU(l Link, mtu uint32) error {
 	if _, err := c.transact(); err != nil {
 		return fmt.Errorf("set MTU %d of device %s: %w", mtu, l.Name, err)
 	}
+	return nil
+}
+
+// SetAddress sets a device's MAC.
+func (c *Conn) SetAddress(l Link, mac [6]byte) error {
+	c.link(unix.RTM_NEWLINK, 0, l.Index, 0, 0)
+	c.enc.Attr(unix.IFLA_ADDRESS, mac[:])
+	if _, err := c.transact(); err != nil {
+		return fmt.Errorf("set MAC %s of device %s: %w", net.HardwareAddr(mac[:]), l.Name, err)
+	}
+	return nil
+}
+
+// Numbers of linux/if_link.h and linux/ip.h.
+const (
+	iflaInetConf         = 1  // IFLA_INET_CONF
+	ipv4DevconfARPNotify = 22 // IPV4_DEVCONF_ARP_NOTIFY
+)
+
+// Announce has the kernel send a gratuitous ARP for each IPv4 address of the device when it
+// is set up (arp_notify), and an unsolicited neighbour advertisement for each IPv6 address
+// where this process may write to /proc/sys (ndisc_notify).
+func (c *Conn) Announce(l Link) error {
+	c.link(unix.RTM_SETLINK, 0, l.Index, 0, 0)
+	c.enc.Nested(unix.IFLA_AF_SPEC, func(e *netlink.Encoder) {
+		e.Nested(unix.AF_INET, func(e *netlink.Encoder) {
+			e.Nested(iflaInetConf, func(e *netlink.Encoder) { e.Uint32(ipv4DevconfARPNotify, 1) })
+		})
+	})
+	if _, err := c.transact(); err != nil {
+		return fmt.Errorf("set arp_notify of device %s: %w", l.Name, err)
+	}
+	// The service may run with /proc/sys read-only, and the kernel without IPv6.
+	_ = os.WriteFile("/proc/sys/net/ipv6/conf/"+l.Name+"/ndisc_notify", []byte("1"), 0)
 	return nil
 }

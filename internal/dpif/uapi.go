@@ -49,6 +49,7 @@ const (
 	vportAttrUpcallPID = 5
 	vportAttrStats     = 6
 	vportAttrIfindex   = 8
+	vportAttrNetnsID   = 9
 	// Linux >= 6.2.
 	vportAttrUpcallStats = 10
 )

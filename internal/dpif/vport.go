@@ -49,8 +49,12 @@ type Vport struct {
 	UpcallPIDs []uint32 // netlink port ids that get the port's upcalls
 	DstPort    uint16   // of a tunnel that the datapath made, in host byte order; 0 if it has none
 	Ifindex    uint32   // 0 on kernels that do not tell, Linux < 4.20
-	Stats      VportStats
-	Upcalls    UpcallStats
+	// Elsewhere: the device is in another network namespace, whose id in the datapath's is
+	// Netns (ip netns list-id). Kernels before 4.15 do not tell.
+	Elsewhere bool
+	Netns     int32
+	Stats     VportStats
+	Upcalls   UpcallStats
 }
 
 // VportStats is struct ovs_vport_stats: packets and bytes since the port
@@ -231,6 +235,8 @@ func parseVport(r reply) (Vport, error) {
 			}
 		case vportAttrIfindex:
 			v.Ifindex = it.Uint32()
+		case vportAttrNetnsID:
+			v.Elsewhere, v.Netns = true, int32(it.Uint32())
 		case vportAttrUpcallStats:
 			v.Upcalls = parseUpcallStats(b)
 		case vportAttrStats:

@@ -43,8 +43,14 @@ func (v *Verdict) Clear() {
 
 // Port is one vport as policies see it.
 type Port struct {
-	No   odp.PortNo
+	No odp.PortNo
+	// Name is that of the port's entry in the configuration, or of its device if there
+	// is no such entry. It is unique.
 	Name string
+	// Device is the name of the port's device.
+	Device string
+	// Listed: the port has an entry in the configuration.
+	Listed bool
 	// SinceMS is when the port had its number at the latest, 0 if that was before the
 	// service began. A flow with this in-port that was used earlier may have been used
 	// by another port.

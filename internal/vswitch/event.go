@@ -66,13 +66,14 @@ var _ = event.Declare[FeaturesSet](event.Kind{Name: "features_set", Level: event
 // FeaturesRestored says that somebody had changed the datapath's user features.
 type FeaturesRestored struct {
 	event.OfDatapath
-	Found dpif.Features `event:"found" means:"features found"`
-	Kept  dpif.Features `event:"kept"`
+	Found    dpif.Features `event:"found" means:"features found"`
+	Kept     dpif.Features `event:"kept"`
+	HeldBack uint64        `event:"held_back"`
 }
 
 var _ = event.Declare[FeaturesRestored](event.Kind{Name: "features_restored", Level: event.Warn,
 	Meaning: "Another program had changed the datapath's user features (`ovs-dpctl show` does). Upcalls may have " +
-		"been lost meanwhile.",
+		"been lost meanwhile. At most once in 10 s; after five changes in a row they are restored once a second.",
 	Advice: "Do not run `ovs-dpctl show` and other ovs-dpctl commands on a served datapath: `dpifd show` and `dpifd " +
 		"dump-flows` change nothing.",
 })
@@ -132,15 +133,16 @@ var _ = event.Declare[SocketNotKept](event.Kind{Name: "socket_not_kept", Level: 
 // UpcallPIDRestored says that somebody had changed a vport's upcall PIDs.
 type UpcallPIDRestored struct {
 	event.OfDatapath
-	Name  string     `event:"port"`
-	No    odp.PortNo `event:"port_no"`
-	Found []uint32   `event:"found_pids" means:"list of netlink port ids that the kernel had"`
-	PID   uint32     `event:"upcall_pid"`
+	Name     string     `event:"port"`
+	No       odp.PortNo `event:"port_no"`
+	Found    []uint32   `event:"found_pids" means:"list of netlink port ids that the kernel had"`
+	PID      uint32     `event:"upcall_pid"`
+	HeldBack uint64     `event:"held_back"`
 }
 
 var _ = event.Declare[UpcallPIDRestored](event.Kind{Name: "upcall_pid_restored", Level: event.Warn,
 	Meaning: "Another program had changed where the kernel sends a vport's upcalls. Upcalls may have been lost to " +
-		"it.",
+		"it. At most once in 10 s for each port; after five changes in a row PIDs are restored once a second.",
 	Advice: "Find the program that serves or lists the same datapath (ovs-vswitchd, ovs-dpctl) and stop it: two " +
 		"cannot share one.",
 })

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"testing"
 
+	"dpifd/internal/binding"
 	"dpifd/internal/dpif/dpiftest"
 	"dpifd/internal/genl"
 	"dpifd/internal/netlink"
@@ -38,7 +39,7 @@ func ovsNotice(index int32) []byte {
 }
 
 func noticeServer() *Server {
-	return &Server{dp: dpiftest.Datapath(nil), waiting: map[string]string{"late": "no such device"},
+	return &Server{bound: binding.NewTable(), dp: dpiftest.Datapath(nil), waiting: map[string]string{"late": "no such device"},
 		devices: map[uint32]*channel{7: {Port: upcall.NewPort(1, "va", 0), ifindex: 7}}}
 }
 

@@ -89,19 +89,12 @@ func (f *freeNumbers) giveBack(no odp.PortNo) {
 	}
 }
 
-// lacksConfigured reports whether a configured port is not among the vports.
-func (s *Server) lacksConfigured(vports []dpif.Vport) bool {
-	has := byName(vports)
-	return slices.ContainsFunc(s.cfg.Ports, func(p PortConfig) bool { return has[p.Name] == nil })
-}
-
-// byName finds vports by their names.
-func byName(vports []dpif.Vport) map[string]*dpif.Vport {
-	m := make(map[string]*dpif.Vport, len(vports))
-	for i := range vports {
-		m[vports[i].Name] = &vports[i]
-	}
-	return m
+// lacksConfigured reports whether a configured port has no vport.
+func (s *Server) lacksConfigured() bool {
+	return slices.ContainsFunc(s.cfg.Ports, func(p PortConfig) bool {
+		_, bound := s.bound.Number(p.Name)
+		return !bound
+	})
 }
 
 // byNo finds vports by their numbers.

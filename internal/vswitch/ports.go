@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"dpifd/internal/clock"
 	"dpifd/internal/dpif"
 	"dpifd/internal/epoll"
 	"dpifd/internal/netlink"
@@ -56,6 +57,8 @@ func (s *Server) pollPorts(ctx context.Context) error {
 			}
 		}
 		changed := s.suspect.Swap(false)
+		now := clock.Now()
+		periodic := now >= s.nextLook
 		for _, ev := range events[:n] {
 			source, name, concerns := s.ovs, "ovs", s.concernsDatapath
 			if ev.ID == pollLink {
@@ -67,11 +70,16 @@ func (s *Server) pollPorts(ctx context.Context) error {
 			}
 			changed = changed || concerned
 		}
-		if !changed || ctx.Err() != nil {
+		if !changed && !periodic || ctx.Err() != nil {
 			continue
 		}
+		s.hurried = changed
 		if err := s.reconcile(); err != nil {
 			return err
+		}
+		s.nextLook = s.nextRetry(clock.Now())
+		if s.restores.postponed() {
+			s.nextLook = min(s.nextLook, clock.Now()+restoreEvery)
 		}
 	}
 	return nil
@@ -79,10 +87,11 @@ func (s *Server) pollPorts(ctx context.Context) error {
 
 // pollTimeout is how long the port poll may sleep.
 func (s *Server) pollTimeout() time.Duration {
+	left := max(s.nextLook-clock.Now(), 0)
 	if s.shared != nil {
-		return cpuPoll // the kernel's notices of CPUs come by another protocol
+		return min(left, cpuPoll) // the kernel's notices of CPUs come by another protocol
 	}
-	return -1
+	return left
 }
 
 // drain reads all notifications queued, and reports whether one of them, or
@@ -117,7 +126,8 @@ func (s *Server) concernsDatapath(_ netlink.Header, payload []byte) bool {
 
 // concernsLink reports whether a link notification is about a device that a
 // configured port waits for, be it to see it gone, or tells a new name of a
-// port: of that the ovs groups say nothing.
+// port, or that an internal port has moved to another network namespace: of that the
+// ovs groups say nothing.
 func (s *Server) concernsLink(h netlink.Header, payload []byte) bool {
 	if h.Type != unix.RTM_NEWLINK && h.Type != unix.RTM_DELLINK || len(payload) < sizeofIfinfomsg {
 		return false
@@ -127,7 +137,8 @@ func (s *Server) concernsLink(h netlink.Header, payload []byte) bool {
 		if it.Type() == iflaIfname {
 			name := it.String()
 			_, waits := s.waiting[name]
-			return waits || s.renamed(binary.NativeEndian.Uint32(payload[offIfiIndex:]), name)
+			index := binary.NativeEndian.Uint32(payload[offIfiIndex:])
+			return waits || s.renamed(index, name) || h.Type == unix.RTM_DELLINK && s.isDevice(index)
 		}
 	}
 	return false
@@ -141,12 +152,20 @@ func (s *Server) renamed(ifindex uint32, name string) bool {
 	return ch != nil && ch.Name() != name
 }
 
+// isDevice reports whether a device is that of a served port.
+func (s *Server) isDevice(ifindex uint32) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.devices[ifindex] != nil
+}
+
 // reconcile compares what the kernel has with what is served, and mends the
 // difference. Only the loss of the datapath, or of the means to ask about
 // it, is an error.
 func (s *Server) reconcile() error {
 	// Who is told of a port may send there: the policy has to know it by then.
 	defer s.tellArrived()
+	s.restores.begin()
 	if err := s.checkFeatures(); err != nil {
 		return s.gone(err)
 	}
@@ -154,7 +173,7 @@ func (s *Server) reconcile() error {
 		return s.gone(err)
 	}
 	s.sweepDevices()
-	vports, err := s.dp.Vports()
+	vports, err := s.vports()
 	if err != nil {
 		return s.gone(err)
 	}
@@ -165,6 +184,7 @@ func (s *Server) reconcile() error {
 		s.barrier()
 		s.quarantine.add(gone)
 	}
+	s.bind(vports)
 	if err := s.serve(vports); err != nil {
 		return err
 	}
@@ -172,7 +192,10 @@ func (s *Server) reconcile() error {
 	if err != nil {
 		return s.gone(err)
 	}
+	s.limitUpcalls()
 	s.tellPolicy(append(vports, added...))
+	// What a device sends when it is set up is forwarded: the policy knows the port.
+	s.setUpDevices()
 	return nil
 }
 
@@ -190,10 +213,15 @@ func (s *Server) checkFeatures() error {
 	if err != nil || info.Features == s.features && s.samePIDs(info.PerCPUPIDs) {
 		return err
 	}
+	if s.running && !s.restores.allow() {
+		return nil
+	}
 	kept, err := s.dp.SetFeatures(s.features, s.perCPUPIDs())
 	if err == nil {
 		s.restored.features.Add(1)
-		s.cfg.Notify(FeaturesRestored{Found: info.Features, Kept: kept})
+		if held, due := s.restores.say(odp.MaxPorts, clock.Now()); due {
+			s.cfg.Notify(FeaturesRestored{Found: info.Features, Kept: kept, HeldBack: held})
+		}
 		// The change is notified like anybody's: what the kernel does not keep
 		// must not be asked for again and again.
 		s.features = kept
@@ -219,8 +247,8 @@ func (s *Server) dropMissing(vports []dpif.Vport) (gone []odp.PortNo) {
 			}
 			s.drop(ch)
 			gone = append(gone, no)
-		case v.Name != ch.Name():
-			s.rename(ch, v.Name)
+		default:
+			s.follow(ch, *v)
 		}
 	}
 	for no := range s.broken {
@@ -232,13 +260,17 @@ func (s *Server) dropMissing(vports []dpif.Vport) (gone []odp.PortNo) {
 }
 
 // isOf reports whether ch serves the vport, and not another one that had the
-// number before: by the device's index, or on kernels that do not tell that by
-// its name.
+// number before: by the device's index, or where that is not known by its name. An
+// internal port that moves to another network namespace may get another index there;
+// its upcalls go where they went.
 func (c *channel) isOf(v dpif.Vport) bool {
-	if v.No != c.No || v.Type != c.typ || v.Ifindex != c.ifindex {
+	if v.No != c.No || v.Type != c.typ {
 		return false
 	}
-	return v.Ifindex != 0 || v.Name == c.Name()
+	if v.Ifindex == c.ifindex {
+		return v.Ifindex != 0 || v.Name == c.Name()
+	}
+	return v.Type == dpif.VportInternal && c.sock != nil && len(v.UpcallPIDs) == 1 && v.UpcallPIDs[0] == c.portID()
 }
 
 // serves reports whether a port of that number is served.
@@ -248,11 +280,21 @@ func (s *Server) serves(no odp.PortNo) bool {
 	return s.channels[no] != nil
 }
 
-// rename notes the new name of a port's device.
-func (s *Server) rename(ch *channel, name string) {
-	was := ch.Name()
-	ch.SetName(name)
-	s.cfg.Notify(PortRenamed{No: ch.No, Name: name, Was: was})
+// follow notes the name and the index that a port's device has now.
+func (s *Server) follow(ch *channel, v dpif.Vport) {
+	if ch.ifindex != v.Ifindex {
+		s.mu.Lock()
+		if s.devices[ch.ifindex] == ch {
+			delete(s.devices, ch.ifindex)
+		}
+		ch.ifindex = v.Ifindex
+		s.devices[ch.ifindex] = ch
+		s.mu.Unlock()
+	}
+	if was := ch.Name(); was != v.Name {
+		ch.SetName(v.Name)
+		s.cfg.Notify(PortRenamed{No: ch.No, Name: v.Name, Was: was})
+	}
 }
 
 // drop answers what is still queued for a port, and closes its socket.
@@ -272,18 +314,23 @@ func (s *Server) drop(ch *channel) {
 	s.past.Add(last)
 	s.mu.Unlock()
 	s.ringBytes -= ch.ringBytes
+	s.bound.Forget(ch.No)
 	s.forget(ch)
 	s.cfg.Notify(PortRemoved{Name: ch.Name(), No: ch.No, Upcalls: last.Upcalls, Executed: last.Executed, Lost: last.Lost()})
 }
 
 func (s *Server) tellPolicy(vports []dpif.Vport) {
 	ports := make([]policy.Port, len(vports))
+	configured := make(map[string]bool, len(s.cfg.Ports))
+	for _, p := range s.cfg.Ports {
+		configured[p.Name] = true
+	}
 	s.mu.Lock()
 	for i, v := range vports {
-		ports[i] = policy.Port{No: v.No, Name: v.Name}
+		ports[i] = s.policyPort(&v, configured)
 		if ch := s.channels[v.No]; ch != nil {
 			ports[i].SinceMS = ch.sinceMS
-		} else if s.running {
+		} else if s.running || s.bound.Replaced(v.No) {
 			ports[i].SinceMS = sinceNow() // no upcall of it is decided
 		}
 	}

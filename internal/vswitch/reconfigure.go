@@ -2,10 +2,7 @@ package vswitch
 
 import (
 	"dpifd/internal/revalidator"
-	"errors"
 	"slices"
-
-	"golang.org/x/sys/unix"
 )
 
 // Reconfigure changes, while the Server runs, which ports the datapath is to
@@ -32,29 +29,23 @@ func (s *Server) takeWanted() error {
 	}
 	removed := slices.DeleteFunc(slices.Clone(s.cfg.Ports), func(p PortConfig) bool { return stay[p.vport()] })
 	s.cfg.Ports, s.maxUpcalls = slices.Clone(*ports), maxUpcalls(*ports)
-	s.limitUpcalls()
 	// Devices may be set up in another way now.
 	clear(s.setUp)
 	s.stale = true
 	if len(removed) == 0 {
 		return nil
 	}
-	vports, err := s.dp.Vports()
+	vports, err := s.vports()
 	if err != nil {
 		return err
 	}
-	has := byName(vports)
+	var names []string
 	for _, p := range removed {
 		delete(s.waiting, p.Name)
-		v := has[p.Name]
-		if v == nil || v.Type != p.Type {
-			continue
-		}
-		if err := s.dp.DeleteVport(v.No); err != nil && !errors.Is(err, unix.ENODEV) {
-			s.cfg.Notify(PortFailed{No: v.No, Name: p.Name, Err: err})
-		}
+		delete(s.retries, p.Name)
+		names = append(names, p.Name)
 	}
-	return nil
+	return s.retire(names, vports)
 }
 
 // limitUpcalls gives the ports served the limits that are configured now.
@@ -62,7 +53,7 @@ func (s *Server) limitUpcalls() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, ch := range s.channels {
-		ch.SetMaxUpcalls(s.maxUpcalls[ch.Name()])
+		ch.SetMaxUpcalls(s.maxUpcalls[s.bound.Entry(ch.No)])
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"dpifd/internal/binding"
 	"dpifd/internal/dpif"
 	"dpifd/internal/event"
 	"dpifd/internal/mmapring"
@@ -23,7 +24,7 @@ var smallRing = mmapring.Geometry{FrameSize: 2048, BlockSize: 8192, Blocks: 4}
 func ringServer(t *testing.T, ring RingConfig) (*Server, *[]event.Event, error) {
 	t.Helper()
 	events := new([]event.Event)
-	s := &Server{cfg: Config{Ring: ring, RcvBuf: 1 << 16, Notify: func(e event.Event) { *events = append(*events, e) }},
+	s := &Server{bound: binding.NewTable(), cfg: Config{Ring: ring, RcvBuf: 1 << 16, Notify: func(e event.Event) { *events = append(*events, e) }},
 		channels: map[odp.PortNo]*channel{}}
 	return s, events, s.probeRings()
 }
@@ -232,6 +233,11 @@ func TestRingOrder(t *testing.T) {
 	}
 	s.cfg.Ports = []PortConfig{{Name: "c"}, {Name: "missing"}, {Name: "a"}}
 	vports := []dpif.Vport{{No: 4, Name: "e"}, {No: 1, Name: "a"}, {No: 2, Name: "d"}, {No: 3, Name: "c"}}
+	for _, v := range vports[1:] {
+		if v.Name != "d" {
+			s.bound.Set(v, v.Name)
+		}
+	}
 	s.sortForRings(vports)
 	var names []string
 	for _, v := range vports {

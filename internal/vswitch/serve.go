@@ -58,7 +58,7 @@ func (s *Server) sortForRings(vports []dpif.Vport) {
 		place[p.Name] = i - len(s.cfg.Ports)
 	}
 	slices.SortStableFunc(vports, func(a, b dpif.Vport) int {
-		return cmp.Or(cmp.Compare(place[a.Name], place[b.Name]), cmp.Compare(a.No, b.No))
+		return cmp.Or(cmp.Compare(place[s.bound.Entry(a.No)], place[s.bound.Entry(b.No)]), cmp.Compare(a.No, b.No))
 	})
 }
 
@@ -129,6 +129,9 @@ func (s *Server) checkPIDs(ch *channel, v dpif.Vport) {
 	if len(v.UpcallPIDs) == 1 && v.UpcallPIDs[0] == pid {
 		return
 	}
+	if s.running && !s.restores.allow() {
+		return
+	}
 	if err := s.dp.SetUpcallPID(v.No, pid); err != nil {
 		if !dpif.IsGone(err) {
 			s.cfg.Notify(PortFailed{No: v.No, Name: v.Name, Err: err})
@@ -136,21 +139,25 @@ func (s *Server) checkPIDs(ch *channel, v dpif.Vport) {
 		return
 	}
 	s.restored.pids.Add(1)
-	s.cfg.Notify(UpcallPIDRestored{No: v.No, Name: v.Name, Found: v.UpcallPIDs, PID: pid})
+	if held, due := s.restores.say(v.No, clock.Now()); due {
+		s.cfg.Notify(UpcallPIDRestored{No: v.No, Name: v.Name, Found: v.UpcallPIDs, PID: pid, HeldBack: held})
+	}
 }
 
 // addConfigured attaches the configured ports that the datapath lacks.
 func (s *Server) addConfigured(vports []dpif.Vport) (added []dpif.Vport, err error) {
-	has := byName(vports)
+	has := byNo(vports)
+	now := clock.Now()
 	var lacking []PortConfig
 	for _, p := range s.cfg.Ports {
-		if has[p.Name] != nil {
-			delete(s.waiting, p.Name)
-			s.setUpDevice(p)
+		if no, bound := s.bound.Number(p.Name); bound && has[no] != nil {
+			s.attached(p, has[no], false)
 			continue
 		}
 		delete(s.setUp, p.Name)
-		lacking = append(lacking, p)
+		if s.due(p.Name, now) {
+			lacking = append(lacking, p)
+		}
 	}
 	if len(lacking) == 0 {
 		return nil, nil
@@ -165,6 +172,13 @@ func (s *Server) addConfigured(vports []dpif.Vport) (added []dpif.Vport, err err
 		}
 	}
 	return added, nil
+}
+
+// attached notes that a configured port is in the datapath, and sets up its device.
+func (s *Server) attached(p PortConfig, v *dpif.Vport, created bool) {
+	delete(s.waiting, p.Name)
+	delete(s.retries, p.Name)
+	s.unprepared = append(s.unprepared, deviceSetup{p, *v, created})
 }
 
 // addition is a configured port that is being attached.
@@ -232,9 +246,9 @@ func (s *Server) settleAdditions(list []*addition) (added []dpif.Vport, err erro
 	for _, a := range list {
 		name := a.port.Name
 		if a.err == nil {
-			delete(s.waiting, name)
+			s.bound.Set(a.v, name)
 			added = append(added, a.v)
-			s.setUpDevice(a.port)
+			s.attached(a.port, &a.v, true)
 			continue
 		}
 		// ENODEV may be about the port's device or about the datapath.
@@ -244,6 +258,7 @@ func (s *Server) settleAdditions(list []*addition) (added []dpif.Vport, err erro
 			}
 			asked = true
 		}
+		s.retries[name] = s.retries[name].next(clock.Now())
 		if s.waiting[name] != a.err.Error() {
 			s.waiting[name] = a.err.Error()
 			s.cfg.Notify(PortWaiting{Name: name, Err: a.err})
@@ -299,14 +314,13 @@ func sinceNow() int64 { return clock.NowMS() + flowTickMS }
 // serving enters channels among the ports served. Events say so once the policy knows
 // them, see tellArrived.
 func (s *Server) serving(chs []*channel, created bool) {
-	sinceMS := int64(0)
-	if created || s.running {
-		sinceMS = sinceNow()
-	}
 	s.mu.Lock()
 	for _, ch := range chs {
 		s.served++
-		ch.serial, ch.sinceMS = s.served, sinceMS
+		ch.serial = s.served
+		if created || s.running || s.bound.Replaced(ch.No) {
+			ch.sinceMS = sinceNow()
+		}
 		s.channels[ch.No] = ch
 		if ch.ifindex != 0 {
 			s.devices[ch.ifindex] = ch

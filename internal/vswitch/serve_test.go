@@ -5,6 +5,7 @@ import (
 	"slices"
 	"testing"
 
+	"dpifd/internal/binding"
 	"dpifd/internal/clock"
 	"dpifd/internal/dpif"
 	"dpifd/internal/dpif/dpiftest"
@@ -19,7 +20,7 @@ import (
 // TestAttach: ports go to the handlers that have the fewest, each of which is
 // asked once, and one that cannot be taken is closed without harm to the others.
 func TestAttach(t *testing.T) {
-	s := &Server{channels: map[odp.PortNo]*channel{}}
+	s := &Server{bound: binding.NewTable(), channels: map[odp.PortNo]*channel{}}
 	for id := range 3 {
 		conn, err := netlink.Dial(unix.NETLINK_GENERIC, netlink.Config{})
 		if err != nil {
@@ -92,7 +93,7 @@ func (p *portsPolicy) SetPorts(ports []policy.Port) { p.ports = slices.Clone(por
 // port but those that were there when the service began.
 func TestPortSince(t *testing.T) {
 	policy := &portsPolicy{}
-	s := &Server{cfg: Config{Policy: policy}, channels: map[odp.PortNo]*channel{}, devices: map[uint32]*channel{}, broken: map[odp.PortNo]string{}}
+	s := &Server{bound: binding.NewTable(), cfg: Config{Policy: policy}, channels: map[odp.PortNo]*channel{}, devices: map[uint32]*channel{}, broken: map[odp.PortNo]string{}}
 	channelOf := func(no odp.PortNo) *channel { return &channel{Port: upcall.NewPort(no, no.String(), 0)} }
 	before := clock.NowMS()
 	s.serving([]*channel{channelOf(1)}, false)

@@ -9,7 +9,10 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
+	"dpifd/internal/binding"
+	"dpifd/internal/clock"
 	"dpifd/internal/dpif"
 	"dpifd/internal/epoll"
 	"dpifd/internal/event"
@@ -122,9 +125,15 @@ type Server struct {
 	notices *netlink.Batch
 	// maxUpcalls are the configured limits, by name.
 	maxUpcalls map[string]uint32
+	bound      *binding.Table // which vport belongs to which configured port
+	nextLook   time.Duration  // when the port poll looks without being told to, by internal/clock
+	hurried    bool           // reconcile was called because something changed
+	restores   restores
+	retries    map[string]retry  // of configured ports that wait
 	waiting    map[string]string // configured ports not attached: name to reason
 	setUp      map[string]string // configured ports attached and set up: name to what failed, or ""
 	arrived    []event.Event     // of new ports, not told yet
+	unprepared []deviceSetup     // configured ports whose devices are to be set up
 	stale      bool              // there may be devices of ports that are not configured any more
 	broken     map[odp.PortNo]string
 	quarantine quarantine
@@ -167,6 +176,7 @@ func NewServer(dp *dpif.Datapath, cfg Config) (*Server, error) {
 		cfg.RcvBuf = DefaultRcvBuf
 	}
 	s := &Server{cfg: cfg, dp: dp, hasher: odp.NewMaskedHasher(), budget: revalidator.NewBudget(0),
+		bound: binding.NewTable(), retries: map[string]retry{}, restores: newRestores(),
 		waiting: map[string]string{}, setUp: map[string]string{}, stale: true,
 		broken: map[odp.PortNo]string{}, channels: map[odp.PortNo]*channel{}, devices: map[uint32]*channel{}, maxUpcalls: maxUpcalls(cfg.Ports)}
 	if err := s.open(); err != nil {
@@ -301,10 +311,14 @@ func (s *Server) start() error {
 	if err := s.negotiate(s.dp); err != nil {
 		return err
 	}
-	vports, err := s.dp.Vports()
+	vports, err := s.vports()
+	if err == nil {
+		vports, err = s.removeFormer(vports)
+	}
 	if err != nil {
 		return err
 	}
+	s.bind(vports)
 	if err := s.checkDescriptors(vports); err != nil {
 		return err
 	}
@@ -313,7 +327,7 @@ func (s *Server) start() error {
 	if err != nil {
 		return err
 	}
-	if flows > 0 && s.lacksConfigured(vports) {
+	if flows > 0 && s.lacksConfigured() {
 		// What was adopted may lead to ports that have gone since, whose
 		// numbers are free for the ports to come.
 		if err := s.revalidator.Cycle(context.Background(), true); err != nil {
@@ -326,6 +340,7 @@ func (s *Server) start() error {
 	err = s.reconcile()
 	s.settleInherited()
 	s.running = true
+	s.nextLook = s.nextRetry(clock.Now())
 	return err
 }
 

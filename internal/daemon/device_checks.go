@@ -1,0 +1,119 @@
+package daemon
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"dpifd/internal/config"
+	"dpifd/internal/device"
+	"dpifd/internal/dpif"
+	"dpifd/internal/netlink"
+	"dpifd/internal/vswitch"
+
+	"golang.org/x/sys/unix"
+)
+
+// usable says why the device of a port cannot be one, if that is so. The kernel takes devices
+// without Ethernet (ARPHRD_NONE), and says only that a device is busy.
+func (s *devices) usable(p vswitch.PortConfig) error {
+	if p.Type != dpif.VportNetdev {
+		return nil
+	}
+	l, err := s.conn.Link(p.Name)
+	if err != nil {
+		return nil // the kernel says so when the port is attached
+	}
+	if l.Type != unix.ARPHRD_ETHER && l.Type != unix.ARPHRD_LOOPBACK {
+		return fmt.Errorf("device %s has no Ethernet (type %d, kind %q): it cannot be a port of a switch", l.Name, l.Type, l.Kind)
+	}
+	if l.Master == 0 {
+		return nil
+	}
+	master, err := s.conn.LinkAt(l.Master)
+	switch {
+	case err != nil:
+		return nil
+	case master.Kind == "openvswitch":
+		if name := s.datapathOf(&l); name != "" {
+			return fmt.Errorf("device %s is a port of datapath %s: %w", l.Name, name, unix.EBUSY)
+		}
+		return nil // it has left meanwhile
+	default:
+		return fmt.Errorf("device %s belongs to %s %s: %w", l.Name, master.Kind, master.Name, unix.EBUSY)
+	}
+}
+
+// datapathOf names the datapath that a device is a port of, "" if there is none.
+func (s *devices) datapathOf(l *device.Link) string {
+	conn, err := netlink.Dial(unix.NETLINK_GENERIC, netlink.Config{})
+	if err != nil {
+		return ""
+	}
+	defer conn.Close()
+	fam, err := dpif.ResolveFamilies(conn)
+	if err != nil {
+		return ""
+	}
+	list, err := dpif.Datapaths(conn, fam)
+	if err != nil {
+		return ""
+	}
+	for _, info := range list {
+		vports, err := dpif.NewDatapath(conn, fam, info.Name, info.Index).Vports()
+		if err == nil && slices.ContainsFunc(vports, func(v dpif.Vport) bool { return v.Name == l.Name && !v.Elsewhere }) {
+			return info.Name
+		}
+	}
+	return ""
+}
+
+// addressCache is how long a list of all addresses is used, so that many ports share one.
+const addressCache = time.Second
+
+// warnAddresses warns of a port whose device has IP addresses: the datapath takes the packets
+// that are for them.
+func (s *devices) warnAddresses(name string, v *dpif.Vport) {
+	if v.Elsewhere || v.Ifindex == 0 {
+		return
+	}
+	if time.Since(s.listed) > addressCache {
+		all, err := s.conn.Addresses()
+		if err != nil {
+			return
+		}
+		s.addresses, s.listed = all, time.Now()
+	}
+	var list []string
+	for _, a := range s.addresses[int(v.Ifindex)] {
+		list = append(list, a.String())
+	}
+	if len(list) > 0 {
+		s.d.log.emit(evPortHasAddresses{Name: name, No: v.No, Addresses: list})
+	}
+}
+
+// mac returns the MAC that an internal port is to have, zeros if it keeps its own: the
+// configured one or, for a port that was made just now, one that is the same each time.
+func (s *devices) mac(p *config.Port, created bool) config.MAC {
+	if p.MAC != (config.MAC{}) || !created {
+		return p.MAC
+	}
+	host, err := os.ReadFile("/etc/machine-id")
+	if err != nil {
+		name, _ := os.Hostname()
+		host = []byte(name)
+	}
+	return derivedMAC(strings.TrimSpace(string(host)), s.d.cfg().Netns, s.d.cfg().Datapath.Name, p.Name)
+}
+
+// derivedMAC is a locally administered address that depends on the parts.
+func derivedMAC(parts ...string) config.MAC {
+	sum := sha256.Sum256([]byte(strings.Join(parts, "\x00")))
+	mac := config.MAC(sum[:6])
+	mac[0] = mac[0]&^1 | 2
+	return mac
+}

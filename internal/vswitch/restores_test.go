@@ -1,0 +1,65 @@
+package vswitch
+
+import (
+	"testing"
+	"time"
+)
+
+func TestRestores(t *testing.T) {
+	r := newRestores()
+	granted := 0
+	for range 100 {
+		r.begin()
+		if r.allow() {
+			granted++
+		}
+		if r.allow() != r.granted || r.postponed() == r.granted {
+			t.Error("one look has two answers")
+		}
+	}
+	if granted < restoreBurst || granted > restoreBurst+1 {
+		t.Errorf("%d of 100 looks restore, want %d", granted, restoreBurst)
+	}
+	if r.begin(); r.postponed() {
+		t.Error("a look that found nothing changed is postponed")
+	}
+	for i, want := range []struct {
+		at   time.Duration
+		held uint64
+		due  bool
+	}{{0, 0, true}, {time.Second, 0, false}, {2 * time.Second, 0, false}, {sayEvery, 2, true}, {2 * sayEvery, 0, true}} {
+		if held, due := r.say(7, want.at); held != want.held || due != want.due {
+			t.Errorf("%d: %d, %v", i, held, due)
+		}
+	}
+	if _, due := r.say(8, time.Second); !due {
+		t.Error("ports share the limit")
+	}
+}
+
+func TestRetry(t *testing.T) {
+	var r retry
+	now := time.Duration(0)
+	for i := range 10 {
+		r = r.next(now)
+		want := min(firstRetry<<i, lastRetry)
+		if wait := r.at - now; wait > want || wait < want*4/5 {
+			t.Errorf("try %d comes after %v, want a little less than %v", i+1, wait, want)
+		}
+		now = r.at
+	}
+	s := &Server{retries: map[string]retry{"a": {at: 5 * time.Second}}}
+	if got := s.nextRetry(time.Second); got != 5*time.Second {
+		t.Errorf("next look at %v", got)
+	}
+	if got := s.nextRetry(-time.Minute); got != lookInterval-time.Minute {
+		t.Errorf("next look at %v", got)
+	}
+	if s.due("a", 4*time.Second) || !s.due("a", 5*time.Second) || !s.due("b", 0) {
+		t.Error("due")
+	}
+	s.hurried = true
+	if !s.due("a", 0) {
+		t.Error("a change of the datapath does not try at once")
+	}
+}

@@ -1,0 +1,235 @@
+//go:build lab
+
+package kernel_test
+
+import (
+	"bytes"
+	"fmt"
+	"os/exec"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"dpifd/internal/lab"
+
+	"golang.org/x/sys/unix"
+)
+
+// access are ports in a VLAN of their own each: 10 and 20.
+func (n *network) access(names ...string) string {
+	var list []string
+	for i, name := range names {
+		list = append(list, fmt.Sprintf("{name: %s, vlan: {access: %d}}", name, 10*(i+1)))
+	}
+	return "[" + strings.Join(list, ", ") + "]"
+}
+
+// isolated checks that the access ports of VLANs 10 and 20 are apart: untagged, and with a
+// tag of the other's VLAN.
+func isolated(t *testing.T, what string, p []*lab.Packet) {
+	t.Helper()
+	for i, f := range [][]byte{
+		frame(t, broadcast, "02:51:00:00:00:01"),
+		tagged(t, 20, broadcast, "02:51:00:00:00:02"),
+		tagged(t, 10, broadcast, "02:51:00:00:00:03"),
+	} {
+		send(t, p[0], f)
+		if seen(t, p[1], f) {
+			t.Errorf("%s: frame %d crosses from VLAN 10 to VLAN 20", what, i)
+		}
+	}
+}
+
+// tagged is a frame with the tag of a VLAN.
+func tagged(t *testing.T, vlan uint16, dst, src string) []byte {
+	t.Helper()
+	f := frame(t, dst, src)
+	tag := []byte{0x81, 0, byte(vlan >> 8), byte(vlan)}
+	return slices.Concat(f[:12], tag, f[12:])
+}
+
+// seen waits for a moment and reports whether p has got anything of the source of f.
+func seen(t *testing.T, p *lab.Packet, f []byte) bool {
+	t.Helper()
+	time.Sleep(300 * time.Millisecond)
+	return p.Count(t, func(got []byte) bool { return len(got) >= 12 && bytes.Equal(got[6:12], f[6:12]) }) > 0
+}
+
+// TestAltname: a port may be configured by an altname of its device.
+func TestAltname(t *testing.T) {
+	n := newQuietNetwork(t, 3)
+	alt := lab.Name("enp")
+	n.sw.Run(t, "ip", "link", "property", "add", "dev", n.hosts[0].port, "altname", alt)
+	ports := n.access(alt, n.hosts[1].port)
+	ports = strings.TrimSuffix(ports, "]") + fmt.Sprintf(", {name: %s, vlan: {access: 10}}]", n.hosts[2].port)
+	d := n.run(t, settings{"ports": ports})
+	if e := d.Events("port_waiting"); len(e) > 0 {
+		t.Errorf("a port waits: %v", e)
+	}
+	p := n.sockets(t)
+	isolated(t, "altname", p)
+	exchange(t, p[0], p[2]) // both are in VLAN 10
+	since := time.Now()
+	signal(t, d, unix.SIGUSR2)
+	d.Wait(t, since, "ready", nil)
+	isolated(t, "altname, after a restart", p)
+}
+
+// TestRenamedKeepsSettings: VLAN and limit follow a device through a live rename, a
+// restart after it, and a reload.
+func TestRenamedKeepsSettings(t *testing.T) {
+	n := newQuietNetwork(t, 2)
+	name := n.hosts[0].port
+	ports := strings.Replace(n.access(name, n.hosts[1].port), "access: 10}", "access: 10}, max_upcalls: 500/s", 1)
+	file := lab.WriteConfig(t, n.config(settings{"ports": ports}))
+	d := n.sw.StartDaemonFile(t, file)
+	d.Wait(t, time.Time{}, "ready", nil)
+	p := n.sockets(t)
+	renamed := lab.Name("eth")
+	since := time.Now()
+	n.sw.Run(t, "ip", "link", "set", name, "down")
+	n.sw.Run(t, "ip", "link", "set", name, "name", renamed)
+	n.sw.Run(t, "ip", "link", "set", renamed, "up")
+	d.Wait(t, since, "port_renamed", nil)
+	check := func(what string) {
+		t.Helper()
+		isolated(t, what, p)
+		since := time.Now()
+		signal(t, d, unix.SIGUSR1)
+		e := d.Wait(t, since, "state_port", func(e lab.Event) bool { return e.Text("port") == renamed })
+		if e.Int(t, "max_upcalls") != 500 {
+			t.Errorf("%s: max_upcalls %d, want 500", what, e.Int(t, "max_upcalls"))
+		}
+		if e := d.Events("port_waiting"); len(e) > 0 {
+			t.Errorf("%s: a port waits: %v", what, e)
+		}
+	}
+	check("renamed")
+	since = time.Now()
+	signal(t, d, unix.SIGHUP)
+	d.Wait(t, since, "reloaded", nil)
+	check("after a reload")
+	since = time.Now()
+	signal(t, d, unix.SIGUSR2)
+	d.Wait(t, since, "ready", nil)
+	check("after a restart")
+	// A device that has the port's former name now is another one, and has no entry.
+	stray := lab.Name("stray")
+	n.sw.Run(t, "ip", "link", "add", name, "type", "veth", "peer", "name", stray)
+	n.sw.Run(t, "ip", "link", "set", name, "up")
+	n.sw.Run(t, "ip", "link", "set", stray, "up")
+	since = time.Now()
+	n.sw.DPCtl(t, "add-if", n.dpName, name)
+	if e := d.Wait(t, since, "port_unlisted", nil); e.Text("port") != name {
+		t.Errorf("port_unlisted: %v", e.Fields)
+	}
+	q := n.sw.OpenPacket(t, stray)
+	hello := tagged(t, 20, broadcast, "02:51:00:00:00:09")
+	send(t, q, hello)
+	if seen(t, p[1], hello) || seen(t, p[0], hello) {
+		t.Error("a port without an entry carries traffic")
+	}
+}
+
+// TestRemovedWhileDown: a port that was taken out of the file while no daemon ran is
+// removed at the start; one that another program attached meanwhile carries nothing.
+func TestRemovedWhileDown(t *testing.T) {
+	for _, how := range []unix.Signal{unix.SIGTERM, unix.SIGKILL} {
+		t.Run(how.String(), func(t *testing.T) {
+			n := newQuietNetwork(t, 3)
+			d := n.sw.StartDaemonFile(t, lab.WriteConfig(t, n.config(settings{"ports": n.access(n.hosts[0].port, n.hosts[1].port)})))
+			d.Wait(t, time.Time{}, "ready", nil)
+			p := n.sockets(t)
+			isolated(t, "before", p)
+			time.Sleep(1500 * time.Millisecond) // the state is written once a second
+			signal(t, d, how)
+			d.WaitExit(t)
+			n.sw.DPCtl(t, "add-if", n.dpName, n.hosts[2].port)
+			d = n.run(t, settings{"ports": n.access(n.hosts[0].port)})
+			v := n.view(t)
+			for _, vp := range v.vports(t) {
+				if vp.Name == n.hosts[1].port {
+					t.Errorf("%s stays in the datapath", vp.Name)
+				}
+			}
+			e := d.Wait(t, time.Time{}, "port_unlisted", func(e lab.Event) bool { return e.Text("port") == n.hosts[2].port })
+			if e.Level != "WARN" {
+				t.Errorf("level %s", e.Level)
+			}
+			isolated(t, "removed", p)
+			isolated(t, "unlisted", []*lab.Packet{p[2], p[0]})
+		})
+	}
+}
+
+// TestInternalMoved: internal ports that moved to other namespaces and were renamed there
+// to one name stay what they are; the switch's own device of that name is another one.
+func TestInternalMoved(t *testing.T) {
+	n := newQuietNetwork(t, 0)
+	a, b, up := lab.Name("tap"), lab.Name("tap"), lab.Name("up")
+	n.sw.Run(t, "ip", "link", "add", up, "type", "veth", "peer", "name", lab.Name("peer"))
+	ports := fmt.Sprintf("[{name: %s, type: internal, vlan: {access: 10}}, {name: %s, type: internal, vlan: {access: 20}}, {name: %s}]", a, b, up)
+	d := n.run(t, settings{"ports": ports})
+	var p []*lab.Packet
+	for _, tap := range []string{a, b} {
+		ns := lab.NewNetNS(t, "pod")
+		noIPv6(t, ns)
+		n.sw.Run(t, "ip", "link", "set", tap, "netns", ns.Name)
+		ns.Run(t, "ip", "link", "set", tap, "name", "eth0")
+		ns.Run(t, "ip", "link", "set", "eth0", "up")
+		p = append(p, ns.OpenPacket(t, "eth0"))
+	}
+	n.sw.Run(t, "ip", "link", "add", "eth0", "type", "veth", "peer", "name", lab.Name("peer"))
+	isolated(t, "moved", p)
+	since := time.Now()
+	n.sw.DPCtl(t, "del-if", n.dpName, up) // a change of the datapath; the port comes again
+	d.Wait(t, since, "port_added", nil)
+	isolated(t, "after a change", p)
+	since = time.Now()
+	signal(t, d, unix.SIGUSR2)
+	d.Wait(t, since, "ready", nil)
+	isolated(t, "after a restart", p)
+	internals := 0
+	for _, e := range d.Events("port_added") {
+		if e.Text("type") == "internal" && e.Text("created") == "true" {
+			internals++
+		}
+	}
+	if out, err := n.sw.Try("ip", "link", "show", a); err == nil || internals != 2 {
+		t.Errorf("a port was made twice (%d internal ports): %s", internals, out)
+	}
+	if e := d.Events("port_setup_failed"); len(e) > 0 {
+		t.Errorf("port_setup_failed: %v", e)
+	}
+}
+
+// TestNamespaceGone: an internal port whose namespace is deleted is made anew, and a device
+// of its name in the switch's namespace is not touched while it was away.
+func TestNamespaceGone(t *testing.T) {
+	n := newQuietNetwork(t, 1)
+	tap := lab.Name("tap")
+	n.run(t, settings{"ports": fmt.Sprintf("[{name: %s}, {name: %s, type: internal, address: [10.99.0.1/24], up: true, mtu: 1300}]", n.hosts[0].port, tap)})
+	pod := exec.Command("sleep", "1000")
+	pod.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
+	if err := pod.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = pod.Process.Kill(); _ = pod.Wait() }()
+	n.sw.Run(t, "ip", "link", "set", tap, "netns", fmt.Sprint(pod.Process.Pid))
+	n.sw.Run(t, "ip", "link", "add", tap, "type", "dummy")
+	n.sw.DPCtl(t, "show", n.dpName) // a change of the datapath
+	time.Sleep(2 * time.Second)
+	if out := n.sw.Run(t, "ip", "address", "show", "dev", tap); strings.Contains(out, "10.99.0.1") || strings.Contains(out, "mtu 1300") || strings.Contains(out, ",UP") {
+		t.Errorf("a device that is not the port's was changed: %s", out)
+	}
+	n.sw.Run(t, "ip", "link", "delete", tap)
+	if err := pod.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 20*time.Second, "the port to be made anew", func() bool {
+		out, err := n.sw.Try("ip", "address", "show", "dev", tap)
+		return err == nil && strings.Contains(out, "10.99.0.1") && strings.Contains(out, "mtu 1300")
+	})
+}
