@@ -179,12 +179,18 @@ func (p *Process) WaitLine(t testing.TB, limit time.Duration, match func(line st
 	timeout := newTimer(limit)
 	defer timeout.Stop()
 	exited := p.exited
-	for {
-		out, grown := p.output.read()
+	for at := 0; ; {
+		// Lines that match has not accepted are not looked at again.
+		out, grown := p.output.readFrom(at)
 		for line := range strings.Lines(out) {
-			if line, whole := strings.CutSuffix(line, "\n"); whole && match(line) {
+			line, whole := strings.CutSuffix(line, "\n")
+			if !whole {
+				break
+			}
+			if match(line) {
 				return line
 			}
+			at += len(line) + 1
 		}
 		if exited == nil {
 			t.Fatalf("%s exited (%v) before it wrote the line waited for", p.cmd.Path, p.err)

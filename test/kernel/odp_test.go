@@ -276,15 +276,26 @@ func TestODPActionText(t *testing.T) {
 			}
 		}
 	}
-	for _, text := range slices.Sorted(maps.Keys(want)) {
-		out, err := n.sw.Try("ovs-dpctl", "--verbose=off", "parse-actions", text)
+	// It writes a line for each that it reads, up to the first that it does not.
+	for texts := slices.Sorted(maps.Keys(want)); len(texts) > 0; {
+		out, err := n.sw.Try("ovs-dpctl", append([]string{"--verbose=off", "parse-actions"}, texts...)...)
+		read := slices.Collect(strings.Lines(out))
 		if err != nil {
-			t.Errorf("ovs-dpctl does not read %s: %v", text, err)
-			continue
+			read = slices.DeleteFunc(read, func(line string) bool { return strings.HasPrefix(line, "ovs-dpctl: ") })
 		}
-		actions, err := odp.Text{}.ParseActions(text)
-		if got := string(odp.Text{}.AppendActions(nil, actions)); err != nil || got != strings.TrimSpace(out) {
-			t.Errorf("text      %s\nour text  %s, error %v\novs-dpctl %s", text, got, err, out)
+		if len(read) > len(texts) || err == nil && len(read) < len(texts) {
+			t.Fatalf("ovs-dpctl wrote %d lines for %d texts:\n%s", len(read), len(texts), out)
 		}
+		for i, line := range read {
+			actions, err := odp.Text{}.ParseActions(texts[i])
+			if got := string(odp.Text{}.AppendActions(nil, actions)); err != nil || got != strings.TrimSpace(line) {
+				t.Errorf("text      %s\nour text  %s, error %v\novs-dpctl %s", texts[i], got, err, line)
+			}
+		}
+		if err == nil {
+			break
+		}
+		t.Errorf("ovs-dpctl does not read %s: %v", texts[len(read)], err)
+		texts = texts[len(read)+1:]
 	}
 }
