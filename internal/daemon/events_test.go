@@ -17,6 +17,7 @@ import (
 	"dpifd/internal/config"
 	"dpifd/internal/dpif"
 	"dpifd/internal/event"
+	"dpifd/internal/metric"
 	"dpifd/internal/revalidator"
 	"dpifd/internal/upcall"
 	"dpifd/internal/vswitch"
@@ -104,6 +105,24 @@ func generated(t *testing.T, file, name, want string) {
 	if diff := cmp.Diff(got, want); diff != "" {
 		t.Errorf("%s, %s: differs from the code; `go test ./internal/daemon -run Docs -update` writes it anew (-file +code):\n%s", file, name, diff)
 	}
+}
+
+// metricTable lists the metrics as docs/MONITORING.md shows them.
+func metricTable() string {
+	var b strings.Builder
+	b.WriteString("| metric | type | of each | what it is |\n|---|---|---|---|\n")
+	row := func(infos []metric.Info, prefix, of string) {
+		for _, i := range infos {
+			fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", i.Prometheus(prefix), i.Kind, of, i.Help)
+		}
+	}
+	row(Totals.Infos(), MetricPrefix, "datapath")
+	row(vswitch.PortStatsMetrics.Infos(), PortMetricPrefix, "port")
+	return b.String()
+}
+
+func TestDocsListTheMetrics(t *testing.T) {
+	generated(t, "../../docs/MONITORING.md", "metrics", metricTable())
 }
 
 func TestDocsListTheEvents(t *testing.T) {

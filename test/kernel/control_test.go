@@ -115,6 +115,7 @@ func TestControlCommands(t *testing.T) {
 	// The revalidator has seen the move before counters are compared.
 	d.Wait(t, time.Time{}, "stats", func(e lab.Event) bool { return e.Int(t, "flows_deleted") > 0 })
 	v.unchanged(t, "stats", func() { n.compareStats(t, d) })
+	v.unchanged(t, "metrics", func() { n.compareMetrics(t) })
 
 	// Who asked is in the log of level debug.
 	if e := d.Events("control_connected"); len(e) != 0 {
@@ -187,6 +188,31 @@ func (n *network) compareStats(t *testing.T, d *lab.Daemon) {
 	}
 	if total, _ := shown.Totals.Get("upcalls"); total != upcalls || upcalls == 0 {
 		t.Errorf("%d upcalls of ports, %d in all", upcalls, total)
+	}
+}
+
+// compareMetrics compares the text for Prometheus with the counters as they are
+// shown, while there is no traffic.
+func (n *network) compareMetrics(t *testing.T) {
+	t.Helper()
+	shown := ask[daemon.Stats](t, n, "stats", n.dpName)
+	text := n.sw.Run(t, lab.DaemonPath(t), "metrics", n.dpName)
+	want := []string{fmt.Sprintf("dpifd_up{datapath=%q} 1", n.dpName)}
+	for _, name := range []string{"upcalls", "executed", "hit", "missed", "macs_learned", "flows_put"} {
+		v, ok := shown.Totals.Get(name)
+		if !ok {
+			t.Errorf("stats has no %s", name)
+		}
+		want = append(want, fmt.Sprintf("dpifd_%s_total{datapath=%q} %d", name, n.dpName, v))
+	}
+	for _, p := range shown.Ports {
+		v, _ := p.Values.Get("rx_packets")
+		want = append(want, fmt.Sprintf("dpifd_port_rx_packets_total{datapath=%q,port=%q} %d", n.dpName, p.Port, v))
+	}
+	for _, line := range want {
+		if !strings.Contains(text, line+"\n") {
+			t.Errorf("dpifd metrics has no line %s", line)
+		}
 	}
 }
 

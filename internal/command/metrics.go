@@ -1,0 +1,101 @@
+package command
+
+import (
+	"context"
+	"io"
+
+	"dpifd/internal/control"
+	"dpifd/internal/daemon"
+	"dpifd/internal/metric"
+	"dpifd/internal/vswitch"
+
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
+	"github.com/spf13/cobra"
+)
+
+var _ = register(metricsCommand)
+
+func metricsCommand() *cobra.Command {
+	var socket string
+	cmd := &cobra.Command{
+		Use:   "metrics [DP]",
+		Short: "Print the counters of a running daemon for Prometheus",
+		Long: "Print all counters of a running daemon in the text format of Prometheus: those that\n" +
+			"`dpifd stats` shows, with times in seconds. Nothing listens on the network: a timer\n" +
+			"writes the text to a file for the textfile collector of node_exporter. The names are\n" +
+			"those of the metrics that mtail makes of the log." + socketHelp,
+		Example: "  dpifd metrics dp0\n" +
+			"  dpifd metrics dp0 >dpifd.prom.new && mv dpifd.prom.new /var/lib/prometheus/node-exporter/dpifd.prom",
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: completeDatapath,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return ask(socket, optional(args), func(ctx context.Context, c *control.Client) error {
+				s, err := daemon.GetStats.Ask(ctx, c, control.None{})
+				if err != nil {
+					return err
+				}
+				return printMetrics(cmd.OutOrStdout(), s)
+			})
+		},
+	}
+	socketFlag(cmd, &socket)
+	return cmd
+}
+
+// printMetrics writes the counters in the text format of Prometheus.
+func printMetrics(out io.Writer, s *daemon.Stats) error {
+	all := []*dto.MetricFamily{family("dpifd_up", "whether the daemon serves the datapath", metric.Level)}
+	sample(all[0], 1, "datapath", s.Datapath)
+	for _, i := range daemon.Totals.Lasting().Infos() {
+		if n, ok := s.Totals.Get(i.Field()); ok {
+			f := family(i.Prometheus(daemon.MetricPrefix), i.Help, i.Kind)
+			sample(f, float64(n)/i.Scale(), "datapath", s.Datapath)
+			all = append(all, f)
+		}
+	}
+	for _, i := range vswitch.PortStatsMetrics.Infos() {
+		f := family(i.Prometheus(daemon.PortMetricPrefix), i.Help, i.Kind)
+		for _, p := range s.Ports {
+			if n, ok := p.Values.Get(i.Field()); ok {
+				sample(f, float64(n)/i.Scale(), "datapath", s.Datapath, "port", p.Port)
+			}
+		}
+		all = append(all, f)
+	}
+	lost := family("dpifd_upcalls_lost_total", "packets lost on their way through the daemon, by port and cause", metric.Count)
+	for _, l := range s.Losses {
+		sample(lost, float64(l.Lost), "datapath", s.Datapath, "port", l.Port, "cause", l.Cause)
+	}
+	for _, f := range append(all, lost) {
+		if len(f.Metric) == 0 {
+			continue // the format has no family without a sample
+		}
+		if _, err := expfmt.MetricFamilyToText(out, f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func family(name, help string, kind metric.Kind) *dto.MetricFamily {
+	t := dto.MetricType_COUNTER
+	if kind == metric.Level {
+		t = dto.MetricType_GAUGE
+	}
+	return &dto.MetricFamily{Name: &name, Help: &help, Type: &t}
+}
+
+// sample adds a value to a family. labels are names and values in turn.
+func sample(f *dto.MetricFamily, value float64, labels ...string) {
+	m := &dto.Metric{}
+	for i := 0; i < len(labels); i += 2 {
+		m.Label = append(m.Label, &dto.LabelPair{Name: &labels[i], Value: &labels[i+1]})
+	}
+	if *f.Type == dto.MetricType_COUNTER {
+		m.Counter = &dto.Counter{Value: &value}
+	} else {
+		m.Gauge = &dto.Gauge{Value: &value}
+	}
+	f.Metric = append(f.Metric, m)
+}
