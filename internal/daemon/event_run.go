@@ -10,6 +10,7 @@ type evStarting struct {
 	event.Base
 	Version string `event:"version" means:"of the program and of Go"`
 	PID     int    `event:"pid"`
+	Host    string `event:"host" means:"host name"`
 	Config  string `event:"config"`
 	Netns   string `event:"netns" means:"network namespace: name or path; empty for the process's own"`
 }
@@ -76,7 +77,7 @@ var _ = event.Declare[evDatapathGone](event.Kind{Name: "datapath_gone", Level: e
 	Meaning: "The datapath was deleted, or the module removed, while it was served. With `create` the datapath is " +
 		"created anew, else it is waited for; so is the module. `hit`, `missed` and `lost` of `stats` begin " +
 		"anew, the other totals go on.",
-	Advice: "Find who deleted it (ovs-dpctl del-dp, ip link delete, rmmod); without `create` make it anew.",
+	Advice: "Find who deleted it (a del-dp command, ip link delete, rmmod); without `create` make it anew.",
 })
 
 type evReady struct {
@@ -167,7 +168,7 @@ type evExitFailed struct {
 
 var _ = event.Declare[evExitFailed](event.Kind{Name: "exit_action_failed", Level: event.Error,
 	Meaning: "What on_exit asks for could not be done.",
-	Advice:  "Do by hand what `on_exit` asked for: `ovs-dpctl del-flows` or `ovs-dpctl del-dp`.",
+	Advice:  "Do by hand what `on_exit` asked for: `dpifd del-flows DP --yes` or `dpifd del-dp DP --yes`.",
 })
 
 type evStopped struct {

@@ -108,7 +108,8 @@ func Run(ctx context.Context, o Options) error {
 		log.emit(evFailed{Err: err})
 		return err
 	}
-	log.emit(evStarting{Version: o.Version, PID: os.Getpid(), Config: o.ConfigPath, Netns: o.Config.Netns})
+	host, _ := os.Hostname() // "" where the kernel does not tell
+	log.emit(evStarting{Host: host, Version: o.Version, PID: os.Getpid(), Config: o.ConfigPath, Netns: o.Config.Netns})
 	stopControl := d.listen()
 	reloading, stopReloads := context.WithCancel(ctx)
 	var reloads errgroup.Group

@@ -2,6 +2,8 @@ package report
 
 import (
 	"bytes"
+	"fmt"
+	"image"
 	"image/color"
 	"image/png"
 	"os"
@@ -11,47 +13,39 @@ import (
 	"testing"
 )
 
+// TestBrowserSizes: the page is as wide as the window, at three widths, light and
+// dark, and prints.
+func TestBrowserSizes(t *testing.T) {
+	page := browse(t)
+	for width, dark := range map[int]bool{500: false, 1000: true, 1920: false} {
+		img := page.screenshot(t, width, 4000, dark)
+		back := img.At(1, 1)
+		if r, _, _, _ := back.RGBA(); (r < 0x4000) != dark {
+			t.Errorf("width %d, dark %v: the background is %v", width, dark, back)
+		}
+		// Nothing is cut off: the right edge has the background only.
+		for y := range img.Bounds().Dy() {
+			if img.At(width-1, y) != back {
+				t.Errorf("width %d, dark %v: something is at the right edge in line %d", width, dark, y)
+				break
+			}
+		}
+	}
+	file := filepath.Join(page.dir, "report.pdf")
+	page.run(t, "--no-pdf-header-footer", "--print-to-pdf="+file)
+	if data, err := os.ReadFile(file); err != nil || !bytes.HasPrefix(data, []byte("%PDF")) {
+		t.Errorf("no PDF: %v", err)
+	}
+}
+
 // TestBrowser opens the page in a browser and looks for the curves in the
 // picture.
 func TestBrowser(t *testing.T) {
-	browser, err := exec.LookPath("chromium")
-	if err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatalf("in CI this must run: %v", err)
-		}
-		t.Skip("chromium is not installed")
-	}
-	dir := t.TempDir()
-	file, shot := filepath.Join(dir, "report.html"), filepath.Join(dir, "report.png")
-	if err := os.WriteFile(file, []byte(render(t, read(t, sampleText(t)))), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	run := func(args ...string) []byte {
-		t.Helper()
-		cmd := exec.Command(browser, append([]string{"--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
-			"--user-data-dir=" + filepath.Join(dir, "profile"), "--window-size=1000,2000"}, append(args, "file://"+file)...)...)
-		cmd.Env = append(os.Environ(), "HOME="+dir)
-		var errs bytes.Buffer
-		cmd.Stderr = &errs
-		out, err := cmd.Output()
-		if err != nil {
-			t.Fatalf("chromium: %v\n%s", err, &errs)
-		}
-		return out
-	}
-	if dom := run("--dump-dom"); bytes.Count(dom, []byte("</svg>")) != 5 || !bytes.Contains(dom, []byte("<h2>Datapath ")) {
+	page := browse(t)
+	if dom := page.run(t, "--dump-dom"); bytes.Count(dom, []byte("</svg>")) != 9 || !bytes.Contains(dom, []byte("<h2>Datapath ")) {
 		t.Errorf("the browser makes of the page:\n%s", dom)
 	}
-	run("--screenshot=" + shot)
-	f, err := os.Open(shot)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	img, err := png.Decode(f)
-	if err != nil {
-		t.Fatal(err)
-	}
+	img := page.screenshot(t, 1000, 2000, false)
 	pixels := map[color.RGBA]int{}
 	for y := range img.Bounds().Dy() {
 		for x := range img.Bounds().Dx() {
@@ -69,4 +63,60 @@ func TestBrowser(t *testing.T) {
 			t.Errorf("%s: %d pixels of %s in the picture", name, n, colour)
 		}
 	}
+}
+
+// page is a report in a folder of its own.
+type page struct{ browser, dir, file string }
+
+func browse(t *testing.T) page {
+	t.Helper()
+	browser, err := exec.LookPath("chromium")
+	if err != nil {
+		if os.Getenv("CI") != "" {
+			t.Fatalf("in CI this must run: %v", err)
+		}
+		t.Skip("chromium is not installed")
+	}
+	dir := t.TempDir()
+	p := page{browser, dir, filepath.Join(dir, "report.html")}
+	if err := os.WriteFile(p.file, []byte(render(t, read(t, sampleText(t)))), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// run opens the page with more flags of Chromium and returns what it prints.
+func (p page) run(t *testing.T, args ...string) []byte {
+	t.Helper()
+	cmd := exec.Command(p.browser, append([]string{"--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars",
+		"--user-data-dir=" + filepath.Join(p.dir, "profile")}, append(args, "file://"+p.file)...)...)
+	cmd.Env = append(os.Environ(), "HOME="+p.dir)
+	var errs bytes.Buffer
+	cmd.Stderr = &errs
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("chromium: %v\n%s", err, &errs)
+	}
+	return out
+}
+
+// screenshot returns the page in a window of a size in pixels.
+func (p page) screenshot(t *testing.T, width, height int, dark bool) image.Image {
+	t.Helper()
+	scheme := "1" // light
+	if dark {
+		scheme = "0"
+	}
+	shot := filepath.Join(p.dir, "report.png")
+	p.run(t, fmt.Sprintf("--window-size=%d,%d", width, height), "--blink-settings=preferredColorScheme="+scheme, "--screenshot="+shot)
+	f, err := os.Open(shot)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	img, err := png.Decode(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return img
 }

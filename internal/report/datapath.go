@@ -31,6 +31,7 @@ type Datapath struct {
 	Unshown int      // events beyond them
 
 	causes  map[string]*Cause
+	ports   map[string]*Port
 	last    figures // of the sample before
 	seen    bool    // last is set
 	routine int     // how many of Marks are routine
@@ -166,7 +167,7 @@ func details(text []byte) string {
 			break
 		}
 		switch key {
-		case "level", "ts", "event", "datapath":
+		case "level", "ts", "event", "datapath", "schema":
 			continue
 		}
 		out = append(out, fmt.Sprintf("%s=%s", key, value))

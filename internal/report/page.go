@@ -30,8 +30,11 @@ type titled struct {
 
 // Colours that are told apart in print and by most eyes (Okabe and Ito).
 const (
-	blue, orange, green, vermilion, purple, sky, black = "#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#444444"
+	blue, orange, green, vermilion, purple, sky, black = "#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "currentColor"
 )
+
+// palette is for curves whose names have no colour of their own.
+var palette = []string{blue, orange, green, vermilion, purple, sky, black}
 
 var causeColours = map[string]string{
 	"socket_overflow": vermilion, "ring_full": orange, "no_listener": purple, "kernel_refused": blue,
@@ -52,7 +55,15 @@ func (l *Log) Write(w io.Writer, files []string) error {
 	}
 	var b strings.Builder
 	b.WriteString(head)
-	b.WriteString("<h1>dpifd report</h1>\n")
+	names := make([]string, len(sections))
+	for i, s := range sections {
+		names[i] = s.Name
+	}
+	of := strings.Join(names, ", ")
+	if len(l.Hosts) > 0 {
+		of += " on " + strings.Join(l.Hosts, ", ")
+	}
+	fmt.Fprintf(&b, "<title>dpifd report: %s</title>\n</head>\n<body>\n<h1>dpifd report: %[1]s</h1>\n", escape(of))
 	broken := ""
 	if l.Broken > 0 {
 		broken = fmt.Sprintf(", %d lines that are none", l.Broken)
@@ -84,21 +95,41 @@ func (s *section) write(b *strings.Builder) {
 	} {
 		fmt.Fprintf(b, "<p><b>%v</b> %s</p>\n", f.figure, f.text)
 	}
-	b.WriteString("</div>\n")
+	b.WriteString("</div>\n<p class=\"key\"><span><b></b>a change of state</span><span><b class=\"warn\"></b>a warning</span>" +
+		"<span><b class=\"error\"></b>an error</span><span>Hold the pointer over a line to read its events.</span></p>\n")
 	for _, p := range s.Plots {
-		fmt.Fprintf(b, "<h3>%s</h3>\n<p>%s</p>\n%s\n", p.title, p.text, p.svg)
+		fmt.Fprintf(b, "<figure>\n<h3>%s</h3>\n<p>%s</p>\n%s\n</figure>\n", p.title, p.text, p.svg)
 	}
-	b.WriteString("<h3>Events</h3>\n<p>Dashed lines in the plots, those that are not routine; hold the pointer over one to read it. " +
-		"docs/LOGS.md and docs/RUNBOOK.md have their meaning.</p>\n<table>\n")
-	for _, m := range s.Marks {
-		fmt.Fprintf(b, `<tr class="%s"><td>%s</td><td>%s</td><td class="event">%s</td><td class="details">%s</td></tr>`+"\n",
-			class(m.Level), stamp(m.Time), escape(m.Level), escape(m.Event), escape(m.Details))
+	b.WriteString("<h3>Events</h3>\n<p>The vertical lines of the plots. docs/LOGS.md and docs/RUNBOOK.md have their meaning.</p>\n")
+	routine := 0
+	b.WriteString("<table>\n")
+	for i := range s.Marks {
+		if s.Marks[i].Routine {
+			routine++
+		} else {
+			s.Marks[i].write(b)
+		}
 	}
 	b.WriteString("</table>\n")
+	if routine > 0 {
+		fmt.Fprintf(b, "<details>\n<summary>%d routine events, not in the plots</summary>\n<table>\n", routine)
+		for i := range s.Marks {
+			if s.Marks[i].Routine {
+				s.Marks[i].write(b)
+			}
+		}
+		b.WriteString("</table>\n</details>\n")
+	}
 	if s.Unshown > 0 {
 		fmt.Fprintf(b, "<p>%d more are not shown.</p>\n", s.Unshown)
 	}
 	b.WriteString("</section>\n")
+}
+
+// write writes a row of the table of events.
+func (m *Mark) write(b *strings.Builder) {
+	fmt.Fprintf(b, `<tr class="%s"><td>%s</td><td>%s</td><td class="event">%s</td><td class="details">%s</td></tr>`+"\n",
+		class(m.Level), stamp(m.Time), escape(m.Level), escape(m.Event), escape(m.Details))
 }
 
 // class is the style of an event's level.
@@ -166,6 +197,8 @@ func newSection(d, daemon *Datapath) section {
 	add("Upcalls", "Packets that matched no flow, and those of them that the daemon answered.", "a second", 0,
 		line("missed", orange, rate(func(p Sample) uint64 { return p.Missed })),
 		line("upcalls", blue, rate(func(p Sample) uint64 { return p.Upcalls })))
+	add("Throughput", "Packets that the kernel looked up, whether a flow matched or not.", "packets a second", 0,
+		line("packets", purple, rate(func(p Sample) uint64 { return p.Hit + p.Missed })))
 	add("Hit ratio", "Packets that stayed in the kernel, of all.", "%", 100,
 		line("hit ratio", green, func(p Sample) (float64, bool) {
 			all := p.Hit + p.Missed
@@ -200,5 +233,13 @@ func newSection(d, daemon *Datapath) section {
 		flows = append(flows, limit)
 	}
 	add("Flows", "Flows in the kernel; their limit where it is near.", "flows", 0, flows...)
+	if ports := d.Busiest(); len(ports) > 0 {
+		add("Received by port", "What the busiest ports received (port_stats, at log.level debug).", "bits a second", 0,
+			portCurves(ports, func(p PortSample) uint64 { return 8 * p.RxBytes })...)
+		add("Sent by port", "What was sent to the busiest ports.", "bits a second", 0,
+			portCurves(ports, func(p PortSample) uint64 { return 8 * p.TxBytes })...)
+		add("Upcalls by port", "Packets of the busiest ports that came up to the daemon.", "a second", 0,
+			portCurves(ports, func(p PortSample) uint64 { return p.Upcalls })...)
+	}
 	return s
 }

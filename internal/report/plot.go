@@ -11,7 +11,7 @@ import (
 const (
 	plotWidth, plotHeight = 960, 220
 	left, right           = 70, 16
-	top, bottom           = 22, 26
+	top, bottom           = 12, 30
 )
 
 // curve is one line of a plot.
@@ -36,9 +36,14 @@ type plot struct {
 	marks       []Mark
 }
 
-// draw returns the plot as SVG.
+// draw returns the plot as SVG, with its key before it.
 func (p *plot) draw() string {
 	var b strings.Builder
+	b.WriteString(`<p class="key">`)
+	for _, c := range p.curves {
+		fmt.Fprintf(&b, `<span><i style="background:%s"></i>%s</span>`, c.colour, escape(c.name))
+	}
+	fmt.Fprintf(&b, "<span class=\"unit\">%s</span></p>\n", escape(p.unit))
 	fmt.Fprintf(&b, `<svg viewBox="0 0 %d %d" role="img" aria-label="%s">`, plotWidth, plotHeight, escape(p.title))
 	high := p.top
 	if high == 0 {
@@ -55,14 +60,10 @@ func (p *plot) draw() string {
 	}
 	p.timeAxis(&b, x)
 	p.drawMarks(&b, x)
-	legend := left
 	for _, c := range p.curves {
-		fmt.Fprintf(&b, `<rect x="%d" y="6" width="10" height="10" fill="%s"/><text x="%d" y="15">%s</text>`,
-			legend, c.colour, legend+14, escape(c.name))
-		legend += 30 + 7*len(c.name)
 		c.draw(&b, x, y)
 	}
-	fmt.Fprintf(&b, `<text x="%d" y="15" class="y">%s</text></svg>`, plotWidth-right, escape(p.unit))
+	b.WriteString("</svg>")
 	return b.String()
 }
 

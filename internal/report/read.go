@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"slices"
 	"time"
 )
 
@@ -17,8 +18,9 @@ const maxLine = 1 << 20
 
 // Log is what the plots show of one or more log files.
 type Log struct {
-	Lines  int // events that were read
-	Broken int // lines that are no events
+	Lines  int      // events that were read
+	Broken int      // lines that are no events
+	Hosts  []string // that the lines name, in order of their first appearance
 	// Datapaths are in order of their first appearance.
 	Datapaths []*Datapath
 
@@ -41,6 +43,7 @@ type event struct {
 	TS       time.Time `json:"ts"`
 	Event    string    `json:"event"`
 	Datapath string    `json:"datapath"`
+	Host     string    `json:"host"` // of event starting
 }
 
 // loss is what upcalls_lost has besides.
@@ -85,12 +88,14 @@ func (l *Log) Read(r io.Reader) error {
 	before, console := l.Lines, 0
 	for n := 1; ; n++ {
 		text, err := readLine(in)
-		text = bytes.TrimSpace(unwrap(text))
-		if len(text) > 0 && !l.add(text) {
+		text, host := unwrap(text)
+		if text = bytes.TrimSpace(text); len(text) > 0 && !l.add(text) {
 			l.Broken++
 			if consoleLine.Match(text) {
 				console++
 			}
+		} else {
+			l.from(host)
 		}
 		if err == io.EOF {
 			break
@@ -131,32 +136,40 @@ func readLine(in *bufio.Reader) ([]byte, error) {
 // wrapper is a line in which a log collector stored one of ours.
 type wrapper struct {
 	Message json.RawMessage `json:"MESSAGE"` // journalctl -o json
-	Log     string          `json:"log"`     // Docker's json-file driver
+	Host    string          `json:"_HOSTNAME"`
+	Log     string          `json:"log"` // Docker's json-file driver
 }
 
-// unwrap returns the line of dpifd that a log collector's line has, or the line
-// itself.
-func unwrap(text []byte) []byte {
+// unwrap returns the line of dpifd that a log collector's line has, and the host if
+// it names that, or the line itself.
+func unwrap(text []byte) (line []byte, host string) {
 	var w wrapper
 	journal := bytes.Contains(text, []byte(`"MESSAGE"`))
 	if !journal && !bytes.HasPrefix(text, []byte(`{"log"`)) || json.Unmarshal(text, &w) != nil {
-		return text
+		return text, ""
 	}
 	var message string
 	var numbers []uint16 // how the journal exports text that has control characters
 	switch {
 	case !journal:
-		return []byte(w.Log)
+		return []byte(w.Log), ""
 	case json.Unmarshal(w.Message, &message) == nil:
-		return []byte(message)
+		return []byte(message), w.Host
 	case json.Unmarshal(w.Message, &numbers) != nil:
-		return text
+		return text, ""
 	}
-	line := make([]byte, len(numbers))
+	line = make([]byte, len(numbers))
 	for i, n := range numbers {
 		line[i] = byte(n)
 	}
-	return line
+	return line, w.Host
+}
+
+// from notes the host that a line is from.
+func (l *Log) from(host string) {
+	if host != "" && !slices.Contains(l.Hosts, host) {
+		l.Hosts = append(l.Hosts, host)
+	}
 }
 
 // add takes in one line, and reports whether it is an event.
@@ -169,6 +182,7 @@ func (l *Log) add(text []byte) bool {
 	if text = text[at:]; json.Unmarshal(text, &e) != nil || e.Event == "" || e.Level == "" || e.TS.IsZero() {
 		return false
 	}
+	l.from(e.Host)
 	switch e.Event {
 	case "stats":
 		var f figures
@@ -182,7 +196,13 @@ func (l *Log) add(text []byte) bool {
 			return false
 		}
 		l.datapath(e.Datapath).lost(e.TS, x)
-	case "upcall", "flow_changed", "port_stats": // as many as there are packets, flows and ports
+	case "port_stats":
+		var f portFigures
+		if json.Unmarshal(text, &f) != nil {
+			return false
+		}
+		l.datapath(e.Datapath).portSample(e.TS, f)
+	case "upcall", "flow_changed": // as many as there are packets and flows
 	default:
 		l.datapath(e.Datapath).mark(&e, text)
 	}
@@ -198,7 +218,7 @@ func (l *Log) datapath(name string) *Datapath {
 	if l.byName == nil {
 		l.byName = map[string]*Datapath{}
 	}
-	d := &Datapath{Name: name, causes: map[string]*Cause{}}
+	d := &Datapath{Name: name, causes: map[string]*Cause{}, ports: map[string]*Port{}}
 	l.byName[name] = d
 	l.Datapaths = append(l.Datapaths, d)
 	return d

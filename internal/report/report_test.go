@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -97,8 +98,8 @@ func TestFiguresAreTheLogs(t *testing.T) {
 	if total != uint64(caused) {
 		t.Errorf("%d packets by cause, want %d", total, caused)
 	}
-	if got := strings.Count(html, "<svg "); got != 5 {
-		t.Errorf("%d plots, want 5", got)
+	if got := strings.Count(html, "<svg "); got != 9 {
+		t.Errorf("%d plots, want 9", got)
 	}
 	for _, event := range []string{"reload_failed", "features_restored", "flow_limit_reached", "port_removed", "starting"} {
 		if got, want := strings.Count(html, `<td class="event">`+event+"</td>"), strings.Count(text, `"event":"`+event+`"`); got != want || want == 0 {
@@ -283,4 +284,32 @@ func FuzzRead(f *testing.F) {
 			t.Errorf("the page has a coordinate that is no number")
 		}
 	})
+}
+
+// TestPorts: rates by port are those between two port_stats lines, also when a
+// counter begins anew, and starting names the host.
+func TestPorts(t *testing.T) {
+	var log strings.Builder
+	log.WriteString(`{"level":"INFO","ts":"2026-11-22T20:00:00Z","event":"starting","host":"node7"}` + "\n")
+	for i, rx := range []int{0, 1000, 4000, 500, 1500} {
+		at := start.Add(time.Duration(i) * time.Second)
+		log.WriteString(statsLine(at, "dp0", i, i))
+		fmt.Fprintf(&log, `{"level":"DEBUG","ts":%q,"event":"port_stats","datapath":"dp0","port":"eth1","rx_bytes":%d,"tx_bytes":7}`+"\n", at.Format(time.RFC3339), rx)
+		fmt.Fprintf(&log, `{"level":"DEBUG","ts":%q,"event":"port_stats","datapath":"dp0","port":"idle","rx_bytes":0,"tx_bytes":0}`+"\n", at.Format(time.RFC3339))
+	}
+	l := read(t, log.String())
+	var got []uint64
+	ports := l.byName["dp0"].Busiest()
+	if len(ports) != 1 || ports[0].Name != "eth1" {
+		t.Fatalf("busiest ports %v", ports)
+	}
+	for _, s := range ports[0].Samples {
+		got = append(got, s.RxBytes)
+	}
+	if want := []uint64{1000, 3000, 0, 1000}; !slices.Equal(got, want) || !ports[0].Samples[2].First {
+		t.Errorf("received %v, want %v and a gap at the third", got, want)
+	}
+	if html := render(t, l); !strings.Contains(html, "<title>dpifd report: dp0 on node7</title>") || !strings.Contains(html, "<h3>Received by port</h3>") {
+		t.Error("the page lacks the host or the plot of ports")
+	}
 }

@@ -74,7 +74,7 @@ type FeaturesRestored struct {
 var _ = event.Declare[FeaturesRestored](event.Kind{Name: "features_restored", Level: event.Warn,
 	Meaning: "Another program had changed the datapath's user features (`ovs-dpctl show` does). Upcalls may have " +
 		"been lost meanwhile. At most once in 10 s; after five changes in a row they are restored once a second.",
-	Advice: "Do not run `ovs-dpctl show` and other ovs-dpctl commands on a served datapath: `dpifd show` and `dpifd " +
+	Advice: "Do not run ovs-dpctl beside dpifd: `dpifd show` and `dpifd " +
 		"dump-flows` change nothing.",
 })
 
