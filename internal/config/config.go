@@ -3,6 +3,8 @@ package config
 import (
 	"slices"
 	"time"
+
+	"dpifd/internal/forward"
 )
 
 // Config is one configuration file: every key of it, each at the value that
@@ -268,18 +270,11 @@ const (
 // IsTunnel reports whether ports of the type are tunnels.
 func (t PortType) IsTunnel() bool { return t == PortVXLAN || t == PortGeneve || t == PortGRE }
 
-// PolicyType names a forwarding policy.
+// PolicyType names a forwarding policy, see forward.Policies.
 type PolicyType string
 
-// PolicyLearning is a MAC-learning switch, PolicyFlood sends everything
-// everywhere, PolicyDrop sends nothing, PolicyStatic nothing but what static
-// flows send.
-const (
-	PolicyLearning PolicyType = "learning"
-	PolicyFlood    PolicyType = "flood"
-	PolicyDrop     PolicyType = "drop"
-	PolicyStatic   PolicyType = "static"
-)
+// PolicyLearning is the default. The others are those that package forward knows.
+const PolicyLearning PolicyType = "learning"
 
 // Level is the least severity that is logged.
 type Level string
@@ -331,9 +326,7 @@ func (PortType) values() []string {
 	return strs(PortNetdev, PortInternal, PortVXLAN, PortGeneve, PortGRE)
 }
 
-func (PolicyType) values() []string {
-	return strs(PolicyLearning, PolicyFlood, PolicyDrop, PolicyStatic)
-}
+func (PolicyType) values() []string { return forward.Policies() }
 
 func (Level) values() []string { return strs(LevelDebug, LevelInfo, LevelWarn, LevelError) }
 

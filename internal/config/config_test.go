@@ -87,7 +87,7 @@ func everyKeyConfig() *Config {
 		Ring:          Ring{Mode: RingOff, TX: TXAuto, FrameSize: 16384, BlockSize: 131072, Blocks: 3, MemoryLimit: 1073741824},
 		Socket:        Socket{Rcvbuf: 536870912},
 		Ports:         everyPort(),
-		Policy: Policy{Type: PolicyFlood, MACAging: 90 * time.Minute, MACLimit: 1000000, SharedLearning: true, ForwardBPDU: true, StaticMACs: []StaticMAC{
+		Policy: Policy{Type: "flood", MACAging: 90 * time.Minute, MACLimit: 1000000, SharedLearning: true, ForwardBPDU: true, StaticMACs: []StaticMAC{
 			{MAC{2, 0, 0x5e, 0, 0, 1}, "va", 0}, {MAC{2, 0, 0x5e, 0, 0, 2}, "12", 4094},
 		}},
 		Flows: Flows{MaxIdle: 1500 * time.Millisecond, Limit: 10000000, MaxDump: time.Minute, Static: []StaticFlow{

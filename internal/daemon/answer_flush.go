@@ -24,8 +24,8 @@ type Flushed struct {
 var FlushMACs = answer(control.Endpoint[Flush, Flushed]{Method: http.MethodPost, Path: "/v1/macs/flush"}, (*run).flushMACs)
 
 func (d *run) flushMACs(f Flush, by control.Peer) (Flushed, error) {
-	l := d.policy.current.Load().learning
-	if l == nil {
+	t := d.policy.current.Load().table
+	if t == nil {
 		return Flushed{}, control.BadRequest(fmt.Errorf("policy %s learns no MACs", d.cfg().Policy.Type))
 	}
 	var only odp.PortNo
@@ -35,7 +35,7 @@ func (d *run) flushMACs(f Flush, by control.Peer) (Flushed, error) {
 			return Flushed{}, control.BadRequest(fmt.Errorf("%s has no port %s", d.cfg().Datapath.Name, f.Port))
 		}
 	}
-	n := l.Flush(clock.NowMS(), func(vlan uint16, port odp.PortNo) bool {
+	n := t.Flush(clock.NowMS(), func(vlan uint16, port odp.PortNo) bool {
 		return (f.Port == "" || port == only) && (f.VLAN == nil || vlan == *f.VLAN)
 	})
 	vlan := -1

@@ -28,8 +28,8 @@ func (d *run) macTable(control.None, control.Peer) ([]MAC, error) {
 	for _, e := range d.policy.snapshot() {
 		out = append(out, MAC{VLAN: e.VLAN, MAC: e.MAC.String(), Port: d.policy.portName(e.Port), PortNo: uint32(e.Port), AgeMS: max(0, now-e.SeenMS)})
 	}
-	if l := d.policy.current.Load().learning; l != nil {
-		for _, e := range l.Static() {
+	if t := d.policy.current.Load().table; t != nil {
+		for _, e := range t.Static() {
 			out = append(out, MAC{VLAN: e.VLAN, MAC: e.MAC.String(), Port: d.policy.portName(e.Port), PortNo: uint32(e.Port), Static: true})
 		}
 		slices.SortFunc(out, func(a, b MAC) int {

@@ -1,7 +1,6 @@
 package daemon
 
 import (
-	"fmt"
 	"hash/fnv"
 	"maps"
 	"reflect"
@@ -34,7 +33,8 @@ type policySwitch struct {
 // inForce is one policy with what is special about it.
 type inForce struct {
 	policy.Policy
-	learning *forward.Learning // nil unless the policy learns
+	table  forward.MACTable   // nil unless the policy learns
+	meters policy.MeterPolicy // nil unless the policy has meters
 	// since is the generation that the switch had when the policy came into
 	// force: the sum with the policy's own never goes back.
 	since uint64
@@ -58,27 +58,16 @@ func (s *policySwitch) use(file *config.Config) error {
 	p, cfg := &inForce{dropsUnlisted: file.DropsUnlisted()}, &file.Policy
 	ports := forwardingPorts(file)
 	tunnels := number(ports)
-	switch cfg.Type {
-	case config.PolicyLearning:
-		l, err := forward.NewLearning(forward.Config{
-			MACAging: cfg.MACAging, MACLimit: cfg.MACLimit, SharedLearning: cfg.SharedLearning, ForwardBPDU: cfg.ForwardBPDU,
-			StaticMACs: staticMACs(cfg), Ports: ports,
-		})
-		if err != nil {
-			return err
-		}
-		p.Policy, p.learning = l, l
-	case config.PolicyFlood:
-		f, err := forward.NewFlood(ports)
-		if err != nil {
-			return err
-		}
-		p.Policy = f
-	case config.PolicyDrop, config.PolicyStatic:
-		p.Policy = forward.NewDrop()
-	default:
-		return fmt.Errorf("policy %q is not known", cfg.Type)
+	base, err := forward.New(string(cfg.Type), forward.Config{
+		MACAging: cfg.MACAging, MACLimit: cfg.MACLimit, SharedLearning: cfg.SharedLearning, ForwardBPDU: cfg.ForwardBPDU,
+		StaticMACs: staticMACs(cfg), Ports: ports,
+	})
+	if err != nil {
+		return err
 	}
+	p.Policy = base
+	p.table, _ = base.(forward.MACTable)
+	p.meters, _ = base.(policy.MeterPolicy)
 	if len(file.Flows.Static) > 0 {
 		o, err := forward.NewOverlay(p.Policy, staticFlows(file))
 		if err != nil {
@@ -92,9 +81,9 @@ func (s *policySwitch) use(file *config.Config) error {
 	s.setPorts(p)
 	if old := s.current.Load(); old != nil {
 		p.past = old.stats()
-		if p.learning != nil && old.learning != nil {
-			p.learning.Restore(old.learning.Snapshot())
-			p.past.Learned -= p.learning.Stats().Learned
+		if p.table != nil && old.table != nil {
+			p.table.Restore(old.table.Snapshot())
+			p.past.Learned -= p.table.Stats().Learned
 		}
 		p.since = old.since + old.Policy.Generation() + 1
 	}
@@ -193,16 +182,16 @@ func (s *policySwitch) StaticFlows() []policy.StaticFlow {
 
 // Meters implements policy.MeterPolicy.
 func (s *policySwitch) Meters() []dpif.Meter {
-	if l := s.current.Load().learning; l != nil {
-		return l.Meters()
+	if m := s.current.Load().meters; m != nil {
+		return m.Meters()
 	}
 	return nil
 }
 
 // UseMeters implements policy.MeterPolicy.
 func (s *policySwitch) UseMeters(ok bool) {
-	if l := s.current.Load().learning; l != nil {
-		l.UseMeters(ok)
+	if m := s.current.Load().meters; m != nil {
+		m.UseMeters(ok)
 	}
 }
 
@@ -219,8 +208,8 @@ func (s *policySwitch) macs() forward.Stats { return s.current.Load().stats() }
 // stats returns what the policy and those before it have counted.
 func (p *inForce) stats() forward.Stats {
 	var now forward.Stats
-	if p.learning != nil {
-		now = p.learning.Stats()
+	if p.table != nil {
+		now = p.table.Stats()
 	}
 	now.Learned += p.past.Learned
 	now.Moved += p.past.Moved
@@ -232,8 +221,8 @@ func (p *inForce) stats() forward.Stats {
 
 // snapshot returns the MAC table, nil where there is none.
 func (s *policySwitch) snapshot() []forward.MACEntry {
-	if l := s.current.Load().learning; l != nil {
-		return l.Snapshot()
+	if t := s.current.Load().table; t != nil {
+		return t.Snapshot()
 	}
 	return nil
 }
@@ -306,8 +295,8 @@ func (s *policySwitch) SetPorts(ports []policy.Port) {
 	s.ports = slices.Clone(ports)
 	p := s.current.Load()
 	s.setPorts(p)
-	if p.learning != nil && s.awaited != nil {
-		p.learning.Restore(s.awaited)
+	if p.table != nil && s.awaited != nil {
+		p.table.Restore(s.awaited)
 	}
 	s.awaited = nil
 }

@@ -52,7 +52,7 @@ func TestCountersOutliveAReload(t *testing.T) {
 		{"the same", learning(8), 8, 10, 1, 2},
 		{"more room", learning(16), 8, 10, 1, 2},
 		{"less room", learning(5), 5, 10, 1, 2},
-		{"another policy", &config.Config{Policy: config.Policy{Type: config.PolicyFlood}}, 0, 10, 1, 2},
+		{"another policy", &config.Config{Policy: config.Policy{Type: "flood"}}, 0, 10, 1, 2},
 		{"from nothing", learning(8), 0, 10, 1, 2},
 	} {
 		if err := s.use(step.cfg); err != nil {

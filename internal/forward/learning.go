@@ -66,7 +66,11 @@ type Learning struct {
 	expiredMS atomic.Int64
 }
 
-var _ policy.MeterPolicy = (*Learning)(nil)
+var (
+	_ policy.MeterPolicy = (*Learning)(nil)
+	_ MACTable           = (*Learning)(nil)
+	_                    = register("learning", NewLearning)
+)
 
 // NewLearning returns a policy that knows no ports and no MACs, or an error
 // that names the field that is out of range.
@@ -78,16 +82,16 @@ func NewLearning(cfg Config) (*Learning, error) {
 		cfg.MACLimit = defaultMACLimit
 	}
 	if cfg.MACAging < minMACAging || cfg.MACAging > maxMACAging {
-		return nil, fmt.Errorf("learning policy: MACAging %v is not within %v and %v", cfg.MACAging, minMACAging, maxMACAging)
+		return nil, fmt.Errorf("MACAging %v is not within %v and %v", cfg.MACAging, minMACAging, maxMACAging)
 	}
 	if cfg.MACLimit < 1 || cfg.MACLimit > maxMACLimit {
-		return nil, fmt.Errorf("learning policy: MACLimit %d is not within 1 and %d", cfg.MACLimit, maxMACLimit)
+		return nil, fmt.Errorf("MACLimit %d is not within 1 and %d", cfg.MACLimit, maxMACLimit)
 	}
 	if err := cfg.Ports.check(); err != nil {
-		return nil, fmt.Errorf("learning policy: %w", err)
+		return nil, err
 	}
 	if err := checkStaticMACs(cfg.StaticMACs, cfg.SharedLearning); err != nil {
-		return nil, fmt.Errorf("learning policy: %w", err)
+		return nil, err
 	}
 	_, meters := cfg.Ports.meters()
 	return &Learning{

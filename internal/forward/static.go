@@ -1,8 +1,6 @@
 package forward
 
 import (
-	"fmt"
-
 	"dpifd/internal/dpif"
 	"dpifd/internal/odp"
 	"dpifd/internal/policy"
@@ -16,7 +14,7 @@ type Flood struct{ stateless }
 // with a wrong setting.
 func NewFlood(cfg PortConfigs) (*Flood, error) {
 	if err := cfg.check(); err != nil {
-		return nil, fmt.Errorf("flood policy: %w", err)
+		return nil, err
 	}
 	return &Flood{stateless{ports{config: cfg}}}, nil
 }
@@ -30,6 +28,11 @@ func NewDrop() *Drop { return &Drop{} }
 var (
 	_ policy.Policy = (*Flood)(nil)
 	_ policy.Policy = (*Drop)(nil)
+
+	_ = register("flood", func(cfg Config) (*Flood, error) { return NewFlood(cfg.Ports) })
+	_ = register("drop", func(Config) (*Drop, error) { return NewDrop(), nil })
+	// Nothing but what static flows send, which lie over any policy.
+	_ = register("static", func(Config) (*Drop, error) { return NewDrop(), nil })
 )
 
 // Decide implements policy.Policy. The decision reads the in-port and the VLAN
