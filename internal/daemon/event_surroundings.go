@@ -86,3 +86,16 @@ var _ = event.Declare[evControlError](event.Kind{Name: "control_error", Level: e
 	Meaning: "The control socket could not serve a client. As often as control_connected.",
 	Advice:  "Nothing if rare. If it repeats, see with control_connected which process asks.",
 })
+
+type evCPULimitChanged struct {
+	event.OfDatapath
+	CPUs     int `event:"cpu_limit" means:"CPUs that the process may use"`
+	Before   int `event:"cpu_limit_before" means:"the same before the change"`
+	Handlers int `event:"handlers"`
+}
+
+var _ = event.Declare[evCPULimitChanged](event.Kind{Name: "cpu_limit_changed", Level: event.Info,
+	Meaning: "The number of CPUs that the process may use has changed, by its affinity or the CPU quota of its cgroup. " +
+		"The number of handlers stays until a restart.",
+	Advice: "Restart dpifd if `handlers` differs much from `cpu_limit`; no packet is lost by that.",
+})

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"dpifd/internal/cgroup"
 	"dpifd/internal/dpif"
 	"dpifd/internal/event"
 	"dpifd/internal/metric"
@@ -20,6 +21,9 @@ import (
 // lossInterval is how often losses are looked for, and so how often one port
 // and cause may appear in the log.
 const lossInterval = time.Second
+
+// cpuInterval is how often the CPU limit is read.
+const cpuInterval = 10 * time.Second
 
 // statsLog writes stats, port_stats and upcalls_lost from the server's
 // counters.
@@ -39,6 +43,7 @@ type statsLog struct {
 	evicted        map[odp.PortNo]uint64 // as macs_evicted has said
 	overflows      map[string]uint64     // as request_overflow has said, by owner
 	logDropped     uint64                // as log_dropped has said
+	cpus           int                   // of run: that the process may use, as cpu_limit_changed has said
 }
 
 // lossKey names one count of losses.
@@ -53,7 +58,7 @@ const wholeDatapath = odp.PortNo(odp.MaxPorts)
 
 func newStatsLog(d *run, server *vswitch.Server) *statsLog {
 	s := &statsLog{daemon: d, server: server,
-		reported: map[lossKey]uint64{}, next: map[lossKey]uint64{}, overflows: map[string]uint64{},
+		cpus: cgroup.UsableCPUs(), reported: map[lossKey]uint64{}, next: map[lossKey]uint64{}, overflows: map[string]uint64{},
 		previous: Totals.Read(&reading{ports: d.past}), printed: time.Now(), total: d.past}
 	if st, err := server.Stats(); err == nil {
 		s.start = st.Datapath.Stats
@@ -67,6 +72,8 @@ func newStatsLog(d *run, server *vswitch.Server) *statsLog {
 func (s *statsLog) run(ctx context.Context) {
 	loss := time.NewTicker(lossInterval)
 	defer loss.Stop()
+	cpus := time.NewTicker(cpuInterval)
+	defer cpus.Stop()
 	stats := time.NewTimer(0)
 	defer stats.Stop()
 	var every time.Duration
@@ -82,6 +89,8 @@ func (s *statsLog) run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
+		case <-cpus.C:
+			s.cpuLimit()
 		case <-loss.C:
 			s.look(false)
 		case <-stats.C:
@@ -226,4 +235,13 @@ func (s *statsLog) print(st *vswitch.Stats) {
 		p := &st.Ports[i]
 		s.daemon.log.emit(evPortStats{Port: p.Name, No: p.No, values: vswitch.PortStatsMetrics.Read(p)})
 	}
+}
+
+// cpuLimit tells when the number of CPUs that the process may use has changed.
+func (s *statsLog) cpuLimit() {
+	cpus := cgroup.UsableCPUs()
+	if s.daemon.cfg().Handlers == 0 && cpus != s.cpus {
+		s.daemon.log.emit(evCPULimitChanged{CPUs: cpus, Before: s.cpus, Handlers: s.server.Handlers()})
+	}
+	s.cpus = cpus
 }

@@ -5,13 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"dpifd/internal/binding"
+	"dpifd/internal/cgroup"
 	"dpifd/internal/clock"
 	"dpifd/internal/dpif"
 	"dpifd/internal/epoll"
@@ -71,7 +71,7 @@ type RingConfig struct {
 
 // Config says how a Server serves a datapath.
 type Config struct {
-	Handlers int // 0: one per CPU
+	Handlers int // 0: one per CPU that the process may use, by affinity and cgroup quota
 	Dispatch Dispatch
 	RcvBuf   int // bytes of receive buffer asked for each upcall socket
 	Ring     RingConfig
@@ -170,7 +170,7 @@ type Server struct {
 // The caller closes the Server, also after Run.
 func NewServer(dp *dpif.Datapath, cfg Config) (*Server, error) {
 	if cfg.Handlers <= 0 {
-		cfg.Handlers = runtime.NumCPU()
+		cfg.Handlers = cgroup.UsableCPUs()
 	}
 	if cfg.RcvBuf <= 0 {
 		cfg.RcvBuf = DefaultRcvBuf
