@@ -46,6 +46,7 @@ var _ = register(showCommand)
 func showCommand() *cobra.Command {
 	var k kernel
 	var statistics bool
+	var again repeat
 	cmd := &cobra.Command{
 		Use:   "show [DATAPATH]",
 		Short: "Show datapaths, their ports and upcall sockets",
@@ -59,30 +60,33 @@ func showCommand() *cobra.Command {
 		Example: "  dpifd show\n  dpifd show dp0 -s\n  dpifd show --netns blue -o json | jq '.[].ports[].stats'",
 		Args:    arguments(0, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			list := []inspect.Datapath{}
-			err := k.read(func(r *inspect.Reader) (err error) {
-				if len(args) == 0 {
-					list, err = r.Datapaths()
+			return again.do(cmd.OutOrStdout(), func() error {
+				list := []inspect.Datapath{}
+				err := k.read(func(r *inspect.Reader) (err error) {
+					if len(args) == 0 {
+						list, err = r.Datapaths()
+						return err
+					}
+					d, err := r.Datapath(args[0])
+					list = append(list, d)
 					return err
+				})
+				if err != nil {
+					return failed(fmt.Errorf("show: %w", err))
 				}
-				d, err := r.Datapath(args[0])
-				list = append(list, d)
-				return err
+				if k.form == outputJSON {
+					return failed(printJSON(cmd.OutOrStdout(), list))
+				}
+				var text []byte
+				for i := range list {
+					text = list[i].AppendText(text, statistics)
+				}
+				_, err = cmd.OutOrStdout().Write(text)
+				return failed(err)
 			})
-			if err != nil {
-				return failed(fmt.Errorf("show: %w", err))
-			}
-			if k.form == outputJSON {
-				return failed(printJSON(cmd.OutOrStdout(), list))
-			}
-			var text []byte
-			for i := range list {
-				text = list[i].AppendText(text, statistics)
-			}
-			_, err = cmd.OutOrStdout().Write(text)
-			return failed(err)
 		},
 	}
+	again.flag(cmd)
 	cmd.Flags().BoolVarP(&statistics, "statistics", "s", false, "with the counters of ports (JSON always has them)")
 	kernelFlags(cmd, &k)
 	return cmd

@@ -17,6 +17,7 @@ var _ = register(statsCommand)
 func statsCommand() *cobra.Command {
 	var form output
 	var socket string
+	var again repeat
 	cmd := &cobra.Command{
 		Use:   "stats [DP]",
 		Short: "Print the counters of a running daemon",
@@ -27,18 +28,21 @@ func statsCommand() *cobra.Command {
 		Args:              arguments(0, 1),
 		ValidArgsFunction: completeDatapath,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return ask(socket, optional(args), func(ctx context.Context, c *control.Client) error {
-				s, err := daemon.GetStats.Ask(ctx, c, control.None{})
-				if err != nil {
-					return err
-				}
-				if form == outputJSON {
-					return printJSON(cmd.OutOrStdout(), s)
-				}
-				return printStats(cmd.OutOrStdout(), s)
+			return again.do(cmd.OutOrStdout(), func() error {
+				return ask(socket, optional(args), func(ctx context.Context, c *control.Client) error {
+					s, err := daemon.GetStats.Ask(ctx, c, control.None{})
+					if err != nil {
+						return err
+					}
+					if form == outputJSON {
+						return printJSON(cmd.OutOrStdout(), s)
+					}
+					return printStats(cmd.OutOrStdout(), s)
+				})
 			})
 		},
 	}
+	again.flag(cmd)
 	socketFlag(cmd, &socket)
 	outputFlag(cmd, &form)
 	return cmd

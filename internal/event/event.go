@@ -44,6 +44,7 @@ type Kind struct {
 	// do.
 	Advice string
 
+	zero   Event
 	fields []Field
 	index  [][]int        // of the struct's fields, for reflection
 	list   func() []Field // of a Lister, nil of others

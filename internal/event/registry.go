@@ -39,9 +39,14 @@ func Declare[E Event](k Kind) *Kind {
 	if l, ok := any(e).(Lister); ok {
 		k.list = l.List
 	}
+	k.zero = e
 	kinds[t] = &k
 	return &k
 }
+
+// Zero returns an event of kind k whose fields are zero. That of a Lister has no
+// values.
+func (k *Kind) Zero() Event { return k.zero }
 
 // scan appends the fields of the struct t, which is found at index.
 func (k *Kind) scan(t reflect.Type, index []int) {
