@@ -21,6 +21,10 @@ import (
 // whole lab's time. Stalls of the guest do not count.
 const runLimit = 2 * time.Minute
 
+// outputLimit is how long the output of a process that has ended may take to be
+// read. A grandchild that keeps it open does not keep Wait for longer.
+const outputLimit = 20 * time.Second
+
 // Run runs a command in the namespace to its end and returns what it wrote to
 // both outputs. It fails the test, with the output, if the command fails or
 // takes more than two minutes.
@@ -49,7 +53,7 @@ func (n *NetNS) try(both bool, name string, args ...string) (string, error) {
 		cmd.Stderr = &complaint
 	}
 	// A grandchild that keeps the output open must not keep Wait.
-	cmd.WaitDelay = time.Second
+	cmd.WaitDelay = outputLimit
 	err := n.Do(cmd.Start)
 	if err == nil {
 		err = cmd.Wait()
@@ -134,7 +138,7 @@ func (n *NetNS) start(t testing.TB, p *Process, w io.Writer, name string, args .
 	t.Helper()
 	p.cmd, p.exited = exec.Command(name, args...), make(chan struct{})
 	p.cmd.Stdout, p.cmd.Stderr = w, w
-	p.cmd.WaitDelay = time.Second
+	p.cmd.WaitDelay = outputLimit
 	if err := n.Do(p.cmd.Start); err != nil {
 		t.Fatalf("in %s: start %s: %v", n.Name, strings.Join(p.cmd.Args, " "), err)
 	}
