@@ -32,7 +32,7 @@ SOAKLOG ?= $(CACHE)/soak
 # How long kernel-test has soak run after the tests, in the same VM; empty for not.
 THENSOAK ?=
 
-.PHONY: help build dist deb rpm sample-log test unit kernel-test systemd-test kernels demo lint soak stress mutants fuzz bench bench-programs bench-count bench-parts scale microbench clean FORCE
+.PHONY: help build docs dist deb rpm sample-log test unit kernel-test systemd-test kernels demo lint soak stress mutants fuzz bench bench-programs bench-count bench-parts scale microbench clean FORCE
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z -]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -121,6 +121,10 @@ demo: build $(VM) ## dpifd between two namespaces in the lab VM
 		-add test/demo/dpifd.yaml:/etc/dpifd/dpifd.yaml \
 		-add test/demo/demo.sh:/lab/demo.sh \
 		-- sh /lab/demo.sh
+
+docs: ## write what is made from the code: lists of docs/, program for mtail
+	go test ./internal/daemon -run Docs -update
+	go run ./deploy/mtail >deploy/mtail/dpifd.mtail.new && mv deploy/mtail/dpifd.mtail.new deploy/mtail/dpifd.mtail
 
 lint: ## gofmt, go.mod, vet, staticcheck, govulncheck, shellcheck, codespell
 	tools/lint.sh
