@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"dpifd/internal/forward"
+	"dpifd/internal/odp"
 )
 
 // Config is one configuration file: every key of it, each at the value that
@@ -73,9 +74,9 @@ type Socket struct {
 // Port is a port of the switch: a vport of the datapath, or a tunnel to one
 // peer, of which several share a vport.
 type Port struct {
-	Name string   `yaml:"name"`
-	Type PortType `yaml:"type"`
-	VLAN VLAN     `yaml:"vlan" optional:"true"`
+	Name string             `yaml:"name"`
+	Type PortType           `yaml:"type"`
+	VLAN forward.VLANConfig `yaml:"vlan" optional:"true"`
 	// Isolated ports of the same Group send nothing to each other.
 	Isolated bool   `yaml:"isolated"`
 	Group    string `yaml:"group" optional:"true"`
@@ -84,7 +85,7 @@ type Port struct {
 	// MACLimit is how many MACs the port may have; 0 is no limit of its own.
 	MACLimit int `yaml:"mac_limit" min:"1" max:"1000000" zero:"none"`
 	// Storm limits what the port may have sent to many.
-	Storm Storm `yaml:"storm" optional:"true"`
+	Storm forward.StormConfig `yaml:"storm" optional:"true"`
 	// MaxUpcalls is how many upcalls of the port are served a second at most,
 	// the others are shed; 0 is no limit.
 	MaxUpcalls uint32 `yaml:"max_upcalls" unit:"rate" min:"1/s" max:"10000000/s" zero:"none"`
@@ -95,7 +96,7 @@ type Port struct {
 	MTU     uint32   `yaml:"mtu" min:"68" max:"65535" optional:"true"`
 	// MAC is an internal port's. Without it a port that is made gets one that depends on
 	// machine, datapath and name, so that it is the same each time.
-	MAC MAC `yaml:"mac" optional:"true"`
+	MAC odp.MAC `yaml:"mac" optional:"true"`
 	// Tunnel is a tunnel's.
 	Tunnel Tunnel `yaml:"tunnel" optional:"true"`
 	// MirrorTo names the port that gets a copy of what this one takes and
@@ -121,25 +122,6 @@ type Tunnel struct {
 	CSum bool `yaml:"csum"`
 }
 
-// Storm is how many packets a second of a port are flooded at most, by kind; 0
-// is no limit.
-type Storm struct {
-	Broadcast      uint32 `yaml:"broadcast" unit:"rate" min:"1/s" max:"10000000/s" optional:"true"`
-	Multicast      uint32 `yaml:"multicast" unit:"rate" min:"1/s" max:"10000000/s" optional:"true"`
-	UnknownUnicast uint32 `yaml:"unknown_unicast" unit:"rate" min:"1/s" max:"10000000/s" optional:"true"`
-}
-
-// VLAN says which VLANs a port carries. If nothing is set, it is a trunk of all.
-type VLAN struct {
-	// Access is the one VLAN of the port, which has no tag there; 0 makes it
-	// a trunk.
-	Access uint16 `yaml:"access" min:"1" max:"4094" optional:"true"`
-	// Trunk lists the VLANs that have a tag; none is all.
-	Trunk []VLANRange `yaml:"trunk" optional:"true"`
-	// Native is the VLAN of a trunk that has no tag; 0 is none.
-	Native uint16 `yaml:"native" min:"1" max:"4094" optional:"true"`
-}
-
 // Policy decides what becomes of a packet.
 type Policy struct {
 	Type PolicyType `yaml:"type"`
@@ -152,15 +134,7 @@ type Policy struct {
 	// ForwardBPDU has reserved multicast forwarded.
 	ForwardBPDU bool `yaml:"forward_bpdu"`
 	// StaticMACs are known without being learned.
-	StaticMACs []StaticMAC `yaml:"static_macs"`
-}
-
-// StaticMAC is a MAC that is always behind one port.
-type StaticMAC struct {
-	MAC  MAC    `yaml:"mac"`
-	Port string `yaml:"port"`
-	// VLAN is 0 for frames that have no tag on a trunk.
-	VLAN uint16 `yaml:"vlan" min:"1" max:"4094" optional:"true"`
+	StaticMACs []forward.StaticMAC `yaml:"static_macs"`
 }
 
 // Flows bounds what the flow table of the kernel holds.
@@ -175,13 +149,7 @@ type Flows struct {
 	// Prime has the flow of a packet's answers put together with its own.
 	Prime bool `yaml:"prime"`
 	// Static are flows that are there whatever the traffic.
-	Static []StaticFlow `yaml:"static"`
-}
-
-// StaticFlow is one flow, in ODP text with the names of ports.
-type StaticFlow struct {
-	Match   string `yaml:"match"`
-	Actions string `yaml:"actions"`
+	Static []forward.StaticFlow `yaml:"static"`
 }
 
 // Log is what the log shows and how.
@@ -349,8 +317,8 @@ func Default() *Config {
 		Socket:        Socket{Rcvbuf: 8 << 20},
 		Ports:         []Port{},
 		PortsUnlisted: UnlistedAuto,
-		Policy:        Policy{Type: PolicyLearning, MACAging: 300 * time.Second, MACLimit: 8192, StaticMACs: []StaticMAC{}},
-		Flows:         Flows{MaxIdle: 10 * time.Second, Limit: 200_000, MaxDump: time.Second, Prime: true, Static: []StaticFlow{}},
+		Policy:        Policy{Type: PolicyLearning, MACAging: 300 * time.Second, MACLimit: 8192, StaticMACs: []forward.StaticMAC{}},
+		Flows:         Flows{MaxIdle: 10 * time.Second, Limit: 200_000, MaxDump: time.Second, Prime: true, Static: []forward.StaticFlow{}},
 		Log:           Log{Level: LevelInfo, Format: FormatJSON, StatsInterval: 10 * time.Second},
 		Control:       Control{Socket: ControlAuto, Group: "dpifd", Mode: 0o660},
 	}

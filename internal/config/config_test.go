@@ -13,6 +13,9 @@ import (
 	"testing"
 	"time"
 
+	"dpifd/internal/forward"
+	"dpifd/internal/odp"
+
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -87,11 +90,11 @@ func everyKeyConfig() *Config {
 		Ring:          Ring{Mode: RingOff, TX: TXAuto, FrameSize: 16384, BlockSize: 131072, Blocks: 3, MemoryLimit: 1073741824},
 		Socket:        Socket{Rcvbuf: 536870912},
 		Ports:         everyPort(),
-		Policy: Policy{Type: "flood", MACAging: 90 * time.Minute, MACLimit: 1000000, SharedLearning: true, ForwardBPDU: true, StaticMACs: []StaticMAC{
-			{MAC{2, 0, 0x5e, 0, 0, 1}, "va", 0}, {MAC{2, 0, 0x5e, 0, 0, 2}, "12", 4094},
+		Policy: Policy{Type: "flood", MACAging: 90 * time.Minute, MACLimit: 1000000, SharedLearning: true, ForwardBPDU: true, StaticMACs: []forward.StaticMAC{
+			{MAC: odp.MAC{2, 0, 0x5e, 0, 0, 1}, Port: "va"}, {MAC: odp.MAC{2, 0, 0x5e, 0, 0, 2}, Port: "12", VLAN: 4094},
 		}},
-		Flows: Flows{MaxIdle: 1500 * time.Millisecond, Limit: 10000000, MaxDump: time.Minute, Static: []StaticFlow{
-			{`in_port(va),eth(dst=02:00:00:00:00:07)`, `int0,"12"`}, {"recirc_id(0x1),in_port(vb)", "drop"},
+		Flows: Flows{MaxIdle: 1500 * time.Millisecond, Limit: 10000000, MaxDump: time.Minute, Static: []forward.StaticFlow{
+			{Match: `in_port(va),eth(dst=02:00:00:00:00:07)`, Actions: `int0,"12"`}, {Match: "recirc_id(0x1),in_port(vb)", Actions: "drop"},
 		}},
 		Log:     Log{Level: LevelError, Format: FormatConsole},
 		Control: Control{Socket: ControlOff, Group: "27", Mode: 0o640, PProf: true},
@@ -101,9 +104,9 @@ func everyKeyConfig() *Config {
 func everyPort() []Port {
 	return []Port{
 		{Name: "va", Type: PortNetdev, MaxUpcalls: 2500},
-		{Name: "int0", Type: PortInternal, VLAN: VLAN{Access: 4094}, Isolated: true, Group: "a", Up: true, MTU: 9000, MAC: MAC{2, 0, 0x5e, 0, 0, 7}, MACLimit: 5, Storm: Storm{Multicast: 7},
+		{Name: "int0", Type: PortInternal, VLAN: forward.VLANConfig{Access: 4094}, Isolated: true, Group: "a", Up: true, MTU: 9000, MAC: odp.MAC{2, 0, 0x5e, 0, 0, 7}, MACLimit: 5, Storm: forward.StormConfig{Multicast: 7},
 			Address: []Prefix{{netip.MustParsePrefix("10.0.0.1/24")}, {netip.MustParsePrefix("fd00::1/64")}}},
-		{Name: "12", Type: PortNetdev, VLAN: VLAN{Trunk: []VLANRange{{10, 10}, {20, 29}, {31, 31}}, Native: 1}, Hairpin: true, MirrorTo: "vx0"},
+		{Name: "12", Type: PortNetdev, VLAN: forward.VLANConfig{Trunk: []forward.VLANRange{{First: 10, Last: 10}, {First: 20, Last: 29}, {First: 31, Last: 31}}, Native: 1}, Hairpin: true, MirrorTo: "vx0"},
 		{Name: "vx0", Type: PortVXLAN, Tunnel: Tunnel{Remote: newAddr("192.0.2.1"), Local: newAddr("192.0.2.2"),
 			Key: 42, DstPort: 8472, TTL: 3, TOS: TOSInherit, CSum: true}},
 		{Name: "gre6", Type: PortGRE, Tunnel: Tunnel{Remote: newAddr("2001:db8::1"), Key: 1<<32 - 1, TOS: "184"}},
@@ -131,7 +134,7 @@ func TestParse(t *testing.T) {
 				c.Ring = Ring{Mode: RingAuto, TX: TXOff, FrameSize: 24, BlockSize: 4096, Blocks: 1, MemoryLimit: 4096}
 				c.Socket.Rcvbuf = 65536
 				c.Policy.MACAging, c.Policy.MACLimit = time.Second, 1
-				c.Flows = Flows{MaxIdle: 100 * time.Millisecond, Limit: 1, MaxDump: 100 * time.Millisecond, Prime: true, Static: []StaticFlow{}}
+				c.Flows = Flows{MaxIdle: 100 * time.Millisecond, Limit: 1, MaxDump: 100 * time.Millisecond, Prime: true, Static: []forward.StaticFlow{}}
 				c.Log.StatsInterval = 100 * time.Millisecond
 			})},
 		{"a ring of just the limit", "ring: {blocks: 8192}", edit(func(c *Config) { c.Ring.Blocks = 8192 })},

@@ -233,7 +233,7 @@ func scalar(n ast.Node, v reflect.Value, tag reflect.StructTag) error {
 func ownScalar(n ast.Node, v reflect.Value) error {
 	switch n.(type) {
 	case *ast.StringNode, *ast.IntegerNode:
-		return v.Addr().Interface().(scalarParser).parseScalar(n.GetToken().Value)
+		return parserOf(v).parseScalar(n.GetToken().Value)
 	}
 	return fmt.Errorf("want a value, not %s%s", describe(n), colonHint(n))
 }

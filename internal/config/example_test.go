@@ -11,6 +11,9 @@ import (
 	"strings"
 	"testing"
 
+	"dpifd/internal/forward"
+	"dpifd/internal/odp"
+
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -64,12 +67,12 @@ func TestExamplePorts(t *testing.T) {
 	}
 	examplePorts := []Port{
 		{Name: "eth1", Type: PortNetdev, MirrorTo: "eth4"},
-		{Name: "int0", Type: PortInternal, Address: []Prefix{{netip.MustParsePrefix("10.0.0.1/24")}}, Up: true, MTU: 1450, MAC: MAC{2, 0, 0x5e, 0, 0, 9}},
-		{Name: "eth2", Type: PortNetdev, VLAN: VLAN{Access: 10}, Isolated: true, Group: "guests"},
-		{Name: "eth3", Type: PortNetdev, VLAN: VLAN{Trunk: []VLANRange{{10, 10}, {20, 29}}, Native: 1}, Hairpin: true},
+		{Name: "int0", Type: PortInternal, Address: []Prefix{{netip.MustParsePrefix("10.0.0.1/24")}}, Up: true, MTU: 1450, MAC: odp.MAC{2, 0, 0x5e, 0, 0, 9}},
+		{Name: "eth2", Type: PortNetdev, VLAN: forward.VLANConfig{Access: 10}, Isolated: true, Group: "guests"},
+		{Name: "eth3", Type: PortNetdev, VLAN: forward.VLANConfig{Trunk: []forward.VLANRange{{First: 10, Last: 10}, {First: 20, Last: 29}}, Native: 1}, Hairpin: true},
 		{Name: "eth4", Type: PortNetdev, MaxUpcalls: 2000},
 		{Name: "vx0", Type: PortVXLAN, Tunnel: Tunnel{Remote: newAddr("192.0.2.1"), Key: 42}},
-		{Name: "eth5", Type: PortNetdev, MACLimit: 4, Storm: Storm{Broadcast: 100, UnknownUnicast: 500}},
+		{Name: "eth5", Type: PortNetdev, MACLimit: 4, Storm: forward.StormConfig{Broadcast: 100, UnknownUnicast: 500}},
 	}
 	if d := cmp.Diff(examplePorts, c.Ports); d != "" {
 		t.Errorf("ports of the example (-want +got):\n%s", d)
@@ -152,11 +155,11 @@ func documented(path string, f reflect.StructField) []string {
 	}
 	rest, ofFlow := strings.CutPrefix(rest, "flows.static[].")
 	if ofFlow {
-		v = reflect.ValueOf(StaticFlow{})
+		v = reflect.ValueOf(forward.StaticFlow{})
 	}
 	rest, ofMAC := strings.CutPrefix(rest, "policy.static_macs[].")
 	if ofMAC {
-		v = reflect.ValueOf(StaticMAC{})
+		v = reflect.ValueOf(forward.StaticMAC{})
 	}
 	for key := range strings.SplitSeq(rest, ".") {
 		field, _ := fieldByKey(v.Type(), key)
@@ -190,7 +193,7 @@ func typeName(f reflect.StructField) string {
 		return "word"
 	case f.Type == reflect.TypeFor[Addr]():
 		return "address"
-	case f.Type == reflect.TypeFor[MAC]():
+	case f.Type == reflect.TypeFor[odp.MAC]():
 		return "MAC"
 	case f.Type == durationType:
 		return "duration"

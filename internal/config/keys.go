@@ -4,6 +4,9 @@ import (
 	"fmt"
 	"reflect"
 	"strings"
+
+	"dpifd/internal/forward"
+	"dpifd/internal/odp"
 )
 
 // fieldByKey returns the field of the struct type t that has the key.
@@ -21,10 +24,24 @@ type scalarParser interface {
 	parseScalar(text string) error
 }
 
+// foreign are the types of other packages whose text is read here.
+var foreign = map[reflect.Type]func(any) scalarParser{
+	reflect.TypeFor[odp.MAC]():           func(v any) scalarParser { return (*mac)(v.(*odp.MAC)) },
+	reflect.TypeFor[forward.VLANRange](): func(v any) scalarParser { return (*vlanRange)(v.(*forward.VLANRange)) },
+}
+
+// parserOf returns what reads the text of v, whose type isScalar.
+func parserOf(v reflect.Value) scalarParser {
+	if f := foreign[v.Type()]; f != nil {
+		return f(v.Addr().Interface())
+	}
+	return v.Addr().Interface().(scalarParser)
+}
+
 // isScalar reports whether values of the type are written as one word, though
 // they may be structures.
 func isScalar(t reflect.Type) bool {
-	return reflect.PointerTo(t).Implements(reflect.TypeFor[scalarParser]())
+	return foreign[t] != nil || reflect.PointerTo(t).Implements(reflect.TypeFor[scalarParser]())
 }
 
 // isMapping reports whether values of the type are written as keys and values.

@@ -4,25 +4,24 @@ import (
 	"errors"
 	"fmt"
 	"net"
+
+	"dpifd/internal/odp"
 )
 
-// MAC is an Ethernet address of one station.
-type MAC [6]byte
-
-// String returns the usual form, "02:00:5e:00:00:01".
-func (m MAC) String() string { return net.HardwareAddr(m[:]).String() }
+// mac reads an odp.MAC: the address of one station.
+type mac odp.MAC
 
 // parseScalar implements scalarParser.
-func (m *MAC) parseScalar(text string) error {
+func (m *mac) parseScalar(text string) error {
 	a, err := net.ParseMAC(text)
 	if err != nil || len(a) != len(m) {
 		return fmt.Errorf("want a MAC, such as 02:00:5e:00:00:01, not %q", abbreviate(text))
 	}
-	*m = MAC(a)
+	*m = mac(a)
 	switch {
 	case m[0]&1 != 0:
-		return fmt.Errorf("%v is a group's address, not a station's", *m)
-	case *m == MAC{}:
+		return fmt.Errorf("%v is a group's address, not a station's", odp.MAC(*m))
+	case *m == mac{}:
 		return errors.New("the zero address is nobody's")
 	}
 	return nil
@@ -32,7 +31,7 @@ func (m *MAC) parseScalar(text string) error {
 func (d *decoder) staticMACs(p *Policy) {
 	type place struct {
 		vlan uint16
-		mac  MAC
+		mac  odp.MAC
 	}
 	first := map[place]int{}
 	for i, s := range p.StaticMACs {

@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"dpifd/internal/forward"
+
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -19,7 +21,7 @@ func TestOverrides(t *testing.T) {
 	want.Datapath.Name = "br9"
 	want.Log = Log{Level: LevelError, Format: FormatConsole, StatsInterval: time.Minute}
 	want.Ports[1].Name = "vc"
-	want.Ports[0].VLAN = VLAN{Access: 7}
+	want.Ports[0].VLAN = forward.VLANConfig{Access: 7}
 	want.Control.Socket = "off"
 	want.Netns = ""
 	got, err := Parse("f", []byte(overridden), "policy.mac_aging=2m", "datapath.name=br8", "datapath.name=br9",

@@ -8,6 +8,7 @@ import (
 	"unicode"
 
 	"dpifd/internal/device"
+	"dpifd/internal/odp"
 )
 
 func (d *decoder) ports(c *Config) {
@@ -105,7 +106,7 @@ func (d *decoder) portKind(p *Port, entry string) {
 		only(len(p.Address) > 0, "address", "an internal port")
 		only(p.Up, "up", "an internal port")
 		only(p.MTU != 0, "mtu", "an internal port")
-		only(p.MAC != MAC{}, "mac", "an internal port")
+		only(p.MAC != odp.MAC{}, "mac", "an internal port")
 	}
 	if !p.Type.IsTunnel() {
 		only(p.Tunnel != (Tunnel{}), "tunnel", "a tunnel (vxlan, geneve, gre)")

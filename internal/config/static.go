@@ -25,11 +25,7 @@ func (d *decoder) static(c *Config) {
 			return
 		}
 	}
-	flows := make([]forward.StaticFlow, len(c.Flows.Static))
-	for i, f := range c.Flows.Static {
-		flows[i] = forward.StaticFlow(f)
-	}
-	_, err := forward.CheckStatic(flows)
+	_, err := forward.CheckStatic(c.Flows.Static)
 	var s *forward.StaticError
 	if !errors.As(err, &s) {
 		return

@@ -1,6 +1,10 @@
 package config
 
-import "slices"
+import (
+	"slices"
+
+	"dpifd/internal/forward"
+)
 
 // Unlisted says what becomes of a vport without an entry.
 type Unlisted string
@@ -21,7 +25,7 @@ func (c *Config) DropsUnlisted() bool {
 	}
 	return slices.ContainsFunc(c.Ports, func(p Port) bool {
 		return p.VLAN.Access != 0 || p.VLAN.Native != 0 || len(p.VLAN.Trunk) > 0 || p.Isolated || p.MirrorTo != "" ||
-			p.MACLimit != 0 || p.MaxUpcalls != 0 || p.Storm != Storm{}
+			p.MACLimit != 0 || p.MaxUpcalls != 0 || p.Storm != forward.StormConfig{}
 	})
 }
 

@@ -3,26 +3,19 @@ package config
 import (
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
+
+	"dpifd/internal/forward"
 )
 
 // maxVLAN is the last VLAN id; 0 means no VLAN, and 4095 is reserved.
 const maxVLAN = 4094
 
-// VLANRange is the VLANs First to Last, both included: 10, or 20-29.
-type VLANRange struct{ First, Last uint16 }
-
-// String returns the range as a file has it.
-func (r VLANRange) String() string {
-	if r.First == r.Last {
-		return strconv.Itoa(int(r.First))
-	}
-	return fmt.Sprintf("%d-%d", r.First, r.Last)
-}
+// vlanRange reads a forward.VLANRange.
+type vlanRange forward.VLANRange
 
 // parseScalar implements scalarParser.
-func (r *VLANRange) parseScalar(text string) error {
+func (r *vlanRange) parseScalar(text string) error {
 	first, last, isRange := strings.Cut(text, "-")
 	if !isRange {
 		last = first
@@ -47,7 +40,7 @@ func (r *VLANRange) parseScalar(text string) error {
 }
 
 // vlan checks the VLANs of a port.
-func (d *decoder) vlan(path string, v *VLAN) {
+func (d *decoder) vlan(path string, v *forward.VLANConfig) {
 	at := func(key string) bool { _, set := d.at[path+"."+key]; return set }
 	if at("trunk") && len(v.Trunk) == 0 && !d.bad[path] {
 		d.check(errors.New("is empty; without it the port is a trunk of all VLANs"), path+".trunk")

@@ -16,6 +16,7 @@ import (
 	"dpifd/internal/control"
 	"dpifd/internal/dpif"
 	"dpifd/internal/event"
+	"dpifd/internal/forward"
 	"dpifd/internal/metric"
 	"dpifd/internal/odp"
 	"dpifd/internal/policy"
@@ -60,7 +61,7 @@ func newControlled(t *testing.T) (*run, *control.Client, *lines) {
 	cfg := config.Default()
 	cfg.Control.Socket = filepath.Join(t.TempDir(), "dp0.sock")
 	cfg.Control.Group = ""
-	cfg.Policy.StaticMACs = []config.StaticMAC{{MAC: config.MAC{2, 0, 0, 0, 0, 0xee}, Port: "vb"}}
+	cfg.Policy.StaticMACs = []forward.StaticMAC{{MAC: odp.MAC{2, 0, 0, 0, 0, 0xee}, Port: "vb"}}
 	log := &lines{}
 	logger, err := newLogger(log, cfg, false)
 	if err != nil {

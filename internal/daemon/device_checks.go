@@ -12,6 +12,7 @@ import (
 	"dpifd/internal/device"
 	"dpifd/internal/dpif"
 	"dpifd/internal/netlink"
+	"dpifd/internal/odp"
 	"dpifd/internal/vswitch"
 
 	"golang.org/x/sys/unix"
@@ -98,8 +99,8 @@ func (s *devices) warnAddresses(name string, v *dpif.Vport) {
 
 // mac returns the MAC that an internal port is to have, zeros if it keeps its own: the
 // configured one or, for a port that was made just now, one that is the same each time.
-func (s *devices) mac(p *config.Port, created bool) config.MAC {
-	if p.MAC != (config.MAC{}) || !created {
+func (s *devices) mac(p *config.Port, created bool) odp.MAC {
+	if p.MAC != (odp.MAC{}) || !created {
 		return p.MAC
 	}
 	host, err := os.ReadFile("/etc/machine-id")
@@ -111,9 +112,9 @@ func (s *devices) mac(p *config.Port, created bool) config.MAC {
 }
 
 // derivedMAC is a locally administered address that depends on the parts.
-func derivedMAC(parts ...string) config.MAC {
+func derivedMAC(parts ...string) odp.MAC {
 	sum := sha256.Sum256([]byte(strings.Join(parts, "\x00")))
-	mac := config.MAC(sum[:6])
+	mac := odp.MAC(sum[:6])
 	mac[0] = mac[0]&^1 | 2
 	return mac
 }

@@ -11,6 +11,7 @@ import (
 	"dpifd/internal/config"
 	"dpifd/internal/device"
 	"dpifd/internal/dpif"
+	"dpifd/internal/odp"
 	"dpifd/internal/vswitch"
 
 	"golang.org/x/sys/unix"
@@ -131,7 +132,7 @@ func (s *devices) SetUp(p vswitch.PortConfig, v *dpif.Vport, created bool) error
 	}
 	var errs []error
 	created = created || v.No == 0 && s.d.created
-	if mac := s.mac(&port, created); mac != (config.MAC{}) && l.Address != mac.String() {
+	if mac := s.mac(&port, created); mac != (odp.MAC{}) && l.Address != mac.String() {
 		errs = append(errs, s.conn.SetAddress(l, mac))
 	}
 	if created {

@@ -60,7 +60,7 @@ func (s *policySwitch) use(file *config.Config) error {
 	tunnels := number(ports)
 	base, err := forward.New(string(cfg.Type), forward.Config{
 		MACAging: cfg.MACAging, MACLimit: cfg.MACLimit, SharedLearning: cfg.SharedLearning, ForwardBPDU: cfg.ForwardBPDU,
-		StaticMACs: staticMACs(cfg), Ports: ports,
+		StaticMACs: cfg.StaticMACs, Ports: ports,
 	})
 	if err != nil {
 		return err
@@ -69,7 +69,7 @@ func (s *policySwitch) use(file *config.Config) error {
 	p.table, _ = base.(forward.MACTable)
 	p.meters, _ = base.(policy.MeterPolicy)
 	if len(file.Flows.Static) > 0 {
-		o, err := forward.NewOverlay(p.Policy, staticFlows(file))
+		o, err := forward.NewOverlay(p.Policy, file.Flows.Static)
 		if err != nil {
 			return err
 		}
@@ -105,15 +105,12 @@ func forwardingPorts(cfg *config.Config) forward.PortConfigs {
 	for i := range cfg.Ports {
 		p := &cfg.Ports[i]
 		c := forward.PortConfig{
-			VLAN:     forward.VLANConfig{Access: p.VLAN.Access, Native: p.VLAN.Native},
+			VLAN:     p.VLAN,
 			Isolated: p.Isolated, Group: p.Group, Hairpin: p.Hairpin, MirrorTo: p.MirrorTo,
-			MACLimit: p.MACLimit, Storm: forward.StormConfig(p.Storm),
+			MACLimit: p.MACLimit, Storm: p.Storm,
 		}
 		if p.Type.IsTunnel() {
 			c.Tunnel = tunnelConfig(p)
-		}
-		for _, r := range p.VLAN.Trunk {
-			c.VLAN.Trunk = append(c.VLAN.Trunk, forward.VLANRange(r))
 		}
 		if !reflect.ValueOf(c).IsZero() {
 			all[p.Name] = c
@@ -154,22 +151,6 @@ func number(ports forward.PortConfigs) map[odp.PortNo]string {
 		names[no], t.No = name, no
 	}
 	return names
-}
-
-func staticMACs(cfg *config.Policy) []forward.StaticMAC {
-	var all []forward.StaticMAC
-	for _, m := range cfg.StaticMACs {
-		all = append(all, forward.StaticMAC{VLAN: m.VLAN, MAC: odp.MAC(m.MAC), Port: m.Port})
-	}
-	return all
-}
-
-func staticFlows(cfg *config.Config) []forward.StaticFlow {
-	var flows []forward.StaticFlow
-	for _, f := range cfg.Flows.Static {
-		flows = append(flows, forward.StaticFlow(f))
-	}
-	return flows
 }
 
 // StaticFlows implements policy.StaticPolicy.

@@ -15,7 +15,10 @@ import (
 
 // StaticFlow is a flow of the configuration, in ODP text with the names of
 // ports.
-type StaticFlow struct{ Match, Actions string }
+type StaticFlow struct {
+	Match   string `yaml:"match"`
+	Actions string `yaml:"actions"`
+}
 
 // Overlay puts static flows over a policy: packets that a static flow matches
 // are decided by that, and all other flows are kept apart from it, since the

@@ -10,9 +10,10 @@ import (
 // a VLAN that the port does not carry, or while the port is not there, packets for
 // it are flooded.
 type StaticMAC struct {
-	VLAN uint16 // 0 is that of frames without tag on a trunk
-	MAC  odp.MAC
-	Port string
+	MAC  odp.MAC `yaml:"mac"`
+	Port string  `yaml:"port"`
+	// VLAN is 0 for frames that have no tag on a trunk.
+	VLAN uint16 `yaml:"vlan" min:"1" max:"4094" optional:"true"`
 }
 
 func checkStaticMACs(list []StaticMAC, shared bool) error {

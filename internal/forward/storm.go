@@ -11,7 +11,11 @@ import (
 
 // StormConfig is how many packets a second from a port are sent to more than one
 // port at most, by kind; 0 is no limit.
-type StormConfig struct{ Broadcast, Multicast, UnknownUnicast uint32 }
+type StormConfig struct {
+	Broadcast      uint32 `yaml:"broadcast" unit:"rate" min:"1/s" max:"10000000/s" optional:"true"`
+	Multicast      uint32 `yaml:"multicast" unit:"rate" min:"1/s" max:"10000000/s" optional:"true"`
+	UnknownUnicast uint32 `yaml:"unknown_unicast" unit:"rate" min:"1/s" max:"10000000/s" optional:"true"`
+}
 
 // Kinds of packets that storm control counts apart.
 const (

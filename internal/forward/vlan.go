@@ -1,6 +1,9 @@
 package forward
 
-import "fmt"
+import (
+	"fmt"
+	"strconv"
+)
 
 // maxVLAN is the last VLAN id that may be configured; 0 means none and 4095 is
 // reserved (IEEE 802.1Q-2018, table 9-2).
@@ -12,19 +15,27 @@ const vlanIDs = 4096
 // VLANRange is the VLANs First to Last, both included, within 1 and 4094.
 type VLANRange struct{ First, Last uint16 }
 
+// String returns the range as a file has it: 10, or 20-29.
+func (r VLANRange) String() string {
+	if r.First == r.Last {
+		return strconv.Itoa(int(r.First))
+	}
+	return fmt.Sprintf("%d-%d", r.First, r.Last)
+}
+
 // VLANConfig says which VLANs a port carries, in the words and with the meaning
 // of Open vSwitch (tag, trunks and vlan_mode of ovs-vswitchd.conf.db(5)). The
 // zero value is a trunk of all VLANs.
 type VLANConfig struct {
 	// Access, if not 0, makes the port carry one VLAN, without tag. It goes
 	// with neither of the others.
-	Access uint16
+	Access uint16 `yaml:"access" min:"1" max:"4094" optional:"true"`
 	// Trunk lists the VLANs that the port carries with a tag; nil is all.
 	// Frames without tag belong to VLAN 0, which only a trunk of all carries.
-	Trunk []VLANRange
+	Trunk []VLANRange `yaml:"trunk" optional:"true"`
 	// Native, if not 0, is the VLAN that the port carries without tag besides
 	// (vlan_mode native-untagged).
-	Native uint16
+	Native uint16 `yaml:"native" min:"1" max:"4094" optional:"true"`
 }
 
 func (c *VLANConfig) check() error {
