@@ -1,11 +1,17 @@
 package revalidator
 
 import (
+	"errors"
 	"slices"
+	"time"
 
+	"dpifd/internal/backoff"
+	"dpifd/internal/clock"
 	"dpifd/internal/dpif"
 	"dpifd/internal/event"
 	"dpifd/internal/policy"
+
+	"golang.org/x/sys/unix"
 )
 
 // meters keeps a policy's meters in the datapath. It belongs to the
@@ -17,7 +23,14 @@ type meters struct {
 	inForce []dpif.Meter
 	tried   bool
 	usable  bool
+	never   bool            // the kernel has no meters that work
+	retry   backoff.Backoff // of meters that the kernel refused
+	looked  time.Duration   // when the datapath was last compared, by internal/clock
+	failure string          // that was reported
 }
+
+// meterLook is the time between two comparisons of the datapath's meters with the policy's.
+const meterLook = 10 * time.Second
 
 func newMeters(dp *dpif.Datapath, p policy.Policy, notify event.Sink) *meters {
 	m := &meters{dp: dp, notify: notify}
@@ -31,13 +44,48 @@ func (m *meters) configured() {
 	if m.policy == nil {
 		return
 	}
-	if list := m.policy.Meters(); !m.tried || !slices.Equal(list, m.inForce) {
-		m.put(list)
+	now := clock.Now()
+	list := m.policy.Meters()
+	switch {
+	case !m.tried || !slices.Equal(list, m.inForce):
+		m.retry = backoff.Backoff{}
+		m.put(list, now)
+	case !m.usable && !m.never && m.retry.Due(now):
+		m.put(list, now)
+	case m.usable && now-m.looked >= meterLook:
+		m.look(now)
 	}
 	m.policy.UseMeters(m.usable)
 }
 
-func (m *meters) put(list []dpif.Meter) {
+// look makes meters again that another program has deleted.
+func (m *meters) look(now time.Duration) {
+	m.looked = now
+	for _, n := range m.inForce {
+		_, _, err := m.dp.MeterStats(n.ID)
+		if !errors.Is(err, unix.ENOENT) {
+			continue
+		}
+		if err := m.dp.SetMeter(n); err != nil {
+			m.failed(err, now)
+			return
+		}
+		m.notify(MeterRestored{Meter: n.ID})
+	}
+}
+
+// failed has storm control off until the next try.
+func (m *meters) failed(err error, now time.Duration) {
+	m.usable = false
+	m.never = errors.Is(err, dpif.ErrNoMeters)
+	m.retry = m.retry.Next(now)
+	if m.failure != err.Error() {
+		m.failure = err.Error()
+		m.notify(MetersUnusable{Meters: len(m.inForce), Err: err})
+	}
+}
+
+func (m *meters) put(list []dpif.Meter, now time.Duration) {
 	m.tried, m.usable = true, true
 	for _, old := range m.inForce {
 		if !slices.ContainsFunc(list, func(n dpif.Meter) bool { return n.ID == old.ID }) {
@@ -48,9 +96,9 @@ func (m *meters) put(list []dpif.Meter) {
 	m.inForce = list
 	for _, n := range list {
 		if err := m.dp.SetMeter(n); err != nil {
-			m.usable = false
-			m.notify(MetersUnusable{Meters: len(list), Err: err})
+			m.failed(err, now)
 			return
 		}
 	}
+	m.never, m.failure, m.looked = false, "", now
 }

@@ -63,7 +63,7 @@ type StaticFlowFailed struct {
 }
 
 var _ = event.Declare[StaticFlowFailed](event.Kind{Name: "static_flow_failed", Level: event.Error,
-	Meaning: "The kernel refuses a static flow. It is tried again in each revalidator cycle, and this is said again " +
+	Meaning: "The kernel refuses a static flow. It is tried again after 1 s, then later each time, every 20 s at last; and this is said again " +
 		"when the error changes.",
 	Advice: "Act on `error`. EINVAL: the kernel does not know a field or an action of the flow (see dmesg); EEXIST: " +
 		"another program's flow overlaps it.",
@@ -78,6 +78,19 @@ type MetersUnusable struct {
 
 var _ = event.Declare[MetersUnusable](event.Kind{Name: "storm_control_off", Level: event.Warn,
 	Meaning: "The kernel does not take the meters that ports[].storm asks for (it has none before Linux 4.18 that " +
-		"work). Floods are not limited.",
+		"work), or refused one. Floods are not limited. Except on kernels without meters it is tried again, after 1 s at first and " +
+		"every 20 s at last.",
 	Advice: "Take `ports[].storm` out of the configuration, or run a kernel with meters.",
+})
+
+// MeterRestored says that another program had deleted a meter.
+type MeterRestored struct {
+	event.OfDatapath
+	Meter uint32 `event:"meter" means:"number of the meter"`
+}
+
+var _ = event.Declare[MeterRestored](event.Kind{Name: "meter_restored", Level: event.Warn,
+	Meaning: "Another program had deleted a meter that ports[].storm asks for. It is there again. Meters are compared every " +
+		"10 s; until then floods were not limited.",
+	Advice: "Find the program that deletes meters of this datapath and stop it.",
 })

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"sync"
 
+	"dpifd/internal/backoff"
+	"dpifd/internal/clock"
 	"dpifd/internal/dpif"
 	"dpifd/internal/event"
 	"dpifd/internal/policy"
@@ -46,9 +48,10 @@ type static struct {
 	// it was given; nil if they were not asked for since they were put.
 	kernel  []byte
 	tries   int
-	waiting string // port that was reported missing
-	failure string // that was reported
-	dropped bool   // not configured any more
+	waiting string          // port that was reported missing
+	failure string          // that was reported
+	retry   backoff.Backoff // of one that the kernel refused
+	dropped bool            // not configured any more
 }
 
 func newStatics(dp *dpif.Datapath, p policy.Policy, notify event.Sink) *statics {
@@ -89,7 +92,7 @@ func (s *statics) configured() {
 			s.flows[f.UFID] = t
 		}
 		if !bytes.Equal(t.Do, f.Do) {
-			t.kernel = nil
+			t.kernel, t.retry = nil, backoff.Backoff{}
 		}
 		t.StaticFlow, t.dropped = *f, false
 	}
@@ -103,8 +106,11 @@ func (s *statics) keep() (again bool, err error) {
 	}
 	s.batch.Reset()
 	s.asked = s.asked[:0]
+	now := clock.Now()
 	for id, t := range s.flows {
 		switch {
+		case !t.dropped && !t.retry.Due(now):
+			continue
 		case t.Missing != "":
 			if t.dropped {
 				s.forget(id)
@@ -206,12 +212,17 @@ func (s *statics) transact(each func(t *static, f *dpif.Flow, err error)) error 
 
 func (s *statics) installed(t *static) {
 	t.Installed, t.tries, t.waiting, t.failure = true, 0, "", ""
+	t.retry = backoff.Backoff{}
 	s.notify(StaticFlowInstalled{Match: t.Match, Actions: t.Actions, UFID: t.UFID})
 }
 
 // failed says once what keeps a flow from being installed.
 func (s *statics) failed(t *static, err error) {
-	if err == nil || isDatapathGone(err) || t.failure == err.Error() {
+	if err == nil || isDatapathGone(err) {
+		return
+	}
+	t.retry = t.retry.Next(clock.Now())
+	if t.failure == err.Error() {
 		return
 	}
 	t.failure = err.Error()

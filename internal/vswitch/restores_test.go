@@ -3,6 +3,8 @@ package vswitch
 import (
 	"testing"
 	"time"
+
+	"dpifd/internal/backoff"
 )
 
 func TestRestores(t *testing.T) {
@@ -37,18 +39,8 @@ func TestRestores(t *testing.T) {
 	}
 }
 
-func TestRetry(t *testing.T) {
-	var r retry
-	now := time.Duration(0)
-	for i := range 10 {
-		r = r.next(now)
-		want := min(firstRetry<<i, lastRetry)
-		if wait := r.at - now; wait > want || wait < want*4/5 {
-			t.Errorf("try %d comes after %v, want a little less than %v", i+1, wait, want)
-		}
-		now = r.at
-	}
-	s := &Server{retries: map[string]retry{"a": {at: 5 * time.Second}}}
+func TestNextLook(t *testing.T) {
+	s := &Server{retries: map[string]backoff.Backoff{"a": {At: 5 * time.Second}}}
 	if got := s.nextRetry(time.Second); got != 5*time.Second {
 		t.Errorf("next look at %v", got)
 	}

@@ -258,7 +258,7 @@ func (s *Server) settleAdditions(list []*addition) (added []dpif.Vport, err erro
 			}
 			asked = true
 		}
-		s.retries[name] = s.retries[name].next(clock.Now())
+		s.retries[name] = s.retries[name].Next(clock.Now())
 		if s.waiting[name] != a.err.Error() {
 			s.waiting[name] = a.err.Error()
 			s.cfg.Notify(PortWaiting{Name: name, Err: a.err})

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"dpifd/internal/backoff"
 	"dpifd/internal/binding"
 	"dpifd/internal/cgroup"
 	"dpifd/internal/clock"
@@ -129,12 +130,12 @@ type Server struct {
 	nextLook   time.Duration  // when the port poll looks without being told to, by internal/clock
 	hurried    bool           // reconcile was called because something changed
 	restores   restores
-	retries    map[string]retry  // of configured ports that wait
-	waiting    map[string]string // configured ports not attached: name to reason
-	setUp      map[string]string // configured ports attached and set up: name to what failed, or ""
-	arrived    []event.Event     // of new ports, not told yet
-	unprepared []deviceSetup     // configured ports whose devices are to be set up
-	stale      bool              // there may be devices of ports that are not configured any more
+	retries    map[string]backoff.Backoff // of configured ports that wait
+	waiting    map[string]string          // configured ports not attached: name to reason
+	setUp      map[string]string          // configured ports attached and set up: name to what failed, or ""
+	arrived    []event.Event              // of new ports, not told yet
+	unprepared []deviceSetup              // configured ports whose devices are to be set up
+	stale      bool                       // there may be devices of ports that are not configured any more
 	broken     map[odp.PortNo]string
 	quarantine quarantine
 	noRings    error                        // why upcall sockets have no rings, nil if they may
@@ -176,7 +177,7 @@ func NewServer(dp *dpif.Datapath, cfg Config) (*Server, error) {
 		cfg.RcvBuf = DefaultRcvBuf
 	}
 	s := &Server{cfg: cfg, dp: dp, hasher: odp.NewMaskedHasher(), budget: revalidator.NewBudget(0),
-		bound: binding.NewTable(), retries: map[string]retry{}, restores: newRestores(),
+		bound: binding.NewTable(), retries: map[string]backoff.Backoff{}, restores: newRestores(),
 		waiting: map[string]string{}, setUp: map[string]string{}, stale: true,
 		broken: map[odp.PortNo]string{}, channels: map[odp.PortNo]*channel{}, devices: map[uint32]*channel{}, maxUpcalls: maxUpcalls(cfg.Ports)}
 	if err := s.open(); err != nil {
