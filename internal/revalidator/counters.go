@@ -46,8 +46,9 @@ func (r *Revalidator) Counters() Counters { return r.counters.snapshot() }
 // undone. It may be called by any goroutine.
 func (r *Revalidator) Looks() uint64 { return r.counters.looks.Load() }
 
-// Rounds returns how often Run went round, and whether it has begun; before that
-// it returns how many flows were adopted. It may be called by any goroutine.
+// Rounds returns how often Run went round, each 1,024 flows of a dump or sweep counted as
+// once, and whether it has begun; before that it returns how many flows were adopted. It
+// may be called by any goroutine.
 func (r *Revalidator) Rounds() (n uint64, running bool) {
 	return r.counters.rounds.Load(), r.counters.running.Load()
 }

@@ -47,6 +47,10 @@ const (
 	changeModify               // give it other actions
 )
 
+// flowsPerRound is the number of flows of a dump that count as a round: a long dump that gets
+// on must not look like a goroutine that stands still.
+const flowsPerRound = 1024
+
 // dump is both phases: it looks at each flow, then sends what is to change.
 func (r *Revalidator) dump(ctx context.Context, now int64, full bool) error {
 	start := time.Now()
@@ -65,7 +69,9 @@ func (r *Revalidator) dump(ctx context.Context, now int64, full bool) error {
 	r.unused, r.unusedBefore = r.unusedBefore, r.unused
 	begin()
 	err := r.dp.Flows(!full, begin, func(f *dpif.Flow) error {
-		n++
+		if n++; n%flowsPerRound == 0 {
+			r.counters.rounds.Add(1)
+		}
 		r.look(f, now, full)
 		return nil
 	})
@@ -98,6 +104,9 @@ func (r *Revalidator) adapt(n int, took time.Duration) {
 
 // swept takes the answer to one request of the sweep.
 func (r *Revalidator) swept(i int, last *dpif.Flow, err error) {
+	if i%flowsPerRound == flowsPerRound-1 {
+		r.counters.rounds.Add(1)
+	}
 	kind := r.changes[i]
 	// ENOENT: the flow went by itself, with its port say.
 	if err != nil && !errors.Is(err, unix.ENOENT) {
