@@ -34,7 +34,7 @@ func (s successor) check(ctx context.Context) error {
 
 // exec puts the successor into the place of this process, with the same
 // arguments. It returns only if it cannot.
-func (s successor) exec(descriptors []int) error {
+func (s successor) exec(descriptors []fdstore.Descriptor) error {
 	program, err := os.Executable()
 	if err != nil {
 		return err

@@ -54,7 +54,7 @@ var _ = event.Declare[evHandedOver](event.Kind{Name: "handed_over", Level: event
 	Meaning: "The daemon makes way for its successor (SIGUSR2) and leaves it the upcall sockets, so that upcalls " +
 		"queue meanwhile. `to` is service_manager (its store of descriptors has them, and it starts the " +
 		"successor) or exec (the program is started in this process). `not_handed_over` counts ports whose " +
-		"socket ends here, because it has a ring or is not in the store: their upcalls are turned off.",
+		"socket ends here, because it is not in the store: their upcalls are turned off.",
 	Advice: "Nothing; `not_handed_over` above 0 are ports whose queues the restart loses.",
 })
 

@@ -48,7 +48,7 @@ func (d *run) serveAcrossRestarts(ctx context.Context, o *Options) (err error) {
 		// Without a datapath nobody has taken the inherited ones yet.
 		d.inherited, d.left = append(d.left, d.inherited...), nil
 		d.lines.Flush(logFlush)
-		if err := o.Exec(numbers(d.inherited)); err != nil {
+		if err := o.Exec(d.inherited); err != nil {
 			d.log.emit(evRestartFailed{Err: err})
 		}
 		if d.stats != nil {
@@ -104,14 +104,6 @@ func (d *run) tellEnding(ctx context.Context) {
 		return
 	}
 	d.tellManager(sd.SdNotifyStopping)
-}
-
-func numbers(list []fdstore.Descriptor) []int {
-	fds := make([]int, len(list))
-	for i, f := range list {
-		fds[i] = f.FD
-	}
-	return fds
 }
 
 // closeAll closes descriptors that nobody took.

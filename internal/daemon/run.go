@@ -49,7 +49,7 @@ type Options struct {
 	// Check tells whether that program could run the configuration. Exec
 	// returns only if it cannot be put in place.
 	Check func(context.Context) error
-	Exec  func(descriptors []int) error
+	Exec  func(descriptors []fdstore.Descriptor) error
 }
 
 // logFlush is how long the end of a run waits for the log's reader.

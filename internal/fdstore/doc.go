@@ -14,7 +14,8 @@
 // for by the unit).
 //
 // Exec passes descriptors under the numbers they have: DPIFD_FDS holds the
-// process id and the numbers.
+// process id and the numbers, each followed by =STATE if it has one. In the manager's
+// store a state is the part of the name after a slash.
 //
 // # Trust
 //

@@ -13,17 +13,20 @@ import (
 )
 
 // Exec puts the program at path into the place of this process, with the
-// descriptors open there, and does not return. After an error, which names the
+// descriptors open there and their states, which are words, and does not return. After an error, which names the
 // program, everything is as before. The program starts in the network namespace
 // of the calling thread. SIGUSR1 and SIGUSR2 are blocked when it starts: they
 // wait until it wants to be notified of them.
-func Exec(path string, argv []string, descriptors []int) error {
+func Exec(path string, argv []string, descriptors []Descriptor) error {
 	if len(descriptors) > MaxDescriptors {
 		return fmt.Errorf("exec %s: %d descriptors to pass on, %d at most: %w", path, len(descriptors), MaxDescriptors, unix.E2BIG)
 	}
 	list := strconv.Itoa(os.Getpid())
-	for _, fd := range descriptors {
-		list += " " + strconv.Itoa(fd)
+	for _, d := range descriptors {
+		list += " " + strconv.Itoa(d.FD)
+		if d.State != "" {
+			list += "=" + d.State
+		}
 	}
 	env := slices.DeleteFunc(os.Environ(), func(s string) bool { return strings.HasPrefix(s, envExec+"=") })
 	runtime.LockOSThread()
@@ -54,14 +57,14 @@ func signalSet() *unix.Sigset_t {
 	return &set
 }
 
-func setCloseOnExec(descriptors []int, on bool) error {
+func setCloseOnExec(descriptors []Descriptor, on bool) error {
 	flags := 0
 	if on {
 		flags = unix.FD_CLOEXEC
 	}
-	for _, fd := range descriptors {
-		if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETFD, flags); err != nil {
-			return fmt.Errorf("descriptor %d: %w", fd, err)
+	for _, d := range descriptors {
+		if _, err := unix.FcntlInt(uintptr(d.FD), unix.F_SETFD, flags); err != nil {
+			return fmt.Errorf("descriptor %d: %w", d.FD, err)
 		}
 	}
 	return nil

@@ -13,6 +13,10 @@ import (
 // bounds at 128 KiB (MAX_ARG_STRLEN, linux/binfmts.h of Linux 6.1).
 const MaxDescriptors = 4096
 
+// MaxNames bounds the names of all descriptors stored, a separator each, in bytes: they
+// share that variable.
+const MaxNames = 120 << 10
+
 // firstListenFD is SD_LISTEN_FDS_START of sd-daemon.h.
 const firstListenFD = 3
 
@@ -28,6 +32,8 @@ const (
 type Descriptor struct {
 	FD   int
 	Name string // under which the manager keeps it; empty after Exec
+	// State is what the process before said of it, see WithState. It may be wrong.
+	State string
 }
 
 // Inherited returns what the service manager, or the program that this process
@@ -57,10 +63,10 @@ func Inherited() []Descriptor {
 func parse(getenv func(string) string, pid int) []Descriptor {
 	var list []Descriptor
 	seen := map[int]bool{}
-	add := func(fd int, name string) {
+	add := func(fd int, name, state string) {
 		if len(list) < MaxDescriptors && fd >= firstListenFD && !seen[fd] {
 			seen[fd] = true
-			list = append(list, Descriptor{FD: fd, Name: name})
+			list = append(list, Descriptor{FD: fd, Name: name, State: state})
 		}
 	}
 	if own, err := strconv.Atoi(getenv(envPID)); err == nil && own == pid {
@@ -74,14 +80,15 @@ func parse(getenv func(string) string, pid int) []Descriptor {
 			if i < len(names) {
 				name = names[i]
 			}
-			add(firstListenFD+i, name)
+			add(firstListenFD+i, name, stateOf(name))
 		}
 	}
 	fields := strings.Fields(getenv(envExec))
 	if len(fields) > 0 && fields[0] == strconv.Itoa(pid) {
 		for _, field := range fields[1:min(len(fields), MaxDescriptors+1)] {
-			if fd, err := strconv.Atoi(field); err == nil {
-				add(fd, "")
+			number, state, _ := strings.Cut(field, "=")
+			if fd, err := strconv.Atoi(number); err == nil {
+				add(fd, "", state)
 			}
 		}
 	}

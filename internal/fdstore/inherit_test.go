@@ -54,13 +54,19 @@ func TestParse(t *testing.T) {
 		{"exec of another", map[string]string{envExec: "4710 9 7"}, ""},
 		{"exec with garbage", map[string]string{envExec: "4711 x 9 -1 2 9 1e3 12"}, "9= 12="},
 		{"exec with many", map[string]string{envExec: many}, "4093 descriptors"},
+		{"manager with states", map[string]string{envPID: "4711", envCount: "3", envNames: "va@1/9/8:v/b@2:c/d"}, "3=va@1/9/8[9/8] 4=v/b@2 5=c/d[d]"},
+		{"exec with states", map[string]string{envExec: "4711 9=1/2/- 7= 8"}, "9=[1/2/-] 7= 8="},
 		{"both", map[string]string{envPID: "4711", envCount: "1", envNames: "a", envExec: "4711 3 5"}, "3=a 5="},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			list := parse(func(k string) string { return tt.env[k] }, pid)
 			var words []string
 			for _, d := range list {
-				words = append(words, fmt.Sprintf("%d=%s", d.FD, d.Name))
+				word := fmt.Sprintf("%d=%s", d.FD, d.Name)
+				if d.State != "" {
+					word += "[" + d.State + "]"
+				}
+				words = append(words, word)
 			}
 			got := strings.Join(words, " ")
 			if len(list) > 100 {
@@ -134,24 +140,24 @@ func before() int {
 	if err != nil {
 		return complain(err)
 	}
-	if err := Exec("/nonexistent/program", os.Args, []int{fd}); !errors.Is(err, unix.ENOENT) || !strings.Contains(err.Error(), "/nonexistent/program") {
+	if err := Exec("/nonexistent/program", os.Args, []Descriptor{{FD: fd}}); !errors.Is(err, unix.ENOENT) || !strings.Contains(err.Error(), "/nonexistent/program") {
 		return complain(fmt.Errorf("exec of a missing program: %w", err))
 	}
 	if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil || flags&unix.FD_CLOEXEC == 0 {
 		return complain(fmt.Errorf("after a failed exec: descriptor flags %#x, %w", flags, err))
 	}
-	if err := Exec("/proc/self/exe", os.Args, make([]int, MaxDescriptors+1)); !errors.Is(err, unix.E2BIG) {
+	if err := Exec("/proc/self/exe", os.Args, make([]Descriptor, MaxDescriptors+1)); !errors.Is(err, unix.E2BIG) {
 		return complain(fmt.Errorf("exec with too many descriptors: %w", err))
 	}
 	fmt.Println(os.Getpid(), portID(fd))
 	os.Setenv(stage, "after")
-	return complain(Exec("/proc/self/exe", os.Args, []int{fd}))
+	return complain(Exec("/proc/self/exe", os.Args, []Descriptor{{FD: fd, State: "2560/65536/256/17"}}))
 }
 
 // after is the program in its place.
 func after() int {
 	list := Inherited()
-	if len(list) != 1 {
+	if len(list) != 1 || list[0].State != "2560/65536/256/17" {
 		return complain(fmt.Errorf("inherited %v", list))
 	}
 	// A signal waits until it is wanted.

@@ -92,6 +92,21 @@ func checkName(name string) error {
 	return nil
 }
 
+// WithState adds to a name what the next process needs to know of the descriptor, which
+// must be fit for a name; see Descriptor.State.
+func WithState(name, state string) string {
+	if state == "" {
+		return name
+	}
+	return name + "/" + state
+}
+
+// stateOf is the state in a name, empty if there is none.
+func stateOf(name string) string {
+	_, state, _ := strings.Cut(name[strings.LastIndexByte(name, '@')+1:], "/")
+	return state
+}
+
 // Name makes a name for a descriptor of an object, with a number that tells it
 // from others: bytes that a name may not have become '_'.
 func Name(object string, number uint32) string {

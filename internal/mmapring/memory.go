@@ -84,6 +84,27 @@ func (r *ring) length(i uint32) uint32 { return atomic.LoadUint32(r.word(i, offL
 
 func (r *ring) pid(i uint32) uint32 { return atomic.LoadUint32(r.word(i, offPID)) }
 
+// answeredMark in the word for the sender's group id says that the reader has acted on
+// the frame's message, or was about to. The kernel writes the word with each message, 0 in
+// its own (netlink_queue_mmaped_skb, netlink_ring_set_copied, Linux 4.4), and never reads it.
+const answeredMark = 0x64706966
+
+func (r *ring) mark(i uint32) { atomic.StoreUint32(r.word(i, offGID), answeredMark) }
+
+// unmark is for frames that go back: a message that the kernel aborts leaves the word as
+// it is.
+func (r *ring) unmark(i uint32) { atomic.StoreUint32(r.word(i, offGID), 0) }
+
+func (r *ring) marked(i uint32) bool { return atomic.LoadUint32(r.word(i, offGID)) == answeredMark }
+
+// previous is the frame before i.
+func (r *ring) previous(i uint32) uint32 {
+	if i == 0 {
+		i = r.frames
+	}
+	return i - 1
+}
+
 // payload is the first n bytes of the payload of frame i. n must not exceed room.
 func (r *ring) payload(i, n uint32) []byte {
 	off := r.geo.Offset(i) + headerSize

@@ -30,6 +30,7 @@ type ReaderCounters struct {
 	Oversized     uint64 // VALID frames whose length exceeds the room
 	UnknownStatus uint64 // frames with SKIP or a status that does not exist
 	Foreign       uint64 // frames that another process sent
+	Answered      uint64 // frames that the reader before had marked: given back unread
 	Waits         uint64 // reads that stopped at a RESERVED frame
 	Overruns      uint64 // times that the kernel said ENOBUFS, see CountOverrun
 }
@@ -51,7 +52,14 @@ type Reader struct {
 	// queued says that the frame at head is a COPY frame given to the caller.
 	queued bool
 
-	valid, copied, aborted, oversized, unknown, foreign, waits, overruns atomic.Uint64
+	// searching: the head is not known, since the ring is another reader's and was empty or
+	// full, see search. lap counts the frames of a full ring that are still to be read;
+	// lapped: all were, and no search has been made since. told: the head is the one that
+	// the reader before told.
+	searching, lapped, told bool
+	lap                     uint32
+
+	valid, copied, aborted, oversized, unknown, foreign, answered, waits, overruns atomic.Uint64
 }
 
 func newReader(m *Mapping, r ring) *Reader {
@@ -66,6 +74,9 @@ func (r *Reader) Ready() bool {
 	defer r.m.mu.Unlock()
 	if r.m.closed {
 		return false
+	}
+	if r.searching && r.lapped {
+		return true // where the next message comes is not known: Read finds out
 	}
 	s := r.ring.status(r.head)
 	return s != Unused && s != Reserved
@@ -92,6 +103,15 @@ func (r *Reader) Read() (payload []byte, o Outcome) {
 		if r.held >= r.half {
 			return nil, Limit
 		}
+		if r.searching && r.lap == 0 {
+			if r.held > 0 {
+				return nil, Limit // what is lent would be found
+			}
+			r.lapped = false
+			if r.search() == nothing {
+				return nil, Empty
+			}
+		}
 		switch r.ring.status(r.head) {
 		case Unused:
 			return nil, Empty
@@ -99,8 +119,11 @@ func (r *Reader) Read() (payload []byte, o Outcome) {
 			r.waits.Add(1)
 			return nil, Waiting
 		case Copy:
-			r.queued = true
-			return nil, Queued
+			if !r.ring.marked(r.head) {
+				r.queued = true
+				return nil, Queued
+			}
+			r.answered.Add(1)
 		case Valid:
 			n := r.ring.length(r.head)
 			switch {
@@ -110,6 +133,8 @@ func (r *Reader) Read() (payload []byte, o Outcome) {
 				r.oversized.Add(1)
 			case r.ring.pid(r.head) != 0:
 				r.foreign.Add(1)
+			case r.ring.marked(r.head):
+				r.answered.Add(1)
 			default:
 				r.valid.Add(1)
 				payload = r.ring.payload(r.head, n)
@@ -142,6 +167,7 @@ func (r *Reader) Copied() bool {
 		return false
 	}
 	r.copied.Add(1)
+	r.ring.mark(r.head) // the queue has the message no more
 	r.hold(true)
 	return true
 }
@@ -150,6 +176,10 @@ func (r *Reader) Copied() bool {
 func (r *Reader) hold(lent bool) {
 	r.passed[r.head] = !lent
 	r.head = r.ring.next(r.head)
+	if r.lap > 0 {
+		r.lap--
+		r.lapped = r.lap == 0
+	}
 	r.held++
 	if lent {
 		r.lent++
@@ -166,6 +196,7 @@ func (r *Reader) giveBackPassed() {
 
 // giveBack returns the oldest held frame to the kernel.
 func (r *Reader) giveBack() {
+	r.ring.unmark(r.tail)
 	r.ring.setStatus(r.tail, Unused)
 	r.tail = r.ring.next(r.tail)
 	r.held--
@@ -183,6 +214,11 @@ func (r *Reader) Release(n int) {
 		r.giveBack()
 		r.lent--
 		r.giveBackPassed()
+	}
+	if r.lapped && r.held == 0 && r.ring.mem != nil {
+		// Now, while at least one frame is unused.
+		r.lapped = false
+		r.search()
 	}
 	if r.m.closed {
 		// munmap of memory that mmap returned does not fail.
@@ -203,6 +239,7 @@ func (r *Reader) Counters() ReaderCounters {
 		Oversized:     r.oversized.Load(),
 		UnknownStatus: r.unknown.Load(),
 		Foreign:       r.foreign.Load(),
+		Answered:      r.answered.Load(),
 		Waits:         r.waits.Load(),
 		Overruns:      r.overruns.Load(),
 	}

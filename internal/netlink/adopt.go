@@ -4,20 +4,27 @@ import (
 	"errors"
 	"fmt"
 
+	"dpifd/internal/mmapring"
+
 	"golang.org/x/sys/unix"
 )
 
 // AdoptReceiver takes over a socket that OpenReceiver opened, in this process or
-// in one before it, with what is queued on it. It is linear: Ring and Kernel of
-// the configuration are not looked at. A socket of another kind, of another
-// network namespace than the calling thread's, or one that is not bound, is
-// refused with an error that matches unix.EINVAL or unix.ENOTSOCK. The
+// in one before it, with what is queued on it. ring is what Detach of that process
+// returned, or what is known of its ring, zero if it has none: Ring of the
+// configuration is not looked at. A socket of another kind, of another network
+// namespace than the calling thread's, one that is not bound, or one whose ring has
+// another size is refused with an error that matches unix.EINVAL or unix.ENOTSOCK. The
 // descriptor belongs to the Receiver from then on, and to the caller after an
 // error.
 //
 // Errors and drops that the socket had before are not the Receiver's: they do
 // not show in Receive, MemInfo and Counters.
-func AdoptReceiver(protocol, fd int, c ReceiverConfig) (*Receiver, error) {
+func AdoptReceiver(protocol, fd int, ring mmapring.State, c ReceiverConfig) (*Receiver, error) {
+	if c.Kernel != nil {
+		r := &Receiver{sock: socket{fd: fd, portID: uint32(fd), rcvbuf: c.RcvBuf}, kernel: c.Kernel}
+		return r, r.remap(ring)
+	}
 	portID, err := checkSocket(protocol, fd)
 	if err != nil {
 		return nil, &OpError{Op: "adopt", Err: fmt.Errorf("descriptor %d: %w", fd, err)}
@@ -44,7 +51,24 @@ func AdoptReceiver(protocol, fd int, c ReceiverConfig) (*Receiver, error) {
 	if m, err := r.sock.memInfo(); err == nil {
 		r.sock.dropsBefore = m.Drops
 	}
-	return r, nil
+	return r, r.remap(ring)
+}
+
+// remap maps the ring that the socket has, if it has one.
+func (r *Receiver) remap(s mmapring.State) error {
+	if s.Geometry.IsZero() {
+		return nil
+	}
+	var sys mmapring.Syscalls
+	if r.kernel != nil {
+		sys = r.kernel
+	}
+	m, found, err := mmapring.Remap(r.sock.fd, s, sys)
+	if err != nil {
+		return &OpError{Op: "adopt", Err: err}
+	}
+	r.mapping, r.ring, r.found, r.adopted = m, m.Reader(), found, true
+	return nil
 }
 
 // checkSocket returns the port id of a descriptor that is a netlink socket of
@@ -109,17 +133,25 @@ func checkNamespace(fd int) error {
 }
 
 // Detach gives the descriptor to the caller: the socket lives on with what is
-// queued, and the Receiver is closed. A socket with a ring cannot be handed
-// over, since what is in its frames would be lost: the error then matches
-// unix.EBUSY and nothing has changed.
-func (r *Receiver) Detach() (fd int, err error) {
+// queued, and the Receiver is closed. A ring is unmapped; the kernel goes on filling
+// it, and ring is what the next owner needs to map it again. While a Batch holds
+// datagrams of the ring it cannot be handed over: the error then matches unix.EBUSY
+// and nothing has changed.
+func (r *Receiver) Detach() (fd int, ring mmapring.State, err error) {
 	if err := r.lock(); err != nil {
-		return -1, err
+		return -1, ring, err
 	}
 	defer r.mu.Unlock()
 	if r.mapping != nil {
-		return -1, &OpError{Op: "detach", Err: fmt.Errorf("the socket has a ring: %w", unix.EBUSY)}
+		if r.ring.Lent() > 0 {
+			return -1, ring, &OpError{Op: "detach", Err: fmt.Errorf("datagrams are lent: %w", unix.EBUSY)}
+		}
+		ring = r.ring.State()
+		if err := r.mapping.Close(); err != nil {
+			return -1, ring, &OpError{Op: "detach", Err: err}
+		}
+		r.mapping = nil
 	}
 	fd, r.sock.fd = r.sock.fd, -1
-	return fd, nil
+	return fd, ring, nil
 }

@@ -6,6 +6,8 @@ import (
 	"os"
 	"testing"
 
+	"dpifd/internal/mmapring"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -30,17 +32,17 @@ func TestDetachAndAdopt(t *testing.T) {
 	from := openAnySender(t, socketConfig{})
 	msg := message(20, 0, 1, 0, 9, 8, 7, 6)
 	tx.send(from.PortID(), msg)
-	fd, err := from.Detach()
+	fd, _, err := from.Detach()
 	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := from.Receive(b, 1); !errors.Is(err, ErrClosed) {
 		t.Errorf("Receive after Detach: %v, want ErrClosed", err)
 	}
-	if _, err := from.Detach(); !errors.Is(err, ErrClosed) {
+	if _, _, err := from.Detach(); !errors.Is(err, ErrClosed) {
 		t.Errorf("second Detach: %v, want ErrClosed", err)
 	}
-	to, err := AdoptReceiver(unix.NETLINK_USERSOCK, fd, ReceiverConfig{RcvBuf: 1 << 16})
+	to, err := AdoptReceiver(unix.NETLINK_USERSOCK, fd, mmapring.State{}, ReceiverConfig{RcvBuf: 1 << 16})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,11 +76,11 @@ func TestAdoptForgetsLosses(t *testing.T) {
 	if err := from.Leave(group); err != nil {
 		t.Fatal(err)
 	}
-	fd, err := from.Detach()
+	fd, _, err := from.Detach()
 	if err != nil {
 		t.Fatal(err)
 	}
-	to, err := AdoptReceiver(unix.NETLINK_USERSOCK, fd, ReceiverConfig{})
+	to, err := AdoptReceiver(unix.NETLINK_USERSOCK, fd, mmapring.State{}, ReceiverConfig{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,7 +128,7 @@ func TestAdoptRefuses(t *testing.T) {
 		{"unbound", unbound, unix.EINVAL},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			if _, err := AdoptReceiver(unix.NETLINK_GENERIC, tt.fd, ReceiverConfig{}); !errors.Is(err, tt.want) {
+			if _, err := AdoptReceiver(unix.NETLINK_GENERIC, tt.fd, mmapring.State{}, ReceiverConfig{}); !errors.Is(err, tt.want) {
 				t.Errorf("error %v, want %v", err, tt.want)
 			}
 		})

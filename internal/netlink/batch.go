@@ -58,6 +58,15 @@ func (b *Batch) lend(ring *mmapring.Reader) {
 // Release.
 func (b *Batch) Data(i int) []byte { return b.data[i] }
 
+// Mark notes in the ring frames lent that their messages are about to be acted on, for a
+// process that takes the ring over should this one end before Release: mmapring's
+// Reader.Mark says what follows.
+func (b *Batch) Mark() {
+	for i := range b.leases {
+		b.leases[i].ring.Mark()
+	}
+}
+
 // Release takes all datagrams back, and gives ring frames back to the kernel in
 // the order in which they came. Len becomes 0.
 func (b *Batch) Release() {

@@ -52,6 +52,8 @@ type Receiver struct {
 	mapping *mmapring.Mapping // nil without a ring
 	ring    *mmapring.Reader  // nil without a ring
 	ringErr error             // why there is no ring
+	found   mmapring.Found    // in the ring, if it was taken over
+	adopted bool
 }
 
 // OpenReceiver opens a socket for messages that the kernel sends to its port id.

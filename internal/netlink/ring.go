@@ -89,6 +89,11 @@ func (r *Receiver) receiveCopy(b *Batch) ([]byte, bool, error) {
 			r.countOverrun()
 			continue
 		case unix.EAGAIN:
+			if r.adopted {
+				// The process before received the message and ended.
+				r.ring.Missing()
+				return nil, false, nil
+			}
 			return nil, false, &OpError{Op: "receive", Err: fmt.Errorf("%w: %w", errDesynchronised, errno)}
 		default:
 			return nil, false, &OpError{Op: "receive", Err: errno}
@@ -172,6 +177,13 @@ func (r *Receiver) Geometry() mmapring.Geometry {
 	}
 	return r.ring.Geometry()
 }
+
+// HeadUnknown reports whether the receiver reads a ring that it took over full, without
+// knowing which of its frames is the oldest: then the next process would not know either.
+func (r *Receiver) HeadUnknown() bool { return r.ring != nil && r.ring.State().Head < 0 }
+
+// Found is what was in the frames of a ring that was taken over, see AdoptReceiver.
+func (r *Receiver) Found() mmapring.Found { return r.found }
 
 // RingError returns why the receiver has no ring though one was asked for; nil
 // if it has one, or none was asked for. It matches mmapring.ErrNotSupported

@@ -56,6 +56,8 @@ func (h *Handler) send() error {
 	if h.out.Len() == 0 {
 		return nil
 	}
+	// Should the process be killed from here on, the next one does not send these again.
+	h.in.Mark()
 	err := h.dp.Send(h.out, h.failed)
 	h.budget.Sent(h.nPut)
 	if h.sends == netlink.Ring && h.dp.Conn().Transport() != netlink.Ring {

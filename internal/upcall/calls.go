@@ -3,6 +3,8 @@ package upcall
 import (
 	"sync"
 	"sync/atomic"
+
+	"dpifd/internal/mmapring"
 )
 
 // calls are what others have the handler's goroutine do.
@@ -38,16 +40,16 @@ func (h *Handler) Detach(s *Socket) (last PortCounters) {
 }
 
 // Release gives sockets up with what is queued on them. It returns the descriptor of
-// each, which is the caller's; -1 for one that cannot be handed over, which the
-// handler keeps.
-func (h *Handler) Release(socks ...*Socket) []int {
-	fds := make([]int, len(socks))
+// each, which is the caller's, and the state of its ring; -1 for one that cannot be
+// handed over, which the handler keeps.
+func (h *Handler) Release(socks ...*Socket) ([]int, []mmapring.State) {
+	fds, rings := make([]int, len(socks)), make([]mmapring.State, len(socks))
 	h.do(func() {
 		for i, s := range socks {
-			fds[i] = h.release(s)
+			fds[i], rings[i] = h.release(s)
 		}
 	})
-	return fds
+	return fds, rings
 }
 
 // Barrier waits until what the handler has decided so far is in the kernel.

@@ -10,6 +10,7 @@ import (
 	"dpifd/internal/dpif"
 	"dpifd/internal/epoll"
 	"dpifd/internal/event"
+	"dpifd/internal/mmapring"
 	"dpifd/internal/netlink"
 	"dpifd/internal/odp"
 	"dpifd/internal/policy"
@@ -291,19 +292,20 @@ func (h *Handler) disown(s *Socket) {
 	h.busy = slices.DeleteFunc(h.busy, func(o *Socket) bool { return o == s })
 }
 
-// release gives the socket of s up, with what is queued on it. It returns -1,
-// and s stays as it is, if the socket cannot be handed over. It runs on the
+// release gives the socket of s up, with what is queued on it and in its ring. It
+// returns -1, and s stays as it is, if the socket cannot be handed over. It runs on the
 // handler's goroutine.
-func (h *Handler) release(s *Socket) int {
-	if s.Transport() == netlink.Ring {
-		return -1
+func (h *Handler) release(s *Socket) (int, mmapring.State) {
+	for s.HeadUnknown() && h.receive(s, batchSize) > 0 {
+		h.answer()
 	}
-	s.ReadDrops() // while it can be asked
+	h.in.Release() // frames that held nothing
+	s.ReadDrops()  // while it can be asked
 	_ = h.poller.Remove(s.FD())
-	fd, err := s.Detach()
+	fd, ring, err := s.Detach()
 	if err != nil {
-		return -1
+		return -1, ring
 	}
 	h.disown(s)
-	return fd
+	return fd, ring
 }

@@ -3,6 +3,7 @@ package upcall
 import (
 	"testing"
 
+	"dpifd/internal/mmapring"
 	"dpifd/internal/mmapring/ringtest"
 	"dpifd/internal/netlink"
 	"dpifd/internal/odp"
@@ -54,29 +55,24 @@ func TestRounds(t *testing.T) {
 	}
 }
 
-// TestRelease: a linear socket leaves its handler as it is, one with a ring
-// stays.
+// TestRelease: a socket leaves its handler as it is.
 func TestRelease(t *testing.T) {
 	b := newBench(t, ringtest.New(ringtest.Config{}))
-	ring, _ := b.port(1, ring16)
-	if fd := b.h.release(ring); fd != -1 || ring.FD() < 0 || len(b.h.rings) != 1 {
-		t.Errorf("a socket with a ring was released: descriptor %d", fd)
-	}
 	sock, err := netlink.OpenReceiver(unix.NETLINK_GENERIC, netlink.ReceiverConfig{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	ch := NewSocket(sock, NewPort(2, "port2", 0))
-	if err := b.h.poller.(*kernelEpoll).Poller.Add(sock.FD(), 1); err != nil {
+	if err := b.h.poller.(*kernelEpoll).Poller.Add(sock.FD(), 0); err != nil {
 		t.Fatal(err)
 	}
 	b.h.slots = append(b.h.slots, ch)
-	ch.slot, b.h.owned = 1, b.h.owned+1
-	fd := b.h.release(ch)
-	if fd < 0 || sock.FD() != -1 || b.h.owned != 1 || b.h.slots[1] != nil {
+	ch.slot, b.h.owned = 0, b.h.owned+1
+	fd, _ := b.h.release(ch)
+	if fd < 0 || sock.FD() != -1 || b.h.owned != 0 || b.h.slots[0] != nil {
 		t.Fatalf("released descriptor %d; the handler has %d sockets", fd, b.h.owned)
 	}
-	again, err := netlink.AdoptReceiver(unix.NETLINK_GENERIC, fd, netlink.ReceiverConfig{})
+	again, err := netlink.AdoptReceiver(unix.NETLINK_GENERIC, fd, mmapring.State{}, netlink.ReceiverConfig{})
 	if err != nil {
 		t.Fatal(err)
 	}

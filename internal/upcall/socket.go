@@ -25,7 +25,8 @@ type Socket struct {
 
 // NewSocket makes r the socket of port, which has none yet.
 func NewSocket(r *netlink.Receiver, port *Port) *Socket {
-	s := &Socket{Receiver: r, port: port}
+	// An overrun of a ring that was taken over may keep the kernel from COPY frames until a poll.
+	s := &Socket{Receiver: r, port: port, congested: r.Transport() == netlink.Ring}
 	port.socket = s
 	return s
 }

@@ -152,7 +152,7 @@ func TestSharedSocketsAdopted(t *testing.T) {
 				t.Fatal(err)
 			}
 			k.pids = append(k.pids, sock.PortID())
-			fd, err := sock.Detach()
+			fd, _, err := sock.Detach()
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -95,11 +95,19 @@ type SocketsAdopted struct {
 	event.OfDatapath
 	Adopted int `event:"adopted" means:"sockets of the process before that are used"`
 	Closed  int `event:"closed" means:"sockets of the process before that nobody needs"`
+	// Of the sockets' rings, see mmapring.Found.
+	Rings    int `event:"rings_adopted" means:"sockets of the process before that have rings"`
+	Frames   int `event:"frames" means:"ring frames in use"`
+	Answered int `event:"frames_answered" means:"ring frames that the process before was answering when it was killed"`
+	Guessed  int `event:"heads_guessed" means:"rings that were full, and whose oldest frame is not known"`
 }
 
 var _ = event.Declare[SocketsAdopted](event.Kind{Name: "sockets_adopted", Level: event.Info,
 	Meaning: "Upcall sockets of the process before are served on, with what was queued on them. `closed` counts " +
-		"those that upcalls no longer go to; what was queued on them was answered.",
+		"those that upcalls no longer go to; what was queued on them was answered. `rings_adopted` of them have rings, " +
+		"in which `frames` were in use. After a kill, `frames_answered` of these are given back unread, since their " +
+		"packets may have been sent; the others are answered. `heads_guessed` above 0: upcalls of so many ports " +
+		"are answered in another order than they came.",
 })
 
 // SocketRefused says that an inherited descriptor is not an upcall socket. It was closed.

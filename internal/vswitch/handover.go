@@ -6,6 +6,7 @@ import (
 
 	"dpifd/internal/dpif"
 	"dpifd/internal/fdstore"
+	"dpifd/internal/mmapring"
 	"dpifd/internal/netlink"
 	"dpifd/internal/odp"
 	"dpifd/internal/upcall"
@@ -25,17 +26,25 @@ type inheritedSocket struct {
 }
 
 // takeInherited makes receivers of the inherited descriptors, and closes what
-// cannot be one.
+// cannot be one. Rings are mapped as they are, whatever the configuration says: what is
+// in their frames cannot be had otherwise.
 func (s *Server) takeInherited() {
 	s.inherited = make(map[uint32]inheritedSocket, len(s.cfg.Inherited))
 	for _, d := range s.cfg.Inherited {
-		sock, err := netlink.AdoptReceiver(unix.NETLINK_GENERIC, d.FD, netlink.ReceiverConfig{RcvBuf: s.cfg.RcvBuf})
+		ring, err := mmapring.ParseState(d.State)
+		var sock *netlink.Receiver
+		if err == nil {
+			sock, err = netlink.AdoptReceiver(unix.NETLINK_GENERIC, d.FD, ring,
+				netlink.ReceiverConfig{RcvBuf: s.cfg.RcvBuf, Kernel: s.cfg.Ring.Kernel})
+		}
 		if err == nil {
 			if _, twice := s.inherited[sock.PortID()]; twice {
 				sock.Close() // another descriptor of the same socket
 				continue
 			}
 			s.inherited[sock.PortID()] = inheritedSocket{sock, d.Name}
+			s.ringBytes += ringBytes(sock)
+			s.foundRings.add(sock)
 			continue
 		}
 		unix.Close(d.FD) // whatever it is, nobody else has a use for it
@@ -45,14 +54,45 @@ func (s *Server) takeInherited() {
 	s.cfg.Inherited = nil
 }
 
+// ringBytes is the memory of a socket's ring, 0 without.
+func ringBytes(sock *netlink.Receiver) uint64 {
+	g := sock.Geometry()
+	return g.Bytes()
+}
+
+// foundRings sums what was found in rings of the process before.
+type foundRings struct{ rings, frames, answered, guessed int }
+
+func (f *foundRings) add(sock *netlink.Receiver) {
+	if sock.Transport() != netlink.Ring {
+		return
+	}
+	found := sock.Found()
+	f.rings++
+	f.frames += found.InUse
+	f.answered += found.Answered
+	if found.Guessed {
+		f.guessed++
+	}
+}
+
+// fits reports whether an inherited socket is one that the configuration asks for.
+// What is in another one is answered before it is closed.
+func (s *Server) fits(sock *netlink.Receiver) bool {
+	if sock.Transport() == netlink.Ring {
+		return s.noRings == nil && sock.Geometry() == s.cfg.Ring.Geometry
+	}
+	return s.cfg.Ring.Mode != RingRequire
+}
+
 // adopt returns a channel with the inherited socket that the vport's upcalls go
 // to, nil if there is none.
 func (s *Server) adopt(v dpif.Vport) *channel {
-	if len(v.UpcallPIDs) != 1 || s.shared != nil || s.cfg.Ring.Mode == RingRequire {
+	if len(v.UpcallPIDs) != 1 || s.shared != nil {
 		return nil
 	}
 	in, ok := s.inherited[v.UpcallPIDs[0]]
-	if !ok {
+	if !ok || !s.fits(in.sock) {
 		return nil
 	}
 	delete(s.inherited, v.UpcallPIDs[0])
@@ -62,7 +102,8 @@ func (s *Server) adopt(v dpif.Vport) *channel {
 		why = reason(s.noRings)
 	}
 	p := upcall.NewPort(v.No, v.Name, s.maxUpcalls[v.Name])
-	return &channel{Port: p, typ: v.Type, ifindex: v.Ifindex, sock: upcall.NewSocket(in.sock, p), reason: why, stored: in.name}
+	return &channel{Port: p, typ: v.Type, ifindex: v.Ifindex, sock: upcall.NewSocket(in.sock, p), reason: why, stored: in.name,
+		ringBytes: ringBytes(in.sock)}
 }
 
 // settleInherited ends the taking over at the end of the start. What waits in
@@ -82,7 +123,9 @@ func (s *Server) settleInherited() {
 	}
 	closed := s.closeInherited()
 	if s.adopted+closed > 0 {
-		s.cfg.Notify(SocketsAdopted{Adopted: s.adopted, Closed: closed})
+		f := s.foundRings
+		s.cfg.Notify(SocketsAdopted{Adopted: s.adopted, Closed: closed, Rings: f.rings, Frames: f.frames, Answered: f.answered,
+			Guessed: f.guessed})
 	}
 }
 
@@ -92,6 +135,7 @@ func (s *Server) closeInherited() int {
 	closed := len(s.inherited)
 	for _, in := range s.inherited {
 		in.sock.Close()
+		s.ringBytes -= ringBytes(in.sock)
 		s.forgetName(in.name)
 	}
 	clear(s.inherited)
@@ -99,16 +143,21 @@ func (s *Server) closeInherited() int {
 }
 
 // keep gives the socket of a port to the store. One that was inherited is there
-// already. A socket with a ring cannot be handed over: the next process could
-// not tell where in the ring to go on.
+// already. With a ring its name tells the geometry, but no head: that is found in the
+// ring after a crash.
 func (s *Server) keep(ch *channel) {
-	if s.cfg.Store == nil || ch.sock == nil || ch.sock.Transport() == netlink.Ring {
+	if s.cfg.Store == nil || ch.sock == nil {
 		return
 	}
+	name := storeName(ch, mmapring.State{Geometry: ch.sock.Geometry(), Head: -1})
+	if ch.sock.Transport() == netlink.Ring && ch.stored != name {
+		// The head in the name is where the process before left off.
+		s.forgetName(ch.stored)
+		ch.stored = ""
+	}
 	if ch.stored == "" {
-		name := fdstore.Name(ch.Name(), ch.sock.PortID())
 		err := error(unix.ENOSPC)
-		if s.kept < s.cfg.Store.Max() {
+		if s.kept < s.cfg.Store.Max() && s.keptNames+len(name)+1 <= fdstore.MaxNames {
 			err = s.cfg.Store.Keep(name, ch.sock.FD())
 		}
 		if err != nil {
@@ -118,6 +167,12 @@ func (s *Server) keep(ch *channel) {
 		ch.stored = name
 	}
 	s.kept++
+	s.keptNames += len(ch.stored) + 1
+}
+
+// storeName is the name under which the store keeps the socket of a port.
+func storeName(ch *channel, ring mmapring.State) string {
+	return fdstore.WithState(fdstore.Name(ch.Name(), ch.sock.PortID()), ring.String())
 }
 
 // forget takes the socket of a port out of the store.
@@ -125,6 +180,7 @@ func (s *Server) forget(ch *channel) {
 	if ch.stored != "" {
 		s.forgetName(ch.stored)
 		s.kept--
+		s.keptNames -= len(ch.stored) + 1
 		ch.stored = ""
 	}
 }
@@ -139,8 +195,7 @@ func (s *Server) forgetName(name string) {
 
 // HandOver has Run, when its context ends, leave the upcall sockets as they are
 // for the next process: those that the store keeps or, without a store, those
-// that Sockets returns. Vports without such a socket, and those with a ring,
-// are left as at any other end.
+// that Sockets returns. Vports without such a socket are left as at any other end.
 func (s *Server) HandOver() { s.leaving.Store(true) }
 
 // Sockets returns the descriptors of the upcall sockets that were left open, after
@@ -174,17 +229,21 @@ func (s *Server) leave() (others []odp.PortNo, shared bool) {
 			}
 			socks = append(socks, ch.sock)
 		}
-		fds := h.Release(socks...)
+		fds, rings := h.Release(socks...)
 		for _, ch := range chs {
 			i := slices.Index(socks, ch.sock)
 			if i < 0 {
 				continue
 			}
+			if fds[i] >= 0 && !s.storeHead(ch, fds[i], rings[i]) {
+				unix.Close(fds[i]) // nobody else has it
+				fds[i] = -1
+			}
 			if fds[i] < 0 {
 				stay = append(stay, ch)
 				continue
 			}
-			s.left = append(s.left, fdstore.Descriptor{FD: fds[i], Name: ch.stored})
+			s.left = append(s.left, fdstore.Descriptor{FD: fds[i], Name: ch.stored, State: rings[i].String()})
 		}
 		for _, ch := range stay {
 			if slices.Contains(s.shared, ch) {
@@ -195,6 +254,23 @@ func (s *Server) leave() (others []odp.PortNo, shared bool) {
 		}
 	}
 	return others, shared
+}
+
+// storeHead has the store's name of a socket with a ring tell where the reader left off.
+// It reports whether the store has the socket, or is not needed for it. The manager takes a
+// descriptor that it has under another name for the one it has, so that one goes first.
+func (s *Server) storeHead(ch *channel, fd int, ring mmapring.State) bool {
+	if s.cfg.Store == nil || ring.Geometry.IsZero() {
+		return true
+	}
+	name := storeName(ch, ring)
+	s.forgetName(ch.stored)
+	if err := s.cfg.Store.Keep(name, fd); err != nil {
+		s.cfg.Notify(SocketNotKept{No: ch.No, Name: ch.Name(), Err: fmt.Errorf("port %s: keep the upcall socket: %w", ch.Name(), err)})
+		return false
+	}
+	ch.stored = name
+	return true
 }
 
 // forgetAll takes the sockets that end with the Server out of the store.

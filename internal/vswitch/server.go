@@ -148,7 +148,9 @@ type Server struct {
 	wanted     atomic.Pointer[[]PortConfig] // by Reconfigure, not in force yet
 	inherited  map[uint32]inheritedSocket   // by port id, none after the start
 	adopted    int                          // inherited sockets that serve a vport
+	foundRings foundRings                   // of inherited sockets
 	kept       int                          // sockets in the store
+	keptNames  int                          // bytes of their names, with a separator each
 	left       []fdstore.Descriptor         // of sockets that outlive the Server
 	abandoned  int                          // see Abandoned
 	leaving    atomic.Bool                  // the next end is a hand-over

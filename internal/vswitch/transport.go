@@ -49,8 +49,8 @@ func (s *Server) probeRings() error {
 // wantedFeatures are the user features to ask for.
 func (s *Server) wantedFeatures() dpif.Features {
 	f := dpif.FeatureVportPIDs
-	if s.noRings != nil {
-		// With a ring, an upcall that exceeds the frame would be written
+	if s.noRings != nil && s.ringBytes == 0 {
+		// With a ring, be it one of the process before, an upcall that exceeds the frame would be written
 		// over the next frame's header.
 		f |= dpif.FeatureUnaligned
 	}
