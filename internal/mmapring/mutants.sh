@@ -65,36 +65,51 @@ ENOBUFS of a recv not counted|netlink/ring.go|netlink|s/\t\t\tr\.countOverrun\(\
 COPY frame not counted off|netlink/ring.go|netlink|s/if !r\.ring\.Copied\(\) \{/if false {/
 ERR ignored|netlink/receiver.go|netlink|s/errno, err := r\.kernel\.SoError\(r\.sock\.fd\)/errno, err := unix.Errno(0), error(nil)/
 congestion not cleared by a poll|netlink/ring.go|netlink|s/_, err = r\.kernel\.Poll\(r\.sock\.fd\)//
-no poll after overrun|vswitch/ready.go|vswitch|s/\th\.endCongestion\(\)\n//
-no rescan at the bound|vswitch/ready.go|vswitch|s/for _, ch := range h\.rings \{\n\t\t\tch\.congested = true\n\t\t\}//
-no bound|vswitch/ready.go|vswitch|s/timeout = h\.rescan/timeout = -1/
-error not taken|vswitch/ready.go|vswitch|s/ev\.Err && ch\.sock\.SocketError\(\) != nil/ev.Err/
-overrun not noted|vswitch/ready.go|vswitch|s/ch\.sock\.SocketError\(\) != nil \{\n\t\t\tch\.congested = true/ch.sock.SocketError() != nil {/
-empty batch keeps frames|vswitch/answer.go|vswitch|s/h\.in\.Release\(\) \/\/ frames that held.*\n//
-detach keeps frames|vswitch/handler.go|vswitch|s/h\.in\.Release\(\) +\/\/ a frame that.*\n//
-epoll each pass|vswitch/ready.go|vswitch|s/h\.unpolled < h\.maxUnpolled\(\)/false/
-epoll never under load|vswitch/ready.go|vswitch|s/h\.unpolled < h\.maxUnpolled\(\)/true/
-rings level-triggered|vswitch/handler.go|vswitch|s/add = h\.poller\.AddEdge.*//
-linear edge-triggered|vswitch/handler.go|vswitch|s/add := h\.poller\.Add\n/add := h.poller.AddEdge\n/
+no poll after overrun|upcall/ready.go|upcall|s/\th\.endCongestion\(\)\n//
+no rescan at the bound|upcall/ready.go|upcall|s/for _, s := range h\.rings \{\n\t\t\ts\.congested = true\n\t\t\}//
+no bound|upcall/ready.go|upcall|s/timeout = h\.rescan/timeout = -1/
+error not taken|upcall/ready.go|upcall|s/ev\.Err && s\.SocketError\(\) != nil/ev.Err/
+overrun not noted|upcall/ready.go|upcall|s/s\.SocketError\(\) != nil \{\n\t\t\ts\.congested = true/s.SocketError() != nil {/
+empty batch keeps frames|upcall/answer.go|upcall|s/h\.in\.Release\(\) \/\/ frames that held.*\n//
+detach keeps frames|upcall/handler.go|upcall|s/h\.in\.Release\(\) +\/\/ a frame that.*\n//
+epoll each pass|upcall/ready.go|upcall|s/h\.unpolled < h\.maxUnpolled\(\)/false/
+epoll never under load|upcall/ready.go|upcall|s/h\.unpolled < h\.maxUnpolled\(\)/true/
+rings level-triggered|upcall/handler.go|upcall|s/add = h\.poller\.AddEdge.*//
+linear edge-triggered|upcall/handler.go|upcall|s/add := h\.poller\.Add\n/add := h.poller.AddEdge\n/
 edges are levels|epoll/poller.go|epoll|s/unix\.EPOLLIN \| unix\.EPOLLET/unix.EPOLLIN/
 levels are edges|epoll/poller.go|epoll|s/(EPOLL_CTL_ADD, fd, &unix\.EpollEvent\{Events: unix\.EPOLLIN)(, Fd)/$1 | unix.EPOLLET$2/
-shed in small pieces|vswitch/ready.go|vswitch|s!h\.shedRing\(ch\)!!
-mixed as rings only|vswitch/ready.go|vswitch|s/return mixedPasses/return ringPasses/
-no pause|vswitch/ready.go|vswitch|s/time\.Sleep\(min.*\)//
-stop waits for ever|vswitch/handler.go|vswitch|s/ \|\| h\.fruitless == maxFruitless//
-pauses without epoll|vswitch/ready.go|vswitch|s/ && h\.fruitless == 0 && !h/ \&\& !h/
-detach without draining|vswitch/handler.go|vswitch|s/for h\.receive\(ch, batchSize\) > 0 \{\n\t\th\.answer\(\)\n\t\}//
-quota not shared|vswitch/ready.go|vswitch|s/quota = max\(minQuota.*//
-heads not looked at|vswitch/ready.go|vswitch|s/if ch\.sock\.Ready\(\) \{\n\t\t\th\.makeReady/if false {\n\t\t\th.makeReady/
-memory not given back|vswitch/ports.go|vswitch|s/s\.ringBytes -= ch\.ringBytes\n\ts\.forget/s.forget/
+marks not written|mmapring/remap.go|mmapring|s/r\.ring\.mark\(i\)//
+marked read again|mmapring/reader.go|mmapring|s/case r\.ring\.marked\(r\.head\):/case false:/
+marked COPY received again|mmapring/reader.go|mmapring|s/if !r\.ring\.marked\(r\.head\) \{/if true {/
+COPY not marked|mmapring/reader.go|mmapring|s/r\.ring\.mark\(r\.head\).*//
+mark left in a frame|mmapring/reader.go|mmapring|s/r\.ring\.unmark\(r\.tail\)//
+head not searched|mmapring/remap.go|mmapring|s/r\.searching = true\n\tif f/if f/
+search from one seen first|mmapring/remap.go|mmapring|s/\t\tif r\.ring\.status\(before\) == Unused \{/\t\tif true {/
+full ring not searched again|mmapring/remap.go|mmapring|s/r\.searching, r\.lap = true, n/r.lap = 0/
+head told amid a guess|mmapring/remap.go|mmapring|s/if r\.lap > 0 \|\| r\.lapped[^\n]*\{/if false {/
+missing message waited for|netlink/ring.go|vswitch|s/if r\.adopted \{/if false {/
+sent before marked|upcall/answer.go|upcall|s/h\.in\.Mark\(\)//
+head not in the store|vswitch/handover.go|vswitch|s/&& !s\.storeHead\(ch, fds\[i\], rings\[i\]\)/\&\& false/
+old head left in the store|vswitch/handover.go|vswitch|s/ch\.sock\.Transport\(\) == netlink\.Ring && ch\.stored != name/false/
+any ring adopted|vswitch/handover.go|vswitch|s/ \|\| !s\.fits\(in\.sock\)//
+adopted ring not counted|vswitch/handover.go|vswitch|s/s\.ringBytes \+= ringBytes\(sock\)//
+shed in small pieces|upcall/ready.go|upcall|s!h\.shedRing\(s\)!!
+mixed as rings only|upcall/ready.go|upcall|s/return mixedPasses/return ringPasses/
+no pause|upcall/ready.go|upcall|s/time\.Sleep\(min.*\)//
+stop waits for ever|upcall/handler.go|upcall|s/ \|\| h\.fruitless == maxFruitless//
+pauses without epoll|upcall/ready.go|upcall|s/ && h\.fruitless == 0 && !h/ \&\& !h/
+detach without draining|upcall/handler.go|upcall|s/for h\.receive\(s, batchSize\) > 0 \{\n\t\th\.answer\(\)\n\t\}//
+quota not shared|upcall/ready.go|upcall|s/quota = max\(minQuota.*//
+heads not looked at|upcall/ready.go|upcall|s/if s\.Ready\(\) \{\n\t\t\th\.makeReady/if false {\n\t\t\th.makeReady/
+memory not given back|vswitch/ports.go|vswitch|s/\ts\.ringBytes -= ch\.ringBytes\n//
 discard keeps memory|vswitch/transport.go|vswitch|s/(ch\.sock\.Close\(\)\n\t\t\}\n)\t\ts\.ringBytes -= ch\.ringBytes\n/$1/
 limit not kept|vswitch/transport.go|vswitch|s/s\.ringBytes\+size > /0 > /
 TX beyond the limit|vswitch/transport.go|vswitch|s/s\.ringBytes\+g\.Bytes\(\)\+rx > /0*rx > /
 TX not counted|vswitch/transport.go|vswitch|s/s\.ringBytes \+= g\.Bytes\(\)//
-unaligned with rings|vswitch/transport.go|vswitch|s/if s\.noRings != nil \{\n\t\t\/\/ With/if true {\n\t\t\/\/ With/
+unaligned with rings|vswitch/transport.go|vswitch|s/if s\.noRings != nil && s\.ringBytes == 0 \{/if true {/
 require ignored|vswitch/transport.go|vswitch|s/s\.noRings != nil && s\.cfg\.Ring\.Mode == RingRequire/false/
 require ignored for a port|vswitch/transport.go|vswitch|s/s\.cfg\.Ring\.Mode == RingRequire && !s\.running/false/
-given up unsaid|vswitch/answer.go|vswitch|s/h\.notify\(TXRingGivenUp.*\)//
+given up unsaid|upcall/answer.go|upcall|s/h\.notify\(TXRingGivenUp.*\)//
 large overtakes|netlink/txring.go|netlink|s/s\.kick\(\)\n\t\tif c\.tx == nil/if c.tx == nil/
 last not kicked|netlink/txring.go|netlink|s/\ts\.kick\(\)\n\tif err := c/\tif err := c/
 taken back and not sent|netlink/txring.go|netlink|s/\ts\.linear\(s\.filled\)\n\treturn false/\ts.committed = s.filled\n\treturn false/

@@ -4,6 +4,7 @@ package kernel_test
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"strings"
 	"testing"
@@ -260,6 +261,104 @@ func TestRingBurst(t *testing.T) {
 	}
 	t.Logf("%d upcalls: %d epoll waits, %d batches", burst, delta("epoll_waits"), delta("batches"))
 	stop(t, d)
+}
+
+// TestRingBurstOfTenThousand: rings of the default size lose nothing of 10,000 new flows
+// that come at once, as ordinary sockets of the default size do not.
+func TestRingBurstOfTenThousand(t *testing.T) {
+	needRings(t)
+	const count = 10_000
+	n := newQuietNetwork(t, 2)
+	d := n.run(t, settings{"policy": "{type: learning, mac_limit: 20000}", "flows": "{max_idle: 60s}"})
+	v := n.view(t)
+	p := n.sockets(t)
+	load := numberedLoad(t, count, sink(t, p))
+	got := lab.Collect(t, p[1])
+	send(t, p[0], load...)
+	eventually(t, 2*waitLimit, "each packet arrives or is counted as lost", func() bool {
+		return got.Count()+int(v.info(t).Stats.Lost) >= count
+	})
+	wantTransport(t, d, "ring", "")
+	if e := finalStats(t, d); e.Int(t, "lost") != 0 || e.Int(t, "received_linear") != 0 || got.Count() != count {
+		t.Errorf("%d of %d packets arrived; stats: %v, want none lost", got.Count(), count, e.Fields)
+	}
+}
+
+// TestRingRestart: rings are handed over by exec, with what is in them. Packets that came
+// up while neither process read are forwarded by the next one, large ones too.
+func TestRingRestart(t *testing.T) {
+	needRings(t)
+	const restarts, waiting = 3, 300
+	n := newQuietNetwork(t, 2)
+	d := n.run(t, settings{"policy": "{type: learning, mac_limit: 20000}", "flows": "{max_idle: 60s}", "ring": "{mode: require}"})
+	v := n.view(t)
+	p := n.sockets(t)
+	before := v.listeners(t)
+	sockets := int64(len(before.pids()))
+	crossing(t, p[0], p[1], strangers(t, sizes(20, 200)...))
+	for i := range restarts {
+		load := strangers(t, sizes(waiting, 100+400*i)...)
+		seen := among(load...)
+		since := time.Now()
+		freeze(t, d, func() {
+			send(t, p[0], load[:waiting/2]...)
+			signal(t, d, unix.SIGUSR2)
+		})
+		send(t, p[0], load[waiting/2:]...)
+		if e := d.Wait(t, since, "handed_over", nil); e.Int(t, "sockets") != sockets || e.Int(t, "not_handed_over") != 0 {
+			t.Errorf("handed_over: %v, want %d sockets", e.Fields, sockets)
+		}
+		e := d.Wait(t, since, "sockets_adopted", nil)
+		if e.Int(t, "adopted") != sockets || e.Int(t, "rings_adopted") != sockets || e.Int(t, "frames_answered") != 0 || e.Int(t, "heads_guessed") != 0 {
+			t.Errorf("sockets_adopted: %v, want %d rings", e.Fields, sockets)
+		}
+		d.Wait(t, since, "ready", nil)
+		for range waiting {
+			p[1].Expect(t, waitLimit, seen)
+		}
+		crossing(t, p[0], p[1], strangers(t, 60, 1514, 60))
+	}
+	if now := v.listeners(t); !maps.Equal(now, before) {
+		t.Errorf("upcall PIDs %v, before the restarts %v", now, before)
+	}
+	wantTransport(t, d, "ring", "")
+	if e := finalStats(t, d); e.Int(t, "lost") != 0 || v.info(t).Stats.Lost != 0 || e.Int(t, "receive_errors") != 0 {
+		t.Errorf("kernel lost %d; stats: %v, want none lost", v.info(t).Stats.Lost, e.Fields)
+	}
+}
+
+// TestRingRestartOff: a ring that the configuration does not ask for any more is read to
+// its end, and the port goes on without.
+func TestRingRestartOff(t *testing.T) {
+	needRings(t)
+	n := newQuietNetwork(t, 2)
+	file := lab.WriteConfig(t, n.config(settings{"flows": "{max_idle: 60s}", "ring": "{mode: require}"}))
+	d := n.sw.StartDaemonFile(t, file)
+	d.Wait(t, time.Time{}, "ready", nil)
+	p := n.sockets(t)
+	crossing(t, p[0], p[1], strangers(t, sizes(5, 200)...))
+	load := strangers(t, sizes(100, 300)...)
+	seen := among(load...)
+	since := time.Now()
+	off := n.config(settings{"flows": "{max_idle: 60s}", "ring": "{mode: off}"})
+	if err := os.WriteFile(file, []byte(off), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	freeze(t, d, func() {
+		send(t, p[0], load...)
+		signal(t, d, unix.SIGUSR2)
+	})
+	d.Wait(t, since, "ready", nil)
+	for range load {
+		p[1].Expect(t, waitLimit, seen)
+	}
+	crossing(t, p[0], p[1], strangers(t, 60, 1514, 60))
+	if got := mappings(t, d); got != 0 {
+		t.Errorf("%d rings are mapped", got)
+	}
+	if e := finalStats(t, d); e.Int(t, "lost") != 0 || e.Int(t, "ring_bytes") != 0 {
+		t.Errorf("stats: %v, want none lost and no ring", e.Fields)
+	}
 }
 
 // TestRingNewFlows: 1,000 new flows a second, for 10 s.

@@ -1,0 +1,192 @@
+package vswitch
+
+import (
+	"errors"
+	"net"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"dpifd/internal/dpif"
+	"dpifd/internal/fdstore"
+	"dpifd/internal/mmapring"
+	"dpifd/internal/mmapring/ringtest"
+	"dpifd/internal/netlink"
+	"dpifd/internal/upcall"
+
+	"golang.org/x/sys/unix"
+)
+
+// inheritRing opens a socket with a ring and leaves it as a process that ends does, with
+// n messages in it.
+func inheritRing(t *testing.T, k *ringtest.Kernel, g mmapring.Geometry, n int) (d fdstore.Descriptor, portID uint32) {
+	t.Helper()
+	sock, err := netlink.OpenReceiver(unix.NETLINK_GENERIC, netlink.ReceiverConfig{Ring: g, Kernel: k})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range n {
+		if err := k.Lookup(sock.FD()).Deliver(make([]byte, 100)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	fd, ring, err := sock.Detach()
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := fdstore.WithState(fdstore.Name("va", sock.PortID()), ring.String())
+	return fdstore.Descriptor{FD: fd, Name: name, State: ring.String()}, sock.PortID()
+}
+
+// TestRingAdopted: a ring that is inherited serves its port, and counts against the limit
+// before others; one that the configuration does not ask for serves none.
+func TestRingAdopted(t *testing.T) {
+	other := smallRing
+	other.Blocks++
+	for _, tt := range []struct {
+		name    string
+		mode    RingMode
+		ring    mmapring.Geometry
+		adopted bool
+	}{
+		{"auto", RingAuto, smallRing, true},
+		{"require", RingRequire, smallRing, true},
+		{"off", RingOff, smallRing, false},
+		{"another size", RingAuto, other, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			k := ringtest.New(ringtest.Config{})
+			s, events, err := ringServer(t, RingConfig{Mode: tt.mode, Geometry: smallRing, MemoryLimit: 1 << 20, Kernel: k})
+			if err != nil {
+				t.Fatal(err)
+			}
+			d, portID := inheritRing(t, k, tt.ring, 7)
+			s.cfg.Inherited = []fdstore.Descriptor{d}
+			s.takeInherited()
+			if want := (foundRings{rings: 1, frames: 7}); s.ringBytes != tt.ring.Bytes() || s.foundRings != want || len(*events) != 0 {
+				t.Fatalf("%d bytes counted, found %+v, events %v", s.ringBytes, s.foundRings, *events)
+			}
+			if got := s.wantedFeatures(); got&dpif.FeatureUnaligned != 0 {
+				t.Error("unaligned is asked for while a ring is there")
+			}
+			ch := s.adopt(dpif.Vport{No: 1, Name: "va", UpcallPIDs: []uint32{portID}})
+			if (ch != nil) != tt.adopted {
+				t.Fatalf("adopted %v", ch != nil)
+			}
+			if ch != nil {
+				if ch.ringBytes != smallRing.Bytes() || ch.transport() != netlink.Ring || ch.ringFrames() != 16 {
+					t.Errorf("channel with %d bytes, %v, %d frames", ch.ringBytes, ch.transport(), ch.ringFrames())
+				}
+				s.discard(ch)
+			}
+			s.closeInherited()
+			if s.ringBytes != 0 || k.Alive() != 0 {
+				t.Errorf("%d bytes, %d sockets are left", s.ringBytes, k.Alive())
+			}
+		})
+	}
+}
+
+// TestRingRefusedState: a state that is not the socket's, or none at all.
+func TestRingRefusedState(t *testing.T) {
+	for _, state := range []string{"2048/8192/5/0", "nonsense"} {
+		k := ringtest.New(ringtest.Config{})
+		s, events, err := ringServer(t, RingConfig{Mode: RingAuto, Geometry: smallRing, MemoryLimit: 1 << 20, Kernel: k})
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, _ := inheritRing(t, k, smallRing, 3)
+		s.cfg.Inherited = []fdstore.Descriptor{{FD: d.FD, State: state}}
+		s.takeInherited()
+		if len(*events) != 1 || len(s.inherited) != 0 || s.ringBytes != 0 {
+			t.Errorf("%s: events %v, %d sockets, %d bytes", state, *events, len(s.inherited), s.ringBytes)
+		}
+		if e, ok := (*events)[0].(SocketRefused); !ok || !errors.Is(e.Err, unix.EINVAL) {
+			t.Errorf("%s: event %+v", state, (*events)[0])
+		}
+	}
+}
+
+// TestRingStored: the store's name of a ring socket tells its geometry, and where the
+// reader is only from the hand-over to the taking over.
+func TestRingStored(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "notify")
+	manager, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer manager.Close()
+	t.Setenv("NOTIFY_SOCKET", path)
+	t.Setenv("FDSTORE", "8")
+	store, err := fdstore.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	said := func() (list []string) {
+		for {
+			buf, oob := make([]byte, 512), make([]byte, 512)
+			if err := manager.SetReadDeadline(time.Now().Add(50 * time.Millisecond)); err != nil {
+				t.Fatal(err)
+			}
+			n, oobn, _, _, err := manager.ReadMsgUnix(buf, oob)
+			if err != nil {
+				return list
+			}
+			if messages, err := unix.ParseSocketControlMessage(oob[:oobn]); err == nil && len(messages) == 1 {
+				if fds, err := unix.ParseUnixRights(&messages[0]); err == nil {
+					unix.Close(fds[0])
+				}
+			}
+			verb, rest, _ := strings.Cut(string(buf[:n]), "=")
+			_, name, _ := strings.Cut(rest, "FDNAME=")
+			_, state, _ := strings.Cut(name, "/")
+			list = append(list, strings.TrimPrefix(verb, "FDSTORE")+" "+state)
+		}
+	}
+	want := func(when string, want ...string) {
+		t.Helper()
+		if got := said(); !slices.Equal(got, want) {
+			t.Errorf("%s: the manager is told %q, want %q", when, got, want)
+		}
+	}
+
+	k := ringtest.New(ringtest.Config{})
+	s, _, err := ringServer(t, RingConfig{Mode: RingAuto, Geometry: smallRing, MemoryLimit: 1 << 20, Kernel: k})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.cfg.Store = store
+	sock, err := netlink.OpenReceiver(unix.NETLINK_GENERIC, netlink.ReceiverConfig{Ring: smallRing, Kernel: k})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := upcall.NewPort(1, "port1", 0)
+	ch := &channel{Port: p, sock: upcall.NewSocket(sock, p)}
+	s.keep(ch)
+	want("a new socket", " 2048/8192/4/-")
+	fd, ring, err := sock.Detach()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ring.Head = 3
+	if !s.storeHead(ch, fd, ring) {
+		t.Fatal("the store did not take the socket")
+	}
+	want("handed over", "REMOVE 2048/8192/4/-", " 2048/8192/4/3")
+
+	s.cfg.Inherited, s.kept, s.keptNames = []fdstore.Descriptor{{FD: fd, Name: ch.stored, State: ring.String()}}, 0, 0
+	s.takeInherited()
+	again := s.adopt(dpif.Vport{No: 1, Name: "port1", UpcallPIDs: []uint32{sock.PortID()}})
+	if again == nil {
+		t.Fatal("not adopted")
+	}
+	defer s.discard(again)
+	s.keep(again)
+	want("taken over", "REMOVE 2048/8192/4/3", " 2048/8192/4/-")
+	if s.kept != 1 || s.keptNames != len(again.stored)+1 {
+		t.Errorf("%d sockets with %d bytes of names are kept", s.kept, s.keptNames)
+	}
+}
