@@ -246,7 +246,7 @@ func TestCPUBeyondTable(t *testing.T) {
 				serial++
 			}
 		})
-		eventually(t, waitLimit, "all packets have come up", func() bool { return v.info(t).Stats.Missed == missed+count })
+		v.comeUp(t, missed+count)
 		return n.sw.SocketQueued(t, table[0]), n.sw.SocketQueued(t, table[1])
 	}
 	freeze(t, d, func() {

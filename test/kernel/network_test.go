@@ -280,6 +280,18 @@ func (v view) info(t *testing.T) dpif.DatapathInfo {
 	return info
 }
 
+// comeUp waits until the datapath has missed count packets. A packet that was sent
+// may still be in a queue of the kernel's.
+func (v view) comeUp(t *testing.T, count uint64) dpif.DatapathStats {
+	t.Helper()
+	var stats dpif.DatapathStats
+	eventually(t, waitLimit, fmt.Sprintf("%d packets have come up", count), func() bool {
+		stats = v.info(t).Stats
+		return stats.Missed >= count
+	})
+	return stats
+}
+
 func (v view) vports(t *testing.T) map[string]dpif.Vport {
 	t.Helper()
 	list, err := v.Vports()

@@ -119,6 +119,7 @@ func TestUpcallSocketOverflow(t *testing.T) {
 	var quiet [][]byte
 	var lost uint64
 	freeze(t, d, func() {
+		before := v.info(t).Stats.Missed
 		for i := range count {
 			send(t, p[0], numbered(t, i, sink))
 		}
@@ -127,7 +128,7 @@ func TestUpcallSocketOverflow(t *testing.T) {
 			quiet = append(quiet, f)
 			send(t, p[2], f)
 		}
-		lost = v.info(t).Stats.Lost
+		lost = v.comeUp(t, before+uint64(count+len(quiet))).Lost
 	})
 	match := among(quiet...)
 	load, others := map[uint32]bool{}, 0
@@ -285,6 +286,7 @@ func TestRequestSocketOverflow(t *testing.T) {
 	// meanwhile: each request is refused.
 	var load [][]byte
 	var since time.Time
+	missed := v.info(t).Stats.Missed
 	freeze(t, d, func() {
 		in, out := v.portNo(t, n.hosts[0].port), v.portNo(t, n.hosts[1].port)
 		exact := odp.MAC{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
@@ -294,6 +296,7 @@ func TestRequestSocketOverflow(t *testing.T) {
 			load = append(load, f)
 			send(t, p[0], f)
 		}
+		v.comeUp(t, missed+count)
 		for i := range count {
 			err := v.PutFlow(&dpif.Flow{UFID: dpif.UFID{0xee, 1: byte(i)}, HasUFID: true, Key: key(in, odp.MAC{2, 0x0c, 0, 0, 0, byte(i)}, sink),
 				Mask: attrs(func(e *netlink.Encoder) {

@@ -409,7 +409,9 @@ func TestRingPortRemoved(t *testing.T) {
 	crossing(t, q, p[1], strangers(t, 100, 1400))
 	const waiting = 20
 	freeze(t, d, func() {
+		missed := v.info(t).Stats.Missed
 		send(t, q, strangers(t, sizes(waiting, 333)...)...)
+		v.comeUp(t, missed+waiting)
 		if err := v.DeleteVport(port.No); err != nil {
 			t.Fatal(err)
 		}

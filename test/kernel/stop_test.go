@@ -194,8 +194,14 @@ func TestQueuedUpcallsAreAnswered(t *testing.T) {
 	for i := range load {
 		load[i] = numbered(t, i, broadcast)
 	}
-	send(t, p[0], load...)
-	stop(t, d)
+	freeze(t, d, func() {
+		send(t, p[0], load...)
+		v.comeUp(t, count)
+		signal(t, d, unix.SIGTERM) // before it has answered any
+	})
+	if code := d.WaitExit(t); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
 	if lost := v.info(t).Stats.Lost; lost != 0 {
 		t.Errorf("the kernel lost %d upcalls", lost)
 	}
