@@ -10,15 +10,18 @@ doc=docs/KERNELS.md
 meta=linux-image-cloud-amd64
 
 # An apt of our own, which leaves the machine's alone and needs no privilege.
+# It uses the machine's mirrors, and the backports of the first one.
+# shellcheck source=/dev/null
 codename=$(. /etc/os-release && echo "$VERSION_CODENAME")
+# shellcheck disable=SC2016 # apt-get expands it
+mirrors() { apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' "Codename: $1" | sort -u; }
 key='[signed-by=/usr/share/keyrings/debian-archive-keyring.gpg]'
 mkdir -p "$cache"/apt/{state/lists/partial,cache/archives/partial}
 : >"$cache/apt/status"
-cat >"$cache/apt/sources.list" <<SOURCES
-deb $key http://deb.debian.org/debian $codename main
-deb $key http://deb.debian.org/debian $codename-backports main
-deb $key http://deb.debian.org/debian-security $codename-security main
-SOURCES
+{
+	mirrors "$codename" | sed "s|.*|deb $key & $codename main\ndeb $key & $codename-backports main|"
+	mirrors "$codename-security" | sed "s|.*|deb $key & $codename-security main|"
+} >"$cache/apt/sources.list"
 options=(-q -o "Dir::State=$cache/apt/state" -o "Dir::State::status=$cache/apt/status" -o "Dir::Cache=$cache/apt/cache"
 	-o "Dir::Etc::sourcelist=$cache/apt/sources.list" -o Dir::Etc::sourceparts=/dev/null
 	-o APT::Architecture=amd64 -o APT::Architectures=amd64 -o APT::Sandbox::User=root)

@@ -39,14 +39,14 @@ scripts() {
 }
 
 # Prose only: identifiers of Go code look like mistakes. "tha" and "nd" are words
-# of ODP text.
+# of ODP text, "inPort" is in an example.
 spelling() {
 	if ! .cache/vm need codespell=codespell; then
 		echo "lint: codespell skipped: it cannot be installed"
 		return 0
 	fi
 	git ls-files --cached --others --exclude-standard -z '*.md' '*.yaml' '*.yml' '*.service' |
-		xargs -0 codespell --ignore-words-list tha,nd
+		xargs -0 codespell --ignore-words-list tha,nd,inport
 }
 
 mkdir -p .cache

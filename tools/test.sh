@@ -17,6 +17,7 @@ took() { # NAME COMMAND...
 	echo "test: $name took $((SECONDS - start)) s"
 }
 
+# shellcheck disable=SC2016 # the inner shell expands these
 nice -n 15 bash -c 'start=$SECONDS; make unit || exit; echo "test: unit took $((SECONDS - start)) s"' >"$log" 2>&1 &
 unit=$!
 # The tests of an interrupted run do not go on.

@@ -15,7 +15,6 @@ type socket struct {
 }
 
 type server struct {
-	name   string
 	socket socket
 	ports  int
 }
