@@ -34,7 +34,10 @@ func NewRound(p policy.Policy, flowLimit int) (*Round, error) {
 }
 
 // Prime has flows put before their packets come.
-func (r *Round) Prime() { r.h.primer = NewPrimer() }
+func (r *Round) Prime() {
+	r.h.primer = NewPrimer()
+	r.h.primer.answered.Store(primePrior)
+}
 
 func (r *Round) Close() { r.h.Close() }
 

@@ -19,7 +19,8 @@ const (
 	primeSample = 16
 	// primeWindow bounds the number of packets that the share of answers is taken of.
 	primeWindow = 64
-	// primePrior is the number of answered packets that are assumed at the start.
+	// primePrior is the number of packets without answer that are assumed at the start: as
+	// many have to be answered first.
 	primePrior = 8
 )
 
@@ -38,7 +39,6 @@ type Primer struct {
 func NewPrimer() *Primer {
 	p := &Primer{}
 	p.sampled.Store(primePrior)
-	p.answered.Store(primePrior)
 	return p
 }
 
