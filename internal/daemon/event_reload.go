@@ -120,6 +120,9 @@ type evStatePort struct {
 	RcvBuf      int               `event:"rcvbuf_bytes"`
 	QueuedBytes uint32            `event:"queued_bytes" means:"memory of what waits in the socket; 0 before Linux 4.12"`
 	RingBytes   uint64            `event:"ring_bytes"`
+	RingFrames  uint32            `event:"ring_frames"`
+	RingUsed    uint32            `event:"ring_frames_used" means:"frames of the port's ring that are in use"`
+	Drops       uint64            `event:"socket_drops"`
 	MaxUpcalls  uint32            `event:"max_upcalls" means:"upcalls a second at most; 0 for no limit"`
 	MACs        int               `event:"macs"`
 }

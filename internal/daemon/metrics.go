@@ -21,6 +21,7 @@ const (
 type reading struct {
 	uptime     time.Duration
 	goroutines int
+	ringFill   uint32              // greatest of a ring since the last reading for the log
 	longest    time.Duration       // batch since the last reading for the log
 	kernel     dpif.DatapathStats  // since the run began
 	ports      upcall.PortCounters // of all ports, those that have gone included, and of datapaths before
@@ -39,6 +40,8 @@ var Totals = metric.Join(
 			func(r *reading) int { return r.goroutines }),
 		metric.Gauge("batch_max", metric.Microseconds, "time that the longest batch of the interval took",
 			func(r *reading) int64 { return metric.Duration(r.longest, metric.Microseconds) }).ForLogOnly(),
+		metric.Gauge("ring_fill_max", metric.None, "ring frames in use at most in the interval, of any ring",
+			func(r *reading) int64 { return int64(r.ringFill) }).ForLogOnly(),
 		metric.Counter("log_dropped", metric.None, "lines of the log that were dropped because its reader stalled",
 			func(r *reading) uint64 { return r.logDropped }),
 		metric.Counter("foreign", metric.None, "messages from other processes or datapaths, ignored",

@@ -224,7 +224,7 @@ func (s *statsLog) read(st *vswitch.Stats) *reading {
 // print writes the stats line, and one for each port.
 func (s *statsLog) print(st *vswitch.Stats) {
 	now, r := time.Now(), s.read(st)
-	r.longest = s.server.LongestBatch()
+	r.longest, r.ringFill = s.server.LongestBatch(), s.server.RingFill()
 	totals := Totals.Read(r)
 	s.daemon.log.emit(evStats{Interval: now.Sub(s.printed), now: totals, was: s.previous})
 	s.printed, s.previous = now, totals

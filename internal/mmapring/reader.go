@@ -226,6 +226,31 @@ func (r *Reader) Release(n int) {
 	}
 }
 
+// Fill is the number of frames in use. It looks at a few frames for each doubling of the
+// answer, since frames in use follow each other. Any goroutine may call it.
+func (r *Reader) Fill() uint32 {
+	r.m.mu.Lock()
+	defer r.m.mu.Unlock()
+	n := r.ring.frames
+	used := func(i uint32) bool { return r.ring.status((r.tail+i)%n) != Unused }
+	if r.m.mem == nil || !used(0) {
+		return 0
+	}
+	// Frames before low are in use, and the one at high is not or there is none.
+	low, high := uint32(1), uint32(1)
+	for high < n && used(high) {
+		low, high = high+1, 2*high
+	}
+	for high = min(high, n); low < high; {
+		if mid := low + (high-low)/2; used(mid) {
+			low = mid + 1
+		} else {
+			high = mid
+		}
+	}
+	return low
+}
+
 // CountOverrun counts an ENOBUFS, which only the socket's owner sees. It says
 // that messages were lost, not how many. Any goroutine may call it.
 func (r *Reader) CountOverrun() { r.overruns.Add(1) }

@@ -293,3 +293,22 @@ func (o *owner) releaseReady() bool {
 	o.r.Release(1)
 	return !o.r.Ready()
 }
+
+// TestFill counts the frames in use, wherever they begin.
+func TestFill(t *testing.T) {
+	o, sock := newRX(t, ringtest.Config{}, small)
+	next := uint64(0)
+	for range 20 {
+		for fill := range 17 {
+			deliver(t, sock, next, slices.Repeat([]int{100}, fill)...)
+			if got := o.r.Fill(); got != uint32(fill) {
+				t.Fatalf("fill %d at frame %d, want %d", got, o.r.tail, fill)
+			}
+			for range fill {
+				o.want(t, next, Message)
+				o.r.Release(1)
+				next++
+			}
+		}
+	}
+}

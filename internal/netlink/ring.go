@@ -182,6 +182,14 @@ func (r *Receiver) Geometry() mmapring.Geometry {
 // knowing which of its frames is the oldest: then the next process would not know either.
 func (r *Receiver) HeadUnknown() bool { return r.ring != nil && r.ring.State().Head < 0 }
 
+// Fill is the number of frames in use of the receive ring, 0 without.
+func (r *Receiver) Fill() uint32 {
+	if r.ring == nil {
+		return 0
+	}
+	return r.ring.Fill()
+}
+
 // Found is what was in the frames of a ring that was taken over, see AdoptReceiver.
 func (r *Receiver) Found() mmapring.Found { return r.found }
 

@@ -152,8 +152,9 @@ type handlerCounts struct {
 	rounds              atomic.Uint64
 	polls               atomic.Uint64 // times that epoll was asked
 	batches, sendErrors atomic.Uint64
-	batchTime, longest  atomic.Int64 // time spent on batches in ns: on all, and on one since LongestBatch
-	lastRefusal         atomic.Int32 // errno of the last refused request
+	batchTime, longest  atomic.Int64  // time spent on batches in ns: on all, and on one since LongestBatch
+	fill                atomic.Uint32 // greatest of a ring since RingFill
+	lastRefusal         atomic.Int32  // errno of the last refused request
 }
 
 // request says what a request of a batch was, for when the kernel refuses it.

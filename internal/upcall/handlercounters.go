@@ -27,5 +27,9 @@ func (h *Handler) Counters() HandlerCounters {
 // be called by any goroutine.
 func (h *Handler) LongestBatch() time.Duration { return time.Duration(h.longest.Swap(0)) }
 
+// RingFill returns how many frames of a ring were in use at most since the last call, as
+// the handler found them. It may be called by any goroutine.
+func (h *Handler) RingFill() uint32 { return h.fill.Swap(0) }
+
 // Rounds returns how often the handler went round. It may be called by any goroutine.
 func (h *Handler) Rounds() uint64 { return h.rounds.Load() }

@@ -180,6 +180,9 @@ func (h *Handler) shedRing(s *Socket) {
 // receive adds up to quota upcalls of s to the batch.
 func (h *Handler) receive(s *Socket, quota int) int {
 	from := h.in.Len()
+	if fill := s.Fill(); fill > h.fill.Load() {
+		h.fill.Store(fill)
+	}
 	n, err := s.Receive(h.in, quota)
 	if errors.Is(err, unix.ENOBUFS) {
 		// The socket counted the overflow; what is queued comes with the

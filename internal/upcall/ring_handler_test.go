@@ -571,3 +571,21 @@ func TestRingRoundAllocatesNothing(t *testing.T) {
 		t.Errorf("epoll was asked %d times", n)
 	}
 }
+
+// TestRingFill: the greatest number of frames in use is told, once.
+func TestRingFill(t *testing.T) {
+	b := newBench(t, ringtest.New(ringtest.Config{}))
+	_, s := b.port(1, ring512)
+	b.deliver(s, 1, 0, 300, 100)
+	for range 6 {
+		b.step()
+	}
+	b.deliver(s, 1, 300, 5, 100)
+	b.step()
+	if got := b.h.RingFill(); got != 300 {
+		t.Errorf("%d frames were in use at most, want 300", got)
+	}
+	if got := b.h.RingFill(); got != 0 {
+		t.Errorf("%d frames are told again", got)
+	}
+}

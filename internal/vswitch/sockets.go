@@ -21,6 +21,9 @@ type PortSocket struct {
 	RcvBuf      int    // bytes granted
 	QueuedBytes uint32 // memory of what waits to be received; 0 where the kernel does not tell (before 4.12)
 	RingBytes   uint64
+	RingFrames  uint32 // of its ring, 0 without
+	RingUsed    uint32 // frames in use
+	Drops       uint64 // messages that the kernel could not queue or had no frame for
 	MaxUpcalls  uint32 // a second, 0 for no limit
 }
 
@@ -47,6 +50,7 @@ func (c *channel) describe() PortSocket {
 		Reason: c.reason, RingBytes: c.ringBytes, MaxUpcalls: c.MaxUpcalls()}
 	if c.sock != nil {
 		p.RcvBuf = c.sock.RcvBuf()
+		p.RingFrames, p.RingUsed, p.Drops = c.ringFrames(), c.sock.Fill(), c.Counters().SocketDrops
 		if m, err := c.sock.MemInfo(); err == nil {
 			p.QueuedBytes = m.QueuedBytes
 		}

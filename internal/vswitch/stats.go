@@ -159,6 +159,16 @@ func (s *Server) LongestBatch() time.Duration {
 	return longest
 }
 
+// RingFill returns how many frames of a ring were in use at most since the last call, of
+// all rings. It may be called from any goroutine.
+func (s *Server) RingFill() uint32 {
+	var most uint32
+	for _, h := range s.handlers {
+		most = max(most, h.RingFill())
+	}
+	return most
+}
+
 // StaticFlows returns the static flows with what became of them, those that wait
 // for a port included. It may be called from any goroutine.
 func (s *Server) StaticFlows() []revalidator.StaticFlowStats { return s.revalidator.StaticFlows() }
