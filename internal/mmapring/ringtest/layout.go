@@ -102,19 +102,20 @@ func (p *pages) previous() uint32 {
 }
 
 // header and setHeader are for tests that look at or spoil a frame. The status
-// is read first and written last.
+// is read first and written last. The reader marks frames in the last word, at any time.
 func (p *pages) header(pos uint32) Header {
 	status := p.status(pos)
 	f := p.frame(pos)
 	word := func(i int) uint32 { return binary.NativeEndian.Uint32(f[4*i : 4*i+4]) }
-	return Header{Status: status, Len: word(1), Group: word(2), PID: word(3), UID: word(4), GID: word(5)}
+	return Header{Status: status, Len: word(1), Group: word(2), PID: word(3), UID: word(4), GID: atomic.LoadUint32(statusWord(f[20:]))}
 }
 
 func (p *pages) setHeader(pos uint32, h Header) {
 	f := p.frame(pos)
-	for i, v := range []uint32{h.Len, h.Group, h.PID, h.UID, h.GID} {
+	for i, v := range []uint32{h.Len, h.Group, h.PID, h.UID} {
 		binary.NativeEndian.PutUint32(f[4*i+4:4*i+8], v)
 	}
+	atomic.StoreUint32(statusWord(f[20:]), h.GID)
 	p.setStatus(pos, h.Status)
 }
 
