@@ -104,6 +104,9 @@ func TestPagesSayWhatHelpSays(t *testing.T) {
 		page := words(t, filepath.Join(dir, pageName(c)+".8"))
 		want := []string{c.Short, c.Long, c.Example}
 		c.Flags().VisitAll(func(f *pflag.Flag) {
+			if f.Hidden {
+				return
+			}
 			_, usage := pflag.UnquoteUsage(f)
 			want = append(want, "--"+f.Name, usage)
 		})

@@ -3,6 +3,7 @@ package command
 import (
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -12,9 +13,40 @@ import (
 	"github.com/gdamore/tcell/v2"
 )
 
+// quiet is a simulated terminal whose content is looked at between two drawings.
+type quiet struct {
+	tcell.SimulationScreen
+	mu sync.Mutex
+}
+
+func (q *quiet) Show() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.SimulationScreen.Show()
+}
+
+func (q *quiet) Sync() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.SimulationScreen.Sync()
+}
+
+func (q *quiet) lines() []string {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	cells, width, height := q.GetContents()
+	lines := make([]string, height)
+	for i := range cells {
+		if i/width < height && len(cells[i].Runes) > 0 {
+			lines[i/width] += string(cells[i].Runes)
+		}
+	}
+	return lines
+}
+
 // TestTop draws on a simulated terminal, which is narrow and low.
 func TestTop(t *testing.T) {
-	screen := tcell.NewSimulationScreen("UTF-8")
+	screen := &quiet{SimulationScreen: tcell.NewSimulationScreen("UTF-8")}
 	if err := screen.Init(); err != nil {
 		t.Fatal(err)
 	}
@@ -32,13 +64,7 @@ func TestTop(t *testing.T) {
 		t.Helper()
 		var lines []string
 		for range 500 {
-			cells, width, height := screen.GetContents()
-			lines = make([]string, height)
-			for i := range cells {
-				if i/width < height && len(cells[i].Runes) > 0 {
-					lines[i/width] += string(cells[i].Runes)
-				}
-			}
+			lines = screen.lines()
 			if wanted(lines) {
 				return
 			}
