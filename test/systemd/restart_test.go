@@ -57,7 +57,9 @@ func TestRestartLosesNothing(t *testing.T) {
 	drops := s.root.SocketDrops(t, slices.Collect(maps.Values(before))...)
 	t.Logf("%d packets, %d arrived; kernel: missed %d, lost %d; dropped by full sockets: %d",
 		count, s.arrived.Count(), stats.Missed, stats.Lost, drops)
-	if unexplained := count - s.arrived.Count() - int(stats.Lost); unexplained != 0 {
+	// Among the lost may be packets that are not the test's own: those missed beyond its count.
+	others := int(stats.Missed) - count
+	if unexplained := count - s.arrived.Count() - int(stats.Lost); unexplained > 0 || unexplained < -others {
 		t.Errorf("%d packets are unexplained", unexplained)
 	}
 	if int(stats.Lost) != drops {
