@@ -37,7 +37,7 @@ type evModuleLoadFailed struct {
 
 var _ = event.Declare[evModuleLoadFailed](event.Kind{Name: "module_load_failed", Level: event.Warn,
 	Meaning: "The module could not be loaded. The daemon ends with an error, or waits if wait_for_module is set.",
-	Advice: "Load it yourself (`modprobe openvswitch`) or see to modules-load.d; the service may not load modules. " +
+	Advice: "Load it yourself (`modprobe openvswitch`) or configure modules-load.d; the service may not load modules. " +
 		"`error` says what failed.",
 })
 
@@ -77,7 +77,7 @@ var _ = event.Declare[evDatapathGone](event.Kind{Name: "datapath_gone", Level: e
 	Meaning: "The datapath was deleted, or the module removed, while it was served. With `create` the datapath is " +
 		"created anew, else it is waited for; so is the module. `hit`, `missed` and `lost` of `stats` begin " +
 		"anew, the other totals go on.",
-	Advice: "Find who deleted it (a del-dp command, ip link delete, rmmod); without `create` make it anew.",
+	Advice: "Find who deleted it (a del-dp command, rmmod); without `create` make it anew.",
 })
 
 type evReady struct {

@@ -19,7 +19,7 @@ type DispatchSelected struct {
 }
 
 var _ = event.Declare[DispatchSelected](event.Kind{Name: "dispatch_selected", Level: event.Info,
-	Meaning: "By what the kernel chooses the socket for an upcall, per-vport or per-cpu, and why. With per-cpu " +
+	Meaning: "How the kernel picks the socket of an upcall, per-vport or per-cpu, and why. With per-cpu " +
 		"`upcall_pids` are the handlers' sockets, which share the online `cpus`, and what a full queue loses is " +
 		"logged with port `handler N`.",
 })
