@@ -11,10 +11,12 @@ var (
 	link = regexp.MustCompile(`\[([^\]]*)\]\([^)]*\)`)
 	// head is a heading of the page, which becomes a section.
 	head = regexp.MustCompile(`(?m)^## (.*)$`)
+	// rule is the line below the heading of a table.
+	rule = regexp.MustCompile(`^[|-]+\s*$`)
 )
 
 // configurationPage turns the Markdown page on configuration into the Markdown
-// of dpifd.yaml(5): the table of keys, too wide for a terminal, becomes a list.
+// of dpifd.yaml(5). Tables become lists: they are too wide for a terminal.
 func configurationPage(text string, titleLine string) ([]byte, error) {
 	title, body, ok := strings.Cut(text, "\n")
 	if !ok || !strings.HasPrefix(title, "# ") {
@@ -27,15 +29,17 @@ func configurationPage(text string, titleLine string) ([]byte, error) {
 	keys := 0
 	for line := range strings.Lines(body) {
 		cells := strings.Split(strings.Trim(strings.TrimSpace(line), "|"), "|")
+		for i := range cells {
+			cells[i] = strings.TrimSpace(cells[i])
+		}
 		switch {
 		case !strings.HasPrefix(line, "|"):
 			out.WriteString(line)
-		case len(cells) != 5:
-			return nil, fmt.Errorf("a row of the table has %d cells, want 5: %s", len(cells), line)
-		case strings.HasPrefix(strings.TrimSpace(cells[0]), "`"):
-			for i := range cells {
-				cells[i] = strings.TrimSpace(cells[i])
-			}
+		case len(cells) == 2 && !rule.MatchString(line):
+			fmt.Fprintf(&out, "**%s**\n: %s\n\n", cells[0], cells[1])
+		case len(cells) != 5 && len(cells) != 2:
+			return nil, fmt.Errorf("a row of the table has %d cells, want 5 (a key) or 2: %s", len(cells), line)
+		case strings.HasPrefix(cells[0], "`"):
 			out.WriteString(entry(cells[0], cells[1], cells[2], cells[3], cells[4]))
 			keys++
 		}
