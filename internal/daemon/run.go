@@ -19,6 +19,7 @@ import (
 	"dpifd/internal/logqueue"
 	"dpifd/internal/mmapring"
 	"dpifd/internal/revalidator"
+	"dpifd/internal/transport"
 	"dpifd/internal/upcall"
 	"dpifd/internal/vswitch"
 
@@ -150,8 +151,8 @@ func (d *run) serverConfig() vswitch.Config {
 
 // portConfigs returns the vports that the datapath is to have: tunnels share
 // those of their devices.
-var dispatches = map[config.Dispatch]vswitch.Dispatch{
-	config.DispatchPerVport: vswitch.DispatchPerVport, config.DispatchPerCPU: vswitch.DispatchPerCPU,
+var dispatches = map[config.Dispatch]transport.Dispatch{
+	config.DispatchPerVport: transport.DispatchPerVport, config.DispatchPerCPU: transport.DispatchPerCPU,
 }
 
 func portConfigs(cfg *config.Config) []vswitch.PortConfig {
@@ -183,12 +184,12 @@ func shareLimit(p *vswitch.PortConfig, more uint32) {
 	p.MaxUpcalls += more
 }
 
-func (d *run) ringConfig() vswitch.RingConfig {
+func (d *run) ringConfig() transport.RingConfig {
 	r := d.cfg().Ring
-	modes := map[config.RingMode]vswitch.RingMode{
-		config.RingOff: vswitch.RingOff, config.RingAuto: vswitch.RingAuto, config.RingRequire: vswitch.RingRequire,
+	modes := map[config.RingMode]transport.RingMode{
+		config.RingOff: transport.RingOff, config.RingAuto: transport.RingAuto, config.RingRequire: transport.RingRequire,
 	}
-	return vswitch.RingConfig{
+	return transport.RingConfig{
 		Mode:        modes[r.Mode],
 		TX:          r.TX == config.TXAuto,
 		Geometry:    mmapring.Geometry{FrameSize: r.FrameSize, BlockSize: r.BlockSize, Blocks: r.Blocks},

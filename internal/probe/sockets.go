@@ -7,7 +7,7 @@ import (
 	"dpifd/internal/genl"
 	"dpifd/internal/mmapring"
 	"dpifd/internal/netlink"
-	"dpifd/internal/vswitch"
+	"dpifd/internal/transport"
 
 	"golang.org/x/sys/unix"
 )
@@ -122,14 +122,14 @@ func memInfo(struct{}) (string, error) {
 
 // rcvbuf asks for what upcall sockets get.
 func rcvbuf(struct{}) (string, error) {
-	r, err := netlink.OpenReceiver(unix.NETLINK_GENERIC, netlink.ReceiverConfig{RcvBuf: vswitch.DefaultRcvBuf})
+	r, err := netlink.OpenReceiver(unix.NETLINK_GENERIC, netlink.ReceiverConfig{RcvBuf: transport.DefaultRcvBuf})
 	if err != nil {
 		return "", err
 	}
 	defer r.Close()
 	// The kernel doubles what it is asked for, to pay for its overhead.
-	if got := r.RcvBuf(); got < 2*vswitch.DefaultRcvBuf {
-		return "", fmt.Errorf("%d bytes granted of %d", got/2, vswitch.DefaultRcvBuf)
+	if got := r.RcvBuf(); got < 2*transport.DefaultRcvBuf {
+		return "", fmt.Errorf("%d bytes granted of %d", got/2, transport.DefaultRcvBuf)
 	}
-	return fmt.Sprintf("%d bytes granted", vswitch.DefaultRcvBuf), nil
+	return fmt.Sprintf("%d bytes granted", transport.DefaultRcvBuf), nil
 }

@@ -12,6 +12,7 @@ import (
 // send, and what was counted. Its methods may be called by any goroutine.
 type Port struct {
 	No      odp.PortNo
+	serial  uint64
 	name    atomic.Pointer[string]
 	socket  *Socket // of its own, nil under per-CPU dispatch
 	limit   limiter
@@ -19,14 +20,21 @@ type Port struct {
 	counts
 }
 
+// serials is the number of ports made so far.
+var serials atomic.Uint64
+
 // NewPort returns a port without a socket. Of more than maxUpcalls a second the
 // rest is dropped before it is decoded; 0 is no limit.
 func NewPort(no odp.PortNo, name string, maxUpcalls uint32) *Port {
-	p := &Port{No: no}
+	p := &Port{No: no, serial: serials.Add(1)}
 	p.SetName(name)
 	p.SetMaxUpcalls(maxUpcalls)
 	return p
 }
+
+// Serial returns a number that no other port of the process has: it tells apart ports that
+// had the same number one after another.
+func (p *Port) Serial() uint64 { return p.serial }
 
 // Name returns the port's name.
 func (p *Port) Name() string { return *p.name.Load() }

@@ -1,6 +1,6 @@
-// Package vswitch serves one openvswitch kernel datapath: it keeps its vports,
-// receives its upcalls and answers them as a policy decides, and keeps its flow
-// table.
+// Package vswitch serves one openvswitch kernel datapath: it keeps its vports, and
+// composes what receives its upcalls, answers them as a policy decides, and keeps its
+// flow table.
 //
 // # Threads
 //

@@ -117,22 +117,3 @@ type TransportSelected struct {
 var _ = event.Declare[TransportSelected](event.Kind{Name: "transport_selected", Level: event.Info,
 	Meaning: "How a port's upcalls are received, and why.",
 })
-
-// RingDenied says that a port is served without ring though rings are
-// wanted and the kernel has them.
-type RingDenied struct {
-	event.OfDatapath
-	Name       string `event:"port"`
-	Err        error  `event:"error"`
-	RingBytes  uint64 `event:"ring_bytes"`
-	UsedBytes  uint64 `event:"used_bytes" means:"memory of all rings"`
-	LimitBytes uint64 `event:"limit_bytes"`
-}
-
-var _ = event.Declare[RingDenied](event.Kind{Name: "ring_denied", Level: event.Warn,
-	Meaning: "A port is served without ring though the kernel has rings: `ring.memory_limit` is reached, or the kernel " +
-		"refused this ring. Ports get rings in the order of the file, then as they come. This one gets a ring when it " +
-		"is attached anew and the limit has room.",
-	Advice: "Nothing: a port without ring works as on any kernel. For more rings raise `ring.memory_limit` or lower " +
-		"`ring.blocks`. To choose the ports that have one, put them first in the file.",
-})

@@ -51,10 +51,8 @@ func (s *Server) pollPorts(ctx context.Context) error {
 			return fmt.Errorf("port poll: %w", err)
 		}
 		s.rounds.Add(1)
-		if s.shared != nil {
-			if err := s.checkCPUs(); err != nil {
-				return err
-			}
+		if err := s.dispatcher.CheckCPUs(); err != nil {
+			return s.gone(err)
 		}
 		changed := s.suspect.Swap(false)
 		now := clock.Now()
@@ -85,10 +83,13 @@ func (s *Server) pollPorts(ctx context.Context) error {
 	return nil
 }
 
+// cpuPoll is how often the port poll looks which CPUs are online under per-CPU dispatch.
+const cpuPoll = time.Second
+
 // pollTimeout is how long the port poll may sleep.
 func (s *Server) pollTimeout() time.Duration {
 	left := max(s.nextLook-clock.Now(), 0)
-	if s.shared != nil {
+	if s.sockets.Shared() != nil {
 		return min(left, cpuPoll) // the kernel's notices of CPUs come by another protocol
 	}
 	return left
@@ -210,21 +211,18 @@ func (s *Server) gone(err error) error {
 
 func (s *Server) checkFeatures() error {
 	info, err := s.dp.Info()
-	if err != nil || info.Features == s.features && s.samePIDs(info.PerCPUPIDs) {
+	if err != nil || !s.dispatcher.Changed(info) {
 		return err
 	}
 	if s.running && !s.restores.allow() {
 		return nil
 	}
-	kept, err := s.dp.SetFeatures(s.features, s.perCPUPIDs())
+	kept, err := s.dispatcher.Restore()
 	if err == nil {
 		s.restored.features.Add(1)
 		if held, due := s.restores.say(odp.MaxPorts, clock.Now()); due {
 			s.cfg.Notify(FeaturesRestored{Found: info.Features, Kept: kept, HeldBack: held})
 		}
-		// The change is notified like anybody's: what the kernel does not keep
-		// must not be asked for again and again.
-		s.features = kept
 	}
 	return err
 }
@@ -270,7 +268,7 @@ func (c *channel) isOf(v dpif.Vport) bool {
 	if v.Ifindex == c.ifindex {
 		return v.Ifindex != 0 || v.Name == c.Name()
 	}
-	return v.Type == dpif.VportInternal && c.sock != nil && len(v.UpcallPIDs) == 1 && v.UpcallPIDs[0] == c.portID()
+	return v.Type == dpif.VportInternal && c.sock != nil && len(v.UpcallPIDs) == 1 && v.UpcallPIDs[0] == c.sock.PortID()
 }
 
 // serves reports whether a port of that number is served.
@@ -301,7 +299,7 @@ func (s *Server) follow(ch *channel, v dpif.Vport) {
 func (s *Server) drop(ch *channel) {
 	var last upcall.PortCounters
 	if ch.sock != nil {
-		last = ch.handler.Detach(ch.sock)
+		last = s.sockets.Detach(ch.sock)
 	} else {
 		last = ch.Counters()
 	}
@@ -313,9 +311,7 @@ func (s *Server) drop(ch *channel) {
 	s.tableChanged()
 	s.past.Add(last)
 	s.mu.Unlock()
-	s.ringBytes -= ch.ringBytes
 	s.bound.Forget(ch.No)
-	s.forget(ch)
 	s.cfg.Notify(PortRemoved{Name: ch.Name(), No: ch.No, Upcalls: last.Upcalls, Executed: last.Executed, Lost: last.Lost()})
 }
 

@@ -3,12 +3,12 @@ package vswitch
 import (
 	"cmp"
 	"errors"
-	"fmt"
 	"slices"
 
 	"dpifd/internal/clock"
 	"dpifd/internal/dpif"
 	"dpifd/internal/odp"
+	"dpifd/internal/transport"
 	"dpifd/internal/upcall"
 )
 
@@ -19,14 +19,14 @@ const portBatch = 64
 // portsAtOnce is portBatch, or 1 where sockets may have rings: the ring of a port
 // that turns out not to be there would be missing for the next one of its batch.
 func (s *Server) portsAtOnce() int {
-	if s.noRings == nil && s.shared == nil {
+	if s.sockets.HasRings() && s.sockets.Shared() == nil {
 		return 1
 	}
 	return portBatch
 }
 
 // serve makes sure that each vport of the datapath has an upcall socket, and
-// that the kernel sends its upcalls there. Only ErrRingRequired is returned.
+// that the kernel sends its upcalls there. Only transport.ErrRingRequired is returned.
 func (s *Server) serve(vports []dpif.Vport) error {
 	var others []dpif.Vport
 	for _, v := range vports {
@@ -63,54 +63,72 @@ func (s *Server) sortForRings(vports []dpif.Vport) {
 }
 
 // take opens a channel for each of the vports, or adopts one, and has the
-// vports' upcalls go there. Only ErrRingRequired is returned.
+// vports' upcalls go there. Only transport.ErrRingRequired is returned.
 func (s *Server) take(vports []dpif.Vport) error {
 	var chs, opened []*channel
 	for _, v := range vports {
-		if ch := s.adopt(v); ch != nil {
+		p := upcall.NewPort(v.No, v.Name, s.maxUpcalls[v.Name])
+		ch := &channel{Port: p, typ: v.Type, ifindex: v.Ifindex}
+		if ch.sock = s.sockets.Adopt(p, v.UpcallPIDs); ch.sock != nil {
 			chs = append(chs, ch) // its upcalls come here already
 			continue
 		}
-		ch, err := s.openChannel(v.No, v.Name, v.Type)
-		if errors.Is(err, ErrRingRequired) {
-			s.discard(chs...)
+		var err error
+		if ch.sock, err = s.sockets.Open(p, s.running); errors.Is(err, transport.ErrRingRequired) {
+			s.discard(chs)
 			return err
 		}
 		if err != nil {
 			s.cannotServe(v.No, v.Name, err)
 			continue
 		}
-		ch.ifindex = v.Ifindex
 		chs = append(chs, ch)
 		if ch.sock != nil {
 			opened = append(opened, ch)
 		}
 	}
-	failed := s.attach(chs)
+	failed := s.sockets.Attach(socketsOf(chs))
 	// Owned by a handler before the first upcall can arrive.
-	opened = slices.DeleteFunc(opened, func(ch *channel) bool { return failed[ch] != nil })
+	opened = slices.DeleteFunc(opened, func(ch *channel) bool { return failed[ch.sock] != nil })
 	ports, pids := make([]odp.PortNo, len(opened)), make([]uint32, len(opened))
 	for i, ch := range opened {
 		ports[i], pids[i] = ch.No, ch.sock.PortID()
 	}
-	refused := map[*channel]error{}
+	refused := map[*transport.Socket]error{}
 	// A fault of the socket reaches the function as well.
 	_ = s.dp.SetUpcallPIDs(ports, pids, func(i int, err error) {
 		if err != nil {
-			refused[opened[i]] = err
+			refused[opened[i].sock] = err
 		}
 	})
-	for ch, err := range refused {
-		ch.handler.Detach(ch.sock)
-		s.ringBytes -= ch.ringBytes
-		failed[ch] = err
+	for sock, err := range refused {
+		s.sockets.Detach(sock)
+		failed[sock] = err
 	}
-	for ch, err := range failed {
-		s.cannotServe(ch.No, ch.Name(), err)
+	for sock, err := range failed {
+		s.cannotServe(sock.Port().No, sock.Port().Name(), err)
 	}
-	s.serving(slices.DeleteFunc(chs, func(ch *channel) bool { return failed[ch] != nil }), false)
+	s.serving(withoutFailed(chs, failed), false)
 	return nil
 }
+
+// socketsOf returns the sockets of channels that have one.
+func socketsOf(chs []*channel) []*transport.Socket {
+	var socks []*transport.Socket
+	for _, ch := range chs {
+		if ch.sock != nil {
+			socks = append(socks, ch.sock)
+		}
+	}
+	return socks
+}
+
+func withoutFailed(chs []*channel, failed map[*transport.Socket]error) []*channel {
+	return slices.DeleteFunc(chs, func(ch *channel) bool { return failed[ch.sock] != nil })
+}
+
+// discard closes the sockets of channels that no handler owns.
+func (s *Server) discard(chs []*channel) { s.sockets.Discard(socketsOf(chs)...) }
 
 // cannotServe tells why a vport of the datapath is not served, once for each
 // reason.
@@ -202,17 +220,18 @@ func (s *Server) addPorts(ports []PortConfig, free *freeNumbers) ([]dpif.Vport, 
 				continue
 			}
 		}
-		if a.ch, a.err = s.openChannel(0, p.Name, p.Type); a.err != nil {
-			if errors.Is(a.err, ErrRingRequired) {
+		a.ch = &channel{Port: upcall.NewPort(0, p.Name, s.maxUpcalls[p.Name]), typ: p.Type}
+		if a.ch.sock, a.err = s.sockets.Open(a.ch.Port, s.running); a.err != nil {
+			if errors.Is(a.err, transport.ErrRingRequired) {
 				for _, other := range asked {
-					s.discard(other.ch)
+					s.sockets.Discard(other.ch.sock)
 				}
 				return nil, a.err
 			}
 			continue
 		}
 		asked = append(asked, a)
-		requests = append(requests, dpif.NewVport{Name: p.Name, Type: p.Type, No: free.take(), UpcallPID: a.ch.portID()})
+		requests = append(requests, dpif.NewVport{Name: p.Name, Type: p.Type, No: free.take(), UpcallPID: a.ch.sock.PortID()})
 	}
 	// Sockets exist before the vports do, and their queues hold what comes before a
 	// handler owns them. A fault of the request socket reaches the function as well.
@@ -224,18 +243,18 @@ func (s *Server) addPorts(ports []PortConfig, free *freeNumbers) ([]dpif.Vport, 
 	for i, a := range asked {
 		if a.err != nil {
 			free.giveBack(requests[i].No)
-			s.discard(a.ch)
+			s.sockets.Discard(a.ch.sock)
 			continue
 		}
 		chs = append(chs, a.ch)
 	}
-	failed := s.attach(chs)
+	failed := s.sockets.Attach(socketsOf(chs))
 	for _, a := range asked {
-		if err := failed[a.ch]; err != nil {
+		if err := failed[a.ch.sock]; err != nil {
 			a.err = err
 		}
 	}
-	s.serving(slices.DeleteFunc(chs, func(ch *channel) bool { return failed[ch] != nil }), true)
+	s.serving(withoutFailed(chs, failed), true)
 	return s.settleAdditions(list)
 }
 
@@ -267,42 +286,6 @@ func (s *Server) settleAdditions(list []*addition) (added []dpif.Vport, err erro
 	return added, nil
 }
 
-// attach gives each channel that has a socket to the handler with the fewest. It
-// returns those that no handler could take, whose sockets it closed.
-func (s *Server) attach(chs []*channel) (failed map[*channel]error) {
-	failed = map[*channel]error{}
-	load, shares := make(map[*upcall.Handler]int), make(map[*upcall.Handler][]*channel)
-	s.mu.Lock()
-	for _, c := range s.channels {
-		load[c.handler]++
-	}
-	s.mu.Unlock()
-	for _, ch := range chs {
-		if ch.sock == nil {
-			continue
-		}
-		ch.handler = slices.MinFunc(s.handlers, func(a, b *upcall.Handler) int { return load[a] - load[b] })
-		load[ch.handler]++
-		shares[ch.handler] = append(shares[ch.handler], ch)
-	}
-	for h, share := range shares {
-		socks := make([]*upcall.Socket, len(share))
-		for i, ch := range share {
-			socks[i] = ch.sock
-		}
-		refused := h.Attach(socks...)
-		for _, ch := range share {
-			if err := refused[ch.sock]; err != nil {
-				failed[ch] = fmt.Errorf("port %s: %w", ch.Name(), err)
-			}
-		}
-	}
-	for ch := range failed {
-		s.discard(ch)
-	}
-	return failed
-}
-
 // flowTickMS bounds how much later than a packet a flow's time of use may be: the
 // kernel keeps it in ticks (ovs_flow_used_time, net/openvswitch/flow_netlink.c, Linux
 // 6.1), of which there are at least 100 in a second.
@@ -316,8 +299,6 @@ func sinceNow() int64 { return clock.NowMS() + flowTickMS }
 func (s *Server) serving(chs []*channel, created bool) {
 	s.mu.Lock()
 	for _, ch := range chs {
-		s.served++
-		ch.serial = s.served
 		if created || s.running || s.bound.Replaced(ch.No) {
 			ch.sinceMS = sinceNow()
 		}
@@ -330,12 +311,12 @@ func (s *Server) serving(chs []*channel, created bool) {
 	s.mu.Unlock()
 	for _, ch := range chs {
 		delete(s.broken, ch.No)
-		s.keep(ch)
-		s.arrived = append(s.arrived, PortAdded{Name: ch.Name(), No: ch.No, Type: ch.typ, Handler: ch.handlerID(),
-			UpcallPID: ch.portID(), Created: created})
+		s.arrived = append(s.arrived, PortAdded{Name: ch.Name(), No: ch.No, Type: ch.typ, Handler: ch.sock.HandlerID(),
+			UpcallPID: ch.sock.PortID(), Created: created})
 		if ch.sock != nil {
+			s.sockets.Keep(ch.sock)
 			s.arrived = append(s.arrived, TransportSelected{Name: ch.Name(), No: ch.No, Transport: ch.sock.Transport(),
-				Reason: ch.reason, RcvBuf: ch.sock.RcvBuf(), RingBytes: ch.ringBytes})
+				Reason: ch.sock.Reason, RcvBuf: ch.sock.RcvBuf(), RingBytes: ch.sock.RingBytes})
 		}
 	}
 }

@@ -1,84 +1,17 @@
 package vswitch
 
 import (
-	"fmt"
 	"slices"
 	"testing"
 
 	"dpifd/internal/binding"
 	"dpifd/internal/clock"
 	"dpifd/internal/dpif"
-	"dpifd/internal/dpif/dpiftest"
-	"dpifd/internal/netlink"
 	"dpifd/internal/odp"
 	"dpifd/internal/policy"
+	"dpifd/internal/transport"
 	"dpifd/internal/upcall"
-
-	"golang.org/x/sys/unix"
 )
-
-// TestAttach: ports go to the handlers that have the fewest, each of which is
-// asked once, and one that cannot be taken is closed without harm to the others.
-func TestAttach(t *testing.T) {
-	s := &Server{bound: binding.NewTable(), channels: map[odp.PortNo]*channel{}}
-	for id := range 3 {
-		conn, err := netlink.Dial(unix.NETLINK_GENERIC, netlink.Config{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		h, err := upcall.New(upcall.Config{ID: id, Datapath: dpiftest.Datapath(conn)})
-		if err != nil {
-			t.Fatal(err)
-		}
-		ended := make(chan error)
-		go func() { ended <- h.Run() }()
-		defer func() {
-			h.Stop()
-			if err := <-ended; err != nil {
-				t.Error(err)
-			}
-		}()
-		s.handlers = append(s.handlers, h)
-	}
-	open := func(no int) *channel {
-		sock, err := netlink.OpenReceiver(unix.NETLINK_GENERIC, netlink.ReceiverConfig{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		p := upcall.NewPort(odp.PortNo(no), fmt.Sprint("p", no), 0)
-		return &channel{Port: p, sock: upcall.NewSocket(sock, p)}
-	}
-	for no := range 4 {
-		s.channels[odp.PortNo(no)] = &channel{handler: s.handlers[0]}
-	}
-	var chs []*channel
-	for no := 4; no < 15; no++ {
-		chs = append(chs, open(no))
-	}
-	broken, shared := chs[3], &channel{Port: upcall.NewPort(15, "p15", 0)}
-	broken.sock.Close()
-	broken.ringBytes, s.ringBytes = 100, 300
-	failed := s.attach(append(chs, shared))
-	if len(failed) != 1 || failed[broken] == nil {
-		t.Errorf("failed: %v, want p7 only", failed)
-	}
-	if s.ringBytes != 200 || shared.handler != nil {
-		t.Errorf("%d bytes of rings, handler %v", s.ringBytes, shared.handler)
-	}
-	owned := map[*upcall.Handler]int{}
-	for _, ch := range chs {
-		if ch != broken {
-			owned[ch.handler]++
-		}
-	}
-	for i, h := range s.handlers {
-		// 4 and 11 are shared as 5, 5, 5, of which the first had 4 and the
-		// broken one is the third's.
-		if want := []int{1, 5, 4}[i]; owned[h] != want {
-			t.Errorf("handler %d owns %d ports, want %d", i, owned[h], want)
-		}
-	}
-}
 
 // portsPolicy keeps the ports that it is told.
 type portsPolicy struct {
@@ -93,7 +26,7 @@ func (p *portsPolicy) SetPorts(ports []policy.Port) { p.ports = slices.Clone(por
 // port but those that were there when the service began.
 func TestPortSince(t *testing.T) {
 	policy := &portsPolicy{}
-	s := &Server{bound: binding.NewTable(), cfg: Config{Policy: policy}, channels: map[odp.PortNo]*channel{}, devices: map[uint32]*channel{}, broken: map[odp.PortNo]string{}}
+	s := &Server{sockets: linearSockets(t), bound: binding.NewTable(), cfg: Config{Policy: policy}, channels: map[odp.PortNo]*channel{}, devices: map[uint32]*channel{}, broken: map[odp.PortNo]string{}}
 	channelOf := func(no odp.PortNo) *channel { return &channel{Port: upcall.NewPort(no, no.String(), 0)} }
 	before := clock.NowMS()
 	s.serving([]*channel{channelOf(1)}, false)
@@ -111,5 +44,36 @@ func TestPortSince(t *testing.T) {
 	}
 	if policy.ports[1].SinceMS != atStart[1].SinceMS {
 		t.Errorf("port 2: %d ms, was %d", policy.ports[1].SinceMS, atStart[1].SinceMS)
+	}
+}
+
+// linearSockets has no rings and no sockets.
+func linearSockets(t *testing.T) *transport.Sockets {
+	t.Helper()
+	s, err := transport.New(transport.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// TestRingOrder: configured ports get rings in the order of the file, whatever their
+// numbers, then the others by number.
+func TestRingOrder(t *testing.T) {
+	s := &Server{bound: binding.NewTable()}
+	s.cfg.Ports = []PortConfig{{Name: "c"}, {Name: "missing"}, {Name: "a"}}
+	vports := []dpif.Vport{{No: 4, Name: "e"}, {No: 1, Name: "a"}, {No: 2, Name: "d"}, {No: 3, Name: "c"}}
+	for _, v := range vports[1:] {
+		if v.Name != "d" {
+			s.bound.Set(v, v.Name)
+		}
+	}
+	s.sortForRings(vports)
+	var names []string
+	for _, v := range vports {
+		names = append(names, v.Name)
+	}
+	if want := []string{"c", "a", "d", "e"}; !slices.Equal(names, want) {
+		t.Errorf("order %v, want %v", names, want)
 	}
 }

@@ -18,11 +18,11 @@ import (
 	"dpifd/internal/epoll"
 	"dpifd/internal/event"
 	"dpifd/internal/fdstore"
-	"dpifd/internal/mmapring"
 	"dpifd/internal/netlink"
 	"dpifd/internal/odp"
 	"dpifd/internal/policy"
 	"dpifd/internal/revalidator"
+	"dpifd/internal/transport"
 	"dpifd/internal/upcall"
 
 	"golang.org/x/sync/errgroup"
@@ -45,37 +45,12 @@ func (p PortConfig) vport() PortConfig {
 	return p
 }
 
-// RingMode says whether upcall sockets have rings.
-type RingMode uint8
-
-const (
-	// RingOff never asks the kernel for a ring.
-	RingOff RingMode = iota
-	// RingAuto takes rings where the kernel has them and memory allows.
-	RingAuto
-	// RingRequire refuses to start without.
-	RingRequire
-)
-
-// RingConfig says which rings sockets have.
-type RingConfig struct {
-	Mode     RingMode
-	TX       bool              // request sockets have TX rings where the kernel has them
-	Geometry mmapring.Geometry // of each upcall socket's RX ring
-	// MemoryLimit bounds the rings of all sockets together, in bytes. It is
-	// kept before the kernel is asked. Ports come before handlers: one of these
-	// has a TX ring only if a port's ring still fits.
-	MemoryLimit uint64
-	// Kernel is nil but in tests.
-	Kernel netlink.RingKernel
-}
-
 // Config says how a Server serves a datapath.
 type Config struct {
 	Handlers int // 0: one per CPU that the process may use, by affinity and cgroup quota
-	Dispatch Dispatch
-	RcvBuf   int // bytes of receive buffer asked for each upcall socket
-	Ring     RingConfig
+	Dispatch transport.Dispatch
+	RcvBuf   int // as transport.Config has it
+	Ring     transport.RingConfig
 	Flows    revalidator.Limits
 	Prime    bool // put the flow of a packet's answers with its own, while answers come
 	Policy   policy.Policy
@@ -97,28 +72,20 @@ type Config struct {
 	Notify event.Sink
 }
 
-// DefaultRcvBuf is Config.RcvBuf where that is zero.
-const DefaultRcvBuf = 8 << 20
-
 // ErrDatapathGone says that the datapath was deleted while it was served.
 var ErrDatapathGone = errors.New("datapath is gone")
 
 // Server serves all vports of one datapath.
 type Server struct {
-	cfg            Config
-	dp             *dpif.Datapath
-	features       dpif.Features
-	handlers       []*upcall.Handler
-	revalidator    *revalidator.Revalidator
-	budget         *revalidator.Budget
-	hasher         *odp.MaskedHasher
-	requestReasons []string // why each handler sends as it does
-
-	shared []*channel // each handler's socket under per-CPU dispatch, else none
-	table  upcall.Table
-	cpus   cpus // as the kernel's table of upcall PIDs has them
-
-	cpuReader *cpuReader // nil under per-vport dispatch
+	cfg         Config
+	dp          *dpif.Datapath
+	handlers    []*upcall.Handler
+	revalidator *revalidator.Revalidator
+	budget      *revalidator.Budget
+	hasher      *odp.MaskedHasher
+	sockets     *transport.Sockets
+	dispatcher  *transport.Dispatcher
+	table       upcall.Table
 
 	poller  *epoll.Poller
 	ovs     *netlink.Receiver // groups ovs_vport and ovs_datapath
@@ -138,20 +105,10 @@ type Server struct {
 	stale      bool                       // there may be devices of ports that are not configured any more
 	broken     map[odp.PortNo]string
 	quarantine quarantine
-	noRings    error                        // why upcall sockets have no rings, nil if they may
-	noTXRings  error                        // why request sockets have none
-	ringBytes  uint64                       // of all rings mapped
-	served     uint64                       // serial of the last channel
 	running    bool                         // the start is over
 	restored   restored                     // what other programs changed
 	suspect    atomic.Bool                  // something may have changed: look
 	wanted     atomic.Pointer[[]PortConfig] // by Reconfigure, not in force yet
-	inherited  map[uint32]inheritedSocket   // by port id, none after the start
-	adopted    int                          // inherited sockets that serve a vport
-	foundRings foundRings                   // of inherited sockets
-	kept       int                          // sockets in the store
-	keptNames  int                          // bytes of their names, with a separator each
-	left       []fdstore.Descriptor         // of sockets that outlive the Server
 	abandoned  int                          // see Abandoned
 	leaving    atomic.Bool                  // the next end is a hand-over
 	rounds     atomic.Uint64                // of the port poll
@@ -161,7 +118,7 @@ type Server struct {
 	dropTable *netlink.DropTable // nil where SO_MEMINFO tells
 	drops     map[uint32]uint64  // by upcall PID
 	lost      uint64             // the datapath's when drops were last read
-	mu        sync.Mutex         // guards channels, devices, shared and past
+	mu        sync.Mutex         // guards channels, devices and past
 	channels  map[odp.PortNo]*channel
 	devices   map[uint32]*channel // of these, by ifindex where the kernel tells it
 	past      upcall.PortCounters // of ports that have gone
@@ -175,15 +132,11 @@ func NewServer(dp *dpif.Datapath, cfg Config) (*Server, error) {
 	if cfg.Handlers <= 0 {
 		cfg.Handlers = cgroup.UsableCPUs()
 	}
-	if cfg.RcvBuf <= 0 {
-		cfg.RcvBuf = DefaultRcvBuf
-	}
 	s := &Server{cfg: cfg, dp: dp, hasher: odp.NewMaskedHasher(), budget: revalidator.NewBudget(0),
 		bound: binding.NewTable(), retries: map[string]backoff.Backoff{}, restores: newRestores(),
 		waiting: map[string]string{}, setUp: map[string]string{}, stale: true,
 		broken: map[odp.PortNo]string{}, channels: map[odp.PortNo]*channel{}, devices: map[uint32]*channel{}, maxUpcalls: maxUpcalls(cfg.Ports)}
 	if err := s.open(); err != nil {
-		s.closeInherited()
 		s.Close()
 		return nil, err
 	}
@@ -192,8 +145,10 @@ func NewServer(dp *dpif.Datapath, cfg Config) (*Server, error) {
 
 // open opens what the Server needs besides upcall sockets.
 func (s *Server) open() (err error) {
-	s.takeInherited()
-	if err := s.probeRings(); err != nil {
+	s.sockets, err = transport.New(transport.Config{RcvBuf: s.cfg.RcvBuf, Ring: s.cfg.Ring, Inherited: s.cfg.Inherited, Store: s.cfg.Store,
+		Notify: s.cfg.Notify})
+	s.cfg.Inherited = nil
+	if err != nil {
 		return err
 	}
 	var primer *upcall.Primer
@@ -201,7 +156,7 @@ func (s *Server) open() (err error) {
 		primer = upcall.NewPrimer()
 	}
 	for id := range s.cfg.Handlers {
-		conn, why, err := s.dialHandler()
+		conn, why, err := s.sockets.Dial(netlink.Config{RcvBuf: requestBuf, SndBuf: requestBuf})
 		if err != nil {
 			return fmt.Errorf("handler %d: %w", id, err)
 		}
@@ -211,8 +166,11 @@ func (s *Server) open() (err error) {
 			conn.Close()
 			return err
 		}
-		s.handlers, s.requestReasons = append(s.handlers, h), append(s.requestReasons, why)
+		s.handlers = append(s.handlers, h)
+		s.cfg.Notify(HandlerStarted{Handler: id, Transport: h.Transport(), Reason: why})
 	}
+	s.sockets.SetHandlers(s.handlers)
+	s.dispatcher = transport.NewDispatcher(s.dp, s.sockets)
 	conn, err := netlink.Dial(unix.NETLINK_GENERIC, netlink.Config{RcvBuf: requestBuf, SndBuf: requestBuf})
 	if err != nil {
 		return fmt.Errorf("revalidator: %w", err)
@@ -280,8 +238,8 @@ func (s *Server) Run(ctx context.Context, ready func(waiting int)) error {
 		cancel()
 		<-revalidated
 	}
-	s.closeInherited() // of a start that failed
-	staying, shared := s.Ports(), s.shared != nil
+	s.sockets.DropInherited() // of a start that failed
+	staying, shared := s.Ports(), s.sockets.Shared() != nil
 	if err == nil && s.leaving.Load() {
 		staying, shared = s.leave()
 		s.abandoned = len(staying)
@@ -298,7 +256,7 @@ func (s *Server) Run(ctx context.Context, ready func(waiting int)) error {
 	if handlerErr := handlers.Wait(); err == nil {
 		err = handlerErr
 	}
-	s.forgetAll()
+	s.sockets.RemoveClosed(s.everySocket())
 	return err
 }
 
@@ -311,7 +269,7 @@ func (s *Server) suspectGone() {
 
 // start sets the features, learns from the flows found, and serves the ports.
 func (s *Server) start() error {
-	if err := s.negotiate(s.dp); err != nil {
+	if err := s.dispatcher.Negotiate(s.cfg.Dispatch); err != nil {
 		return err
 	}
 	vports, err := s.vports()
@@ -322,7 +280,7 @@ func (s *Server) start() error {
 		return err
 	}
 	s.bind(vports)
-	if err := s.checkDescriptors(vports); err != nil {
+	if err := s.sockets.CheckDescriptors(s.expectedPorts(vports)); err != nil {
 		return err
 	}
 	s.tellPolicy(vports)
@@ -337,11 +295,14 @@ func (s *Server) start() error {
 			return err
 		}
 	}
-	if err := s.serveShared(); err != nil {
+	if err := s.dispatcher.Serve(); err != nil {
 		return err
 	}
 	err = s.reconcile()
-	s.settleInherited()
+	counted := s.sockets.DrainInherited()
+	s.mu.Lock()
+	s.past.Add(counted)
+	s.mu.Unlock()
 	s.running = true
 	s.nextLook = s.nextRetry(clock.Now())
 	return err
@@ -352,10 +313,12 @@ func (s *Server) Close() error {
 	for _, h := range s.handlers {
 		h.Close()
 	}
-	for _, ch := range s.shared {
-		ch.sock.Close() // those of a start that failed have no owner
+	if s.dispatcher != nil {
+		s.dispatcher.Close() // sockets of a start that failed have no owner
 	}
-	s.cpuReader.close()
+	if s.sockets != nil {
+		s.sockets.DropInherited()
+	}
 	if s.revalidator != nil {
 		s.revalidator.Close()
 	}

@@ -7,6 +7,8 @@ import (
 	"dpifd/internal/dpif"
 	"dpifd/internal/netlink"
 	"dpifd/internal/odp"
+	"dpifd/internal/transport"
+	"dpifd/internal/upcall"
 )
 
 // PortSocket is a served port and its upcall socket.
@@ -34,24 +36,22 @@ func (s *Server) PortSockets() []PortSocket {
 	defer s.mu.Unlock()
 	var all []PortSocket
 	for _, ch := range s.channels {
-		all = append(all, ch.describe())
+		all = append(all, describe(ch.Port, ch.typ, ch.sock))
 	}
-	for _, ch := range s.shared {
-		p := ch.describe()
-		p.Handler = ch.handler.ID()
-		all = append(all, p)
+	for _, sock := range s.sockets.Shared() {
+		all = append(all, describe(sock.Port(), 0, sock))
 	}
 	slices.SortStableFunc(all, func(a, b PortSocket) int { return cmp.Compare(a.No, b.No) })
 	return all
 }
 
-func (c *channel) describe() PortSocket {
-	p := PortSocket{No: c.No, Name: c.Name(), Type: c.typ, Handler: c.handlerID(), UpcallPID: c.portID(), Transport: c.transport(),
-		Reason: c.reason, RingBytes: c.ringBytes, MaxUpcalls: c.MaxUpcalls()}
-	if c.sock != nil {
-		p.RcvBuf = c.sock.RcvBuf()
-		p.RingFrames, p.RingUsed, p.Drops = c.ringFrames(), c.sock.Fill(), c.Counters().SocketDrops
-		if m, err := c.sock.MemInfo(); err == nil {
+func describe(port *upcall.Port, t dpif.VportType, sock *transport.Socket) PortSocket {
+	p := PortSocket{No: port.No, Name: port.Name(), Type: t, Handler: sock.HandlerID(), UpcallPID: sock.PortID(),
+		Transport: sock.Transport(), MaxUpcalls: port.MaxUpcalls()}
+	if sock != nil {
+		p.Reason, p.RingBytes, p.RcvBuf = sock.Reason, sock.RingBytes, sock.RcvBuf()
+		p.RingFrames, p.RingUsed, p.Drops = sock.RingFrames(), sock.Fill(), port.Counters().SocketDrops
+		if m, err := sock.MemInfo(); err == nil {
 			p.QueuedBytes = m.QueuedBytes
 		}
 	}

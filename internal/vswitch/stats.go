@@ -12,6 +12,7 @@ import (
 	"dpifd/internal/netlink"
 	"dpifd/internal/odp"
 	"dpifd/internal/revalidator"
+	"dpifd/internal/transport"
 	"dpifd/internal/upcall"
 
 	"golang.org/x/sys/unix"
@@ -101,7 +102,7 @@ func (s *Server) stats(all bool) (Stats, error) {
 		}
 	}
 	// A ring drops what the datapath does not count as lost.
-	if lost := st.Datapath.Stats.Lost; all || lost != s.lost || s.noRings == nil {
+	if lost := st.Datapath.Stats.Lost; all || lost != s.lost || s.sockets.HasRings() {
 		s.lost = lost
 		s.readDrops()
 	}
@@ -110,15 +111,17 @@ func (s *Server) stats(all bool) (Stats, error) {
 	channels := slices.SortedFunc(maps.Values(s.channels), func(a, b *channel) int { return cmp.Compare(a.No, b.No) })
 	st.Ports = make([]PortStats, 0, len(channels))
 	for _, ch := range channels {
-		p := ch.stats(ch.handlerID())
+		p := portStats(ch.Port, ch.sock)
 		if v := vports[ch.No]; v != nil {
 			p.Vport, p.Kernel = v.Stats, v.Upcalls
 		}
-		st.RingBytes += ch.ringBytes
+		if ch.sock != nil {
+			st.RingBytes += ch.sock.RingBytes
+		}
 		st.Ports = append(st.Ports, p)
 	}
-	for _, ch := range s.shared {
-		st.Shared = append(st.Shared, ch.stats(ch.handler.ID()))
+	for _, sock := range s.sockets.Shared() {
+		st.Shared = append(st.Shared, portStats(sock.Port(), sock))
 	}
 	s.mu.Unlock()
 	st.Revalidator, st.FlowLimit = s.revalidator.Counters(), s.budget.Limit()
@@ -143,10 +146,10 @@ func (s *Server) stats(all bool) (Stats, error) {
 	return st, nil
 }
 
-// stats are the daemon's counters of the channel.
-func (c *channel) stats(handler int) PortStats {
-	return PortStats{Serial: c.serial, No: c.No, Name: c.Name(), Handler: handler, UpcallPID: c.portID(),
-		Transport: c.transport(), RingFrames: c.ringFrames(), Counters: c.Counters()}
+// portStats are the daemon's counters of a port.
+func portStats(p *upcall.Port, sock *transport.Socket) PortStats {
+	return PortStats{Serial: p.Serial(), No: p.No, Name: p.Name(), Handler: sock.HandlerID(), UpcallPID: sock.PortID(),
+		Transport: sock.Transport(), RingFrames: sock.RingFrames(), Counters: p.Counters()}
 }
 
 // LongestBatch returns the longest time that a batch took since the last call, of
@@ -178,15 +181,11 @@ func (s *Server) readDrops() {
 	// Kernels that do not tell each socket have a table. If it cannot be read the
 	// sockets' reports of overflow stand in.
 	table := s.dropTable != nil && s.dropTable.Read(unix.NETLINK_GENERIC, s.drops) == nil
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, ch := range s.everyChannel() {
-		switch {
-		case ch.sock == nil:
-		case table:
-			ch.sock.SetDrops(s.drops[ch.portID()])
-		default:
-			ch.sock.ReadDrops()
+	for _, sock := range s.everySocket() {
+		if table {
+			sock.SetDrops(s.drops[sock.PortID()])
+		} else {
+			sock.ReadDrops()
 		}
 	}
 }
@@ -198,8 +197,8 @@ func (s *Server) Totals() upcall.PortCounters {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	sum := s.past
-	for _, ch := range s.everyChannel() {
-		sum.Add(ch.CurrentCounters())
+	for _, p := range s.everyPort() {
+		sum.Add(p.CurrentCounters())
 	}
 	return sum
 }

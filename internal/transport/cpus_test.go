@@ -1,4 +1,4 @@
-package vswitch
+package transport
 
 import (
 	"errors"

@@ -1,4 +1,4 @@
-package vswitch
+package transport
 
 import (
 	"slices"
@@ -49,26 +49,20 @@ func (k *versionKernel) Info() (dpif.DatapathInfo, error) {
 	return info, nil
 }
 
-// negotiator is a server with two handlers that has not begun, and its events.
-func negotiator(t *testing.T, dispatch Dispatch) (*Server, *[]event.Event) {
+// startHandlers runs handlers until the test ends, and names them to the sockets.
+func startHandlers(t *testing.T, s *Sockets, n int) []*upcall.Handler {
 	t.Helper()
-	s, events, err := ringServer(t, RingConfig{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.cfg.Dispatch = dispatch
-	t.Cleanup(func() { s.cpuReader.close() })
-	for id := range 2 {
-		conn, why, err := s.dialHandler()
+	var handlers []*upcall.Handler
+	for id := range n {
+		conn, _, err := s.Dial(netlink.Config{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		h, err := upcall.New(upcall.Config{ID: id, Datapath: dpiftest.Datapath(conn), Ports: &s.table})
+		h, err := upcall.New(upcall.Config{ID: id, Datapath: dpiftest.Datapath(conn), Ports: new(upcall.Table)})
 		if err != nil {
 			t.Fatal(err)
 		}
-		s.requestReasons = append(s.requestReasons, why)
-		s.handlers = append(s.handlers, h)
+		handlers = append(handlers, h)
 		done := make(chan error)
 		go func() { done <- h.Run() }()
 		t.Cleanup(func() {
@@ -78,7 +72,18 @@ func negotiator(t *testing.T, dispatch Dispatch) (*Server, *[]event.Event) {
 			}
 		})
 	}
-	return s, events
+	s.SetHandlers(handlers)
+	return handlers
+}
+
+// dispatcher returns a Dispatcher of two handlers, and its events.
+func dispatcher(t *testing.T, k dpif.FeatureKernel, cfg Config) (*Dispatcher, *[]event.Event) {
+	t.Helper()
+	s, events := testSockets(t, cfg)
+	startHandlers(t, s, 2)
+	d := NewDispatcher(k, s)
+	t.Cleanup(func() { d.reader.close() })
+	return d, events
 }
 
 // TestDispatchSelected: what is said to be in force, and why, is what a kernel of
@@ -94,8 +99,8 @@ func TestDispatchSelected(t *testing.T) {
 		for _, asked := range []Dispatch{DispatchPerVport, DispatchPerCPU} {
 			t.Run(version+", "+asked.String(), func(t *testing.T) {
 				k := kernel
-				s, events := negotiator(t, asked)
-				if err := s.negotiate(&k); err != nil {
+				d, events := dispatcher(t, &k, Config{})
+				if err := d.Negotiate(asked); err != nil {
 					t.Fatal(err)
 				}
 				does := DispatchPerVport
@@ -106,11 +111,11 @@ func TestDispatchSelected(t *testing.T) {
 				if asked == DispatchPerCPU && k.known&dpif.FeatureDispatchPerCPU == 0 {
 					want, reason = DispatchPerVport, "the kernel cannot dispatch by CPU (Linux >= 5.15)"
 				}
-				if does != want || s.dispatch() != want {
-					t.Errorf("the kernel dispatches %v, the server says %v, want %v", does, s.dispatch(), want)
+				if does != want || d.dispatch() != want {
+					t.Errorf("the kernel dispatches %v, the server says %v, want %v", does, d.dispatch(), want)
 				}
-				if k.features != s.features || k.features&^k.known != 0 || k.features&known314 != s.wantedFeatures() {
-					t.Errorf("the kernel has features %v, the server says %v", k.features, s.features)
+				if k.features != d.features || k.features&^k.known != 0 || k.features&known314 != d.sockets.rings.features() {
+					t.Errorf("the kernel has features %v, the server says %v", k.features, d.features)
 				}
 				last := (*events)[len(*events)-1]
 				chosen, ok := last.(DispatchSelected)
@@ -118,10 +123,10 @@ func TestDispatchSelected(t *testing.T) {
 					t.Fatalf("event %+v, want %v because %q", last, want, reason)
 				}
 				// Without a table the sockets are gone, and no handler counts on one.
-				if n := len(chosen.UpcallPIDs); n != len(s.shared) || (n == 2) != (want == DispatchPerCPU) {
-					t.Errorf("%d sockets are told, %d there", n, len(s.shared))
+				if n := len(chosen.UpcallPIDs); n != len(d.sockets.Shared()) || (n == 2) != (want == DispatchPerCPU) {
+					t.Errorf("%d sockets are told, %d there", n, len(d.sockets.Shared()))
 				}
-				if err := s.serveShared(); err != nil {
+				if err := d.Serve(); err != nil {
 					t.Fatal(err)
 				}
 				for _, pid := range k.pids {
@@ -129,10 +134,12 @@ func TestDispatchSelected(t *testing.T) {
 						t.Errorf("the kernel's table names socket %d, the handlers have %v", pid, chosen.UpcallPIDs)
 					}
 				}
-				if want == DispatchPerCPU && len(k.pids) != s.cpus.possible {
-					t.Errorf("the kernel's table has %d entries for %d possible CPUs", len(k.pids), s.cpus.possible)
+				if want == DispatchPerCPU && len(k.pids) != d.cpus.possible {
+					t.Errorf("the kernel's table has %d entries for %d possible CPUs", len(k.pids), d.cpus.possible)
 				}
-				if found := (FeaturesSet{}); !slices.ContainsFunc(*events, func(e event.Event) (ok bool) { found, ok = e.(FeaturesSet); return ok }) || found.Kept != k.features {
+				found := FeaturesSet{}
+				is := func(e event.Event) (ok bool) { found, ok = e.(FeaturesSet); return ok }
+				if !slices.ContainsFunc(*events, is) || found.Kept != k.features {
 					t.Errorf("features_set says %v is kept, the kernel has %v", found.Kept, k.features)
 				}
 			})
@@ -145,7 +152,7 @@ func TestDispatchSelected(t *testing.T) {
 func TestSharedSocketsAdopted(t *testing.T) {
 	for _, tells := range []bool{false, true} {
 		k := versionKernel{known: known515, checks: true, tells: tells, features: known515}
-		s, _ := negotiator(t, DispatchPerCPU)
+		var list []fdstore.Descriptor
 		for range 2 {
 			sock, err := netlink.OpenReceiver(unix.NETLINK_GENERIC, netlink.ReceiverConfig{})
 			if err != nil {
@@ -156,23 +163,25 @@ func TestSharedSocketsAdopted(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			s.cfg.Inherited = append(s.cfg.Inherited, fdstore.Descriptor{FD: fd})
+			list = append(list, fdstore.Descriptor{FD: fd})
 		}
 		before := slices.Sorted(slices.Values(k.pids))
-		s.takeInherited()
-		if err := s.negotiate(&k); err != nil {
+		d, _ := dispatcher(t, &k, Config{Inherited: list})
+		if err := d.Negotiate(DispatchPerCPU); err != nil {
 			t.Fatal(err)
 		}
 		var after []uint32
-		for _, ch := range s.shared {
-			after = append(after, ch.sock.PortID())
+		for _, sock := range d.sockets.Shared() {
+			after = append(after, sock.PortID())
 		}
 		slices.Sort(after)
-		if err := s.serveShared(); err != nil {
+		if err := d.Serve(); err != nil {
 			t.Error(err)
 		}
-		if !slices.Equal(after, before) || s.adopted != 2 || len(s.inherited) != 0 {
-			t.Errorf("tells %v: the handlers have sockets %d, the process before had %d; %d adopted, %d left", tells, after, before, s.adopted, len(s.inherited))
+		in := d.sockets.inherited
+		if !slices.Equal(after, before) || in.adopted != 2 || len(in.sockets) != 0 {
+			t.Errorf("tells %v: the handlers have sockets %d, the process before had %d; %d adopted, %d left", tells, after, before,
+				in.adopted, len(in.sockets))
 		}
 	}
 }

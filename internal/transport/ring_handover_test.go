@@ -1,4 +1,4 @@
-package vswitch
+package transport
 
 import (
 	"errors"
@@ -58,32 +58,29 @@ func TestRingAdopted(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			k := ringtest.New(ringtest.Config{})
-			s, events, err := ringServer(t, RingConfig{Mode: tt.mode, Geometry: smallRing, MemoryLimit: 1 << 20, Kernel: k})
-			if err != nil {
-				t.Fatal(err)
-			}
 			d, portID := inheritRing(t, k, tt.ring, 7)
-			s.cfg.Inherited = []fdstore.Descriptor{d}
-			s.takeInherited()
-			if want := (foundRings{rings: 1, frames: 7}); s.ringBytes != tt.ring.Bytes() || s.foundRings != want || len(*events) != 0 {
-				t.Fatalf("%d bytes counted, found %+v, events %v", s.ringBytes, s.foundRings, *events)
+			s, events := testSockets(t, Config{Ring: RingConfig{Mode: tt.mode, Geometry: smallRing, MemoryLimit: 1 << 20, Kernel: k},
+				Inherited: []fdstore.Descriptor{d}})
+			found := s.inherited.found
+			if want := (foundRings{rings: 1, frames: 7}); s.rings.used != tt.ring.Bytes() || found != want || len(*events) != 0 {
+				t.Fatalf("%d bytes counted, found %+v, events %v", s.rings.used, found, *events)
 			}
-			if got := s.wantedFeatures(); got&dpif.FeatureUnaligned != 0 {
+			if got := s.rings.features(); got&dpif.FeatureUnaligned != 0 {
 				t.Error("unaligned is asked for while a ring is there")
 			}
-			ch := s.adopt(dpif.Vport{No: 1, Name: "va", UpcallPIDs: []uint32{portID}})
-			if (ch != nil) != tt.adopted {
-				t.Fatalf("adopted %v", ch != nil)
+			sock := s.Adopt(upcall.NewPort(1, "va", 0), []uint32{portID})
+			if (sock != nil) != tt.adopted {
+				t.Fatalf("adopted %v", sock != nil)
 			}
-			if ch != nil {
-				if ch.ringBytes != smallRing.Bytes() || ch.transport() != netlink.Ring || ch.ringFrames() != 16 {
-					t.Errorf("channel with %d bytes, %v, %d frames", ch.ringBytes, ch.transport(), ch.ringFrames())
+			if sock != nil {
+				if sock.RingBytes != smallRing.Bytes() || sock.Transport() != netlink.Ring || sock.RingFrames() != 16 {
+					t.Errorf("socket with %d bytes, %v, %d frames", sock.RingBytes, sock.Transport(), sock.RingFrames())
 				}
-				s.discard(ch)
+				s.Discard(sock)
 			}
-			s.closeInherited()
-			if s.ringBytes != 0 || k.Alive() != 0 {
-				t.Errorf("%d bytes, %d sockets are left", s.ringBytes, k.Alive())
+			s.DropInherited()
+			if s.rings.used != 0 || k.Alive() != 0 {
+				t.Errorf("%d bytes, %d sockets are left", s.rings.used, k.Alive())
 			}
 		})
 	}
@@ -93,15 +90,11 @@ func TestRingAdopted(t *testing.T) {
 func TestRingRefusedState(t *testing.T) {
 	for _, state := range []string{"2048/8192/5/0", "nonsense"} {
 		k := ringtest.New(ringtest.Config{})
-		s, events, err := ringServer(t, RingConfig{Mode: RingAuto, Geometry: smallRing, MemoryLimit: 1 << 20, Kernel: k})
-		if err != nil {
-			t.Fatal(err)
-		}
 		d, _ := inheritRing(t, k, smallRing, 3)
-		s.cfg.Inherited = []fdstore.Descriptor{{FD: d.FD, State: state}}
-		s.takeInherited()
-		if len(*events) != 1 || len(s.inherited) != 0 || s.ringBytes != 0 {
-			t.Errorf("%s: events %v, %d sockets, %d bytes", state, *events, len(s.inherited), s.ringBytes)
+		s, events := testSockets(t, Config{Ring: RingConfig{Mode: RingAuto, Geometry: smallRing, MemoryLimit: 1 << 20, Kernel: k},
+			Inherited: []fdstore.Descriptor{{FD: d.FD, State: state}}})
+		if len(*events) != 1 || len(s.inherited.sockets) != 0 || s.rings.used != 0 {
+			t.Errorf("%s: events %v, %d sockets, %d bytes", state, *events, len(s.inherited.sockets), s.rings.used)
 		}
 		if e, ok := (*events)[0].(SocketRefused); !ok || !errors.Is(e.Err, unix.EINVAL) {
 			t.Errorf("%s: event %+v", state, (*events)[0])
@@ -154,39 +147,36 @@ func TestRingStored(t *testing.T) {
 	}
 
 	k := ringtest.New(ringtest.Config{})
-	s, _, err := ringServer(t, RingConfig{Mode: RingAuto, Geometry: smallRing, MemoryLimit: 1 << 20, Kernel: k})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.cfg.Store = store
-	sock, err := netlink.OpenReceiver(unix.NETLINK_GENERIC, netlink.ReceiverConfig{Ring: smallRing, Kernel: k})
-	if err != nil {
-		t.Fatal(err)
-	}
+	cfg := Config{Ring: RingConfig{Mode: RingAuto, Geometry: smallRing, MemoryLimit: 1 << 20, Kernel: k}, Store: store}
+	s, _ := testSockets(t, cfg)
 	p := upcall.NewPort(1, "port1", 0)
-	ch := &channel{Port: p, sock: upcall.NewSocket(sock, p)}
-	s.keep(ch)
+	sock, err := s.Open(p, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid := sock.PortID()
+	s.Keep(sock)
 	want("a new socket", " 2048/8192/4/-")
-	fd, ring, err := sock.Detach()
+	fd, ring, err := sock.Socket.Detach()
 	if err != nil {
 		t.Fatal(err)
 	}
 	ring.Head = 3
-	if !s.storeHead(ch, fd, ring) {
-		t.Fatal("the store did not take the socket")
+	if err := s.store.setState(sock, fd, ring); err != nil {
+		t.Fatal(err)
 	}
 	want("handed over", "REMOVE 2048/8192/4/-", " 2048/8192/4/3")
 
-	s.cfg.Inherited, s.kept, s.keptNames = []fdstore.Descriptor{{FD: fd, Name: ch.stored, State: ring.String()}}, 0, 0
-	s.takeInherited()
-	again := s.adopt(dpif.Vport{No: 1, Name: "port1", UpcallPIDs: []uint32{sock.PortID()}})
+	cfg.Inherited = []fdstore.Descriptor{{FD: fd, Name: sock.stored, State: ring.String()}}
+	next, _ := testSockets(t, cfg)
+	again := next.Adopt(p, []uint32{pid})
 	if again == nil {
 		t.Fatal("not adopted")
 	}
-	defer s.discard(again)
-	s.keep(again)
+	defer next.Discard(again)
+	next.Keep(again)
 	want("taken over", "REMOVE 2048/8192/4/3", " 2048/8192/4/-")
-	if s.kept != 1 || s.keptNames != len(again.stored)+1 {
-		t.Errorf("%d sockets with %d bytes of names are kept", s.kept, s.keptNames)
+	if next.store.sockets != 1 || next.store.names != len(again.stored)+1 {
+		t.Errorf("%d sockets with %d bytes of names are kept", next.store.sockets, next.store.names)
 	}
 }

@@ -1,0 +1,75 @@
+package transport
+
+import (
+	"dpifd/internal/event"
+	"dpifd/internal/fdstore"
+	"dpifd/internal/mmapring"
+	"dpifd/internal/netlink"
+)
+
+// RingMode says whether upcall sockets have rings.
+type RingMode uint8
+
+const (
+	// RingOff never asks the kernel for a ring.
+	RingOff RingMode = iota
+	// RingAuto takes rings where the kernel has them and memory allows.
+	RingAuto
+	// RingRequire refuses to start without.
+	RingRequire
+)
+
+// RingConfig says which rings sockets have.
+type RingConfig struct {
+	Mode     RingMode
+	TX       bool              // request sockets have TX rings where the kernel has them
+	Geometry mmapring.Geometry // of each upcall socket's RX ring
+	// MemoryLimit bounds the rings of all sockets together, in bytes. It is
+	// kept before the kernel is asked. Ports come before handlers: one of these
+	// has a TX ring only if a port's ring still fits.
+	MemoryLimit uint64
+	// Kernel is nil but in tests.
+	Kernel netlink.RingKernel
+}
+
+// Dispatch says by what the kernel chooses the socket for an upcall.
+type Dispatch uint8
+
+const (
+	// DispatchPerVport is by the vport that the packet came in on. A vport that
+	// floods fills its own queue only, and its packets stay in order.
+	DispatchPerVport Dispatch = iota
+	// DispatchPerCPU is by the CPU that the packet came up on, one socket for
+	// each handler (OVS_DP_F_DISPATCH_UPCALL_PER_CPU, Linux >= 5.15). Sockets
+	// are as many as handlers, however many vports there are; ports share
+	// their queues.
+	DispatchPerCPU
+)
+
+func (d Dispatch) String() string {
+	switch d {
+	case DispatchPerVport:
+		return "per-vport"
+	case DispatchPerCPU:
+		return "per-cpu"
+	default:
+		return "unknown"
+	}
+}
+
+// DefaultRcvBuf is Config.RcvBuf where that is zero.
+const DefaultRcvBuf = 8 << 20
+
+// Config says which upcall sockets there are.
+type Config struct {
+	RcvBuf int // bytes of receive buffer asked for each upcall socket, 0 for DefaultRcvBuf
+	Ring   RingConfig
+	// Inherited are descriptors of upcall sockets that this process did not open. They
+	// are the Sockets' from New on, whatever it returns.
+	Inherited []fdstore.Descriptor
+	// Store is given each upcall socket to keep, so that it outlives the process; nil is
+	// none. The caller closes it.
+	Store *fdstore.Store
+	// Notify is called with each event. It must not block for long.
+	Notify event.Sink
+}

@@ -1,0 +1,39 @@
+package transport
+
+import (
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// spareDescriptors are kept for what the process opens besides upcall sockets while it
+// runs.
+const spareDescriptors = 16
+
+// CheckDescriptors makes sure that the process may open an upcall socket for each of so
+// many ports, before it takes the first one's upcalls.
+func (s *Sockets) CheckDescriptors(ports int) error {
+	if s.Shared() != nil {
+		return nil
+	}
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return fmt.Errorf("limit of open files: %w", err)
+	}
+	open, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return nil // without proc the first socket too many says it
+	}
+	return enoughDescriptors(ports-len(s.inherited.sockets), len(open), limit.Cur)
+}
+
+// enoughDescriptors says what is missing, and what to do.
+func enoughDescriptors(sockets, open int, limit uint64) error {
+	need := uint64(max(sockets, 0) + open + spareDescriptors)
+	if need <= limit {
+		return nil
+	}
+	return fmt.Errorf("%d ports need an upcall socket each, %d open files in all, but the limit is %d: "+
+		"raise it (LimitNOFILE=, ulimit -n) or dispatch by CPU: %w", sockets, need, limit, unix.EMFILE)
+}

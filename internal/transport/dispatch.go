@@ -1,0 +1,233 @@
+package transport
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"dpifd/internal/dpif"
+	"dpifd/internal/event"
+	"dpifd/internal/netlink"
+	"dpifd/internal/upcall"
+
+	"golang.org/x/sys/unix"
+)
+
+// noPerCPU is why dispatch is not by CPU where that was configured.
+const noPerCPU = "the kernel cannot dispatch by CPU (Linux >= 5.15)"
+
+// Dispatcher has the kernel send upcalls to the sockets there are, by the user features
+// of the datapath.
+type Dispatcher struct {
+	kernel   dpif.FeatureKernel
+	sockets  *Sockets
+	notify   event.Sink
+	features dpif.Features // in force
+	cpus     cpus          // as the kernel's table of upcall PIDs has them
+	reader   *cpuReader    // nil under per-vport dispatch
+}
+
+// NewDispatcher returns a Dispatcher for sockets, which have their handlers.
+func NewDispatcher(k dpif.FeatureKernel, sockets *Sockets) *Dispatcher {
+	return &Dispatcher{kernel: k, sockets: sockets, notify: sockets.notify}
+}
+
+// Negotiate sets the user features, and with them the dispatch: the one wanted where the
+// kernel has it.
+func (d *Dispatcher) Negotiate(wanted Dispatch) error {
+	before, err := d.kernel.Info()
+	if err != nil {
+		return err
+	}
+	asked, why := d.sockets.rings.features(), "configured"
+	if wanted == DispatchPerCPU {
+		if err := d.openShared(before); err != nil {
+			return err
+		}
+		asked |= dpif.FeatureDispatchPerCPU
+	}
+	if err := d.setFeatures(asked); err != nil {
+		return err
+	}
+	if wanted == DispatchPerCPU {
+		has, err := d.dispatchesByCPU()
+		if err != nil {
+			return err
+		}
+		if !has {
+			why = noPerCPU
+			d.closeShared()
+		}
+	}
+	d.notify(FeaturesSet{Asked: asked, Kept: d.features, Before: before.Features, Rings: d.sockets.HasRings()})
+	chosen := DispatchSelected{Dispatch: d.dispatch(), Reason: why, CPUs: d.cpus.list}
+	for _, sock := range d.sockets.Shared() {
+		chosen.UpcallPIDs = append(chosen.UpcallPIDs, sock.PortID())
+		chosen.RcvBuf = sock.RcvBuf()
+	}
+	d.notify(chosen)
+	return nil
+}
+
+// setFeatures sets features with the table of upcall PIDs, and notes what the kernel
+// keeps.
+func (d *Dispatcher) setFeatures(f dpif.Features) error {
+	kept, err := dpif.SetFeatures(d.kernel, f, d.perCPUPIDs())
+	if err == nil {
+		d.features = kept
+	}
+	return err
+}
+
+// dispatchesByCPU reports whether the kernel does what was asked of it. That it
+// keeps the feature is not enough, see RefusesUnknown; one that has the table of
+// PIDs knows what it is for, but Linux < 6.1 does not tell it. Where it does not,
+// the feature is taken back.
+func (d *Dispatcher) dispatchesByCPU() (bool, error) {
+	if d.features&dpif.FeatureDispatchPerCPU == 0 {
+		return false, nil
+	}
+	info, err := d.kernel.Info()
+	if err != nil || info.PerCPUPIDs != nil {
+		return err == nil, err
+	}
+	if refuses, err := dpif.RefusesUnknown(d.kernel); err != nil || refuses {
+		return refuses, err
+	}
+	d.features, err = dpif.SetFeatures(d.kernel, d.features&^dpif.FeatureDispatchPerCPU, nil)
+	return false, err
+}
+
+// dispatch is the one in force.
+func (d *Dispatcher) dispatch() Dispatch {
+	if d.sockets.Shared() != nil {
+		return DispatchPerCPU
+	}
+	return DispatchPerVport
+}
+
+// openShared opens a socket for each handler, or takes over one of those that
+// the datapath's upcalls go to. They queue what comes until Serve.
+func (d *Dispatcher) openShared(before dpif.DatapathInfo) (err error) {
+	if d.reader, err = openCPUs(); err != nil {
+		return err
+	}
+	if d.cpus, err = d.reader.read(); err != nil {
+		return err
+	}
+	s := d.sockets
+	pids := before.PerCPUPIDs
+	if pids == nil && before.Features&dpif.FeatureDispatchPerCPU != 0 {
+		// The kernel does not tell, but no others than these can be meant.
+		pids = s.inheritedPIDs()
+	}
+	var shared []*Socket
+	for _, h := range s.handlers {
+		sock := s.adoptShared(pids, h.ID())
+		if sock == nil {
+			r, err := netlink.OpenReceiver(unix.NETLINK_GENERIC, netlink.ReceiverConfig{RcvBuf: s.rcvBuf})
+			if err != nil {
+				return fmt.Errorf("handler %d: upcall socket: %w", h.ID(), err)
+			}
+			sock = &Socket{Socket: upcall.NewSharedSocket(r, h.ID())}
+		}
+		sock.Reason, sock.handler = "dispatch by CPU has no rings", h
+		shared = append(shared, sock)
+		s.Keep(sock)
+	}
+	s.shared.Store(&shared)
+	return nil
+}
+
+// Serve has the handlers take what comes to the sockets of per-CPU dispatch. Not before
+// the policy knows the ports, lest it drop what was queued while one process followed
+// another.
+func (d *Dispatcher) Serve() error {
+	for _, sock := range d.sockets.Shared() {
+		for _, err := range sock.handler.Attach(sock.Socket) {
+			return err
+		}
+	}
+	return nil
+}
+
+// closeShared gives up the sockets that no handler serves yet.
+func (d *Dispatcher) closeShared() {
+	for _, sock := range d.sockets.Shared() {
+		d.sockets.store.remove(sock)
+		sock.Close()
+	}
+	d.reader.close()
+	d.sockets.shared.Store(nil)
+}
+
+// perCPUPIDs are the upcall PIDs by CPU, nil without per-CPU dispatch. CPUs that
+// are not online have one as well: whatever comes, the kernel finds a handler.
+func (d *Dispatcher) perCPUPIDs() []uint32 {
+	shared := d.sockets.Shared()
+	if shared == nil {
+		return nil
+	}
+	pids := make([]uint32, len(shared))
+	for i, sock := range shared {
+		pids[i] = sock.PortID()
+	}
+	return spread(d.cpus, pids)
+}
+
+// Changed reports whether the datapath has other features, or another table of upcall
+// PIDs as far as the kernel tells it, than it is to have.
+func (d *Dispatcher) Changed(info dpif.DatapathInfo) bool {
+	return info.Features != d.features ||
+		d.sockets.Shared() != nil && info.PerCPUPIDs != nil && !slices.Equal(info.PerCPUPIDs, d.perCPUPIDs())
+}
+
+// Restore sets features and table anew, and returns the features that the kernel kept.
+// What it does not keep is not asked for again: the change is notified like anybody's.
+func (d *Dispatcher) Restore() (dpif.Features, error) {
+	err := d.setFeatures(d.features)
+	return d.features, err
+}
+
+// CheckCPUs looks whether CPUs went or came, and has the handlers share those that
+// are online. Without per-CPU dispatch it does nothing.
+func (d *Dispatcher) CheckCPUs() error {
+	shared := d.sockets.Shared()
+	if shared == nil {
+		return nil
+	}
+	now, err := d.reader.read()
+	if err != nil || now.list == d.cpus.list {
+		return err
+	}
+	was := d.cpus.list
+	d.cpus = now
+	if _, err := dpif.SetFeatures(d.kernel, d.features, d.perCPUPIDs()); err != nil {
+		return err
+	}
+	d.notify(CPUsChanged{Online: now.list, Was: was, Handlers: len(shared)})
+	return nil
+}
+
+// Off has the kernel send no more upcalls to the sockets of CPUs. That the datapath has
+// gone is no error.
+func (d *Dispatcher) Off() error {
+	if d.sockets.Shared() == nil {
+		return nil
+	}
+	_, err := dpif.SetFeatures(d.kernel, d.features&^dpif.FeatureDispatchPerCPU, nil)
+	if dpif.IsGone(err) {
+		return nil
+	}
+	return err
+}
+
+// Close closes what Serve has not given to handlers. It is idempotent.
+func (d *Dispatcher) Close() error {
+	var errs []error
+	for _, sock := range d.sockets.Shared() {
+		errs = append(errs, sock.Close())
+	}
+	d.reader.close()
+	return errors.Join(errs...)
+}

@@ -1,0 +1,145 @@
+package transport
+
+import (
+	"errors"
+	"fmt"
+
+	"dpifd/internal/dpif"
+	"dpifd/internal/mmapring"
+	"dpifd/internal/netlink"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrRingRequired says that a ring could not be had and the configuration
+// demands it.
+var ErrRingRequired = errors.New("rings are required")
+
+var (
+	errRingsOff  = errors.New("rings are off")
+	errTXOff     = errors.New("TX rings are off (ring.tx)")
+	errRingLimit = errors.New("memory limit of rings is reached")
+)
+
+// haveRings is why a socket has a ring.
+const haveRings = "the kernel has rings"
+
+// rings says which sockets may have rings, and keeps their memory below the limit.
+type rings struct {
+	cfg  RingConfig
+	noRX error  // why upcall sockets have no rings, nil if they may
+	noTX error  // why request sockets have none
+	used uint64 // bytes of all rings mapped
+}
+
+// probe finds out whether sockets may have rings.
+func (r *rings) probe() error {
+	if r.cfg.Mode == RingOff {
+		r.noRX, r.noTX = errRingsOff, errRingsOff
+		return nil
+	}
+	probe := mmapring.Probe
+	if k := r.cfg.Kernel; k != nil {
+		probe = (&mmapring.Prober{Syscalls: k}).Probe
+	}
+	r.noRX, r.noTX = probe(mmapring.RX), errTXOff
+	if r.cfg.TX {
+		r.noTX = probe(mmapring.TX)
+	}
+	if r.noRX != nil && r.cfg.Mode == RingRequire {
+		return fmt.Errorf("%w: %w", ErrRingRequired, r.noRX)
+	}
+	return nil
+}
+
+// features are the user features of the datapath to ask for.
+func (r *rings) features() dpif.Features {
+	f := dpif.FeatureVportPIDs
+	if r.noRX != nil && r.used == 0 {
+		// With a ring, be it one of the process before, an upcall that exceeds the frame would be written
+		// over the next frame's header.
+		f |= dpif.FeatureUnaligned
+	}
+	return f
+}
+
+// fit reports whether an inherited socket is one that the configuration asks for.
+// What is in another one is answered before it is closed.
+func (r *rings) fit(sock *netlink.Receiver) bool {
+	if sock.Transport() == netlink.Ring {
+		return r.noRX == nil && sock.Geometry() == r.cfg.Geometry
+	}
+	return r.cfg.Mode != RingRequire
+}
+
+// receiver opens an upcall socket, with a ring if it can have one, or else tells why
+// it has none.
+func (r *rings) receiver(rcvBuf int) (sock *netlink.Receiver, denied, err error) {
+	cfg := netlink.ReceiverConfig{RcvBuf: rcvBuf}
+	size := r.cfg.Geometry.Bytes()
+	denied = r.noRX
+	if denied == nil && r.used+size > r.cfg.MemoryLimit {
+		denied = errRingLimit
+	}
+	if denied == nil {
+		cfg.Ring, cfg.Kernel = r.cfg.Geometry, r.cfg.Kernel
+	}
+	if sock, err = netlink.OpenReceiver(unix.NETLINK_GENERIC, cfg); err != nil {
+		return nil, nil, err
+	}
+	if sock.Transport() == netlink.Ring {
+		r.used += size
+		return sock, nil, nil
+	}
+	if denied == nil {
+		denied = sock.RingError()
+	}
+	return sock, denied, nil
+}
+
+// txBlocks is the size of a handler's TX ring: room for the requests of a
+// batch, two for each upcall, in frames of the default size.
+const txBlocks = 8
+
+// dial opens a request socket, with a TX ring if it can have one, and says why it has
+// or has not.
+func (r *rings) dial(cfg netlink.Config) (conn *netlink.Conn, why string, err error) {
+	var denied error
+	g := r.cfg.Geometry
+	rx := g.Bytes()
+	g.Blocks = min(g.Blocks, txBlocks)
+	switch {
+	case r.noTX != nil:
+		denied = r.noTX
+	case r.used+g.Bytes()+rx > r.cfg.MemoryLimit:
+		denied = errRingLimit // what is left is for a port
+	default:
+		cfg.TXRing, cfg.Kernel = g, r.cfg.Kernel
+	}
+	if conn, err = netlink.Dial(unix.NETLINK_GENERIC, cfg); err != nil {
+		return nil, "", err
+	}
+	if conn.Transport() == netlink.Ring {
+		r.used += g.Bytes()
+		return conn, haveRings, nil
+	}
+	if denied == nil {
+		denied = conn.RingError()
+	}
+	return conn, reason(denied), nil
+}
+
+// reason is what err means to who reads why a socket has no ring.
+func reason(err error) string {
+	var errno unix.Errno
+	if errors.Is(err, mmapring.ErrNotSupported) && errors.As(err, &errno) {
+		return fmt.Sprintf("%v (%v)", mmapring.ErrNotSupported, errno)
+	}
+	return err.Error()
+}
+
+// ringBytes is the memory of a socket's ring, 0 without.
+func ringBytes(sock *netlink.Receiver) uint64 {
+	g := sock.Geometry()
+	return g.Bytes()
+}

@@ -1,0 +1,209 @@
+package transport
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"dpifd/internal/dpif"
+	"dpifd/internal/event"
+	"dpifd/internal/mmapring"
+	"dpifd/internal/mmapring/ringtest"
+	"dpifd/internal/netlink"
+	"dpifd/internal/upcall"
+
+	"golang.org/x/sys/unix"
+)
+
+// smallRing has 16 frames.
+var smallRing = mmapring.Geometry{FrameSize: 2048, BlockSize: 8192, Blocks: 4}
+
+// testSockets returns Sockets with rings as configured, and their events.
+func testSockets(t *testing.T, cfg Config) (*Sockets, *[]event.Event) {
+	t.Helper()
+	events := new([]event.Event)
+	cfg.RcvBuf, cfg.Notify = 1<<16, func(e event.Event) { *events = append(*events, e) }
+	s, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s, events
+}
+
+// open opens the socket of a port.
+func open(t *testing.T, s *Sockets, name string) *Socket {
+	t.Helper()
+	sock, err := s.Open(upcall.NewPort(1, name, 0), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sock
+}
+
+func TestRingModes(t *testing.T) {
+	for _, tt := range []struct {
+		name      string
+		mode      RingMode
+		kernel    ringtest.Config
+		transport netlink.Transport
+		reason    string
+		unaligned bool
+	}{
+		{"auto with rings", RingAuto, ringtest.Config{}, netlink.Ring, "the kernel has rings", false},
+		{"require with rings", RingRequire, ringtest.Config{}, netlink.Ring, "the kernel has rings", false},
+		{"off with rings", RingOff, ringtest.Config{}, netlink.Linear, "rings are off", true},
+		{"auto without", RingAuto, ringtest.Config{NoRings: true}, netlink.Linear, "no memory-mapped netlink", true},
+		{"auto without capability", RingAuto, ringtest.Config{NoCap: true}, netlink.Linear, "CAP_NET_ADMIN", true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			k := ringtest.New(tt.kernel)
+			s, events := testSockets(t, Config{Ring: RingConfig{Mode: tt.mode, Geometry: smallRing, MemoryLimit: 1 << 20, Kernel: k}})
+			if got := s.rings.features(); (got&dpif.FeatureUnaligned != 0) != tt.unaligned || got&dpif.FeatureVportPIDs == 0 {
+				t.Errorf("features %v", got)
+			}
+			if s.HasRings() != (tt.transport == netlink.Ring) {
+				t.Errorf("has rings: %v", s.HasRings())
+			}
+			sock := open(t, s, "eth7")
+			if got := sock.Transport(); got != tt.transport || !strings.Contains(sock.Reason, tt.reason) {
+				t.Errorf("transport %v, %q; want %v, %q", got, sock.Reason, tt.transport, tt.reason)
+			}
+			want := map[netlink.Transport]uint64{netlink.Ring: smallRing.Bytes()}[tt.transport]
+			if s.rings.used != want || sock.RingBytes != want {
+				t.Errorf("%d and %d bytes counted, want %d", s.rings.used, sock.RingBytes, want)
+			}
+			s.Discard(sock)
+			if s.rings.used != 0 || k.Alive() != 0 || len(*events) != 0 {
+				t.Errorf("%d bytes counted, %d sockets left, events %v", s.rings.used, k.Alive(), *events)
+			}
+		})
+	}
+}
+
+// TestRingRequire: without a ring the start fails, with an error that says what
+// was wanted and why it cannot be had.
+func TestRingRequire(t *testing.T) {
+	for _, tt := range []struct {
+		kernel ringtest.Config
+		is     error
+		says   string
+	}{
+		{ringtest.Config{NoRings: true}, mmapring.ErrNotSupported, "protocol not available"},
+		{ringtest.Config{NoCap: true}, unix.EPERM, "CAP_NET_ADMIN"},
+		{ringtest.Config{FailMmap: unix.ENOMEM}, unix.ENOMEM, "mmap"},
+	} {
+		s, err := New(Config{Ring: RingConfig{
+			Mode: RingRequire, Geometry: smallRing, MemoryLimit: 1 << 20, Kernel: ringtest.New(tt.kernel)}})
+		if s != nil || !errors.Is(err, ErrRingRequired) || !errors.Is(err, tt.is) || !strings.Contains(err.Error(), tt.says) ||
+			!strings.HasPrefix(err.Error(), "rings are required: ") {
+			t.Errorf("%+v: error %v, want %v saying %q", tt.kernel, err, tt.is, tt.says)
+		}
+	}
+
+	// The memory limit is no excuse at the start; later on it is one.
+	s, events := testSockets(t, Config{Ring: RingConfig{Mode: RingRequire, Geometry: smallRing, MemoryLimit: smallRing.Bytes(),
+		Kernel: ringtest.New(ringtest.Config{})}})
+	first := open(t, s, "eth0")
+	defer s.Discard(first)
+	_, err := s.Open(upcall.NewPort(1, "eth1", 0), false)
+	if !errors.Is(err, ErrRingRequired) || !errors.Is(err, errRingLimit) || !strings.Contains(err.Error(), "port eth1") {
+		t.Errorf("second port at the start: %v", err)
+	}
+	second, err := s.Open(upcall.NewPort(1, "eth1", 0), true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Discard(second)
+	if second.Transport() != netlink.Linear || len(*events) != 1 {
+		t.Errorf("second port while running: %v, events %v", second.Transport(), *events)
+	}
+}
+
+// TestRingMemoryLimit: ports beyond it are linear and said so, and room is there
+// again when a port goes.
+func TestRingMemoryLimit(t *testing.T) {
+	k := ringtest.New(ringtest.Config{})
+	size := smallRing.Bytes()
+	s, events := testSockets(t, Config{Ring: RingConfig{Mode: RingAuto, Geometry: smallRing, MemoryLimit: 2*size + size/2, Kernel: k}})
+	openAs := func(name string, want netlink.Transport) *Socket {
+		t.Helper()
+		sock := open(t, s, name)
+		if got := sock.Transport(); got != want {
+			t.Errorf("%s: transport %v, want %v", name, got, want)
+		}
+		return sock
+	}
+	a, b := openAs("a", netlink.Ring), openAs("b", netlink.Ring)
+	made := k.Opened()
+	c := openAs("c", netlink.Linear)
+	if k.Opened() != made {
+		t.Error("the kernel was asked for a ring beyond the limit")
+	}
+	if len(*events) != 1 {
+		t.Fatalf("events %v", *events)
+	}
+	d, ok := (*events)[0].(RingDenied)
+	if !ok || d.Name != "c" || !errors.Is(d.Err, errRingLimit) || d.RingBytes != size || d.UsedBytes != 2*size || d.LimitBytes != s.rings.cfg.MemoryLimit {
+		t.Errorf("event %+v", (*events)[0])
+	}
+	s.Discard(a)
+	e := openAs("e", netlink.Ring)
+	s.Discard(b, c, e)
+	if s.rings.used != 0 {
+		t.Errorf("%d bytes are still counted", s.rings.used)
+	}
+}
+
+// TestRingRefusedByKernel: the rule of the geometry is named.
+func TestRingRefusedByKernel(t *testing.T) {
+	s, events := testSockets(t, Config{Ring: RingConfig{Mode: RingAuto, Geometry: mmapring.Geometry{FrameSize: 2562, BlockSize: 65536, Blocks: 2},
+		MemoryLimit: 1 << 20, Kernel: ringtest.New(ringtest.Config{})}})
+	sock := open(t, s, "p")
+	defer s.Discard(sock)
+	if len(*events) != 1 || !strings.Contains(sock.Reason, "frame_size 2562: must be a multiple of 4") || s.rings.used != 0 {
+		t.Errorf("reason %q, %d bytes, events %v", sock.Reason, s.rings.used, *events)
+	}
+}
+
+// TestRingTXOfHandlers: request sockets have TX rings where these leave room for
+// a port's.
+func TestRingTXOfHandlers(t *testing.T) {
+	g := mmapring.Geometry{FrameSize: 2560, BlockSize: 64 << 10, Blocks: 20}
+	tx := uint64(txBlocks) * uint64(g.BlockSize)
+	for _, tt := range []struct {
+		name   string
+		mode   RingMode
+		kernel ringtest.Config
+		limit  uint64
+		want   []netlink.Transport
+		reason string // of the last
+	}{
+		{"room", RingAuto, ringtest.Config{}, 2*tx + g.Bytes(), []netlink.Transport{netlink.Ring, netlink.Ring}, "the kernel has rings"},
+		{"room for one", RingAuto, ringtest.Config{}, 2*tx + g.Bytes() - 1, []netlink.Transport{netlink.Ring, netlink.Linear}, "memory limit"},
+		{"off", RingOff, ringtest.Config{}, 1 << 30, []netlink.Transport{netlink.Linear, netlink.Linear}, "rings are off"},
+		{"ring.tx: off", RingAuto, ringtest.Config{}, 1 << 30, []netlink.Transport{netlink.Linear, netlink.Linear}, "TX rings are off (ring.tx)"},
+		{"no TX rings", RingAuto, ringtest.Config{FailTXRing: unix.ENOPROTOOPT}, 1 << 30, []netlink.Transport{netlink.Linear, netlink.Linear}, "no memory-mapped netlink"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			k := ringtest.NewRequests(tt.kernel)
+			s, _ := testSockets(t, Config{Ring: RingConfig{Mode: tt.mode, TX: tt.name != "ring.tx: off", Geometry: g, MemoryLimit: tt.limit, Kernel: k}})
+			var used uint64
+			for i, want := range tt.want {
+				conn, why, err := s.Dial(netlink.Config{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer conn.Close()
+				if got := conn.Transport(); got != want || i == len(tt.want)-1 && !strings.Contains(why, tt.reason) {
+					t.Errorf("handler %d: %v, %q; want %v, %q", i, got, why, want, tt.reason)
+				}
+				if want == netlink.Ring {
+					used += tx
+				}
+			}
+			if s.rings.used != used {
+				t.Errorf("%d bytes counted, want %d", s.rings.used, used)
+			}
+		})
+	}
+}

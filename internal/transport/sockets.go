@@ -1,0 +1,199 @@
+package transport
+
+import (
+	"fmt"
+	"slices"
+	"sync/atomic"
+
+	"dpifd/internal/event"
+	"dpifd/internal/fdstore"
+	"dpifd/internal/netlink"
+	"dpifd/internal/upcall"
+
+	"golang.org/x/sys/unix"
+)
+
+// Sockets are the upcall sockets of one datapath.
+type Sockets struct {
+	rcvBuf    int
+	notify    event.Sink
+	rings     rings
+	inherited inherited
+	store     store
+	handlers  []*upcall.Handler
+	load      map[*upcall.Handler]int   // number of ports' sockets that it owns
+	shared    atomic.Pointer[[]*Socket] // each handler's under per-CPU dispatch, else nil
+	left      []fdstore.Descriptor      // of sockets that outlive the process
+}
+
+// New finds out which rings there may be, and takes the inherited sockets over.
+func New(cfg Config) (*Sockets, error) {
+	if cfg.RcvBuf <= 0 {
+		cfg.RcvBuf = DefaultRcvBuf
+	}
+	s := &Sockets{rcvBuf: cfg.RcvBuf, notify: cfg.Notify, rings: rings{cfg: cfg.Ring}, store: store{manager: cfg.Store},
+		load: map[*upcall.Handler]int{}}
+	s.takeInherited(cfg.Inherited)
+	if err := s.rings.probe(); err != nil {
+		s.DropInherited()
+		return nil, err
+	}
+	return s, nil
+}
+
+// Dial opens a handler's request socket, with a TX ring if it can have one, and says
+// why it has or has not.
+func (s *Sockets) Dial(cfg netlink.Config) (conn *netlink.Conn, why string, err error) {
+	return s.rings.dial(cfg)
+}
+
+// SetHandlers names the handlers that sockets are given to. It is called once, before
+// there is a socket.
+func (s *Sockets) SetHandlers(handlers []*upcall.Handler) { s.handlers = handlers }
+
+// HasRings reports whether ports' sockets may have rings.
+func (s *Sockets) HasRings() bool { return s.rings.noRX == nil }
+
+// Shared returns the handlers' sockets of per-CPU dispatch, nil where ports have their
+// own. Any goroutine may call it.
+func (s *Sockets) Shared() []*Socket {
+	if p := s.shared.Load(); p != nil {
+		return *p
+	}
+	return nil
+}
+
+// Open opens an upcall socket for a port, with a ring if it can have one. Under per-CPU
+// dispatch there is none: nil. ErrRingRequired is returned where the configuration
+// demands a ring, but not once the start is over.
+func (s *Sockets) Open(p *upcall.Port, running bool) (*Socket, error) {
+	if s.Shared() != nil {
+		return nil, nil
+	}
+	r, denied, err := s.rings.receiver(s.rcvBuf)
+	if err != nil {
+		return nil, fmt.Errorf("port %s: upcall socket: %w", p.Name(), err)
+	}
+	if denied == nil {
+		return &Socket{Socket: upcall.NewSocket(r, p), Reason: haveRings, RingBytes: ringBytes(r)}, nil
+	}
+	if s.HasRings() {
+		if s.rings.cfg.Mode == RingRequire && !running {
+			r.Close()
+			return nil, fmt.Errorf("port %s: %w: %w", p.Name(), ErrRingRequired, denied)
+		}
+		s.notify(RingDenied{Name: p.Name(), Err: denied, RingBytes: s.rings.cfg.Geometry.Bytes(), UsedBytes: s.rings.used,
+			LimitBytes: s.rings.cfg.MemoryLimit})
+	}
+	return &Socket{Socket: upcall.NewSocket(r, p), Reason: reason(denied)}, nil
+}
+
+// Discard closes sockets that no handler owns. nil is none.
+func (s *Sockets) Discard(socks ...*Socket) {
+	for _, sock := range socks {
+		if sock != nil {
+			sock.Close()
+			s.rings.used -= sock.RingBytes
+		}
+	}
+}
+
+// Attach gives each socket to the handler that has the fewest. It closes those that no
+// handler could take, and returns them with the reason.
+func (s *Sockets) Attach(socks []*Socket) (failed map[*Socket]error) {
+	failed = map[*Socket]error{}
+	shares := map[*upcall.Handler][]*Socket{}
+	for _, sock := range socks {
+		h := slices.MinFunc(s.handlers, func(a, b *upcall.Handler) int { return s.load[a] - s.load[b] })
+		sock.handler = h
+		s.load[h]++
+		shares[h] = append(shares[h], sock)
+	}
+	for h, share := range shares {
+		list := make([]*upcall.Socket, len(share))
+		for i, sock := range share {
+			list[i] = sock.Socket
+		}
+		refused := h.Attach(list...)
+		for _, sock := range share {
+			if err := refused[sock.Socket]; err != nil {
+				failed[sock] = fmt.Errorf("port %s: %w", sock.Port().Name(), err)
+				s.load[h]--
+				s.Discard(sock)
+			}
+		}
+	}
+	return failed
+}
+
+// Detach has the owner answer what is queued on a socket and close it. It returns the
+// last counters of the socket's port.
+func (s *Sockets) Detach(sock *Socket) upcall.PortCounters {
+	last := sock.handler.Detach(sock.Socket)
+	s.load[sock.handler]--
+	s.rings.used -= sock.RingBytes
+	s.store.remove(sock)
+	return last
+}
+
+// Keep has the store keep a socket for the next process.
+func (s *Sockets) Keep(sock *Socket) {
+	if err := s.store.add(sock); err != nil {
+		s.notKept(sock, err)
+	}
+}
+
+func (s *Sockets) notKept(sock *Socket, err error) {
+	p := sock.Port()
+	s.notify(SocketNotKept{No: p.No, Name: p.Name(), Err: fmt.Errorf("port %s: keep the upcall socket: %w", p.Name(), err)})
+}
+
+// HandOver takes sockets that live on from the handlers, which answer what they had
+// received. It returns the sockets that stay.
+func (s *Sockets) HandOver(socks []*Socket) (stay []*Socket) {
+	byHandler := map[*upcall.Handler][]*Socket{}
+	for _, sock := range socks {
+		byHandler[sock.handler] = append(byHandler[sock.handler], sock)
+	}
+	for h, list := range byHandler {
+		var leaving []*Socket
+		var released []*upcall.Socket
+		for _, sock := range list {
+			if s.store.lacks(sock) || len(s.left)+len(leaving) >= fdstore.MaxDescriptors {
+				stay = append(stay, sock)
+				continue
+			}
+			leaving, released = append(leaving, sock), append(released, sock.Socket)
+		}
+		fds, states := h.Release(released...)
+		for i, sock := range leaving {
+			if fds[i] >= 0 {
+				if err := s.store.setState(sock, fds[i], states[i]); err != nil {
+					s.notKept(sock, err)
+					unix.Close(fds[i]) // nobody else has it
+					fds[i] = -1
+				}
+			}
+			if fds[i] < 0 {
+				stay = append(stay, sock)
+				continue
+			}
+			s.left = append(s.left, fdstore.Descriptor{FD: fds[i], Name: sock.stored, State: states[i].String()})
+		}
+	}
+	return stay
+}
+
+// Left returns the descriptors of the sockets that HandOver took from the handlers. They
+// are the caller's.
+func (s *Sockets) Left() []fdstore.Descriptor { return s.left }
+
+// RemoveClosed takes those of the sockets out of the store that are closed and were
+// not handed over.
+func (s *Sockets) RemoveClosed(socks []*Socket) {
+	for _, sock := range socks {
+		if sock.FD() < 0 && !slices.ContainsFunc(s.left, func(d fdstore.Descriptor) bool { return d.Name == sock.stored }) {
+			s.store.remove(sock)
+		}
+	}
+}
