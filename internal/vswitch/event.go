@@ -29,7 +29,8 @@ type FeaturesRestored struct {
 
 var _ = event.Declare[FeaturesRestored](event.Kind{Name: "features_restored", Level: event.Warn,
 	Meaning: "Another program had changed the datapath's user features (`ovs-dpctl show` does). Upcalls may have " +
-		"been lost meanwhile. At most once in 10 s; after five changes in a row they are restored once a second.",
+		"been lost meanwhile. At most one in 10 s after five at once; after a hundred changes in a row they are " +
+		"restored once a second.",
 	Advice: "Do not run ovs-dpctl beside dpifd: `dpifd show` and `dpifd " +
 		"dump-flows` change nothing.",
 })
@@ -57,7 +58,8 @@ type UpcallPIDRestored struct {
 
 var _ = event.Declare[UpcallPIDRestored](event.Kind{Name: "upcall_pid_restored", Level: event.Warn,
 	Meaning: "Another program had changed where the kernel sends a vport's upcalls. Upcalls may have been lost to " +
-		"it. At most once in 10 s for each port; after five changes in a row PIDs are restored once a second.",
+		"it. At most one in 10 s for each port after five at once; after a hundred changes in a row PIDs are " +
+		"restored once a second.",
 	Advice: "Find the program that serves or lists the same datapath (ovs-vswitchd, ovs-dpctl) and stop it: two " +
 		"cannot share one.",
 })

@@ -220,7 +220,7 @@ func (s *Server) checkFeatures() error {
 	kept, err := s.dispatcher.Restore()
 	if err == nil {
 		s.restored.features.Add(1)
-		if held, due := s.restores.say(odp.MaxPorts, clock.Now()); due {
+		if held, due := s.restores.say(odp.MaxPorts, time.Now()); due {
 			s.cfg.Notify(FeaturesRestored{Found: info.Features, Kept: kept, HeldBack: held})
 		}
 	}

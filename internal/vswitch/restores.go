@@ -8,13 +8,15 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// Limits of what is restored that another program changes: a program that changes it back
-// each time must cost little, and one that changes it now and then no upcalls.
+// Limits of what is restored that another program changes. A program that changes it back each
+// time, for ever, must cost little. One that changes it now and then, or in a loop of a script
+// (ovs-dpctl does), must not cost the upcalls of a second.
 const (
 	restoreEvery = time.Second
-	restoreBurst = 5
-	// sayEvery is the time between two events of one port.
+	restoreBurst = 100
+	// Events of one port.
 	sayEvery = 10 * time.Second
+	sayBurst = 5
 )
 
 // restores paces what is restored. It belongs to the port poll.
@@ -22,14 +24,13 @@ type restores struct {
 	limiter *rate.Limiter
 	asked   bool // in this look
 	granted bool
-	// said has when events of a port were sent last, and how many were held back since.
-	// odp.MaxPorts stands for the datapath.
+	// said limits the events of each port. odp.MaxPorts stands for the datapath.
 	said map[odp.PortNo]*saying
 }
 
 type saying struct {
-	at   time.Duration // by internal/clock
-	held uint64
+	limiter *rate.Limiter
+	held    uint64 // back since the last event
 }
 
 func newRestores() restores {
@@ -52,16 +53,16 @@ func (r *restores) postponed() bool { return r.asked && !r.granted }
 
 // say reports whether an event of a port is due at the time now, and how many were held
 // back before.
-func (r *restores) say(no odp.PortNo, now time.Duration) (held uint64, due bool) {
+func (r *restores) say(no odp.PortNo, now time.Time) (held uint64, due bool) {
 	s := r.said[no]
 	if s == nil {
-		s = &saying{at: now - sayEvery}
+		s = &saying{limiter: rate.NewLimiter(rate.Every(sayEvery), sayBurst)}
 		r.said[no] = s
 	}
-	if now-s.at < sayEvery {
+	if !s.limiter.AllowN(now, 1) {
 		s.held++
 		return 0, false
 	}
-	held, s.held, s.at = s.held, 0, now
+	held, s.held = s.held, 0
 	return held, true
 }

@@ -10,7 +10,7 @@ import (
 func TestRestores(t *testing.T) {
 	r := newRestores()
 	granted := 0
-	for range 100 {
+	for range 2 * restoreBurst {
 		r.begin()
 		if r.allow() {
 			granted++
@@ -20,21 +20,27 @@ func TestRestores(t *testing.T) {
 		}
 	}
 	if granted < restoreBurst || granted > restoreBurst+1 {
-		t.Errorf("%d of 100 looks restore, want %d", granted, restoreBurst)
+		t.Errorf("%d of %d looks restore, want %d", granted, 2*restoreBurst, restoreBurst)
 	}
 	if r.begin(); r.postponed() {
 		t.Error("a look that found nothing changed is postponed")
 	}
+	start := time.Now()
+	for range sayBurst {
+		if held, due := r.say(7, start); held != 0 || !due {
+			t.Errorf("one of the first: %d, %v", held, due)
+		}
+	}
 	for i, want := range []struct {
-		at   time.Duration
-		held uint64
-		due  bool
-	}{{0, 0, true}, {time.Second, 0, false}, {2 * time.Second, 0, false}, {sayEvery, 2, true}, {2 * sayEvery, 0, true}} {
-		if held, due := r.say(7, want.at); held != want.held || due != want.due {
+		after time.Duration
+		held  uint64
+		due   bool
+	}{{0, 0, false}, {time.Second, 0, false}, {sayEvery, 2, true}, {sayEvery + time.Second, 0, false}, {2 * sayEvery, 1, true}} {
+		if held, due := r.say(7, start.Add(want.after)); held != want.held || due != want.due {
 			t.Errorf("%d: %d, %v", i, held, due)
 		}
 	}
-	if _, due := r.say(8, time.Second); !due {
+	if _, due := r.say(8, start); !due {
 		t.Error("ports share the limit")
 	}
 }

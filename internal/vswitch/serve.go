@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"slices"
+	"time"
 
 	"dpifd/internal/clock"
 	"dpifd/internal/dpif"
@@ -157,7 +158,7 @@ func (s *Server) checkPIDs(ch *channel, v dpif.Vport) {
 		return
 	}
 	s.restored.pids.Add(1)
-	if held, due := s.restores.say(v.No, clock.Now()); due {
+	if held, due := s.restores.say(v.No, time.Now()); due {
 		s.cfg.Notify(UpcallPIDRestored{No: v.No, Name: v.Name, Found: v.UpcallPIDs, PID: pid, HeldBack: held})
 	}
 }
