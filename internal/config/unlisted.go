@@ -23,10 +23,21 @@ func (c *Config) DropsUnlisted() bool {
 	if c.PortsUnlisted != UnlistedAuto {
 		return c.PortsUnlisted == UnlistedDrop
 	}
-	return slices.ContainsFunc(c.Ports, func(p Port) bool {
-		return p.VLAN.Access != 0 || p.VLAN.Native != 0 || len(p.VLAN.Trunk) > 0 || p.Isolated || p.MirrorTo != "" ||
-			p.MACLimit != 0 || p.MaxUpcalls != 0 || p.Storm != forward.StormConfig{}
+	return c.HasVLANs() || slices.ContainsFunc(c.Ports, func(p Port) bool {
+		return p.Isolated || p.MirrorTo != "" || p.MACLimit != 0 || p.MaxUpcalls != 0 || p.Storm != forward.StormConfig{}
 	})
+}
+
+// HasVLANs reports whether an entry has VLAN settings. The local port carries VLAN 0 alone
+// then, unless its own entry has some.
+func (c *Config) HasVLANs() bool {
+	return slices.ContainsFunc(c.Ports, func(p Port) bool { return p.VLAN.IsSet() })
+}
+
+// DropsLocal reports whether the local port carries nothing while it has no entry: as
+// other vports, but that in a file with VLAN settings VLAN 0 is no way around them.
+func (c *Config) DropsLocal() bool {
+	return c.DropsUnlisted() && (c.PortsUnlisted == UnlistedDrop || !c.HasVLANs())
 }
 
 func (Unlisted) values() []string { return strs(UnlistedAuto, UnlistedDrop, UnlistedServe) }

@@ -26,3 +26,25 @@ func TestDropsUnlisted(t *testing.T) {
 		}
 	}
 }
+
+// TestDropsLocal: VLAN settings leave the local port in VLAN 0 unless the file says drop.
+func TestDropsLocal(t *testing.T) {
+	for text, want := range map[string]bool{
+		"{}":                                    false,
+		"ports: [{name: a, vlan: {access: 3}}]": false,
+		"ports: [{name: a, vlan: {access: 3}, isolated: true}]":                  false,
+		"ports: [{name: a, isolated: true}]":                                     true,
+		"ports: [{name: a, vlan: {access: 3}}]\nports_unlisted: drop":            true,
+		"ports: [{name: a, vlan: {access: 3}}]\nports_unlisted: serve":           false,
+		"ports: [{name: a, mac_limit: 3}, {name: b}]\nports_unlisted: serve":     false,
+		"ports: [{name: dp0, type: internal, vlan: {trunk: [3]}}, {name: eth0}]": false,
+	} {
+		c, err := Parse("x", []byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := c.DropsLocal(); got != want {
+			t.Errorf("%s: %v", text, got)
+		}
+	}
+}

@@ -64,7 +64,7 @@ type evPortUnlisted struct {
 
 var _ = event.Declare[evPortUnlisted](event.Kind{Name: "port_unlisted", Level: event.Warn,
 	Meaning: "A vport of the datapath has no entry in `ports`. It carries no traffic (ports_unlisted: drop, the default " +
-		"in a file that sets vlan, isolated, mirror_to or a limit for any port).",
+		"in a file that sets vlan, isolated, mirror_to or a limit for any port; with vlan the local port is in VLAN 0 instead).",
 	Advice: "Add an entry for the port, take the port off the datapath, or set `ports_unlisted: serve` if it may reach " +
 		"all VLANs.",
 })

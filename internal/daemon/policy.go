@@ -44,7 +44,9 @@ type inForce struct {
 	// unlisted are the vports that carry nothing: those without an entry in the
 	// configuration, if dropsUnlisted.
 	dropsUnlisted bool
-	unlisted      atomic.Pointer[map[odp.PortNo]bool]
+	// dropsLocal and hasVLANs are about the local port, see config.Config.
+	dropsLocal, hasVLANs bool
+	unlisted             atomic.Pointer[map[odp.PortNo]bool]
 }
 
 var (
@@ -55,7 +57,7 @@ var (
 // use puts the configured policy into force. MACs that the one before has
 // learned are taken over. The error leaves the one before in force.
 func (s *policySwitch) use(file *config.Config) error {
-	p, cfg := &inForce{dropsUnlisted: file.DropsUnlisted()}, &file.Policy
+	p, cfg := &inForce{dropsUnlisted: file.DropsUnlisted(), dropsLocal: file.DropsLocal(), hasVLANs: file.HasVLANs()}, &file.Policy
 	ports := forwardingPorts(file)
 	tunnels := number(ports)
 	base, err := forward.New(string(cfg.Type), forward.Config{
@@ -179,7 +181,8 @@ func (s *policySwitch) UseMeters(ok bool) {
 // forwardsAlike reports whether two configurations have packets decided in the
 // same way.
 func forwardsAlike(a, b *config.Config) bool {
-	return reflect.DeepEqual(a.Policy, b.Policy) && a.DropsUnlisted() == b.DropsUnlisted() && slices.Equal(a.Flows.Static, b.Flows.Static) && reflect.DeepEqual(forwardingPorts(a), forwardingPorts(b))
+	return reflect.DeepEqual(a.Policy, b.Policy) && a.DropsUnlisted() == b.DropsUnlisted() &&
+		a.DropsLocal() == b.DropsLocal() && slices.Equal(a.Flows.Static, b.Flows.Static) && reflect.DeepEqual(forwardingPorts(a), forwardingPorts(b))
 }
 
 // macs returns the counters of the MAC table since the start, zeros where

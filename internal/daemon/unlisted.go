@@ -1,10 +1,15 @@
 package daemon
 
 import (
+	"slices"
+
 	"dpifd/internal/forward"
 	"dpifd/internal/odp"
 	"dpifd/internal/policy"
 )
+
+// localPort is the number of the datapath's local port, OVSP_LOCAL of linux/openvswitch.h.
+const localPort odp.PortNo = 0
 
 // dropUnlisted decides packets of vports that may carry nothing.
 var dropUnlisted = forward.NewDrop()
@@ -19,16 +24,20 @@ func (p *inForce) drops(no odp.PortNo) bool {
 // setPorts tells p of the ports that may carry traffic, and tells of others once. s.mu is
 // held.
 func (s *policySwitch) setPorts(p *inForce) {
+	ports := slices.Clone(s.ports)
+	for i := range ports {
+		ports[i].OnlyVLAN0 = ports[i].No == localPort && p.hasVLANs
+	}
 	if !p.dropsUnlisted {
 		p.unlisted.Store(nil)
 		s.said = nil
-		p.SetPorts(s.ports)
+		p.SetPorts(ports)
 		return
 	}
 	unlisted, said := map[odp.PortNo]bool{}, map[odp.PortNo]string{}
 	var listed []policy.Port
-	for _, port := range s.ports {
-		if port.Listed {
+	for _, port := range ports {
+		if port.Listed || port.No == localPort && !p.dropsLocal {
 			listed = append(listed, port)
 			continue
 		}

@@ -148,6 +148,10 @@ func newPortSet(list []policy.Port, cfg PortConfigs) *portSet {
 		c, special := cfg[p.Name]
 		q := b.port(p.Name, c)
 		q.no, q.sinceMS = p.No, p.SinceMS
+		if p.OnlyVLAN0 && !c.VLAN.IsSet() {
+			q.trunk, special = &vlanSet{}, true
+			q.trunk.add(defaultVLAN)
+		}
 		var e netlink.Encoder
 		odp.AppendOutput(&e, p.No)
 		q.output = e.Bytes()

@@ -38,6 +38,9 @@ type VLANConfig struct {
 	Native uint16 `yaml:"native" min:"1" max:"4094" optional:"true"`
 }
 
+// IsSet reports whether c is other than a trunk of all VLANs.
+func (c *VLANConfig) IsSet() bool { return c.Access != 0 || c.Native != 0 || len(c.Trunk) > 0 }
+
 func (c *VLANConfig) check() error {
 	switch {
 	case c.Access > maxVLAN:

@@ -51,6 +51,8 @@ type Port struct {
 	Device string
 	// Listed: the port has an entry in the configuration.
 	Listed bool
+	// OnlyVLAN0: unless it has VLAN settings, the port carries VLAN 0 alone.
+	OnlyVLAN0 bool
 	// SinceMS is when the port had its number at the latest, 0 if that was before the
 	// service began. A flow with this in-port that was used earlier may have been used
 	// by another port.
