@@ -11,23 +11,23 @@ type evLockUnavailable struct {
 }
 
 var _ = event.Declare[evLockUnavailable](event.Kind{Name: "lock_unavailable", Level: event.Warn,
-	Meaning: "The lock that keeps a second daemon from serving the same datapath could not be taken in /run/dpifd. " +
-		"The daemon serves the datapath without it.",
-	Advice: "See that /run/dpifd exists and is the daemon's (RuntimeDirectory of the service). Start no second daemon " +
-		"for the datapath.",
+	Meaning: "dpifd could not take the lock in /run/dpifd that keeps a second daemon off the same datapath. It " +
+		"serves the datapath without the lock.",
+	Advice: "Check that /run/dpifd exists and belongs to the user of the daemon (RuntimeDirectory of the service). " +
+		"Do not start a second daemon for the datapath.",
 })
 
 type evLogDropped struct {
 	event.OfDatapath
-	Lines      uint64 `event:"lines" means:"lines of the log since it was last said"`
-	LinesTotal uint64 `event:"lines_total" means:"lines of the log since start"`
+	Lines      uint64 `event:"lines" means:"lines since the last such event"`
+	LinesTotal uint64 `event:"lines_total" means:"lines since start"`
 }
 
 var _ = event.Declare[evLogDropped](event.Kind{Name: "log_dropped", Level: event.Warn,
-	Meaning: "Lines of the log were dropped because its reader stalled: forwarding does not wait for it. `lines` " +
-		"counts those since this was last said.",
-	Advice: "See why the log's reader is slow or stopped (journald, the container's log driver); lower `log.level` if " +
-		"it is debug.",
+	Meaning: "Log lines were dropped because the reader of the log did not keep up; forwarding does not wait for " +
+		"it. `lines` counts the lines dropped since the last such event.",
+	Advice: "Find out why the reader is slow or stopped (journald, the container's log driver). If `log.level` is " +
+		"debug, set it to info.",
 })
 
 type evDatapathRenamed struct {
@@ -37,10 +37,10 @@ type evDatapathRenamed struct {
 }
 
 var _ = event.Declare[evDatapathRenamed](event.Kind{Name: "datapath_renamed", Level: event.Warn,
-	Meaning: "No datapath has the configured name, but the one that the daemon before served exists: its local port " +
-		"was renamed to `local_port`. It is served on.",
-	Advice: "Give the local port its name back (`ip link set LOCAL_PORT name DATAPATH`), or set `datapath.name` to the " +
-		"new one.",
+	Meaning: "No datapath has the configured name. The datapath that the previous daemon served exists, but its " +
+		"local port was renamed to `local_port`. dpifd serves it.",
+	Advice: "Rename the local port back (`ip link set LOCAL_PORT name DATAPATH`), or set `datapath.name` to the new " +
+		"name.",
 })
 
 type evPortElsewhere struct {
@@ -52,8 +52,8 @@ type evPortElsewhere struct {
 }
 
 var _ = event.Declare[evPortElsewhere](event.Kind{Name: "port_elsewhere", Level: event.Info,
-	Meaning: "An internal port is in another network namespace. It is served, but address, MTU and state of its device " +
-		"are left to who moved it.",
+	Meaning: "An internal port is in another network namespace. dpifd serves it, but does not set the address, MTU " +
+		"and state of its device.",
 })
 
 type evPortUnlisted struct {
@@ -63,10 +63,11 @@ type evPortUnlisted struct {
 }
 
 var _ = event.Declare[evPortUnlisted](event.Kind{Name: "port_unlisted", Level: event.Warn,
-	Meaning: "A vport of the datapath has no entry in `ports`. It carries no traffic (ports_unlisted: drop, the default " +
-		"in a file that sets vlan, isolated, mirror_to or a limit for any port; with vlan the local port is in VLAN 0 instead).",
-	Advice: "Add an entry for the port, take the port off the datapath, or set `ports_unlisted: serve` if it may reach " +
-		"all VLANs.",
+	Meaning: "A vport of the datapath has no entry in `ports`, so nothing is forwarded from or to it " +
+		"(`ports_unlisted: drop`, the default in a file that sets vlan, isolated, mirror_to or a limit for any " +
+		"port; with vlan the local port is in VLAN 0 instead).",
+	Advice: "Add an entry for the port, remove the port from the datapath, or set `ports_unlisted: serve` if it may " +
+		"reach all VLANs.",
 })
 
 type evPortHasAddresses struct {
@@ -77,8 +78,8 @@ type evPortHasAddresses struct {
 }
 
 var _ = event.Declare[evPortHasAddresses](event.Kind{Name: "port_has_addresses", Level: event.Warn,
-	Meaning: "The device of a port has IP addresses. The datapath takes all packets that come in there, so the host is not " +
-		"reached at these addresses any more.",
+	Meaning: "The device of a port has IP addresses. The datapath receives all packets that arrive on the device, " +
+		"so the host does not answer on these addresses.",
 	Advice: "Move the addresses to an internal port or to the local port (`address` in `ports`); see " +
 		"docs/CONFIGURATION.md, Addresses of the host.",
 })

@@ -8,7 +8,7 @@ import (
 
 type evStarting struct {
 	event.Base
-	Version string `event:"version" means:"of the program and of Go"`
+	Version string `event:"version" means:"version of the program and of Go"`
 	PID     int    `event:"pid"`
 	Host    string `event:"host" means:"host name"`
 	Config  string `event:"config"`
@@ -17,7 +17,7 @@ type evStarting struct {
 
 var _ = event.Declare[evStarting](event.Kind{Name: "starting", Level: event.Info,
 	Meaning: "The daemon starts.",
-	Advice:  "Nothing. If it comes unexpectedly, look for `failed` before it, or for a kill in the journal.",
+	Advice:  "Nothing. If the start is unexpected, look for `failed` before it, or for a kill in the journal.",
 })
 
 type evModuleLoading struct {
@@ -26,7 +26,7 @@ type evModuleLoading struct {
 }
 
 var _ = event.Declare[evModuleLoading](event.Kind{Name: "module_loading", Level: event.Info,
-	Meaning: "The kernel has no openvswitch families; loading the module is tried once.",
+	Meaning: "The kernel has no openvswitch families. dpifd tries once to load the module.",
 })
 
 type evModuleLoadFailed struct {
@@ -36,20 +36,20 @@ type evModuleLoadFailed struct {
 }
 
 var _ = event.Declare[evModuleLoadFailed](event.Kind{Name: "module_load_failed", Level: event.Warn,
-	Meaning: "The module could not be loaded. The daemon ends with an error, or waits if wait_for_module is set.",
-	Advice: "Load it yourself (`modprobe openvswitch`) or configure modules-load.d; the service may not load modules. " +
-		"`error` says what failed.",
+	Meaning: "The module could not be loaded. dpifd exits, or waits if wait_for_module is set.",
+	Advice: "Load the module (`modprobe openvswitch`) or configure modules-load.d; the service may not load " +
+		"modules. `error` says what failed.",
 })
 
 type evModuleWaiting struct {
 	event.Base
 	Module string        `event:"module"`
-	Waited time.Duration `event:"waited_s" means:"since the wait began"`
+	Waited time.Duration `event:"waited_s" means:"time since the wait began"`
 }
 
 var _ = event.Declare[evModuleWaiting](event.Kind{Name: "module_waiting", Level: event.Warn,
-	Meaning: "The daemon waits for the module to be loaded (wait_for_module). Said at first and then once a minute.",
-	Advice:  "As for module_load_failed. The daemon goes on when the module is there.",
+	Meaning: "dpifd waits until the module is loaded (wait_for_module). Logged at once, then every minute.",
+	Advice:  "As for module_load_failed. dpifd continues when the module is loaded.",
 })
 
 type evDatapathOpened struct {
@@ -63,21 +63,21 @@ type evDatapathOpened struct {
 }
 
 var _ = event.Declare[evDatapathOpened](event.Kind{Name: "datapath_opened", Level: event.Info,
-	Meaning: "The datapath was found, or created if `created` is true. The counters are the kernel's, since the " +
-		"datapath was made.",
+	Meaning: "dpifd opened the datapath, or created it if `created` is true. The counters are the kernel's, since " +
+		"the datapath was created.",
 })
 
 type evDatapathGone struct {
 	event.OfDatapath
 	Err    error `event:"error"`
-	Create bool  `event:"create" means:"true if the daemon may make it"`
+	Create bool  `event:"create" means:"true if dpifd may create it"`
 }
 
 var _ = event.Declare[evDatapathGone](event.Kind{Name: "datapath_gone", Level: event.Error,
-	Meaning: "The datapath was deleted, or the module removed, while it was served. With `create` the datapath is " +
-		"created anew, else it is waited for; so is the module. `hit`, `missed` and `lost` of `stats` begin " +
-		"anew, the other totals go on.",
-	Advice: "Find who deleted it (a del-dp command, rmmod); without `create` make it anew.",
+	Meaning: "The datapath was deleted, or the module removed, while dpifd served it. If `create` is true dpifd " +
+		"creates the datapath again, else it waits for it; it also waits for the module. `hit`, `missed` and `lost` " +
+		"of `stats` start from 0; the other totals continue.",
+	Advice: "Find out who deleted it (a del-dp command, rmmod). If `create` is false, create it again.",
 })
 
 type evReady struct {
@@ -86,7 +86,7 @@ type evReady struct {
 	Handlers     int           `event:"handlers"`
 	Ports        int           `event:"ports"`
 	PortsWaiting int           `event:"ports_waiting" means:"configured ports that cannot be attached now"`
-	Startup      time.Duration `event:"startup_ms" means:"from the start until ready"`
+	Startup      time.Duration `event:"startup_ms" means:"time from start until ready"`
 }
 
 var _ = event.Declare[evReady](event.Kind{Name: "ready", Level: event.Info,
@@ -99,20 +99,20 @@ type evStopping struct {
 }
 
 var _ = event.Declare[evStopping](event.Kind{Name: "stopping", Level: event.Info,
-	Meaning: "A signal asked the daemon to stop. Upcalls are turned off, then what is queued is answered.",
+	Meaning: "A signal told the daemon to stop. It turns upcalls off, then answers those in the queues.",
 })
 
 type evWatchdogWithheld struct {
 	event.OfDatapath
 	Late     string        `event:"late" means:"names of goroutines, separated by commas"`
-	LateFor  time.Duration `event:"late_ms" means:"since they last made a round"`
-	Watchdog time.Duration `event:"watchdog_ms" means:"after which the service manager acts"`
+	LateFor  time.Duration `event:"late_ms" means:"time since their last round"`
+	Watchdog time.Duration `event:"watchdog_ms" means:"time after which the service manager acts"`
 }
 
 var _ = event.Declare[evWatchdogWithheld](event.Kind{Name: "watchdog_withheld", Level: event.Error,
-	Meaning: "The service manager's watchdog was not fed when it was time to, because the goroutines named in `late` " +
-		"(handlers, port poll, revalidator) made no round since the last time, `late_ms` ago. If that goes on " +
-		"for `watchdog_ms` the manager kills and restarts the daemon. Said once for each time it is late.",
+	Meaning: "dpifd did not notify the service manager's watchdog, because the threads in `late` (handlers, port " +
+		"poll, revalidator) have not finished a round for `late_ms`. After `watchdog_ms` without notification the " +
+		"manager kills and restarts the daemon. Logged once for each delay.",
 	Advice: "Nothing if the daemon catches up. If the manager kills it, keep the goroutine dump in the journal " +
 		"(SIGABRT) and report it with `late`.",
 })
@@ -121,16 +121,16 @@ type evLostWhileDown struct {
 	event.OfDatapath
 	Lost   uint64        `event:"lost"`
 	Missed uint64        `event:"missed"`
-	Down   time.Duration `event:"down_ms" means:"from the last look of the daemon before to the start of this one"`
+	Down   time.Duration `event:"down_ms" means:"time from the last checkpoint of the previous daemon to the start of this one"`
 }
 
 var _ = event.Declare[evLostWhileDown](event.Kind{Name: "lost_while_down", Level: event.Warn,
-	Meaning: "The datapath counted lost upcalls between the last look of the daemon before and the start of this " +
-		"one: nobody listened, or sockets that were handed over were full. Flows that were installed kept " +
-		"forwarding. Of the `missed` packets, those that are not `lost` were answered before the former daemon " +
-		"ended, wait in the sockets handed over, or were queued on sockets that ended with it.",
-	Advice: "Restart with SIGUSR2 or through the service manager's store of descriptors, which loses nothing; see " +
-		"socket_not_kept. After a crash, look for its cause.",
+	Meaning: "The datapath lost upcalls between the last checkpoint of the previous daemon and the start of this " +
+		"one: nobody listened, or handed-over sockets were full. Installed flows kept forwarding. The other " +
+		"`missed` packets were answered before the previous daemon exited, wait in handed-over sockets, or were in " +
+		"sockets that were closed.",
+	Advice: "Restart with `systemctl restart` or SIGUSR2, which keep the sockets; see socket_not_kept. After a " +
+		"crash, look for its cause.",
 })
 
 type evCheckpointFailed struct {
@@ -139,9 +139,9 @@ type evCheckpointFailed struct {
 }
 
 var _ = event.Declare[evCheckpointFailed](event.Kind{Name: "checkpoint_failed", Level: event.Warn,
-	Meaning: "Counters and MACs could not be left to the next daemon of this datapath, or taken over, in /run/dpifd: " +
-		"it will not know what was lost in between. Said once.",
-	Advice: "See that /run/dpifd exists and is the daemon's (RuntimeDirectory of the service).",
+	Meaning: "Counters and MACs could not be saved in /run/dpifd for the next daemon, or could not be read. The " +
+		"next daemon will not know what was lost while none ran. Logged once.",
+	Advice: "Check that /run/dpifd exists and belongs to the user of the daemon (RuntimeDirectory of the service).",
 })
 
 type evFlowsFlushed struct {
@@ -167,8 +167,8 @@ type evExitFailed struct {
 }
 
 var _ = event.Declare[evExitFailed](event.Kind{Name: "exit_action_failed", Level: event.Error,
-	Meaning: "What on_exit asks for could not be done.",
-	Advice:  "Do by hand what `on_exit` asked for: `dpifd del-flows DP --yes` or `dpifd del-dp DP --yes`.",
+	Meaning: "The action of on_exit failed.",
+	Advice:  "Do it by hand: `dpifd del-flows DATAPATH --yes` or `dpifd del-dp DATAPATH --yes`.",
 })
 
 type evStopped struct {
@@ -181,7 +181,7 @@ type evStopped struct {
 }
 
 var _ = event.Declare[evStopped](event.Kind{Name: "stopped", Level: event.Info,
-	Meaning: "The daemon has stopped; totals since start.",
+	Meaning: "The daemon has stopped. The counters are totals since its start.",
 })
 
 type evFailed struct {
@@ -190,8 +190,8 @@ type evFailed struct {
 }
 
 var _ = event.Declare[evFailed](event.Kind{Name: "failed", Level: event.Error,
-	Meaning: "The daemon ends with an error, also when the configuration cannot be used at start: then `datapath` is " +
-		"empty if the file does not tell it.",
-	Advice: "Act on `error`; the service manager starts the daemon again. Flows in the kernel go on meanwhile, new " +
-		"ones are lost.",
+	Meaning: "The daemon exits with an error. If the configuration cannot be used at start and the file does not " +
+		"tell the datapath, `datapath` is empty.",
+	Advice: "Act on `error`. The service manager starts the daemon again. Until then flows in the kernel keep " +
+		"forwarding, and packets of new flows are lost.",
 })

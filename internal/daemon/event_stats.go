@@ -14,16 +14,14 @@ import (
 // grew by.
 type evStats struct {
 	event.OfDatapath
-	Interval time.Duration `event:"interval_ms" means:"since the stats line before"`
+	Interval time.Duration `event:"interval_ms" means:"time since the previous stats event"`
 	now, was metric.Values `event:"-"` // of Totals
 }
 
 var _ = event.Declare[evStats](event.Kind{Name: "stats", Level: event.Info,
-	Meaning: "Totals since start, and with `_delta` those of the interval. hit, missed, lost are the kernel's packet " +
-		"counts, masks and flows what the datapath holds; cache_hit is 0 on kernels without a mask cache. " +
-		"epoll_waits, received_copy and received_linear over upcalls tell what receiving costs in system calls. " +
-		"batch_us is the time from a batch's receipt until its answers were sent, in all; batch_max_us that of the " +
-		"longest batch of the interval.",
+	Meaning: "Totals since start; with `_delta` the change in the interval. hit, missed and lost count packets in " +
+		"the kernel; masks and flows are those in the datapath; cache_hit is 0 on kernels without a mask cache. " +
+		"epoll_waits, received_copy and received_linear, each divided by upcalls, show the system calls per upcall.",
 })
 
 // List implements event.Lister.
@@ -59,9 +57,8 @@ type evPortStats struct {
 }
 
 var _ = event.Declare[evPortStats](event.Kind{Name: "port_stats", Level: event.Debug,
-	Meaning: "One port's counters since it was added, with each `stats` line. `lost` is the sum of all causes. rx and " +
-		"tx are the kernel's, as are upcall_success and upcall_fail: packets that it queued for the port's socket " +
-		"and that it could not queue, 0 before Linux 6.2.",
+	Meaning: "Counters of one port since it was added, with each `stats` event. `lost` is the sum over all causes. " +
+		"rx and tx are counters of the kernel, and so are upcall_success and upcall_fail (0 before Linux 6.2).",
 })
 
 // List implements event.Lister. What a field means that stats has too is said there.

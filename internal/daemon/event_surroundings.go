@@ -11,7 +11,7 @@ type evDeviceCreated struct {
 }
 
 var _ = event.Declare[evDeviceCreated](event.Kind{Name: "device_created", Level: event.Info,
-	Meaning: "A tunnel's network device was made. All tunnels of its kind and UDP port share it.",
+	Meaning: "dpifd created the network device of a tunnel. All tunnels of the same kind and UDP port share it.",
 })
 
 type evDeviceRemoved struct {
@@ -21,21 +21,21 @@ type evDeviceRemoved struct {
 }
 
 var _ = event.Declare[evDeviceRemoved](event.Kind{Name: "device_removed", Level: event.Info,
-	Meaning: "A network device that dpifd had made was removed: no tunnel port needs it any more, or the datapath " +
+	Meaning: "dpifd removed a network device that it had created: no tunnel port needs it any more, or the datapath " +
 		"was deleted at exit.",
 })
 
 type evControlListening struct {
 	event.Base
 	Socket     string `event:"socket"`
-	Group      string `event:"group" means:"group that may connect to it"`
-	GroupError string `event:"group_error" means:"why the group could not be given the socket; empty if it was"`
+	Group      string `event:"group" means:"group that may connect"`
+	GroupError string `event:"group_error" means:"why the group of the socket could not be set; empty if it was set"`
 }
 
 var _ = event.Declare[evControlListening](event.Kind{Name: "control_listening", Level: event.Info,
-	Meaning: "Commands reach the daemon by this socket. `group_error` says why the group could not be given it, so " +
-		"that only the owner and the process's own group may connect; else it is empty.",
-	Advice: "Nothing. With a `group_error`, create the group or set `control.group`, or use the commands as root.",
+	Meaning: "The daemon accepts commands on this socket. If the group could not be set, `group_error` says why, " +
+		"and only the owner and the group of the process may connect.",
+	Advice: "Nothing. With a `group_error`, create the group, set `control.group`, or run the commands as root.",
 })
 
 type evControlUnavailable struct {
@@ -45,8 +45,8 @@ type evControlUnavailable struct {
 }
 
 var _ = event.Declare[evControlUnavailable](event.Kind{Name: "control_unavailable", Level: event.Warn,
-	Meaning: "The control socket could not be opened. The daemon does its work without it.",
-	Advice: "See `error`; another daemon may serve the same datapath, or the folder may be missing " +
+	Meaning: "The control socket could not be opened. The daemon works without it.",
+	Advice: "Act on `error`: another daemon may serve the same datapath, or the directory may be missing " +
 		"(RuntimeDirectory of the service). Then restart.",
 })
 
@@ -59,8 +59,8 @@ type evControlConnected struct {
 }
 
 var _ = event.Declare[evControlConnected](event.Kind{Name: "control_connected", Level: event.Debug,
-	Meaning: "A process connected to the control socket. At most one a second, after ten at once; `held_back` is how " +
-		"many were not said before this one.",
+	Meaning: "A process connected to the control socket. Logged at most once a second after a burst of ten; " +
+		"`held_back` counts the events left out before this one.",
 })
 
 type evMACsFlushed struct {
@@ -73,7 +73,7 @@ type evMACsFlushed struct {
 }
 
 var _ = event.Declare[evMACsFlushed](event.Kind{Name: "macs_flushed", Level: event.Info,
-	Meaning: "A client of the control socket had learned MACs forgotten: `macs` of them, of one port and VLAN or of any.",
+	Meaning: "A client of the control socket removed `macs` learned MACs, of one port and VLAN or of any.",
 })
 
 type evControlError struct {
@@ -83,8 +83,8 @@ type evControlError struct {
 }
 
 var _ = event.Declare[evControlError](event.Kind{Name: "control_error", Level: event.Warn,
-	Meaning: "The control socket could not serve a client. As often as control_connected.",
-	Advice:  "Nothing if rare. If it repeats, see with control_connected which process asks.",
+	Meaning: "The control socket could not serve a client. Rate-limited like control_connected.",
+	Advice:  "Nothing if rare. If it repeats, control_connected (level debug) shows which process connects.",
 })
 
 type evCPULimitChanged struct {
@@ -95,7 +95,8 @@ type evCPULimitChanged struct {
 }
 
 var _ = event.Declare[evCPULimitChanged](event.Kind{Name: "cpu_limit_changed", Level: event.Info,
-	Meaning: "The number of CPUs that the process may use has changed, by its affinity or the CPU quota of its cgroup. " +
-		"The number of handlers stays until a restart.",
-	Advice: "Restart dpifd if `handlers` differs much from `cpu_limit`; no packet is lost by that.",
+	Meaning: "The number of CPUs that the process may use has changed: its affinity or the CPU quota of its cgroup. " +
+		"The number of handlers stays the same until a restart.",
+	Advice: "Restart dpifd if `handlers` differs much from `cpu_limit`; `systemctl restart` keeps the upcall " +
+		"queues.",
 })

@@ -36,13 +36,13 @@ var Totals = metric.Join(
 	metric.Table[reading]{
 		metric.Gauge("uptime", metric.Seconds, "time since the daemon started",
 			func(r *reading) int64 { return metric.Duration(r.uptime, metric.Seconds) }),
-		metric.Gauge("goroutines", metric.None, "goroutines now",
+		metric.Gauge("goroutines", metric.None, "goroutines",
 			func(r *reading) int { return r.goroutines }),
-		metric.Gauge("batch_max", metric.Microseconds, "time that the longest batch of the interval took",
+		metric.Gauge("batch_max", metric.Microseconds, "duration of the longest batch in the interval",
 			func(r *reading) int64 { return metric.Duration(r.longest, metric.Microseconds) }).ForLogOnly(),
-		metric.Gauge("ring_fill_max", metric.None, "ring frames in use at most in the interval, of any ring",
+		metric.Gauge("ring_fill_max", metric.None, "most frames in use in any ring during the interval",
 			func(r *reading) int64 { return int64(r.ringFill) }).ForLogOnly(),
-		metric.Counter("log_dropped", metric.None, "lines of the log that were dropped because its reader stalled",
+		metric.Counter("log_dropped", metric.None, "log lines dropped because the reader did not keep up",
 			func(r *reading) uint64 { return r.logDropped }),
 		metric.Counter("foreign", metric.None, "messages from other processes or datapaths, ignored",
 			func(r *reading) int64 {

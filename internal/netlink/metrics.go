@@ -4,31 +4,31 @@ import "dpifd/internal/metric"
 
 // ReceiveMetrics are what sockets count of what they receive.
 var ReceiveMetrics = metric.Table[Counters]{
-	metric.Counter("received_linear", metric.None, "upcalls received by ordinary calls",
+	metric.Counter("received_linear", metric.None, "upcalls received by recvmmsg",
 		func(c *Counters) uint64 { return c.ReceivedLinear }),
 	metric.Counter("received_ring", metric.None, "upcalls received in ring frames",
 		func(c *Counters) uint64 { return c.ReceivedRing }),
-	metric.Counter("received_copy", metric.None, "upcalls too large for their frame",
+	metric.Counter("received_copy", metric.None, "upcalls larger than their frame, copied by a system call",
 		func(c *Counters) uint64 { return c.ReceivedCopy }),
 	metric.Counter("received", metric.Bytes, "bytes received",
 		func(c *Counters) uint64 { return c.Bytes }),
-	metric.Counter("jumbo", metric.None, "messages larger than a receive buffer's first size",
+	metric.Counter("jumbo", metric.None, "messages larger than the initial receive buffer",
 		func(c *Counters) uint64 { return c.Jumbo }),
-	metric.Counter("aborted", metric.None, "ring frames given up by the kernel",
+	metric.Counter("aborted", metric.None, "ring frames that the kernel abandoned",
 		func(c *Counters) uint64 { return c.Aborted }),
-	metric.Counter("truncated", metric.None, "messages cut by the kernel: lost",
+	metric.Counter("truncated", metric.None, "messages truncated by the kernel: lost",
 		func(c *Counters) uint64 { return c.Truncated }),
-	metric.Counter("malformed", metric.None, "messages and frames that are none: lost",
+	metric.Counter("malformed", metric.None, "malformed messages and frames: lost",
 		func(c *Counters) uint64 { return c.Malformed + c.Oversized + c.UnknownStatus }),
-	metric.Counter("overflows", metric.None, "times that a socket reported an overflow",
+	metric.Counter("overflows", metric.None, "number of overflows that sockets reported",
 		func(c *Counters) uint64 { return c.Overflows }),
-	metric.Counter("overruns", metric.None, "times that a ring was full",
+	metric.Counter("overruns", metric.None, "number of times that a ring was full",
 		func(c *Counters) uint64 { return c.Overruns }),
 }
 
 // SendMetrics are what sockets for requests count.
 var SendMetrics = metric.Table[Counters]{
-	metric.Counter("sent_linear", metric.None, "requests sent by ordinary calls",
+	metric.Counter("sent_linear", metric.None, "requests sent by sendmsg",
 		func(c *Counters) uint64 { return c.SentLinear }),
 	metric.Counter("sent_ring", metric.None, "requests sent in ring frames",
 		func(c *Counters) uint64 { return c.SentRing }),

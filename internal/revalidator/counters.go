@@ -69,14 +69,14 @@ func (r *Revalidator) InstalledStaticFlows() int { return r.statics.installedCou
 var Metrics = metric.Table[Counters]{
 	metric.Counter("flows_expired", metric.None, "flows deleted as idle",
 		func(c *Counters) uint64 { return c.Expired }),
-	metric.Counter("flows_deleted", metric.None, "flows deleted for another reason",
+	metric.Counter("flows_deleted", metric.None, "flows deleted for other reasons",
 		func(c *Counters) uint64 { return c.Deleted }),
-	metric.Counter("flows_corrected", metric.None, "flows given other actions",
+	metric.Counter("flows_corrected", metric.None, "flows whose actions were changed",
 		func(c *Counters) uint64 { return c.Corrected }),
 	metric.Counter("sweeps_refused", metric.None, "deletions and corrections that the kernel refused",
 		func(c *Counters) uint64 { return c.Failed }),
 	metric.Counter("revalidator_cycles", metric.None, "cycles of the revalidator",
 		func(c *Counters) uint64 { return c.Cycles }),
-	metric.Gauge("revalidator_dump", metric.Milliseconds, "time that the last dump of the flows took",
+	metric.Gauge("revalidator_dump", metric.Milliseconds, "duration of the last dump of all flows",
 		func(c *Counters) int64 { return metric.Duration(c.LastDump, metric.Milliseconds) }),
 }

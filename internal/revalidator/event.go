@@ -13,8 +13,8 @@ type FlowsAdopted struct {
 }
 
 var _ = event.Declare[FlowsAdopted](event.Kind{Name: "flows_adopted", Level: event.Info,
-	Meaning: "Flows were found in the datapath and stay in force; those that the policy would not install are " +
-		"corrected within a revalidator cycle.",
+	Meaning: "dpifd found flows in the datapath at start and keeps them. It corrects those that the policy would " +
+		"not install within one revalidator cycle.",
 	Advice: "Nothing.",
 })
 
@@ -28,10 +28,10 @@ type FlowLimitChanged struct {
 }
 
 var _ = event.Declare[FlowLimitChanged](event.Kind{Name: "flow_limit_changed", Level: event.Info,
-	Meaning: "The number of flows allowed was adapted to the time that a dump of them takes: down when it takes over " +
-		"1.3 s or 2 s, up while it takes less than 1 s (with flows.max_dump other than 1s in proportion to " +
-		"that); or flows.limit was lowered below it (cause configured). Growth is said at most every 10 s.",
-	Advice: "Nothing. If `to` stays low, the machine is too slow for that many flows: see `revalidator_dump_ms` of " +
+	Meaning: "dpifd adapted the flow limit to the time that a dump of all flows takes: down above 1.3 s, up below 1 " +
+		"s (in proportion to flows.max_dump if that is not 1s). Or flows.limit was lowered (cause configured). An " +
+		"increase is logged at most every 10 s.",
+	Advice: "Nothing. If `to` stays low, the machine is too slow for so many flows: see `revalidator_dump_ms` of " +
 		"stats.",
 })
 
@@ -43,10 +43,10 @@ type FlowLimitReached struct {
 }
 
 var _ = event.Declare[FlowLimitReached](event.Kind{Name: "flow_limit_reached", Level: event.Warn,
-	Meaning: "The datapath holds as many flows as are allowed: flows.limit, or less while dumps are slow or have not " +
-		"shown yet that they are fast. Packets are forwarded, each by way of an upcall, but no flow is added.",
-	Advice: "Raise `flows.limit` or lower `flows.max_idle`, unless someone floods the switch: see `upcalls` of " +
-		"port_stats for who it is.",
+	Meaning: "The datapath holds as many flows as allowed: flows.limit, or fewer while dumps are slow or not yet " +
+		"known to be fast. dpifd installs no more flows; further packets are forwarded through upcalls.",
+	Advice: "Raise `flows.limit` or lower `flows.max_idle`. If one port causes it (`upcalls` of port_stats), limit " +
+		"that port with `ports[].max_upcalls`.",
 })
 
 // FlowLimitCleared says that flows are installed again.
@@ -57,17 +57,17 @@ type FlowLimitCleared struct {
 }
 
 var _ = event.Declare[FlowLimitCleared](event.Kind{Name: "flow_limit_cleared", Level: event.Info,
-	Meaning: "The datapath is below the limit again.",
+	Meaning: "The number of flows is below the limit again, and dpifd installs flows.",
 })
 
 // CycleFailed says that a cycle ended early. The next one tries again.
 type CycleFailed struct {
 	event.OfDatapath
 	Err error         `event:"error"`
-	At  time.Duration `event:"after_ms" means:"into the cycle"`
+	At  time.Duration `event:"after_ms" means:"time since the start of the cycle"`
 }
 
 var _ = event.Declare[CycleFailed](event.Kind{Name: "revalidator_failed", Level: event.Error,
-	Meaning: "A revalidator cycle ended early. The next one tries again.",
-	Advice:  "Nothing if rare: the next cycle tries again. If it repeats, act on `error`.",
+	Meaning: "A revalidator cycle failed. The next cycle tries again.",
+	Advice:  "Nothing if rare. If it repeats, act on `error`.",
 })

@@ -14,7 +14,7 @@ type StaticFlowInstalled struct {
 }
 
 var _ = event.Declare[StaticFlowInstalled](event.Kind{Name: "static_flow_installed", Level: event.Info,
-	Meaning: "A flow of flows.static is in the datapath: for the first time, or again.",
+	Meaning: "A flow of flows.static was installed, for the first time or again.",
 })
 
 // StaticFlowRemoved says that a static flow was deleted.
@@ -25,7 +25,7 @@ type StaticFlowRemoved struct {
 }
 
 var _ = event.Declare[StaticFlowRemoved](event.Kind{Name: "static_flow_removed", Level: event.Info,
-	Meaning: "A static flow was deleted: it is not configured any more, or one of its ports has gone.",
+	Meaning: "A static flow was deleted: it is no longer configured, or one of its ports was removed.",
 })
 
 // StaticFlowWaiting says that a static flow waits for a port.
@@ -36,8 +36,9 @@ type StaticFlowWaiting struct {
 }
 
 var _ = event.Declare[StaticFlowWaiting](event.Kind{Name: "static_flow_waiting", Level: event.Warn,
-	Meaning: "A static flow names a port that the datapath does not have. It is installed when the port comes.",
-	Advice:  "See why the datapath lacks `port` (port_waiting), or correct the name in `flows.static`.",
+	Meaning: "A static flow names a port that the datapath does not have. dpifd installs the flow when the port is " +
+		"added.",
+	Advice: "Find out why the datapath has no `port` (port_waiting), or correct the name in `flows.static`.",
 })
 
 // StaticFlowRestored says that somebody had deleted or changed a static flow.
@@ -49,9 +50,10 @@ type StaticFlowRestored struct {
 }
 
 var _ = event.Declare[StaticFlowRestored](event.Kind{Name: "static_flow_restored", Level: event.Warn,
-	Meaning: "Another program had deleted or changed a static flow (`cause`: deleted, changed). It is installed " +
-		"again, or given its actions back.",
-	Advice: "Find the program that deletes or changes flows of this datapath (ovs-dpctl del-flows) and stop it.",
+	Meaning: "Another program deleted or changed a static flow (`cause`: deleted, changed). dpifd installed it " +
+		"again or restored its actions.",
+	Advice: "Find the program that deletes or changes flows of this datapath (such as ovs-dpctl del-flows) and stop " +
+		"it.",
 })
 
 // StaticFlowFailed says that the kernel refuses a static flow.
@@ -63,9 +65,9 @@ type StaticFlowFailed struct {
 }
 
 var _ = event.Declare[StaticFlowFailed](event.Kind{Name: "static_flow_failed", Level: event.Error,
-	Meaning: "The kernel refuses a static flow. It is tried again after 1 s, then later each time, every 20 s at last; and this is said again " +
-		"when the error changes.",
-	Advice: "Act on `error`. EINVAL: the kernel does not know a field or an action of the flow (see dmesg); EEXIST: " +
+	Meaning: "The kernel refuses a static flow. dpifd tries again after 1 s, then at growing intervals of at most " +
+		"20 s. Logged again when the error changes.",
+	Advice: "Act on `error`. EINVAL: the kernel does not know a field or an action of the flow (see dmesg). EEXIST: " +
 		"another program's flow overlaps it.",
 })
 
@@ -77,10 +79,10 @@ type MetersUnusable struct {
 }
 
 var _ = event.Declare[MetersUnusable](event.Kind{Name: "storm_control_off", Level: event.Warn,
-	Meaning: "The kernel does not take the meters that ports[].storm asks for (it has none before Linux 4.18 that " +
-		"work), or refused one. Floods are not limited. Except on kernels without meters it is tried again, after 1 s at first and " +
-		"every 20 s at last.",
-	Advice: "Take `ports[].storm` out of the configuration, or run a kernel with meters.",
+	Meaning: "The kernel refused the meters of ports[].storm, or has none that work (before Linux 4.18). Floods are " +
+		"not limited. If the kernel has meters, dpifd tries again after 1 s, then at growing intervals of at most " +
+		"20 s.",
+	Advice: "Remove `ports[].storm` from the configuration, or run a kernel with meters.",
 })
 
 // MeterRestored says that another program had deleted a meter.
@@ -90,7 +92,7 @@ type MeterRestored struct {
 }
 
 var _ = event.Declare[MeterRestored](event.Kind{Name: "meter_restored", Level: event.Warn,
-	Meaning: "Another program had deleted a meter that ports[].storm asks for. It is there again. Meters are compared every " +
-		"10 s; until then floods were not limited.",
+	Meaning: "Another program deleted a meter of ports[].storm. dpifd created it again. It compares meters every 10 " +
+		"s; until then floods were not limited.",
 	Advice: "Find the program that deletes meters of this datapath and stop it.",
 })

@@ -21,9 +21,10 @@ type FlowsNotCorrected struct {
 }
 
 var _ = event.Declare[FlowsNotCorrected](event.Kind{Name: "flows_not_corrected", Level: event.Warn,
-	Meaning: "Flows that do not hold any more could not be given their new actions, and were deleted: their packets come up, and are forwarded. " +
-		"`flows` is how many since the last such line; at most one in ten seconds.",
-	Advice: "Nothing if rare. If it repeats with `message too long`, floods go to more ports than a flow can hold: see the runbook.",
+	Meaning: "Stale flows could not get their new actions, so dpifd deleted them; their packets are forwarded " +
+		"through upcalls. `flows` counts them since the last such event; at most one event in ten seconds.",
+	Advice: "Nothing if rare. If it repeats with `message too long`, floods go to more ports than a flow can hold: " +
+		"see docs/RUNBOOK.md.",
 })
 
 // stuckReport is the least time from one FlowsNotCorrected to the next.

@@ -10,7 +10,7 @@ import (
 // and why. The fields after Reason are of per-CPU dispatch.
 type DispatchSelected struct {
 	event.OfDatapath
-	Dispatch   Dispatch `event:"dispatch" means:"per-vport or per-cpu: what the kernel chooses an upcall's socket by"`
+	Dispatch   Dispatch `event:"dispatch" means:"per-vport or per-cpu: how the kernel picks the socket of an upcall"`
 	Reason     string   `event:"reason"`
 	CPUs       string   `event:"cpus"`
 	UpcallPIDs []uint32 `event:"upcall_pids" means:"list of netlink port ids of the handlers' upcall sockets"`
@@ -19,7 +19,7 @@ type DispatchSelected struct {
 
 var _ = event.Declare[DispatchSelected](event.Kind{Name: "dispatch_selected", Level: event.Info,
 	Meaning: "How the kernel picks the socket of an upcall, per-vport or per-cpu, and why. With per-cpu " +
-		"`upcall_pids` are the handlers' sockets, which share the online `cpus`, and what a full queue loses is " +
+		"`upcall_pids` are the sockets of the handlers, which share the online `cpus`; losses of a full queue are " +
 		"logged with port `handler N`.",
 })
 
@@ -32,43 +32,42 @@ type CPUsChanged struct {
 }
 
 var _ = event.Declare[CPUsChanged](event.Kind{Name: "cpus_changed", Level: event.Info,
-	Meaning: "CPUs went off or came on. Under per-CPU dispatch the handlers share those that are online now.",
+	Meaning: "CPUs went offline or online. With per-CPU dispatch the handlers share the CPUs that are online now.",
 })
 
 // FeaturesSet tells which user features the datapath has at start.
 type FeaturesSet struct {
 	event.OfDatapath
-	Asked  dpif.Features `event:"asked" means:"features asked for"`
+	Asked  dpif.Features `event:"asked" means:"features requested"`
 	Kept   dpif.Features `event:"kept"`
 	Before dpif.Features `event:"before" means:"features found at start"`
 	Rings  bool          `event:"rings" means:"true if upcall sockets may have rings"`
 }
 
 var _ = event.Declare[FeaturesSet](event.Kind{Name: "features_set", Level: event.Info,
-	Meaning: "User features of the datapath: what was asked for, what the kernel kept, what was set before. With " +
-		"`rings`, unaligned is not asked for: an upcall that exceeds its frame would be written over the next " +
-		"one.",
+	Meaning: "User features of the datapath at start: requested, granted by the kernel, and found before. With " +
+		"`rings`, unaligned is not requested: an upcall larger than its frame would overwrite the next frame.",
 })
 
 // SocketsAdopted tells how many upcall sockets of the process before are served
 // on, and how many were closed because no vport's upcalls went to them.
 type SocketsAdopted struct {
 	event.OfDatapath
-	Adopted int `event:"adopted" means:"sockets of the process before that are used"`
-	Closed  int `event:"closed" means:"sockets of the process before that nobody needs"`
+	Adopted int `event:"adopted" means:"sockets of the previous process that are used"`
+	Closed  int `event:"closed" means:"sockets of the previous process that are not needed"`
 	// Of the sockets' rings, see mmapring.Found.
-	Rings    int `event:"rings_adopted" means:"sockets of the process before that have rings"`
+	Rings    int `event:"rings_adopted" means:"sockets of the previous process that have rings"`
 	Frames   int `event:"frames" means:"ring frames in use"`
-	Answered int `event:"frames_answered" means:"ring frames that the process before was answering when it was killed"`
-	Guessed  int `event:"heads_guessed" means:"rings that were full, and whose oldest frame is not known"`
+	Answered int `event:"frames_answered" means:"ring frames that the previous process was answering when it was killed"`
+	Guessed  int `event:"heads_guessed" means:"full rings whose oldest frame is unknown"`
 }
 
 var _ = event.Declare[SocketsAdopted](event.Kind{Name: "sockets_adopted", Level: event.Info,
-	Meaning: "Upcall sockets of the process before are served on, with what was queued on them. `closed` counts " +
-		"those that upcalls no longer go to; what was queued on them was answered. `rings_adopted` of them have rings, " +
-		"in which `frames` were in use. After a kill, `frames_answered` of these are given back unread, since their " +
-		"packets may have been sent; the others are answered. `heads_guessed` above 0: upcalls of so many ports " +
-		"are answered in another order than they came.",
+	Meaning: "dpifd took over upcall sockets of the previous daemon with the upcalls in their queues. `closed` " +
+		"counts sockets to which no vport sends upcalls; their queues were answered first. `rings_adopted` sockets " +
+		"have rings, in which `frames` frames were in use. After a kill, `frames_answered` of these are returned " +
+		"unread, because their packets may have been sent already; the others are answered. `heads_guessed` counts " +
+		"ports whose upcalls are answered out of order.",
 })
 
 // SocketRefused says that an inherited descriptor is not an upcall socket. It was closed.
@@ -79,10 +78,10 @@ type SocketRefused struct {
 }
 
 var _ = event.Declare[SocketRefused](event.Kind{Name: "socket_refused", Level: event.Warn,
-	Meaning: "A descriptor that was passed to the daemon is not an upcall socket of this network namespace. It was " +
-		"closed.",
-	Advice: "Nothing unless it repeats: the socket is made anew. Upcalls queued on it are lost and count as the " +
-		"kernel's `lost`.",
+	Meaning: "A file descriptor that was passed to the daemon is not an upcall socket of this network namespace. It " +
+		"was closed.",
+	Advice: "Nothing unless it repeats: dpifd opens a new socket. Upcalls queued on the old one are lost and count " +
+		"as the kernel's `lost`.",
 })
 
 // SocketNotKept says that a port's upcall socket will not outlive the process.
@@ -94,9 +93,9 @@ type SocketNotKept struct {
 }
 
 var _ = event.Declare[SocketNotKept](event.Kind{Name: "socket_not_kept", Level: event.Warn,
-	Meaning: "The service manager's store did not take a port's upcall socket: a restart loses upcalls of that port.",
-	Advice: "Raise FileDescriptorStoreMax of the service above the number of ports. Until then a restart loses what " +
-		"is queued on that port.",
+	Meaning: "The service manager's file descriptor store did not accept the upcall socket of a port: a restart " +
+		"loses the queued upcalls of that port.",
+	Advice: "Raise FileDescriptorStoreMax of the service above the number of ports.",
 })
 
 // RingDenied says that a port is served without ring though rings are
@@ -111,9 +110,9 @@ type RingDenied struct {
 }
 
 var _ = event.Declare[RingDenied](event.Kind{Name: "ring_denied", Level: event.Warn,
-	Meaning: "A port is served without ring though the kernel has rings: `ring.memory_limit` is reached, or the kernel " +
-		"refused this ring. Ports get rings in the order of the file, then as they come. This one gets a ring when it " +
-		"is attached anew and the limit has room.",
-	Advice: "Nothing: a port without ring works as on any kernel. For more rings raise `ring.memory_limit` or lower " +
-		"`ring.blocks`. To choose the ports that have one, put them first in the file.",
+	Meaning: "A port has no ring although the kernel has rings: `ring.memory_limit` is reached, or the kernel " +
+		"refused the ring. Ports get rings in the order of the file, then in the order in which they are attached. " +
+		"The port gets a ring when it is attached again and the limit has room.",
+	Advice: "Nothing: the port works without a ring. For more rings raise `ring.memory_limit` or lower " +
+		"`ring.blocks`. To choose the ports that have rings, list them first in the file.",
 })

@@ -10,7 +10,7 @@ type TXRingGivenUp struct {
 }
 
 var _ = event.Declare[TXRingGivenUp](event.Kind{Name: "tx_ring_given_up", Level: event.Warn,
-	Meaning: "The kernel does not send from a handler's TX ring. Requests go by ordinary calls for good; none was " +
-		"lost.",
-	Advice: "Nothing: the kernel cannot do it (Linux 4.1). Leave `ring.tx` at its default, off.",
+	Meaning: "The kernel does not send from the TX ring of a handler. The handler uses sendmsg from now on; no " +
+		"request was lost.",
+	Advice: "Nothing: the kernel does not support it (Linux 4.1). Leave `ring.tx` at its default, off.",
 })

@@ -28,11 +28,10 @@ type FeaturesRestored struct {
 }
 
 var _ = event.Declare[FeaturesRestored](event.Kind{Name: "features_restored", Level: event.Warn,
-	Meaning: "Another program had changed the datapath's user features (`ovs-dpctl show` does). Upcalls may have " +
-		"been lost meanwhile. At most one in 10 s after five at once; after a hundred changes in a row they are " +
-		"restored once a second.",
-	Advice: "Do not run ovs-dpctl beside dpifd: `dpifd show` and `dpifd " +
-		"dump-flows` change nothing.",
+	Meaning: "Another program changed the user features of the datapath (`ovs-dpctl show` does), and dpifd restored " +
+		"them. Upcalls may have been lost meanwhile. Logged at most every 10 s after a burst of five; after a " +
+		"hundred changes in a row dpifd restores them once a second only.",
+	Advice: "Do not run ovs-dpctl on this host. `dpifd show` and `dpifd dump-flows` change nothing.",
 })
 
 // NotifierOverflow says that notifications were lost; everything is listed anew.
@@ -42,8 +41,9 @@ type NotifierOverflow struct {
 }
 
 var _ = event.Declare[NotifierOverflow](event.Kind{Name: "notifier_overflow", Level: event.Warn,
-	Meaning: "Notifications of the kernel were lost; ports and features were listed anew. `source` is ovs or link.",
-	Advice:  "Nothing if rare. If it repeats, something makes and deletes devices all the time.",
+	Meaning: "Notifications of the kernel were lost, so dpifd listed ports and features again. `source` is ovs or " +
+		"link.",
+	Advice: "Nothing if rare. If it repeats, find the program that keeps creating and deleting devices.",
 })
 
 // UpcallPIDRestored says that somebody had changed a vport's upcall PIDs.
@@ -57,9 +57,9 @@ type UpcallPIDRestored struct {
 }
 
 var _ = event.Declare[UpcallPIDRestored](event.Kind{Name: "upcall_pid_restored", Level: event.Warn,
-	Meaning: "Another program had changed where the kernel sends a vport's upcalls. Upcalls may have been lost to " +
-		"it. At most one in 10 s for each port after five at once; after a hundred changes in a row PIDs are " +
-		"restored once a second.",
-	Advice: "Find the program that serves or lists the same datapath (ovs-vswitchd, ovs-dpctl) and stop it: two " +
-		"cannot share one.",
+	Meaning: "Another program changed the upcall PIDs of a vport, and dpifd restored them. Upcalls may have gone to " +
+		"that program. Logged at most every 10 s for each port after a burst of five; after a hundred changes in a " +
+		"row dpifd restores them once a second only.",
+	Advice: "Find the program that serves the same datapath (ovs-vswitchd, ovs-dpctl) and stop it: two programs " +
+		"cannot serve one datapath.",
 })

@@ -19,8 +19,8 @@ type PortAdded struct {
 }
 
 var _ = event.Declare[PortAdded](event.Kind{Name: "port_added", Level: event.Info,
-	Meaning: "A vport is served. `created`: dpifd attached it; else it was in the datapath. Under per-CPU dispatch " +
-		"`handler` is -1 and `upcall_pid` 0.",
+	Meaning: "dpifd serves a vport. `created`: dpifd attached it; else it was in the datapath already. With per-CPU " +
+		"dispatch `handler` is -1 and `upcall_pid` 0.",
 })
 
 // PortRemoved says that a vport has gone.
@@ -34,7 +34,8 @@ type PortRemoved struct {
 }
 
 var _ = event.Declare[PortRemoved](event.Kind{Name: "port_removed", Level: event.Info,
-	Meaning: "A vport has gone, or its number belongs to another device now. Counters since it was added.",
+	Meaning: "A vport was removed, or its number now belongs to another device. The counters are since it was " +
+		"added.",
 })
 
 // PortRenamed says that a port's device has another name now.
@@ -46,8 +47,8 @@ type PortRenamed struct {
 }
 
 var _ = event.Declare[PortRenamed](event.Kind{Name: "port_renamed", Level: event.Info,
-	Meaning: "A port's device has another name now. It is served as before; a configured port of the old name is " +
-		"waited for.",
+	Meaning: "The device of a port was renamed. dpifd serves it as before; if a configured port had the old name, " +
+		"dpifd waits for a device of that name.",
 })
 
 // PortWaiting says that a configured port cannot be attached now.
@@ -58,10 +59,10 @@ type PortWaiting struct {
 }
 
 var _ = event.Declare[PortWaiting](event.Kind{Name: "port_waiting", Level: event.Warn,
-	Meaning: "A configured port cannot be attached now. It is tried again when its device appears or the datapath " +
+	Meaning: "A configured port cannot be attached now. dpifd tries again when its device appears or the datapath " +
 		"changes.",
-	Advice: "See that the device exists and belongs to no other switch or bond (`ip link show`), or take the port " +
-		"out of the configuration.",
+	Advice: "Check that the device exists and belongs to no other bridge or bond (`ip link show`), or remove the " +
+		"port from the configuration.",
 })
 
 // PortSetupFailed says that a port is served, but its device is not set up as configured.
@@ -72,9 +73,9 @@ type PortSetupFailed struct {
 }
 
 var _ = event.Declare[PortSetupFailed](event.Kind{Name: "port_setup_failed", Level: event.Error,
-	Meaning: "A configured internal port is served, but its device could not be given the address, MTU or state that " +
-		"the configuration asks for. It is tried again on the next change.",
-	Advice: "Act on `error`: the device is there, but not as the configuration says. A reload tries again.",
+	Meaning: "dpifd serves a configured internal port, but could not set the address, MTU or state of its device. " +
+		"It tries again at the next change of ports.",
+	Advice: "Act on `error`, then reload.",
 })
 
 // DeviceSweepFailed says that devices of ports that are not configured any more
@@ -85,8 +86,8 @@ type DeviceSweepFailed struct {
 }
 
 var _ = event.Declare[DeviceSweepFailed](event.Kind{Name: "device_removal_failed", Level: event.Error,
-	Meaning: "Network devices that dpifd had made, and that no port needs any more, could not be removed.",
-	Advice:  "Remove the device by hand (`ip link delete`).",
+	Meaning: "Network devices that dpifd created and no port needs any more could not be removed.",
+	Advice:  "Remove the device by hand (`ip link delete DEVICE`).",
 })
 
 // PortFailed says that a vport of the datapath could not be served.
@@ -98,9 +99,9 @@ type PortFailed struct {
 }
 
 var _ = event.Declare[PortFailed](event.Kind{Name: "port_failed", Level: event.Error,
-	Meaning: "A vport of the datapath cannot be served: its new flows are lost. It is tried again on the next " +
-		"change.",
-	Advice: "Act on `error`. Any change of ports or a reload tries again.",
+	Meaning: "A vport of the datapath cannot be served: packets of its new flows are lost. dpifd tries again at the " +
+		"next change of ports.",
+	Advice: "Act on `error`, then reload.",
 })
 
 // TransportSelected tells how a port's upcalls are received.
@@ -115,5 +116,5 @@ type TransportSelected struct {
 }
 
 var _ = event.Declare[TransportSelected](event.Kind{Name: "transport_selected", Level: event.Info,
-	Meaning: "How a port's upcalls are received, and why.",
+	Meaning: "How dpifd receives the upcalls of a port, and why.",
 })
