@@ -201,8 +201,8 @@ func addPortCommand() *cobra.Command {
 		Use:   "add-port DATAPATH DEVICE",
 		Short: "Attach a device to a datapath, or make an internal port",
 		Long: "Attach a network device to a datapath, or make an internal port. A dpifd that serves\n" +
-			"the datapath serves the port too, with the settings of its configuration or, if that\n" +
-			"does not list the port, the defaults: a trunk of all VLANs.\n\n" +
+			"the datapath serves the port as ports of its configuration says, by name or pattern.\n" +
+			"One without an entry there carries nothing, or all VLANs (ports_unlisted).\n\n" +
 			"The host does not answer on a device that is a port: one that has an address takes\n" +
 			"--yes. Move the address to the datapath's local port." + changeHelp,
 		Example: "  dpifd add-port dp0 eth1\n  dpifd add-port dp0 int0 --internal",

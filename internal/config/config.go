@@ -74,9 +74,12 @@ type Socket struct {
 // Port is a port of the switch: a vport of the datapath, or a tunnel to one
 // peer, of which several share a vport.
 type Port struct {
-	Name string             `yaml:"name"`
-	Type PortType           `yaml:"type"`
-	VLAN forward.VLANConfig `yaml:"vlan" optional:"true"`
+	// An entry has a Name, or a Match: the pattern of path.Match for the names of
+	// devices that no entry names. The first pattern that matches counts, see Config.Port.
+	Name  string             `yaml:"name" optional:"true"`
+	Match string             `yaml:"match" optional:"true"`
+	Type  PortType           `yaml:"type"`
+	VLAN  forward.VLANConfig `yaml:"vlan" optional:"true"`
 	// Isolated ports of the same Group send nothing to each other.
 	Isolated bool   `yaml:"isolated"`
 	Group    string `yaml:"group" optional:"true"`

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -56,6 +57,7 @@ ports:
   type: vxlan
   tunnel: {remote: 192.0.2.1, local: 192.0.2.2, key: 42, dst_port: 8472, ttl: 3, tos: inherit, csum: true}
 - {name: gre6, type: gre, tunnel: {remote: "2001:db8::1", key: 4294967295, tos: 184}}
+- {match: 'tap[0-9]*', vlan: {access: 7}, mac_limit: 2, mirror_to: vx0}
 policy:
   type: flood
   mac_aging: 1h30m
@@ -110,6 +112,7 @@ func everyPort() []Port {
 		{Name: "vx0", Type: PortVXLAN, Tunnel: Tunnel{Remote: newAddr("192.0.2.1"), Local: newAddr("192.0.2.2"),
 			Key: 42, DstPort: 8472, TTL: 3, TOS: TOSInherit, CSum: true}},
 		{Name: "gre6", Type: PortGRE, Tunnel: Tunnel{Remote: newAddr("2001:db8::1"), Key: 1<<32 - 1, TOS: "184"}},
+		{Match: "tap[0-9]*", Type: PortNetdev, VLAN: forward.VLANConfig{Access: 7}, MACLimit: 2, MirrorTo: "vx0"},
 	}
 }
 
@@ -193,7 +196,7 @@ func TestEveryKey(t *testing.T) {
 
 func TestEffective(t *testing.T) {
 	c := everyKeyConfig()
-	c.Ports = c.Ports[1:4]
+	c.Ports = slices.Delete(c.Ports[1:], 3, 4)
 	c.Ring.FrameSize = 2564
 	const want = `datapath:
   name: "br0"
@@ -252,6 +255,15 @@ ports:
       ttl: 3
       tos: inherit
       csum: true
+  - match: "tap[0-9]*"
+    type: netdev
+    vlan:
+      access: 7
+    isolated: false
+    hairpin: false
+    mac_limit: 2
+    max_upcalls: 0
+    mirror_to: "vx0"
 ports_unlisted: serve
 policy:
   type: flood

@@ -72,6 +72,7 @@ func TestExamplePorts(t *testing.T) {
 		{Name: "eth3", Type: PortNetdev, VLAN: forward.VLANConfig{Trunk: []forward.VLANRange{{First: 10, Last: 10}, {First: 20, Last: 29}}, Native: 1}, Hairpin: true},
 		{Name: "eth4", Type: PortNetdev, MaxUpcalls: 2000},
 		{Name: "vx0", Type: PortVXLAN, Tunnel: Tunnel{Remote: newAddr("192.0.2.1"), Key: 42}},
+		{Match: "tap*", Type: PortNetdev, VLAN: forward.VLANConfig{Access: 20}},
 		{Name: "eth5", Type: PortNetdev, MACLimit: 4, Storm: forward.StormConfig{Broadcast: 100, UnknownUnicast: 500}},
 	}
 	if d := cmp.Diff(examplePorts, c.Ports); d != "" {
@@ -169,10 +170,12 @@ func documented(path string, f reflect.StructField) []string {
 	switch {
 	case path == "ports[].tunnel.remote":
 		def = "required of tunnels"
+	case path == "ports[].name":
+		def = "required, or `match`"
 	case isMapping(v.Type()) && f.Tag.Get("optional") == "":
 	case f.Tag.Get("optional") != "":
 		def = "none"
-	case path == "ports[].name" || ofFlow || ofMAC:
+	case ofFlow || ofMAC:
 		def = "required"
 	case v.Kind() == reflect.Slice:
 		def = "`[]`"

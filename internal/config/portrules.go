@@ -12,16 +12,26 @@ import (
 )
 
 func (d *decoder) ports(c *Config) {
-	first := make(map[string]int, len(c.Ports))
+	first, patterns := make(map[string]int, len(c.Ports)), make(map[string]int)
 	for i, p := range c.Ports {
 		entry := fmt.Sprintf("ports[%d]", i)
 		path := entry + ".name"
-		if _, set := d.at[path]; !set && !d.bad[entry] {
+		_, named := d.at[path]
+		_, pattern := d.at[entry+".match"]
+		switch {
+		case named && pattern:
+			d.check(errors.New("a port has a name or a pattern (match), not both"), entry+".match")
+		case !named && !pattern && !d.bad[entry]:
 			d.check(errors.New("a port has no name"), entry)
 		}
 		d.vlan(entry+".vlan", &c.Ports[i].VLAN)
 		d.isolation(entry, &c.Ports[i])
 		if d.bad[entry] {
+			continue
+		}
+		if pattern {
+			d.pattern(&p, entry, patterns)
+			d.portKind(&p, entry)
 			continue
 		}
 		if !d.check(deviceName(p.Name), path) {

@@ -65,6 +65,22 @@ func TestPortMistakes(t *testing.T) {
 			`1:30: ports[0].mirror_to: port "b" has a mirror itself`},
 		{"name of a tunnel device", "ports:\n- {name: vxlan_sys_4789}\n- {name: v, type: vxlan, " + remote + "}\n",
 			`2:10: ports[0].name: "vxlan_sys_4789" is the device of tunnel port "v"`},
+		{"name and pattern", "ports: [{name: a, match: 'a*'}]",
+			`1:26: ports[0].match: a port has a name or a pattern (match), not both`},
+		{"pattern for one", "ports: [{match: eth1}]",
+			`1:17: ports[0].match: "eth1" has no *, ? or [...] in it; one device takes a name instead`},
+		{"broken pattern", "ports: [{match: 'eth[1'}]",
+			`1:17: ports[0].match: "eth[1" is no pattern such as tap*, veth? or eth[0-3]`},
+		{"pattern that matches nothing", "ports: [{match: 'a/*'}]",
+			`1:17: ports[0].match: "a/*" has a character in it that no device name has`},
+		{"pattern twice", "ports:\n- {match: 'a*'}\n- {match: 'a*', hairpin: true}\n",
+			`3:11: ports[1].match: duplicate pattern "a*"; the first is on line 2`},
+		{"pattern of tunnels", "ports: [{match: 'a*', type: gre, " + remote + "}]",
+			`1:17: ports[0].match: is for existing devices and internal ports; a gre port has a name`},
+		{"address of a pattern", "ports: [{match: 'a*', type: internal, address: [10.0.0.1/24]}]",
+			`1:48: ports[0].address: is for a port with a name, not for a pattern`},
+		{"mirror that is a pattern", "ports: [{name: a, mirror_to: 'b*'}, {match: 'b*'}]",
+			`1:30: ports[0].mirror_to: there is no port "b*" in the list`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			_, err := Parse("f", []byte(tt.file))

@@ -32,6 +32,10 @@ func (s *devices) usable(p vswitch.PortConfig) error {
 		return fmt.Errorf("device %s has no Ethernet (type %d, kind %q): it cannot be a port of a switch", l.Name, l.Type, l.Kind)
 	}
 	if l.Master == 0 {
+		if list := s.addressesOf(l.Index); p.Match != "" && len(list) > 0 {
+			return fmt.Errorf("device %s matches pattern %s and has addresses (%s), which would be out of reach: "+
+				"an entry with its name attaches it all the same", l.Name, p.Match, strings.Join(list, ", "))
+		}
 		return nil
 	}
 	master, err := s.conn.LinkAt(l.Master)
@@ -81,20 +85,38 @@ func (s *devices) warnAddresses(name string, v *dpif.Vport) {
 	if v.Elsewhere || v.Ifindex == 0 {
 		return
 	}
+	list := s.addressesOf(int(v.Ifindex))
+	if len(list) > 0 {
+		s.d.log.emit(evPortHasAddresses{Name: name, No: v.No, Addresses: list})
+	}
+}
+
+// addressesOf returns the addresses of a device, none if they cannot be listed.
+func (s *devices) addressesOf(ifindex int) []string {
 	if time.Since(s.listed) > addressCache {
 		all, err := s.conn.Addresses()
 		if err != nil {
-			return
+			return nil
 		}
 		s.addresses, s.listed = all, time.Now()
 	}
 	var list []string
-	for _, a := range s.addresses[int(v.Ifindex)] {
+	for _, a := range s.addresses[ifindex] {
 		list = append(list, a.String())
 	}
-	if len(list) > 0 {
-		s.d.log.emit(evPortHasAddresses{Name: name, No: v.No, Addresses: list})
+	return list
+}
+
+// Candidates implements vswitch.Devices.
+func (s *devices) Candidates() ([]string, error) {
+	links, err := s.conn.Links()
+	var names []string
+	for _, l := range links {
+		if l.Type == unix.ARPHRD_ETHER && l.Master == 0 && l.Kind != "openvswitch" && l.Alias != s.alias() {
+			names = append(names, l.Name)
+		}
 	}
+	return names, err
 }
 
 // mac returns the MAC that an internal port is to have, zeros if it keeps its own: the

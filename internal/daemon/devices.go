@@ -56,7 +56,7 @@ func (s *devices) configure(ports []config.Port) {
 		case p.Type.IsTunnel():
 			t := p.Device()
 			tunnels[t.Name()] = t
-		case p.Type == config.PortInternal:
+		case p.Type == config.PortInternal && p.Match == "":
 			internal[p.Name] = p
 		}
 	}
@@ -112,7 +112,7 @@ func (s *devices) SetUp(p vswitch.PortConfig, v *dpif.Vport, created bool) error
 	_, tunnel := s.tunnels[p.Name]
 	s.mu.Unlock()
 	if !ok {
-		if !tunnel {
+		if !tunnel && v.Type == dpif.VportNetdev {
 			s.warnAddresses(p.Name, v)
 		}
 		return nil

@@ -58,11 +58,11 @@ var (
 // learned are taken over. The error leaves the one before in force.
 func (s *policySwitch) use(file *config.Config) error {
 	p, cfg := &inForce{dropsUnlisted: file.DropsUnlisted(), dropsLocal: file.DropsLocal(), hasVLANs: file.HasVLANs()}, &file.Policy
-	ports := forwardingPorts(file)
+	ports, patterns := forwardingPorts(file)
 	tunnels := number(ports)
 	base, err := forward.New(string(cfg.Type), forward.Config{
 		MACAging: cfg.MACAging, MACLimit: cfg.MACLimit, SharedLearning: cfg.SharedLearning, ForwardBPDU: cfg.ForwardBPDU,
-		StaticMACs: cfg.StaticMACs, Ports: ports,
+		StaticMACs: cfg.StaticMACs, Ports: ports, Patterns: patterns,
 	})
 	if err != nil {
 		return err
@@ -101,9 +101,11 @@ func (s *policySwitch) await(macs []forward.MACEntry) {
 	s.awaited = macs
 }
 
-// forwardingPorts returns the forwarding settings of the ports that have any.
-func forwardingPorts(cfg *config.Config) forward.PortConfigs {
-	all := forward.PortConfigs{}
+// forwardingPorts returns the forwarding settings of the ports that have any, and those of
+// patterns. Beside patterns, ports without settings are named too.
+func forwardingPorts(cfg *config.Config) (forward.PortConfigs, []forward.PortPattern) {
+	all, patterns := forward.PortConfigs{}, []forward.PortPattern(nil)
+	matching := slices.ContainsFunc(cfg.Ports, func(p config.Port) bool { return p.Match != "" })
 	for i := range cfg.Ports {
 		p := &cfg.Ports[i]
 		c := forward.PortConfig{
@@ -114,11 +116,14 @@ func forwardingPorts(cfg *config.Config) forward.PortConfigs {
 		if p.Type.IsTunnel() {
 			c.Tunnel = tunnelConfig(p)
 		}
-		if !reflect.ValueOf(c).IsZero() {
+		switch {
+		case p.Match != "":
+			patterns = append(patterns, forward.PortPattern{Match: p.Match, PortConfig: c})
+		case matching || !reflect.ValueOf(c).IsZero():
 			all[p.Name] = c
 		}
 	}
-	return all
+	return all, patterns
 }
 
 // tunnelConfig returns the tunnel of a port, without number.
@@ -181,8 +186,10 @@ func (s *policySwitch) UseMeters(ok bool) {
 // forwardsAlike reports whether two configurations have packets decided in the
 // same way.
 func forwardsAlike(a, b *config.Config) bool {
-	return reflect.DeepEqual(a.Policy, b.Policy) && a.DropsUnlisted() == b.DropsUnlisted() &&
-		a.DropsLocal() == b.DropsLocal() && slices.Equal(a.Flows.Static, b.Flows.Static) && reflect.DeepEqual(forwardingPorts(a), forwardingPorts(b))
+	portsA, patternsA := forwardingPorts(a)
+	portsB, patternsB := forwardingPorts(b)
+	return reflect.DeepEqual(a.Policy, b.Policy) && a.DropsUnlisted() == b.DropsUnlisted() && a.DropsLocal() == b.DropsLocal() &&
+		slices.Equal(a.Flows.Static, b.Flows.Static) && reflect.DeepEqual(portsA, portsB) && reflect.DeepEqual(patternsA, patternsB)
 }
 
 // macs returns the counters of the MAC table since the start, zeros where

@@ -149,16 +149,16 @@ func (d *run) serverConfig() vswitch.Config {
 	}
 }
 
-// portConfigs returns the vports that the datapath is to have: tunnels share
-// those of their devices.
 var dispatches = map[config.Dispatch]transport.Dispatch{
 	config.DispatchPerVport: transport.DispatchPerVport, config.DispatchPerCPU: transport.DispatchPerCPU,
 }
 
+// portConfigs returns the vports that the datapath is to have: tunnels share
+// those of their devices.
 func portConfigs(cfg *config.Config) []vswitch.PortConfig {
 	var ports []vswitch.PortConfig
 	for _, p := range cfg.Ports {
-		port := vswitch.PortConfig{Name: p.Name, Type: dpif.VportNetdev, MaxUpcalls: p.MaxUpcalls}
+		port := vswitch.PortConfig{Name: p.Name, Match: p.Match, Type: dpif.VportNetdev, MaxUpcalls: p.MaxUpcalls}
 		switch {
 		case p.Type == config.PortInternal:
 			port.Type = dpif.VportInternal

@@ -28,7 +28,8 @@ const (
 func TestTunnelNumbers(t *testing.T) {
 	of := func(ports string) map[string]uint32 {
 		all := map[string]uint32{}
-		for no, name := range number(forwardingPorts(loadPorts(t, ports))) {
+		settings, _ := forwardingPorts(loadPorts(t, ports))
+		for no, name := range number(settings) {
 			all[name] = uint32(no)
 		}
 		return all
@@ -56,7 +57,7 @@ func TestTunnelPorts(t *testing.T) {
 	if len(names) != 3 || names[1] != (device.Tunnel{Kind: device.VXLAN, DstPort: 4789}).Name() || names[2] != "ip6gre_sys" {
 		t.Errorf("vports %q", names)
 	}
-	all := forwardingPorts(cfg)
+	all, _ := forwardingPorts(cfg)
 	two, three := all["two"].Tunnel, all["three"].Tunnel
 	if two.Key != 2 || two.TTL != 3 || !two.TOSInherit || two.DstPort != 4789 || two.KeyOptional {
 		t.Errorf("tunnel two: %+v", two)

@@ -10,7 +10,7 @@ import (
 )
 
 var (
-	docsMatch = regexp.MustCompile(`match: "([^"]*)"`)
+	docsMatch = regexp.MustCompile(`match: "([^"]*\([^"]*)"`) // not the pattern of a port
 	docsFlow  = regexp.MustCompile(`(?s)match: ("[^"]*"|'[^']*')[,\n][\s#]*actions: ("[^"]*"|'[^']*'|\w+)`)
 )
 

@@ -35,6 +35,8 @@ type Config struct {
 	StaticMACs []StaticMAC
 	// Ports are the settings of ports.
 	Ports PortConfigs
+	// Patterns are those of ports that Ports does not name.
+	Patterns []PortPattern
 }
 
 const (
@@ -53,7 +55,7 @@ type Learning struct {
 	ports
 	table   *table
 	statics []StaticMAC
-	meters  []dpif.Meter
+	meters  meterTable
 	metered atomic.Bool // the meters are in the datapath
 	// shared is one table for all VLANs; forwardBPDU is as in Config.
 	shared, forwardBPDU bool
@@ -87,18 +89,18 @@ func NewLearning(cfg Config) (*Learning, error) {
 	if cfg.MACLimit < 1 || cfg.MACLimit > maxMACLimit {
 		return nil, fmt.Errorf("MACLimit %d is not within 1 and %d", cfg.MACLimit, maxMACLimit)
 	}
-	if err := cfg.Ports.check(); err != nil {
+	if err := cfg.Ports.check(cfg.Patterns...); err != nil {
 		return nil, err
 	}
 	if err := checkStaticMACs(cfg.StaticMACs, cfg.SharedLearning); err != nil {
 		return nil, err
 	}
-	_, meters := cfg.Ports.meters()
-	return &Learning{
-		meters: meters,
-		ports:  ports{config: cfg.Ports}, table: newTable(cfg.MACLimit), statics: cfg.StaticMACs,
+	l := &Learning{
+		ports: ports{config: cfg.Ports, patterns: cfg.Patterns}, table: newTable(cfg.MACLimit), statics: cfg.StaticMACs,
 		shared: cfg.SharedLearning, forwardBPDU: cfg.ForwardBPDU, agingMS: cfg.MACAging.Milliseconds(),
-	}, nil
+	}
+	l.meters.assign(cfg.Ports)
+	return l, nil
 }
 
 // macKey is the key in the table of a MAC that was seen in a VLAN.
@@ -321,7 +323,8 @@ func (l *Learning) Expire(nowMS int64) {
 // SetPorts implements policy.Policy. MACs behind ports that are not in the set
 // are forgotten.
 func (l *Learning) SetPorts(ports []policy.Port) {
-	set := newPortSet(ports, l.config)
+	cfg := l.config.with(l.patterns, ports)
+	set := newPortSet(ports, cfg, l.meters.assign(cfg))
 	l.fix(set)
 	l.table.setPorts(set)
 	if l.store(set) {

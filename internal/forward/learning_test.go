@@ -129,7 +129,7 @@ func TestLearningWithoutFlow(t *testing.T) {
 
 	// A port has gone, and its MACs not yet.
 	decide(l, key(2, host(2), broadcast), 2)
-	l.store(newPortSet(portList(1, 4), nil))
+	l.store(newPortSet(portList(1, 4), nil, nil))
 	wantOutputs(t, decide(l, key(1, host(1), host(2)), 3), 4)
 
 	v = decide(l, key(1, host(1), broadcast)[:30], 3)

@@ -52,7 +52,12 @@ func (c *PortConfig) check() error {
 // have the zero PortConfig.
 type PortConfigs map[string]PortConfig
 
-func (c PortConfigs) check() error {
+func (c PortConfigs) check(patterns ...PortPattern) error {
+	for i := range patterns {
+		if err := patterns[i].check(); err != nil {
+			return fmt.Errorf("ports %s: %w", patterns[i].Match, err)
+		}
+	}
 	for name := range c {
 		p := c[name]
 		if err := p.check(); err != nil {
@@ -115,8 +120,8 @@ type portSet struct {
 	// places holds, by number, where a port is in ports, counted from 1; 0 is no
 	// port. Numbers that no port of the datapath has, but a tunnel may, are beyond it.
 	places []int32
-	// plain says that no port has settings: all carry all VLANs, and all
-	// reach each other.
+	// plain says that no port has settings, be it there or not: all carry all VLANs,
+	// and all reach each other.
 	plain    bool
 	domains  []domain
 	devices  []device // through which tunnels go
@@ -127,11 +132,11 @@ type portSet struct {
 	domainOf [vlanIDs]uint16 // by VLAN
 }
 
-func newPortSet(list []policy.Port, cfg PortConfigs) *portSet {
-	s := &portSet{plain: true}
+// newPortSet returns the set of the ports in list. meters are those of storm control by name.
+func newPortSet(list []policy.Port, cfg PortConfigs, meters map[string]stormMeters) *portSet {
+	s := &portSet{plain: len(cfg) == 0}
 	tunnels, sinks := cfg.tunnelsOf(), cfg.mirrors()
-	b := setBuilder{portSet: s, groups: map[string]int{}, edges: []uint16{0, 1}, mirrors: map[string]string{}}
-	b.meters, _ = cfg.meters()
+	b := setBuilder{portSet: s, groups: map[string]int{}, edges: []uint16{0, 1}, mirrors: map[string]string{}, meters: meters}
 	for _, p := range list {
 		names, isDevice := tunnels[p.Name]
 		for _, name := range names {
@@ -145,20 +150,18 @@ func newPortSet(list []policy.Port, cfg PortConfigs) *portSet {
 		if isDevice {
 			continue
 		}
-		c, special := cfg[p.Name]
+		c := cfg[p.Name]
 		q := b.port(p.Name, c)
 		q.no, q.sinceMS = p.No, p.SinceMS
 		if p.OnlyVLAN0 && !c.VLAN.IsSet() {
-			q.trunk, special = &vlanSet{}, true
+			q.trunk, s.plain = &vlanSet{}, false
 			q.trunk.add(defaultVLAN)
 		}
 		var e netlink.Encoder
 		odp.AppendOutput(&e, p.No)
 		q.output = e.Bytes()
 		b.add(q, c, sinks[p.Name])
-		s.plain = s.plain && !special
 	}
-	s.plain = s.plain && len(tunnels) == 0 && len(sinks) == 0
 	slices.SortStableFunc(s.ports, func(a, b port) int { return cmp.Compare(a.no, b.no) })
 	s.ports = slices.CompactFunc(s.ports, func(a, b port) bool { return a.no == b.no })
 	s.number()
@@ -233,11 +236,12 @@ func (s *portSet) find(no odp.PortNo) *port {
 // the generation.
 type ports struct {
 	config     PortConfigs
+	patterns   []PortPattern
 	set        atomic.Pointer[portSet]
 	generation atomic.Uint64
 }
 
-var noPorts = newPortSet(nil, nil)
+var noPorts = newPortSet(nil, nil, nil)
 
 func (p *ports) load() *portSet {
 	if s := p.set.Load(); s != nil {

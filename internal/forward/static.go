@@ -12,11 +12,11 @@ type Flood struct{ stateless }
 
 // NewFlood returns a policy that knows no ports, or an error that names the port
 // with a wrong setting.
-func NewFlood(cfg PortConfigs) (*Flood, error) {
-	if err := cfg.check(); err != nil {
+func NewFlood(cfg PortConfigs, patterns ...PortPattern) (*Flood, error) {
+	if err := cfg.check(patterns...); err != nil {
 		return nil, err
 	}
-	return &Flood{stateless{ports{config: cfg}}}, nil
+	return &Flood{stateless{ports{config: cfg, patterns: patterns}}}, nil
 }
 
 // Drop is the policy that sends no packet anywhere.
@@ -29,7 +29,7 @@ var (
 	_ policy.Policy = (*Flood)(nil)
 	_ policy.Policy = (*Drop)(nil)
 
-	_ = register("flood", func(cfg Config) (*Flood, error) { return NewFlood(cfg.Ports) })
+	_ = register("flood", func(cfg Config) (*Flood, error) { return NewFlood(cfg.Ports, cfg.Patterns...) })
 	_ = register("drop", func(Config) (*Drop, error) { return NewDrop(), nil })
 	// Nothing but what static flows send, which lie over any policy.
 	_ = register("static", func(Config) (*Drop, error) { return NewDrop(), nil })
@@ -136,7 +136,7 @@ func (*stateless) Expire(int64) {}
 
 // SetPorts implements policy.Policy.
 func (s *stateless) SetPorts(ports []policy.Port) {
-	if s.store(newPortSet(ports, s.config)) {
+	if s.store(newPortSet(ports, s.config.with(s.patterns, ports), nil)) {
 		s.generation.Add(1)
 	}
 }

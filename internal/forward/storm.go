@@ -3,6 +3,7 @@ package forward
 import (
 	"maps"
 	"slices"
+	"sync/atomic"
 
 	"dpifd/internal/dpif"
 	"dpifd/internal/netlink"
@@ -28,31 +29,53 @@ const (
 // stormMeters are the meters of one port by kind, 0 where there is no limit.
 type stormMeters [stormKinds]uint32
 
-// meters gives each limit a meter, the same ones for the same settings.
-func (c PortConfigs) meters() (byPort map[string]stormMeters, list []dpif.Meter) {
-	byPort = map[string]stormMeters{}
-	for _, name := range slices.Sorted(maps.Keys(c)) {
-		var m stormMeters
-		s := c[name].Storm
-		for kind, rate := range [stormKinds]uint32{s.Broadcast, s.Multicast, s.UnknownUnicast} {
-			if rate > 0 {
-				m[kind] = uint32(len(list) + 1)
-				list = append(list, dpif.Meter{ID: m[kind], PacketsPerSecond: rate})
+// meterTable gives each limit of each port a meter. A port keeps its meters as long as
+// it is there: flows name them.
+type meterTable struct {
+	byPort map[string]stormMeters // by SetPorts alone
+	list   atomic.Pointer[[]dpif.Meter]
+}
+
+// assign gives meters to the ports in cfg, and returns them by the port's name.
+func (t *meterTable) assign(cfg PortConfigs) map[string]stormMeters {
+	byPort, list, taken := map[string]stormMeters{}, []dpif.Meter{}, map[uint32]bool{}
+	for name, m := range t.byPort {
+		if _, stays := cfg[name]; stays {
+			for _, id := range m {
+				taken[id] = true
 			}
+		}
+	}
+	free := uint32(1)
+	for _, name := range slices.Sorted(maps.Keys(cfg)) {
+		m, s := t.byPort[name], cfg[name].Storm
+		for kind, rate := range [stormKinds]uint32{s.Broadcast, s.Multicast, s.UnknownUnicast} {
+			if rate == 0 {
+				continue
+			}
+			if m[kind] == 0 {
+				for taken[free] {
+					free++
+				}
+				m[kind], taken[free] = free, true
+			}
+			list = append(list, dpif.Meter{ID: m[kind], PacketsPerSecond: rate})
 		}
 		if m != (stormMeters{}) {
 			byPort[name] = m
 		}
 	}
-	return byPort, list
+	t.byPort = byPort
+	t.list.Store(&list)
+	return byPort
 }
 
 // Meters implements policy.MeterPolicy.
-func (l *Learning) Meters() []dpif.Meter { return l.meters }
+func (l *Learning) Meters() []dpif.Meter { return *l.meters.list.Load() }
 
 // UseMeters implements policy.MeterPolicy.
 func (l *Learning) UseMeters(ok bool) {
-	if len(l.meters) > 0 && l.metered.Swap(ok) != ok {
+	if len(l.Meters()) > 0 && l.metered.Swap(ok) != ok {
 		l.generation.Add(1)
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"strings"
 	"time"
 
-	"dpifd/internal/config"
 	"dpifd/internal/inspect"
 )
 
@@ -100,11 +99,11 @@ func (s *Sample) vlan(name string) string {
 	if s.Config == nil {
 		return ""
 	}
-	i := slices.IndexFunc(s.Config.Ports, func(p config.Port) bool { return p.Name == name })
-	if i < 0 {
+	p := s.Config.Port(name)
+	if p == nil {
 		return ""
 	}
-	v := s.Config.Ports[i].VLAN
+	v := p.VLAN
 	if v.Access != 0 {
 		return fmt.Sprintf("access %d", v.Access)
 	}
@@ -143,7 +142,7 @@ func problems(before, now *Sample, o *Overview) []string {
 		}
 	}
 	for _, p := range now.Config.Ports {
-		if !have[p.Device().Name()] && !have[p.Name] {
+		if p.Match == "" && !have[p.Device().Name()] && !have[p.Name] {
 			add("%s is configured and not attached", p.Name)
 		}
 	}

@@ -86,6 +86,10 @@ func (m *meters) failed(err error, now time.Duration) {
 }
 
 func (m *meters) put(list []dpif.Meter, now time.Duration) {
+	before := m.inForce
+	if !m.usable {
+		before = nil
+	}
 	m.tried, m.usable = true, true
 	for _, old := range m.inForce {
 		if !slices.ContainsFunc(list, func(n dpif.Meter) bool { return n.ID == old.ID }) {
@@ -95,6 +99,9 @@ func (m *meters) put(list []dpif.Meter, now time.Duration) {
 	}
 	m.inForce = list
 	for _, n := range list {
+		if slices.Contains(before, n) {
+			continue // it goes on as it counts
+		}
 		if err := m.dp.SetMeter(n); err != nil {
 			m.failed(err, now)
 			return

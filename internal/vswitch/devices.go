@@ -13,6 +13,9 @@ type Devices interface {
 	Find(name string) uint32
 	// Indexes returns the ifindexes of the devices of that namespace by name.
 	Indexes() (map[string]uint32, error)
+	// Candidates returns the names of the devices of that namespace that a pattern may
+	// attach: those of Ethernet that belong to no other device.
+	Candidates() ([]string, error)
 	// SetUp is called when a configured port is attached or was found, and
 	// again after each Reconfigure; after an error also at each later look of the port
 	// poll. The device is the vport's, whatever its name is; created tells that the

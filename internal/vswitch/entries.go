@@ -67,6 +67,7 @@ func (s *Server) entry(p PortConfig) binding.Entry {
 // bind ties configured ports to vports of the datapath.
 func (s *Server) bind(vports []dpif.Vport) {
 	s.bound.Update(vports)
+	s.matchPatterns(vports)
 	entries := make([]binding.Entry, len(s.cfg.Ports))
 	for i, p := range s.cfg.Ports {
 		entries[i] = s.entry(p)
@@ -132,6 +133,7 @@ func (s *Server) remove(v dpif.Vport) error {
 // removeFormer takes ports off the datapath that were configured for the process before
 // and are not any more, and returns the vports that stay.
 func (s *Server) removeFormer(vports []dpif.Vport) ([]dpif.Vport, error) {
+	s.matchPatterns(vports)
 	var former []string
 	for _, p := range s.bound.Ports() {
 		if p.Entry != "" && !slices.ContainsFunc(s.cfg.Ports, func(c PortConfig) bool {

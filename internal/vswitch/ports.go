@@ -139,7 +139,8 @@ func (s *Server) concernsLink(h netlink.Header, payload []byte) bool {
 			name := it.String()
 			_, waits := s.waiting[name]
 			index := binary.NativeEndian.Uint32(payload[offIfiIndex:])
-			return waits || s.renamed(index, name) || h.Type == unix.RTM_DELLINK && s.isDevice(index)
+			return waits || s.renamed(index, name) || s.matches(name) != nil && !s.isDevice(index) ||
+				h.Type == unix.RTM_DELLINK && s.isDevice(index)
 		}
 	}
 	return false

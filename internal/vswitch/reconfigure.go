@@ -23,26 +23,27 @@ func (s *Server) takeWanted() error {
 	if ports == nil {
 		return nil
 	}
-	stay := make(map[PortConfig]bool, len(*ports))
-	for _, p := range *ports {
+	was := s.cfg.Ports
+	s.configure(*ports)
+	vports, err := s.vports()
+	if err != nil {
+		return err
+	}
+	s.matchPatterns(vports)
+	stay := make(map[PortConfig]bool, len(s.cfg.Ports))
+	for _, p := range s.cfg.Ports {
 		stay[p.vport()] = true
 	}
-	removed := slices.DeleteFunc(slices.Clone(s.cfg.Ports), func(p PortConfig) bool { return stay[p.vport()] })
-	s.cfg.Ports, s.maxUpcalls = slices.Clone(*ports), maxUpcalls(*ports)
+	removed := slices.DeleteFunc(slices.Clone(was), func(p PortConfig) bool { return stay[p.vport()] })
 	// Devices may be set up in another way now.
 	clear(s.setUp)
 	s.stale = true
 	if len(removed) == 0 {
 		return nil
 	}
-	vports, err := s.vports()
-	if err != nil {
-		return err
-	}
 	var names []string
 	for _, p := range removed {
-		delete(s.waiting, p.Name)
-		delete(s.retries, p.Name)
+		s.forgetWaiting(p.Name)
 		names = append(names, p.Name)
 	}
 	return s.retire(names, vports)

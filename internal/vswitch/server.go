@@ -32,7 +32,11 @@ import (
 // PortConfig is a port that the datapath is to have.
 type PortConfig struct {
 	Name string
-	Type dpif.VportType // VportNetdev or VportInternal
+	// Match, if not empty, is a pattern of path.Match for names: the entry stands for the
+	// devices and vports of the type that match and that no other entry names. Config only
+	// has Match without Name; a port that is there because of a pattern has both.
+	Match string
+	Type  dpif.VportType // VportNetdev or VportInternal
 	// MaxUpcalls is how many upcalls a second are served, 0 all of them. Those
 	// beyond are dropped before they are decoded, and counted as shed. After a
 	// second without any, as many may come at once.
@@ -41,7 +45,7 @@ type PortConfig struct {
 
 // vport is p without what can be changed without touching the vport.
 func (p PortConfig) vport() PortConfig {
-	p.MaxUpcalls = 0
+	p.MaxUpcalls, p.Match = 0, ""
 	return p
 }
 
@@ -56,6 +60,7 @@ type Config struct {
 	Policy   policy.Policy
 	// Ports are attached where they are not. Vports of the datapath beyond
 	// these are served as well.
+	// An entry with a pattern stands for any number of ports.
 	Ports []PortConfig
 	// Inherited are descriptors of upcall sockets that this process did not
 	// open. A vport whose upcalls go to one of them is served by it; the others
@@ -93,6 +98,7 @@ type Server struct {
 	notices *netlink.Batch
 	// maxUpcalls are the configured limits, by name.
 	maxUpcalls map[string]uint32
+	patterns   []PortConfig   // entries for any number of ports, see matchPatterns
 	bound      *binding.Table // which vport belongs to which configured port
 	nextLook   time.Duration  // when the port poll looks without being told to, by internal/clock
 	hurried    bool           // reconcile was called because something changed
@@ -135,7 +141,8 @@ func NewServer(dp *dpif.Datapath, cfg Config) (*Server, error) {
 	s := &Server{cfg: cfg, dp: dp, hasher: odp.NewMaskedHasher(), budget: revalidator.NewBudget(0),
 		bound: binding.NewTable(), retries: map[string]backoff.Backoff{}, restores: newRestores(),
 		waiting: map[string]string{}, setUp: map[string]string{}, stale: true,
-		broken: map[odp.PortNo]string{}, channels: map[odp.PortNo]*channel{}, devices: map[uint32]*channel{}, maxUpcalls: maxUpcalls(cfg.Ports)}
+		broken: map[odp.PortNo]string{}, channels: map[odp.PortNo]*channel{}, devices: map[uint32]*channel{}}
+	s.configure(cfg.Ports)
 	if err := s.open(); err != nil {
 		s.Close()
 		return nil, err

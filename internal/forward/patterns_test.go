@@ -1,0 +1,103 @@
+package forward
+
+import (
+	"slices"
+	"testing"
+
+	"dpifd/internal/dpif"
+	"dpifd/internal/odp"
+	"dpifd/internal/policy"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// untagged returns the ports that a frame without tags leaves by without any.
+func untagged(t *testing.T, v *policy.Verdict) (list []odp.PortNo) {
+	t.Helper()
+	for no, tags := range sent(t, v, nil) {
+		if tags == "[]" {
+			list = append(list, no)
+		}
+	}
+	slices.Sort(list)
+	return list
+}
+
+// TestPortPatterns: listed ports without settings of their own have those of the first
+// pattern that matches.
+func TestPortPatterns(t *testing.T) {
+	access := func(vlan uint16) PortConfig { return PortConfig{VLAN: VLANConfig{Access: vlan}} }
+	cfg := PortConfigs{"tap9": {}}
+	patterns := []PortPattern{{"tap1*", access(10)}, {"tap*", access(20)}}
+	list := []policy.Port{{No: 1, Name: "tap1", Listed: true}, {No: 2, Name: "tap2", Listed: true}, {No: 3, Name: "tap9", Listed: true},
+		{No: 4, Name: "tap14"}, {No: 5, Name: "tap15", Listed: true}, {No: 6, Name: "eth1", Listed: true}}
+	flood, err := NewFlood(cfg, patterns...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	learning, err := NewLearning(Config{Ports: cfg, Patterns: patterns})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range []policy.Policy{flood, learning} {
+		p.SetPorts(list)
+		for in, want := range map[odp.PortNo][]odp.PortNo{1: {5}, 2: nil, 5: {1}, 3: {4, 6}} {
+			v := decide(p, key(in, host(int(in)), broadcast), 1)
+			if d := cmp.Diff(want, untagged(t, v)); d != "" {
+				t.Errorf("%T: port %d reaches untagged (-want +got):\n%s", p, in, d)
+			}
+		}
+	}
+	if _, err := NewFlood(nil, PortPattern{"a*", PortConfig{Group: "g"}}); err == nil {
+		t.Error("a group without isolation is accepted")
+	}
+}
+
+// TestPatternWithoutPorts: while no port matches, one that comes carries nothing yet, and a
+// mirror only copies.
+func TestPatternWithoutPorts(t *testing.T) {
+	f, err := NewFlood(nil, PortPattern{"tap*", PortConfig{MirrorTo: "p3"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.SetPorts([]policy.Port{{No: 1, Name: "p1", Listed: true}, {No: 2, Name: "p2", Listed: true}, {No: 3, Name: "p3", Listed: true}})
+	if got := untagged(t, decide(f, key(1, host(1), broadcast), 1)); !cmp.Equal(got, []odp.PortNo{2}) {
+		t.Errorf("port 1 reaches %v", got)
+	}
+	if got := untagged(t, decide(f, key(9, host(1), broadcast), 1)); got != nil {
+		t.Errorf("a port that is not known yet reaches %v", got)
+	}
+}
+
+// TestPatternMeters: ports of a pattern have meters of their own, and keep them while
+// others come and go.
+func TestPatternMeters(t *testing.T) {
+	l, err := NewLearning(Config{
+		Ports:    PortConfigs{"eth1": {Storm: StormConfig{Multicast: 7}}},
+		Patterns: []PortPattern{{"tap*", PortConfig{Storm: StormConfig{Broadcast: 5, UnknownUnicast: 6}}}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, step := range []struct {
+		ports []string
+		want  []dpif.Meter
+	}{
+		{nil, []dpif.Meter{{ID: 1, PacketsPerSecond: 7}}},
+		{[]string{"tap2"}, []dpif.Meter{{ID: 1, PacketsPerSecond: 7}, {ID: 2, PacketsPerSecond: 5}, {ID: 3, PacketsPerSecond: 6}}},
+		{[]string{"tap1", "tap2"}, []dpif.Meter{{ID: 1, PacketsPerSecond: 7}, {ID: 4, PacketsPerSecond: 5}, {ID: 5, PacketsPerSecond: 6},
+			{ID: 2, PacketsPerSecond: 5}, {ID: 3, PacketsPerSecond: 6}}},
+		{[]string{"tap1"}, []dpif.Meter{{ID: 1, PacketsPerSecond: 7}, {ID: 4, PacketsPerSecond: 5}, {ID: 5, PacketsPerSecond: 6}}},
+		{[]string{"tap1", "tap3"}, []dpif.Meter{{ID: 1, PacketsPerSecond: 7}, {ID: 4, PacketsPerSecond: 5}, {ID: 5, PacketsPerSecond: 6},
+			{ID: 2, PacketsPerSecond: 5}, {ID: 3, PacketsPerSecond: 6}}},
+	} {
+		var list []policy.Port
+		for i, name := range step.ports {
+			list = append(list, policy.Port{No: odp.PortNo(i + 1), Name: name, Listed: true})
+		}
+		l.SetPorts(list)
+		if d := cmp.Diff(step.want, l.Meters()); d != "" {
+			t.Errorf("meters with %v (-want +got):\n%s", step.ports, d)
+		}
+	}
+}
