@@ -86,7 +86,7 @@ kernel-test: build $(if $(THENSOAK),bin/soak) $(VM) ## tests with build tag lab 
 
 systemd-test: build $(PACKAGES) $(VM) ## tests with build tags lab and systemd, the Debian package among them, in one lab VM under systemd
 	$(VM) test -systemd $(STRICT) -timeout 20m -add bin/dpifd:/usr/sbin/dpifd \
-		-add docs/LOGS.md:/usr/share/doc/dpifd/LOGS.md \
+		-env DPIFD_LOGS=/lab/LOGS.md -add docs/LOGS.md:/lab/LOGS.md \
 		-add deploy/systemd/dpifd.service:/lib/systemd/system/dpifd.service \
 		-add deploy/systemd/dpifd@.service:/lib/systemd/system/dpifd@.service \
 		-add deploy/systemd/dpifd-netns.conf:/lab/dpifd-netns.conf \

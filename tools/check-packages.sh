@@ -16,10 +16,11 @@ paths=(
 	/usr/lib/sysusers.d/dpifd.conf
 	/usr/sbin/dpifd
 	/usr/share/bash-completion/completions/dpifd
-	/usr/share/doc/dpifd/LOGS.md
+	/usr/share/doc/dpifd/README.md
+	/usr/share/doc/dpifd/docs/LOGS.md
 	/usr/share/doc/dpifd/copyright
-	/usr/share/doc/dpifd/examples/dpifd.mtail
-	/usr/share/doc/dpifd/examples/dpifd.rules.yml
+	/usr/share/doc/dpifd/deploy/mtail/dpifd.mtail
+	/usr/share/doc/dpifd/deploy/prometheus/dpifd.rules.yml
 	/usr/share/fish/vendor_completions.d/dpifd.fish
 	/usr/share/man/man5/dpifd.yaml.5.gz
 	/usr/share/man/man8/dpifd-run.8.gz

@@ -50,7 +50,7 @@ archive() { # ARCH
 	local name=dpifd-${version#v}-linux-$1 root
 	root=$(mktemp -d)
 	mkdir -p "$root/$name"
-	cp "$out/$1/dpifd" "$out/copyright" LICENSE README.md CHANGELOG.md ARCHITECTURE.md "$root/$name"
+	cp "$out/$1/dpifd" "$out/copyright" LICENSE README.md CHANGELOG.md ARCHITECTURE.md CONTRIBUTING.md "$root/$name"
 	cp -r configs deploy docs "$out/man" "$out/completions" "$root/$name"
 	find "$root/$name" -name '*.go' -delete
 	find "$root/$name/deploy" \( -name testdata -o -name packaging \) -prune -exec rm -r {} +
