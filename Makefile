@@ -177,7 +177,7 @@ scale: build $(VM) ## dpifd and ovs-vswitchd with growing numbers of ports and f
 	before=$$(cut -d ' ' -f 1 /proc/loadavg); status=0; \
 	$(VM) run -timeout 45m -memory 4096 -add bin/dpifd:/usr/bin/dpifd -add bin/bench:/usr/bin/bench \
 		-get /tmp/results:$(CACHE)/bench -- bench -scale -rounds 1 -out /tmp/results/scale.json $(SCALEFLAGS) || status=$$?; \
-	go run ./test/bench/report -scale -in $(CACHE)/bench/scale.json -doc docs/SCALE.md -load "$$before, $$(cut -d ' ' -f 1 /proc/loadavg)"; \
+	go run ./test/bench/report -scale -in $(CACHE)/bench/scale.json -doc docs/SCALE.md -plot docs/scale.svg -load "$$before, $$(cut -d ' ' -f 1 /proc/loadavg)"; \
 	exit $$status
 
 microbench: $(VM) ## Go benchmarks against other netlink libraries, as benchstat tables; recvmmsg against io_uring

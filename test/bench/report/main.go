@@ -1,6 +1,6 @@
-// Command report makes the tables of docs/PERFORMANCE.md and the plot beside it
-// of what command run measured. In the document it replaces what is between the
-// two marks; the rest is written by hand.
+// Command report writes the tables of docs/PERFORMANCE.md or docs/SCALE.md, and the plot
+// of that page, from the measurements of command run. It replaces the text between marks
+// of the page and leaves the rest.
 package main
 
 import (
@@ -15,11 +15,6 @@ import (
 	"dpifd/test/bench"
 )
 
-const (
-	beginMark = "<!-- measured: begin -->\n"
-	endMark   = "<!-- measured: end -->\n"
-)
-
 func main() {
 	in := flag.String("in", "", "measurements, a `file` of command run")
 	scale := flag.Bool("scale", false, "the measurements are of a scale run")
@@ -29,7 +24,7 @@ func main() {
 	load := flag.String("load", "unknown", "load averages of the host before and after, as `text`")
 	flag.Parse()
 	if *scale {
-		if err := reportScale(*in, *doc, *load); err != nil {
+		if err := reportScale(*in, *doc, *plot, *load); err != nil {
 			fmt.Fprintln(os.Stderr, "report:", err)
 			os.Exit(1)
 		}
@@ -59,34 +54,44 @@ func report(in, doc, plot, binary, load string) error {
 		measured.ModTime().UTC().Format(time.DateOnly), cpuModel(), runtime.NumCPU(), runtime.GOARCH, load)
 	fmt.Fprintf(&b, "Guest: Linux %s, %d CPUs; %s. %d rounds.\n\n", r.Kernel, r.CPUs, r.OVS, r.Rounds())
 	writeTargets(&b, r, file.Size())
+	if err := update(doc, "summary", b.String()); err != nil {
+		return err
+	}
+	b.Reset()
 	writeTables(&b, r)
-	if err := update(doc, b.String()); err != nil {
+	if err := update(doc, "measured", b.String()); err != nil {
 		return err
 	}
 	return os.WriteFile(plot, drawPlot(r), 0o644)
 }
 
-// update puts text between the marks of a document.
-func update(doc, text string) error {
+// update puts text between two marks of a document.
+func update(doc, name, text string) error {
 	old, err := os.ReadFile(doc)
 	if err != nil {
 		return err
 	}
-	out, err := replace(string(old), text)
+	out, err := replace(string(old), name, text)
 	if err != nil {
 		return fmt.Errorf("%s: %w", doc, err)
 	}
 	return os.WriteFile(doc, []byte(out), 0o644)
 }
 
-// replace puts text between the marks.
-func replace(doc, text string) (string, error) {
-	before, rest, ok := strings.Cut(doc, beginMark)
-	_, after, ended := strings.Cut(rest, endMark)
+// marks returns the lines that enclose a part of a document.
+func marks(name string) (begin, end string) {
+	return "<!-- " + name + ": begin -->\n", "<!-- " + name + ": end -->\n"
+}
+
+// replace puts text between the marks of a name.
+func replace(doc, name, text string) (string, error) {
+	begin, end := marks(name)
+	before, rest, ok := strings.Cut(doc, begin)
+	_, after, ended := strings.Cut(rest, end)
 	if !ok || !ended {
-		return "", fmt.Errorf("the marks %q and %q are missing", beginMark, endMark)
+		return "", fmt.Errorf("the marks %q and %q are missing", begin, end)
 	}
-	return before + beginMark + "\n" + text + "\n" + endMark + after, nil
+	return before + begin + "\n" + strings.TrimSpace(text) + "\n\n" + end + after, nil
 }
 
 // cpuModel names the host's CPU.

@@ -64,7 +64,9 @@ func TestReport(t *testing.T) {
 	if err := measured().Write(in); err != nil {
 		t.Fatal(err)
 	}
-	text := "before\n" + beginMark + "old\n" + endMark + "after\n"
+	beginSummary, endSummary := marks("summary")
+	beginTables, endTables := marks("measured")
+	text := "before\n" + beginSummary + "old\n" + endSummary + "between\n" + beginTables + "old\n" + endTables + "after\n"
 	if err := os.WriteFile(doc, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -76,7 +78,8 @@ func TestReport(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := string(b)
-	if !strings.HasPrefix(got, "before\n"+beginMark) || !strings.HasSuffix(got, endMark+"after\n") || strings.Contains(got, "old\n") {
+	if !strings.HasPrefix(got, "before\n"+beginSummary) || !strings.HasSuffix(got, endTables+"after\n") ||
+		!strings.Contains(got, "\n"+endSummary+"between\n"+beginTables) || strings.Contains(got, "old\n") {
 		t.Errorf("the document is\n%s", got)
 	}
 	for _, want := range []string{"3 rounds", "0.5, 0.7", "| 5k | CPU per upcall | 1.88 [1.69, 2.06] |", "| dpifd | 188 [169, 206] | 47 [42, 52] | 4000 [4000, 4000] |"} {
@@ -88,21 +91,9 @@ func TestReport(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dots := 0
-	for d := xml.NewDecoder(bytes.NewReader(b)); ; {
-		token, err := d.Token()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		if e, ok := token.(xml.StartElement); ok && e.Name.Local == "circle" {
-			dots++
-		}
-	}
-	// Three switches in the legend, and under three loads in three panels.
-	if dots != 3+3*3*3 {
+	dots := dotsOf(t, b)
+	// Three switches in the legend, and under three loads in two panels.
+	if dots != 3+2*3*3 {
 		t.Errorf("%d dots", dots)
 	}
 	if err := os.WriteFile(doc, []byte("no marks"), 0o644); err != nil {
@@ -113,9 +104,27 @@ func TestReport(t *testing.T) {
 	}
 }
 
+// dotsOf counts the dots of a plot.
+func dotsOf(t *testing.T, svg []byte) int {
+	t.Helper()
+	dots := 0
+	for d := xml.NewDecoder(bytes.NewReader(svg)); ; {
+		token, err := d.Token()
+		if errors.Is(err, io.EOF) {
+			return dots
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e, ok := token.(xml.StartElement); ok && e.Name.Local == "circle" {
+			dots++
+		}
+	}
+}
+
 func TestReportScale(t *testing.T) {
 	dir := t.TempDir()
-	in, doc := filepath.Join(dir, "scale.json"), filepath.Join(dir, "doc.md")
+	in, doc, plot := filepath.Join(dir, "scale.json"), filepath.Join(dir, "doc.md"), filepath.Join(dir, "plot.svg")
 	r := bench.ScaleRun{Kernel: "6.1.0", CPUs: 2, OVS: "ovs-vswitchd 3.1.0", Points: []bench.ScalePoint{
 		{Switch: bench.Dpifd, Round: 1, Ports: 128, ReadySeconds: 0.5, IdleCPU: 0.0015, RSSKiB: 20 << 10, FDs: 150, CPUPerUpcall: 99},
 		{Switch: bench.Dpifd, Round: 2, Ports: 128, ReadySeconds: 1.5, IdleCPU: 0.0025, RSSKiB: 20 << 10, FDs: 150, CPUPerUpcall: 101},
@@ -133,10 +142,11 @@ func TestReportScale(t *testing.T) {
 	if err := r.Write(in); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(doc, []byte("a\n"+beginMark+endMark+"b\n"), 0o644); err != nil {
+	begin, end := marks("measured")
+	if err := os.WriteFile(doc, []byte("a\n"+begin+end+"b\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if err := reportScale(in, doc, "1, 2"); err != nil {
+	if err := reportScale(in, doc, plot, "1, 2"); err != nil {
 		t.Fatal(err)
 	}
 	b, err := os.ReadFile(doc)
@@ -161,5 +171,15 @@ func TestReportScale(t *testing.T) {
 		if !strings.Contains(string(b), want) {
 			t.Errorf("missing: %s\nin:\n%s", want, b)
 		}
+	}
+	if b, err = os.ReadFile(plot); err != nil {
+		t.Fatal(err)
+	}
+	// Three in the legend, three of ports that were served, five of flows.
+	if dots := dotsOf(t, b); dots != 3+3+5 {
+		t.Errorf("%d dots", dots)
+	}
+	if text := "flows, of which ovs-vswitchd held 41000"; !strings.Contains(string(b), text) {
+		t.Errorf("the plot does not say %q", text)
 	}
 }

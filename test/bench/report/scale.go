@@ -57,8 +57,9 @@ func keptChangeCPU(p *bench.ScalePoint) float64 {
 
 func held(p *bench.ScalePoint) float64 { return float64(p.Held) }
 
-// reportScale puts the tables of a scale run between the marks of a document.
-func reportScale(in, doc, load string) error {
+// reportScale puts the tables of a scale run between the marks of a document, and draws
+// its plot.
+func reportScale(in, doc, plot, load string) error {
 	r, err := bench.ReadScaleRun(in)
 	if err != nil {
 		return err
@@ -81,7 +82,10 @@ func reportScale(in, doc, load string) error {
 	scaleTable(&b, r, "Flows", []string{bench.Dpifd, bench.Vswitchd}, flowFigures, r.Sizes(true),
 		func(n int) (int, int) { return 2, n })
 	scaleRatios(&b, r)
-	return update(doc, b.String())
+	if err := update(doc, "measured", b.String()); err != nil {
+		return err
+	}
+	return os.WriteFile(plot, drawScalePlot(r), 0o644)
 }
 
 // scaleRatios writes what dpifd takes for flows, as a part of what ovs-vswitchd
