@@ -34,7 +34,7 @@ type Mapping struct {
 func Map(fd int, cfg Config) (*Mapping, error) {
 	sys := cfg.Syscalls
 	if sys == nil {
-		sys = kernel{}
+		sys = Kernel{}
 	}
 	page := os.Getpagesize()
 	for _, g := range []Geometry{cfg.RX, cfg.TX} {

@@ -62,7 +62,7 @@ func (p *Prober) Probe(d Direction) error {
 func (p *Prober) try(d Direction) error {
 	sys := p.Syscalls
 	if sys == nil {
-		sys = kernel{}
+		sys = Kernel{}
 	}
 	fd, err := sys.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_GENERIC)
 	if err != nil {

@@ -88,7 +88,7 @@ type Found struct {
 // sys nil stands for the running kernel. The caller keeps fd.
 func Remap(fd int, s State, sys Syscalls) (*Mapping, Found, error) {
 	if sys == nil {
-		sys = kernel{}
+		sys = Kernel{}
 	}
 	if err := s.Geometry.Validate(os.Getpagesize()); err != nil {
 		return nil, Found{}, err

@@ -26,28 +26,28 @@ type Syscalls interface {
 	Sendmsg(fd int, msg *unix.Msghdr, flags int) (n int, err error)
 }
 
-// kernel is the Syscalls of the running kernel.
-type kernel struct{}
+// Kernel is the Syscalls of the running kernel.
+type Kernel struct{}
 
-func (kernel) Socket(domain, typ, proto int) (int, error) { return unix.Socket(domain, typ, proto) }
+func (Kernel) Socket(domain, typ, proto int) (int, error) { return unix.Socket(domain, typ, proto) }
 
-func (kernel) Close(fd int) error { return unix.Close(fd) }
+func (Kernel) Close(fd int) error { return unix.Close(fd) }
 
 // Setsockopt: a string is passed as pointer and length, without a terminator.
-func (kernel) Setsockopt(fd, level, opt int, value []byte) error {
+func (Kernel) Setsockopt(fd, level, opt int, value []byte) error {
 	return unix.SetsockoptString(fd, level, opt, string(value))
 }
 
-func (kernel) Mmap(fd int, offset int64, length, prot, flags int) ([]byte, error) {
+func (Kernel) Mmap(fd int, offset int64, length, prot, flags int) ([]byte, error) {
 	return unix.Mmap(fd, offset, length, prot, flags)
 }
 
-func (kernel) Munmap(b []byte) error { return unix.Munmap(b) }
+func (Kernel) Munmap(b []byte) error { return unix.Munmap(b) }
 
 // Sendmsg is the raw call, because the wrappers of x/sys put the address of a
 // dummy byte where the base must be NULL. The pointer is converted in the call's
 // argument list, which keeps msg and what it points to alive and in place.
-func (kernel) Sendmsg(fd int, msg *unix.Msghdr, flags int) (int, error) {
+func (Kernel) Sendmsg(fd int, msg *unix.Msghdr, flags int) (int, error) {
 	n, _, errno := unix.Syscall(unix.SYS_SENDMSG, uintptr(fd), uintptr(unsafe.Pointer(msg)), uintptr(flags))
 	if errno != 0 {
 		return 0, errno

@@ -126,7 +126,7 @@ func (s *socket) setBuffer(name string, size, force, plain int) (int, error) {
 // enable sets a boolean option of SOL_NETLINK where the kernel has it.
 func (s *socket) enable(opt int) error {
 	err := unix.SetsockoptInt(s.fd, unix.SOL_NETLINK, opt, 1)
-	if err != nil && !errors.Is(err, unix.ENOPROTOOPT) {
+	if err != nil && !errors.Is(err, unix.ENOPROTOOPT) && !errors.Is(err, unix.EOPNOTSUPP) {
 		return &OpError{Op: "setsockopt", Err: fmt.Errorf("netlink option %d: %w", opt, err)}
 	}
 	return nil
