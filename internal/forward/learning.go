@@ -60,9 +60,11 @@ type Learning struct {
 	// shared is one table for all VLANs; forwardBPDU is as in Config.
 	shared, forwardBPDU bool
 	agingMS             int64
-	// relearn says that a MAC which was forgotten is sent to, and that flows from it may
-	// be in force. When these are re-decided they go, and it is learned again.
-	relearn atomic.Bool
+	// relearn counts how often a MAC that was forgotten was sent to while flows from it may
+	// be in force. When these are re-decided they go, and it is learned again. Expiring
+	// notes the count that the look at all flows before Expire does for.
+	relearn         atomic.Uint64
+	asked, answered uint64
 	// expiredMS is the time before which the last Expire forgot. Sightings
 	// older than that are not learned again.
 	expiredMS atomic.Int64
@@ -246,8 +248,8 @@ func (l *Learning) behind(k *odp.Key, set *portSet, f *frame, v *policy.Verdict)
 		no, ok = l.wouldFind(k, f, v)
 	} else {
 		var silent bool
-		if no, ok, silent = l.table.await(l.macKey(f.vlan, k.EthDst)); silent && !l.relearn.Load() {
-			l.relearn.Store(true)
+		if no, ok, silent = l.table.await(l.macKey(f.vlan, k.EthDst)); silent {
+			l.relearn.Add(1)
 		}
 	}
 	if !ok {
@@ -305,14 +307,15 @@ func (l *Learning) Restore(entries []MACEntry) {
 }
 
 // Expiring implements policy.Policy. All flows are to be looked at as well when relearn
-// is set; like what is forgotten, that is not urgent.
+// has grown; like what is forgotten, that is not urgent.
 func (l *Learning) Expiring(nowMS int64) bool {
-	return l.relearn.Load() || l.table.anyOlder(nowMS-l.agingMS)
+	l.asked = l.relearn.Load()
+	return l.asked != l.answered || l.table.anyOlder(nowMS-l.agingMS)
 }
 
 // Expire implements policy.Policy.
 func (l *Learning) Expire(nowMS int64) {
-	l.relearn.Store(false)
+	l.answered = l.asked
 	before := nowMS - l.agingMS
 	l.expiredMS.Store(before)
 	if l.table.expire(before) {

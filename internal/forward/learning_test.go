@@ -297,6 +297,29 @@ func TestExpire(t *testing.T) {
 	}
 }
 
+// TestSilentDuringDump: a MAC that was forgotten and is sent to while all flows are looked
+// at has them looked at once more.
+func TestSilentDuringDump(t *testing.T) {
+	l := newLearning(t, 10, 1, 2)
+	decide(l, key(1, host(1), broadcast), 1000)
+	now := int64(2000 + agingMS)
+	l.Expire(now)
+	decide(l, key(2, host(2), host(1)), now)
+	if !l.Expiring(now) {
+		t.Fatal("flows from a forgotten MAC are not looked at")
+	}
+	decide(l, key(1, host(3), broadcast), now)
+	l.Flush(now, func(_ uint16, no odp.PortNo) bool { return no == 1 })
+	decide(l, key(2, host(2), host(3)), now)
+	l.Expire(now)
+	if !l.Expiring(now) {
+		t.Error("flows of a MAC that was sent to meanwhile are not looked at")
+	}
+	if l.Expire(now); l.Expiring(now) {
+		t.Error("no end")
+	}
+}
+
 // TestMasksPartition checks what Redecide and adoption rely on, for random
 // packets: deciding on a flow's dumped key gives the same actions and mask, and
 // two packets whose flows overlap have the same flow.

@@ -221,15 +221,17 @@ func (t *table) move(i int32, r *ring, lock *shard, seen int64, atHand bool) boo
 	if !atHand && e.seen.Load() >= seen {
 		return false
 	}
+	changed := false
 	if r.full() {
-		if ok, _ := t.evict(r, seen, atHand); !ok {
+		evicted := false
+		if evicted, changed = t.evict(r, seen, atHand); !evicted {
 			return false
 		}
 	}
 	lock.Lock()
 	if !atHand && e.seen.Load() >= seen {
 		lock.Unlock()
-		return false
+		return changed
 	}
 	from := t.rings[e.port]
 	e.port = r.port
