@@ -212,29 +212,39 @@ func newRuleSet(flows []StaticFlow, ports []policy.Port) *ruleSet {
 		set.names = append(set.names, p.No.String()+" "+p.Name)
 	}
 	slices.Sort(set.names)
-	set.rules = make([]rule, 0, len(flows)) // byPort points into it
-	for _, f := range flows {
-		missing := ""
+	all, missing := make([]*compiled, len(flows)), make([]string, len(flows))
+	waiting := make([]*compiled, len(flows))
+	for i, f := range flows {
 		c, err := compile(f, func(name string) (odp.PortNo, bool) {
 			no, ok := numbers[name]
-			if !ok && missing == "" {
-				missing = name
+			if !ok && missing[i] == "" {
+				missing[i] = name
 			}
 			return no, true
 		})
-		if err != nil {
-			continue // checked before; and names cannot make it wrong
+		switch {
+		case err != nil: // checked before; and names cannot make it wrong
+		case missing[i] != "":
+			waiting[i] = c
+		default:
+			all[i] = c
 		}
-		s := policy.StaticFlow{Match: f.Match, Actions: f.Actions, Missing: missing, Key: c.keyAttrs, Mask: c.maskAttrs, Do: c.actions}
-		s.UFID = staticUFID([]byte("waiting"), []byte(f.Match), []byte{0}, []byte(f.Actions))
-		if missing == "" {
-			s.UFID = staticUFID([]byte("static"), c.key[:], c.mask[:])
-			if slices.ContainsFunc(set.rules, func(r rule) bool { return odp.Within(&c.key, &c.mask, &r.key, &r.mask) }) {
-				continue // another one with the same actions does all that it would
-			}
+	}
+	set.rules = make([]rule, 0, len(flows)) // byPort points into it
+	for i, f := range flows {
+		c, id := all[i], dpif.UFID{}
+		switch {
+		case waiting[i] != nil:
+			c, id = waiting[i], staticUFID([]byte("waiting"), []byte(f.Match), []byte{0}, []byte(f.Actions))
+		case c == nil || isCovered(all, i):
+			continue
+		default:
+			id = staticUFID([]byte("static"), c.key[:], c.mask[:])
 			set.rules = append(set.rules, rule{c.key, c.mask, c.actions, f.Match})
 		}
-		set.flows = append(set.flows, s)
+		set.flows = append(set.flows, policy.StaticFlow{
+			Match: f.Match, Actions: f.Actions, Missing: missing[i], UFID: id, Key: c.keyAttrs, Mask: c.maskAttrs, Do: c.actions,
+		})
 	}
 	for i := range set.rules {
 		r := &set.rules[i]

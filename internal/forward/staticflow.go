@@ -154,15 +154,46 @@ func CheckStatic(flows []StaticFlow) (covered int, err error) {
 			if string(c.actions) != string(earlier.actions) {
 				return 0, &StaticError{Flow: i, Earlier: j, Err: errors.New("overlaps an earlier flow that has other actions; the kernel's flows have no priorities")}
 			}
-			if odp.Within(&c.key, &c.mask, &earlier.key, &earlier.mask) {
-				covered++
-				break
+			if !c.within(earlier) && !earlier.within(c) && (c.looksLike(earlier) || earlier.looksLike(c)) {
+				return 0, &StaticError{Flow: i, Earlier: j, Err: errors.New("overlaps an earlier flow in part, where fields that one matches are zero; the kernel takes the two for one")}
 			}
 		}
 		all = append(all, c)
 	}
+	for i := range all {
+		if isCovered(all, i) {
+			covered++
+		}
+	}
 	return covered, nil
 }
+
+// isCovered reports whether another flow of the list does all that flow i would, or the
+// same and comes before it. Flows that overlap have the same actions; nil is no flow.
+func isCovered(all []*compiled, i int) bool {
+	for j, c := range all {
+		if i != j && c != nil && all[i].within(c) && (j < i || !c.within(all[i])) {
+			return true
+		}
+	}
+	return false
+}
+
+// looksLike reports whether the kernel finds d when it is given c: it looks its table up by
+// the key, in which fields that c does not match are zero, and refuses c then.
+func (c *compiled) looksLike(d *compiled) bool {
+	k := c.key
+	if any := binary.NativeEndian.Uint32(c.mask[:4]) == 0; any {
+		// DP_MAX_PORTS of net/openvswitch/datapath.h, no port's number.
+		binary.NativeEndian.PutUint32(k[:], uint32(odp.MaxPorts))
+	} else if binary.NativeEndian.Uint32(d.mask[:4]) != 0 {
+		copy(k[:4], d.key[:4]) // they overlap, so the ports are the same, or may be
+	}
+	return k.Matches(&d.key, &d.mask)
+}
+
+// within reports whether each packet of c belongs to d.
+func (c *compiled) within(d *compiled) bool { return odp.Within(&c.key, &c.mask, &d.key, &d.mask) }
 
 // mayOverlap is odp.Overlap for flows whose ports may be named.
 func mayOverlap(a, b *compiled) bool {
