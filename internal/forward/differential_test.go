@@ -30,9 +30,14 @@ func rounds(t *testing.T, round func(random *rand.Rand)) {
 		seed = uint64(time.Now().UnixNano()) >> 10
 	}
 	first, start := seed, time.Now()
+	defer func() {
+		if t.Failed() {
+			t.Logf("failed at -model.seed=%d", seed)
+		}
+	}()
 	for ; ; seed++ {
 		if round(rand.New(rand.NewPCG(seed, 15))); t.Failed() {
-			t.Fatalf("failed at -model.seed=%d", seed)
+			t.FailNow()
 		}
 		if time.Since(start) >= *modelTime {
 			break

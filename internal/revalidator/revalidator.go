@@ -162,13 +162,7 @@ func (r *Revalidator) Run(ctx context.Context, gone func()) {
 	defer tick.Stop()
 	for {
 		start := time.Now()
-		r.statics.configured()
-		r.meters.configured()
-		err := r.Cycle(ctx, full)
-		if err == nil {
-			err = r.keepStatics()
-		}
-		if err != nil {
+		if err := r.Cycle(ctx, full); err != nil {
 			if ctx.Err() != nil {
 				return
 			}
@@ -192,14 +186,6 @@ func (r *Revalidator) Run(ctx context.Context, gone func()) {
 	}
 }
 
-// keepStatics sees to the static flows. When one of them overlaps a flow that
-// is about to go, the next cycle, which comes soon, looks at all flows again.
-func (r *Revalidator) keepStatics() error {
-	again, err := r.statics.keep()
-	r.again = r.again || again
-	return err
-}
-
 // Wake has the next cycle begin at once. Any goroutine may call it.
 func (r *Revalidator) Wake() {
 	select {
@@ -216,8 +202,21 @@ func (r *Revalidator) RequestFullDump() {
 }
 
 // Cycle is one cycle, of all flows with their keys if full. It ends between its
-// phases when ctx does.
+// phases when ctx does. The policy's static flows are known before it looks at flows, and put
+// into the datapath afterwards. When one of them overlaps a flow that is about to go, the
+// next cycle, which comes soon, looks at all flows again.
 func (r *Revalidator) Cycle(ctx context.Context, full bool) error {
+	r.statics.configured()
+	r.meters.configured()
+	if err := r.cycle(ctx, full); err != nil {
+		return err
+	}
+	again, err := r.statics.keep()
+	r.again = r.again || again
+	return err
+}
+
+func (r *Revalidator) cycle(ctx context.Context, full bool) error {
 	now := clock.NowMS()
 	limits := r.limits.Load()
 	if e, say := r.limit.setCap(limits.Flows, time.Now()); say {
@@ -235,9 +234,9 @@ func (r *Revalidator) Cycle(ctx context.Context, full bool) error {
 		return r.rest()
 	}
 	asked := full && r.full.Swap(false)
-	if changed && full {
-		// A flow that was decided before the change could be installed after the
-		// dump had passed its place.
+	if full {
+		// A flow that was decided before what the dump is for could be installed after
+		// the dump had passed its place.
 		r.barrier()
 	}
 	again := r.again

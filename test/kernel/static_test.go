@@ -204,6 +204,40 @@ func TestStaticPolicy(t *testing.T) {
 	}
 }
 
+// TestStaticFlowsStay: at a start that finds static flows in the datapath they are not touched,
+// also while a configured port is missing.
+func TestStaticFlowsStay(t *testing.T) {
+	t.Parallel()
+	n := newQuietNetwork(t, 2)
+	p := n.sockets(t)
+	a, b := n.hosts[0].port, n.hosts[1].port
+	s := settings{
+		"policy": "{type: static}", "flows": static("in_port("+a+")", b), "ports": lab.Ports(a, b, lab.Name("late")),
+	}
+	for i := range 3 {
+		d := n.run(t, s)
+		d.Wait(t, time.Time{}, "static_flow_installed", nil)
+		f := frame(t, broadcast, "02:00:5e:00:71:0c")
+		send(t, p[0], f)
+		p[1].Expect(t, waitLimit, among(f))
+		// A flow that was made anew has counted one packet.
+		var packets uint64
+		err := n.view(t).Flows(false, func() { packets = 0 }, func(f *dpif.Flow) error {
+			if len(f.Actions) > 0 {
+				packets += f.Packets
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := uint64(i + 1); packets < want {
+			t.Errorf("the flow has counted %d packets after start %d, want %d", packets, i, want)
+		}
+		stop(t, d)
+	}
+}
+
 // TestStaticFlowsOverLearning puts static flows over a learning switch that has
 // flows already, and checks that what it learns stays beside them: the kernel
 // has no two flows that overlap, takes every mask, and does with each packet what

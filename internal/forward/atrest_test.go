@@ -1,0 +1,428 @@
+package forward
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"dpifd/internal/clock"
+	"dpifd/internal/dpif"
+	"dpifd/internal/dpif/dpiftest"
+	"dpifd/internal/event"
+	"dpifd/internal/netlink"
+	"dpifd/internal/odp"
+	"dpifd/internal/policy"
+	"dpifd/internal/revalidator"
+
+	"golang.org/x/sys/unix"
+)
+
+// atRest is a datapath with its handlers, ports and revalidator, in which one thing
+// happens after the other, in an order that random chooses.
+type atRest struct {
+	t       *testing.T
+	random  *rand.Rand
+	policy  policy.Policy
+	reval   *revalidator.Revalidator
+	ids     uint64
+	looked  uint64 // the policy's generation that the last look at all flows was at
+	step    func() // what else happens while the revalidator looks at flows; nil for nothing
+	looking bool   // it looks at flows; no time passes then, for full dumps are few when they take long
+
+	ports  []odp.PortNo
+	since  map[odp.PortNo]int64
+	flying []*tableFlow // decided by a handler, and not yet in the kernel
+
+	mu    sync.Mutex
+	table []*tableFlow
+}
+
+// tableFlow is a flow of the kernel's table.
+type tableFlow struct {
+	*swFlow
+	id      dpif.UFID
+	actions []byte
+	used    int64 // ms
+}
+
+// find returns a flow by its identifier, nil if there is none. mu is held.
+func (m *atRest) find(id dpif.UFID) *tableFlow {
+	i := slices.IndexFunc(m.table, func(f *tableFlow) bool { return f.id == id })
+	if i < 0 {
+		return nil
+	}
+	return m.table[i]
+}
+
+// taking returns a flow that takes the packet, any if there are several. mu is held.
+func (m *atRest) taking(k *swKey) *tableFlow {
+	var all []*tableFlow
+	for _, f := range m.table {
+		if f.takes(k) {
+			all = append(all, f)
+		}
+	}
+	if len(all) == 0 {
+		return nil
+	}
+	return all[m.random.IntN(len(all))]
+}
+
+// put is ovs_flow_cmd_new of net/openvswitch/datapath.c.
+func (m *atRest) put(f *tableFlow) unix.Errno {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.find(f.id) != nil || m.taking(&f.key) != nil {
+		return unix.EEXIST
+	}
+	m.table = append(m.table, f)
+	return 0
+}
+
+// kernel answers the revalidator.
+func (m *atRest) kernel(r dpiftest.Request) (replies [][]byte, errno unix.Errno) {
+	var id dpif.UFID
+	var key, mask, actions []byte
+	it := netlink.NewAttrs(r.Attrs)
+	for it.Next() {
+		switch it.Type() { // enum ovs_flow_attr
+		case 1:
+			key = it.Data()
+		case 2:
+			actions = bytes.Clone(it.Data())
+		case 7:
+			mask = it.Data()
+		case 9:
+			copy(id[:], it.Data())
+		}
+	}
+	switch {
+	case r.Family == dpiftest.MeterFamily:
+		return nil, unix.EOPNOTSUPP
+	case r.Family == dpiftest.DatapathFamily:
+		stats := make([]byte, 32) // struct ovs_dp_stats
+		binary.NativeEndian.PutUint64(stats[24:], uint64(len(m.table)))
+		var e netlink.Encoder
+		e.Attr(3, stats)
+		return [][]byte{e.Bytes()}, 0
+	case r.Dump:
+		return m.dump(len(r.Attrs) > 0), 0
+	case r.Cmd == 1: // OVS_FLOW_CMD_NEW
+		f, err := newSWFlow(key, mask)
+		if err != nil {
+			m.t.Errorf("the kernel refuses a flow of the revalidator: %v", err)
+			return nil, unix.EINVAL
+		}
+		return nil, m.put(&tableFlow{f, id, actions, 0})
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	f := m.find(id)
+	if f == nil {
+		return nil, unix.ENOENT
+	}
+	switch r.Cmd {
+	case 2: // OVS_FLOW_CMD_DEL
+		m.table = slices.DeleteFunc(m.table, func(g *tableFlow) bool { return f == g })
+	case 4: // OVS_FLOW_CMD_SET
+		f.actions = actions
+		return nil, 0
+	}
+	return [][]byte{m.message(f, false)}, 0
+}
+
+func (m *atRest) dump(terse bool) (list [][]byte) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, f := range m.table {
+		list = append(list, m.message(f, terse))
+	}
+	m.random.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
+	return list
+}
+
+// message writes a flow as the kernel dumps it.
+func (m *atRest) message(f *tableFlow, terse bool) []byte {
+	var e netlink.Encoder
+	e.Attr(9, f.id[:])
+	if f.used != 0 {
+		e.Uint64(5, uint64(f.used))
+	}
+	if !terse {
+		key, mask := f.dump()
+		e.Attr(1, key)
+		e.Attr(7, mask)
+		e.Attr(2, f.actions)
+	}
+	return e.Bytes()
+}
+
+// packet has the kernel forward a packet, or a handler decide on it. The handler's flow is
+// on its way then.
+func (m *atRest) packet() {
+	p := randomWirePacket(m.random)
+	if !slices.Contains(m.ports, odp.PortNo(p.in)) {
+		return
+	}
+	k := p.key()
+	m.mu.Lock()
+	f := m.taking(&k)
+	if f != nil {
+		f.used = clock.NowMS()
+	}
+	m.mu.Unlock()
+	if f != nil {
+		return
+	}
+	key := k.attributes(&k, false)
+	v := decide(m.policy, key, clock.NowMS())
+	if !v.Install || k.malformed() {
+		return
+	}
+	sw, err := newSWFlow(key, v.Mask.Bytes())
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	m.ids++
+	m.flying = append(m.flying, &tableFlow{sw, dpif.NewUFID(m.ids, clock.NowMS()), v.Actions.Bytes(), 0})
+}
+
+// land has the first flows on their way arrive: all of them, or some.
+func (m *atRest) land(n int) {
+	for _, f := range m.flying[:n] {
+		m.put(f)
+	}
+	m.flying = slices.Delete(m.flying, 0, n)
+}
+
+// change adds a port to the datapath or takes one away. The handlers may have had packets
+// of one that is gone.
+func (m *atRest) change() {
+	no := anyOf[odp.PortNo](m.random, 1, 2, 3, deviceNo, 9)
+	if i := slices.Index(m.ports, no); i >= 0 {
+		m.ports = slices.Delete(m.ports, i, i+1)
+	} else {
+		m.ports = append(m.ports, no)
+		m.since[no] = clock.NowMS()
+	}
+	m.setPorts()
+}
+
+func (m *atRest) setPorts() {
+	list := portList(m.ports...)
+	for i := range list {
+		list[i].SinceMS = m.since[list[i].No]
+	}
+	m.policy.SetPorts(list)
+}
+
+// any has one thing happen, but for the revalidator.
+func (m *atRest) any() {
+	switch n := m.random.IntN(100); {
+	case n < 75:
+		m.packet()
+	case n < 92:
+		m.land(m.random.IntN(len(m.flying) + 1))
+	case n < 96 && !m.looking:
+		time.Sleep(time.Duration(m.random.IntN(1000)) * time.Millisecond)
+	case n < 98:
+		m.change()
+	case n == 98:
+		if l := learningOf(m.policy); l != nil {
+			l.Flush(clock.NowMS(), func(uint16, odp.PortNo) bool { return m.random.IntN(2) == 0 })
+		}
+	default: // another program deletes a flow
+		m.mu.Lock()
+		if n := len(m.table); n > 0 {
+			m.table = slices.Delete(m.table, n-1, n)
+		}
+		m.mu.Unlock()
+	}
+}
+
+func learningOf(p policy.Policy) *Learning {
+	if o, ok := p.(*Overlay); ok {
+		p = o.Policy
+	}
+	l, _ := p.(*Learning)
+	return l
+}
+
+// policyAtRest is the policy as the revalidator has it: things go on while flows are
+// looked at.
+type policyAtRest struct {
+	policy.Policy
+	m *atRest
+}
+
+func (p policyAtRest) Redecide(key []byte, v *policy.Verdict) bool {
+	if p.m.step != nil && p.m.random.IntN(3) == 0 {
+		p.m.looking = true
+		p.m.step()
+		p.m.looking = false
+	}
+	return p.Policy.Redecide(key, v)
+}
+
+// StaticFlows implements policy.StaticPolicy.
+func (p policyAtRest) StaticFlows() []policy.StaticFlow {
+	if o, ok := p.Policy.(*Overlay); ok {
+		return o.StaticFlows()
+	}
+	return nil
+}
+
+func newAtRest(t *testing.T, random *rand.Rand) (*atRest, string) {
+	p, what := randomPolicy(t, random)
+	return &atRest{t: t, random: random, policy: p, ports: []odp.PortNo{1, 2, 3, deviceNo}, since: map[odp.PortNo]int64{}}, what
+}
+
+// serve starts the revalidator, whose requests to dp m answers.
+func (m *atRest) serve(dp *dpif.Datapath) {
+	random := m.random
+	if l := learningOf(m.policy); l != nil {
+		l.agingMS = 1 + random.Int64N(3000)
+		l.UseMeters(false)
+		if random.IntN(3) == 0 {
+			l.table = newTable(1 + random.IntN(4))
+			m.setPorts()
+		}
+	}
+	m.reval = revalidator.New(revalidator.Config{
+		Datapath: dp, Policy: policyAtRest{m.policy, m}, Limits: revalidator.Limits{MaxIdle: time.Duration(1+random.IntN(30)) * time.Second},
+		Budget: revalidator.NewBudget(0), Hasher: odp.NewMaskedHasher(), Notify: func(event.Event) {}, Barrier: func() { m.land(len(m.flying)) },
+	})
+}
+
+func (m *atRest) cycle(full bool) {
+	m.t.Helper()
+	generation, before := m.policy.Generation(), m.reval.Counters().FullCycles
+	if err := m.reval.Cycle(context.Background(), full); err != nil {
+		m.t.Fatal(err)
+	}
+	if m.reval.Counters().FullCycles > before {
+		m.looked = generation
+	}
+}
+
+// settle goes on until the revalidator has nothing to do any more.
+func (m *atRest) settle() {
+	m.t.Helper()
+	const most = 200
+	for range most {
+		if m.looked == m.policy.Generation() && !m.policy.Expiring(clock.NowMS()) && m.staticsAreIn() {
+			return
+		}
+		time.Sleep(500 * time.Millisecond)
+		m.cycle(false)
+	}
+	m.t.Fatalf("no rest after %d cycles: looked at generation %d of %d, expiring %v, static flows in place %v, %+v", most,
+		m.looked, m.policy.Generation(), m.policy.Expiring(clock.NowMS()), m.staticsAreIn(), m.reval.Counters())
+}
+
+func (m *atRest) staticsAreIn() bool {
+	for _, s := range (policyAtRest{m.policy, m}).StaticFlows() {
+		if f := m.find(s.UFID); s.Missing == "" && (f == nil || !bytes.Equal(f.actions, s.Do)) {
+			return false
+		}
+	}
+	return true
+}
+
+// check compares each flow that is no static one with what the policy says now.
+func (m *atRest) check(what string) {
+	m.t.Helper()
+	statics := (policyAtRest{m.policy, m}).StaticFlows()
+	policys := slices.DeleteFunc(slices.Clone(m.table), func(f *tableFlow) bool {
+		return slices.ContainsFunc(statics, func(s policy.StaticFlow) bool { return s.UFID == f.id })
+	})
+	for _, f := range policys {
+		key, mask := f.dump()
+		v, keep := redecide(m.policy, key)
+		if !keep && v.Reason == "source_unknown" && !m.isWanted(key, policys) {
+			continue
+		}
+		covers, err := odp.MaskCovers(mask, v.Mask.Bytes())
+		if !keep || !v.Install || !bytes.Equal(f.actions, v.Actions.Bytes()) || !covers || err != nil {
+			m.t.Fatalf("%s\n%s: actions %s, re-decided %v: %s, mask covered %v (%v)", what, odp.Text{}.AppendKey(nil, key, mask),
+				odp.Text{}.AppendActions(nil, f.actions), keep, said(v), covers, err)
+		}
+	}
+}
+
+// isWanted reports whether one of the flows goes to the source of the one with that key. A flow whose source was
+// forgotten stays as long as nobody sends there.
+func (m *atRest) isWanted(key []byte, flows []*tableFlow) bool {
+	l := learningOf(m.policy)
+	set := l.load()
+	addresses := func(key []byte) (src, dst uint64) {
+		var k odp.Key
+		var f frame
+		if odp.ParseKey(key, &k) != nil || set.admit(key, &k, &f) != "" {
+			return 0, 0
+		}
+		return l.macKey(f.vlan, k.EthSrc), l.macKey(f.vlan, k.EthDst)
+	}
+	src, _ := addresses(key)
+	return slices.ContainsFunc(flows, func(f *tableFlow) bool {
+		k, _ := f.dump()
+		_, dst := addresses(k)
+		return dst == src && !f.key.group()
+	})
+}
+
+// group reports whether the packet goes to a group.
+func (k *swKey) group() bool { return k.at(swDst)[0]&1 != 0 }
+
+// live has things happen, and compares flows when they have come to rest.
+func (m *atRest) live(what string) (flows int) {
+	m.cycle(true)
+	for range 16 {
+		m.step = m.any
+		for range anyOf(m.random, 1, 2, 5, 10, 100) {
+			if m.random.IntN(12) == 0 {
+				m.cycle(false)
+			} else {
+				m.any()
+			}
+		}
+		m.step = nil
+		m.settle()
+		m.land(len(m.flying))
+		flows += len(m.table)
+		m.check(what)
+	}
+	return flows
+}
+
+// TestAtRest: packets, handlers whose flows arrive late, ports that come and go, MACs that
+// move, age and are evicted, static flows, and the revalidator. When nothing goes on any
+// more, no flow of the kernel differs from what the policy says.
+func TestAtRest(t *testing.T) {
+	t.Parallel()
+	flows := 0
+	var m *atRest
+	dp := dpiftest.NewDatapath(t, func(r dpiftest.Request) ([][]byte, unix.Errno) { return m.kernel(r) })
+	rounds(t, func(random *rand.Rand) {
+		var what string
+		m, what = newAtRest(t, random)
+		synctest.Test(t, func(t *testing.T) {
+			for clock.NowMS() <= 0 { // the bubble begins years ago
+				time.Sleep(365 * 24 * time.Hour)
+			}
+			m.t = t
+			m.serve(dp)
+			flows += m.live(what)
+		})
+	})
+	t.Logf("%d flows", flows)
+	if flows == 0 {
+		t.Error("no flow is left to be compared")
+	}
+}
