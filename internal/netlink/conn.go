@@ -53,6 +53,7 @@ type Conn struct {
 	mapping *mmapring.Mapping // nil without a TX ring
 	tx      *mmapring.Writer  // nil without a TX ring
 	txErr   error             // why there is no TX ring
+	packed  []int             // messages in each frame that is committed and not yet taken
 }
 
 // Dial opens a request socket and connects it to the kernel.

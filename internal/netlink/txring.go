@@ -59,9 +59,11 @@ type ringSend struct {
 
 // sendRing sends the messages of b in their order, from the ring's frames as far
 // as they fit, by an ordinary call where they do not or where the ring is full
-// or does not work.
+// or does not work. A frame has as many messages as it has room for: each frame is a
+// message to the kernel, which costs much more than one of the requests in it.
 func (c *Conn) sendRing(b *SendBatch, failed func(i int, errno unix.Errno)) error {
 	s := ringSend{c: c, b: b, failed: failed, seq: c.sequence(b.Len())}
+	c.packed = c.packed[:0]
 	for s.filled < b.Len() {
 		if s.fill() {
 			continue
@@ -80,55 +82,73 @@ func (c *Conn) sendRing(b *SendBatch, failed func(i int, errno unix.Errno)) erro
 	return s.err
 }
 
-// fill copies the next message into a frame. It reports false if there is no
-// frame for it.
+// fill copies the next messages into a frame. It reports false if there is no
+// frame, or the first does not fit one.
 func (s *ringSend) fill() bool {
-	m := &s.b.msgs[s.filled]
 	tx := s.c.tx
-	if tx == nil || m.size > tx.Room() {
+	if tx == nil || s.b.msgs[s.filled].size > tx.Room() {
 		return false
 	}
 	room, err := tx.Reserve()
 	if err != nil {
 		return false
 	}
-	buf := s.b.enc.buf
-	stamp(buf[m.start:], unix.NLM_F_REQUEST, s.seq+uint32(s.filled), s.c.sock.portID)
-	n := copy(room, buf[m.start:m.head])
-	n += copy(room[n:], s.b.payloadOf(m))
-	n += copy(room[n:], buf[m.head+m.skip:m.end])
+	n, next := 0, s.filled
+	for next < s.b.Len() && s.b.msgs[next].size <= len(room)-n {
+		n += s.copyMessage(room[n:], next)
+		next++
+	}
 	if err := tx.Commit(n); err != nil {
 		return false
 	}
-	s.filled++
+	s.c.packed = append(s.c.packed, next-s.filled)
+	s.filled = next
 	return true
+}
+
+// copyMessage copies message i, whose length is a multiple of messageAlign, and returns
+// the length.
+func (s *ringSend) copyMessage(to []byte, i int) int {
+	m, buf := &s.b.msgs[i], s.b.enc.buf
+	stamp(buf[m.start:], unix.NLM_F_REQUEST, s.seq+uint32(i), s.c.sock.portID)
+	n := copy(to, buf[m.start:m.head])
+	n += copy(to[n:], s.b.payloadOf(m))
+	return n + copy(to[n:], buf[m.head+m.skip:m.end])
 }
 
 // kick has the kernel take what is in the ring. What it does not take is sent
 // by ordinary calls.
 func (s *ringSend) kick() {
 	for s.committed < s.filled {
-		n, err := s.c.tx.Kick()
+		frames, err := s.c.tx.Kick()
+		n, last := 0, 0 // messages in these frames, and in the last one
+		for _, last = range s.c.packed[:frames] {
+			n += last
+		}
+		s.c.packed = append(s.c.packed[:0], s.c.packed[frames:]...)
 		s.committed += n
-		if err != nil && s.fault(err) {
-			n--
+		if err != nil && s.fault(err, last) {
+			n -= last
 		}
 		s.c.sock.counters.sentRing.Add(uint64(n))
 	}
 }
 
-// fault deals with what stopped the ring: a message that was refused, the last
-// of those committed, or a failure that left the rest to be sent otherwise. It
-// reports whether a message was refused.
-func (s *ringSend) fault(err error) bool {
+// fault deals with what stopped the ring: a frame that was refused, the last
+// of those committed, with so many messages in it, or a failure that left the rest to be
+// sent otherwise. It reports whether a frame was refused.
+func (s *ringSend) fault(err error, messages int) bool {
 	var refused *mmapring.FrameError
 	if errors.As(err, &refused) {
-		s.failed(s.committed-1, errnoOf(refused.Err))
+		for i := s.committed - messages; i < s.committed; i++ {
+			s.failed(i, errnoOf(refused.Err))
+		}
 		return true
 	}
 	if errors.Is(err, mmapring.ErrBroken) {
 		s.c.giveUpTX(err)
 	}
+	s.c.packed = s.c.packed[:0]
 	s.linear(s.filled)
 	return false
 }

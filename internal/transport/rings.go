@@ -97,21 +97,30 @@ func (r *rings) receiver(rcvBuf int) (sock *netlink.Receiver, denied, err error)
 	return sock, denied, nil
 }
 
-// txBlocks is the size of a handler's TX ring: room for the requests of a
-// batch, two for each upcall, in frames of the default size.
-const txBlocks = 8
+// A handler's TX ring has few large frames, each for many requests. A batch of 64 upcalls of
+// full Ethernet frames takes 8 of them. The kernel copies a frame into memory in one piece,
+// which it may not have for larger ones.
+const (
+	txBlocks    = 8
+	txFrameSize = 16 << 10
+)
+
+// txGeometry is the shape of a handler's TX ring beside RX rings of the shape rx.
+func txGeometry(rx mmapring.Geometry) mmapring.Geometry {
+	rx.Blocks = min(rx.Blocks, txBlocks)
+	rx.FrameSize = max(rx.FrameSize, min(rx.BlockSize, txFrameSize))
+	return rx
+}
 
 // dial opens a request socket, with a TX ring if it can have one, and says why it has
 // or has not.
 func (r *rings) dial(cfg netlink.Config) (conn *netlink.Conn, why string, err error) {
 	var denied error
-	g := r.cfg.Geometry
-	rx := g.Bytes()
-	g.Blocks = min(g.Blocks, txBlocks)
+	rx, g := r.cfg.Geometry, txGeometry(r.cfg.Geometry)
 	switch {
 	case r.noTX != nil:
 		denied = r.noTX
-	case r.used+g.Bytes()+rx > r.cfg.MemoryLimit:
+	case r.used+g.Bytes()+rx.Bytes() > r.cfg.MemoryLimit:
 		denied = errRingLimit // what is left is for a port
 	default:
 		cfg.TXRing, cfg.Kernel = g, r.cfg.Kernel

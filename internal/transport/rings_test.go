@@ -165,6 +165,19 @@ func TestRingRefusedByKernel(t *testing.T) {
 	}
 }
 
+// TestTXGeometry: frames are large, as far as blocks have room for that.
+func TestTXGeometry(t *testing.T) {
+	for _, tt := range []struct{ rx, want mmapring.Geometry }{
+		{mmapring.Geometry{FrameSize: 2560, BlockSize: 64 << 10, Blocks: 256}, mmapring.Geometry{FrameSize: 16 << 10, BlockSize: 64 << 10, Blocks: 8}},
+		{mmapring.Geometry{FrameSize: 2560, BlockSize: 4 << 10, Blocks: 3}, mmapring.Geometry{FrameSize: 4 << 10, BlockSize: 4 << 10, Blocks: 3}},
+		{mmapring.Geometry{FrameSize: 64 << 10, BlockSize: 64 << 10, Blocks: 256}, mmapring.Geometry{FrameSize: 64 << 10, BlockSize: 64 << 10, Blocks: 8}},
+	} {
+		if got := txGeometry(tt.rx); got != tt.want || got.Validate(4096) != nil {
+			t.Errorf("for %+v: %+v, want %+v", tt.rx, got, tt.want)
+		}
+	}
+}
+
 // TestRingTXOfHandlers: request sockets have TX rings where these leave room for
 // a port's.
 func TestRingTXOfHandlers(t *testing.T) {
