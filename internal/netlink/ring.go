@@ -190,6 +190,9 @@ func (r *Receiver) Fill() uint32 {
 	return r.ring.Fill()
 }
 
+// TakenOver reports whether the receiver reads on in a ring that another process had.
+func (r *Receiver) TakenOver() bool { return r.adopted }
+
 // Found is what was in the frames of a ring that was taken over, see AdoptReceiver.
 func (r *Receiver) Found() mmapring.Found { return r.found }
 

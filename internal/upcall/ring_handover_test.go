@@ -21,6 +21,9 @@ func (b *bench) next(no odp.PortNo, fd int, ring mmapring.State) *Socket {
 		b.t.Fatal(err)
 	}
 	ch := NewSocket(sock, NewPort(no, "next", 0))
+	if !ch.congested {
+		b.t.Error("a ring that was taken over is not polled")
+	}
 	if err := b.h.attach(ch); err != nil {
 		b.t.Fatal(err)
 	}
@@ -34,6 +37,9 @@ func TestRingHandOver(t *testing.T) {
 		t.Run(version.name, func(t *testing.T) {
 			b := newBench(t, ringtest.New(ringtest.Config{Version: version.v}))
 			ch, s := b.port(1, ring512)
+			if ch.congested {
+				t.Error("a new ring is polled")
+			}
 			next := uint64(0)
 			deliver := func(n int) {
 				t.Helper()

@@ -25,8 +25,8 @@ type Socket struct {
 
 // NewSocket makes r the socket of port, which has none yet.
 func NewSocket(r *netlink.Receiver, port *Port) *Socket {
-	// An overrun of a ring that was taken over may keep the kernel from COPY frames until a poll.
-	s := &Socket{Receiver: r, port: port, congested: r.Transport() == netlink.Ring}
+	// An overrun of the process before may keep the kernel from COPY frames until a poll.
+	s := &Socket{Receiver: r, port: port, congested: r.TakenOver()}
 	port.socket = s
 	return s
 }
