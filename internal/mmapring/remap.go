@@ -179,9 +179,10 @@ func (r *Reader) place(head uint32) {
 }
 
 // State is what the next owner of the socket needs, to be asked before Close. With
-// messages lent the head is the oldest of these. It is -1 where that is not known, and while a ring that was full is
-// read through from a frame that may not be its oldest: the next reader would take what
-// came meanwhile for older. So it is read through before it is handed over.
+// messages lent the head is the oldest of these. It is -1 where that is not known, and
+// while a ring that was full is read through from a frame that may not be its oldest: the
+// next reader would take what came meanwhile for older. So it is read through before it is
+// handed over.
 func (r *Reader) State() State {
 	r.m.mu.Lock()
 	defer r.m.mu.Unlock()

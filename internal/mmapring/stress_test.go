@@ -48,7 +48,7 @@ func TestStress(t *testing.T) {
 				sock.Run(traffic)
 				done <- nil
 			}()
-			got := o.consume(t, done)
+			got := o.consume(t, done, nil)
 			got.check(t, o.r.Counters(), sock.Stats(), traffic.Messages)
 		})
 		t.Run("process/"+name, func(t *testing.T) {
@@ -71,7 +71,7 @@ func TestStress(t *testing.T) {
 			traffic.Messages = stressMessages(t) / 2
 			go func() { done <- p.Run(traffic) }()
 			start := time.Now()
-			got := o.consume(t, done)
+			got := o.consume(t, done, nil)
 			t.Logf("%d messages in %v", traffic.Messages, time.Since(start))
 			st, err := p.Stats()
 			if err != nil {
@@ -85,6 +85,59 @@ func TestStress(t *testing.T) {
 	}
 }
 
+// TestSuccession: readers follow each other while another process fills the ring. Some
+// hand it over, some end in the middle of a batch whose frames they have marked.
+// Every message is read once, in order.
+func TestSuccession(t *testing.T) {
+	p, err := ringtest.Start(ringtest.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := p.Stop(); err != nil {
+			t.Error(err)
+		}
+	}()
+	m, err := Map(p.FD, Config{RX: small, Syscalls: p})
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := &owner{sys: p, fd: p.FD, m: m, r: m.Reader(), buf: make([]byte, 1<<18)}
+	done := make(chan error, 1)
+	traffic := stressTraffic
+	traffic.Messages = stressMessages(t) / 4
+	go func() { done <- p.Run(traffic) }()
+	handed, ended, answered := 0, 0, 0
+	got := o.consume(t, done, func(lent int) bool {
+		if lent == 0 {
+			// A ring that was taken over full is read through before it is handed over.
+			known := o.r.State().Head >= 0
+			if known {
+				handed++
+				o.remap(t, o.close(t))
+			}
+			return known
+		}
+		ended++
+		o.r.Mark()
+		o.crash(t)
+		answered += o.remap(t, State{small, -1}).Answered
+		return true
+	})
+	o.close(t)
+	st, err := p.Stats()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%d handed over, %d ended with %d frames marked; kernel %+v", handed, ended, answered, st)
+	if got.messages != st.Valid+st.Copied || got.queued != st.Copied {
+		t.Errorf("%d messages came, %d of them queued", got.messages, got.queued)
+	}
+	if handed == 0 || ended == 0 || answered < ended {
+		t.Error("too few readers followed each other")
+	}
+}
+
 // consumed is what the reader of a stress test saw.
 type consumed struct {
 	messages, queued uint64
@@ -92,8 +145,10 @@ type consumed struct {
 }
 
 // consume reads until done and nothing is left. It lends several messages at a
-// time and looks at each once more before it gives it back.
-func (o *owner) consume(t *testing.T, done <-chan error) (c consumed) {
+// time and looks at each once more before it gives it back. After some of them it calls
+// succeed, if there is one, with what it has lent: then another reader goes on, and these
+// messages are not there any more, if it returns true.
+func (o *owner) consume(t *testing.T, done <-chan error, succeed func(lent int) bool) (c consumed) {
 	t.Helper()
 	type loan struct {
 		payload []byte
@@ -132,7 +187,16 @@ func (o *owner) consume(t *testing.T, done <-chan error) (c consumed) {
 				p = nil // the buffer is used again
 			}
 			lent = append(lent, loan{p, seq})
-			if rng.IntN(8) == 0 {
+			if succeed != nil && rng.IntN(20) == 0 {
+				if rng.IntN(2) == 0 {
+					giveBack(len(lent))
+				}
+				if succeed(len(lent)) {
+					lent = nil
+					continue
+				}
+			}
+			if len(lent) > 0 && rng.IntN(8) == 0 {
 				giveBack(1 + rng.IntN(len(lent)))
 			}
 		case Limit:
