@@ -25,13 +25,12 @@ func checkCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check [FILE|-]",
 		Short: "Check a configuration file without touching the kernel",
-		Long: "Check a configuration file without touching the kernel. If the file cannot be used,\n" +
-			"each mistake is printed with its line and column, and the exit code is 1.\n" +
-			"--set and --log-format replace what the file says, as they do for `dpifd run`.\n" +
-			"- is standard input.\n\n" +
+		Long: "Check a configuration file without touching the kernel. If it has mistakes, print each\n" +
+			"with line and column, and exit with 1. --set and --log-format override keys of the\n" +
+			"file, as with `dpifd run`. - is standard input.\n\n" +
 			"--diff also prints what a reload would change: it compares the file with the\n" +
-			"configuration in force of the running daemon, which it asks over the control socket\n" +
-			"that the file names, or --socket.",
+			"configuration in force, which it gets from the running daemon over the control socket\n" +
+			"that the file names, or over --socket.",
 		Example: "  dpifd check /etc/dpifd/dpifd.yaml\n  dpifd check /etc/dpifd/dpifd.yaml --set policy.type=flood -o json\n" +
 			"  dpifd check /etc/dpifd/dpifd.yaml --diff\n  ssh host cat /etc/dpifd/dpifd.yaml | dpifd check -",
 		Args: func(cmd *cobra.Command, args []string) error {

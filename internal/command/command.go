@@ -68,10 +68,10 @@ func New() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "dpifd",
 		Short: "Userspace for the Linux Open vSwitch kernel datapath",
-		Long: "dpifd services the upcalls of an openvswitch kernel datapath: it receives the\n" +
-			"packets that match no flow, decides, forwards them and installs flows, without\n" +
-			"ovsdb-server or ovs-vswitchd. Each command exits with 0 if it went well, 1 if\n" +
-			"something failed, and 2 if the command line is wrong.",
+		Long: "dpifd is a layer 2 switch on the openvswitch kernel datapath. It receives the packets\n" +
+			"that match no flow, decides, forwards them and installs flows, without ovs-vswitchd\n" +
+			"and ovsdb-server. Commands exit with 0 on success, 1 if something failed, and 2 if\n" +
+			"the command line is wrong.",
 		Example:       "  dpifd check --config /etc/dpifd/dpifd.yaml\n  dpifd run --config /etc/dpifd/dpifd.yaml",
 		Version:       version(),
 		SilenceErrors: true,

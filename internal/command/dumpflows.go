@@ -26,15 +26,15 @@ type flowFlags struct {
 }
 
 func (f *flowFlags) add(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&f.filter, "filter", "", "only flows that `KEY` selects")
-	cmd.Flags().BoolVar(&f.names, "names", false, "names of ports instead of their numbers (default on a terminal and with -m)")
-	cmd.Flags().BoolVarP(&f.verbose, "more", "m", false, "wildcarded fields and UFIDs too")
+	cmd.Flags().StringVar(&f.filter, "filter", "", "print only flows that `KEY` selects")
+	cmd.Flags().BoolVar(&f.names, "names", false, "print names of ports instead of numbers (default on a terminal and with -m)")
+	cmd.Flags().BoolVarP(&f.verbose, "more", "m", false, "also print wildcarded fields and UFIDs")
 }
 
 // filterHelp explains --filter.
-const filterHelp = "A flow passes --filter KEY, a key in the syntax of ovs-dpctl, if its own key has the\n" +
-	"same value in each bit that KEY names; bits that the flow wildcards count as zero. A\n" +
-	"port in KEY is a number or a name."
+const filterHelp = "--filter KEY selects flows whose key has the same value in each bit that KEY names. KEY\n" +
+	"is in the syntax of ovs-dpctl; ports are numbers or names. Wildcarded bits of a flow\n" +
+	"count as zero."
 
 // named reports whether ports are written by name.
 func (f *flowFlags) named(cmd *cobra.Command) bool {
@@ -88,16 +88,16 @@ func dumpFlowsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:        "dump-flows [DATAPATH]",
 		SuggestFor: []string{"flows"},
-		Short:      "Print the flows that a datapath has",
-		Long: "Print the flow table of a datapath of the kernel as ovs-dpctl dump-flows does, one\n" +
-			"flow a line: key, packets, bytes, time since it was used, TCP flags seen, actions.\n" +
-			"Without DATAPATH there must be only one.\n\n" + filterHelp + " If no flow passes, standard\n" +
-			"error says how many wildcard a field that KEY names: their packets may be what you\n" +
-			"look for.\n\n" +
+		Short:      "Print the flows of a datapath",
+		Long: "Print the flow table of a datapath as ovs-dpctl dump-flows does, one flow per line:\n" +
+			"key, packets, bytes, time since last use, TCP flags seen, actions. DATAPATH may be\n" +
+			"left out if there is only one.\n\n" +
+			filterHelp + "\n\nIf no flow is selected, standard error shows how many flows wildcard a field that KEY\n" +
+			"names: the packets may use these.\n\n" +
 			"--sort prints the flows with the most packets or bytes, or the most recently used,\n" +
-			"first; --top N prints N flows, by bytes unless --sort says otherwise.\n\n" +
-			"It does not matter who serves the datapath, nothing is changed, and no privilege is\n" +
-			"needed.",
+			"first. --top N prints N flows, by bytes unless --sort is given.\n\n" +
+			"dump-flows works with any program that serves the datapath, changes nothing and needs\n" +
+			"no privilege.",
 		Example: "  dpifd dump-flows\n  dpifd dump-flows dp0 --names --filter 'in_port(va),eth_type(0x0800),ipv4(dst=10.0.0.2)'\n" +
 			"  dpifd dump-flows dp0 --sort packets --top 10\n" +
 			"  dpifd dump-flows dp0 -o json | jq 'select(.packets > 1000) | .key'",
@@ -143,7 +143,7 @@ func dumpFlowsCommand() *cobra.Command {
 	}
 	f.add(cmd)
 	cmd.Flags().Var(&dump.sort, "sort", "print in descending order of `FIELD`: bytes, packets or used")
-	cmd.Flags().IntVar(&dump.top, "top", 0, "print `N` flows only, those that are first by --sort (default bytes)")
+	cmd.Flags().IntVar(&dump.top, "top", 0, "print only the first `N` flows in the order of --sort (default bytes)")
 	err := cmd.RegisterFlagCompletionFunc("sort", cobra.FixedCompletions(flowOrders, cobra.ShellCompDirectiveNoFileComp))
 	if err != nil {
 		panic(err) // the flag was defined above

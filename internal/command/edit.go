@@ -23,12 +23,12 @@ type change struct {
 }
 
 // changeHelp ends their help.
-const changeHelp = "\n\nThe kernel is asked, no daemon is needed, and it takes CAP_NET_ADMIN. The datapath's\n" +
-	"user features stay as they are."
+const changeHelp = "\n\nThe command asks the kernel, needs no daemon, and needs CAP_NET_ADMIN. It does not\n" +
+	"change the user features of the datapath."
 
 func (c *change) flags(cmd *cobra.Command) {
 	kernelFlags(cmd, &c.kernel)
-	cmd.Flags().BoolVarP(&c.yes, "yes", "y", false, "do it although traffic may stop")
+	cmd.Flags().BoolVarP(&c.yes, "yes", "y", false, "confirm that traffic may stop")
 }
 
 // errConfirm is the usage error of a command that harms and lacks --yes.
@@ -113,9 +113,9 @@ func delDPCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "del-dp DATAPATH --yes",
 		Short: "Delete a datapath with its ports and flows",
-		Long: "Delete a datapath of the kernel with its ports and flows. Internal ports go, with\n" +
-			"their addresses; other devices stay. A dpifd that serves it, with datapath.create,\n" +
-			"makes it again at once: stop that first." + changeHelp,
+		Long: "Delete a datapath with its ports and flows. Internal ports are deleted with their\n" +
+			"addresses; other devices stay. If a dpifd with datapath.create serves the datapath, it\n" +
+			"creates it again at once: stop it first." + changeHelp,
 		Example: "  dpifd del-dp dp0 --yes\n  dpifd del-dp dp0 --yes --netns blue",
 		Args:    arguments(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -144,9 +144,10 @@ func delFlowsCommand() *cobra.Command {
 		Use:   "del-flows DATAPATH [--filter KEY]",
 		Short: "Delete flows of a datapath",
 		Long: "Delete the flows of a datapath, or those that --filter selects. The daemon that serves\n" +
-			"it installs them anew from the next packets on, and static flows within a second\n" +
-			"(event static_flow_restored). Without --filter, or when nobody serves the datapath,\n" +
-			"it takes --yes: all packets come up, or are lost.\n\n" + filterHelp + changeHelp,
+			"it installs them again with the next packets, and static flows within a second (event\n" +
+			"static_flow_restored). --yes is required without --filter, or if nobody serves the\n" +
+			"datapath: all packets then become upcalls, or are lost.\n\n" +
+			filterHelp + changeHelp,
 		Example: "  dpifd del-flows dp0 --filter 'in_port(va)'\n  dpifd del-flows dp0 --filter 'eth_type(0x0800),ipv4(dst=10.0.0.2)'\n" +
 			"  dpifd del-flows dp0 --yes",
 		Args: arguments(1, 1),
@@ -175,7 +176,7 @@ func delFlowsCommand() *cobra.Command {
 			})
 		},
 	}
-	cmd.Flags().StringVar(&filter.filter, "filter", "", "only flows that `KEY` selects")
+	cmd.Flags().StringVar(&filter.filter, "filter", "", "delete only flows that `KEY` selects")
 	c.flags(cmd)
 	return cmd
 }
@@ -199,11 +200,11 @@ func addPortCommand() *cobra.Command {
 	var internal bool
 	cmd := &cobra.Command{
 		Use:   "add-port DATAPATH DEVICE",
-		Short: "Attach a device to a datapath, or make an internal port",
-		Long: "Attach a network device to a datapath, or make an internal port. A dpifd that serves\n" +
-			"the datapath serves the port as ports of its configuration says, by name or pattern.\n" +
-			"One without an entry there carries nothing, or all VLANs (ports_unlisted).\n\n" +
-			"The host does not answer on a device that is a port: one that has an address takes\n" +
+		Short: "Attach a device to a datapath, or create an internal port",
+		Long: "Attach a network device to a datapath, or create an internal port. A dpifd that serves\n" +
+			"the datapath uses the settings of its configuration for the port, by name or pattern.\n" +
+			"A port without an entry there carries nothing, or all VLANs (ports_unlisted).\n\n" +
+			"The host does not answer on a device that is a port, so a device with an address needs\n" +
 			"--yes. Move the address to the datapath's local port." + changeHelp,
 		Example: "  dpifd add-port dp0 eth1\n  dpifd add-port dp0 int0 --internal",
 		Args:    arguments(2, 2),
@@ -222,7 +223,7 @@ func addPortCommand() *cobra.Command {
 			})
 		},
 	}
-	cmd.Flags().BoolVar(&internal, "internal", false, "make an internal port")
+	cmd.Flags().BoolVar(&internal, "internal", false, "create an internal port")
 	c.flags(cmd)
 	return cmd
 }
@@ -234,9 +235,9 @@ func delPortCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "del-port DATAPATH PORT --yes",
 		Short: "Detach a port from a datapath",
-		Long: "Detach a port from a datapath. Its device stays, an internal port goes with its\n" +
-			"addresses. A dpifd that serves the datapath attaches a port that its configuration\n" +
-			"lists again: remove it there and reload." + changeHelp,
+		Long: "Detach a port from a datapath. Its device stays; an internal port is deleted with its\n" +
+			"addresses. If the configuration of a dpifd that serves the datapath lists the port,\n" +
+			"dpifd attaches it again: remove it there first and reload." + changeHelp,
 		Example: "  dpifd del-port dp0 eth1 --yes",
 		Args:    arguments(2, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {

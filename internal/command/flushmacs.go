@@ -21,11 +21,10 @@ func flushMACsCommand() *cobra.Command {
 	var socket, port string
 	var vlan uint16
 	cmd := &cobra.Command{
-		Use:   "flush-macs [DP]",
-		Short: "Have a running daemon forget learned MACs",
-		Long: "Have a running daemon forget the MACs that it has learned, of all ports and VLANs or\n" +
-			"of those given. Packets to them are flooded until they are learned again. Static MACs\n" +
-			"stay." + socketHelp,
+		Use:   "flush-macs [DATAPATH]",
+		Short: "Remove learned MACs from a running daemon",
+		Long: "Remove the learned MACs of a running daemon: all, or those of a port or VLAN. Packets\n" +
+			"to them are flooded until they are learned again. Static MACs stay." + socketHelp,
 		Example:           "  dpifd flush-macs\n  dpifd flush-macs dp0 --port eth1 --vlan 10",
 		Args:              arguments(0, 1),
 		ValidArgsFunction: completeDatapath,

@@ -19,8 +19,8 @@ func logLevelCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "log-level [LEVEL]",
 		Short: "Show or change the log level of a running daemon",
-		Long: "Show the log level of a running daemon, or change it to debug, info, warn or error.\n" +
-			"The change holds until the daemon reads its configuration again or ends." + socketHelp,
+		Long: "Show the log level of a running daemon, or set it to debug, info, warn or error until\n" +
+			"the daemon reads its configuration again or exits." + socketHelp,
 		Example:   "  dpifd log-level\n  dpifd log-level debug --datapath dp0",
 		Args:      arguments(0, 1),
 		ValidArgs: config.Levels(),
@@ -54,7 +54,7 @@ func logLevelCommand() *cobra.Command {
 			})
 		},
 	}
-	cmd.Flags().StringVarP(&datapath, "datapath", "d", "", "`DP` whose daemon is asked")
+	cmd.Flags().StringVarP(&datapath, "datapath", "d", "", "`DATAPATH` of the daemon")
 	socketFlag(cmd, &socket)
 	outputFlag(cmd, &form)
 	return cmd

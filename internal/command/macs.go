@@ -18,13 +18,12 @@ func macsCommand() *cobra.Command {
 	var form output
 	var socket string
 	cmd := &cobra.Command{
-		Use:        "dump-macs [DP]",
+		Use:        "dump-macs [DATAPATH]",
 		SuggestFor: []string{"macs"},
 		Short:      "Print the MAC table of a running daemon",
-		Long: "Print the MAC table of a running daemon, in the order of VLANs and addresses: the\n" +
-			"port that each address was last seen on, and how long ago, or that it is a static one\n" +
-			"of the configuration. VLAN 0 is untagged. The table of a policy that does not learn\n" +
-			"is empty." + socketHelp,
+		Long: "Print the MAC table of a running daemon, sorted by VLAN and address: the port on which\n" +
+			"each address was last seen, and how long ago, or `static` for an address of the\n" +
+			"configuration. VLAN 0 is untagged. The table of a policy that does not learn is empty." + socketHelp,
 		Example:           "  dpifd dump-macs\n  dpifd dump-macs dp0 -o json",
 		Args:              arguments(0, 1),
 		ValidArgsFunction: completeDatapath,

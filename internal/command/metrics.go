@@ -19,12 +19,12 @@ var _ = register(metricsCommand)
 func metricsCommand() *cobra.Command {
 	var socket string
 	cmd := &cobra.Command{
-		Use:   "metrics [DP]",
+		Use:   "metrics [DATAPATH]",
 		Short: "Print the counters of a running daemon for Prometheus",
-		Long: "Print all counters of a running daemon in the text format of Prometheus: those that\n" +
-			"`dpifd stats` shows, with times in seconds. Nothing listens on the network: a timer\n" +
-			"writes the text to a file for the textfile collector of node_exporter. The names are\n" +
-			"those of the metrics that mtail makes of the log." + socketHelp,
+		Long: "Print all counters of a running daemon in the text format of Prometheus: those of\n" +
+			"`dpifd stats`, with times in seconds. dpifd does not listen on the network: let a\n" +
+			"timer write the text to a file for the textfile collector of node_exporter. The names\n" +
+			"are the same as those of the mtail program." + socketHelp,
 		Example: "  dpifd metrics dp0\n" +
 			"  dpifd metrics dp0 >dpifd.prom.new && mv dpifd.prom.new /var/lib/prometheus/node-exporter/dpifd.prom",
 		Args:              cobra.MaximumNArgs(1),

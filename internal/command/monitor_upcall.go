@@ -30,13 +30,13 @@ func monitorUpcallCommand() *cobra.Command {
 		count        uint64
 	)
 	cmd := &cobra.Command{
-		Use:   "upcall [DP]",
+		Use:   "upcall [DATAPATH]",
 		Short: "Print upcalls with the running daemon's decisions",
-		Long: "Print each upcall of a running daemon with what its policy decided, until SIGINT,\n" +
-			"SIGTERM or --count. Upcalls are what the kernel has no flow for: packets that match\n" +
-			"a flow are not seen.\n\n" +
-			"The daemon never waits for this command: upcalls beyond --rate, or that are not\n" +
-			"taken in time, are left out, and their number is said where they are missing." + socketHelp,
+		Long: "Print each upcall of a running daemon with the decision of its policy, until SIGINT,\n" +
+			"SIGTERM or --count. Packets that match a flow in the kernel are not upcalls and are\n" +
+			"not shown.\n\n" +
+			"The daemon never waits for this command: it leaves out upcalls beyond --rate and those\n" +
+			"that are not read in time, and their number is printed where they are missing." + socketHelp,
 		Example: "  dpifd monitor upcall\n" +
 			"  dpifd monitor upcall dp0 --filter 'eth_type(0x0806)' --count 10\n" +
 			"  dpifd monitor upcall --filter 'in_port(3)' --pcapng port3.pcapng -o json",
@@ -70,10 +70,10 @@ func monitorUpcallCommand() *cobra.Command {
 			})
 		},
 	}
-	cmd.Flags().StringVar(&watch.Filter, "filter", "", "only upcalls whose key matches `ODP`, in the syntax of ovs-dpctl, with masks and names of ports")
-	cmd.Flags().IntVar(&watch.Rate, "rate", control.DefaultRate, "at most `N` upcalls a second")
-	cmd.Flags().Uint64Var(&count, "count", 0, "end after `N` upcalls; 0 is never")
-	cmd.Flags().StringVar(&file, "pcapng", "", "write the packets, with the decisions as comments, to `FILE`")
+	cmd.Flags().StringVar(&watch.Filter, "filter", "", "print only upcalls whose key matches `KEY`, in the syntax of ovs-dpctl, with masks and port names")
+	cmd.Flags().IntVar(&watch.Rate, "rate", control.DefaultRate, "print at most `N` upcalls a second")
+	cmd.Flags().Uint64Var(&count, "count", 0, "exit after `N` upcalls; 0 is never")
+	cmd.Flags().StringVar(&file, "pcapng", "", "write the packets to `FILE`, with the decisions as comments")
 	socketFlag(cmd, &socket)
 	outputFlag(cmd, &form)
 	return cmd

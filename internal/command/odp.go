@@ -23,8 +23,8 @@ func odpCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "odp",
 		Short: "Check flow keys or actions in the syntax of ovs-dpctl",
-		Long: "Check flow keys or actions in the syntax of ovs-dpctl, and print them in its\n" +
-			"spelling. No datapath is needed.",
+		Long: "Check flow keys or actions in the syntax of ovs-dpctl, and print their normal form.\n" +
+			"Needs no datapath.",
 		Example: "  echo 'in_port(1),eth_type(0x800)' | dpifd odp key\n  echo 'push_vlan(vid=10,pcp=0),2' | dpifd odp actions",
 	}
 	group(cmd)
@@ -46,10 +46,10 @@ func odpSubcommand(name, short, sample string, normalise func(odp.Text, string) 
 	cmd := &cobra.Command{
 		Use:   name + " [FILE|-]",
 		Short: short,
-		Long: short + ", one a line, from a file or standard input. Each is encoded as the kernel\n" +
-			"takes it, decoded, and printed; of a wrong one LINE:COLUMN and what was expected.\n" +
-			"Empty lines and those that start with # are skipped. Exits with 1 if any is wrong.\n" +
-			"Ports are numbers: names belong to a datapath.",
+		Long: short + ", one per line, from a file or standard input. Each is encoded in the kernel's\n" +
+			"format, decoded, and printed; for a wrong one, LINE:COLUMN and what was expected are\n" +
+			"printed. Empty lines and lines that start with # are skipped. Exits with 1 if any line\n" +
+			"is wrong. Ports are numbers, because names need a datapath.",
 		Example: "  echo '" + sample + "' | dpifd odp " + name + "\n  dpifd odp " + name + " FILE",
 		Args:    arguments(0, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -65,7 +65,7 @@ func odpSubcommand(name, short, sample string, normalise func(odp.Text, string) 
 			return odpLines(in, cmd.OutOrStdout(), func(line string) ([]byte, error) { return normalise(text, line) })
 		},
 	}
-	cmd.Flags().BoolVarP(&text.Verbose, "verbose", "m", false, "print wildcarded fields too")
+	cmd.Flags().BoolVarP(&text.Verbose, "verbose", "m", false, "also print wildcarded fields")
 	return cmd
 }
 

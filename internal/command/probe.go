@@ -14,15 +14,14 @@ func probeCommand() *cobra.Command {
 	var form output
 	cmd := &cobra.Command{
 		Use:   "probe",
-		Short: "Try what this kernel offers to dpifd",
-		Long: "Try what this kernel offers to dpifd, one finding a line: whether it is there (yes,\n" +
-			"no, or untried where the trial takes a privilege that is missing), what was found,\n" +
-			"and what dpifd does without it.\n\n" +
-			"Nothing is guessed from versions: rings are mapped, flows installed, features set.\n" +
-			"That happens on a datapath made for it in a network namespace made for it, which\n" +
-			"takes CAP_SYS_ADMIN and CAP_NET_ADMIN; nothing else of the host changes, but that\n" +
-			"the kernel loads its module openvswitch when it is asked about datapaths.\n\n" +
-			"Exits with 1 only if dpifd could not run here.",
+		Short: "Test what this kernel offers to dpifd",
+		Long: "Test what this kernel offers to dpifd, one finding per line: yes, no, or untried if a\n" +
+			"privilege is missing, then the result, and what dpifd does without the feature.\n\n" +
+			"probe does not rely on versions: it maps rings, installs flows and sets features, on a\n" +
+			"new datapath in a temporary network namespace, which needs CAP_SYS_ADMIN and\n" +
+			"CAP_NET_ADMIN. Nothing else on the host changes, except that the kernel loads its\n" +
+			"module openvswitch.\n\n" +
+			"Exits with 1 only if dpifd cannot run here.",
 		Example: "  dpifd probe\n  dpifd probe -o json | jq '.findings[] | select(.state != \"yes\")'",
 		Args:    arguments(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {

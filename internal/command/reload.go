@@ -21,15 +21,15 @@ func reloadCommand() *cobra.Command {
 	var form output
 	var socket, file string
 	cmd := &cobra.Command{
-		Use:   "reload [DP]",
-		Short: "Have a running daemon read its configuration file again",
-		Long: "Have a running daemon read its configuration file again, wait, and print which keys\n" +
-			"changed and which take a restart. A file that cannot be used changes nothing: the\n" +
-			"mistakes are printed, and the exit code is 1. Ports are attached and detached after\n" +
-			"the answer; see `dpifd status`.\n\n" +
+		Use:   "reload [DATAPATH]",
+		Short: "Make a running daemon read its configuration file again",
+		Long: "Make a running daemon read its configuration file again, wait, and print which keys\n" +
+			"changed and which need a restart. A file with mistakes changes nothing: they are\n" +
+			"printed, and the exit code is 1. Ports are attached and detached after the answer; see\n" +
+			"`dpifd status`.\n\n" +
 			"--config FILE asks the daemon whose control socket FILE names. In ExecReload of a unit\n" +
-			"that is the daemon of the unit, whatever FILE names; if that has no control socket,\n" +
-			"FILE is checked and SIGHUP is sent." + socketHelp,
+			"this is the unit's daemon, whatever FILE names; if that daemon has no control socket,\n" +
+			"the command checks FILE and sends SIGHUP." + socketHelp,
 		Example:           "  dpifd reload\n  dpifd check /etc/dpifd/dpifd.yaml --diff && dpifd reload dp0",
 		Args:              arguments(0, 1),
 		ValidArgsFunction: completeDatapath,

@@ -22,12 +22,12 @@ func reportCommand() *cobra.Command {
 	var out string
 	cmd := &cobra.Command{
 		Use:   "report LOG... -o FILE",
-		Short: "Plot a log: upcalls, hit ratio, loss, latency and flows by time",
-		Long: "Plot a log of dpifd, in JSON, on one static page: upcalls, hit ratio, loss by cause,\n" +
-			"latency and flows by time, events marked. Several LOGs, such as those of a\n" +
-			"rotation, make one page; they may be compressed by gzip, and - is standard input.\n" +
-			"The export of the journal (journalctl -o json) and Docker's log files are read too.\n" +
-			"Lines that are not of dpifd are counted and skipped.",
+		Short: "Plot a log: upcalls, hit ratio, losses, latency and flows over time",
+		Long: "Plot a JSON log of dpifd on one static page: upcalls, hit ratio, losses by cause,\n" +
+			"latency and flows over time, with the events marked. Several LOGs, such as rotated\n" +
+			"files, make one page. They may be compressed by gzip, and - is standard input. Exports\n" +
+			"of the journal (journalctl -o json) and log files of Docker work too. Lines that are\n" +
+			"not from dpifd are counted and skipped.",
 		Example: "  dpifd report /var/log/dpifd.log.1.gz /var/log/dpifd.log -o report.html\n" +
 			"  journalctl -u dpifd -o cat | dpifd report - -o report.html",
 		Args: arguments(1, math.MaxInt),

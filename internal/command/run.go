@@ -23,14 +23,14 @@ func runCommand() *cobra.Command {
 		Use:        "run --config FILE",
 		SuggestFor: []string{"start", "serve"},
 		Short:      "Serve the configured datapath until SIGTERM or SIGINT",
-		Long: "Serve the configured datapath until SIGTERM or SIGINT. SIGHUP has the file read\n" +
-			"again; one that cannot be used changes nothing. SIGUSR2 has the program started\n" +
-			"anew without losing a packet: in the same process or, where a service manager\n" +
-			"keeps its sockets, by that, once it has ended. SIGUSR1 has the state written to the\n" +
-			"log: ports, sockets, limits, MACs and the configuration in force.\n\n" +
-			"--set and --log-format stand in for keys of the file, at each reload too. The log\n" +
-			"goes to standard error, one event a line. Needs CAP_NET_ADMIN, and CAP_SYS_ADMIN if\n" +
-			"the configuration names a network namespace.",
+		Long: "Serve the configured datapath until SIGTERM or SIGINT. The log goes to standard error,\n" +
+			"one event per line.\n\n" +
+			"SIGHUP: read the file again; a file with a mistake changes nothing. SIGUSR2: restart\n" +
+			"without losing upcalls, in the same process or through the service manager if it keeps\n" +
+			"the sockets. SIGUSR1: log the state: ports, sockets, limits, MACs and the\n" +
+			"configuration in force.\n\n" +
+			"--set and --log-format override keys of the file, also at each reload. Needs\n" +
+			"CAP_NET_ADMIN, and CAP_SYS_ADMIN if the configuration names a network namespace.",
 		Example: "  dpifd run --config /etc/dpifd/dpifd.yaml\n" +
 			"  dpifd run -c /etc/dpifd/dpifd.yaml --set log.level=debug --set 'ports=[{name: eth1}]' --log-format console",
 		Args: arguments(0, 0),

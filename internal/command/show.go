@@ -50,13 +50,11 @@ func showCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "show [DATAPATH]",
 		Short: "Show datapaths, their ports and upcall sockets",
-		Long: "Show the kernel's datapaths, or one: what look-ups found, flows and masks, user\n" +
-			"features, ports, and of each upcall socket the port id (pid), the memory that\n" +
-			"waiting messages take (queued), how many could not be queued (drops) and whose it\n" +
-			"is, as far as this user may see.\n\n" +
-			"It does not matter who serves the datapath, nothing is changed, and no privilege is\n" +
-			"needed. The kernel loads its module openvswitch, if it has not yet, when it is asked\n" +
-			"about datapaths.",
+		Long: "Show the kernel's datapaths, or one: lookups, flows and masks, user features, ports,\n" +
+			"and the upcall sockets: port id (pid), memory of waiting messages (queued), messages\n" +
+			"that found the queue full (drops), and owner, as far as this user may see it.\n\n" +
+			"show works with any program that serves the datapath, changes nothing and needs no\n" +
+			"privilege. The kernel loads its module openvswitch if necessary.",
 		Example: "  dpifd show\n  dpifd show dp0 -s\n  dpifd show --netns blue -o json | jq '.[].ports[].stats'",
 		Args:    arguments(0, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -87,7 +85,7 @@ func showCommand() *cobra.Command {
 		},
 	}
 	again.flag(cmd)
-	cmd.Flags().BoolVarP(&statistics, "statistics", "s", false, "with the counters of ports (JSON always has them)")
+	cmd.Flags().BoolVarP(&statistics, "statistics", "s", false, "also print the counters of ports (JSON always has them)")
 	kernelFlags(cmd, &k)
 	return cmd
 }

@@ -12,9 +12,9 @@ import (
 )
 
 // socketHelp ends the Long of each command that asks a running daemon.
-const socketHelp = "\n\nAsks the running daemon over its control socket: the one given by --socket, else\n" +
-	"/run/dpifd/DP.sock, or without DP the only one there. It takes root or the group\n" +
-	"that control.group of the configuration names. Exits with 1 if no daemon answers."
+const socketHelp = "\n\nThe command asks the running daemon over its control socket: --socket, else\n" +
+	"/run/dpifd/DATAPATH.sock, or without DATAPATH the only socket there. Root and members\n" +
+	"of the group control.group may connect. Exits with 1 if no daemon answers."
 
 // socketFlag adds --socket.
 func socketFlag(cmd *cobra.Command, path *string) {

@@ -19,11 +19,11 @@ func statsCommand() *cobra.Command {
 	var socket string
 	var again repeat
 	cmd := &cobra.Command{
-		Use:   "stats [DP]",
+		Use:   "stats [DATAPATH]",
 		Short: "Print the counters of a running daemon",
-		Long: "Print the counters of a running daemon: totals since its start, each port's, and\n" +
-			"what was lost by port and cause. Names and units are those of the events stats,\n" +
-			"port_stats and upcalls_lost of the log." + socketHelp,
+		Long: "Print the counters of a running daemon: totals since its start, counters per port, and\n" +
+			"losses by port and cause. Names and units are those of the events stats, port_stats\n" +
+			"and upcalls_lost." + socketHelp,
 		Example:           "  dpifd stats\n  dpifd stats dp0 -o json | jq .totals.upcalls",
 		Args:              arguments(0, 1),
 		ValidArgsFunction: completeDatapath,

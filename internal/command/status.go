@@ -29,10 +29,10 @@ func statusCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status [DATAPATH]",
 		Short: "Show a datapath, its ports and its health on one screen",
-		Long: "Show a datapath on one screen: policy, flows, MACs, rates of the last second, what is\n" +
-			"wrong, and of each port VLAN, link, MACs, rates, and packets dropped and lost. What the\n" +
-			"kernel tells needs no daemon; the rest comes from the daemon, over --socket or\n" +
-			"/run/dpifd/DATAPATH.sock. Exits with 1 if something is wrong.",
+		Long: "Show a datapath on one screen: policy, flows, MACs, rates of the last second and\n" +
+			"problems; for each port VLAN, link, MACs, rates, and packets dropped and lost. Part of\n" +
+			"it comes from the kernel and needs no daemon, the rest from the daemon, over --socket\n" +
+			"or /run/dpifd/DATAPATH.sock. Exits with 1 if there is a problem.",
 		Example: "  dpifd status\n  dpifd status dp0 -o json | jq '.ports[] | select(.link != \"up\")'",
 		Args:    arguments(0, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -28,11 +28,11 @@ func topCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "top [DATAPATH]",
 		Short: "Watch ports and flows of a datapath live",
-		Long: "Watch a datapath live on a terminal: its state, and its ports or flows with their rates,\n" +
-			"the busiest first. Keys: p ports, f flows, s next order (ports: number, received, sent,\n" +
-			"lost; flows: bits, packets), q end.\n\n" +
-			"What the kernel tells needs no daemon; the rest comes from the daemon, over --socket or\n" +
-			"/run/dpifd/DATAPATH.sock. `dpifd status` prints the same once.",
+		Long: "Watch a datapath live on a terminal: its state, and its ports or flows with their\n" +
+			"rates, busiest first. Keys: p ports, f flows, s next sort order (ports: number,\n" +
+			"received, sent, lost; flows: bits, packets), q quit.\n\n" +
+			"Part of it comes from the kernel and needs no daemon, the rest from the daemon, over\n" +
+			"--socket or /run/dpifd/DATAPATH.sock. `dpifd status` prints the same once.",
 		Example: "  dpifd top\n  dpifd top dp0 --interval 5s",
 		Args:    arguments(0, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -59,7 +59,7 @@ func topCommand() *cobra.Command {
 			return nil
 		},
 	}
-	cmd.Flags().DurationVar(&interval, "interval", 2*time.Second, "`TIME` between two looks")
+	cmd.Flags().DurationVar(&interval, "interval", 2*time.Second, "`TIME` between updates")
 	kernelFlags(cmd, &k)
 	if err := cmd.Flags().MarkHidden("output"); err != nil {
 		panic(err) // the flag was defined above

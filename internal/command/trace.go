@@ -16,15 +16,14 @@ func traceCommand() *cobra.Command {
 	var form output
 	var socket string
 	cmd := &cobra.Command{
-		Use:   "trace DP KEY",
+		Use:   "trace DATAPATH KEY",
 		Short: "Show what the policy would do with a packet, step by step",
-		Long: "Show what the policy of a running daemon would do with a packet that has the flow\n" +
-			"key KEY, step by step: what it looks at and finds, then the decision with the match\n" +
-			"and actions of the flow that it would install. Nothing is sent, learned or\n" +
-			"installed.\n\n" +
-			"KEY is in the syntax of ovs-dpctl, as event upcall of the log and `dpifd monitor\n" +
-			"upcall` print it; ports are numbers or names. Fields that it lacks or masks are\n" +
-			"zero. A flow in the kernel that matches comes first: see `dpifd dump-flows`." + socketHelp,
+		Long: "Show what the policy of a running daemon would do with a packet with the flow key KEY,\n" +
+			"step by step: what it reads and finds, the decision, and the match and actions of the\n" +
+			"flow that it would install. Nothing is sent, learned or installed.\n\n" +
+			"KEY has the syntax of ovs-dpctl, as in the event upcall and in `dpifd monitor upcall`;\n" +
+			"ports are numbers or names. Fields that KEY does not name and wildcarded bits are zero.\n" +
+			"If a flow in the kernel matches, the kernel uses that flow: see `dpifd dump-flows`." + socketHelp,
 		Example: "  dpifd trace dp0 'in_port(1),eth(src=02:00:00:00:00:01,dst=02:00:00:00:00:02),eth_type(0x0800)'\n" +
 			"  dpifd trace dp0 'in_port(va),eth(src=02:00:00:00:00:01,dst=ff:ff:ff:ff:ff:ff)' -o json",
 		Args:              arguments(2, 2),

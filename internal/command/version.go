@@ -15,7 +15,7 @@ func versionCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "version",
 		Short: "Print the version",
-		Long: "Print the version of dpifd and of the Go release that built it. Built from a\n" +
+		Long: "Print the version of dpifd and of the Go release that built it. If it was built from a\n" +
 			"checkout, the version is the revision.",
 		Example: "  dpifd version\n  dpifd version -o json",
 		Args:    arguments(0, 0),

@@ -17,7 +17,7 @@ import (
 type repeat struct{ interval time.Duration }
 
 func (r *repeat) flag(cmd *cobra.Command) {
-	cmd.Flags().DurationVarP(&r.interval, "watch", "w", 0, "print again each `TIME`, such as 2s, until SIGINT or SIGTERM")
+	cmd.Flags().DurationVarP(&r.interval, "watch", "w", 0, "print again every `TIME`, such as 2s, until SIGINT or SIGTERM")
 }
 
 // clearScreen moves to the top left and erases the screen, ECMA-48.
