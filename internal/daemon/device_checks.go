@@ -13,14 +13,14 @@ import (
 	"dpifd/internal/dpif"
 	"dpifd/internal/netlink"
 	"dpifd/internal/odp"
-	"dpifd/internal/vswitch"
+	"dpifd/internal/reconciler"
 
 	"golang.org/x/sys/unix"
 )
 
 // usable says why the device of a port cannot be one, if that is so. The kernel takes devices
 // without Ethernet (ARPHRD_NONE), and says only that a device is busy.
-func (s *devices) usable(p vswitch.PortConfig) error {
+func (s *devices) usable(p reconciler.PortConfig) error {
 	if p.Type != dpif.VportNetdev {
 		return nil
 	}
@@ -107,7 +107,7 @@ func (s *devices) addressesOf(ifindex int) []string {
 	return list
 }
 
-// Candidates implements vswitch.Devices.
+// Candidates implements reconciler.Devices.
 func (s *devices) Candidates() ([]string, error) {
 	links, err := s.conn.Links()
 	var names []string

@@ -12,13 +12,13 @@ import (
 	"dpifd/internal/device"
 	"dpifd/internal/dpif"
 	"dpifd/internal/odp"
-	"dpifd/internal/vswitch"
+	"dpifd/internal/reconciler"
 
 	"golang.org/x/sys/unix"
 )
 
 // devices sees to the network devices of configured ports: it makes those of
-// tunnels and sets up internal ones. It is a vswitch.Devices.
+// tunnels and sets up internal ones. It is a reconciler.Devices.
 type devices struct {
 	d    *run
 	conn *device.Conn
@@ -34,7 +34,7 @@ type devices struct {
 	internal map[string]config.Port
 }
 
-var _ vswitch.Devices = (*devices)(nil)
+var _ reconciler.Devices = (*devices)(nil)
 
 // newDevices opens a socket in the network namespace of the calling thread. The
 // caller closes it by devices.conn.
@@ -68,8 +68,8 @@ func (s *devices) configure(ports []config.Port) {
 // alias is the mark of devices made for this datapath.
 func (s *devices) alias() string { return "dpifd: " + s.d.cfg().Datapath.Name }
 
-// Prepare implements vswitch.Devices.
-func (s *devices) Prepare(p vswitch.PortConfig) error {
+// Prepare implements reconciler.Devices.
+func (s *devices) Prepare(p reconciler.PortConfig) error {
 	s.mu.Lock()
 	t, ok := s.tunnels[p.Name]
 	s.mu.Unlock()
@@ -83,7 +83,7 @@ func (s *devices) Prepare(p vswitch.PortConfig) error {
 	return err
 }
 
-// Find implements vswitch.Devices.
+// Find implements reconciler.Devices.
 func (s *devices) Find(name string) uint32 {
 	l, err := s.conn.Link(name)
 	if err != nil {
@@ -92,7 +92,7 @@ func (s *devices) Find(name string) uint32 {
 	return uint32(l.Index)
 }
 
-// Indexes implements vswitch.Devices.
+// Indexes implements reconciler.Devices.
 func (s *devices) Indexes() (map[string]uint32, error) {
 	links, err := s.conn.Links()
 	if err != nil {
@@ -105,8 +105,8 @@ func (s *devices) Indexes() (map[string]uint32, error) {
 	return indexes, nil
 }
 
-// SetUp implements vswitch.Devices. Addresses that others gave to a device stay.
-func (s *devices) SetUp(p vswitch.PortConfig, v *dpif.Vport, created bool) error {
+// SetUp implements reconciler.Devices. Addresses that others gave to a device stay.
+func (s *devices) SetUp(p reconciler.PortConfig, v *dpif.Vport, created bool) error {
 	s.mu.Lock()
 	port, ok := s.internal[p.Name]
 	_, tunnel := s.tunnels[p.Name]
@@ -174,15 +174,15 @@ func (s *devices) address(l device.Link, want []config.Prefix) error {
 	return errors.Join(errs...)
 }
 
-// Sweep implements vswitch.Devices.
-func (s *devices) Sweep(ports []vswitch.PortConfig) error {
+// Sweep implements reconciler.Devices.
+func (s *devices) Sweep(ports []reconciler.PortConfig) error {
 	links, err := s.conn.Links()
 	if err != nil {
 		return err
 	}
 	var errs []error
 	for _, l := range links {
-		if l.Alias != s.alias() || slices.ContainsFunc(ports, func(p vswitch.PortConfig) bool { return p.Name == l.Name }) {
+		if l.Alias != s.alias() || slices.ContainsFunc(ports, func(p reconciler.PortConfig) bool { return p.Name == l.Name }) {
 			continue
 		}
 		err := s.conn.Delete(l)

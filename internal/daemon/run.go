@@ -18,6 +18,7 @@ import (
 	"dpifd/internal/fdstore"
 	"dpifd/internal/logqueue"
 	"dpifd/internal/mmapring"
+	"dpifd/internal/reconciler"
 	"dpifd/internal/revalidator"
 	"dpifd/internal/transport"
 	"dpifd/internal/upcall"
@@ -155,16 +156,16 @@ var dispatches = map[config.Dispatch]transport.Dispatch{
 
 // portConfigs returns the vports that the datapath is to have: tunnels share
 // those of their devices.
-func portConfigs(cfg *config.Config) []vswitch.PortConfig {
-	var ports []vswitch.PortConfig
+func portConfigs(cfg *config.Config) []reconciler.PortConfig {
+	var ports []reconciler.PortConfig
 	for _, p := range cfg.Ports {
-		port := vswitch.PortConfig{Name: p.Name, Match: p.Match, Type: dpif.VportNetdev, MaxUpcalls: p.MaxUpcalls}
+		port := reconciler.PortConfig{Name: p.Name, Match: p.Match, Type: dpif.VportNetdev, MaxUpcalls: p.MaxUpcalls}
 		switch {
 		case p.Type == config.PortInternal:
 			port.Type = dpif.VportInternal
 		case p.Type.IsTunnel():
 			port.Name = p.Device().Name()
-			if i := slices.IndexFunc(ports, func(q vswitch.PortConfig) bool { return q.Name == port.Name }); i >= 0 {
+			if i := slices.IndexFunc(ports, func(q reconciler.PortConfig) bool { return q.Name == port.Name }); i >= 0 {
 				shareLimit(&ports[i], p.MaxUpcalls)
 				continue
 			}
@@ -176,7 +177,7 @@ func portConfigs(cfg *config.Config) []vswitch.PortConfig {
 
 // shareLimit adds what one more tunnel of a device may send up: no limit if one
 // has none.
-func shareLimit(p *vswitch.PortConfig, more uint32) {
+func shareLimit(p *reconciler.PortConfig, more uint32) {
 	if p.MaxUpcalls == 0 || more == 0 {
 		p.MaxUpcalls = 0
 		return

@@ -16,7 +16,8 @@ func TestParseCPUList(t *testing.T) {
 		{"0", []int{0}},
 		{"0-3", []int{0, 1, 2, 3}},
 		{"0-1,4,6-7", []int{0, 1, 4, 6, 7}},
-		{"", nil}, {"a", nil}, {"0-", nil}, {"-1", nil}, {"3-1", nil}, {"1,0", nil}, {"1,1", nil}, {"0,,1", nil}, {"0-99999999999", nil},
+		{"", nil}, {"a", nil}, {"0-", nil}, {"-1", nil}, {"3-1", nil}, {"1,0", nil}, {"1,1", nil}, {"0,,1", nil},
+		{"0-99999999999", nil},
 	} {
 		got, err := parseCPUList(tt.text)
 		if (err != nil) != (tt.want == nil) || !slices.Equal(got, tt.want) {

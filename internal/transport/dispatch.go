@@ -1,7 +1,6 @@
 package transport
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 
@@ -222,12 +221,5 @@ func (d *Dispatcher) Off() error {
 	return err
 }
 
-// Close closes what Serve has not given to handlers. It is idempotent.
-func (d *Dispatcher) Close() error {
-	var errs []error
-	for _, sock := range d.sockets.Shared() {
-		errs = append(errs, sock.Close())
-	}
-	d.reader.close()
-	return errors.Join(errs...)
-}
+// Close is idempotent. It leaves the sockets to Sockets.Close.
+func (d *Dispatcher) Close() { d.reader.close() }

@@ -180,8 +180,8 @@ func TestSharedSocketsAdopted(t *testing.T) {
 		}
 		in := d.sockets.inherited
 		if !slices.Equal(after, before) || in.adopted != 2 || len(in.sockets) != 0 {
-			t.Errorf("tells %v: the handlers have sockets %d, the process before had %d; %d adopted, %d left", tells, after, before,
-				in.adopted, len(in.sockets))
+			t.Errorf("tells %v: the handlers have sockets %d, the process before had %d; %d adopted, %d left",
+				tells, after, before, in.adopted, len(in.sockets))
 		}
 	}
 }

@@ -16,6 +16,6 @@
 //
 // # Threads
 //
-// All methods belong to one goroutine, but Sockets.Shared, which any may call. Sockets
+// All methods belong to one goroutine, but Sockets.Shared and ReadDrops. Sockets
 // are opened in the network namespace of the calling thread.
 package transport

@@ -99,7 +99,8 @@ func (s *Sockets) Adopt(p *upcall.Port, pids []uint32) *Socket {
 	if !s.HasRings() {
 		why = reason(s.rings.noRX)
 	}
-	return &Socket{Socket: upcall.NewSocket(in.Receiver, p), Reason: why, RingBytes: ringBytes(in.Receiver), stored: in.name}
+	return &Socket{Socket: upcall.NewSocket(in.Receiver, p), Reason: why, RingBytes: ringBytes(in.Receiver),
+		stored: in.name}
 }
 
 // adoptShared returns an inherited socket of per-CPU dispatch, nil if none is left.

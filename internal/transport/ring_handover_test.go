@@ -59,8 +59,7 @@ func TestRingAdopted(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			k := ringtest.New(ringtest.Config{})
 			d, portID := inheritRing(t, k, tt.ring, 7)
-			s, events := testSockets(t, Config{Ring: RingConfig{Mode: tt.mode, Geometry: smallRing, MemoryLimit: 1 << 20, Kernel: k},
-				Inherited: []fdstore.Descriptor{d}})
+			s, events := testSockets(t, Config{Ring: ringConfig(tt.mode, k), Inherited: []fdstore.Descriptor{d}})
 			found := s.inherited.found
 			if want := (foundRings{rings: 1, frames: 7}); s.rings.used != tt.ring.Bytes() || found != want || len(*events) != 0 {
 				t.Fatalf("%d bytes counted, found %+v, events %v", s.rings.used, found, *events)
@@ -91,7 +90,7 @@ func TestRingRefusedState(t *testing.T) {
 	for _, state := range []string{"2048/8192/5/0", "nonsense"} {
 		k := ringtest.New(ringtest.Config{})
 		d, _ := inheritRing(t, k, smallRing, 3)
-		s, events := testSockets(t, Config{Ring: RingConfig{Mode: RingAuto, Geometry: smallRing, MemoryLimit: 1 << 20, Kernel: k},
+		s, events := testSockets(t, Config{Ring: ringConfig(RingAuto, k),
 			Inherited: []fdstore.Descriptor{{FD: d.FD, State: state}}})
 		if len(*events) != 1 || len(s.inherited.sockets) != 0 || s.rings.used != 0 {
 			t.Errorf("%s: events %v, %d sockets, %d bytes", state, *events, len(s.inherited.sockets), s.rings.used)
@@ -147,7 +146,7 @@ func TestRingStored(t *testing.T) {
 	}
 
 	k := ringtest.New(ringtest.Config{})
-	cfg := Config{Ring: RingConfig{Mode: RingAuto, Geometry: smallRing, MemoryLimit: 1 << 20, Kernel: k}, Store: store}
+	cfg := Config{Ring: ringConfig(RingAuto, k), Store: store}
 	s, _ := testSockets(t, cfg)
 	p := upcall.NewPort(1, "port1", 0)
 	sock, err := s.Open(p, false)

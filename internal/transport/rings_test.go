@@ -30,6 +30,11 @@ func testSockets(t *testing.T, cfg Config) (*Sockets, *[]event.Event) {
 	return s, events
 }
 
+// ringConfig has room for many small rings.
+func ringConfig(mode RingMode, k netlink.RingKernel) RingConfig {
+	return RingConfig{Mode: mode, Geometry: smallRing, MemoryLimit: 1 << 20, Kernel: k}
+}
+
 // open opens the socket of a port.
 func open(t *testing.T, s *Sockets, name string) *Socket {
 	t.Helper()
@@ -57,7 +62,7 @@ func TestRingModes(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			k := ringtest.New(tt.kernel)
-			s, events := testSockets(t, Config{Ring: RingConfig{Mode: tt.mode, Geometry: smallRing, MemoryLimit: 1 << 20, Kernel: k}})
+			s, events := testSockets(t, Config{Ring: ringConfig(tt.mode, k)})
 			if got := s.rings.features(); (got&dpif.FeatureUnaligned != 0) != tt.unaligned || got&dpif.FeatureVportPIDs == 0 {
 				t.Errorf("features %v", got)
 			}
@@ -92,17 +97,17 @@ func TestRingRequire(t *testing.T) {
 		{ringtest.Config{NoCap: true}, unix.EPERM, "CAP_NET_ADMIN"},
 		{ringtest.Config{FailMmap: unix.ENOMEM}, unix.ENOMEM, "mmap"},
 	} {
-		s, err := New(Config{Ring: RingConfig{
-			Mode: RingRequire, Geometry: smallRing, MemoryLimit: 1 << 20, Kernel: ringtest.New(tt.kernel)}})
-		if s != nil || !errors.Is(err, ErrRingRequired) || !errors.Is(err, tt.is) || !strings.Contains(err.Error(), tt.says) ||
-			!strings.HasPrefix(err.Error(), "rings are required: ") {
+		s, err := New(Config{Ring: ringConfig(RingRequire, ringtest.New(tt.kernel))})
+		if s != nil || !errors.Is(err, ErrRingRequired) || !errors.Is(err, tt.is) ||
+			!strings.Contains(err.Error(), tt.says) || !strings.HasPrefix(err.Error(), "rings are required: ") {
 			t.Errorf("%+v: error %v, want %v saying %q", tt.kernel, err, tt.is, tt.says)
 		}
 	}
 
 	// The memory limit is no excuse at the start; later on it is one.
-	s, events := testSockets(t, Config{Ring: RingConfig{Mode: RingRequire, Geometry: smallRing, MemoryLimit: smallRing.Bytes(),
-		Kernel: ringtest.New(ringtest.Config{})}})
+	cfg := ringConfig(RingRequire, ringtest.New(ringtest.Config{}))
+	cfg.MemoryLimit = smallRing.Bytes()
+	s, events := testSockets(t, Config{Ring: cfg})
 	first := open(t, s, "eth0")
 	defer s.Discard(first)
 	_, err := s.Open(upcall.NewPort(1, "eth1", 0), false)
@@ -124,7 +129,9 @@ func TestRingRequire(t *testing.T) {
 func TestRingMemoryLimit(t *testing.T) {
 	k := ringtest.New(ringtest.Config{})
 	size := smallRing.Bytes()
-	s, events := testSockets(t, Config{Ring: RingConfig{Mode: RingAuto, Geometry: smallRing, MemoryLimit: 2*size + size/2, Kernel: k}})
+	cfg := ringConfig(RingAuto, k)
+	cfg.MemoryLimit = 2*size + size/2
+	s, events := testSockets(t, Config{Ring: cfg})
 	openAs := func(name string, want netlink.Transport) *Socket {
 		t.Helper()
 		sock := open(t, s, name)
@@ -143,7 +150,8 @@ func TestRingMemoryLimit(t *testing.T) {
 		t.Fatalf("events %v", *events)
 	}
 	d, ok := (*events)[0].(RingDenied)
-	if !ok || d.Name != "c" || !errors.Is(d.Err, errRingLimit) || d.RingBytes != size || d.UsedBytes != 2*size || d.LimitBytes != s.rings.cfg.MemoryLimit {
+	if !ok || d.Name != "c" || !errors.Is(d.Err, errRingLimit) || d.RingBytes != size || d.UsedBytes != 2*size ||
+		d.LimitBytes != cfg.MemoryLimit {
 		t.Errorf("event %+v", (*events)[0])
 	}
 	s.Discard(a)
@@ -156,11 +164,13 @@ func TestRingMemoryLimit(t *testing.T) {
 
 // TestRingRefusedByKernel: the rule of the geometry is named.
 func TestRingRefusedByKernel(t *testing.T) {
-	s, events := testSockets(t, Config{Ring: RingConfig{Mode: RingAuto, Geometry: mmapring.Geometry{FrameSize: 2562, BlockSize: 65536, Blocks: 2},
-		MemoryLimit: 1 << 20, Kernel: ringtest.New(ringtest.Config{})}})
+	cfg := ringConfig(RingAuto, ringtest.New(ringtest.Config{}))
+	cfg.Geometry = mmapring.Geometry{FrameSize: 2562, BlockSize: 65536, Blocks: 2}
+	s, events := testSockets(t, Config{Ring: cfg})
 	sock := open(t, s, "p")
 	defer s.Discard(sock)
-	if len(*events) != 1 || !strings.Contains(sock.Reason, "frame_size 2562: must be a multiple of 4") || s.rings.used != 0 {
+	const rule = "frame_size 2562: must be a multiple of 4"
+	if len(*events) != 1 || !strings.Contains(sock.Reason, rule) || s.rings.used != 0 {
 		t.Errorf("reason %q, %d bytes, events %v", sock.Reason, s.rings.used, *events)
 	}
 }
@@ -183,6 +193,7 @@ func TestTXGeometry(t *testing.T) {
 func TestRingTXOfHandlers(t *testing.T) {
 	g := mmapring.Geometry{FrameSize: 2560, BlockSize: 64 << 10, Blocks: 20}
 	tx := uint64(txBlocks) * uint64(g.BlockSize)
+	both := func(tr netlink.Transport) []netlink.Transport { return []netlink.Transport{tr, tr} }
 	for _, tt := range []struct {
 		name   string
 		mode   RingMode
@@ -191,15 +202,18 @@ func TestRingTXOfHandlers(t *testing.T) {
 		want   []netlink.Transport
 		reason string // of the last
 	}{
-		{"room", RingAuto, ringtest.Config{}, 2*tx + g.Bytes(), []netlink.Transport{netlink.Ring, netlink.Ring}, "the kernel has rings"},
-		{"room for one", RingAuto, ringtest.Config{}, 2*tx + g.Bytes() - 1, []netlink.Transport{netlink.Ring, netlink.Linear}, "memory limit"},
-		{"off", RingOff, ringtest.Config{}, 1 << 30, []netlink.Transport{netlink.Linear, netlink.Linear}, "rings are off"},
-		{"ring.tx: off", RingAuto, ringtest.Config{}, 1 << 30, []netlink.Transport{netlink.Linear, netlink.Linear}, "TX rings are off (ring.tx)"},
-		{"no TX rings", RingAuto, ringtest.Config{FailTXRing: unix.ENOPROTOOPT}, 1 << 30, []netlink.Transport{netlink.Linear, netlink.Linear}, "no memory-mapped netlink"},
+		{"room", RingAuto, ringtest.Config{}, 2*tx + g.Bytes(), both(netlink.Ring), "the kernel has rings"},
+		{"room for one", RingAuto, ringtest.Config{}, 2*tx + g.Bytes() - 1,
+			[]netlink.Transport{netlink.Ring, netlink.Linear}, "memory limit"},
+		{"off", RingOff, ringtest.Config{}, 1 << 30, both(netlink.Linear), "rings are off"},
+		{"ring.tx: off", RingAuto, ringtest.Config{}, 1 << 30, both(netlink.Linear), "TX rings are off (ring.tx)"},
+		{"no TX rings", RingAuto, ringtest.Config{FailTXRing: unix.ENOPROTOOPT}, 1 << 30,
+			both(netlink.Linear), "no memory-mapped netlink"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			k := ringtest.NewRequests(tt.kernel)
-			s, _ := testSockets(t, Config{Ring: RingConfig{Mode: tt.mode, TX: tt.name != "ring.tx: off", Geometry: g, MemoryLimit: tt.limit, Kernel: k}})
+			s, _ := testSockets(t, Config{Ring: RingConfig{Mode: tt.mode, TX: tt.name != "ring.tx: off", Geometry: g,
+				MemoryLimit: tt.limit, Kernel: k}})
 			var used uint64
 			for i, want := range tt.want {
 				conn, why, err := s.Dial(netlink.Config{})

@@ -20,13 +20,15 @@ type Sockets struct {
 	rings     rings
 	inherited inherited
 	store     store
+	drops     drops
 	handlers  []*upcall.Handler
 	load      map[*upcall.Handler]int   // number of ports' sockets that it owns
 	shared    atomic.Pointer[[]*Socket] // each handler's under per-CPU dispatch, else nil
 	left      []fdstore.Descriptor      // of sockets that outlive the process
 }
 
-// New finds out which rings there may be, and takes the inherited sockets over.
+// New finds out which rings there may be, and takes the inherited sockets over. The
+// caller closes the Sockets once the handlers are closed.
 func New(cfg Config) (*Sockets, error) {
 	if cfg.RcvBuf <= 0 {
 		cfg.RcvBuf = DefaultRcvBuf
@@ -34,11 +36,25 @@ func New(cfg Config) (*Sockets, error) {
 	s := &Sockets{rcvBuf: cfg.RcvBuf, notify: cfg.Notify, rings: rings{cfg: cfg.Ring}, store: store{manager: cfg.Store},
 		load: map[*upcall.Handler]int{}}
 	s.takeInherited(cfg.Inherited)
-	if err := s.rings.probe(); err != nil {
-		s.DropInherited()
+	err := s.rings.probe()
+	if err == nil {
+		err = s.drops.open()
+	}
+	if err != nil {
+		s.Close()
 		return nil, err
 	}
 	return s, nil
+}
+
+// Close closes what no handler owns. It is idempotent.
+func (s *Sockets) Close() error {
+	s.DropInherited()
+	for _, sock := range s.Shared() {
+		sock.Close() // those of a start that failed have no owner
+	}
+	s.drops.close()
+	return nil
 }
 
 // Dial opens a handler's request socket, with a TX ring if it can have one, and says
@@ -145,7 +161,8 @@ func (s *Sockets) Keep(sock *Socket) {
 
 func (s *Sockets) notKept(sock *Socket, err error) {
 	p := sock.Port()
-	s.notify(SocketNotKept{No: p.No, Name: p.Name(), Err: fmt.Errorf("port %s: keep the upcall socket: %w", p.Name(), err)})
+	err = fmt.Errorf("port %s: keep the upcall socket: %w", p.Name(), err)
+	s.notify(SocketNotKept{No: p.No, Name: p.Name(), Err: err})
 }
 
 // HandOver takes sockets that live on from the handlers, which answer what they had

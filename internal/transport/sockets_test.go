@@ -61,6 +61,7 @@ func TestAttach(t *testing.T) {
 	}
 	last := openPorts(1)
 	if failed := s.Attach(last); len(failed) != 0 || last[0].handler != broken.handler {
-		t.Errorf("the next socket goes to handler %d, want that of the broken one, %d", last[0].HandlerID(), broken.HandlerID())
+		t.Errorf("the next socket goes to handler %d, want that of the broken one, %d", last[0].HandlerID(),
+			broken.HandlerID())
 	}
 }

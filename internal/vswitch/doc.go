@@ -1,20 +1,13 @@
-// Package vswitch serves one openvswitch kernel datapath: it keeps its vports, and
-// composes what receives its upcalls, answers them as a policy decides, and keeps its
-// flow table.
+// Package vswitch serves one openvswitch kernel datapath. It composes the parts and has
+// no mechanism of its own but the port poll, which waits for the kernel's notifications.
 //
 // # Threads
 //
-// Each Handler is a goroutine on a locked OS thread with its own epoll, receive batch and
-// request socket. Each vport has one upcall socket, and one handler that owns
-// it, so the packets of a vport keep their order. The Server reconciles
-// vports, sockets and handlers with what the kernel has; the Revalidator
-// expires flows and re-decides them when the policy's inputs changed.
-//
-// # Memory
-//
-// Verdict and request buffers are reused from batch to batch; in the steady state
-// the way of a packet allocates nothing.
+// Each upcall.Handler is a goroutine on a locked OS thread. The revalidator is another one.
+// The port poll is the goroutine of Run: the Reconciler, the Sockets and the Dispatcher
+// belong to it. Stats and the other methods for any goroutine read counters, and tables
+// that are replaced whole.
 //
 // The package does not log. What an operator should know reaches the caller
-// as Events, and as counters that Server.Stats collects.
+// as events, and as counters that Server.Stats collects.
 package vswitch

@@ -4,7 +4,6 @@ import (
 	"dpifd/internal/dpif"
 	"dpifd/internal/event"
 	"dpifd/internal/netlink"
-	"dpifd/internal/odp"
 )
 
 // HandlerStarted tells how a handler sends its requests, and why.
@@ -44,22 +43,4 @@ var _ = event.Declare[NotifierOverflow](event.Kind{Name: "notifier_overflow", Le
 	Meaning: "Notifications of the kernel were lost, so dpifd listed ports and features again. `source` is ovs or " +
 		"link.",
 	Advice: "Nothing if rare. If it repeats, find the program that keeps creating and deleting devices.",
-})
-
-// UpcallPIDRestored says that somebody had changed a vport's upcall PIDs.
-type UpcallPIDRestored struct {
-	event.OfDatapath
-	Name     string     `event:"port"`
-	No       odp.PortNo `event:"port_no"`
-	Found    []uint32   `event:"found_pids" means:"list of netlink port ids that the kernel had"`
-	PID      uint32     `event:"upcall_pid"`
-	HeldBack uint64     `event:"held_back"`
-}
-
-var _ = event.Declare[UpcallPIDRestored](event.Kind{Name: "upcall_pid_restored", Level: event.Warn,
-	Meaning: "Another program changed the upcall PIDs of a vport, and dpifd restored them. Upcalls may have gone to " +
-		"that program. Logged at most every 10 s for each port after a burst of five; after a hundred changes in a " +
-		"row dpifd restores them once a second only.",
-	Advice: "Find the program that serves the same datapath (ovs-vswitchd, ovs-dpctl) and stop it: two programs " +
-		"cannot serve one datapath.",
 })

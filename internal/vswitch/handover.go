@@ -4,11 +4,9 @@ import (
 	"errors"
 	"slices"
 
-	"dpifd/internal/dpif"
 	"dpifd/internal/fdstore"
 	"dpifd/internal/odp"
 	"dpifd/internal/transport"
-	"dpifd/internal/upcall"
 )
 
 // HandOver has Run, when its context ends, leave the upcall sockets as they are
@@ -34,6 +32,10 @@ func (s *Server) leave() (others []odp.PortNo, shared bool) {
 			others = append(others, sock.Port().No)
 		}
 	}
+	s.abandoned = len(others)
+	if shared {
+		s.abandoned = len(s.Ports())
+	}
 	return others, shared
 }
 
@@ -49,50 +51,5 @@ func (s *Server) upcallsOff(ports []odp.PortNo, shared bool) error {
 
 // everySocket lists the upcall sockets of vports and those of CPUs.
 func (s *Server) everySocket() []*transport.Socket {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	all := slices.Clone(s.sockets.Shared())
-	for _, ch := range s.channels {
-		if ch.sock != nil {
-			all = append(all, ch.sock)
-		}
-	}
-	return all
-}
-
-// everyPort lists the ports and what stands for them in the sockets of CPUs. s.mu is
-// held.
-func (s *Server) everyPort() []*upcall.Port {
-	all := make([]*upcall.Port, 0, len(s.channels))
-	for _, ch := range s.channels {
-		all = append(all, ch.Port)
-	}
-	for _, sock := range s.sockets.Shared() {
-		all = append(all, sock.Port())
-	}
-	return all
-}
-
-// tableChanged lets handlers with sockets of all ports see the ports there are. s.mu is held.
-func (s *Server) tableChanged() {
-	if s.sockets.Shared() == nil {
-		return
-	}
-	t := make(map[odp.PortNo]*upcall.Port, len(s.channels))
-	for no, ch := range s.channels {
-		t[no] = ch.Port
-	}
-	s.table.Set(t)
-}
-
-// expectedPorts is the number of vports that there are or that are configured.
-func (s *Server) expectedPorts(vports []dpif.Vport) int {
-	names := make(map[string]bool, len(vports)+len(s.cfg.Ports))
-	for _, v := range vports {
-		names[v.Name] = true
-	}
-	for _, p := range s.cfg.Ports {
-		names[p.Name] = true
-	}
-	return len(names)
+	return slices.Concat(s.sockets.Shared(), s.reconciler.Table().Load().Sockets())
 }

@@ -1,9 +1,6 @@
 package vswitch
 
 import (
-	"cmp"
-	"slices"
-
 	"dpifd/internal/dpif"
 	"dpifd/internal/netlink"
 	"dpifd/internal/odp"
@@ -32,16 +29,13 @@ type PortSocket struct {
 // PortSockets lists the ports served, by number, then the sockets of per-CPU
 // dispatch. It may be called from any goroutine while the Server is open.
 func (s *Server) PortSockets() []PortSocket {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	var all []PortSocket
-	for _, ch := range s.channels {
-		all = append(all, describe(ch.Port, ch.typ, ch.sock))
+	for _, p := range s.reconciler.Table().Load().List {
+		all = append(all, describe(p.Port, p.Type, p.Socket))
 	}
 	for _, sock := range s.sockets.Shared() {
 		all = append(all, describe(sock.Port(), 0, sock))
 	}
-	slices.SortStableFunc(all, func(a, b PortSocket) int { return cmp.Compare(a.No, b.No) })
 	return all
 }
 

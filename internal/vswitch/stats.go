@@ -1,11 +1,8 @@
 package vswitch
 
 import (
-	"cmp"
 	"fmt"
-	"maps"
-	"slices"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"dpifd/internal/dpif"
@@ -23,7 +20,7 @@ type Stats struct {
 	Datapath    dpif.DatapathInfo
 	Ports       []PortStats         // in order of their numbers
 	Past        upcall.PortCounters // the sum over ports that have gone
-	Shared      []PortStats         // the sockets of per-CPU dispatch: No is MaxPorts, and what a port is known of is counted there
+	Shared      []PortStats         // the sockets of per-CPU dispatch: No is MaxPorts; upcalls of known ports count there
 	Revalidator revalidator.Counters
 	FlowLimit   int64         // in force now
 	StaticFlows int           // of the datapath's flows, those of the configuration
@@ -48,9 +45,6 @@ type RestoredCounters struct {
 	NotifierOverflows uint64 // everything was listed anew after each
 }
 
-// restored is what RestoredCounters is read from.
-type restored struct{ features, pids, overflows atomic.Uint64 }
-
 // RequestSocket is one request socket.
 type RequestSocket struct {
 	Owner    string // "handler 0", "revalidator", "control" or "statistics"
@@ -72,6 +66,13 @@ type PortStats struct {
 	Kernel     dpif.UpcallStats
 }
 
+// statistics are what Stats asks the kernel with.
+type statistics struct {
+	mu   sync.Mutex
+	dp   *dpif.Datapath
+	lost uint64 // the datapath's when drops were last read
+}
+
 // Stats collects all counters. It may be called from any goroutine while the
 // Server is open.
 func (s *Server) Stats() (Stats, error) { return s.stats(true) }
@@ -83,47 +84,44 @@ func (s *Server) Stats() (Stats, error) { return s.stats(true) }
 func (s *Server) Losses() (Stats, error) { return s.stats(false) }
 
 func (s *Server) stats(all bool) (Stats, error) {
-	s.statsMu.Lock()
-	defer s.statsMu.Unlock()
+	s.statistics.mu.Lock()
+	defer s.statistics.mu.Unlock()
 	var st Stats
 	var err error
-	if st.Datapath, err = s.statsDP.Info(); err != nil {
+	if st.Datapath, err = s.statistics.dp.Info(); err != nil {
 		return st, err
 	}
-	var vports map[odp.PortNo]*dpif.Vport
+	vports := map[odp.PortNo]*dpif.Vport{}
 	if all {
-		list, err := s.statsDP.Vports()
+		list, err := s.statistics.dp.Vports()
 		if err != nil {
 			return st, err
 		}
-		vports = make(map[odp.PortNo]*dpif.Vport, len(list))
 		for i := range list {
 			vports[list[i].No] = &list[i]
 		}
 	}
 	// A ring drops what the datapath does not count as lost.
-	if lost := st.Datapath.Stats.Lost; all || lost != s.lost || s.sockets.HasRings() {
-		s.lost = lost
-		s.readDrops()
+	if lost := st.Datapath.Stats.Lost; all || lost != s.statistics.lost || s.sockets.HasRings() {
+		s.statistics.lost = lost
+		s.sockets.ReadDrops(s.everySocket())
 	}
-	s.mu.Lock()
-	st.Past = s.past
-	channels := slices.SortedFunc(maps.Values(s.channels), func(a, b *channel) int { return cmp.Compare(a.No, b.No) })
-	st.Ports = make([]PortStats, 0, len(channels))
-	for _, ch := range channels {
-		p := portStats(ch.Port, ch.sock)
-		if v := vports[ch.No]; v != nil {
+	ports := s.reconciler.Table().Load()
+	st.Past = ports.Past
+	st.Ports = make([]PortStats, 0, len(ports.List))
+	for _, port := range ports.List {
+		p := portStats(port.Port, port.Socket)
+		if v := vports[port.No]; v != nil {
 			p.Vport, p.Kernel = v.Stats, v.Upcalls
 		}
-		if ch.sock != nil {
-			st.RingBytes += ch.sock.RingBytes
+		if port.Socket != nil {
+			st.RingBytes += port.Socket.RingBytes
 		}
 		st.Ports = append(st.Ports, p)
 	}
 	for _, sock := range s.sockets.Shared() {
 		st.Shared = append(st.Shared, portStats(sock.Port(), sock))
 	}
-	s.mu.Unlock()
 	st.Revalidator, st.FlowLimit = s.revalidator.Counters(), s.budget.Limit()
 	st.StaticFlows = s.revalidator.InstalledStaticFlows()
 	for _, h := range s.handlers {
@@ -139,10 +137,9 @@ func (s *Server) stats(all bool) (Stats, error) {
 		}
 	}
 	st.RequestSockets = append(st.RequestSockets, RequestSocket{"revalidator", s.revalidator.Requests()},
-		RequestSocket{"control", s.dp.Conn().Counters()}, RequestSocket{"statistics", s.statsDP.Conn().Counters()})
-	st.Notifiers = s.ovs.Counters()
-	st.Notifiers.Add(s.link.Counters())
-	st.Restored = RestoredCounters{s.restored.features.Load(), s.restored.pids.Load(), s.restored.overflows.Load()}
+		RequestSocket{"control", s.dp.Conn().Counters()}, RequestSocket{"statistics", s.statistics.dp.Conn().Counters()})
+	st.Notifiers = s.notifier.counters()
+	st.Restored = RestoredCounters{s.featuresRestored.Load(), s.restores.UpcallPIDs(), s.notifier.overflows.Load()}
 	return st, nil
 }
 
@@ -176,29 +173,17 @@ func (s *Server) RingFill() uint32 {
 // for a port included. It may be called from any goroutine.
 func (s *Server) StaticFlows() []revalidator.StaticFlowStats { return s.revalidator.StaticFlows() }
 
-// readDrops notes how many upcalls the kernel could not queue. statsMu is held.
-func (s *Server) readDrops() {
-	// Kernels that do not tell each socket have a table. If it cannot be read the
-	// sockets' reports of overflow stand in.
-	table := s.dropTable != nil && s.dropTable.Read(unix.NETLINK_GENERIC, s.drops) == nil
-	for _, sock := range s.everySocket() {
-		if table {
-			sock.SetDrops(s.drops[sock.PortID()])
-		} else {
-			sock.ReadDrops()
-		}
-	}
-}
-
 // Totals sums the counters of all ports, those that have gone included, without
 // asking about the datapath, which may be gone. It may be called from any
 // goroutine, also after Run.
 func (s *Server) Totals() upcall.PortCounters {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	sum := s.past
-	for _, p := range s.everyPort() {
+	ports := s.reconciler.Table().Load()
+	sum := ports.Past
+	for _, p := range ports.List {
 		sum.Add(p.CurrentCounters())
+	}
+	for _, sock := range s.sockets.Shared() {
+		sum.Add(sock.Port().CurrentCounters())
 	}
 	return sum
 }

@@ -1,30 +1,21 @@
-package vswitch
+package reconciler
 
 import (
 	"maps"
-	"slices"
 
 	"dpifd/internal/dpif"
 	"dpifd/internal/odp"
 )
 
-// sweeps is what a quarantine needs to know of the revalidator.
-type sweeps interface {
-	// RequestFullDump has the next cycle look at all flows, at once.
-	RequestFullDump()
-	// Looks returns how many cycles ended well.
-	Looks() uint64
-}
-
 // quarantine keeps the numbers of ports that have gone from being given to new ones
 // for as long as flows may lead to them, or from them: such flows would deliver
 // to the wrong device, and have its number learned for the former's stations.
 type quarantine struct {
-	sweeps sweeps
+	sweeps FlowSweeps
 	until  map[odp.PortNo]uint64 // number of looks that ends it
 }
 
-func newQuarantine(s sweeps) quarantine { return quarantine{s, map[odp.PortNo]uint64{}} }
+func newQuarantine(s FlowSweeps) quarantine { return quarantine{s, map[odp.PortNo]uint64{}} }
 
 // add begins the quarantine of numbers that the policy does not know any more. All
 // flows that were decided before are in the kernel.
@@ -56,13 +47,6 @@ func (q *quarantine) free(vports []dpif.Vport, served []odp.PortNo) *freeNumbers
 	return f
 }
 
-// barrier waits until what handlers have decided so far is in the kernel.
-func (s *Server) barrier() {
-	for _, h := range s.handlers {
-		h.Barrier()
-	}
-}
-
 // freeNumbers gives out numbers for ports to be attached.
 type freeNumbers struct {
 	taken map[odp.PortNo]bool
@@ -87,14 +71,6 @@ func (f *freeNumbers) giveBack(no odp.PortNo) {
 		delete(f.taken, no)
 		f.next = min(f.next, no)
 	}
-}
-
-// lacksConfigured reports whether a configured port has no vport.
-func (s *Server) lacksConfigured() bool {
-	return slices.ContainsFunc(s.cfg.Ports, func(p PortConfig) bool {
-		_, bound := s.bound.Number(p.Name)
-		return !bound
-	})
 }
 
 // byNo finds vports by their numbers.

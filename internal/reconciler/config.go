@@ -1,0 +1,162 @@
+package reconciler
+
+import (
+	"dpifd/internal/binding"
+	"dpifd/internal/dpif"
+	"dpifd/internal/event"
+	"dpifd/internal/odp"
+	"dpifd/internal/transport"
+	"dpifd/internal/upcall"
+)
+
+// PortConfig is a port that the datapath is to have.
+type PortConfig struct {
+	Name string
+	// Match, if not empty, is a pattern of path.Match for names: the entry stands for the
+	// devices and vports of the type that match and that no other entry names. Config only
+	// has Match without Name; a port that is there because of a pattern has both.
+	Match string
+	Type  dpif.VportType // VportNetdev or VportInternal
+	// MaxUpcalls is how many upcalls a second are served, 0 all of them. Those
+	// beyond are dropped before they are decoded, and counted as shed. After a
+	// second without any, as many may come at once.
+	MaxUpcalls uint32
+}
+
+// vport is p without what can be changed without touching the vport.
+func (p PortConfig) vport() PortConfig {
+	p.MaxUpcalls, p.Match = 0, ""
+	return p
+}
+
+// Kernel is the datapath whose vports are reconciled: a dpif.Datapath, or in tests a
+// model of one.
+type Kernel interface {
+	Name() string
+	Info() (dpif.DatapathInfo, error)
+	Vports() ([]dpif.Vport, error)
+	AddVports(list []dpif.NewVport, done func(i int, v dpif.Vport, err error)) error
+	DeleteVport(no odp.PortNo) error
+	SetUpcallPID(no odp.PortNo, pid uint32) error
+	SetUpcallPIDs(ports []odp.PortNo, pids []uint32, done func(i int, err error)) error
+}
+
+// FlowSweeps is what the quarantine of port numbers needs to know of the revalidator.
+type FlowSweeps interface {
+	// RequestFullDump has the next cycle look at all flows, at once.
+	RequestFullDump()
+	// Looks returns how many cycles ended well.
+	Looks() uint64
+}
+
+// Config says what a Reconciler works on.
+type Config struct {
+	Kernel  Kernel
+	Sockets *transport.Sockets // with its handlers
+	// Ports are attached where they are not. Vports of the datapath beyond these are
+	// served as well. An entry with a pattern stands for any number of ports.
+	Ports    []PortConfig
+	Devices  Devices       // behind Ports; nil if nobody sees to them
+	Sweeps   FlowSweeps    // of the datapath's flows
+	Restores *Restores     // paces what is restored; others may share it
+	Handlers *upcall.Table // is kept for handlers that take upcalls of all ports
+	Progress func()        // is called for each part of a look, which may be long
+	Notify   event.Sink
+}
+
+// Reconciler keeps the ports of one datapath.
+type Reconciler struct {
+	kernel     Kernel
+	sockets    *transport.Sockets
+	notify     event.Sink
+	progress   func()
+	handlers   *upcall.Table
+	patterns   []PortConfig          // entries for any number of ports
+	configured []PortConfig          // the other entries, and ports that patterns match
+	maxUpcalls map[string]uint32     // the configured limits, by name
+	bound      *binding.Table        // which vport belongs to which configured port
+	table      Table                 // of the ports that are served
+	listed     []dpif.Vport          // of the datapath, by Remove
+	byIfindex  map[uint32]*Port      // of these, where the kernel tells it
+	waiting    map[string]waiting    // configured ports that are not attached, by name
+	failed     map[odp.PortNo]string // vports that cannot be served, with the reason told
+	devices    devices
+	quarantine quarantine
+	restores   *Restores
+}
+
+// New returns a Reconciler that serves no port yet.
+func New(cfg Config) *Reconciler {
+	r := &Reconciler{
+		kernel: cfg.Kernel, sockets: cfg.Sockets, notify: cfg.Notify, progress: cfg.Progress, handlers: cfg.Handlers,
+		bound:     binding.NewTable(),
+		byIfindex: map[uint32]*Port{}, waiting: map[string]waiting{}, failed: map[odp.PortNo]string{},
+		devices: newDevices(cfg.Devices), quarantine: newQuarantine(cfg.Sweeps), restores: cfg.Restores,
+	}
+	r.take(cfg.Ports)
+	return r
+}
+
+// Configure changes which ports the datapath is to have. Ports that were configured and
+// are not any more are taken off the datapath; the next look does the rest.
+func (r *Reconciler) Configure(ports []PortConfig) error {
+	was := r.configured
+	r.take(ports)
+	vports, err := r.vports()
+	if err != nil {
+		return err
+	}
+	r.matchPatterns(vports)
+	stay := make(map[PortConfig]bool, len(r.configured))
+	for _, p := range r.configured {
+		stay[p.vport()] = true
+	}
+	var removed []string
+	for _, p := range was {
+		if !stay[p.vport()] {
+			removed = append(removed, p.Name)
+			r.forgetPort(p.Name)
+		}
+	}
+	r.devices.reset()
+	if len(removed) == 0 {
+		return nil
+	}
+	return r.retire(removed, vports)
+}
+
+// take puts entries of the configuration into force.
+func (r *Reconciler) take(entries []PortConfig) {
+	r.patterns, r.configured = nil, nil
+	for _, p := range entries {
+		if p.Match != "" {
+			r.patterns = append(r.patterns, p)
+		} else {
+			r.configured = append(r.configured, p)
+		}
+	}
+	r.maxUpcalls = maxUpcalls(r.configured)
+}
+
+// forgetPort drops the state of a port that is not configured any more.
+func (r *Reconciler) forgetPort(name string) {
+	delete(r.waiting, name)
+	r.devices.forget(name)
+}
+
+// maxUpcalls returns the limits of ports by name, of those that have one.
+func maxUpcalls(ports []PortConfig) map[string]uint32 {
+	limits := map[string]uint32{}
+	for _, p := range ports {
+		if p.MaxUpcalls != 0 {
+			limits[p.Name] = p.MaxUpcalls
+		}
+	}
+	return limits
+}
+
+// Waiting returns the number of configured ports that are not attached.
+func (r *Reconciler) Waiting() int { return len(r.waiting) }
+
+// Table returns the ports that are served.
+func (r *Reconciler) Table() *Table { return &r.table }

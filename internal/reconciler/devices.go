@@ -1,0 +1,133 @@
+package reconciler
+
+import (
+	"slices"
+
+	"dpifd/internal/dpif"
+)
+
+// Devices sees to the network devices behind configured ports. The Reconciler calls it
+// from its goroutine, one call at a time.
+type Devices interface {
+	// Prepare is called before a configured port is attached, so that its
+	// device is there. With an error the port waits.
+	Prepare(p PortConfig) error
+	// Find returns the ifindex of the device that has a name, be it an altname, in the
+	// datapath's network namespace, 0 if there is none.
+	Find(name string) uint32
+	// Indexes returns the ifindexes of the devices of that namespace by name.
+	Indexes() (map[string]uint32, error)
+	// Candidates returns the names of the devices of that namespace that a pattern may
+	// attach: those of Ethernet that belong to no other device.
+	Candidates() ([]string, error)
+	// SetUp is called when a configured port is attached or was found, and
+	// again after each Configure; after an error also at each later look. The device is
+	// the vport's, whatever its name is; created tells that the vport was made just now.
+	SetUp(p PortConfig, v *dpif.Vport, created bool) error
+	// Sweep is called at start and after each Configure: devices that were
+	// made for a port that is not among ports go.
+	Sweep(ports []PortConfig) error
+}
+
+// devices is what has been done about the devices of configured ports.
+type devices struct {
+	Devices                   // nil if nobody sees to them
+	result  map[string]string // of SetUp by port: what failed, or ""
+	pending []deviceSetup
+	stale   bool // there may be devices of ports that are not configured any more
+}
+
+// deviceSetup is a device that is to be set up.
+type deviceSetup struct {
+	port    PortConfig
+	vport   dpif.Vport
+	created bool
+}
+
+func newDevices(d Devices) devices {
+	return devices{Devices: d, result: map[string]string{}, stale: true}
+}
+
+// reset has all devices set up anew: that may be in another way now.
+func (d *devices) reset() {
+	clear(d.result)
+	d.stale = true
+}
+
+// forget has the device of a port that is not attached set up anew.
+func (d *devices) forget(name string) { delete(d.result, name) }
+
+// prepare makes the device of a port.
+func (d *devices) prepare(p PortConfig) error {
+	if d.Devices == nil {
+		return nil
+	}
+	return d.Prepare(p)
+}
+
+// find returns the ifindex of a device, 0 if there is none.
+func (d *devices) find(name string) uint32 {
+	if d.Devices == nil {
+		return 0
+	}
+	return d.Find(name)
+}
+
+// fillIfindex looks up the devices of vports where the kernel does not tell them (before
+// 4.15).
+func (d *devices) fillIfindex(vports []dpif.Vport) {
+	if d.Devices == nil || !slices.ContainsFunc(vports, func(v dpif.Vport) bool { return v.Ifindex == 0 }) {
+		return
+	}
+	indexes, err := d.Indexes()
+	if err != nil {
+		return // then names have to do
+	}
+	for i := range vports {
+		if v := &vports[i]; v.Ifindex == 0 {
+			v.Ifindex = indexes[v.Name]
+		}
+	}
+}
+
+// SetUpDevices sets up the devices of the configured ports that Add found or attached.
+func (r *Reconciler) SetUpDevices() {
+	d := &r.devices
+	for i := range d.pending {
+		r.setUpDevice(&d.pending[i])
+	}
+	d.pending = d.pending[:0]
+}
+
+// setUpDevice sets up a device, unless that is done.
+func (r *Reconciler) setUpDevice(s *deviceSetup) {
+	d := &r.devices
+	if d.Devices == nil {
+		return
+	}
+	failed, tried := d.result[s.port.Name]
+	if tried && failed == "" {
+		return
+	}
+	err := d.SetUp(s.port, &s.vport, s.created)
+	if err == nil {
+		d.result[s.port.Name] = ""
+		return
+	}
+	if err.Error() != failed {
+		d.result[s.port.Name] = err.Error()
+		r.notify(PortSetupFailed{Name: s.port.Name, Err: err})
+	}
+}
+
+// sweepDevices removes the devices of ports that are not configured any more.
+func (r *Reconciler) sweepDevices() {
+	d := &r.devices
+	if d.Devices == nil || !d.stale {
+		return
+	}
+	d.stale = false
+	if err := d.Sweep(r.configured); err != nil {
+		r.notify(DeviceSweepFailed{Err: err})
+	}
+}

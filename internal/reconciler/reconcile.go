@@ -1,0 +1,216 @@
+package reconciler
+
+import (
+	"iter"
+	"slices"
+	"time"
+
+	"dpifd/internal/clock"
+	"dpifd/internal/dpif"
+	"dpifd/internal/event"
+	"dpifd/internal/odp"
+	"dpifd/internal/policy"
+	"dpifd/internal/upcall"
+)
+
+// Look says why the datapath is looked at.
+type Look struct {
+	Start   bool // it is the first look
+	Changed bool // something has changed: what waits is tried, whatever its back-off says
+}
+
+// Diff is what a part of a look changed. It is valid with an error as well.
+type Diff struct {
+	Removed []PortRemoved
+	Renamed []PortRenamed
+	Waiting []PortWaiting
+	Added   []Added
+	Ports   []policy.Port // that the policy is to know now; not with an error
+}
+
+// Added is a port that is served now.
+type Added struct {
+	*Port
+	Created bool // the vport was attached
+}
+
+// Events returns what an operator is told of the Diff.
+func (d *Diff) Events() iter.Seq[event.Event] {
+	return func(yield func(event.Event) bool) {
+		ok := true
+		tell := func(e event.Event) { ok = ok && yield(e) }
+		for _, e := range d.Removed {
+			tell(e)
+		}
+		for _, e := range d.Renamed {
+			tell(e)
+		}
+		for _, e := range d.Waiting {
+			tell(e)
+		}
+		for _, a := range d.Added {
+			sock := a.Socket
+			tell(PortAdded{Name: a.Name(), No: a.No, Type: a.Type, Handler: sock.HandlerID(), UpcallPID: sock.PortID(),
+				Created: a.Created})
+			if sock != nil {
+				tell(TransportSelected{Name: a.Name(), No: a.No, Transport: sock.Transport(), Reason: sock.Reason,
+					RcvBuf: sock.RcvBuf(), RingBytes: sock.RingBytes})
+			}
+		}
+	}
+}
+
+// Remove ends the service of vports that have gone, or whose number another device has
+// now. Devices of ports that are not configured any more go as well.
+func (r *Reconciler) Remove(look Look) (diff Diff, err error) {
+	r.sweepDevices()
+	vports, err := r.vports()
+	if err != nil {
+		return diff, err
+	}
+	r.listed = vports
+	r.dropMissing(vports, &diff)
+	if len(diff.Removed) > 0 {
+		served := r.table.Load()
+		notServed := func(v dpif.Vport) bool { return served.Get(v.No) == nil }
+		diff.Ports = r.policyPorts(slices.DeleteFunc(slices.Clone(vports), notServed), look)
+	}
+	return diff, nil
+}
+
+// Quarantine keeps the numbers of removed ports, which the policy does not know any
+// more, from new ports while flows may lead there. All that was decided before is in
+// the kernel.
+func (r *Reconciler) Quarantine(removed []PortRemoved) {
+	numbers := make([]odp.PortNo, len(removed))
+	for i, p := range removed {
+		numbers[i] = p.No
+	}
+	r.quarantine.add(numbers)
+}
+
+// Add serves each vport that Remove found, and attaches the configured ports that the
+// datapath lacks. It returns transport.ErrRingRequired, or an error about the datapath or
+// the means to ask about it.
+func (r *Reconciler) Add(look Look) (diff Diff, err error) {
+	vports := r.listed
+	r.bind(vports)
+	if err := r.serve(vports, look, &diff); err != nil {
+		return diff, err
+	}
+	added, err := r.attachConfigured(vports, look, &diff)
+	if err != nil {
+		return diff, err
+	}
+	for _, p := range r.table.Load().List {
+		p.SetMaxUpcalls(r.maxUpcalls[r.bound.Entry(p.No)])
+	}
+	diff.Ports = r.policyPorts(append(vports, added...), look)
+	return diff, nil
+}
+
+// dropMissing ends the service of vports that are not there. A device that was renamed is
+// the same port.
+func (r *Reconciler) dropMissing(vports []dpif.Vport, diff *Diff) {
+	has := byNo(vports)
+	for _, p := range r.table.Load().List {
+		v := has[p.No]
+		if v != nil && p.isOf(*v) {
+			r.follow(p, *v, diff)
+			continue
+		}
+		if len(diff.Removed) == 0 {
+			r.sockets.ReadDrops(r.table.Load().Sockets()) // while they are there
+		}
+		r.drop(p, diff)
+	}
+	for no := range r.failed {
+		if has[no] == nil {
+			delete(r.failed, no)
+		}
+	}
+}
+
+// isOf reports whether p serves the vport, and not another one that had the
+// number before: by the device's index, or where that is not known by its name. An
+// internal port that moves to another network namespace may get another index there;
+// its upcalls go where they went.
+func (p *Port) isOf(v dpif.Vport) bool {
+	if v.No != p.No || v.Type != p.Type {
+		return false
+	}
+	if v.Ifindex == p.ifindex {
+		return v.Ifindex != 0 || v.Name == p.Name()
+	}
+	return v.Type == dpif.VportInternal && p.Socket != nil && slices.Equal(v.UpcallPIDs, []uint32{p.Socket.PortID()})
+}
+
+// follow notes the name and the index that a port's device has now.
+func (r *Reconciler) follow(p *Port, v dpif.Vport, diff *Diff) {
+	if p.ifindex != v.Ifindex {
+		if r.byIfindex[p.ifindex] == p {
+			delete(r.byIfindex, p.ifindex)
+		}
+		p.ifindex = v.Ifindex
+		r.byIfindex[p.ifindex] = p
+	}
+	if was := p.Name(); was != v.Name {
+		p.SetName(v.Name)
+		diff.Renamed = append(diff.Renamed, PortRenamed{No: p.No, Name: v.Name, Was: was})
+	}
+}
+
+// drop answers what is still queued for a port, and closes its socket.
+func (r *Reconciler) drop(p *Port, diff *Diff) {
+	var last upcall.PortCounters
+	if p.Socket != nil {
+		last = r.sockets.Detach(p.Socket)
+	} else {
+		last = p.Counters()
+	}
+	if r.byIfindex[p.ifindex] == p {
+		delete(r.byIfindex, p.ifindex)
+	}
+	r.table.remove(p, last)
+	r.tellHandlers()
+	r.bound.Forget(p.No)
+	diff.Removed = append(diff.Removed, PortRemoved{Name: p.Name(), No: p.No, Upcalls: last.Upcalls,
+		Executed: last.Executed, Lost: last.Lost()})
+}
+
+// tellHandlers lets handlers with sockets of all ports see the ports there are.
+func (r *Reconciler) tellHandlers() {
+	if r.sockets.Shared() != nil {
+		r.handlers.Set(r.table.Load().upcallPorts())
+	}
+}
+
+// ConcernedByLink reports whether news about a device calls for a look: a configured port
+// waits for it, be it to see it gone; a pattern matches it; the device of a port has
+// another name; or that of an internal port has moved to another network namespace, of which the
+// groups of openvswitch say nothing.
+func (r *Reconciler) ConcernedByLink(ifindex uint32, name string, deleted bool) bool {
+	_, waits := r.waiting[name]
+	p := r.byIfindex[ifindex]
+	if p == nil {
+		return waits || r.matches(name) != nil
+	}
+	return waits || deleted || p.Name() != name
+}
+
+// flowTickMS bounds how much later than a packet a flow's time of use may be: the
+// kernel keeps it in ticks (ovs_flow_used_time, net/openvswitch/flow_netlink.c, Linux
+// 6.1), of which there are at least 100 in a second.
+const flowTickMS = 10
+
+// sinceNow is policy.Port.SinceMS of a port that has just been found.
+func sinceNow() int64 { return clock.NowMS() + flowTickMS }
+
+// NextRetry is when, by internal/clock, a configured port that waits is tried again,
+// latest at the most.
+func (r *Reconciler) NextRetry(latest time.Duration) time.Duration {
+	for _, w := range r.waiting {
+		latest = min(latest, w.retry.At)
+	}
+	return latest
+}

@@ -1,0 +1,45 @@
+package reconciler
+
+import (
+	"testing"
+	"time"
+)
+
+func TestRestores(t *testing.T) {
+	r := NewRestores()
+	granted := 0
+	for range 2 * restoreBurst {
+		r.Begin()
+		if r.Allow() {
+			granted++
+		}
+		if r.Allow() != r.granted || r.Postponed() == r.granted {
+			t.Error("one look has two answers")
+		}
+	}
+	if granted < restoreBurst || granted > restoreBurst+1 {
+		t.Errorf("%d of %d looks restore, want %d", granted, 2*restoreBurst, restoreBurst)
+	}
+	if r.Begin(); r.Postponed() {
+		t.Error("a look that found nothing changed is postponed")
+	}
+	start := time.Now()
+	for range sayBurst {
+		if held, due := r.Say(7, start); held != 0 || !due {
+			t.Errorf("one of the first: %d, %v", held, due)
+		}
+	}
+	for i, want := range []struct {
+		after time.Duration
+		held  uint64
+		due   bool
+	}{{0, 0, false}, {time.Second, 0, false}, {sayEvery, 2, true}, {sayEvery + time.Second, 0, false},
+		{2 * sayEvery, 1, true}} {
+		if held, due := r.Say(7, start.Add(want.after)); held != want.held || due != want.due {
+			t.Errorf("%d: %d, %v", i, held, due)
+		}
+	}
+	if _, due := r.Say(8, start); !due {
+		t.Error("ports share the limit")
+	}
+}

@@ -1,0 +1,88 @@
+package vswitch
+
+import (
+	"fmt"
+
+	"dpifd/internal/binding"
+	"dpifd/internal/odp"
+	"dpifd/internal/reconciler"
+	"dpifd/internal/revalidator"
+	"dpifd/internal/upcall"
+)
+
+// Reconfigure changes, while the Server runs, which ports the datapath is to
+// have and what bounds its flows; zero values of the latter select the
+// defaults. Ports that were configured and are not any more are taken off the
+// datapath. It returns at once; what comes of it is told by events. It may be
+// called from any goroutine.
+func (s *Server) Reconfigure(ports []reconciler.PortConfig, flows revalidator.Limits) {
+	s.revalidator.SetLimits(flows)
+	s.wanted.Store(&ports)
+	s.notifier.requestLook()
+}
+
+// Restore takes over which vports belonged to which entries of the configuration, as
+// Entries of the process before returned them. It is called before Run, on its
+// goroutine. It returns the numbers of the vports that are the same as then.
+func (s *Server) Restore(former []binding.Port) (map[odp.PortNo]bool, error) {
+	return s.reconciler.Restore(former)
+}
+
+// Entries returns the vports with their devices and entries. It may be called from any
+// goroutine.
+func (s *Server) Entries() []binding.Port { return s.reconciler.Entries() }
+
+// Ports returns the numbers of the ports that are served.
+func (s *Server) Ports() []odp.PortNo { return s.reconciler.Table().Load().Numbers() }
+
+// Handlers returns the number of handlers.
+func (s *Server) Handlers() int { return len(s.handlers) }
+
+// SetTracer installs t, which is called for each upcall; nil removes it.
+func (s *Server) SetTracer(t upcall.Tracer) {
+	for _, h := range s.handlers {
+		h.SetTracer(t)
+	}
+}
+
+// SetFlowTracer installs t, which is called for each flow that the revalidator
+// changes; nil removes it.
+func (s *Server) SetFlowTracer(t revalidator.Tracer) { s.revalidator.SetTracer(t) }
+
+// Rounds counts how often one of the Server's goroutines went round its loop.
+type Rounds struct {
+	Name  string // "handler 0", "port poll", "revalidator"
+	Count uint64
+}
+
+// Rounds tells how often each goroutine that the datapath depends on went
+// round. It may be called from any goroutine. During the start, which can be
+// long, the port poll stands for the flows and ports gone through, and there is
+// no revalidator.
+func (s *Server) Rounds() []Rounds {
+	list := make([]Rounds, 0, len(s.handlers)+2)
+	for _, h := range s.handlers {
+		list = append(list, Rounds{fmt.Sprintf("handler %d", h.ID()), h.Rounds()})
+	}
+	flows, running := s.revalidator.Rounds()
+	return appendRounds(list, s.rounds.Load(), flows, running)
+}
+
+// appendRounds adds the port poll and, once it runs, the revalidator; before that
+// the port poll stands for it.
+func appendRounds(list []Rounds, polls, cycles uint64, running bool) []Rounds {
+	if !running {
+		return append(list, Rounds{"port poll", polls + cycles})
+	}
+	return append(list, Rounds{"port poll", polls}, Rounds{"revalidator", cycles})
+}
+
+// Nudge has the goroutines that sleep go round once. The revalidator does so by
+// itself, every half second. It may be called from any goroutine while the
+// Server is open.
+func (s *Server) Nudge() {
+	for _, h := range s.handlers {
+		h.Wake()
+	}
+	s.notifier.wake()
+}
