@@ -66,7 +66,7 @@ func (l *Log) Write(w io.Writer, files []string) error {
 	fmt.Fprintf(&b, "<title>dpifd report: %s</title>\n</head>\n<body>\n<h1>dpifd report: %[1]s</h1>\n", escape(of))
 	broken := ""
 	if l.Broken > 0 {
-		broken = fmt.Sprintf(", %d lines that are none", l.Broken)
+		broken = fmt.Sprintf(", %d other lines", l.Broken)
 	}
 	fmt.Fprintf(&b, "<p>%s: %d events%s. Times are UTC.</p>\n", escape(strings.Join(files, ", ")), l.Lines, broken)
 	for i := range sections {
@@ -90,17 +90,17 @@ func (s *section) write(b *strings.Builder) {
 		figure any
 		text   string
 	}{
-		{s.Hit, "packets stayed in the kernel"}, {s.Missed, "came up"}, {s.Upcalls, "were answered"},
-		{s.Lost, "were lost before the daemon had them"}, {s.Longest, "took the longest batch"},
+		{s.Hit, "packets matched a flow"}, {s.Missed, "matched none: upcalls"}, {s.Upcalls, "upcalls received"},
+		{s.Lost, "upcalls lost in the kernel"}, {s.Longest.Round(time.Millisecond), "longest batch"},
 	} {
 		fmt.Fprintf(b, "<p><b>%v</b> %s</p>\n", f.figure, f.text)
 	}
 	b.WriteString("</div>\n<p class=\"key\"><span><b></b>a change of state</span><span><b class=\"warn\"></b>a warning</span>" +
-		"<span><b class=\"error\"></b>an error</span><span>Hold the pointer over a line to read its events.</span></p>\n")
+		"<span><b class=\"error\"></b>an error</span><span>Point at a mark to read its events.</span></p>\n")
 	for _, p := range s.Plots {
 		fmt.Fprintf(b, "<figure>\n<h3>%s</h3>\n<p>%s</p>\n%s\n</figure>\n", p.title, p.text, p.svg)
 	}
-	b.WriteString("<h3>Events</h3>\n<p>The vertical lines of the plots. docs/LOGS.md and docs/RUNBOOK.md have their meaning.</p>\n")
+	b.WriteString("<h3>Events</h3>\n<p>The marks of the plots. docs/LOGS.md and docs/RUNBOOK.md explain them.</p>\n")
 	routine := 0
 	b.WriteString("<table>\n")
 	for i := range s.Marks {
@@ -121,7 +121,7 @@ func (s *section) write(b *strings.Builder) {
 		b.WriteString("</table>\n</details>\n")
 	}
 	if s.Unshown > 0 {
-		fmt.Fprintf(b, "<p>%d more are not shown.</p>\n", s.Unshown)
+		fmt.Fprintf(b, "<p>%d more events are not shown.</p>\n", s.Unshown)
 	}
 	b.WriteString("</section>\n")
 }
@@ -194,12 +194,12 @@ func newSection(d, daemon *Datapath) section {
 		p := plot{title: title, unit: unit, from: s.From, to: s.To, top: high, curves: curves, marks: marks}
 		s.Plots = append(s.Plots, titled{title, text, p.draw()})
 	}
-	add("Upcalls", "Packets that matched no flow, and those of them that the daemon answered.", "a second", 0,
+	add("Upcalls", "Packets that matched no flow (missed), and those that the daemon received (upcalls).", "a second", 0,
 		line("missed", orange, rate(func(p Sample) uint64 { return p.Missed })),
 		line("upcalls", blue, rate(func(p Sample) uint64 { return p.Upcalls })))
 	add("Throughput", "Packets that the kernel looked up, whether a flow matched or not.", "packets a second", 0,
 		line("packets", purple, rate(func(p Sample) uint64 { return p.Hit + p.Missed })))
-	add("Hit ratio", "Packets that stayed in the kernel, of all.", "%", 100,
+	add("Hit ratio", "Share of packets that matched a flow.", "%", 100,
 		line("hit ratio", green, func(p Sample) (float64, bool) {
 			all := p.Hit + p.Missed
 			return 100 * float64(p.Hit) / float64(max(all, 1)), all > 0
@@ -219,8 +219,8 @@ func newSection(d, daemon *Datapath) section {
 	if losses == nil {
 		losses = []curve{line("lost", vermilion, count(func(p Sample) uint64 { return p.Lost }))}
 	}
-	add("Loss", "Packets lost on their way through the daemon, by cause (upcalls_lost).", "packets", 0, losses...)
-	add("Latency", "From a batch's receipt until its answers were sent.", "ms", 0,
+	add("Loss", "Lost packets by cause (upcalls_lost).", "packets", 0, losses...)
+	add("Latency", "Time from receipt of a batch of upcalls until its answers were sent.", "ms", 0,
 		line("longest batch", sky, func(p Sample) (float64, bool) { return p.Longest.Seconds() * 1e3, p.Batches > 0 }),
 		line("mean batch", blue, func(p Sample) (float64, bool) {
 			return p.Busy.Seconds() * 1e3 / float64(max(p.Batches, 1)), p.Batches > 0
@@ -232,13 +232,13 @@ func newSection(d, daemon *Datapath) section {
 	if peak := (&plot{curves: []curve{limit}}).peak(); peak <= 4*far.peak() {
 		flows = append(flows, limit)
 	}
-	add("Flows", "Flows in the kernel; their limit where it is near.", "flows", 0, flows...)
+	add("Flows", "Flows in the kernel, and their limit if it is near.", "flows", 0, flows...)
 	if ports := d.Busiest(); len(ports) > 0 {
-		add("Received by port", "What the busiest ports received (port_stats, at log.level debug).", "bits a second", 0,
+		add("Received by port", "Traffic received on the busiest ports (port_stats, with log.level debug).", "bits a second", 0,
 			portCurves(ports, func(p PortSample) uint64 { return 8 * p.RxBytes })...)
-		add("Sent by port", "What was sent to the busiest ports.", "bits a second", 0,
+		add("Sent by port", "Traffic sent on the busiest ports.", "bits a second", 0,
 			portCurves(ports, func(p PortSample) uint64 { return 8 * p.TxBytes })...)
-		add("Upcalls by port", "Packets of the busiest ports that came up to the daemon.", "a second", 0,
+		add("Upcalls by port", "Upcalls of the busiest ports.", "a second", 0,
 			portCurves(ports, func(p PortSample) uint64 { return p.Upcalls })...)
 	}
 	return s

@@ -11,7 +11,7 @@ import (
 const (
 	plotWidth, plotHeight = 960, 220
 	left, right           = 70, 16
-	top, bottom           = 12, 30
+	top, bottom           = 16, 30
 )
 
 // curve is one line of a plot.
@@ -67,12 +67,22 @@ func (p *plot) draw() string {
 	return b.String()
 }
 
-// markWidth is how far apart marks are at least, in pixels; those closer together
-// are drawn as one, which tells of the first few.
-const markWidth, markTells = 4, 8
+const (
+	// markWidth is the least distance of two marks in pixels. Events closer together
+	// share a mark, whose text has the first markTells of them.
+	markWidth, markTells = 4, 8
+	// tallMarks is the greatest number of marks that cross the plot. More would hide
+	// the curves, so they are ticks above it.
+	tallMarks = 24
+)
 
-// drawMarks draws the events that are not routine, which are in order of time.
+// drawMarks draws the events that are not routine, in order of time.
 func (p *plot) drawMarks(b *strings.Builder, x func(time.Time) float64) {
+	type mark struct {
+		at           float64
+		level, title string
+	}
+	var marks []mark
 	for i := 0; i < len(p.marks); {
 		at, level, n := x(p.marks[i].Time), "plain", 0
 		var title strings.Builder
@@ -92,9 +102,16 @@ func (p *plot) drawMarks(b *strings.Builder, x func(time.Time) float64) {
 			fmt.Fprintf(&title, "and %d more", n-markTells)
 		}
 		if n > 0 {
-			fmt.Fprintf(b, `<line class="mark %s" x1="%.1f" x2="%.1f" y1="%d" y2="%d"><title>%s</title></line>`,
-				level, at, at, top, plotHeight-bottom, escape(title.String()))
+			marks = append(marks, mark{at, level, title.String()})
 		}
+	}
+	from, to := top, plotHeight-bottom
+	if len(marks) > tallMarks {
+		from, to = 2, top-4
+	}
+	for _, m := range marks {
+		fmt.Fprintf(b, `<line class="mark %s" x1="%.1f" x2="%.1f" y1="%d" y2="%d"><title>%s</title></line>`,
+			m.level, m.at, m.at, from, to, escape(m.title))
 	}
 }
 

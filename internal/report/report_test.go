@@ -80,10 +80,10 @@ func TestFiguresAreTheLogs(t *testing.T) {
 	}
 	html := render(t, l)
 	for _, want := range []string{
-		fmt.Sprintf("<b>%d</b> packets stayed in the kernel", hit),
-		fmt.Sprintf("<b>%d</b> came up", missed),
-		fmt.Sprintf("<b>%d</b> were answered", upcalls),
-		fmt.Sprintf("<b>%d</b> were lost", lost),
+		fmt.Sprintf("<b>%d</b> packets matched a flow", hit),
+		fmt.Sprintf("<b>%d</b> matched none: upcalls", missed),
+		fmt.Sprintf("<b>%d</b> upcalls received", upcalls),
+		fmt.Sprintf("<b>%d</b> upcalls lost", lost),
 	} {
 		if !strings.Contains(html, want) {
 			t.Errorf("the page lacks %q", want)
@@ -150,7 +150,7 @@ func TestLinesThatAreNoEvents(t *testing.T) {
 	if l.Lines != 3 || l.Broken != 7 {
 		t.Errorf("%d events and %d broken lines, want 3 and 7", l.Lines, l.Broken)
 	}
-	if html := render(t, l); !strings.Contains(html, "7 lines that are none") {
+	if html := render(t, l); !strings.Contains(html, "7 other lines") {
 		t.Error("the page does not tell of the broken lines")
 	}
 }
@@ -311,5 +311,19 @@ func TestPorts(t *testing.T) {
 	}
 	if html := render(t, l); !strings.Contains(html, "<title>dpifd report: dp0 on node7</title>") || !strings.Contains(html, "<h3>Received by port</h3>") {
 		t.Error("the page lacks the host or the plot of ports")
+	}
+}
+
+// TestManyMarks: few marks cross the plot, many are ticks above the curves.
+func TestManyMarks(t *testing.T) {
+	start := time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC)
+	for n, want := range map[int]string{tallMarks: `y1="16" y2="190"><title>`, tallMarks + 1: `y1="2" y2="12"><title>`} {
+		p := plot{from: start, to: start.Add(time.Hour)}
+		for i := range n {
+			p.marks = append(p.marks, Mark{Time: start.Add(time.Duration(i) * time.Minute), Level: "WARN"})
+		}
+		if svg := p.draw(); strings.Count(svg, want) != n {
+			t.Errorf("%d of %d marks have %s", strings.Count(svg, want), n, want)
+		}
 	}
 }
