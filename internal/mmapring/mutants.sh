@@ -87,12 +87,12 @@ head not searched|mmapring/remap.go|mmapring|s/r\.searching = true\n\tif f/if f/
 search from one seen first|mmapring/remap.go|mmapring|s/\t\tif r\.ring\.status\(before\) == Unused \{/\t\tif true {/
 full ring not searched again|mmapring/remap.go|mmapring|s/r\.searching, r\.lap = true, n/r.lap = 0/
 head told amid a guess|mmapring/remap.go|mmapring|s/if r\.lap > 0 \|\| r\.lapped[^\n]*\{/if false {/
-missing message waited for|netlink/ring.go|vswitch|s/if r\.adopted \{/if false {/
+missing message waited for|netlink/ring.go|upcall|s/if r\.adopted \{/if false {/
 sent before marked|upcall/answer.go|upcall|s/h\.in\.Mark\(\)//
-head not in the store|vswitch/handover.go|vswitch|s/&& !s\.storeHead\(ch, fds\[i\], rings\[i\]\)/\&\& false/
-old head left in the store|vswitch/handover.go|vswitch|s/ch\.sock\.Transport\(\) == netlink\.Ring && ch\.stored != name/false/
-any ring adopted|vswitch/handover.go|vswitch|s/ \|\| !s\.fits\(in\.sock\)//
-adopted ring not counted|vswitch/handover.go|vswitch|s/s\.ringBytes \+= ringBytes\(sock\)//
+head not in the store|transport/sockets.go|transport|s/err := s\.store\.setState\(sock, fds\[i\], states\[i\]\)/err := error(nil)/
+old head left in the store|transport/store.go|transport|s/sock\.Transport\(\) == netlink\.Ring && sock\.stored != name/false \&\& netlink.Ring == 0/
+any ring adopted|transport/inherited.go|transport|s/ \|\| !s\.rings\.fit\(in\.Receiver\)//; s/if in, ok := (s\.inherited\.sockets\[pids\[0\]\]; !ok)/if _, ok := $1/
+adopted ring not counted|transport/inherited.go|transport|s/s\.rings\.used \+= ringBytes\(sock\)//
 shed in small pieces|upcall/ready.go|upcall|s!h\.shedRing\(s\)!!
 mixed as rings only|upcall/ready.go|upcall|s/return mixedPasses/return ringPasses/
 no pause|upcall/ready.go|upcall|s/time\.Sleep\(min.*\)//
@@ -101,24 +101,31 @@ pauses without epoll|upcall/ready.go|upcall|s/ && h\.fruitless == 0 && !h/ \&\& 
 detach without draining|upcall/handler.go|upcall|s/for h\.receive\(s, batchSize\) > 0 \{\n\t\th\.answer\(\)\n\t\}//
 quota not shared|upcall/ready.go|upcall|s/quota = max\(minQuota.*//
 heads not looked at|upcall/ready.go|upcall|s/if s\.Ready\(\) \{\n\t\t\th\.makeReady/if false {\n\t\t\th.makeReady/
-memory not given back|vswitch/ports.go|vswitch|s/\ts\.ringBytes -= ch\.ringBytes\n//
-discard keeps memory|vswitch/transport.go|vswitch|s/(ch\.sock\.Close\(\)\n\t\t\}\n)\t\ts\.ringBytes -= ch\.ringBytes\n/$1/
-limit not kept|vswitch/transport.go|vswitch|s/s\.ringBytes\+size > /0 > /
-TX beyond the limit|vswitch/transport.go|vswitch|s/s\.ringBytes\+g\.Bytes\(\)\+rx > /0*rx > /
-TX not counted|vswitch/transport.go|vswitch|s/s\.ringBytes \+= g\.Bytes\(\)//
-unaligned with rings|vswitch/transport.go|vswitch|s/if s\.noRings != nil && s\.ringBytes == 0 \{/if true {/
-require ignored|vswitch/transport.go|vswitch|s/s\.noRings != nil && s\.cfg\.Ring\.Mode == RingRequire/false/
-require ignored for a port|vswitch/transport.go|vswitch|s/s\.cfg\.Ring\.Mode == RingRequire && !s\.running/false/
+memory not given back|transport/sockets.go|transport|s/(s\.load\[sock\.handler\]--\n)\ts\.rings\.used -= sock\.RingBytes\n/$1/
+discard keeps memory|transport/sockets.go|transport|s/(sock\.Close\(\)\n)\t\t\ts\.rings\.used -= sock\.RingBytes\n/$1/
+limit not kept|transport/rings.go|transport|s/r\.used\+size > /0 > /
+TX beyond the limit|transport/rings.go|transport|s/r\.used\+g\.Bytes\(\)\+rx\.Bytes\(\) > /0*rx.Bytes() > /
+TX not counted|transport/rings.go|transport|s/r\.used \+= g\.Bytes\(\)//
+unaligned with rings|transport/rings.go|transport|s/if r\.noRX != nil && r\.used == 0 \{/if true {/
+require ignored|transport/rings.go|transport|s/r\.noRX != nil && r\.cfg\.Mode == RingRequire/false/
+require ignored for a port|transport/sockets.go|transport|s/s\.rings\.cfg\.Mode == RingRequire && !running/false/
 given up unsaid|upcall/answer.go|upcall|s/h\.notify\(TXRingGivenUp.*\)//
 large overtakes|netlink/txring.go|netlink|s/s\.kick\(\)\n\t\tif c\.tx == nil/if c.tx == nil/
 last not kicked|netlink/txring.go|netlink|s/\ts\.kick\(\)\n\tif err := c/\tif err := c/
 taken back and not sent|netlink/txring.go|netlink|s/\ts\.linear\(s\.filled\)\n\treturn false/\ts.committed = s.filled\n\treturn false/
 broken not given up|netlink/txring.go|netlink|s/s\.c\.giveUpTX\(err\)//
 given up but mapped|netlink/txring.go|netlink|s/err := c\.mapping\.Close\(\); err/err := error(nil); err/
-refused counted|netlink/txring.go|netlink|s/n--\n/_ = n\n/
-refused index off|netlink/txring.go|netlink|s/s\.failed\(s\.committed-1/s.failed(s.committed/
-refused unreported|netlink/txring.go|netlink|s/s\.failed\(s\.committed-1.*\)//
-size not checked|netlink/txring.go|netlink|s/ \|\| m\.size > tx\.Room\(\)//
+refused counted|netlink/txring.go|netlink|s/n -= last\n/_ = n\n/
+refused index off|netlink/txring.go|netlink|s/for i := s\.committed - messages; i < s\.committed;/for i := s.committed - messages + 1; i <= s.committed;/
+refused unreported|netlink/txring.go|netlink|s/\t\t\ts\.failed\(i, errnoOf\(refused\.Err\)\)\n//
+size not checked|netlink/txring.go|netlink|s/ && s\.b\.msgs\[next\]\.size <= len\(room\)-n//
+one in a frame|netlink/txring.go|netlink|s/for next < s\.b\.Len\(\) &&/for next == s.filled \&\&/
+last of a frame alone refused|netlink/txring.go|netlink|s/s\.fault\(err, last\)/s.fault(err, 1)/
+frames taken for messages|netlink/txring.go|netlink|s/\t\t\tn \+= last\n/\t\t\tn++\n/
+frames of the last send|netlink/txring.go|netlink|s/\tc\.packed = c\.packed\[:0\]\n//; s/\ts\.c\.packed = s\.c\.packed\[:0\]\n//
+small TX frames|transport/rings.go|transport|s/rx\.FrameSize = max.*//
+new ring polled|upcall/socket.go|upcall|s/congested: r\.TakenOver\(\)/congested: r.Transport() == netlink.Ring/
+ring taken over not polled|upcall/socket.go|upcall|s/congested: r\.TakenOver\(\)/congested: false/
 skip not skipped|netlink/txring.go|netlink|s/m\.head\+m\.skip:m\.end/m.head:m.end/
 answers unread|netlink/txring.go|netlink|s/err := c\.failures\(s\.seq, b\.Len\(\), 0, failed\); s/err := error(nil); s/
 seq off by committed|netlink/txring.go|netlink|s/s\.seq\+uint32\(s\.committed\)/s.seq/
