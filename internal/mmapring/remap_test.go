@@ -330,6 +330,23 @@ func TestRemapWithoutQueuedMessage(t *testing.T) {
 	o.r.Release(2)
 }
 
+// TestRemapAfterReceivedCopy: a message that the reader before had received from the queue
+// is not taken for the next one there.
+func TestRemapAfterReceivedCopy(t *testing.T) {
+	o, sock := newRX(t, ringtest.Config{}, small)
+	deliver(t, sock, 0, 100, 5000, 6000)
+	o.want(t, 0, Message)
+	o.want(t, 1, Queued)
+	o.crash(t)
+	if found := o.remap(t, State{small, -1}); found != (Found{InUse: 3, Answered: 1}) {
+		t.Errorf("found %+v", found)
+	}
+	o.want(t, 0, Message)
+	o.want(t, 2, Queued)
+	o.wantNone(t, Empty)
+	o.r.Release(2)
+}
+
 // seqs is the numbers from a to before b.
 func seqs(a, b uint64) (list []uint64) {
 	for ; a < b; a++ {
