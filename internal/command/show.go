@@ -1,12 +1,16 @@
 package command
 
 import (
-	"dpifd/internal/netns"
+	"context"
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
+	"dpifd/internal/control"
+	"dpifd/internal/daemon"
 	"dpifd/internal/inspect"
+	"dpifd/internal/netns"
 
 	"github.com/spf13/cobra"
 )
@@ -52,7 +56,8 @@ func showCommand() *cobra.Command {
 		Short: "Show datapaths, their ports and upcall sockets",
 		Long: "Show the kernel's datapaths, or one: lookups, flows and masks, user features, ports,\n" +
 			"and the upcall sockets: port id (pid), memory of waiting messages (queued), messages\n" +
-			"that found the queue full (drops), and owner, as far as this user may see it.\n\n" +
+			"that found the queue full (drops), frames in use of a ring (ring; if dpifd has rings\n" +
+			"and this user may ask it), and owner, as far as this user may see it.\n\n" +
 			"show works with any program that serves the datapath, changes nothing and needs no\n" +
 			"privilege. The kernel loads its module openvswitch if necessary.",
 		Example: "  dpifd show\n  dpifd show dp0 -s\n  dpifd show --netns blue -o json | jq '.[].ports[].stats'",
@@ -72,6 +77,9 @@ func showCommand() *cobra.Command {
 				if err != nil {
 					return failed(fmt.Errorf("show: %w", err))
 				}
+				for i := range list {
+					askRings(cmd.Context(), &list[i])
+				}
 				if k.form == outputJSON {
 					return failed(printJSON(cmd.OutOrStdout(), list))
 				}
@@ -88,6 +96,25 @@ func showCommand() *cobra.Command {
 	cmd.Flags().BoolVarP(&statistics, "statistics", "s", false, "also print the counters of ports (JSON always has them)")
 	kernelFlags(cmd, &k)
 	return cmd
+}
+
+// ringsTimeout bounds the wait for a daemon that may not answer.
+const ringsTimeout = time.Second
+
+// askRings asks the daemon that serves the datapath, if there is one that answers, how
+// full its rings are.
+func askRings(ctx context.Context, d *inspect.Datapath) {
+	ctx, cancel := context.WithTimeout(ctx, ringsTimeout)
+	defer cancel()
+	c := control.NewClient(control.SocketPath(d.Name))
+	defer c.Close()
+	all, err := daemon.GetRings.Ask(ctx, c, control.None{})
+	if err != nil {
+		return // show does not depend on a daemon
+	}
+	for _, r := range all.Rings {
+		d.SetRing(all.PID, r.UpcallPID, inspect.Ring{Frames: r.Frames, Used: r.Used})
+	}
 }
 
 // pick returns the datapath that args name or, without one, the only one.

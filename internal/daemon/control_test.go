@@ -206,6 +206,9 @@ func TestControlNotReady(t *testing.T) {
 	if _, err := GetStats.Ask(t.Context(), c, control.None{}); err == nil || err.Error() != control.ErrNotReady.Error() {
 		t.Errorf("stats: %v", err)
 	}
+	if _, err := GetRings.Ask(t.Context(), c, control.None{}); err == nil || err.Error() != control.ErrNotReady.Error() {
+		t.Errorf("rings: %v", err)
+	}
 }
 
 // TestControlUnavailable: the daemon runs without its socket.

@@ -26,6 +26,9 @@ func TestText(t *testing.T) {
 			{No: 4, Name: "vx", Type: "vxlan", DstPort: 4789, Sockets: []Socket{{PID: 9}}},
 		},
 	}
+	d.SetRing(812, 77, Ring{Frames: 6400, Used: 12})
+	d.SetRing(812, 9, Ring{Frames: 6400, Used: 1}) // not found here
+	d.SetRing(5, 77, Ring{Frames: 16, Used: 1})    // of a daemon elsewhere, with the same port id
 	const want = `system@dp0:
   lookups: hit:30 missed:10 lost:1
   flows: 4
@@ -43,7 +46,7 @@ func TestText(t *testing.T) {
     RX packets:5 errors:0 dropped:0
     TX packets:6 errors:0 dropped:7
     RX bytes:1023  TX bytes:1536 (1.5 KiB)
-    upcalls: pid:77 queued:4352 (4.2 KiB) drops:3 owner:dpifd[812],systemd[1]
+    upcalls: pid:77 queued:4352 (4.2 KiB) drops:3 ring:12/6400 owner:dpifd[812],systemd[1]
   port 2: vxlan_sys_4790 (vxlan: dst_port=4790)
     RX packets:0 errors:0 dropped:0
     TX packets:0 errors:0 dropped:0

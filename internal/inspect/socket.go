@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -22,6 +23,14 @@ type Socket struct {
 	Queued uint64    `json:"queued_bytes"`
 	Drops  uint64    `json:"drops"`
 	Owners []Process `json:"owners,omitempty"` // those that this process may see
+	// Ring is nil for a socket without one, and where its owner was not asked.
+	Ring *Ring `json:"ring,omitempty"`
+}
+
+// Ring is how full the ring of a socket is. Its owner knows it, the kernel does not tell.
+type Ring struct {
+	Frames uint32 `json:"frames"`
+	Used   uint32 `json:"used"`
 }
 
 // Process is one that has a socket open.
@@ -79,6 +88,22 @@ func (t socketTable) all(pids []uint32) []Socket {
 		list = append(list, s)
 	}
 	return list
+}
+
+// SetRing notes the ring of the socket with a port id, if the process owner has it open.
+func (d *Datapath) SetRing(owner int, pid uint32, ring Ring) {
+	set := func(list []Socket) {
+		for i := range list {
+			owned := slices.ContainsFunc(list[i].Owners, func(p Process) bool { return p.ID == owner })
+			if s := &list[i]; s.PID == pid && s.Found && owned {
+				s.Ring = &ring
+			}
+		}
+	}
+	set(d.PerCPU)
+	for i := range d.Ports {
+		set(d.Ports[i].Sockets)
+	}
 }
 
 // owners calls each for every process that has one of the sockets open, once

@@ -88,6 +88,9 @@ func (s *Socket) text() string {
 		return fmt.Sprintf("pid:%d, not a socket of this network namespace", s.PID)
 	}
 	t := fmt.Sprintf("pid:%d queued:%d%s drops:%d", s.PID, s.Queued, human(s.Queued), s.Drops)
+	if r := s.Ring; r != nil {
+		t += fmt.Sprintf(" ring:%d/%d", r.Used, r.Frames)
+	}
 	for sep, i := " owner:", 0; i < len(s.Owners); sep, i = ",", i+1 {
 		t += sep + s.Owners[i].String()
 	}
