@@ -42,7 +42,13 @@ func benchReceive(b *testing.B, put, receive func()) {
 }
 
 // BenchmarkRing reads in place from emulated memory, a memfd mapped twice.
-func BenchmarkRing(b *testing.B) {
+func BenchmarkRing(b *testing.B) { benchRing(b, func(*Reader) {}) }
+
+// BenchmarkRingMarked marks the frames of each batch before it gives them back, as a
+// handler does before it sends.
+func BenchmarkRingMarked(b *testing.B) { benchRing(b, (*Reader).Mark) }
+
+func benchRing(b *testing.B, before func(*Reader)) {
 	for _, size := range benchSizes {
 		b.Run(fmt.Sprint(size), func(b *testing.B) {
 			g := DefaultGeometry()
@@ -70,6 +76,7 @@ func BenchmarkRing(b *testing.B) {
 				if n != benchBatch {
 					b.Fatal(n)
 				}
+				before(o.r)
 				o.r.Release(n)
 			})
 		})

@@ -87,7 +87,7 @@ head not searched|mmapring/remap.go|mmapring|s/r\.searching = true\n\tif f/if f/
 search from one seen first|mmapring/remap.go|mmapring|s/\t\tif r\.ring\.status\(before\) == Unused \{/\t\tif true {/
 full ring not searched again|mmapring/remap.go|mmapring|s/r\.searching, r\.lap = true, n/r.lap = 0/
 head told amid a guess|mmapring/remap.go|mmapring|s/if r\.lap > 0 \|\| r\.lapped[^\n]*\{/if false {/
-missing message waited for|netlink/ring.go|upcall|s/if r\.adopted \{/if false {/
+missing message waited for|netlink/ring.go|netlink|s/if r\.adopted \{/if false {/
 sent before marked|upcall/answer.go|upcall|s/h\.in\.Mark\(\)//
 head not in the store|transport/sockets.go|transport|s/err := s\.store\.setState\(sock, fds\[i\], states\[i\]\)/err := error(nil)/
 old head left in the store|transport/store.go|transport|s/sock\.Transport\(\) == netlink\.Ring && sock\.stored != name/false \&\& netlink.Ring == 0/

@@ -267,6 +267,33 @@ func TestRingAndQueueApartIsAnError(t *testing.T) {
 	b.Release()
 }
 
+// TestRingTakenOverWithoutQueuedMessage: the process before had received the message of a
+// COPY frame and ended before it could note it. That frame is passed over.
+func TestRingTakenOverWithoutQueuedMessage(t *testing.T) {
+	k := ringtest.New(ringtest.Config{})
+	r, s := ringReceiver(t, k)
+	small := message(30, 0, 1, 0, pattern(1, 100)...)
+	deliver(t, s, message(30, 0, 1, 0, pattern(2, 4000)...), small)
+	if _, err := k.Recv(r.FD(), make([]byte, 8000)); err != nil {
+		t.Fatal(err)
+	}
+	fd, ring, err := r.Detach()
+	if err != nil {
+		t.Fatal(err)
+	}
+	next, err := AdoptReceiver(unix.NETLINK_GENERIC, fd, ring, ReceiverConfig{Kernel: k})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer next.Close()
+	b := newBatch(t, 8)
+	if n, err := next.Receive(b, 8); n != 1 || err != nil {
+		t.Fatalf("%d received, %v", n, err)
+	}
+	wantBatch(t, b, small)
+	b.Release()
+}
+
 func TestRingCloseWithFramesLent(t *testing.T) {
 	k := ringtest.New(ringtest.Config{})
 	r, s := ringReceiver(t, k)

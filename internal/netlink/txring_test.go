@@ -42,7 +42,7 @@ func txConn(t testing.TB, cfg ringtest.Config) (*Conn, *ringtest.Requests, *ring
 }
 
 // request is a message to send: its number and its size, header included and
-// padding not. Half of it is gathered.
+// padding not. Most of it is gathered.
 type request struct {
 	id, size int
 	typ      uint16
@@ -64,7 +64,7 @@ func fillBatch(b *SendBatch, list []request) {
 	b.Reset()
 	for _, q := range list {
 		body := pattern(q.id, q.size-overhead)
-		half := len(body) / 2 &^ 3
+		half := len(body) / 4 &^ 3
 		e := b.Begin(q.typ, 0)
 		e.RawUint32(uint32(q.id))
 		e.RawUint32(uint32(len(body)))
@@ -96,7 +96,7 @@ func contents(t *testing.T, sent []ringtest.Sent, port uint32) (list []arrived) 
 			}
 			id := int(binary.NativeEndian.Uint32(payload))
 			body := pattern(id, int(binary.NativeEndian.Uint32(payload[4:])))
-			half := len(body) / 2 &^ 3
+			half := len(body) / 4 &^ 3
 			if want := slices.Concat(body[:half], attr(3, body[half:]...)); !bytes.Equal(payload[8:], want) || h.PortID != port || h.Flags != unix.NLM_F_REQUEST {
 				t.Fatalf("message %d came as %+v, %d bytes", id, h, len(payload))
 			}

@@ -156,17 +156,16 @@ func TestRingStored(t *testing.T) {
 	pid := sock.PortID()
 	s.Keep(sock)
 	want("a new socket", " 2048/8192/4/-")
-	fd, ring, err := sock.Socket.Detach()
-	if err != nil {
-		t.Fatal(err)
+	startHandlers(t, s, 1)
+	if failed := s.Attach([]*Socket{sock}); len(failed) != 0 {
+		t.Fatal(failed)
 	}
-	ring.Head = 3
-	if err := s.store.setState(sock, fd, ring); err != nil {
-		t.Fatal(err)
+	if stay := s.HandOver([]*Socket{sock}); len(stay) != 0 || len(s.Left()) != 1 {
+		t.Fatalf("%d sockets stay, %d are handed over", len(stay), len(s.Left()))
 	}
-	want("handed over", "REMOVE 2048/8192/4/-", " 2048/8192/4/3")
+	want("handed over", "REMOVE 2048/8192/4/-", " 2048/8192/4/0")
 
-	cfg.Inherited = []fdstore.Descriptor{{FD: fd, Name: sock.stored, State: ring.String()}}
+	cfg.Inherited = s.Left()
 	next, _ := testSockets(t, cfg)
 	again := next.Adopt(p, []uint32{pid})
 	if again == nil {
@@ -174,7 +173,7 @@ func TestRingStored(t *testing.T) {
 	}
 	defer next.Discard(again)
 	next.Keep(again)
-	want("taken over", "REMOVE 2048/8192/4/3", " 2048/8192/4/-")
+	want("taken over", "REMOVE 2048/8192/4/0", " 2048/8192/4/-")
 	if next.store.sockets != 1 || next.store.names != len(again.stored)+1 {
 		t.Errorf("%d sockets with %d bytes of names are kept", next.store.sockets, next.store.names)
 	}

@@ -41,12 +41,17 @@ func TestAttach(t *testing.T) {
 		t.Errorf("12 sockets: %v, failed %v", count(all), failed)
 	}
 	var left []*Socket
+	s.rings.used = 1000
 	for _, sock := range all {
+		sock.RingBytes = 7
 		if sock.handler == handlers[0] {
 			left = append(left, sock)
 			continue
 		}
 		s.Detach(sock)
+	}
+	if s.rings.used != 1000-8*7 {
+		t.Errorf("%d bytes of rings after 8 ports with 7 each went, of 1000", s.rings.used)
 	}
 	more := openPorts(11)
 	broken := more[3]

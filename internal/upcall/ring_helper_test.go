@@ -171,7 +171,7 @@ func (p *notes) count() int {
 // bench is a handler whose upcall sockets are an emulated kernel's, and whose
 // requests go to the running kernel, which skips them.
 type bench struct {
-	t      *testing.T
+	t      testing.TB
 	k      emulated
 	h      *Handler
 	epoll  *kernelEpoll
@@ -179,7 +179,7 @@ type bench struct {
 	events []event.Event
 }
 
-func newBench(t *testing.T, k emulated) *bench {
+func newBench(t testing.TB, k emulated) *bench {
 	t.Helper()
 	conn, err := netlink.Dial(unix.NETLINK_GENERIC, netlink.Config{})
 	if err != nil {
@@ -189,7 +189,7 @@ func newBench(t *testing.T, k emulated) *bench {
 }
 
 // newBenchOn makes a bench whose requests go to conn.
-func newBenchOn(t *testing.T, k emulated, conn *netlink.Conn) *bench {
+func newBenchOn(t testing.TB, k emulated, conn *netlink.Conn) *bench {
 	t.Helper()
 	b := &bench{t: t, k: k, policy: &notes{t: t, got: map[odp.PortNo][]uint64{}}}
 	b.h = newTestHandler(t, conn, b.policy, func(e event.Event) { b.events = append(b.events, e) })
