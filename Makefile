@@ -123,7 +123,7 @@ demo: build $(VM) ## dpifd between two namespaces in the lab VM
 		-- sh /lab/demo.sh
 
 docs: ## write what is made from the code: lists of docs/, program for mtail
-	go test ./internal/daemon -run Docs -update
+	go test ./internal/daemon -run 'Docs|Schema' -update
 	go run ./deploy/mtail >deploy/mtail/dpifd.mtail.new && mv deploy/mtail/dpifd.mtail.new deploy/mtail/dpifd.mtail
 
 lint: ## gofmt, go.mod, vet, staticcheck, govulncheck, shellcheck, codespell

@@ -54,6 +54,10 @@ func printMetrics(out io.Writer, s *daemon.Stats) error {
 			all = append(all, f)
 		}
 	}
+	if len(s.UpcallTimes.Buckets) > 0 {
+		all = append(all, histogram("dpifd_upcall_seconds", "time from an upcall's arrival until its answer was sent: a bound",
+			&s.UpcallTimes, s.Datapath))
+	}
 	for _, i := range vswitch.PortStatsMetrics.Infos() {
 		f := family(i.Prometheus(daemon.PortMetricPrefix), i.Help, i.Kind)
 		for _, p := range s.Ports {
@@ -84,6 +88,18 @@ func family(name, help string, kind metric.Kind) *dto.MetricFamily {
 		t = dto.MetricType_GAUGE
 	}
 	return &dto.MetricFamily{Name: &name, Help: &help, Type: &t}
+}
+
+// histogram returns a family of one histogram.
+func histogram(name, help string, h *daemon.Histogram, datapath string) *dto.MetricFamily {
+	label, t, sum := "datapath", dto.MetricType_HISTOGRAM, float64(h.SumUS)/1e6
+	m := &dto.Metric{Label: []*dto.LabelPair{{Name: &label, Value: &datapath}},
+		Histogram: &dto.Histogram{SampleCount: &h.Count, SampleSum: &sum}}
+	for i := range h.Buckets {
+		b, bound := &h.Buckets[i], float64(h.Buckets[i].LeUS)/1e6
+		m.Histogram.Bucket = append(m.Histogram.Bucket, &dto.Bucket{UpperBound: &bound, CumulativeCount: &b.Count})
+	}
+	return &dto.MetricFamily{Name: &name, Help: &help, Type: &t, Metric: []*dto.Metric{m}}
 }
 
 // sample adds a value to a family. labels are names and values in turn.

@@ -30,7 +30,8 @@ func sampleStats() *daemon.Stats {
 		Datapath: "dp0", Totals: everyFigure(daemon.Totals.Lasting().Infos(), 1500000),
 		Ports: []daemon.PortStats{{Port: "va", PortNo: 1, Values: everyFigure(ports, 100)},
 			{Port: `v"b\`, PortNo: 2, Values: everyFigure(ports, 200)}},
-		Losses: []daemon.Loss{{Port: "va", PortNo: 1, Cause: "shed", Lost: 7}, {Cause: "no_listener", Lost: 9}},
+		UpcallTimes: daemon.Histogram{Count: 9, SumUS: 1500, Buckets: []metric.Bucket{{LeUS: 8, Count: 4}, {LeUS: 16, Count: 8}}},
+		Losses:      []daemon.Loss{{Port: "va", PortNo: 1, Cause: "shed", Lost: 7}, {Cause: "no_listener", Lost: 9}},
 	}
 }
 
@@ -52,7 +53,7 @@ func TestMetricsHoldAllFigures(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := 2 + len(s.Totals) + len(s.Ports[0].Values); len(families) != want {
+	if want := 3 + len(s.Totals) + len(s.Ports[0].Values); len(families) != want {
 		t.Errorf("%d families, want %d", len(families), want)
 	}
 	for n, i := range daemon.Totals.Lasting().Infos() {
@@ -68,6 +69,8 @@ func TestMetricsHoldAllFigures(t *testing.T) {
 	for _, line := range []string{
 		`dpifd_up{datapath="dp0"} 1`,
 		"# TYPE dpifd_batch_seconds_total counter", "# TYPE dpifd_flows gauge",
+		`dpifd_upcall_seconds_bucket{datapath="dp0",le="8e-06"} 4`,
+		`dpifd_upcall_seconds_bucket{datapath="dp0",le="+Inf"} 9`, `dpifd_upcall_seconds_sum{datapath="dp0"} 0.0015`,
 		`dpifd_port_handler{datapath="dp0",port="v\"b\\"} 200`,
 		`dpifd_upcalls_lost_total{datapath="dp0",port="va",cause="shed"} 7`,
 		`dpifd_upcalls_lost_total{datapath="dp0",port="",cause="no_listener"} 9`,

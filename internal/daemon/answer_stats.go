@@ -12,13 +12,23 @@ import (
 // Stats are a daemon's counters. Names and units are those of the log.
 type Stats struct {
 	Datapath string `json:"datapath"`
-	// Totals are the figures of Totals, but for those of the log's interval.
+	// Totals are the figures of Totals, but for those of the log's interval. The upcall_us ones
+	// are of the time since the log's last stats line but one, or since the start.
 	Totals metric.Values `json:"totals"`
+	// UpcallTimes are what the upcall_us figures are taken from, since the start.
+	UpcallTimes Histogram `json:"upcall_times"`
 	// Ports are the ports that are served, in order of their numbers.
 	Ports []PortStats `json:"ports"`
 	// Losses are those of the ports served, and of the datapath. Zeros are
 	// left out.
 	Losses []Loss `json:"losses"`
+}
+
+// Histogram says how long things took.
+type Histogram struct {
+	Count   uint64          `json:"count"`
+	SumUS   int64           `json:"sum_us"`
+	Buckets []metric.Bucket `json:"buckets"`
 }
 
 // PortStats are the figures of vswitch.PortStatsMetrics of one port. In JSON name
@@ -88,8 +98,11 @@ func (s *statsLog) snapshot() (*Stats, error) {
 	}
 	s.total = st.Total()
 	s.total.Add(s.daemon.past)
-	out := &Stats{Datapath: s.daemon.cfg().Datapath.Name, Totals: Totals.Lasting().Read(s.read(&st)),
-		Ports: []PortStats{}, Losses: []Loss{}}
+	r, upcalls := s.read(&st), s.server.UpcallTimes()
+	r.upcalls = upcalls.Since(&s.upcalls[1])
+	out := &Stats{Datapath: s.daemon.cfg().Datapath.Name, Totals: Totals.Lasting().Read(r),
+		UpcallTimes: Histogram{upcalls.Count(), upcalls.Sum.Microseconds(), upcalls.Buckets()},
+		Ports:       []PortStats{}, Losses: []Loss{}}
 	for i := range st.Ports {
 		p := &st.Ports[i]
 		out.Ports = append(out.Ports, PortStats{p.Name, uint32(p.No), vswitch.PortStatsMetrics.Read(p)})

@@ -5,6 +5,7 @@ import (
 
 	"dpifd/internal/dpif"
 	"dpifd/internal/event"
+	"dpifd/internal/metric"
 	"dpifd/internal/netlink"
 	"dpifd/internal/odp"
 )
@@ -125,12 +126,27 @@ type evStatePort struct {
 	Drops       uint64            `event:"socket_drops"`
 	MaxUpcalls  uint32            `event:"max_upcalls" means:"maximum upcalls per second; 0 is no limit"`
 	MACs        int               `event:"macs"`
+	upcallTimes
 }
 
 var _ = event.Declare[evStatePort](event.Kind{Name: "state_port", Level: event.Info,
 	Meaning: "Answer to SIGUSR1: one port and its upcall socket. With per-CPU dispatch ports have no socket; the " +
-		"sockets of the handlers come last, as ports `handler N` of type none.",
+		"sockets of the handlers come last, as ports `handler N` of type none. upcall_us covers all upcalls of the " +
+		"port's handler since the start.",
 })
+
+// upcallTimes are bounds of how long upcalls took.
+type upcallTimes struct {
+	P50  int64 `event:"upcall_us_p50"`
+	P99  int64 `event:"upcall_us_p99"`
+	P999 int64 `event:"upcall_us_p999"`
+	Max  int64 `event:"upcall_us_max"`
+}
+
+func upcallTimesOf(d *metric.Distribution) upcallTimes {
+	us := func(millionths uint64) int64 { return d.Quantile(millionths).Microseconds() }
+	return upcallTimes{us(500_000), us(990_000), us(999_000), us(1_000_000)}
+}
 
 type evStateConfig struct {
 	event.OfDatapath

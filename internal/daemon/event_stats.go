@@ -21,7 +21,9 @@ type evStats struct {
 var _ = event.Declare[evStats](event.Kind{Name: "stats", Level: event.Info,
 	Meaning: "Totals since start; with `_delta` the change in the interval. hit, missed and lost count packets in " +
 		"the kernel; masks and flows are those in the datapath; cache_hit is 0 on kernels without a mask cache. " +
-		"epoll_waits, received_copy and received_linear, each divided by upcalls, show the system calls per upcall.",
+		"epoll_waits, received_copy and received_linear, each divided by upcalls, show the system calls per upcall. " +
+		"upcall_us is an upper bound of the latency of upcalls in the interval, without the wake-up of a sleeping " +
+		"handler.",
 })
 
 // List implements event.Lister.

@@ -23,6 +23,7 @@ type reading struct {
 	goroutines int
 	ringFill   uint32              // greatest of a ring since the last reading for the log
 	longest    time.Duration       // batch since the last reading for the log
+	upcalls    metric.Distribution // how long they took at most
 	kernel     dpif.DatapathStats  // since the run began
 	ports      upcall.PortCounters // of all ports, those that have gone included, and of datapaths before
 	served     vswitch.Stats
@@ -40,6 +41,10 @@ var Totals = metric.Join(
 			func(r *reading) int { return r.goroutines }),
 		metric.Gauge("batch_max", metric.Microseconds, "duration of the longest batch in the interval",
 			func(r *reading) int64 { return metric.Duration(r.longest, metric.Microseconds) }).ForLogOnly(),
+	},
+	metric.Quantiles("upcall", "latency of upcalls until the answer is sent",
+		func(r *reading) *metric.Distribution { return &r.upcalls }),
+	metric.Table[reading]{
 		metric.Gauge("ring_fill_max", metric.None, "most frames in use in any ring during the interval",
 			func(r *reading) int64 { return int64(r.ringFill) }).ForLogOnly(),
 		metric.Counter("log_dropped", metric.None, "log lines dropped because the reader did not keep up",

@@ -34,7 +34,7 @@ func (d *run) dumpState() {
 		d.log.emit(evStatePort{Port: p.Name, No: p.No, Type: p.Type, Handler: p.Handler, UpcallPID: p.UpcallPID,
 			Transport: p.Transport, Reason: p.Reason, RcvBuf: p.RcvBuf, QueuedBytes: p.QueuedBytes,
 			RingBytes: p.RingBytes, RingFrames: p.RingFrames, RingUsed: p.RingUsed, Drops: p.Drops,
-			MaxUpcalls: p.MaxUpcalls, MACs: macs.PortEntries[p.No]})
+			MaxUpcalls: p.MaxUpcalls, MACs: macs.PortEntries[p.No], upcallTimes: upcallTimesOf(&p.UpcallTimes)})
 	}
 	d.log.emit(evStateConfig{Config: d.path, Set: d.set, YAML: string(cfg.Effective())})
 }

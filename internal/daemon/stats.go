@@ -31,11 +31,13 @@ type statsLog struct {
 	daemon *run
 	server *vswitch.Server
 
-	mu       sync.Mutex          // guards the rest
-	start    dpif.DatapathStats  // the kernel's counters when the run began
-	previous metric.Values       // of Totals, as of the last stats line
-	printed  time.Time           // of that line
-	total    upcall.PortCounters // as of the last look
+	mu       sync.Mutex         // guards the rest
+	start    dpif.DatapathStats // the kernel's counters when the run began
+	previous metric.Values      // of Totals, as of the last stats line
+	printed  time.Time          // of that line
+	// upcalls are how long upcalls took, from the start until that line and the one before.
+	upcalls [2]metric.Distribution
+	total   upcall.PortCounters // as of the last look
 	// reported holds what upcalls_lost has said of the ports there are, next
 	// is filled by the look under way.
 	reported, next map[lossKey]uint64
@@ -225,6 +227,9 @@ func (s *statsLog) read(st *vswitch.Stats) *reading {
 func (s *statsLog) print(st *vswitch.Stats) {
 	now, r := time.Now(), s.read(st)
 	r.longest, r.ringFill = s.server.LongestBatch(), s.server.RingFill()
+	upcalls := s.server.UpcallTimes()
+	r.upcalls = upcalls.Since(&s.upcalls[0])
+	s.upcalls[1], s.upcalls[0] = s.upcalls[0], upcalls
 	totals := Totals.Read(r)
 	s.daemon.log.emit(evStats{Interval: now.Sub(s.printed), now: totals, was: s.previous})
 	s.printed, s.previous = now, totals

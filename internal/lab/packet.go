@@ -23,7 +23,8 @@ type Packet struct {
 	oob   []byte
 	iface string
 	// arrived is when the kernel took the frame last received.
-	arrived time.Time
+	arrived  time.Time
+	outgoing bool
 }
 
 // OpenPacket opens a packet socket on a device of the namespace; it sees from
@@ -76,6 +77,10 @@ func htons(v uint16) uint16 {
 	return binary.NativeEndian.Uint16(binary.BigEndian.AppendUint16(nil, v))
 }
 
+// TakeOutgoing has Receive return the frames, too, that are sent by the device. The kernel takes
+// their time on the thread that sends.
+func (p *Packet) TakeOutgoing() { p.outgoing = true }
+
 // Send sends one frame, from its Ethernet header on.
 func (p *Packet) Send(frame []byte) error {
 	for {
@@ -120,7 +125,7 @@ func (p *Packet) receive() ([]byte, error) {
 			return nil, fmt.Errorf("receive on %s: %w", p.iface, err)
 		}
 		// The socket also sees what this side sends.
-		if ll, ok := from.(*unix.SockaddrLinklayer); ok && ll.Pkttype == unix.PACKET_OUTGOING {
+		if ll, ok := from.(*unix.SockaddrLinklayer); ok && ll.Pkttype == unix.PACKET_OUTGOING && !p.outgoing {
 			continue
 		}
 		return p.withTag(p.buf[:size], p.oob[:oobn])

@@ -30,6 +30,7 @@ const (
 // Info is what is known of a figure without its source.
 type Info struct {
 	Name string // snake_case, without the unit
+	Part string // of a distribution: p50, p99, p999 or max
 	Kind Kind
 	Unit Unit
 	Help string // what is counted, without a full stop
@@ -59,6 +60,20 @@ func Gauge[S any, N number](name string, unit Unit, help string, read func(*S) N
 	m := Counter(name, unit, help, read)
 	m.Kind = Level
 	return m
+}
+
+// Quantiles returns the entries of how long something took, in microseconds: what a half, 99 %
+// and 99.9 % did not exceed, and what none did.
+func Quantiles[S any](name, help string, read func(*S) *Distribution) Table[S] {
+	quantile := func(part, of string, millionths uint64) Metric[S] {
+		m := Gauge(name, Microseconds, help+", "+of+" at most", func(s *S) int64 {
+			return Duration(read(s).Quantile(millionths), Microseconds)
+		})
+		m.Part = part
+		return m
+	}
+	return Table[S]{quantile("p50", "of a half", 500_000), quantile("p99", "of 99 %", 990_000),
+		quantile("p999", "of 99.9 %", 999_000), quantile("max", "of all", 1_000_000)}
 }
 
 // WithDelta returns m as a figure of which the log also tells what it grew by in the
@@ -127,12 +142,22 @@ var units = [...]struct {
 }
 
 // Field returns the name in the log and in the answers of the control socket.
-func (i *Info) Field() string { return i.Name + units[i.Unit].log }
+func (i *Info) Field() string {
+	name := i.Name + units[i.Unit].log
+	if i.Part != "" {
+		name += "_" + i.Part
+	}
+	return name
+}
 
 // Prometheus returns the name for Prometheus, with a prefix: in base units, and
 // ending in _total if it is a counter.
 func (i *Info) Prometheus(prefix string) string {
-	name := prefix + i.Name + units[i.Unit].base
+	name := prefix + i.Name
+	if i.Part != "" {
+		name += "_" + i.Part
+	}
+	name += units[i.Unit].base
 	if i.Kind == Count {
 		name += "_total"
 	}

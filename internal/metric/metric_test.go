@@ -60,6 +60,10 @@ func TestNames(t *testing.T) {
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
+	q := Quantiles("took", "time taken", func(d *Distribution) *Distribution { return d })
+	if p := q[0]; p.Field() != "took_us_p50" || p.Prometheus("x_") != "x_took_p50_seconds" || q[3].Field() != "took_us_max" {
+		t.Errorf("quantiles are %s, %s, %s", p.Field(), p.Prometheus("x_"), q[3].Field())
+	}
 	for unit, scale := range map[Unit]float64{None: 1, Bytes: 1, Microseconds: 1e6, Milliseconds: 1e3, Seconds: 1} {
 		if i := (&Info{Unit: unit}); i.Scale() != scale {
 			t.Errorf("unit %d: scale %g, want %g", unit, i.Scale(), scale)

@@ -50,6 +50,7 @@ type Sample struct {
 	Batches  uint64
 	Busy     time.Duration // spent on the batches
 	Longest  time.Duration // spent on one
+	P99      time.Duration // that 99 % of the upcalls took at most, greatest of the lines merged
 	First    bool          // of a run, as far as the counters tell
 }
 
@@ -84,6 +85,7 @@ func (d *Datapath) sample(at time.Time, f figures) {
 		Time: at, Interval: time.Duration(f.IntervalMS) * time.Millisecond,
 		Hit: f.HitDelta, Missed: f.MissedDelta, Lost: f.LostDelta, Upcalls: f.UpcallsDelta,
 		Flows: f.Flows, Limit: f.FlowLimit, Longest: time.Duration(f.BatchMaxUS) * time.Microsecond,
+		P99: time.Duration(f.UpcallP99US) * time.Microsecond,
 	}
 	// These have no deltas of their own. A daemon that was started anew begins
 	// at 0, and so does one after it lost its datapath.
@@ -114,6 +116,7 @@ func thin(all []Sample) []Sample {
 		b.Batches += a.Batches
 		b.Busy += a.Busy
 		b.Longest = max(a.Longest, b.Longest)
+		b.P99 = max(a.P99, b.P99)
 		b.First = b.First || a.First
 		all[i] = b
 	}

@@ -220,7 +220,9 @@ func newSection(d, daemon *Datapath) section {
 		losses = []curve{line("lost", vermilion, count(func(p Sample) uint64 { return p.Lost }))}
 	}
 	add("Loss", "Lost packets by cause (upcalls_lost).", "packets", 0, losses...)
-	add("Latency", "Time from receipt of a batch of upcalls until its answers were sent.", "ms", 0,
+	add("Latency", "Time from receipt of a batch of upcalls until its answers were sent; upper bound of the p99 of upcalls.",
+		"ms", 0,
+		line("p99 of upcalls", vermilion, func(p Sample) (float64, bool) { return p.P99.Seconds() * 1e3, p.P99 > 0 }),
 		line("longest batch", sky, func(p Sample) (float64, bool) { return p.Longest.Seconds() * 1e3, p.Batches > 0 }),
 		line("mean batch", blue, func(p Sample) (float64, bool) {
 			return p.Busy.Seconds() * 1e3 / float64(max(p.Batches, 1)), p.Batches > 0

@@ -65,6 +65,7 @@ type figures struct {
 	Batches      uint64 `json:"batches"`
 	BatchUS      uint64 `json:"batch_us"`
 	BatchMaxUS   uint64 `json:"batch_max_us"`
+	UpcallP99US  uint64 `json:"upcall_us_p99"`
 }
 
 // consoleLine is how log.format console begins a line: time, level, event.

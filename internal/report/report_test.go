@@ -118,7 +118,7 @@ func TestNothingFromOutside(t *testing.T) {
 }
 
 func statsLine(at time.Time, dp string, upcalls, flows int) string {
-	return fmt.Sprintf(`{"level":"INFO","ts":%q,"event":"stats","datapath":%q,"interval_ms":1000,"hit_delta":5,"missed_delta":%d,"upcalls":%d,"upcalls_delta":%d,"flows":%d,"flow_limit":100,"batches":%d,"batch_us":%d,"batch_max_us":700}`+"\n",
+	return fmt.Sprintf(`{"level":"INFO","ts":%q,"event":"stats","datapath":%q,"interval_ms":1000,"hit_delta":5,"missed_delta":%d,"upcalls":%d,"upcalls_delta":%d,"flows":%d,"flow_limit":100,"batches":%d,"batch_us":%d,"batch_max_us":700,"upcall_us_p99":900}`+"\n",
 		at.Format(time.RFC3339Nano), dp, upcalls, upcalls, upcalls, flows, upcalls, 100*upcalls)
 }
 
@@ -227,6 +227,9 @@ func TestThinning(t *testing.T) {
 	}
 	if len(d.Samples) > 2*maxSamples || got != want || peak != 99 || spanned != lines*time.Second {
 		t.Errorf("%d samples, %d upcalls, peak %d, %v; want at most %d, %d, 99, %v", len(d.Samples), got, peak, spanned, 2*maxSamples, want, lines*time.Second)
+	}
+	if p99 := d.Samples[0].P99; p99 != 900*time.Microsecond {
+		t.Errorf("p99 of upcalls: %v, want 900µs", p99)
 	}
 	for range 3 * maxMarks {
 		d.mark(&event{TS: start, Level: "INFO", Event: "port_added"}, []byte("{}"))

@@ -3,9 +3,7 @@ package upcall
 import (
 	"errors"
 	"slices"
-	"time"
 
-	"dpifd/internal/clock"
 	"dpifd/internal/dpif"
 	"dpifd/internal/netlink"
 	"dpifd/internal/odp"
@@ -22,27 +20,19 @@ func (h *Handler) answer() {
 		return
 	}
 	h.begin()
-	start := clock.Now()
-	now := start.Milliseconds()
+	now := h.began.Milliseconds()
 	trace := h.trace.Load()
 	for i := range h.in.Len() {
-		h.decide(h.owner[i], h.in.Data(i), now, trace)
+		if !h.decide(h.owner[i], h.in.Data(i), now, trace) {
+			h.oldest[i] = notAnswered
+		}
 	}
 	if err := h.send(); err != nil {
 		h.sendErrors.Add(1)
 	}
 	h.batches.Add(1)
-	h.took(clock.Now() - start)
+	h.sent(h.in.Len())
 	h.in.Release()
-}
-
-// took counts the time that one batch kept its upcalls. The clock is read twice
-// a batch, not for each upcall.
-func (h *Handler) took(d time.Duration) {
-	h.batchTime.Add(int64(d))
-	if int64(d) > h.longest.Load() {
-		h.longest.Store(int64(d))
-	}
 }
 
 // begin starts a batch of requests.
@@ -67,27 +57,29 @@ func (h *Handler) send() error {
 	return err
 }
 
-func (h *Handler) decide(s *Socket, datagram []byte, now int64, trace *Tracer) {
+// decide adds the requests that answer an upcall. It reports whether the datagram was one, and
+// within its port's limit.
+func (h *Handler) decide(s *Socket, datagram []byte, now int64, trace *Tracer) bool {
 	p := s.port
 	// The port of a shared socket's upcall is in the message.
 	if !s.shared && !p.limit.admit(now) {
 		p.shed.Add(1)
-		return
+		return false
 	}
 	u, v := &h.upcall, &h.verdict
 	switch err := h.dp.ParseUpcall(datagram, u); {
 	case err == nil:
 	case errors.Is(err, dpif.ErrForeign):
 		p.foreign.Add(1)
-		return
+		return false
 	default:
 		p.decodeErrors.Add(1)
-		return
+		return false
 	}
 	if s.shared {
 		if p = h.portOf(u.InPort); !p.admitShared(now) {
 			p.shed.Add(1)
-			return
+			return false
 		}
 	}
 	p.upcalls.Add(1)
@@ -96,13 +88,13 @@ func (h *Handler) decide(s *Socket, datagram []byte, now int64, trace *Tracer) {
 		// No flow of ours has a userspace action. A flow left by another
 		// program is corrected when the revalidator sees it.
 		p.actionUpcalls.Add(1)
-		return
+		return true
 	}
 	v.Clear()
 	h.policy.Decide(u, now, v)
 	if v.Actions.Err() != nil || v.Mask.Err() != nil {
 		p.policyErrors.Add(1)
-		return
+		return true
 	}
 	if trace != nil {
 		(*trace)(p.Name(), u, v)
@@ -125,6 +117,7 @@ func (h *Handler) decide(s *Socket, datagram []byte, now int64, trace *Tracer) {
 		}
 		h.install(p, dpif.NewUFID(h.hasher.HashTable(u.Fields(), v.Mask.Bytes()), now), key, v)
 	}
+	return true
 }
 
 // execute adds requests that run the actions on the packet: several where they are

@@ -14,12 +14,16 @@ import (
 type slow struct {
 	notes
 	takes time.Duration
+	then  func() // called once it has decided, if not nil
 }
 
 func (p *slow) Decide(u *dpif.Upcall, now int64, v *policy.Verdict) {
 	for start := time.Now(); time.Since(start) < p.takes; {
 	}
 	odp.AppendOutput(&v.Actions, 3)
+	if p.then != nil {
+		p.then()
+	}
 }
 
 // TestBatchTime holds what is counted to what a batch must have taken at least.

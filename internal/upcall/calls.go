@@ -4,6 +4,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"dpifd/internal/clock"
 	"dpifd/internal/mmapring"
 )
 
@@ -95,6 +96,7 @@ func (h *Handler) runPending() bool {
 	for _, fn := range fns {
 		fn()
 	}
+	h.clock = clock.Now()
 	if stopping {
 		// Keep wait from sleeping: pass after pass until nothing is ready.
 		h.called.Store(true)

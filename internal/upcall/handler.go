@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"dpifd/internal/clock"
 	"dpifd/internal/dpif"
 	"dpifd/internal/epoll"
 	"dpifd/internal/event"
@@ -110,6 +111,7 @@ type Handler struct {
 	readiness
 	batch
 	calls
+	timing
 	handlerCounts
 }
 
@@ -184,6 +186,7 @@ func New(cfg Config) (*Handler, error) {
 	h := &Handler{id: cfg.ID, dp: cfg.Datapath, policy: cfg.Policy, notify: cfg.Notify, sends: cfg.Datapath.Conn().Transport(),
 		budget: cfg.Budget, hasher: cfg.Hasher, table: cfg.Ports, primer: cfg.Primer}
 	h.readiness = readiness{poller: poller, rescan: ringRescan}
+	h.timing.clock = clock.Now()
 	h.batch = batch{in: in, out: cfg.Datapath.NewBatch(), failed: h.requestFailed}
 	return h, nil
 }
@@ -264,6 +267,7 @@ func (h *Handler) attach(s *Socket) error {
 	if s.shared {
 		h.shared = s
 	}
+	s.age = queueAge{since: clock.Now()} // what waited for the handler before is not told
 	if s.Transport() == netlink.Ring {
 		h.rings = append(h.rings, s)
 	}

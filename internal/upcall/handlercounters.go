@@ -1,8 +1,10 @@
 package upcall
 
 import (
-	"dpifd/internal/netlink"
 	"time"
+
+	"dpifd/internal/metric"
+	"dpifd/internal/netlink"
 
 	"golang.org/x/sys/unix"
 )
@@ -26,6 +28,11 @@ func (h *Handler) Counters() HandlerCounters {
 // LongestBatch returns the longest time that a batch took since the last call. It may
 // be called by any goroutine.
 func (h *Handler) LongestBatch() time.Duration { return time.Duration(h.longest.Swap(0)) }
+
+// AddUpcallTimes adds to d a bound of how long each upcall took, from its arrival in a socket
+// until its answer was sent. What the thread needed to wake up, if it slept, is not in it. It
+// may be called by any goroutine.
+func (h *Handler) AddUpcallTimes(d *metric.Distribution) { h.times.AddTo(d) }
 
 // RingFill returns how many frames of a ring were in use at most since the last call, as
 // the handler found them. It may be called by any goroutine.

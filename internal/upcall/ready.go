@@ -4,6 +4,7 @@ import (
 	"errors"
 	"time"
 
+	"dpifd/internal/clock"
 	"dpifd/internal/epoll"
 
 	"golang.org/x/sys/unix"
@@ -24,12 +25,15 @@ func (h *Handler) wait() error {
 	for _, s := range h.rings {
 		if s.Ready() {
 			h.makeReady(s)
+		} else {
+			s.age.empty(h.clock)
 		}
 	}
 	if h.fruitless > 0 {
 		// What there is could not be received: a frame is still in the
 		// kernel's hands, or an error persists.
 		time.Sleep(min(minBackoff<<(h.fruitless-1), maxBackoff))
+		h.clock = clock.Now()
 	}
 	timeout := time.Duration(-1)
 	switch {
@@ -48,6 +52,7 @@ func (h *Handler) wait() error {
 	if err != nil {
 		return err
 	}
+	slept := h.looked(timeout, n)
 	for _, ev := range h.events[:n] {
 		if int(ev.ID) >= len(h.slots) || h.slots[ev.ID] == nil {
 			continue
@@ -56,6 +61,7 @@ func (h *Handler) wait() error {
 		if ev.Err && s.SocketError() != nil {
 			s.congested = true
 		}
+		h.reported(s, slept)
 		h.makeReady(s)
 	}
 	if len(h.ready) == 0 && !h.called.Load() {
@@ -179,7 +185,7 @@ func (h *Handler) shedRing(s *Socket) {
 
 // receive adds up to quota upcalls of s to the batch.
 func (h *Handler) receive(s *Socket, quota int) int {
-	from := h.in.Len()
+	from, room := h.in.Len(), min(quota, h.in.Free())
 	if fill := s.Fill(); fill > h.fill.Load() {
 		h.fill.Store(fill)
 	}
@@ -192,8 +198,9 @@ func (h *Handler) receive(s *Socket, quota int) int {
 	if err != nil {
 		s.port.receiveErrors.Add(1)
 	}
-	for i := range n {
-		h.owner[from+i] = s
+	oldest := h.received(s, n, from == 0, err == nil && n < room)
+	for i := from; i < from+n; i++ {
+		h.owner[i], h.oldest[i] = s, oldest
 	}
 	return n
 }

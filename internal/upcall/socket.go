@@ -19,6 +19,7 @@ type Socket struct {
 	slot      uint32 // place in the handler's table, the id of its epoll events
 	ready     bool   // it is in the list of ready sockets
 	congested bool   // it overflowed and is to be polled once it is empty
+	age       queueAge
 
 	drops atomic.Uint64 // as last read; 0 where the kernel does not tell
 }

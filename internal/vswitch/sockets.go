@@ -2,6 +2,7 @@ package vswitch
 
 import (
 	"dpifd/internal/dpif"
+	"dpifd/internal/metric"
 	"dpifd/internal/netlink"
 	"dpifd/internal/odp"
 	"dpifd/internal/transport"
@@ -24,6 +25,8 @@ type PortSocket struct {
 	RingUsed    uint32 // frames in use
 	Drops       uint64 // messages that the kernel could not queue or had no frame for
 	MaxUpcalls  uint32 // a second, 0 for no limit
+	// UpcallTimes are those of the handler since it began, of all handlers if Handler is -1.
+	UpcallTimes metric.Distribution
 }
 
 // PortSockets lists the ports served, by number, then the sockets of per-CPU
@@ -35,6 +38,13 @@ func (s *Server) PortSockets() []PortSocket {
 	}
 	for _, sock := range s.sockets.Shared() {
 		all = append(all, describe(sock.Port(), 0, sock))
+	}
+	for i := range all {
+		for _, h := range s.handlers {
+			if h.ID() == all[i].Handler || all[i].Handler < 0 {
+				h.AddUpcallTimes(&all[i].UpcallTimes)
+			}
+		}
 	}
 	return all
 }

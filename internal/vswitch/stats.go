@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"dpifd/internal/dpif"
+	"dpifd/internal/metric"
 	"dpifd/internal/netlink"
 	"dpifd/internal/odp"
 	"dpifd/internal/revalidator"
@@ -157,6 +158,15 @@ func (s *Server) LongestBatch() time.Duration {
 		longest = max(longest, h.LongestBatch())
 	}
 	return longest
+}
+
+// UpcallTimes returns how long each upcall took at most, of all handlers since they began, see
+// upcall.Handler.AddUpcallTimes. It may be called from any goroutine.
+func (s *Server) UpcallTimes() (d metric.Distribution) {
+	for _, h := range s.handlers {
+		h.AddUpcallTimes(&d)
+	}
+	return d
 }
 
 // RingFill returns how many frames of a ring were in use at most since the last call, of
