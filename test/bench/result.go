@@ -57,6 +57,7 @@ var Loads = []Load{
 	{Name: "5k", About: "5,000 new flows/s, 200-byte frames, 2 ports", Count: 10_000, Rate: 5_000, Size: 200, Ports: 2},
 	{Name: "10k", About: "10,000 new flows/s, 200-byte frames, 2 ports", Count: 10_000, Rate: 10_000, Size: 200, Ports: 2},
 	{Name: "burst", About: "10,000 new flows at once, 200-byte frames, 2 ports", Count: 10_000, Size: 200, Ports: 2},
+	{Name: "burst-1450", About: "10,000 new flows at once, 1,450-byte frames, 2 ports", Count: 10_000, Size: 1450, Ports: 2},
 	{Name: "5k-64", About: "5,000 new flows/s, frames of 64 bytes with FCS, 2 ports", Count: 10_000, Rate: 5_000, Size: 60, Ports: 2},
 	{Name: "5k-1500", About: "5,000 new flows/s, 1,500-byte frames, 2 ports", Count: 10_000, Rate: 5_000, Size: 1500, Ports: 2},
 	{Name: "5k-9000", About: "5,000 new flows/s, 9,000-byte frames, 2 ports", Count: 3_000, Rate: 5_000, Size: 9000, Ports: 2},
@@ -64,6 +65,9 @@ var Loads = []Load{
 	{Name: "5k-128port", About: "5,000 new flows/s from 127 ports to one, 200-byte frames", Count: 10_000, Rate: 5_000, Size: 200, Ports: 128},
 	{Name: "unknown", About: "1,000 new flows/s to a station nobody knows, 200-byte frames, 16 ports", Count: 3_000, Rate: 1_000, Size: 200, Ports: 16, Unknown: true},
 	{Name: "quiet", About: "10 new flows/s from a quiet port, while another one floods for 3 s", Count: 30, Rate: 10, Size: 200, Ports: 3, Flood: 3_000},
+	{Name: "quiet-20", About: "20 new flows/s from a quiet port, while another one floods for 3 s", Count: 60, Rate: 20,
+		Size: 200, Ports: 3, Flood: 3_000},
+	{Name: "idle-20", About: "20 new flows/s and nothing else, 2 ports", Count: 60, Rate: 20, Size: 200, Ports: 2},
 	{Name: "tcp", About: "300 TCP connections: connect, request, response, close; 2 ports", Transactions: 300, Ports: 2},
 	{Name: "talk", About: "1,000 pairs of stations begin to talk: question to all, answer, request, response; 2 ports", Conversations: 1000, Ports: 2},
 }

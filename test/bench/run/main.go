@@ -29,7 +29,8 @@ func main() {
 	rounds := flag.Int("rounds", 5, "measure everything this many times")
 	only := flag.String("loads", "", "names of the loads to run, separated by commas; all if empty")
 	switches := flag.String("switches", strings.Join(bench.Switches, ","),
-		"what to measure, separated by commas; NAME=PROGRAM is another build of dpifd")
+		"what to measure, separated by commas; NAME=PROGRAM is another build of dpifd, "+
+			"NAME='PROGRAM --set KEY=VALUE' one with other settings")
 	out := flag.String("out", "", "write the measurements to this `file`")
 	growing := flag.Bool("scale", false, "measure growing numbers of ports and flows instead of loads")
 	ports := flag.String("ports", numbers(bench.ScalePorts), "with -scale: numbers of ports")

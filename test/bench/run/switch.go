@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -120,6 +121,7 @@ func start(name string, u setup) (*vswitch, error) {
 	if !other {
 		program = bench.Dpifd
 	}
+	argv := strings.Fields(program)
 	s := &vswitch{name: name, dead: make(chan struct{}), setup: u}
 	var err error
 	dp := datapath
@@ -133,7 +135,7 @@ func start(name string, u setup) (*vswitch, error) {
 		if err := os.WriteFile(configFile, []byte(u.dpifdConfig()), 0o644); err != nil {
 			return nil, err
 		}
-		err = s.run(`"event":"ready"`, program, "run", "--config", configFile)
+		err = s.run(`"event":"ready"`, slices.Concat(argv[:1], []string{"run", "--config", configFile}, argv[1:])...)
 	default:
 		err = fmt.Errorf("no switch is called %s", name)
 	}
