@@ -14,6 +14,8 @@ var PortMetrics = metric.Table[PortCounters]{
 		func(c *PortCounters) uint64 { return c.Dropped }).WithDelta(),
 	metric.Counter("flows_put", metric.None, "flows requested",
 		func(c *PortCounters) uint64 { return c.FlowsPut }).WithDelta(),
+	metric.Counter("flows_primed", metric.None, "requested flows for answers that were yet to come",
+		func(c *PortCounters) uint64 { return c.FlowsPrimed }),
 	metric.Counter("flows_existing", metric.None, "requested flows that existed already",
 		func(c *PortCounters) uint64 { return c.FlowsExisting }),
 	metric.Counter("flows_refused", metric.None, "requested flows that the kernel refused",

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"dpifd/internal/daemon"
+
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -49,6 +51,12 @@ func TestPrimedFlows(t *testing.T) {
 			t.Logf("%d upcalls for %d conversations", missed, conversations)
 			if missed < c.least || missed > c.most {
 				t.Errorf("%d upcalls, want %d to %d", missed, c.least, c.most)
+			}
+			// Each upcall that did not come had its flow put before.
+			stats := ask[daemon.Stats](t, n, "stats", n.dpName)
+			primed, ok := stats.Totals.Get("flows_primed")
+			if !ok || !c.on && primed != 0 || primed+int64(missed) < 3*conversations {
+				t.Errorf("flows_primed is %d (%t) after %d upcalls", primed, ok, missed)
 			}
 			checkTwoWays(t, v, n)
 			stop(t, d)
