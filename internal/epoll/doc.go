@@ -1,10 +1,10 @@
 // Package epoll waits for file descriptors (epoll(7)) on behalf of one
 // goroutine, which others can wake up.
 //
-// Descriptors are level-triggered (Add) or edge-triggered (AddEdge). Errors and
-// hang-ups of a descriptor are events like any other and reach the caller: on a
-// netlink socket an error is an overflow, which is to be counted. Level-triggered,
-// it is reported again and again until the caller takes it from the socket.
+// Descriptors are level-triggered (Add) or edge-triggered (AddEdge). Errors and hang-ups of a
+// descriptor are events and reach the caller: on a netlink socket an error is an overflow,
+// which must be counted. With level triggering it is reported until the caller takes it from
+// the socket.
 //
 // One goroutine at a time waits; all other methods may be called from any
 // goroutine. The Poller owns its epoll instance and an eventfd(2), and never

@@ -61,24 +61,22 @@ func New() (*Poller, error) {
 	return p, nil
 }
 
-// Add has fd waited for, until Remove or until it is closed. Its events carry
-// id.
+// Add adds fd, until Remove or until it is closed. Its events have the given id.
 func (p *Poller) Add(fd int, id uint32) error {
 	return p.control("add", unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(id)})
 }
 
-// AddEdge is Add with edge-triggered events (EPOLLET): one when fd is ready as it is
-// added, then one for each time that its owner in the kernel wakes it, and none for what
-// was not read. What comes while nobody waits is an event of the next Wait. So the
-// caller looks whether there is anything to read before each Wait, and an event
-// only tells when to look. For a memory-mapped netlink ring this spares the poll that
-// follows each level-triggered event and looks through the whole ring.
+// AddEdge is Add with edge-triggered events (EPOLLET): one if fd is ready when it is added,
+// then one for each wake-up in the kernel, and none for unread data. A wake-up while no Wait
+// runs is an event of the next Wait. The caller must therefore check for data before each Wait.
+// For a memory-mapped netlink ring this avoids the poll after each level-triggered event, which
+// scans the whole ring.
 func (p *Poller) AddEdge(fd int, id uint32) error {
 	return p.control("add", unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET, Fd: int32(id)})
 }
 
-// Remove ends the waiting for fd, which must still be open. An event of it
-// that Wait has returned by then stays returned.
+// Remove removes fd, which must still be open. It does not affect events that Wait has
+// returned.
 func (p *Poller) Remove(fd int) error {
 	return p.control("remove", unix.EPOLL_CTL_DEL, fd, nil)
 }
@@ -95,27 +93,25 @@ func (p *Poller) control(name string, op, fd int, ev *unix.EpollEvent) error {
 	return nil
 }
 
-// Brief is the longest timeout for which Wait keeps Go's processor: the
-// scheduler is not told that the thread sleeps. A thread that tells it loses its
-// processor after 20 us or so, and has to get one back when it wakes, with the
-// runtime's monitor woken by both; one that does not tell keeps other
-// goroutines, and a garbage collection, waiting until it is preempted by signal.
-// So it is for a thread with a processor to spare that expects to be woken soon.
+// Brief is the longest timeout for which Wait keeps Go's processor: it does not announce the
+// sleep to the scheduler. A thread that announces it loses its processor after about 20 us and
+// must get one back when it wakes, and both wake the runtime's monitor. A thread that does not
+// announce it delays other goroutines, and a garbage collection, until it is preempted by a
+// signal. Use it for a thread that expects to be woken soon, where a processor is to spare.
 const Brief = 2 * time.Millisecond
 
 const briefMS = int(Brief / time.Millisecond)
 
-// afterInterrupt is how long a long wait stays away after a signal. That is rare,
-// and most often the process goes on after it was stopped: then there may be another
-// signal that ends it, such as the service manager's, and what the waiter took up
-// before the runtime has seen to that would be lost with the process.
+// afterInterrupt is the pause after a signal interrupts a long wait. Signals are rare; most
+// often the process continues after it was stopped. Another signal may then end it, such as the
+// service manager's, and work that the waiter began before the runtime handles that signal
+// would be lost.
 const afterInterrupt = 10 * time.Millisecond
 
-// Wait waits until a descriptor is ready, Wake was called or the timeout has
-// passed (rounded up to milliseconds; negative: no timeout), and fills events,
-// which must not be empty. See Brief for short timeouts. It returns the number of events: 0 after the timeout or
-// a mere Wake, and ErrClosed once the Poller is closed. It does not allocate
-// once it was called with events of this length.
+// Wait waits until a descriptor is ready, Wake was called or the timeout has passed (rounded up
+// to milliseconds; negative: no timeout), and fills events, which must not be empty. See Brief
+// for short timeouts. It returns the number of events: 0 after the timeout or after Wake alone,
+// and ErrClosed once the Poller is closed. It allocates only when events is longer than before.
 func (p *Poller) Wait(events []Event, timeout time.Duration) (int, error) {
 	if len(events) == 0 {
 		return 0, fmt.Errorf("epoll wait: no room for events: %w", unix.EINVAL)
@@ -166,7 +162,7 @@ func (p *Poller) wait(raw []unix.EpollEvent, timeout time.Duration) (int, error)
 	}
 }
 
-// epollWait is epoll_wait, without a word to Go's scheduler if it is brief.
+// epollWait is epoll_wait, without an announcement to Go's scheduler if it is brief.
 //
 // The events' address is converted to uintptr in the argument list of the call,
 // which keeps them in place until it returns (unsafe.Pointer, rule 4).
@@ -191,7 +187,7 @@ func milliseconds(d time.Duration) int {
 	return int(min(ms, math.MaxInt32))
 }
 
-// collect turns the kernel's events into ours and takes the wake-up out.
+// collect converts the kernel's events and removes the wake-up.
 func (p *Poller) collect(events []Event, raw []unix.EpollEvent) (int, error) {
 	n := 0
 	for i := range raw {
@@ -214,7 +210,7 @@ func (p *Poller) collect(events []Event, raw []unix.EpollEvent) (int, error) {
 	return n, nil
 }
 
-// drain resets the eventfd, of which only Wait is the reader.
+// drain resets the eventfd. Only Wait reads it.
 func (p *Poller) drain() error {
 	var count [8]byte
 	for {
@@ -228,8 +224,8 @@ func (p *Poller) drain() error {
 	}
 }
 
-// Wake makes the Wait that is running return, or else the next one. Several calls
-// before that count as one.
+// Wake makes the running Wait return, or else the next one. Several calls before that count as
+// one.
 func (p *Poller) Wake() error {
 	p.mu.RLock()
 	defer p.mu.RUnlock()

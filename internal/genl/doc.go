@@ -1,9 +1,8 @@
-// Package genl is generic netlink: the header of its messages, and the look-up
-// of families by name, whose ids and multicast groups the kernel assigns as
-// families are registered.
+// Package genl implements generic netlink: the message header, and the lookup of families by
+// name. The kernel assigns ids and multicast groups when families are registered.
 //
-// Looking a family up makes the kernel try to load the module that has its
-// alias (MODULE_ALIAS_GENL_FAMILY); LoadModule is for where that does not do.
+// The lookup of a family makes the kernel try to load the module with its alias
+// (MODULE_ALIAS_GENL_FAMILY). LoadModule is for systems where this does not work.
 //
 // The package holds no state. Sources: linux/genetlink.h of Linux 6.1,
 // net/netlink/genetlink.c.

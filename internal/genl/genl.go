@@ -12,8 +12,8 @@ import (
 // headerLen is GENL_HDRLEN, linux/genetlink.h.
 const headerLen = unix.GENL_HDRLEN
 
-// ErrNotFound is returned when the kernel has no family of a name: its module
-// is neither loaded nor could the kernel load it. It matches unix.ENOENT.
+// ErrNotFound means that the kernel has no family of that name: its module is not loaded and
+// the kernel could not load it. It matches unix.ENOENT.
 var ErrNotFound error = notFoundError{}
 
 type notFoundError struct{}
@@ -40,8 +40,8 @@ func AppendHeader(e *netlink.Encoder, cmd, version uint8) {
 // PutHeader writes a struct genlmsghdr to b, which has its 4 bytes.
 func PutHeader(b []byte, cmd, version uint8) { b[0], b[1], b[2], b[3] = cmd, version, 0, 0 }
 
-// ParseHeader takes the struct genlmsghdr off the front of what follows
-// nlmsghdr. rest aliases payload. The error matches netlink.ErrMalformed.
+// ParseHeader splits the struct genlmsghdr off the payload of a message. rest aliases payload.
+// The error matches netlink.ErrMalformed.
 func ParseHeader(payload []byte) (cmd, version uint8, rest []byte, err error) {
 	if len(payload) < headerLen {
 		return 0, 0, nil, fmt.Errorf("generic netlink header: %w: %d bytes, want %d", netlink.ErrMalformed, len(payload), headerLen)
@@ -49,9 +49,8 @@ func ParseHeader(payload []byte) (cmd, version uint8, rest []byte, err error) {
 	return payload[0], payload[1], payload[headerLen:], nil
 }
 
-// Resolve asks the kernel for a family over c, a socket of NETLINK_GENERIC. The
-// error matches ErrNotFound if there is none of that name. The look-up may
-// take as long as the kernel takes to load a module.
+// Resolve asks the kernel for a family over c, a socket of NETLINK_GENERIC. The error matches
+// ErrNotFound if there is none of that name. The lookup may take as long as loading a module.
 func Resolve(c *netlink.Conn, name string) (Family, error) {
 	var e netlink.Encoder
 	e.Begin(unix.GENL_ID_CTRL, 0)

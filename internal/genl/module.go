@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// moduleTools is where modprobe is looked for when PATH does not lead to it, as
-// in services that run with a short one.
+// moduleTools are the places of modprobe if PATH does not contain it, as in services with a
+// short PATH.
 var moduleTools = []string{"/usr/sbin/modprobe", "/sbin/modprobe"}
 
 // LoadModule runs modprobe once to load a kernel module, bounded by ctx. The

@@ -9,17 +9,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// AdoptReceiver takes over a socket that OpenReceiver opened, in this process or
-// in one before it, with what is queued on it. ring is what Detach of that process
-// returned, or what is known of its ring, zero if it has none: Ring of the
-// configuration is not looked at. A socket of another kind, of another network
-// namespace than the calling thread's, one that is not bound, or one whose ring has
-// another size is refused with an error that matches unix.EINVAL or unix.ENOTSOCK. The
-// descriptor belongs to the Receiver from then on, and to the caller after an
-// error.
+// AdoptReceiver takes over a socket, with its queue, that OpenReceiver opened in this process
+// or in a previous one. ring is the state that Detach returned there, or what is known of the
+// socket's ring; zero if it has none. Ring of the configuration is ignored. The socket is
+// refused with an error that matches unix.EINVAL or unix.ENOTSOCK if it is of another kind or
+// not bound, is in another network namespace than the calling thread, or has a ring of another
+// size. On success the descriptor belongs to the Receiver, after an error to the caller.
 //
-// Errors and drops that the socket had before are not the Receiver's: they do
-// not show in Receive, MemInfo and Counters.
+// Earlier errors and drops of the socket do not appear in Receive, MemInfo and Counters.
 func AdoptReceiver(protocol, fd int, ring mmapring.State, c ReceiverConfig) (*Receiver, error) {
 	if c.Kernel != nil {
 		r := &Receiver{sock: socket{fd: fd, portID: uint32(fd), rcvbuf: c.RcvBuf}, kernel: c.Kernel}
@@ -35,8 +32,8 @@ func AdoptReceiver(protocol, fd int, ring mmapring.State, c ReceiverConfig) (*Re
 	if err := unix.SetNonblock(fd, true); err != nil {
 		return nil, &OpError{Op: "adopt", Err: err}
 	}
-	// Whether it is connected cannot be asked. To do it twice is harmless, and
-	// what others sent before is told by its sender.
+	// The kernel does not report whether the socket is connected. Connecting twice is harmless;
+	// messages that others sent before are recognised by their sender.
 	if err := unix.Connect(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
 		return nil, &OpError{Op: "connect", Err: err}
 	}
@@ -44,7 +41,7 @@ func AdoptReceiver(protocol, fd int, ring mmapring.State, c ReceiverConfig) (*Re
 	if err := r.sock.setBuffers(socketConfig{rcvbuf: c.RcvBuf}); err != nil {
 		return nil, err
 	}
-	// The pending error is of losses before, as are the drops.
+	// The pending error and the drops are from before.
 	if _, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR); err != nil {
 		return nil, &OpError{Op: "getsockopt", Err: fmt.Errorf("SO_ERROR: %w", err)}
 	}
@@ -54,7 +51,7 @@ func AdoptReceiver(protocol, fd int, ring mmapring.State, c ReceiverConfig) (*Re
 	return r, r.remap(ring)
 }
 
-// remap maps the ring that the socket has, if it has one.
+// remap maps the socket's ring, if it has one.
 func (r *Receiver) remap(s mmapring.State) error {
 	if s.Geometry.IsZero() {
 		return nil
@@ -106,9 +103,9 @@ func checkSocket(protocol, fd int) (uint32, error) {
 	return sa.Pid, checkNamespace(fd)
 }
 
-// checkNamespace compares a socket's network namespace with the thread's, on
-// kernels that tell (SO_NETNS_COOKIE, Linux >= 5.14). On others a port id that
-// a vport names is proof enough.
+// checkNamespace compares a socket's network namespace with the thread's, if the kernel has
+// SO_NETNS_COOKIE (Linux >= 5.14). On other kernels it is sufficient that a vport names the
+// port id.
 func checkNamespace(fd int) error {
 	theirs, err := unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_NETNS_COOKIE)
 	if errors.Is(err, unix.ENOPROTOOPT) {
@@ -132,11 +129,10 @@ func checkNamespace(fd int) error {
 	return nil
 }
 
-// Detach gives the descriptor to the caller: the socket lives on with what is
-// queued, and the Receiver is closed. A ring is unmapped; the kernel goes on filling
-// it, and ring is what the next owner needs to map it again. While a Batch holds
-// datagrams of the ring it cannot be handed over: the error then matches unix.EBUSY
-// and nothing has changed.
+// Detach closes the Receiver and returns its descriptor to the caller: the socket stays open
+// with its queue. A ring is unmapped, but the kernel continues to fill it; ring is the state
+// that the next owner needs to map it again. If a Batch holds datagrams of the ring, the error
+// matches unix.EBUSY and nothing has changed.
 func (r *Receiver) Detach() (fd int, ring mmapring.State, err error) {
 	if err := r.lock(); err != nil {
 		return -1, ring, err

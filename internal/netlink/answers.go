@@ -6,10 +6,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// answers reads the answers to the n requests with sequence numbers from base
-// on, in whose order the kernel sends them, and calls each once for every
-// request, in order. It returns the fault of the socket that the requests
-// without an answer were given as theirs, or nil.
+// answers reads the answers to the n requests with sequence numbers from base on and calls each
+// once for every request, in order. The kernel answers in this order. If the socket fails, the
+// requests without an answer get its error, which answers returns.
 func (c *Conn) answers(base uint32, n int, each func(i int, reply []byte, err error)) error {
 	a := answerReader{conn: c, base: base, n: n, each: each}
 	deadline := time.Now().Add(c.timeout)
@@ -19,7 +18,7 @@ func (c *Conn) answers(base uint32, n int, each func(i int, reply []byte, err er
 		var fault error
 		switch {
 		case errno == unix.EAGAIN && lost != nil:
-			fault = lost // what is still missing will not come
+			fault = lost // missing answers will not arrive
 		case errno == unix.EAGAIN:
 			fault = c.wait(deadline)
 		case errno == unix.ENOBUFS:
@@ -53,13 +52,13 @@ type answerReader struct {
 	next  int    // the first request without an answer
 	reply []byte // to that request, nil if none has come
 	slot  int    // where reply lies
-	fault error  // that request's reply could not be received
+	fault error  // the error of receiving the reply to that request
 }
 
 // datagram takes the messages that a slot received.
 func (a *answerReader) datagram(slot int) {
 	b := a.conn.rx.datagram(slot)
-	switch a.conn.sock.judge(&a.conn.rx, slot) {
+	switch a.conn.sock.classify(&a.conn.rx, slot) {
 	case accepted:
 		a.conn.countReceived(b)
 		for len(b) > 0 {
@@ -77,7 +76,7 @@ func (a *answerReader) datagram(slot int) {
 	}
 }
 
-// message takes one message. With a fault only its header is known.
+// message handles one message. With a fault only its header is known.
 func (a *answerReader) message(slot int, h Header, payload []byte, fault error) {
 	if h.Type < unix.NLMSG_MIN_TYPE && h.Type != unix.NLMSG_ERROR {
 		return
@@ -87,7 +86,7 @@ func (a *answerReader) message(slot int, h Header, payload []byte, fault error) 
 		a.conn.sock.counters.stale.Add(1)
 		return
 	}
-	// Answers keep the order of the requests: one that was passed over is lost.
+	// Answers keep the order of the requests, so a skipped one is lost.
 	a.skipTo(int(i), errOverflow)
 	switch {
 	case fault != nil:
@@ -108,7 +107,7 @@ func (a *answerReader) message(slot int, h Header, payload []byte, fault error) 
 	}
 }
 
-// answer ends the request that is next.
+// answer completes the next request.
 func (a *answerReader) answer(err error) {
 	i, reply := a.next, a.reply
 	a.next, a.reply, a.fault = i+1, nil, nil
@@ -118,15 +117,15 @@ func (a *answerReader) answer(err error) {
 	a.each(i, reply, err)
 }
 
-// skipTo ends the requests before i with err.
+// skipTo completes the requests before i with err.
 func (a *answerReader) skipTo(i int, err error) {
 	for a.next < i {
 		a.answer(err)
 	}
 }
 
-// keepReply moves a reply that still waits for its acknowledgement to where
-// the next receive does not overwrite it.
+// keepReply moves a reply that waits for its acknowledgement to memory that the next receive
+// does not overwrite.
 func (a *answerReader) keepReply() {
 	if a.reply != nil && a.slot != connSlots {
 		a.conn.rx.swap(a.slot, connSlots)

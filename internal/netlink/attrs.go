@@ -55,8 +55,8 @@ func (a *Attrs) Next() bool {
 	return true
 }
 
-// attrLen returns the length of the attribute that b begins with, 0 if b does not
-// begin with a whole one.
+// attrLen returns the length of the attribute at the start of b, 0 if b does not start with a
+// whole attribute.
 func attrLen(b []byte) int {
 	if len(b) < attrHeaderLen {
 		return 0
@@ -68,8 +68,7 @@ func attrLen(b []byte) int {
 	return n
 }
 
-// NoAttr is what CutAttr returns as a type where there is no attribute, which none
-// has.
+// NoAttr is the type that CutAttr returns if there is no attribute. No attribute has this type.
 const NoAttr = math.MaxUint16
 
 // CutAttr cuts the first attribute off the list b: its type without flag bits, its
@@ -85,7 +84,7 @@ func CutAttr(b []byte) (t uint16, data, rest []byte) {
 
 func alignAttr(n int) int { return (n + attrAlign - 1) &^ (attrAlign - 1) }
 
-// malformed says why attrLen refused.
+// malformed sets the error that explains why attrLen returned 0.
 func (a *Attrs) malformed() {
 	if len(a.rest) < attrHeaderLen {
 		a.fail("%d bytes left, a header takes %d", len(a.rest), attrHeaderLen)
@@ -94,9 +93,8 @@ func (a *Attrs) malformed() {
 	a.fail("length %d with %d bytes left", binary.NativeEndian.Uint16(a.rest), len(a.rest))
 }
 
-// FindAttr returns the payload of the first attribute t of the list b, borrowed
-// from it. It is nil when there is none before b's end or first fault, and not nil
-// when the payload is empty.
+// FindAttr returns the payload of the first attribute t of the list b, borrowed from it. It is
+// nil if there is none before the end or the first fault, and not nil if the payload is empty.
 func FindAttr(b []byte, t uint16) []byte {
 	for {
 		n := attrLen(b)

@@ -2,14 +2,13 @@ package netlink
 
 import "encoding/binary"
 
-// tableTypes is how many types of attributes a table has places for: those
-// numbered below it. Others are searched for.
+// tableTypes is the number of attribute types that a table indexes: those numbered below it.
+// Others are searched.
 const tableTypes = 32
 
-// AttrTable finds the attributes of a list by their type, for lists of which many
-// are asked for: it goes through the list once. It borrows the list. The zero
-// value is the table of an empty list; a table is large, so better kept than
-// passed on.
+// AttrTable finds the attributes of a list by type. It scans the list once, which pays if
+// several attributes are needed. It borrows the list. The zero value is the table of an empty
+// list. A table is large: keep it instead of copying it.
 type AttrTable struct {
 	list  []byte
 	err   error
@@ -45,7 +44,7 @@ func (a *AttrTable) Scan(b []byte) error {
 	return a.err
 }
 
-// Of reports whether a is the table of b, of these very bytes.
+// Of reports whether a is the table of these very bytes.
 func (a *AttrTable) Of(b []byte) bool {
 	return len(a.list) == len(b) && (len(b) == 0 || &a.list[0] == &b[0])
 }
@@ -57,8 +56,8 @@ func (a *AttrTable) List() []byte { return a.list }
 // for type t.
 func (a *AttrTable) HasAny(types uint32) bool { return a.have&types != 0 }
 
-// Err says what is malformed in the list, nil if nothing is. The table has what
-// precedes the fault.
+// Err returns what is malformed in the list, or nil. The table has the attributes before the
+// fault.
 func (a *AttrTable) Err() error { return a.err }
 
 // Get returns the payload of the first attribute of type t, borrowed from the

@@ -26,8 +26,7 @@ type lease struct {
 	frames int
 }
 
-// NewBatch maps memory for n datagrams. Pages that were never received into
-// take no memory.
+// NewBatch maps memory for n datagrams. Unused pages take no memory.
 func NewBatch(n int) (*Batch, error) {
 	if n <= 0 {
 		return nil, &OpError{Op: "mmap", Err: fmt.Errorf("room for %d datagrams: %w", n, unix.EINVAL)}
@@ -42,10 +41,10 @@ func NewBatch(n int) (*Batch, error) {
 // Len returns the number of datagrams lent.
 func (b *Batch) Len() int { return len(b.data) }
 
-// Free returns how many more datagrams there is room for.
+// Free returns the number of datagrams for which there is room.
 func (b *Batch) Free() int { return b.slots.len() - max(b.used, len(b.data)) }
 
-// lend notes that a frame of the ring is to be given back.
+// lend records that a frame of the ring must be released.
 func (b *Batch) lend(ring *mmapring.Reader) {
 	if n := len(b.leases); n > 0 && b.leases[n-1].ring == ring {
 		b.leases[n-1].frames++
@@ -58,17 +57,17 @@ func (b *Batch) lend(ring *mmapring.Reader) {
 // Release.
 func (b *Batch) Data(i int) []byte { return b.data[i] }
 
-// Mark notes in the ring frames lent that their messages are about to be acted on, for a
-// process that takes the ring over should this one end before Release: mmapring's
-// Reader.Mark says what follows.
+// Mark marks the lent ring frames: their messages are about to be acted on. If this process
+// ends before Release, the process that takes the ring over sees the marks; see mmapring's
+// Reader.Mark.
 func (b *Batch) Mark() {
 	for i := range b.leases {
 		b.leases[i].ring.Mark()
 	}
 }
 
-// Release takes all datagrams back, and gives ring frames back to the kernel in
-// the order in which they came. Len becomes 0.
+// Release takes all datagrams back and returns ring frames to the kernel in the order of
+// receipt. Len becomes 0.
 func (b *Batch) Release() {
 	for i := range b.leases {
 		b.leases[i].ring.Release(b.leases[i].frames)

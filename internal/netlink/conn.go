@@ -12,12 +12,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// replyTimeout bounds the wait for each answer. The kernel answers within the
-// system call that sends; only what it defers (a dump's next part, never seen
-// late) or lost can keep a caller waiting.
+// replyTimeout limits the wait for each answer. The kernel answers within the system call that
+// sends, so a caller waits only for answers that are deferred (the next part of a dump, never
+// seen late) or lost.
 const replyTimeout = 5 * time.Second
 
-// connSlots is how many answers are received with one system call.
+// connSlots is the number of answers received per system call.
 const connSlots = 16
 
 // Config configures a Conn. The zero value is the kernel's default.
@@ -27,10 +27,10 @@ type Config struct {
 	// SO_SNDBUFFORCE, or by the plain options where the privilege for that
 	// is missing.
 	RcvBuf, SndBuf int
-	// TXRing is the shape of a transmit ring for Send; zero is none. Where it
-	// cannot be had Send is linear, and RingError says why.
+	// TXRing is the geometry of a transmit ring for Send; zero is none. If the ring cannot be
+	// set up, Send is linear and RingError returns the reason.
 	TXRing mmapring.Geometry
-	// Kernel is nil but in tests.
+	// Kernel is nil except in tests.
 	Kernel RingKernel
 }
 
@@ -45,7 +45,7 @@ type Conn struct {
 	mu   sync.Mutex
 	sock socket
 	seq  uint32
-	// timeout bounds the wait for each answer.
+	// timeout limits the wait for each answer.
 	timeout time.Duration
 	rx      slots // connSlots to receive into, and one that keeps a reply
 
@@ -83,8 +83,8 @@ func Dial(protocol int, c Config) (_ *Conn, err error) {
 // PortID returns the socket's own address.
 func (c *Conn) PortID() uint32 { return c.sock.portID }
 
-// RcvBuf returns the granted limit of queued answers in bytes, as SO_RCVBUF
-// reads: the kernel doubles what it is asked for, to pay for its overhead.
+// RcvBuf returns the granted limit of queued answers in bytes, as SO_RCVBUF reads: the kernel
+// doubles the requested value to allow for its overhead.
 func (c *Conn) RcvBuf() int { return c.sock.rcvbuf }
 
 // SndBuf returns the granted limit of one send in bytes, as SO_SNDBUF reads.
@@ -97,11 +97,11 @@ func (c *Conn) FD() int {
 	return c.sock.fd
 }
 
-// Counters returns what happened so far, also after Close.
+// Counters returns the counters. It works after Close too.
 func (c *Conn) Counters() Counters { return c.sock.counters.snapshot() }
 
-// Close waits for a running call, unmaps the ring, and closes the socket.
-// Replies that were lent are gone. It is idempotent.
+// Close waits for a running call, unmaps the ring, and closes the socket. It is idempotent.
+// Lent replies become invalid.
 func (c *Conn) Close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -122,15 +122,15 @@ func (c *Conn) lock() error {
 	return nil
 }
 
-// Transact sends the one message that m holds and waits for its answer,
-// bounded: the error then matches os.ErrDeadlineExceeded. It returns what followed
-// nlmsghdr in the reply (NLM_F_ECHO, or the answer to a GET), nil if there was
-// only an acknowledgement. The reply is borrowed until the next call on c.
+// Transact sends the one message that m holds and waits for its answer, bounded: the error then
+// matches os.ErrDeadlineExceeded. It returns the part of the reply after nlmsghdr (NLM_F_ECHO,
+// or the answer to a GET), nil if there was only an acknowledgement. The reply is borrowed
+// until the next call on c.
 //
-// NLM_F_REQUEST, NLM_F_ACK, sequence number and port id are filled in. An answer
-// belongs to the request when both of these match; the command in it says
-// nothing, for kernels before 4.19 answer every OVS command as a NEW. A
-// failure is an *OpError with the kernel's errno and text.
+// NLM_F_REQUEST, NLM_F_ACK, sequence number and port id are filled in. An answer belongs to the
+// request if sequence number and port id match. Its command is ignored, because kernels before
+// 4.19 answer every OVS command as a NEW. A failure is an *OpError with the kernel's errno and
+// text.
 func (c *Conn) Transact(m *Encoder) ([]byte, error) {
 	if err := c.lock(); err != nil {
 		return nil, err
@@ -141,7 +141,7 @@ func (c *Conn) Transact(m *Encoder) ([]byte, error) {
 		return nil, err
 	}
 	var payload []byte
-	// A fault of the socket reaches the function as well.
+	// The function gets an error of the socket too.
 	_ = c.answers(seq, 1, func(_ int, reply []byte, e error) { payload, err = reply, e })
 	return payload, err
 }

@@ -6,25 +6,25 @@ import (
 	"dpifd/internal/mmapring"
 )
 
-// Counters is a snapshot of what a socket did since it was opened. Its fields
-// are read one by one: they need not belong to the same instant.
+// Counters is a snapshot of the counters of a socket since it was opened. The fields are read
+// one by one and may differ in time.
 type Counters struct {
-	ReceivedLinear uint64 // datagrams received by system call and handed on
+	ReceivedLinear uint64 // datagrams received by system call and delivered
 	Bytes          uint64 // their bytes
 	Truncated      uint64 // datagrams dropped because they exceeded the buffer
-	Malformed      uint64 // datagrams dropped, wholly or from a fault on
+	Malformed      uint64 // datagrams dropped, completely or from a fault on
 	Foreign        uint64 // datagrams dropped because the kernel did not send them
-	Stale          uint64 // answers to a request nobody waits for any more
+	Stale          uint64 // answers to requests that are no longer waited for
 	Overflows      uint64 // ENOBUFS reports; each stands for one or more lost datagrams
 	SentLinear     uint64 // messages sent by system call
 	SentRing       uint64 // messages that the kernel took from a TX ring
 
-	ReceivedRing  uint64 // datagrams handed on in place, in a ring's frame
+	ReceivedRing  uint64 // datagrams delivered in place, in a ring frame
 	ReceivedCopy  uint64 // datagrams received by system call for a COPY frame
 	Jumbo         uint64 // of ReceivedCopy, those larger than a frame's room
-	Aborted       uint64 // ring frames of messages that the kernel gave up
+	Aborted       uint64 // ring frames of messages that the kernel aborted
 	Oversized     uint64 // ring frames whose length exceeds their room: dropped
-	UnknownStatus uint64 // ring frames with a status that makes no sense: dropped
+	UnknownStatus uint64 // ring frames with an unknown status: dropped
 	RingForeign   uint64 // ring frames that another process sent: dropped
 	Overruns      uint64 // of Overflows, those of a full ring
 }
@@ -50,7 +50,7 @@ func (c *Counters) Add(d Counters) {
 	c.Overruns += d.Overruns
 }
 
-// counters is what a socket counts in while others take snapshots.
+// counters are the live counters of a socket; others take snapshots.
 type counters struct {
 	receivedLinear, bytes, truncated, malformed atomic.Uint64
 	foreign, stale, overflows, sentLinear       atomic.Uint64
@@ -74,7 +74,7 @@ func (c *counters) snapshot() Counters {
 	}
 }
 
-// addRing adds what the reader of the socket's ring counts.
+// addRing adds the counters of the ring's reader.
 func (c *Counters) addRing(r mmapring.ReaderCounters) {
 	c.Aborted += r.Aborted
 	c.Oversized += r.Oversized

@@ -4,22 +4,19 @@
 //
 // # Sockets
 //
-// A Conn sends requests and reads their answers. A Receiver only receives: its
-// type has no way to send, because a socket with a receive ring that sends
-// flow commands can panic ring kernels. Both are connected to the kernel
-// (nl_pid 0) before they are given out: from then on the kernel refuses other
-// processes' unicast messages to them with ECONNREFUSED. The sender's port id
-// of each datagram is checked as well, for what was multicast or was queued
-// between bind and connect; datagrams that are not the kernel's are counted
-// and dropped.
+// A Conn sends requests and reads their answers. A Receiver only receives: its type has no way
+// to send, because a socket with a receive ring that sends flow commands can panic ring
+// kernels. Both are connected to the kernel (nl_pid 0) before they are returned, so the kernel
+// refuses unicast messages of other processes with ECONNREFUSED. Multicast datagrams, and those
+// queued between bind and connect, may come from others: the port id of each sender is checked,
+// and datagrams that are not from the kernel are counted and dropped.
 //
 // # Memory
 //
-// Nothing is copied that can be lent. Attrs and SplitMessage borrow the bytes
-// they are given. A Receiver fills a Batch, which lends its datagrams until
-// Release. A SendBatch references gathered payloads until its Reset. Replies
-// of a Conn are borrowed until the next call on it. In the steady state
-// Receiver.Receive, Conn.Send, Encoder and Attrs do not allocate.
+// Data is lent instead of copied where possible. Attrs and SplitMessage borrow their input. A
+// Receiver fills a Batch, which lends its datagrams until Release. A SendBatch references
+// gathered payloads until its Reset. Replies of a Conn are borrowed until the next call on it.
+// In the steady state Receiver.Receive, Conn.Send, Encoder and Attrs do not allocate.
 //
 // # Threading
 //

@@ -6,11 +6,10 @@ import (
 	"os"
 )
 
-// DropTable reads how many messages the kernel could not queue on each netlink
-// socket of a network namespace, from /proc/net/netlink. It is for kernels
-// before 4.12, which do not have SO_MEMINFO (Receiver.MemInfo) and whose
-// ENOBUFS tells only that something was lost. It belongs to one goroutine at a
-// time.
+// DropTable reads how many messages the kernel could not queue on each netlink socket of a
+// network namespace, from /proc/net/netlink. It is for kernels before 4.12: they lack
+// SO_MEMINFO (Receiver.MemInfo), and ENOBUFS does not say how much was lost. It belongs to one
+// goroutine at a time.
 type DropTable struct {
 	file *os.File
 	buf  bytes.Buffer

@@ -6,7 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxDumps is how often an interrupted dump is made.
+// maxDumps is the number of attempts for an interrupted dump.
 const maxDumps = 10
 
 // Dump sends the one message that m holds with NLM_F_DUMP and calls each for
@@ -14,11 +14,10 @@ const maxDumps = 10
 // error of each is returned as it is, after the rest of the dump was read and
 // dropped.
 //
-// What is dumped may change meanwhile: the kernel then marks the dump with
-// NLM_F_DUMP_INTR, and it is repeated, after a call of reset (which may be nil)
-// that is to undo what each did. After ten attempts the error matches
-// ErrDumpInterrupted. A dump of which the kernel lost a part is repeated
-// likewise, and its error matches unix.ENOBUFS.
+// If the dumped objects change meanwhile, the kernel marks the dump with NLM_F_DUMP_INTR. Dump
+// then calls reset (which may be nil), which must undo the effects of each, and repeats the
+// dump. After ten attempts the error matches ErrDumpInterrupted. A dump of which a part was
+// lost is repeated in the same way; its error matches unix.ENOBUFS.
 func (c *Conn) Dump(m *Encoder, reset func(), each func(h Header, payload []byte) error) error {
 	if err := c.lock(); err != nil {
 		return err
@@ -38,7 +37,7 @@ func (c *Conn) Dump(m *Encoder, reset func(), each func(h Header, payload []byte
 	}
 }
 
-// dump makes one attempt. again says that err may go away by another one.
+// dump makes one attempt. again means that another attempt may succeed.
 func (c *Conn) dump(m *Encoder, each func(h Header, payload []byte) error) (again bool, err error) {
 	seq, err := c.request("dump", m, unix.NLM_F_REQUEST|unix.NLM_F_DUMP)
 	if err != nil {
@@ -48,7 +47,7 @@ func (c *Conn) dump(m *Encoder, each func(h Header, payload []byte) error) (agai
 	deadline := time.Now().Add(c.timeout)
 	lost := false
 	for !d.done {
-		// The kernel makes a part of the dump for each datagram received.
+		// The kernel produces the next part of the dump for each datagram received.
 		got, errno := c.rx.receive(c.sock.fd, 0, 1)
 		switch {
 		case errno == unix.EAGAIN && lost:
@@ -97,7 +96,7 @@ func (d *dumpReader) fail(err error) {
 // datagram takes the messages of the one slot that is received into.
 func (d *dumpReader) datagram() {
 	b := d.conn.rx.datagram(0)
-	switch d.conn.sock.judge(&d.conn.rx, 0) {
+	switch d.conn.sock.classify(&d.conn.rx, 0) {
 	case accepted:
 		d.conn.countReceived(b)
 		for len(b) > 0 && !d.done {

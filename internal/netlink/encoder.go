@@ -77,8 +77,8 @@ func (e *Encoder) Begin(typ, flags uint16) {
 	binary.NativeEndian.PutUint16(h[flagsOffset:], flags)
 }
 
-// extend appends n bytes, to be set by the caller: they hold what was in the
-// buffer before. All that is appended is aligned.
+// extend appends n bytes, which the caller must set: they contain old data. n keeps the
+// alignment.
 func (e *Encoder) extend(n int) []byte {
 	from := len(e.buf)
 	if cap(e.buf)-from < n {
@@ -151,13 +151,12 @@ func (e *Encoder) attr(t uint16, n, room int) []byte {
 	return b[attrHeaderLen:]
 }
 
-// MaxSpace is the most bytes that Space appends.
+// MaxSpace is the maximum number of bytes that Space appends.
 const MaxSpace = math.MaxUint16 &^ (attrAlign - 1)
 
-// Space appends n bytes, a multiple of the alignment, which the caller is to fill:
-// they hold anything. They are valid until the next call that appends; nil after
-// an error. With PutAttr this is for messages of which many are made. So many bytes
-// that an attribute of them might be too long are an error.
+// Space appends n bytes, a multiple of the alignment, which the caller must fill: they contain
+// old data. The slice is valid until the next call that appends, and nil after an error. Space
+// and PutAttr are for messages on the packet path. More than MaxSpace bytes are an error.
 func (e *Encoder) Space(n int) []byte {
 	if e.err != nil {
 		return nil
@@ -169,13 +168,11 @@ func (e *Encoder) Space(n int) []byte {
 	return e.extend(n)
 }
 
-// AttrSize returns how many bytes of a list an attribute takes whose payload is of
-// n bytes.
+// AttrSize returns the size in a list of an attribute with a payload of n bytes.
 func AttrSize(n int) int { return attrHeaderLen + alignAttr(n) }
 
-// PutAttr writes an attribute in front of b, which must have its AttrSize, and
-// returns what follows it. The payload must not exceed what an attribute can have,
-// 65,531 bytes.
+// PutAttr writes an attribute to the start of b, which must have room for it (AttrSize), and
+// returns the rest of b. The payload is at most 65,531 bytes, the limit of an attribute.
 func PutAttr(b []byte, t uint16, payload []byte) []byte {
 	n := attrHeaderLen + len(payload)
 	end := alignAttr(n)

@@ -21,8 +21,7 @@ var (
 	ErrDumpInterrupted = errors.New("dump interrupted by changes")
 )
 
-// errOverflow is built once: an overflow comes when there is no time to
-// allocate.
+// errOverflow is allocated once, because overflows happen on the packet path.
 var errOverflow = &OpError{Op: "receive", Err: unix.ENOBUFS}
 
 var errTruncated = &OpError{Op: "receive", Err: fmt.Errorf("answer of more than %d bytes: %w", maxDatagram, unix.EMSGSIZE)}

@@ -95,7 +95,7 @@ func parseError(h Header, payload []byte) (errno unix.Errno, extack []byte, ok b
 	}
 	tlvs := errorLen
 	if h.Flags&unix.NLM_F_CAPPED == 0 {
-		// The whole message that is answered was sent back.
+		// The answer contains the whole request.
 		n := binary.NativeEndian.Uint32(payload[4:])
 		if n < headerLen || uint64(n) > uint64(len(payload)-4) {
 			return errno, nil, true
@@ -117,9 +117,8 @@ func parseDone(h Header, payload []byte) (errno unix.Errno, extack []byte, ok bo
 	return errno, extackText(h, payload[4:]), true
 }
 
-// parseErrno reads the errno in front of b. The kernel sends it negative. A positive
-// number is a dump's return value in NLMSG_DONE at best, never a failure that
-// errno could express, so it is refused.
+// parseErrno reads the errno in front of b. The kernel sends it negative. A positive number may
+// be the return value of a dump in NLMSG_DONE, but it is never an errno, so it is refused.
 func parseErrno(b []byte) (unix.Errno, bool) {
 	if len(b) < 4 {
 		return 0, false

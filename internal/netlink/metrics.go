@@ -2,7 +2,7 @@ package netlink
 
 import "dpifd/internal/metric"
 
-// ReceiveMetrics are what sockets count of what they receive.
+// ReceiveMetrics are the counters of receiving.
 var ReceiveMetrics = metric.Table[Counters]{
 	metric.Counter("received_linear", metric.None, "upcalls received by recvmmsg",
 		func(c *Counters) uint64 { return c.ReceivedLinear }),
@@ -26,7 +26,7 @@ var ReceiveMetrics = metric.Table[Counters]{
 		func(c *Counters) uint64 { return c.Overruns }),
 }
 
-// SendMetrics are what sockets for requests count.
+// SendMetrics are the counters of request sockets.
 var SendMetrics = metric.Table[Counters]{
 	metric.Counter("sent_linear", metric.None, "requests sent by sendmsg",
 		func(c *Counters) uint64 { return c.SentLinear }),

@@ -36,15 +36,15 @@ type ReceiverConfig struct {
 	// kernel's default. It is set by SO_RCVBUFFORCE, or by SO_RCVBUF where
 	// the privilege for that is missing.
 	RcvBuf int
-	// Ring is the shape of the receive ring to have; zero is none. Where it
-	// cannot be had the receiver is linear, and RingError says why.
+	// Ring is the geometry of the receive ring; zero is none. If the ring cannot be set up, the
+	// receiver is linear and RingError returns the reason.
 	Ring mmapring.Geometry
-	// Kernel is nil but in tests.
+	// Kernel is nil except in tests.
 	Kernel RingKernel
 }
 
-// Receiver is a socket that only receives, from a ring or by system calls. It
-// is connected to the kernel: what other processes send it does not arrive.
+// Receiver is a socket that only receives, from a ring or by system calls. It is connected to
+// the kernel, so messages of other processes do not arrive.
 type Receiver struct {
 	mu      sync.Mutex // held while the file descriptor is in use
 	sock    socket
@@ -62,14 +62,14 @@ func OpenReceiver(protocol int, c ReceiverConfig) (*Receiver, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Before anyone is told the port id: setting a ring drops what is queued.
+	// Before the port id is used: setting up a ring drops queued messages.
 	r.kernel = c.Kernel
 	r.mapRing(c)
 	return r, nil
 }
 
-// OpenNotifier opens a socket for what the kernel multicasts to groups. It is
-// always linear: Ring and Kernel are not looked at.
+// OpenNotifier opens a socket for the kernel's multicast messages to groups. It is always
+// linear: Ring and Kernel are ignored.
 func OpenNotifier(protocol int, groups []uint32, c ReceiverConfig) (*Receiver, error) {
 	return openReceiver(protocol, groups, socketConfig{rcvbuf: c.RcvBuf})
 }
@@ -117,8 +117,8 @@ func (r *Receiver) Transport() Transport {
 	return Linear
 }
 
-// RcvBuf returns the granted limit of queued memory in bytes, as SO_RCVBUF
-// reads: the kernel doubles what it is asked for, to pay for its overhead.
+// RcvBuf returns the granted limit of queued memory in bytes, as SO_RCVBUF reads: the kernel
+// doubles the requested value to allow for its overhead.
 func (r *Receiver) RcvBuf() int { return r.sock.rcvbuf }
 
 // Join subscribes to a multicast group.
@@ -130,7 +130,7 @@ func (r *Receiver) Join(group uint32) error {
 	return r.sock.membership(unix.NETLINK_ADD_MEMBERSHIP, group)
 }
 
-// Leave ends the subscription to a multicast group. What was queued stays.
+// Leave ends the subscription to a multicast group. Queued messages stay.
 func (r *Receiver) Leave(group uint32) error {
 	if err := r.lock(); err != nil {
 		return err
@@ -139,17 +139,16 @@ func (r *Receiver) Leave(group uint32) error {
 	return r.sock.membership(unix.NETLINK_DROP_MEMBERSHIP, group)
 }
 
-// Receive appends up to limit datagrams to b, as far as b has room, and returns
-// their number. It does not wait: (0, nil) means that the queue is empty, that b is
-// full or that all that was received had to be dropped.
+// Receive appends up to limit datagrams to b, as far as b has room, and returns their number.
+// It does not wait: (0, nil) means that the queue is empty, that b is full, or that all
+// received datagrams were dropped.
 //
-// With a ring, datagrams are lent in place, and no more than half of the ring
-// at once: b is to be released before the rest can be received.
+// With a ring, datagrams are lent in place, at most half of the ring at a time: release b to
+// receive the rest.
 //
-// Each datagram it appends consists of whole messages from the kernel;
-// truncated, malformed and foreign ones are counted and dropped. An error that
-// matches unix.ENOBUFS says that the kernel lost messages before; more can be
-// received right after it.
+// Each datagram it appends consists of whole messages from the kernel; truncated, malformed and
+// foreign ones are counted and dropped. An error that matches unix.ENOBUFS means that the
+// kernel lost messages; more can be received right after it.
 func (r *Receiver) Receive(b *Batch, limit int) (int, error) {
 	if err := r.lock(); err != nil {
 		return 0, err
@@ -168,7 +167,7 @@ func (r *Receiver) Receive(b *Batch, limit int) (int, error) {
 	}
 	first, size := b.used, 0
 	for i := first; i < first+n; i++ {
-		if r.sock.judge(&b.slots, i) != accepted {
+		if r.sock.classify(&b.slots, i) != accepted {
 			continue
 		}
 		// Close the gaps that dropped datagrams left.
@@ -222,7 +221,7 @@ func (r *Receiver) MemInfo() (MemInfo, error) {
 	return r.sock.memInfo()
 }
 
-// Counters returns what happened so far, also after Close.
+// Counters returns the counters. It works after Close too.
 func (r *Receiver) Counters() Counters {
 	c := r.sock.counters.snapshot()
 	if r.ring != nil {
@@ -231,10 +230,9 @@ func (r *Receiver) Counters() Counters {
 	return c
 }
 
-// Close waits for a running call, unmaps the ring, and closes the socket. It
-// is idempotent. Datagrams of the ring that a Batch still holds stay
-// readable until its Release, and the socket lives on in the kernel until
-// then.
+// Close waits for a running call, unmaps the ring, and closes the socket. It is idempotent.
+// Datagrams of the ring in a Batch stay readable until its Release, and the kernel keeps the
+// socket until then.
 func (r *Receiver) Close() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// RingKernel is what a socket with rings asks of the kernel. Tests put an
-// emulated kernel in its place; nil means the running one.
+// RingKernel is the kernel interface of a socket with rings. Tests use an emulated kernel; nil
+// means the running one.
 type RingKernel interface {
 	mmapring.Syscalls
 	// Recv receives one datagram into p without waiting. n may exceed len(p):
@@ -18,15 +18,14 @@ type RingKernel interface {
 	Recv(fd int, p []byte) (n int, err error)
 	// Poll is poll(2) for one descriptor, without waiting.
 	Poll(fd int) (revents int16, err error)
-	// SoError takes the pending error, SO_ERROR.
+	// SoError takes and clears the pending error (SO_ERROR).
 	SoError(fd int) (unix.Errno, error)
 }
 
-// errDesynchronised says that a COPY frame announced a message that the queue
-// does not have.
+// errDesynchronised means that a COPY frame announced a message that is not in the queue.
 var errDesynchronised = errors.New("ring and queue have come apart")
 
-// mapRing gives the receiver its ring, or the reason for having none.
+// mapRing sets up the receiver's ring, or records why there is none.
 func (r *Receiver) mapRing(c ReceiverConfig) {
 	if c.Ring.IsZero() {
 		return
@@ -62,7 +61,7 @@ func (r *Receiver) receiveRing(b *Batch, limit int) (int, error) {
 		} else {
 			break
 		}
-		// From here on the frame is lent, whatever is in it.
+		// From here on the frame is lent, whatever it contains.
 		b.lend(r.ring)
 		if !wellFormed(payload) {
 			r.sock.counters.malformed.Add(1)
@@ -77,20 +76,19 @@ func (r *Receiver) receiveRing(b *Batch, limit int) (int, error) {
 	return n, err
 }
 
-// receiveCopy makes the one receive call that the COPY frame at the head
-// stands for, into a slot of b. It reports whether there is a message: not if
-// the frame was not the kernel's.
+// receiveCopy makes the receive call for the COPY frame at the head, into a slot of b. It
+// reports whether there is a message: there is none if the frame was not the kernel's.
 func (r *Receiver) receiveCopy(b *Batch) ([]byte, bool, error) {
 	for {
 		switch errno := r.receiveSlot(b); errno {
 		case 0:
 		case unix.ENOBUFS:
-			// Tells of an overrun; the message itself comes next.
+			// This reports an overrun; the message comes next.
 			r.countOverrun()
 			continue
 		case unix.EAGAIN:
 			if r.adopted {
-				// The process before received the message and ended.
+				// The previous process received the message and ended.
 				r.ring.Missing()
 				return nil, false, nil
 			}
@@ -140,7 +138,7 @@ func (r *Receiver) receiveSlots(b *Batch, n int) (int, unix.Errno) {
 				return got, 0
 			}
 		case got > 0:
-			return got, 0 // as recvmmsg does; an error that stays comes again
+			return got, 0 // as recvmmsg does; a persistent error comes again
 		default:
 			return 0, errno
 		}
@@ -166,8 +164,8 @@ func (r *Receiver) countOverrun() {
 	}
 }
 
-// Ready reports whether the head of the receive ring has something to
-// receive, by one look at memory. It is false without a ring.
+// Ready reports whether the head of the receive ring has a message, with one load from memory.
+// It is false without a ring.
 func (r *Receiver) Ready() bool { return r.ring != nil && r.ring.Ready() }
 
 // Geometry returns the shape of the receive ring, zero without.
@@ -178,11 +176,11 @@ func (r *Receiver) Geometry() mmapring.Geometry {
 	return r.ring.Geometry()
 }
 
-// HeadUnknown reports whether the receiver reads a ring that it took over full, without
-// knowing which of its frames is the oldest: then the next process would not know either.
+// HeadUnknown reports whether the receiver took over a full ring without knowing its oldest
+// frame. The next process would not know it either.
 func (r *Receiver) HeadUnknown() bool { return r.ring != nil && r.ring.State().Head < 0 }
 
-// Fill is the number of frames in use of the receive ring, 0 without.
+// Fill returns the number of used frames of the receive ring, 0 without a ring.
 func (r *Receiver) Fill() uint32 {
 	if r.ring == nil {
 		return 0
@@ -190,10 +188,10 @@ func (r *Receiver) Fill() uint32 {
 	return r.ring.Fill()
 }
 
-// TakenOver reports whether the receiver reads on in a ring that another process had.
+// TakenOver reports whether the receiver took over the ring of another process.
 func (r *Receiver) TakenOver() bool { return r.adopted }
 
-// Found is what was in the frames of a ring that was taken over, see AdoptReceiver.
+// Found returns what the frames of an adopted ring contained, see AdoptReceiver.
 func (r *Receiver) Found() mmapring.Found { return r.found }
 
 // RingError returns why the receiver has no ring though one was asked for; nil
@@ -201,9 +199,8 @@ func (r *Receiver) Found() mmapring.Found { return r.found }
 // where the kernel has no rings.
 func (r *Receiver) RingError() error { return r.ringErr }
 
-// Poll polls the socket without waiting. On a socket whose ring was full, this
-// is what makes the kernel take up COPY frames again (netlink_poll, Linux
-// 4.4).
+// Poll polls the socket without waiting. After a ring was full, this makes the kernel use COPY
+// frames again (netlink_poll, Linux 4.4).
 func (r *Receiver) Poll() error {
 	if err := r.lock(); err != nil {
 		return err

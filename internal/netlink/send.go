@@ -8,12 +8,13 @@ import (
 )
 
 const (
-	// sendOverhead is what netlink_sendmsg (net/netlink/af_netlink.c) keeps
-	// of the send buffer: a message beyond the rest is refused with EMSGSIZE.
+	// sendOverhead is the part of the send buffer that netlink_sendmsg
+	// (net/netlink/af_netlink.c) reserves; a message larger than the rest is refused with
+	// EMSGSIZE.
 	sendOverhead = 32
-	// answerMemory is the receive buffer to reckon with for one answer, and
-	// maxTransactions the most messages to be answered at once: nl_sock_create
-	// and nl_sock_transact_multiple in Open vSwitch, lib/netlink-socket.c.
+	// answerMemory is the receive buffer that one answer may need, and maxTransactions the
+	// maximum number of messages answered at once: nl_sock_create and nl_sock_transact_multiple
+	// in Open vSwitch, lib/netlink-socket.c.
 	answerMemory    = 4096
 	maxTransactions = 128
 )
@@ -25,9 +26,10 @@ const (
 // for each of these with its index in b. It does not wait and does not
 // allocate.
 //
-// What could not be sent at all is reported to failed as well, and by the error
-// returned: all messages, with EINVAL, if c is closed or b has an encoding error. An error that matches unix.ENOBUFS otherwise means that answers were
-// lost: some messages may have failed without a report. Nothing is sent twice.
+// Messages that could not be sent are reported to failed too, and in the returned error: all
+// messages, with EINVAL, if c is closed or b has an encoding error. An error that matches
+// unix.ENOBUFS otherwise means that answers were lost: some messages may have failed without a
+// report. Nothing is sent twice.
 func (c *Conn) Send(b *SendBatch, failed func(i int, errno unix.Errno)) error {
 	err := b.Err()
 	if err == nil {
@@ -64,9 +66,8 @@ func (c *Conn) Send(b *SendBatch, failed func(i int, errno unix.Errno)) error {
 	return first
 }
 
-// sendPart sends messages of b from the given one on with one system call. It
-// returns the first one's sequence number and how many there were; with
-// an errno, these were not sent.
+// sendPart sends messages of b, starting at from, with one system call. It returns the sequence
+// number of the first and the number of messages; with an errno they were not sent.
 func (c *Conn) sendPart(b *SendBatch, from int, l limits, flags uint16) (seq uint32, n int, errno unix.Errno) {
 	n = b.part(from, l, flags, c.seq+1, c.sock.portID)
 	if n == 0 {
@@ -81,9 +82,8 @@ func (c *Conn) sendPart(b *SendBatch, from int, l limits, flags uint16) (seq uin
 	return seq, n, errno
 }
 
-// failures reads what the kernel answered to n messages with sequence numbers
-// from base on, until its queue is empty, and reports those that failed, with
-// their indices counted from the given one.
+// failures reads the kernel's answers to n messages with sequence numbers from base on, until
+// the queue is empty, and reports those that failed, with indices that start at from.
 func (c *Conn) failures(base uint32, n, from int, failed func(i int, errno unix.Errno)) error {
 	var lost error
 	for {
@@ -98,7 +98,7 @@ func (c *Conn) failures(base uint32, n, from int, failed func(i int, errno unix.
 			return c.sock.receiveError(errno)
 		}
 		for slot := range got {
-			if c.sock.judge(&c.rx, slot) != accepted {
+			if c.sock.classify(&c.rx, slot) != accepted {
 				continue
 			}
 			d := c.rx.datagram(slot)
@@ -123,10 +123,9 @@ func (c *Conn) failures(base uint32, n, from int, failed func(i int, errno unix.
 	}
 }
 
-// TransactBatch sends the messages of b, asks for an acknowledgement of each, and
-// calls each once for every message, in order, with its reply as in Transact
-// (borrowed until each returns) or its error. It sends as many at once as the
-// receive buffer is sure to hold the answers of.
+// TransactBatch sends the messages of b, asks for an acknowledgement of each, and calls each
+// once for every message, in order, with its reply as in Transact (borrowed until each returns)
+// or its error. It sends at most as many at a time as the receive buffer can hold answers for.
 //
 // The error is the socket's first, nil if the kernel answered every message;
 // each got it for messages that have no answer of their own. It matches
@@ -160,7 +159,7 @@ func (c *Conn) TransactBatch(b *SendBatch, each func(i int, reply []byte, err er
 		if first == nil {
 			first = err
 		}
-		// Only a message or a queue that was too small lets the rest go better.
+		// Only after a message or a queue that was too small can the rest succeed.
 		if err != nil && !errors.Is(err, unix.EMSGSIZE) && !errors.Is(err, unix.ENOBUFS) {
 			for ; from < b.Len(); from++ {
 				each(from, nil, err)

@@ -9,13 +9,12 @@ import (
 const (
 	// maxIovecs is UIO_MAXIOV, linux/uio.h.
 	maxIovecs = 1024
-	// copyLimit is the longest payload, in bytes, that costs less to copy than to
-	// gather.
+	// copyLimit is the largest payload, in bytes, for which a copy costs less than gathering.
 	copyLimit = 512
 )
 
-// SendBatch collects messages to be sent together. Their last attribute may be
-// gathered: it is sent from where it is, without a copy.
+// SendBatch collects messages to be sent together. The last attribute of each may be gathered:
+// sent from its place, without a copy.
 //
 //	b.Reset()
 //	e := b.Begin(family, 0)
@@ -59,26 +58,25 @@ const noPayload = -1
 func (b *SendBatch) Reset() {
 	b.enc.Clear()
 	b.msgs = b.msgs[:0]
-	// Payloads may lie in mapped memory: a pointer that outlives the mapping
-	// could come to point into Go's heap.
+	// Payloads may be in mapped memory. A pointer that outlives the mapping could later point
+	// into Go's heap.
 	clear(b.payloads)
 	b.payloads = b.payloads[:0]
 	b.size = 0
 	b.gathered, b.payload = false, nil
 }
 
-// Begin opens a message and returns the encoder that its headers and
-// attributes are to be appended with, valid until End. NLM_F_REQUEST, sequence number and
-// port id are added when it is sent.
+// Begin opens a message and returns the encoder for its headers and attributes, valid until
+// End. NLM_F_REQUEST, sequence number and port id are added when the message is sent.
 func (b *SendBatch) Begin(typ, flags uint16) *Encoder {
 	b.enc.Begin(typ, flags)
 	b.gathered, b.payload = false, nil
 	return &b.enc
 }
 
-// Gather appends the open message's last attribute, whose payload is sent from
-// where it is unless it is short: it must not change until the batch was sent, and
-// the batch refers to it until Reset.
+// Gather appends the open message's last attribute, whose payload is sent from its place unless
+// it is short. It must not change until the batch was sent, and the batch refers to it until
+// Reset.
 func (b *SendBatch) Gather(t uint16, payload []byte) {
 	if b.enc.err == nil && (!b.enc.open || b.gathered) {
 		b.enc.fail("attribute %d gathered outside of a message or after another", t)
@@ -121,7 +119,7 @@ func (b *SendBatch) End() {
 	b.gathered, b.payload = false, nil
 }
 
-// payloadOf returns what m has beside the encoder's buffer.
+// payloadOf returns the part of m that is not in the encoder's buffer.
 func (b *SendBatch) payloadOf(m *batchMessage) []byte {
 	if m.payload == noPayload {
 		return nil
@@ -144,9 +142,9 @@ func (b *SendBatch) Err() error {
 // limits bound one system call. All are one at least.
 type limits struct{ messages, bytes int }
 
-// part prepares hdr for one system call that sends messages from the given one
-// on, as many as the limits allow, with sequence numbers from seq on. It
-// returns how many these are: 0 if the first alone exceeds the limit of bytes.
+// part prepares hdr for one system call that sends messages starting at from, as many as the
+// limits allow, with sequence numbers from seq on. It returns their number: 0 if the first
+// message exceeds the limit of bytes.
 func (b *SendBatch) part(from int, l limits, flags uint16, seq, portID uint32) int {
 	b.iovs = b.iovs[:0]
 	n, size := 0, 0

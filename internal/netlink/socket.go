@@ -7,14 +7,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// socket is an open netlink socket. What uses it holds the lock that keeps fd
-// from being closed meanwhile.
+// socket is an open netlink socket. Its users hold the lock that prevents fd from being closed.
 type socket struct {
 	fd     int // -1 once closed
 	portID uint32
 	rcvbuf int
 	sndbuf int
-	// anySender lets datagrams through that the kernel did not send.
+	// anySender accepts datagrams that the kernel did not send.
 	anySender bool
 	// dropsBefore are those that the kernel counted before this process had
 	// the socket.
@@ -31,7 +30,7 @@ type socketConfig struct {
 	kernel         RingKernel // nil: the running kernel
 }
 
-// maxBuffer is half of what fits an int: the kernel doubles what it is asked for.
+// maxBuffer is half of the largest int, because the kernel doubles the value.
 const maxBuffer = 1<<30 - 1
 
 func (s *socket) open(protocol int, c socketConfig) (err error) {
@@ -58,8 +57,8 @@ func (s *socket) open(protocol int, c socketConfig) (err error) {
 		return err
 	}
 	if !c.anySender {
-		// Connect binds as well. What another process gets in between the two
-		// is found out by its sender.
+		// Connect binds too. A message that another process sends before it is recognised by
+		// its sender.
 		if err := unix.Connect(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
 			return &OpError{Op: "connect", Err: err}
 		}
@@ -78,8 +77,8 @@ func (s *socket) open(protocol int, c socketConfig) (err error) {
 	return nil
 }
 
-// openEmulated opens a socket of a test's kernel. It has the address of the
-// real one that the test made it from, else its descriptor stands for that.
+// openEmulated opens a socket of a test's kernel. Its address is that of the real socket behind
+// it, or else its descriptor.
 func (s *socket) openEmulated(protocol int, c socketConfig) error {
 	fd, err := c.kernel.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, protocol)
 	if err != nil {
@@ -103,9 +102,9 @@ func (s *socket) setBuffers(c socketConfig) (err error) {
 	return err
 }
 
-// setBuffer asks for a buffer size and returns the one granted. The force
-// variant exceeds the sysctl limit but needs CAP_NET_ADMIN in the initial user
-// namespace; without it the plain one silently grants what the limit allows.
+// setBuffer requests a buffer size and returns the granted size. The force variant exceeds the
+// sysctl limit but needs CAP_NET_ADMIN in the initial user namespace; without it the plain one
+// silently grants what the limit allows.
 func (s *socket) setBuffer(name string, size, force, plain int) (int, error) {
 	if size > 0 {
 		err := unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, force, size)
@@ -185,15 +184,14 @@ func (s *socket) socketError() error {
 	return s.receiveError(unix.Errno(code))
 }
 
-// MemInfo is what a socket's memory accounting says (SO_MEMINFO,
-// linux/sock_diag.h).
+// MemInfo is the memory accounting of a socket (SO_MEMINFO, linux/sock_diag.h).
 type MemInfo struct {
-	QueuedBytes uint32 // memory of what waits to be received
+	QueuedBytes uint32 // memory of waiting messages
 	RcvBuf      uint32 // limit of that, in bytes
 	Drops       uint32 // datagrams the kernel dropped; wraps around
 }
 
-// memInfo reads SO_MEMINFO, which kernels have from 4.12 on.
+// memInfo reads SO_MEMINFO (Linux 4.12 and later).
 func (s *socket) memInfo() (MemInfo, error) {
 	var info [unix.SK_MEMINFO_VARS]uint32
 	if errno := getsockoptUint32s(s.fd, unix.SOL_SOCKET, unix.SO_MEMINFO, info[:]); errno != 0 {
@@ -206,7 +204,7 @@ func (s *socket) memInfo() (MemInfo, error) {
 	}, nil
 }
 
-// verdict is what becomes of a received datagram.
+// verdict is the result of classify.
 type verdict uint8
 
 const (
@@ -216,8 +214,8 @@ const (
 	malformedMessage         // not a sequence of whole messages
 )
 
-// judge decides whether the datagram in slot i is handed on, and counts it.
-func (s *socket) judge(b *slots, i int) verdict {
+// classify decides whether the datagram in slot i is delivered, and counts it.
+func (s *socket) classify(b *slots, i int) verdict {
 	switch {
 	case b.sender(i) != 0 && !s.anySender:
 		s.counters.foreign.Add(1)

@@ -15,9 +15,9 @@ import (
 type SocketEntry struct {
 	Protocol int    // NETLINK_*
 	PortID   uint32 // 0 for the kernel's own
-	Queued   uint64 // bytes of SO_RCVBUF that waiting messages take; rings do not count
+	Queued   uint64 // bytes of SO_RCVBUF that waiting messages use, without rings
 	Drops    uint64 // messages that could not be queued
-	Inode    uint64 // what /proc/PID/fd names the socket by
+	Inode    uint64 // number of the socket in /proc/PID/fd
 }
 
 // Sockets lists the netlink sockets of one protocol in the network namespace of
@@ -35,13 +35,13 @@ func Sockets(protocol int) ([]SocketEntry, error) {
 	return list, nil
 }
 
-// socketTable is the table of the calling thread's network namespace.
-// thread-self is there from Linux 3.17 on.
+// socketTable is the table of the calling thread's network namespace. thread-self exists since
+// Linux 3.17.
 func socketTable() string { return fmt.Sprintf("/proc/self/task/%d/net/netlink", unix.Gettid()) }
 
-// parseSockets reads the table's text: a line of column names, then a line for
-// each socket (netlink_seq_show, net/netlink/af_netlink.c, Linux 3.10 to
-// 6.18). Columns are found by name, since later kernels add some.
+// parseSockets reads the table's text: a line of column names, then a line for each socket
+// (netlink_seq_show, net/netlink/af_netlink.c, Linux 3.10 to 6.18). Columns are found by name,
+// because later kernels add columns.
 func parseSockets(text []byte, protocol int, each func(SocketEntry)) error {
 	s := bufio.NewScanner(bytes.NewReader(text))
 	if !s.Scan() {

@@ -7,18 +7,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// This file is the package's only use of unsafe. The kernel reads and writes
-// structures whose layout x/sys/unix takes from the C headers. Each pointer is
-// converted to uintptr in the argument list of the system call, which keeps
-// its target in place until the call returns (unsafe.Pointer, rule 4); what
-// the target points at in turn is held by typed pointers (Msghdr.Iov,
-// Iovec.Base) in heap objects, which the garbage collector follows and does not
-// move, or is memory outside of Go's heap.
+// This file is the package's only use of unsafe. The kernel reads and writes structures whose
+// layout x/sys/unix takes from the C headers. Each pointer is converted to uintptr in the
+// argument list of the system call, which keeps its target in place until the call returns
+// (unsafe.Pointer, rule 4); the memory that the target points to is referenced by typed
+// pointers (Msghdr.Iov, Iovec.Base) in heap objects, which the garbage collector follows and
+// does not move, or is outside Go's heap.
 //
-// Batches are sent and received by RawSyscall, since neither waits for
-// anything to arrive: a thread that tells Go's scheduler of a call loses its processor
-// when that takes more than about 20 us, as a batch does, and then has to get one
-// back. The price is that garbage collection waits for a batch under way.
+// Batches are sent and received by RawSyscall, because neither call blocks. A thread that
+// announces a call to Go's scheduler loses its processor if the call takes more than about 20
+// us, as a batch does, and must get one back. The price: garbage collection waits for a running
+// batch.
 
 // mmsghdr is struct mmsghdr, linux/socket.h. Go pads its end as C does.
 type mmsghdr struct {
@@ -37,8 +36,8 @@ func sendmsg(fd int, msg *unix.Msghdr) unix.Errno {
 	}
 }
 
-// getsockoptUint32s reads an option that is an array of 32-bit numbers. What
-// the kernel does not fill stays as it was.
+// getsockoptUint32s reads an option that is an array of 32-bit numbers. Elements that the
+// kernel does not fill are unchanged.
 func getsockoptUint32s(fd, level, opt int, v []uint32) unix.Errno {
 	size := uint32(len(v)) * 4
 	_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), uintptr(level), uintptr(opt),
@@ -46,8 +45,8 @@ func getsockoptUint32s(fd, level, opt int, v []uint32) unix.Errno {
 	return errno
 }
 
-// maxDatagram is the room for one datagram: a packet of 64 KiB and what the
-// kernel sends with it (headers, key, actions, userdata).
+// maxDatagram is the room for one datagram: a packet of 64 KiB with headers, key, actions and
+// userdata.
 const maxDatagram = 64<<10 + 4<<10
 
 // slots is memory to receive datagrams into, one per slot. It is mapped
@@ -65,8 +64,7 @@ func (s *slots) mmap(n int) error {
 	if err != nil {
 		return &OpError{Op: "mmap", Err: fmt.Errorf("room for %d datagrams: %w", n, err)}
 	}
-	// Huge pages would make resident what no datagram needs. Kernels without
-	// them refuse, and have none.
+	// Huge pages would make unused memory resident. Kernels without huge pages return an error.
 	_ = unix.Madvise(mem, unix.MADV_NOHUGEPAGE)
 	*s = slots{
 		mem:   mem,
@@ -80,15 +78,14 @@ func (s *slots) mmap(n int) error {
 		hdr := &s.msgs[i].hdr
 		hdr.Iov = &s.iovs[i]
 		hdr.SetIovlen(1)
-		// The kernel writes the size of the address back, which for netlink
-		// is what stands here already.
+		// The kernel writes the size of the address back; for netlink it does not change.
 		hdr.Name = (*byte)(unsafe.Pointer(&s.names[i]))
 		hdr.Namelen = unix.SizeofSockaddrNetlink
 	}
 	return nil
 }
 
-// munmap gives the memory back. Nobody may hold a datagram any more.
+// munmap unmaps the memory. No datagram may be in use.
 func (s *slots) munmap() error {
 	mem := s.mem
 	if mem == nil {
@@ -106,8 +103,8 @@ func (s *slots) len() int { return len(s.msgs) }
 // receive fills up to n slots, which must be one at least, from slot i on,
 // without waiting. EINTR is retried.
 //
-// An error that comes after the first datagram is kept by the kernel for the
-// next call, so n > 0 and an errno exclude each other.
+// The kernel keeps an error after the first datagram for the next call, so n > 0 and an errno
+// exclude each other.
 func (s *slots) receive(fd, i, n int) (int, unix.Errno) {
 	msgs := s.msgs[i : i+n]
 	for {
@@ -135,8 +132,8 @@ func (s *slots) datagram(i int) []byte {
 // memory is slot i's memory.
 func (s *slots) memory(i int) []byte { return unsafe.Slice(s.iovs[i].Base, maxDatagram) }
 
-// received notes that n bytes came for slot i, from the kernel, by other means
-// than receive. What exceeded the slot is lost.
+// received records that n bytes from the kernel were written to slot i by other means than
+// receive. Bytes beyond the slot are lost.
 func (s *slots) received(i, n int) {
 	s.msgs[i].len = uint32(min(n, maxDatagram))
 	s.names[i].Pid = 0

@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// mapTX gives the connection its TX ring, or the reason for having none.
+// mapTX sets up the connection's TX ring, or records why there is none.
 func (c *Conn) mapTX(cfg Config) {
 	if cfg.TXRing.IsZero() {
 		return
@@ -25,8 +25,8 @@ func (c *Conn) mapTX(cfg Config) {
 	c.mapping, c.tx = m, m.Writer()
 }
 
-// Transport returns how Send sends. A TX ring that turns out not to work is
-// given up for good: Ring becomes Linear then.
+// Transport returns how Send sends. If the TX ring does not work, the connection stops using it
+// and the transport becomes Linear.
 func (c *Conn) Transport() Transport {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -45,8 +45,8 @@ func (c *Conn) RingError() error {
 	return c.txErr
 }
 
-// ringSend is one Send by way of the TX ring: messages from committed to
-// filled are in the ring, those before have been dealt with.
+// ringSend is one Send through the TX ring: messages from committed to filled are in the ring,
+// those before are done.
 type ringSend struct {
 	c         *Conn
 	b         *SendBatch
@@ -57,10 +57,9 @@ type ringSend struct {
 	err       error // first fault of the socket
 }
 
-// sendRing sends the messages of b in their order, from the ring's frames as far
-// as they fit, by an ordinary call where they do not or where the ring is full
-// or does not work. A frame has as many messages as it has room for: each frame is a
-// message to the kernel, which costs much more than one of the requests in it.
+// sendRing sends the messages of b in order, from ring frames if they fit, otherwise, or if the
+// ring is full or does not work, by an ordinary call. A frame takes as many messages as fit,
+// because each frame costs the kernel much more than a request in it.
 func (c *Conn) sendRing(b *SendBatch, failed func(i int, errno unix.Errno)) error {
 	s := ringSend{c: c, b: b, failed: failed, seq: c.sequence(b.Len())}
 	c.packed = c.packed[:0]
@@ -82,8 +81,8 @@ func (c *Conn) sendRing(b *SendBatch, failed func(i int, errno unix.Errno)) erro
 	return s.err
 }
 
-// fill copies the next messages into a frame. It reports false if there is no
-// frame, or the first does not fit one.
+// fill copies the next messages into a frame. It returns false if there is no free frame or the
+// first message does not fit.
 func (s *ringSend) fill() bool {
 	tx := s.c.tx
 	if tx == nil || s.b.msgs[s.filled].size > tx.Room() {
@@ -116,8 +115,8 @@ func (s *ringSend) copyMessage(to []byte, i int) int {
 	return n + copy(to[n:], buf[m.head+m.skip:m.end])
 }
 
-// kick has the kernel take what is in the ring. What it does not take is sent
-// by ordinary calls.
+// kick makes the kernel send the ring's messages. Those that it does not take are sent by
+// ordinary calls.
 func (s *ringSend) kick() {
 	for s.committed < s.filled {
 		frames, err := s.c.tx.Kick()
@@ -134,9 +133,9 @@ func (s *ringSend) kick() {
 	}
 }
 
-// fault deals with what stopped the ring: a frame that was refused, the last
-// of those committed, with so many messages in it, or a failure that left the rest to be
-// sent otherwise. It reports whether a frame was refused.
+// fault handles an error of the ring: either the last committed frame, with the given number of
+// messages, was refused, or the remaining messages must be sent otherwise. It reports whether a
+// frame was refused.
 func (s *ringSend) fault(err error, messages int) bool {
 	var refused *mmapring.FrameError
 	if errors.As(err, &refused) {
@@ -153,7 +152,7 @@ func (s *ringSend) fault(err error, messages int) bool {
 	return false
 }
 
-// linear sends the messages from committed to before end by ordinary calls.
+// linear sends the messages from committed up to end by ordinary calls.
 func (s *ringSend) linear(end int) {
 	for s.committed < end {
 		l := limits{messages: end - s.committed, bytes: s.c.sock.sndbuf - sendOverhead}
@@ -179,7 +178,7 @@ func (s *ringSend) linear(end int) {
 	s.filled = max(s.filled, end)
 }
 
-// giveUpTX ends the use of a TX ring that does not work.
+// giveUpTX stops using a TX ring that does not work.
 func (c *Conn) giveUpTX(why error) {
 	if err := c.mapping.Close(); err != nil {
 		why = errors.Join(why, err)
@@ -187,7 +186,7 @@ func (c *Conn) giveUpTX(why error) {
 	c.mapping, c.tx, c.txErr = nil, nil, why
 }
 
-// write is sendmsg of what is in one piece.
+// write sends one buffer.
 func (c *Conn) write(b []byte) error {
 	if c.kernel == nil {
 		_, err := unix.Write(c.sock.fd, b)

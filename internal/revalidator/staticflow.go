@@ -23,9 +23,9 @@ type StaticFlowStats struct {
 	Bytes     uint64
 }
 
-// patience is the number of cycles in which a flow that overlaps has to go
+// maxTries is the number of cycles in which a flow that overlaps has to go
 // before a static flow counts as refused.
-const patience = 4
+const maxTries = 4
 
 // statics keeps the static flows in the datapath. It belongs to the
 // revalidator's goroutine, but for what mu guards.
@@ -191,7 +191,7 @@ func (s *statics) put(list []*static) (again bool, err error) {
 		}
 		refused = err
 		switch {
-		case errors.Is(err, unix.EEXIST) && t.tries < patience:
+		case errors.Is(err, unix.EEXIST) && t.tries < maxTries:
 			t.tries++ // a flow of the policy that is about to go
 			again = true
 		case err != nil:
