@@ -3,9 +3,9 @@
 //
 // # Protocol
 //
-// A socket may have a receive (RX) ring, a transmit (TX) ring, or both. A ring
-// is a row of frames of one size, laid out in blocks; each frame starts with a
-// 24-byte header whose first word, the status, says who owns the frame:
+// A socket may have a receive (RX) ring, a transmit (TX) ring, or both. A ring is an array of
+// frames of equal size, laid out in blocks. Each frame starts with a 24-byte header whose first
+// word, the status, says who owns the frame:
 //
 //	UNUSED    RX: the kernel's, free.        TX: the user's, free.
 //	RESERVED  the kernel's, in work.
@@ -13,18 +13,18 @@
 //	COPY      RX: the user's; the message is in the socket's queue: one recv.
 //	SKIP      never written by this package, nor by the kernel.
 //
-// Whoever hands a frame over writes the status last, with release order; whoever
-// takes it reads the status first, with acquire order, and only then the rest.
-// Frames are used strictly in order, and are given back strictly in order.
+// The side that hands a frame over writes the status last, with release order. The side that
+// takes it reads the status first, with acquire order, and then the rest. Frames are used and
+// returned strictly in order.
 //
 // # Ownership
 //
-// A [Mapping] owns the memory, never the socket. Its owner closes the mapping
-// first and the socket after: a socket that is closed while it is mapped lives
-// on and still takes messages. [Reader.Read] lends a frame: the payload aliases
-// shared memory until [Reader.Release]. [Writer.Reserve] lends the room of one
-// frame until [Writer.Commit] or [Writer.Cancel]. [Mapping.Close] never unmaps
-// what is lent: the call that gives the last frame back does it then.
+// A [Mapping] owns the memory, never the socket. Its owner closes the mapping first, then the
+// socket: a socket that is closed while it is mapped stays alive and still receives messages.
+// [Reader.Read] lends a frame: the payload aliases shared memory until [Reader.Release].
+// [Writer.Reserve] lends the room of one frame until [Writer.Commit] or [Writer.Cancel].
+// [Mapping.Close] never unmaps lent frames: the call that returns the last one unmaps the
+// memory.
 //
 // # Threading
 //
@@ -33,13 +33,12 @@
 //
 // # Limits
 //
-// Nothing in shared memory is trusted: lengths are read once and checked against
-// the frame, unknown statuses are counted and passed over. Dumps must not be
-// made on a socket that has an RX ring: the kernel misplaces their data inside
-// the frame. A socket with an RX ring must not send FLOW_NEW while somebody
-// listens to the ovs_flow group: Linux 4.1 and 4.4 panic.
+// Nothing in shared memory is trusted: lengths are read once and checked against the frame,
+// unknown statuses are counted and skipped. Do not dump on a socket with an RX ring: the kernel
+// misplaces the data inside the frame. A socket with an RX ring must not send FLOW_NEW while a
+// program listens to the ovs_flow group: Linux 4.1 and 4.4 panic.
 //
-// Sources: Linux 4.1 and 4.4 net/netlink/af_netlink.c, include/uapi/linux/netlink.h
-// and Documentation/networking/netlink_mmap.txt. The header structures are typed
-// out here because later kernels' headers do not have them.
+// Sources: Linux 4.1 and 4.4 net/netlink/af_netlink.c, include/uapi/linux/netlink.h and
+// Documentation/networking/netlink_mmap.txt. The header structures are defined here because the
+// headers of later kernels lack them.
 package mmapring

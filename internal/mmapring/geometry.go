@@ -25,10 +25,9 @@ type Geometry struct {
 	Blocks    uint32
 }
 
-// DefaultGeometry is 6,400 frames in 16 MiB, about as many small upcalls as an ordinary
-// socket with 8 MiB of receive buffer holds. A frame holds a full Ethernet frame
-// and the kernel's size estimate of an upcall around it (about 540 bytes);
-// larger messages come by COPY.
+// DefaultGeometry is 6,400 frames in 16 MiB, about as many small upcalls as an ordinary socket
+// with 8 MiB of receive buffer holds. A frame holds a full Ethernet frame and the kernel's size
+// estimate of an upcall around it (about 540 bytes); larger messages arrive by COPY.
 func DefaultGeometry() Geometry {
 	return Geometry{FrameSize: 2560, BlockSize: 64 << 10, Blocks: 256}
 }
@@ -36,8 +35,7 @@ func DefaultGeometry() Geometry {
 // IsZero says whether g stands for no ring.
 func (g Geometry) IsZero() bool { return g == Geometry{} }
 
-// FramesPerBlock is the number of whole frames in a block; what is left of the
-// block behind them is a gap.
+// FramesPerBlock is the number of whole frames in a block; the rest of the block is a gap.
 func (g Geometry) FramesPerBlock() uint32 {
 	if g.FrameSize == 0 {
 		return 0
@@ -59,9 +57,8 @@ func (g Geometry) Room() uint32 {
 	return g.FrameSize - headerSize
 }
 
-// Offset is the position in bytes of frame i, counted from the start of the
-// ring. It goes by blocks, because frames need not fill a block. i must be
-// below Frames.
+// Offset is the position in bytes of frame i, counted from the start of the ring. It counts
+// whole blocks, because frames need not fill a block. i must be below Frames.
 func (g Geometry) Offset(i uint32) uint64 {
 	fpb := g.BlockSize / g.FrameSize
 	return uint64(i/fpb)*uint64(g.BlockSize) + uint64(i%fpb)*uint64(g.FrameSize)
@@ -111,8 +108,8 @@ func (g Geometry) String() string {
 	return fmt.Sprintf("%d frames of %d bytes in %d blocks of %d bytes", g.Frames(), g.FrameSize, g.Blocks, g.BlockSize)
 }
 
-// GeometryError names the field of a Geometry and the rule that it breaks. It
-// matches unix.EINVAL, which is what the kernel would have said.
+// GeometryError names the field of a Geometry and the rule that it breaks. It matches
+// unix.EINVAL, the error that the kernel would return.
 type GeometryError struct {
 	Field string // frame_size, block_size or blocks
 	Value uint32

@@ -27,10 +27,9 @@ type Mapping struct {
 	writer *Writer
 }
 
-// Map sets up the rings of cfg on the netlink socket fd and maps them. What was
-// queued on the socket is lost when an RX ring is set, so this is done before
-// the kernel is told to send there. On failure the socket is left without
-// rings. The caller keeps fd, and closes it only after Mapping.Close.
+// Map sets up the rings of cfg on the netlink socket fd and maps them. Setting up an RX ring
+// drops the socket's queue, so call Map before the kernel sends to the socket. After a failure
+// the socket has no rings. The caller keeps fd, and closes it only after Mapping.Close.
 func Map(fd int, cfg Config) (*Mapping, error) {
 	sys := cfg.Syscalls
 	if sys == nil {
@@ -57,8 +56,8 @@ func Map(fd int, cfg Config) (*Mapping, error) {
 		freeRings(sys, fd, cfg.RX, Geometry{})
 		return nil, err
 	}
-	// One call for both rings, RX first, of exactly their size, at offset 0: the
-	// kernel takes nothing else.
+	// The kernel accepts only one call for both rings, RX first, of exactly their size, at
+	// offset 0.
 	mem, err := sys.Mmap(fd, 0, int(rx+tx), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 	if err != nil {
 		freeRings(sys, fd, cfg.RX, cfg.TX)
@@ -87,8 +86,8 @@ func setRing(sys Syscalls, fd, opt int, g Geometry) error {
 	return nil
 }
 
-// freeRings takes back rings that are set but not mapped. Its errors are of no
-// use to a caller who is about to report why it came to this.
+// freeRings frees rings that are set but not mapped. It ignores errors, because the caller
+// reports the first one.
 func freeRings(sys Syscalls, fd int, rx, tx Geometry) {
 	none := Geometry{}.request()
 	if !rx.IsZero() {
@@ -114,10 +113,10 @@ func (m *Mapping) Reader() *Reader { return m.reader }
 // at each call.
 func (m *Mapping) Writer() *Writer { return m.writer }
 
-// Close ends the use of the rings and unmaps them. It waits for a Reader or
-// Writer inside a call, and may be called again. Where frames are still lent,
-// they stay readable, and the call that gives back the last of them unmaps:
-// until Mapped is false, closing the socket does not end it in the kernel.
+// Close ends the use of the rings and unmaps them. It waits for a Reader or Writer inside a
+// call, and may be called again. Lent frames stay readable, and the call that returns the last
+// of them unmaps the memory. Until Mapped is false, closing the socket does not end it in the
+// kernel.
 func (m *Mapping) Close() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -132,7 +131,7 @@ func (m *Mapping) Mapped() bool {
 	return m.mem != nil
 }
 
-// unmapIdle unmaps a closed mapping of which nothing is lent. m.mu is held.
+// unmapIdle unmaps a closed mapping without lent frames. m.mu is held.
 func (m *Mapping) unmapIdle() error {
 	if m.mem == nil || m.reader != nil && m.reader.lent > 0 || m.writer != nil && m.writer.reserved {
 		return nil

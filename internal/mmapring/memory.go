@@ -68,31 +68,31 @@ func (r *ring) word(i uint32, field uint64) *uint32 {
 	return (*uint32)(unsafe.Pointer(&r.mem[r.geo.Offset(i)+field]))
 }
 
-// status loads the status of frame i with acquire order: what the kernel wrote
-// before it is visible after it. The kernel's side is smp_mb (4.1 and later)
-// before its store (netlink_set_status).
+// status loads the status of frame i with acquire order: writes of the kernel before it are
+// visible after it. The kernel's side is smp_mb (4.1 and later) before its store
+// (netlink_set_status).
 func (r *ring) status(i uint32) Status { return Status(atomic.LoadUint32(r.word(i, offStatus))) }
 
-// setStatus stores the status of frame i with release order: all accesses to
-// the frame made before it are done when the kernel sees it. The kernel's side
-// is smp_rmb around its load (netlink_get_status).
+// setStatus stores the status of frame i with release order: all earlier accesses to the frame
+// are complete when the kernel sees it. The kernel's side is smp_rmb around its load
+// (netlink_get_status).
 func (r *ring) setStatus(i uint32, s Status) { atomic.StoreUint32(r.word(i, offStatus), uint32(s)) }
 
-// length is loaded once per message: the value that is checked must be the value
-// that is used, whatever becomes of the memory.
+// length is loaded once per message: the value that is checked must be the value that is used,
+// even if the memory changes.
 func (r *ring) length(i uint32) uint32 { return atomic.LoadUint32(r.word(i, offLen)) }
 
 func (r *ring) pid(i uint32) uint32 { return atomic.LoadUint32(r.word(i, offPID)) }
 
-// answeredMark in the word for the sender's group id says that the reader has acted on
-// the frame's message, or was about to. The kernel writes the word with each message, 0 in
-// its own (netlink_queue_mmaped_skb, netlink_ring_set_copied, Linux 4.4), and never reads it.
+// answeredMark in the word for the sender's group id means that the reader has acted on the
+// frame's message, or was about to. The kernel writes the word with each message, 0 in its own
+// (netlink_queue_mmaped_skb, netlink_ring_set_copied, Linux 4.4), and never reads it.
 const answeredMark = 0x64706966
 
 func (r *ring) mark(i uint32) { atomic.StoreUint32(r.word(i, offGID), answeredMark) }
 
-// unmark is for frames that go back: a message that the kernel aborts leaves the word as
-// it is.
+// unmark clears the mark of a released frame, because a message that the kernel aborts does not
+// change the word.
 func (r *ring) unmark(i uint32) { atomic.StoreUint32(r.word(i, offGID), 0) }
 
 func (r *ring) marked(i uint32) bool { return atomic.LoadUint32(r.word(i, offGID)) == answeredMark }

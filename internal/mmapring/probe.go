@@ -24,11 +24,10 @@ func (d Direction) String() string {
 	return "TX"
 }
 
-// Prober finds out whether the kernel has rings, by setting one up. No kernel
-// version can say: the removal of rings was backported. The answer for each
-// direction is kept; a failure that is not about rings (no file descriptors, no
-// memory) is tried again at the next call. The zero Prober asks the running
-// kernel. It may be used from several goroutines.
+// Prober finds out whether the kernel has rings by setting one up. The kernel version does not
+// tell, because the removal of rings was backported. The result for each direction is kept;
+// after a failure unrelated to rings (no file descriptors, no memory) the next call tries
+// again. The zero Prober uses the running kernel. It may be used from several goroutines.
 type Prober struct {
 	Syscalls Syscalls // nil: the running kernel's
 
@@ -39,10 +38,10 @@ type Prober struct {
 
 var defaultProber Prober
 
-// Probe asks the running kernel, once per process and direction. nil: rings can
-// be set up. Errors match ErrNotSupported and the errno, or unix.EPERM where
-// CAP_NET_ADMIN in the initial user namespace is missing. nil for TX says
-// nothing about the kernels whose TX ring does not send: see ErrBroken.
+// Probe tests the running kernel, once per process and direction. nil means that rings can be
+// set up. Errors match ErrNotSupported and the errno, or unix.EPERM if CAP_NET_ADMIN in the
+// initial user namespace is missing. nil for TX does not mean that the TX ring sends: see
+// ErrBroken.
 func Probe(d Direction) error { return defaultProber.Probe(d) }
 
 // Probe is the package's Probe with p's system calls and memory.
@@ -58,7 +57,7 @@ func (p *Prober) Probe(d Direction) error {
 	return err
 }
 
-// try sets up and maps the smallest ring there is: one frame of one page.
+// try sets up and maps the smallest ring: one frame of one page.
 func (p *Prober) try(d Direction) error {
 	sys := p.Syscalls
 	if sys == nil {

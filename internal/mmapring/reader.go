@@ -7,7 +7,7 @@ type Outcome uint8
 
 // Outcomes of Reader.Read.
 const (
-	// Empty: no message. Sleep, with a bound, and look again.
+	// Empty: no message. Sleep with a timeout and read again.
 	Empty Outcome = iota
 	// Waiting: the kernel is still writing the frame at the head. Later frames may
 	// be complete, but come after it. The kernel wakes the socket when it is done.
@@ -22,17 +22,17 @@ const (
 	Closed
 )
 
-// ReaderCounters count what came through an RX ring since it was mapped.
+// ReaderCounters count the messages of an RX ring since it was mapped.
 type ReaderCounters struct {
 	Valid         uint64 // messages lent in place
 	Copied        uint64 // messages received from the queue for a COPY frame
-	Aborted       uint64 // VALID frames of length 0: messages that the kernel gave up
+	Aborted       uint64 // VALID frames of length 0: messages that the kernel aborted
 	Oversized     uint64 // VALID frames whose length exceeds the room
 	UnknownStatus uint64 // frames with SKIP or a status that does not exist
 	Foreign       uint64 // frames that another process sent
-	Answered      uint64 // frames that the reader before had marked: given back unread
+	Answered      uint64 // frames that the previous reader had marked: released unread
 	Waits         uint64 // reads that stopped at a RESERVED frame
-	Overruns      uint64 // times that the kernel said ENOBUFS, see CountOverrun
+	Overruns      uint64 // number of times that the kernel returned ENOBUFS, see CountOverrun
 }
 
 // Reader reads the RX ring, in order. It belongs to one goroutine.
@@ -76,21 +76,20 @@ func (r *Reader) Ready() bool {
 		return false
 	}
 	if r.searching && r.lapped {
-		return true // where the next message comes is not known: Read finds out
+		return true // the position of the next message is unknown: Read finds it
 	}
 	s := r.ring.status(r.head)
 	return s != Unused && s != Reserved
 }
 
-// Read takes the next message. With Message, payload aliases shared memory: it
-// must not be written, may change under the eyes of the reader if the memory is
-// corrupt, and ends with the Release that counts it. With all other outcomes
-// payload is nil.
+// Read takes the next message. With Message, payload aliases shared memory: it must not be
+// written, may change while it is read if the memory is corrupt, and is valid until the Release
+// that counts it. With all other outcomes payload is nil.
 //
-// With Queued, the caller makes receive calls on the socket until one succeeds
-// (EINTR and ENOBUFS are tried again at once; a truncated one has succeeded),
-// then calls Copied. Until then Read returns Queued again. EAGAIN means that ring and queue have come apart:
-// such a socket must be replaced.
+// With Queued, the caller makes receive calls on the socket until one succeeds (EINTR and
+// ENOBUFS are tried again at once; a truncated one has succeeded), then calls Copied. Until
+// then Read returns Queued again. EAGAIN means that ring and queue are out of step: the socket
+// must be replaced.
 func (r *Reader) Read() (payload []byte, o Outcome) {
 	r.m.mu.Lock()
 	defer r.m.mu.Unlock()
@@ -98,14 +97,14 @@ func (r *Reader) Read() (payload []byte, o Outcome) {
 		return nil, Closed
 	}
 	r.queued = false
-	// The bound keeps a kernel that only aborts from holding the reader here.
+	// The limit prevents a kernel that only aborts messages from keeping the reader here.
 	for range r.ring.frames {
 		if r.held >= r.half {
 			return nil, Limit
 		}
 		if r.searching && r.lap == 0 {
 			if r.held > 0 {
-				return nil, Limit // what is lent would be found
+				return nil, Limit // a lent frame would be read
 			}
 			r.lapped = false
 			if r.search() == nothing {
@@ -149,11 +148,10 @@ func (r *Reader) Read() (payload []byte, o Outcome) {
 	return nil, Empty
 }
 
-// Copied says that the message of a Queued frame was received. The frame is
-// then lent like any other, to keep the order, and is counted by Release. It
-// returns false where the frame is not the kernel's: the data must be dropped
-// then, and Release does not count it. It also returns false if Read did not
-// return Queued last.
+// Copied reports to the reader that the message of a Queued frame was received. The frame is
+// then lent like any other, to keep the order, and Release counts it. Copied returns false if
+// the frame is not the kernel's: the caller must drop the data, and Release does not count it.
+// It also returns false if Read did not return Queued last.
 func (r *Reader) Copied() bool {
 	r.m.mu.Lock()
 	defer r.m.mu.Unlock()
@@ -167,12 +165,12 @@ func (r *Reader) Copied() bool {
 		return false
 	}
 	r.copied.Add(1)
-	r.ring.mark(r.head) // the queue has the message no more
+	r.ring.mark(r.head) // the message is no longer in the queue
 	r.hold(true)
 	return true
 }
 
-// hold moves the head over a frame, which is lent or passed over.
+// hold moves the head over a frame, which is lent or skipped.
 func (r *Reader) hold(lent bool) {
 	r.passed[r.head] = !lent
 	r.head = r.ring.next(r.head)
@@ -187,7 +185,7 @@ func (r *Reader) hold(lent bool) {
 	r.giveBackPassed()
 }
 
-// giveBackPassed gives back the frames at the tail that are passed over.
+// giveBackPassed releases skipped frames at the tail.
 func (r *Reader) giveBackPassed() {
 	for r.held > 0 && r.passed[r.tail] {
 		r.giveBack()
@@ -202,11 +200,11 @@ func (r *Reader) giveBack() {
 	r.held--
 }
 
-// Lent is the number of messages, in place or copied, that are not released yet.
+// Lent is the number of messages, in place or copied, that are not yet released.
 func (r *Reader) Lent() int { return int(r.lent) }
 
-// Release gives the oldest n lent messages back to the kernel, in order, and
-// what was passed over between and after them. More than Lent is Lent.
+// Release returns the oldest n lent messages to the kernel, in order, and the skipped frames
+// between and after them. If n exceeds Lent, it releases all.
 func (r *Reader) Release(n int) {
 	r.m.mu.Lock()
 	defer r.m.mu.Unlock()
@@ -216,7 +214,7 @@ func (r *Reader) Release(n int) {
 		r.giveBackPassed()
 	}
 	if r.lapped && r.held == 0 && r.ring.mem != nil {
-		// Now, while at least one frame is unused.
+		// At least one frame is unused now.
 		r.lapped = false
 		r.search()
 	}
@@ -226,8 +224,8 @@ func (r *Reader) Release(n int) {
 	}
 }
 
-// Fill is the number of frames in use. It looks at a few frames for each doubling of the
-// answer, since frames in use follow each other. Any goroutine may call it.
+// Fill is the number of frames in use. Frames in use are contiguous, so it checks a few frames
+// per doubling of the result. Any goroutine may call it.
 func (r *Reader) Fill() uint32 {
 	r.m.mu.Lock()
 	defer r.m.mu.Unlock()
@@ -236,7 +234,7 @@ func (r *Reader) Fill() uint32 {
 	if r.m.mem == nil || !used(0) {
 		return 0
 	}
-	// Frames before low are in use, and the one at high is not or there is none.
+	// Frames before low are in use; the frame at high is not, or does not exist.
 	low, high := uint32(1), uint32(1)
 	for high < n && used(high) {
 		low, high = high+1, 2*high
@@ -251,8 +249,8 @@ func (r *Reader) Fill() uint32 {
 	return low
 }
 
-// CountOverrun counts an ENOBUFS, which only the socket's owner sees. It says
-// that messages were lost, not how many. Any goroutine may call it.
+// CountOverrun counts an ENOBUFS, which only the socket's owner sees. ENOBUFS means that
+// messages were lost, not how many. Any goroutine may call it.
 func (r *Reader) CountOverrun() { r.overruns.Add(1) }
 
 // Counters may be called from any goroutine.

@@ -10,16 +10,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A ring outlives its mapping: after munmap, and when the process ends while another one
-// has the socket, the kernel goes on filling frames, and a second mmap of the same size
-// finds them (seen on Linux 4.1.6 and 4.4.0). The kernel does not tell the geometry of a
-// ring nor where its reader was, so both travel with the descriptor, as a State.
+// A ring outlives its mapping: after munmap, and after the process ends while another one has
+// the socket, the kernel continues to fill frames, and a second mmap of the same size finds
+// them (seen on Linux 4.1.6 and 4.4.0). The kernel reports neither the geometry of a ring nor
+// the position of its reader, so both are passed with the descriptor, as a State.
 
 // State is what the next owner of a ring socket needs to map its RX ring again.
 type State struct {
 	Geometry Geometry // zero: no ring
-	// Head is the next frame to read, -1 where that is not known: the reader was not
-	// asked before its process ended.
+	// Head is the next frame to read, -1 if unknown because the process ended before its reader
+	// was asked.
 	Head int64
 }
 
@@ -75,17 +75,17 @@ func ParseState(text string) (State, error) {
 // Found is what Remap found in the frames of a ring.
 type Found struct {
 	InUse    int // frames that hold messages, or are being written
-	Answered int // of these, frames that the reader before had marked, see Reader.Mark
+	Answered int // of these, frames that the previous reader had marked, see Reader.Mark
 	// Guessed: all frames are in use, the head is not known, and no mark shows it. The
 	// messages are read once each, but the newest of them may come before older ones.
 	Guessed bool
 }
 
-// Remap maps the RX ring that the socket fd has, set up by a process before this one or
-// by a Mapping that was closed. Unread messages are read by the new Reader; frames that
-// the reader before had marked are given back unread. A geometry of another total size is
-// refused, with an error that matches unix.EINVAL; one of the same size is not told apart.
-// sys nil stands for the running kernel. The caller keeps fd.
+// Remap maps the RX ring that the socket fd has, set up by a process before this one or by a
+// Mapping that was closed. The new Reader reads unread messages; it releases frames that the
+// previous reader had marked. A geometry of another total size is refused with an error that
+// matches unix.EINVAL; another geometry of the same size is not detected. A nil sys means the
+// running kernel. The caller keeps fd.
 func Remap(fd int, s State, sys Syscalls) (*Mapping, Found, error) {
 	if sys == nil {
 		sys = Kernel{}
@@ -106,7 +106,7 @@ func Remap(fd int, s State, sys Syscalls) (*Mapping, Found, error) {
 	return m, m.reader.resume(s.Head), nil
 }
 
-// resume places the head of a reader that has read nothing yet.
+// resume sets the head of a reader that has not read yet.
 func (r *Reader) resume(head int64) (f Found) {
 	for i := range r.ring.frames {
 		if r.ring.status(i) != Unused {
@@ -123,7 +123,7 @@ func (r *Reader) resume(head int64) (f Found) {
 	if f.InUse == 0 {
 		return f
 	}
-	// Where all frames are in use the search begins at the head that is known.
+	// If all frames are in use, the search starts at the known head.
 	f.Guessed = r.search() == guessed && head < 0
 	return f
 }
@@ -134,14 +134,14 @@ type found int
 const (
 	nothing found = iota // all frames are unused
 	exact
-	guessed // all frames are in use, and nothing shows which is the oldest
+	guessed // all frames are in use, and the oldest is unknown
 )
 
-// search finds the oldest frame in use. Frames in use follow each other: the kernel takes
-// them and the reader gives them back in order. So it is the one after an unused frame.
-// The kernel may take frames meanwhile, so that a frame seen as unused a moment ago may be
-// in use now: from the frame found the search goes back as long as the one before is in
-// use. No frame is held.
+// search finds the oldest frame in use. Frames in use are contiguous, because the kernel takes
+// them and the reader returns them in order, so the oldest is the one after an unused frame.
+// The kernel may take frames during the search: a frame that was unused may be in use now.
+// Therefore the search goes back from the found frame while the previous one is in use. No
+// frame is held.
 func (r *Reader) search() found {
 	n, first := r.ring.frames, r.head
 	for i := uint32(0); r.ring.status(first) == Unused; i++ {
@@ -158,8 +158,8 @@ func (r *Reader) search() found {
 		}
 		first = before
 	}
-	// All are in use. The oldest ones may be marked. Else begin at the head as it is, and
-	// search again once all of them were read.
+	// All are in use. The oldest ones may be marked. Otherwise start at the current head, and
+	// search again when all were read.
 	for range n {
 		before := r.ring.previous(first)
 		if r.ring.marked(first) && !r.ring.marked(before) {
@@ -178,11 +178,10 @@ func (r *Reader) place(head uint32) {
 	r.head, r.tail, r.searching, r.lapped, r.lap = head, head, false, false, 0
 }
 
-// State is what the next owner of the socket needs, to be asked before Close. With
-// messages lent the head is the oldest of these. It is -1 where that is not known, and
-// while a ring that was full is read through from a frame that may not be its oldest: the
-// next reader would take what came meanwhile for older. So it is read through before it is
-// handed over.
+// State returns what the next owner of the socket needs. Call it before Close. The head is the
+// oldest lent message, if any. It is -1 if unknown, and while a full ring is read from a frame
+// that may not be its oldest: the next reader would take newer messages for older ones, so such
+// a ring is read completely before it is handed over.
 func (r *Reader) State() State {
 	r.m.mu.Lock()
 	defer r.m.mu.Unlock()
@@ -193,10 +192,9 @@ func (r *Reader) State() State {
 	return s
 }
 
-// Mark notes in the frames of all messages lent, in shared memory, that their owner is
-// about to act on them. Should the process end before it releases them, the next reader
-// gives them back unread: what was acted on must not be acted on twice. Frames that are
-// not marked are read again.
+// Mark marks the frames of all lent messages, in shared memory: their owner is about to act on
+// them. If the process ends before it releases them, the next reader releases them unread,
+// because no message may be acted on twice. It reads frames without a mark again.
 func (r *Reader) Mark() {
 	r.m.mu.Lock()
 	defer r.m.mu.Unlock()
@@ -208,9 +206,9 @@ func (r *Reader) Mark() {
 	}
 }
 
-// Missing says that the queue has no message for the Queued frame: the reader before had
-// received it, and its process ended before it could mark the frame. The frame is passed
-// over. It is a fault with any other reader, see Read.
+// Missing reports to the reader that the queue has no message for the Queued frame: the
+// previous process received it and ended before it marked the frame. The frame is skipped. With
+// any other reader this is a fault, see Read.
 func (r *Reader) Missing() {
 	r.m.mu.Lock()
 	defer r.m.mu.Unlock()

@@ -12,17 +12,16 @@ const (
 	optTXRing = 7 // NETLINK_TX_RING
 )
 
-// Syscalls are the system calls that rings need, with the kernel's arguments.
-// Tests put an emulated kernel in their place; everything else uses the real
-// ones, which is what a nil Syscalls in a Config means. Errors are unix.Errno.
+// Syscalls are the system calls that rings need, with the kernel's arguments. Tests use an
+// emulated kernel; a nil Syscalls in a Config means the running kernel. Errors are unix.Errno.
 type Syscalls interface {
 	Socket(domain, typ, proto int) (fd int, err error)
 	Close(fd int) error
 	Setsockopt(fd, level, opt int, value []byte) error
 	Mmap(fd int, offset int64, length, prot, flags int) ([]byte, error)
 	Munmap(b []byte) error
-	// Sendmsg passes msg as it is: rings are told from ordinary messages by the
-	// NULL base of an only iovec.
+	// Sendmsg passes msg unchanged: a single iovec with a NULL base distinguishes a ring from
+	// an ordinary message.
 	Sendmsg(fd int, msg *unix.Msghdr, flags int) (n int, err error)
 }
 

@@ -7,7 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// WriterCounters count what went through a TX ring since it was mapped.
+// WriterCounters count the messages of a TX ring since it was mapped.
 type WriterCounters struct {
 	Sent      uint64 // messages that the kernel took
 	Refused   uint64 // messages that the kernel took off the ring with an error
@@ -16,8 +16,8 @@ type WriterCounters struct {
 	TooLarge  uint64 // messages that exceed the room
 }
 
-// Writer writes the TX ring: Reserve, fill, Commit, as often as there is room,
-// then Kick. Its owner serialises the calls.
+// Writer writes the TX ring: Reserve, fill, Commit, repeated while there is room, then Kick.
+// Its owner serialises the calls.
 type Writer struct {
 	m    *Mapping
 	ring ring
@@ -29,7 +29,7 @@ type Writer struct {
 	broken   bool
 
 	msg unix.Msghdr
-	iov unix.Iovec // Base stays nil: that is what makes a send a ring send
+	iov unix.Iovec // Base stays nil, which makes a send a ring send
 
 	sent, refused, takenBack, full, tooLarge atomic.Uint64
 }
@@ -41,7 +41,7 @@ func newWriter(m *Mapping, r ring) *Writer {
 	return w
 }
 
-// Room is the most bytes that a message may have, netlink headers included.
+// Room is the maximum size of a message in bytes, including netlink headers.
 func (w *Writer) Room() int { return int(w.ring.room) }
 
 // Geometry is the ring's shape.
@@ -78,7 +78,7 @@ func (w *Writer) Commit(n int) error {
 	case w.m.closed:
 		return errors.Join(ErrClosed, w.m.unmapIdle())
 	case n <= 0 || n > int(w.ring.room):
-		// The kernel would refuse it with EINVAL and never get past it.
+		// The kernel would refuse it with EINVAL and stay at this frame.
 		w.tooLarge.Add(1)
 		return ErrTooLarge
 	}
@@ -89,7 +89,7 @@ func (w *Writer) Commit(n int) error {
 	return nil
 }
 
-// Cancel gives up a reservation.
+// Cancel cancels a reservation.
 func (w *Writer) Cancel() {
 	w.m.mu.Lock()
 	defer w.m.mu.Unlock()
@@ -103,14 +103,13 @@ func (w *Writer) Cancel() {
 // Pending is the number of messages that are committed and not yet taken.
 func (w *Writer) Pending() int { return int(w.pending) }
 
-// Kick has the kernel take what is committed. n messages, oldest first, have
-// left the ring.
+// Kick makes the kernel take the committed messages. n messages, oldest first, have left the
+// ring.
 //
-// With a nil error that is all of them. With a *FrameError the last of the n
-// was refused, and those after it are still committed: Kick again. With any
-// other error those after the n have been taken back, so that they cannot be
-// sent later, and are the caller's to send otherwise; after ErrBroken the ring
-// is of no use any more.
+// With a nil error that is all of them. With a *FrameError the last of the n was refused, and
+// those after it are still committed: Kick again. With any other error the messages after the n
+// were taken back, so that they cannot be sent later, and the caller must send them otherwise.
+// After ErrBroken the ring is unusable.
 func (w *Writer) Kick() (n int, err error) {
 	w.m.mu.Lock()
 	defer w.m.mu.Unlock()
@@ -121,7 +120,7 @@ func (w *Writer) Kick() (n int, err error) {
 		return 0, ErrBroken
 	}
 	for w.pending > 0 {
-		// MSG_DONTWAIT: Linux 3.x would wait for frames that are still in work.
+		// MSG_DONTWAIT: Linux 3.x would wait for frames that it still processes.
 		_, errno := w.m.sys.Sendmsg(w.m.fd, &w.msg, unix.MSG_DONTWAIT)
 		moved := w.collect()
 		n += moved
@@ -146,16 +145,16 @@ func (w *Writer) Kick() (n int, err error) {
 	return n, nil
 }
 
-// leavesFrame says whether the kernel returns errno before it takes the frame:
-// a length that it refuses, or no memory for the message (netlink_mmap_sendmsg,
-// Linux 4.4). All its other errors come after.
+// leavesFrame reports whether the kernel returns errno before it takes the frame: for a length
+// that it refuses, or for lack of memory (netlink_mmap_sendmsg, Linux 4.4). All other errors
+// come later.
 func leavesFrame(errno error) bool {
 	return errno == unix.EINVAL || errno == unix.ENOBUFS
 }
 
-// collect passes the frames that have left the user's side and counts them. A frame that the
-// kernel still works on (RESERVED, Linux 3.x) has been taken; Reserve does not
-// hand it out before it is free.
+// collect moves past the frames that the kernel has taken and counts them. A frame that the
+// kernel still processes (RESERVED, Linux 3.x) is taken; Reserve does not lend it before it is
+// free.
 func (w *Writer) collect() (moved int) {
 	for w.pending > 0 && w.ring.status(w.tail) != Valid {
 		w.tail = w.ring.next(w.tail)
@@ -165,8 +164,8 @@ func (w *Writer) collect() (moved int) {
 	return moved
 }
 
-// takeBack frees all committed frames, newest first, and goes back to the
-// oldest: that is where the kernel looks next, and a gap would stop it.
+// takeBack frees all committed frames, newest first, and moves the head back to the oldest,
+// where the kernel continues; a gap would stop it.
 func (w *Writer) takeBack() {
 	w.takenBack.Add(uint64(w.pending))
 	for w.pending > 0 {

@@ -4,11 +4,11 @@ package odp
 // enum ovs_userspace_attr, ovs_sample_attr, ovs_ct_attr, ovs_nat_attr,
 // ovs_check_pkt_len_attr, ovs_dec_ttl_attr and ovs_psample_attr.
 
-// actionTable has the attributes of enum ovs_action_attr but for output and
-// both kinds of set, which have a syntax of their own.
+// actionTable has the attributes of enum ovs_action_attr except output and both kinds of set,
+// which have a separate syntax.
 var actionTable []member
 
-// It is filled by init because actions hold actions.
+// It is filled by init because actions contain actions.
 func init() {
 	actions := actionList{}
 	actionTable = []member{

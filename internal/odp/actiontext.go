@@ -41,8 +41,8 @@ func appendAction(w *writer, typ uint16, data []byte) {
 	}
 }
 
-// appendSet writes set(...) around the key attribute that the action holds.
-// That of a masked one has the value and then the mask.
+// appendSet writes set(...) around the key attribute of the action. The attribute of a masked
+// set contains the value, then the mask.
 func appendSet(w *writer, typ uint16, data []byte) {
 	it := netlink.NewAttrs(data)
 	if !it.Next() {
@@ -69,8 +69,7 @@ func appendSet(w *writer, typ uint16, data []byte) {
 	w.verbose = verbose
 }
 
-// splitMasked parts a masked set's payload. Attributes inside NSH are parted
-// each.
+// splitMasked splits the payload of a masked set. Attributes inside NSH are split one by one.
 func splitMasked(key uint16, b []byte) (value, mask []byte, ok bool) {
 	if key != KeyAttrNSH {
 		n := len(b) / 2
@@ -132,8 +131,7 @@ func (actionList) parse(p *parser) (list, _ []byte) {
 	return list, nil
 }
 
-// bareDrop reports whether "drop" comes next, and not as an action that has
-// the name.
+// bareDrop reports whether "drop" comes next, and not as the action drop(...).
 func (p *parser) bareDrop() bool {
 	at := p.pos
 	is := p.take(isNameByte) == "drop" && p.peek() != '('
@@ -141,7 +139,7 @@ func (p *parser) bareDrop() bool {
 	return is
 }
 
-// action reads one action. Their masks are of no use.
+// action reads one action. Masks are not used.
 func (p *parser) action() entry {
 	at := p.pos
 	name := p.take(isNameByte)
@@ -202,8 +200,8 @@ func (p *parser) set() (e entry) {
 	return e
 }
 
-// isFull reports whether a mask covers what the syntax can say; that of a
-// tunnel always does, since it cannot be set in part.
+// isFull reports whether a mask covers everything that the syntax can express. The mask of a
+// tunnel always does, because a tunnel cannot be set in part.
 func isFull(s syntax, mask []byte) bool {
 	switch s := s.(type) {
 	case *layout:

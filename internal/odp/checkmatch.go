@@ -7,8 +7,8 @@ import (
 	"slices"
 )
 
-// transports are what the kernel wants to match exactly before a mask may name a
-// transport header.
+// transports are the fields that the kernel requires to be matched exactly before a mask may
+// name a transport header.
 var transports = []struct {
 	attr, ethertype uint16
 	proto           byte
@@ -19,10 +19,10 @@ var transports = []struct {
 
 // Imply adds to a match what its fields imply and the text left out: the EtherType of an IP or
 // ARP header, the protocol of a transport header, the TPID 0x8100 of a tag. tcp, udp and sctp
-// imply no EtherType, since there are two. It takes bits off the mask that the kernel does not
-// keep.
+// imply no EtherType, because there are two. It removes bits from the mask that the kernel does
+// not keep.
 //
-// named has the bit 1<<t for each attribute t that the text names, be it without a field.
+// named has the bit 1<<t for each attribute t that the text names, even without a field.
 func Imply(key, mask *Packed, named uint64) {
 	set := func(attr uint16) bool { return named>>attr&1 != 0 }
 	if mask[offEthertype] == 0 {
@@ -74,9 +74,9 @@ func (p *Packed) hasUnit(attr uint16) bool {
 	return !allZeros(p[u.off : u.off+u.size])
 }
 
-// CheckMatch says what keeps the kernel from taking a flow with this key and
-// mask, as far as it is about fields that need others (match_validate and
-// validate_vlan_from_nlattrs of net/openvswitch/flow_netlink.c, 6.1).
+// CheckMatch returns why the kernel would refuse a flow with this key and mask, as far as
+// fields depend on other fields (match_validate and validate_vlan_from_nlattrs of
+// net/openvswitch/flow_netlink.c, 6.1).
 func CheckMatch(key, mask *Packed) error {
 	typ := binary.BigEndian.Uint16(key[offEthertype:])
 	if mask[offEthertype] == 0 {

@@ -33,8 +33,8 @@ const (
 	presentForm // the VLAN tag's present bit: written only if it is not 1
 )
 
-// field is a part of a fixed structure: bytes, or a number of which bits may
-// belong to other fields.
+// field is a part of a fixed structure: bytes, or a number that may share its bits with other
+// fields.
 type field struct {
 	name     string // "" for an attribute that is a single value
 	alias    string // another name that is read
@@ -45,12 +45,12 @@ type field struct {
 	native   bool     // a number in host byte order, not big endian
 	shift    int      // of the number's bits in the bytes
 	width    int      // in bits; 0: the whole number
-	scale    uint64   // what is written is the number times scale; 0 is 1
+	scale    uint64   // the text has the number times scale; 0 means 1
 	names    []string // flagsForm: of each bit, from 0
 	hexV     bool     // flagsForm: a number if wildcards are shown
 	implied  uint64   // the value that is not written
-	always   bool     // the mask, if there is one, is written even if it is full
-	optional bool     // without a mask, 0 is not written; of a complete layout, it may lack
+	always   bool     // the mask, if any, is written even if it is full
+	optional bool     // without a mask, 0 is not written; in a complete layout it may be left out
 	comma    bool     // flagsForm: names are joined by commas
 	shown    bool     // even if it is wildcarded
 }
@@ -109,7 +109,7 @@ func (f *field) put(b []byte, v uint64) {
 	}
 }
 
-// state says how much of the field a mask covers.
+// state returns how much of the field a mask covers.
 func (f *field) state(mask []byte) (empty, full bool) {
 	if f.isNumber() {
 		m := f.get(mask)
@@ -209,8 +209,7 @@ func (f *field) appendBytes(w *writer, b []byte) {
 	}
 }
 
-// order turns a number of any width from the field's byte order to big endian
-// and back.
+// order converts a number of any width between the field's byte order and big endian.
 func (f *field) order(b []byte) []byte {
 	o := make([]byte, len(b))
 	for i := range b {
@@ -223,7 +222,7 @@ func (f *field) order(b []byte) []byte {
 	return o
 }
 
-// wideHex writes a big endian number without the zeros before it.
+// wideHex writes a big endian number without leading zeros.
 func wideHex(b []byte) string {
 	s := strings.TrimLeft(hex.EncodeToString(b), "0")
 	if s == "" {
@@ -283,8 +282,8 @@ func (f *field) eachBit(v uint64, fn func(i int, name string)) {
 	}
 }
 
-// percent writes the share that v is of the largest 32-bit number with the
-// fewest digits, at least one behind the point, that read as v again.
+// percent writes v as a share of the largest 32-bit number, with the fewest digits, at least
+// one after the point, that read back as v.
 func percent(v uint64) string {
 	for digits := 1; ; digits++ {
 		s := strconv.FormatFloat(float64(v)*100/math.MaxUint32, 'f', digits, 64)

@@ -6,9 +6,8 @@ import (
 	"strings"
 )
 
-// parse reads the field's value and mask into payloads that have room for it;
-// of a field with size 0 the payload is returned. Without a mask in the text
-// the mask is full.
+// parse reads the field's value and mask into payloads that have room for it; for a field with
+// size 0 it returns the payload. Without a mask in the text the mask is full.
 func (f *field) parse(p *parser, value, mask []byte) ([]byte, []byte) {
 	switch f.form {
 	case bytesForm:
@@ -138,8 +137,7 @@ func (p *parser) flagsFollow() bool {
 	return end >= 0 && rest[end] == '|'
 }
 
-// parseBit reads the name of a flag, or the number that is written for one
-// without a name.
+// parseBit reads the name of a flag, or the number of a flag without a name.
 func (f *field) parseBit(p *parser) uint64 {
 	at := p.pos
 	if c := p.peek(); c >= '0' && c <= '9' {

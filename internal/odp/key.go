@@ -7,7 +7,7 @@ import (
 	"dpifd/internal/netlink"
 )
 
-// Keys that forwarding cannot use. They match netlink.ErrMalformed.
+// Errors of keys that forwarding cannot use. They match netlink.ErrMalformed.
 var (
 	ErrNoInPort   = fmt.Errorf("flow key: no in_port attribute of 4 bytes: %w", netlink.ErrMalformed)
 	ErrNoEthernet = fmt.Errorf("flow key: no Ethernet attribute of 12 bytes: %w", netlink.ErrMalformed)
@@ -28,15 +28,13 @@ const maxNesting = 2
 type Key struct {
 	InPort         PortNo
 	EthSrc, EthDst MAC
-	// EtherType is that of the payload behind all VLAN tags that the kernel
-	// parsed, in host byte order; valid if HasEtherType. An 802.2 frame and
-	// a truncated one have none, and in the key of a dumped flow it is 0
-	// when the flow wildcards it.
+	// EtherType is the EtherType of the payload after all VLAN tags that the kernel parsed, in
+	// host byte order; valid if HasEtherType. 802.2 frames and truncated frames have none. In
+	// the key of a dumped flow it is 0 if the flow wildcards it.
 	EtherType    uint16
 	HasEtherType bool
-	// TCI is that of the outer VLAN tag, with the kernel's "present" bit
-	// 0x1000, in host byte order; valid if HasVLAN. It is 0 when the tag is
-	// truncated.
+	// TCI is the TCI of the outer VLAN tag, with the kernel's "present" bit 0x1000, in host
+	// byte order; valid if HasVLAN. It is 0 when the tag is truncated.
 	TCI     uint16
 	HasVLAN bool
 }
@@ -52,8 +50,8 @@ func ParseKey(b []byte, k *Key) error {
 	return k.Parse(&a)
 }
 
-// Parse is ParseKey for a list of which there is a table. Of an attribute that
-// comes twice, which the kernel does not send, the first counts.
+// Parse is ParseKey for a list with a table. If an attribute appears twice, which the kernel
+// does not send, the first counts.
 func (k *Key) Parse(a *netlink.AttrTable) error {
 	*k = Key{}
 	if err := a.Err(); err != nil {
@@ -78,7 +76,7 @@ func (k *Key) Parse(a *netlink.AttrTable) error {
 	return k.setEthertype(a.Get(KeyAttrEthertype))
 }
 
-// parseInner sets the EtherType from what is behind tags.
+// parseInner sets the EtherType from the attributes after tags.
 func (k *Key) parseInner(b []byte, tags int) error {
 	if tags > maxNesting {
 		return errNesting
@@ -118,16 +116,14 @@ func (k *Key) setVLAN(vlan []byte) error {
 	return nil
 }
 
-// ParseVLAN sets k's TCI and HasVLAN from the key b, and leaves the rest of k as
-// it is. An error matches netlink.ErrMalformed. It reads b no further than to
-// the tag.
+// ParseVLAN sets k's TCI and HasVLAN from the key b, and leaves the rest of k as it is. An
+// error matches netlink.ErrMalformed. It stops reading b at the tag.
 func ParseVLAN(b []byte, k *Key) error {
 	k.TCI, k.HasVLAN = 0, false
 	return k.setVLAN(netlink.FindAttr(b, KeyAttrVLAN))
 }
 
-// InPort returns the in-port of the key b, or ErrNoInPort. It reads b no
-// further than that.
+// InPort returns the in-port of the key b, or ErrNoInPort. It stops reading b there.
 func InPort(b []byte) (PortNo, error) {
 	port := netlink.FindAttr(b, KeyAttrInPort)
 	if len(port) != 4 {

@@ -11,8 +11,7 @@ var (
 		{name: "src", off: 0, size: 6, form: macForm},
 		{name: "dst", off: 6, size: 6, form: macForm},
 	}}
-	// Bit 12 of the TCI says that there is a tag; a text that does not
-	// mention it means one.
+	// Bit 12 of the TCI means that a tag is present; a text without it means that too.
 	vlanLayout = &layout{size: 2, unset: []byte{0x10, 0}, fields: tciFields(0)}
 	ipv4Layout = &layout{size: 12, fields: []field{
 		{name: "src", off: 0, size: 4, form: ip4Form},
@@ -111,7 +110,7 @@ type keyAttr struct {
 // keyTable has the attributes of enum ovs_key_attr, in any order.
 var keyTable []keyAttr
 
-// It is filled by init because encap(...) holds keys.
+// It is filled by init because encap(...) contains keys.
 func init() {
 	keyTable = []keyAttr{
 		{KeyAttrEncap, "encap", keySyntax{}},

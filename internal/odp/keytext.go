@@ -7,7 +7,7 @@ import (
 	"dpifd/internal/netlink"
 )
 
-// keySyntax is a list of OVS_KEY_ATTR_* attributes: a key, or what ENCAP holds.
+// keySyntax is a list of OVS_KEY_ATTR_* attributes: a key, or the content of ENCAP.
 type keySyntax struct{}
 
 func (keySyntax) fault(int) string { return "" }
@@ -28,8 +28,8 @@ func (keySyntax) append(w *writer, key, mask []byte, exact bool) {
 	}
 }
 
-// alwaysShown reports whether an attribute is written though it is wildcarded:
-// that it is there is matched nevertheless.
+// alwaysShown reports whether an attribute is written although it is wildcarded, because its
+// presence is matched.
 func alwaysShown(typ uint16) bool {
 	switch typ {
 	case KeyAttrEncap, KeyAttrTunnel, KeyAttrNSH, KeyAttrEthernet:
@@ -64,8 +64,8 @@ func isLayout(s syntax) bool {
 	return ok
 }
 
-// appendMaskOnly writes what a mask has and the key has not. A frame without
-// EtherType has no attribute for it; that there is none is matched by the mask.
+// appendMaskOnly writes an attribute that is only in the mask. A frame without EtherType has no
+// such attribute in its key; the mask matches its absence.
 func appendMaskOnly(w *writer, typ uint16, mask []byte) {
 	switch {
 	case typ == KeyAttrEthertype && len(mask) == 2:
@@ -75,8 +75,8 @@ func appendMaskOnly(w *writer, typ uint16, mask []byte) {
 	}
 }
 
-// matchesNothing reports whether a mask is all wildcards. The kernel puts such
-// masks of a tunnel into each dump.
+// matchesNothing reports whether a mask is all wildcards. The kernel adds such masks of tunnels
+// to every dump.
 func matchesNothing(typ uint16, mask []byte) bool {
 	if k := keyByType(typ); k == nil || isLayout(k.syntax) {
 		return allZeros(mask)

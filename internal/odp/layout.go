@@ -8,15 +8,15 @@ import (
 
 // layout is the syntax of a structure, or of an array of them.
 type layout struct {
-	size   int // in bytes; of a payload that ends with a field of size 0 the least
+	size   int // in bytes; the minimum if the payload ends with a field of size 0
 	fields []field
-	// unset is the value of bits that the text does not mention and that are
-	// matched nevertheless; nil is none.
+	// unset is the value of bits that the text does not mention but that are matched; nil is
+	// none.
 	unset []byte
 	array bool // one structure or more
 	// allMasks writes the masks of all fields if one is not full.
 	allMasks bool
-	// complete: the text must name each field, but for implied ones.
+	// complete: the text must name each field except implied ones.
 	complete bool
 }
 
@@ -140,7 +140,7 @@ func (l *layout) parseField(p *parser, i int, seen *uint64, value, mask []byte) 
 	return f.parse(p, value, mask)
 }
 
-// requireAll fails if a field lacks that has to be given.
+// requireAll fails if a required field is missing.
 func (l *layout) requireAll(p *parser, seen uint64) {
 	for i := range l.fields {
 		if f := &l.fields[i]; l.complete && seen&(1<<i) == 0 && f.implied == 0 && !f.optional && f.form != presentForm {
@@ -149,8 +149,8 @@ func (l *layout) requireAll(p *parser, seen uint64) {
 	}
 }
 
-// covers reports whether the fields show each bit of value that differs from
-// unset, so that the text is all of it.
+// covers reports whether the fields show each bit of value that differs from unset, so that the
+// text is complete.
 func (l *layout) covers(value []byte) bool {
 	if l.fault(len(value)) != "" {
 		return false

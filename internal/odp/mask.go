@@ -2,7 +2,7 @@ package odp
 
 import "dpifd/internal/netlink"
 
-// space says how the attributes of a list are numbered and read.
+// space is how the attributes of a list are numbered and read.
 type space uint8
 
 const (
@@ -10,9 +10,9 @@ const (
 	nestedSpace              // of a tunnel or NSH: plain values
 )
 
-// nested reports whether attribute t of the space holds attributes, and of
-// which space. Attributes that OVS_TUNNEL_KEY_ATTR_VXLAN_OPTS and its like
-// nest are one at most, so that comparing their bytes does.
+// nested reports whether attribute t of the space contains attributes, and of which space.
+// OVS_TUNNEL_KEY_ATTR_VXLAN_OPTS and similar attributes contain at most one attribute, so
+// comparing their bytes is sufficient.
 func (s space) nested(t uint16) (space, bool) {
 	if s != keySpace {
 		return 0, false
@@ -26,14 +26,13 @@ func (s space) nested(t uint16) (space, bool) {
 	return 0, false
 }
 
-// alwaysExact reports whether the kernel matches attribute t exactly though a
-// dumped mask may not show it.
+// alwaysExact reports whether the kernel matches attribute t exactly although a dumped mask may
+// not show it.
 func (s space) alwaysExact(t uint16) bool {
 	return s == keySpace && (t == KeyAttrInPort || t == KeyAttrVLAN)
 }
 
-// isFlag reports whether the attribute with payload b says what it says by its
-// presence.
+// isFlag reports whether the attribute with payload b is a flag: only its presence matters.
 func (s space) isFlag(b []byte) bool { return s == nestedSpace && len(b) == 0 }
 
 // at returns b[i], 0 behind b's end.
@@ -44,14 +43,13 @@ func at(b []byte, i int) byte {
 	return 0
 }
 
-// MaskCovers reports whether each bit set in the mask need is set in the mask
-// have too, which is how the kernel dumped it: with attributes that need does
-// not name, and those behind a VLAN tag nested in ENCAP. Flows with mask have
-// are then narrow enough for a decision that read need.
+// MaskCovers reports whether each bit of the mask need is also set in the mask have. have is as
+// the kernel dumped it: it may have attributes that need does not name, and those after a VLAN
+// tag are nested in ENCAP. If it covers need, a flow with mask have is narrow enough for a
+// decision that read need.
 //
-// An attribute that have lacks counts as zero, but for the in-port and the TCI,
-// which count as exact; present ones are compared like any. An error matches
-// netlink.ErrMalformed; only then does it allocate.
+// An attribute that have lacks counts as zero, except the in-port and the TCI, which count as
+// exact. An error matches netlink.ErrMalformed; only then MaskCovers allocates.
 func MaskCovers(have, need []byte) (bool, error) {
 	if err := netlink.CheckAttrs(have); err != nil {
 		return false, err

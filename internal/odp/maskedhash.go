@@ -7,28 +7,27 @@ import (
 	"dpifd/internal/netlink"
 )
 
-// MaskedHasher hashes what flows match. Its seed is random, so that nobody can
-// choose packets whose flows collide; two hashers give different hashes. It is
-// immutable: several goroutines may use it at once.
+// MaskedHasher hashes the match of flows. Its seed is random, so that nobody can choose packets
+// whose flows collide; two hashers give different hashes. It is immutable and safe for
+// concurrent use.
 type MaskedHasher struct{ seed maphash.Seed }
 
 // NewMaskedHasher returns a hasher with a fresh seed. The zero MaskedHasher is not
 // usable.
 func NewMaskedHasher() *MaskedHasher { return &MaskedHasher{maphash.MakeSeed()} }
 
-// HashMasked returns a hash of the flow with this key and mask, both lists of
-// OVS_KEY_ATTR_* attributes. Keys that the flow covers have the same hash:
-// besides the mask it depends on the bits of the key that the mask has, and on
-// what the kernel matches exactly in any case, the in-port and the TCIs of both
-// VLAN tags. Attributes that only the mask has count as zero in the key. Of a
-// malformed list it reads what precedes the fault. It does not allocate.
+// HashMasked returns a hash of the flow with this key and mask, both lists of OVS_KEY_ATTR_*
+// attributes. All keys that the flow covers have the same hash: it depends on the mask, on the
+// masked bits of the key, and on the in-port and the TCIs of both VLAN tags, which the kernel
+// always matches exactly. Attributes that are only in the mask count as zero in the key. In a
+// malformed list the attributes before the fault count. It does not allocate.
 func (u *MaskedHasher) HashMasked(key, mask []byte) uint64 {
 	var a netlink.AttrTable
-	_ = a.Scan(key) // what precedes a fault counts
+	_ = a.Scan(key) // the attributes before a fault count
 	return u.HashTable(&a, mask)
 }
 
-// HashTable is HashMasked for a key of which there is a table.
+// HashTable is HashMasked for a key with a table.
 func (u *MaskedHasher) HashTable(key *netlink.AttrTable, mask []byte) uint64 {
 	h := masked{seed: u.seed}
 	h.exact(key)
@@ -36,15 +35,15 @@ func (u *MaskedHasher) HashTable(key *netlink.AttrTable, mask []byte) uint64 {
 	return h.sum()
 }
 
-// masked feeds the hash through a buffer. When that is full it begins anew with
-// the hash of what it held.
+// masked feeds the hash through a buffer. When the buffer is full, it starts again with the
+// hash of its content.
 type masked struct {
 	seed maphash.Seed
 	n    int
 	buf  [128]byte
 }
 
-// sum returns the hash of what is in the buffer.
+// sum returns the hash of the buffer.
 func (h *masked) sum() uint64 { return maphash.Bytes(h.seed, h.buf[:h.n]) }
 
 // word hashes 8 bytes.
@@ -56,7 +55,7 @@ func (h *masked) word(w uint64) {
 	h.n += 8
 }
 
-// fold replaces what is in the buffer by its hash.
+// fold replaces the buffer by its hash.
 func (h *masked) fold() {
 	binary.NativeEndian.PutUint64(h.buf[:], h.sum())
 	h.n = 8
@@ -111,7 +110,7 @@ func (h *masked) attrs(key []byte, a *netlink.AttrTable, mask []byte, s space, d
 	}
 }
 
-// bits hashes a mask and what it leaves of k, zeros where k has none.
+// bits hashes a mask and the masked bits of k; missing bytes of k count as zero.
 func (h *masked) bits(k, mask []byte) {
 	for len(mask) >= 4 && len(k) >= 4 {
 		bits := binary.NativeEndian.Uint32(mask)

@@ -2,34 +2,32 @@ package odp
 
 import "dpifd/internal/netlink"
 
-// Selects reports whether a packet's key matches what a text says, as
-// Text.ParseKey reads it: each bit that mask has is in the packet's key as in
-// want. What is nested, as behind a VLAN tag, is compared there. A malformed
-// key matches nothing. It does not allocate.
+// Selects reports whether a packet's key matches a text, as Text.ParseKey reads it: each bit in
+// mask has the same value in the key and in want. Nested attributes, as after a VLAN tag, are
+// compared inside. A malformed key matches nothing. Selects does not allocate.
 func Selects(key, want, mask []byte) bool {
 	return comparison{}.selects(key, nil, want, mask, true, keySpace, 0)
 }
 
-// SelectsFlow is Selects for a flow with a key and a mask of its own: bits that
-// the flow wildcards count as zero, as in the filters of ovs-dpctl. A nil
-// flowMask means that the flow matches every bit of its key.
+// SelectsFlow is Selects for a flow with its key and mask: bits that the flow wildcards count
+// as zero, as in the filters of ovs-dpctl. A nil flowMask means that the flow matches every bit
+// of its key.
 func SelectsFlow(key, flowMask, want, mask []byte) bool {
 	return comparison{}.selects(key, flowMask, want, mask, flowMask == nil, keySpace, 0)
 }
 
-// Intersects reports whether a packet can match both a flow, with a key and a
-// mask of its own, and what a text says: it is SelectsFlow, but bits that the flow
-// wildcards are not compared.
+// Intersects reports whether a packet can match both a flow, with its key and mask, and a text.
+// It is SelectsFlow without comparing bits that the flow wildcards.
 func Intersects(key, flowMask, want, mask []byte) bool {
 	return comparison{wild: true}.selects(key, flowMask, want, mask, flowMask == nil, keySpace, 0)
 }
 
-// comparison says how bits that a flow wildcards compare: they count as zero, or
-// with wild not at all.
+// comparison is how bits that a flow wildcards compare: they count as zero, or are ignored with
+// wild.
 type comparison struct{ wild bool }
 
-// selects compares the attributes of a key, of which those bits count that cover
-// has, or all if exact, with want under mask.
+// selects compares the attributes of a key with want under mask. Only the bits of the key in
+// cover count, or all if exact.
 func (x comparison) selects(key, cover, want, mask []byte, exact bool, s space, depth int) bool {
 	if depth > maxNesting {
 		return false
@@ -52,8 +50,8 @@ func (x comparison) selects(key, cover, want, mask []byte, exact bool, s space, 
 			continue
 		}
 		if k == nil || w == nil {
-			// One of them is an absence: of an EtherType, or of a flag. What is
-			// absent differs from what is there, unless no bit of it counts.
+			// One of the two is absent: an EtherType or a flag. Absent differs from present,
+			// unless no bit counts.
 			if (k == nil) != (w == nil) && (len(m) == 0 || !allZeros(m)) {
 				return false
 			}
@@ -75,8 +73,8 @@ func (x comparison) selects(key, cover, want, mask []byte, exact bool, s space, 
 	return it.Err() == nil
 }
 
-// Masked returns key with the bits that mask has not set to zero, as the kernel
-// dumps the key of a flow. Attributes that mask lacks become zeros.
+// Masked returns key with all bits outside mask set to zero, as the kernel dumps the key of a
+// flow. Attributes that mask lacks become zeros.
 func Masked(key, mask []byte) []byte {
 	var e netlink.Encoder
 	appendMasked(&e, key, mask, keySpace, 0)

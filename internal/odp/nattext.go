@@ -26,13 +26,12 @@ var natFlags = []struct {
 	name string
 }{{natPersistent, "persistent"}, {natProtoHash, "hash"}, {natProtoRandom, "random"}}
 
-// natSyntax is what nat(...) of a ct action holds:
-// src=10.0.0.1-10.0.0.9:1024-2047,hash.
+// natSyntax is the content of nat(...) in a ct action: src=10.0.0.1-10.0.0.9:1024-2047,hash.
 type natSyntax struct{}
 
 func (natSyntax) fault(int) string { return "" }
 
-// shows reports whether the text can say what b holds.
+// shows reports whether the text can express b.
 func (natSyntax) shows(b []byte) bool {
 	ok := true
 	it := netlink.NewAttrs(b)

@@ -26,22 +26,21 @@ type member struct {
 	syntax
 	// halves: the payload is a value and then its mask.
 	halves bool
-	// is, if not nil, picks the payloads that this member writes; of several
-	// members with one type the first that fits does.
+	// is, if not nil, selects the payloads that this member writes. If several members have one
+	// type, the first that fits writes it.
 	is func(value []byte) bool
 }
 
-// nested is the syntax of an attribute that holds attributes, each once. They
-// are written in the order of the table.
+// nested is the syntax of an attribute that contains attributes, each at most once. They are
+// written in the order of the table.
 type nested struct {
 	members []member
-	// implied names a flag among the bits that says that the attribute with
-	// type impliedType, of impliedSize bytes, is there. Its value may be
-	// wildcarded and not written.
+	// implied names a flag among the bits which means that the attribute with type impliedType,
+	// of impliedSize bytes, is present. The value may be wildcarded and not written.
 	implied     string
 	impliedType uint16
 	impliedSize int
-	// prefix is that of attributes without syntax, as in key31(ff); "" is "key".
+	// prefix is the prefix of attributes without syntax, as in key31(ff); "" means "key".
 	prefix string
 }
 
@@ -163,7 +162,7 @@ func (n *nested) isBit(typ uint16) bool {
 	return slices.ContainsFunc(n.members, func(m member) bool { return m.style == bit && m.typ == typ })
 }
 
-// flagsField describes the flags that the bits make.
+// flagsField describes the flags of the bits.
 func (n *nested) flagsField() (f field, types []uint16) {
 	f = field{name: "", size: 2, form: flagsForm}
 	for i := range n.members {

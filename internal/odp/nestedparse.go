@@ -7,8 +7,7 @@ import (
 	"dpifd/internal/netlink"
 )
 
-// entry is one attribute of a list that is being read. If maskOnly only the
-// mask has it.
+// entry is one attribute of a list that is being read. With maskOnly it is only in the mask.
 type entry struct {
 	typ         uint16
 	value, mask []byte
@@ -16,8 +15,8 @@ type entry struct {
 	noMask      bool
 }
 
-// once fails if one of the new entries has the type of an old one: the kernel
-// refuses an attribute that comes twice.
+// once fails if a new entry has the type of an old one: the kernel refuses an attribute that
+// appears twice.
 func (p *parser) once(old []entry, at int, name string, added ...entry) {
 	for _, e := range added {
 		if slices.ContainsFunc(old, func(o entry) bool { return o.typ == e.typ }) {
@@ -26,7 +25,7 @@ func (p *parser) once(old []entry, at int, name string, added ...entry) {
 	}
 }
 
-// encodeEntries makes attribute lists of entries.
+// encodeEntries encodes entries as attribute lists.
 func encodeEntries(p *parser, entries []entry) (value, mask []byte) {
 	var v, m netlink.Encoder
 	for _, e := range entries {

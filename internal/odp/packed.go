@@ -6,21 +6,21 @@ import (
 	"dpifd/internal/netlink"
 )
 
-// Packed is a flow key, or a mask, with each field in a place of its own, as in
-// the kernel's struct sw_flow_key: what a key has not is zero. It holds no
-// reference to the attributes that it was packed from. Tunnel, NSH, MPLS, the
-// original tuple of a connection and IPv6 extension headers have no place.
+// Packed is a flow key or a mask with each field at a fixed offset, as in the kernel's struct
+// sw_flow_key. Missing fields are zero. It does not reference the attributes that it was packed
+// from. Tunnel, NSH, MPLS, the original tuple of a connection and IPv6 extension headers are
+// not included.
 type Packed [packedLen]byte
 
-// unit is a part of a Packed that is read as a whole.
+// unit is a part of a Packed that decisions read as a whole.
 type unit struct {
 	attr, off, size uint16
 	l4              bool // of a transport header, which later fragments lack
 }
 
-// Places of what is not found by attribute alone: both tags, and the fragment
-// byte of the network headers (offsetof(struct ovs_key_ipv4, ipv4_frag), and
-// of ovs_key_ipv6, linux/openvswitch.h).
+// Offsets of fields that are not identified by their attribute alone: both tags, and the
+// fragment byte of the network headers (offsetof(struct ovs_key_ipv4, ipv4_frag), and of
+// ovs_key_ipv6, linux/openvswitch.h).
 const (
 	offTCI       = 44
 	offTPID      = 46
@@ -35,10 +35,9 @@ const (
 	packedLen    = 200
 )
 
-// units are in the order in which a decision reads them: what tells most packets
-// apart comes first, and what the kernel matches only behind an exact match of
-// something else (match_validate, net/openvswitch/flow_netlink.c, 6.1) comes
-// after that.
+// units are in the order in which a decision reads them: first those that distinguish most
+// packets, and each unit that the kernel matches only together with an exact match of another
+// one (match_validate, net/openvswitch/flow_netlink.c, 6.1) after that one.
 var units = [...]unit{
 	{attr: KeyAttrInPort, off: 0, size: 4},
 	{attr: KeyAttrRecircID, off: 4, size: 4},
@@ -74,18 +73,17 @@ var unitOf = func() (by [KeyAttrIPv6ExtHdrs + 1]*unit) {
 	return by
 }()
 
-// Pack sets p to the key b, a list of OVS_KEY_ATTR_* attributes, without what has
-// no place. An error matches netlink.ErrMalformed; only then does it allocate.
+// Pack sets p to the key b, a list of OVS_KEY_ATTR_* attributes, without those that Packed does
+// not include. An error matches netlink.ErrMalformed; only then Pack allocates.
 func (p *Packed) Pack(b []byte) error {
 	*p = Packed{}
 	_, err := p.pack(b, false)
 	return err
 }
 
-// PackMask sets p to the mask b as the kernel completes it: the in-port is exact
-// if it is named, EtherType and TPID are, and so is a TCI that is not named
-// (ovs_nla_get_match). It returns an attribute that has bits set but no place, 0
-// if there is none.
+// PackMask sets p to the mask b as the kernel completes it: a named in-port, EtherType or TPID
+// is exact, and so is a TCI that is not named (ovs_nla_get_match). It returns an attribute with
+// bits set that Packed does not include, 0 if there is none.
 func (p *Packed) PackMask(b []byte) (other uint16, err error) {
 	*p = Packed{}
 	other, err = p.pack(b, true)
@@ -192,10 +190,9 @@ func Within(key1, mask1, key2, mask2 *Packed) bool {
 	return Overlap(key1, mask1, key2, mask2)
 }
 
-// Narrow adds bits to the mask m of a flow for packets like k, so that none of
-// its packets belongs to the flow of key and mask; k must not. What it adds is
-// read like the decision before it, part by part, and follows from what was
-// read: a packet of the narrowed flow would have it narrowed in the same way.
+// Narrow adds bits to the mask m of a flow for packets like k, so that no packet of the flow
+// matches key and mask; k must not match them. The bits are added unit by unit and depend only
+// on bits that were read: any packet of the narrowed flow would narrow it in the same way.
 func (m *Packed) Narrow(k, key, mask *Packed) {
 	for i := range packedLen / 8 {
 		if (k.word(i)^key.word(i))&mask.word(i)&m.word(i) != 0 {
@@ -222,8 +219,9 @@ func (m *Packed) Narrow(k, key, mask *Packed) {
 	}
 }
 
-// readsLaterFragment reads whether k has no transport header for being a later
-// fragment. The kernel's key has zeros there, and a mask of them is refused.
+// readsLaterFragment reports whether k has no transport header because it is a later fragment,
+// and adds the bits that show this. The kernel's key has zeros there, and it refuses a mask for
+// them.
 func (m *Packed) readsLaterFragment(k *Packed) bool {
 	frag := offIPv4Frag
 	if binary.BigEndian.Uint16(k[offEthertype:]) == ethertypeIPv6 {

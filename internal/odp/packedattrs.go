@@ -6,11 +6,11 @@ import (
 	"dpifd/internal/netlink"
 )
 
-// payloadUnit reports whether the unit comes behind the tags.
+// payloadUnit reports whether the unit comes after the tags.
 func (u *unit) payloadUnit() bool { return u.off >= offEthertype && u.attr != KeyAttrCTZone }
 
-// appendUnits appends the units that are set in mask, out of p: those behind the tags or the
-// others, but for one.
+// appendUnits appends the units of p that are set in mask: those after the tags or the others,
+// except one.
 func (p *Packed) appendUnits(e *netlink.Encoder, mask *Packed, payload bool, but uint16) {
 	for i := range units {
 		u := &units[i]
@@ -28,8 +28,8 @@ func (p *Packed) tags() (n int) {
 	return n
 }
 
-// deepest returns behind how many tags of n the mask m reads anything that the kernel does
-// not match in any case: 0 for none, n+1 for the payload.
+// deepest returns the deepest of n tags after which the mask m reads anything that the kernel
+// does not always match: 0 for none, n+1 for the payload.
 func (m *Packed) deepest(n int) int {
 	if m.hasPayload() {
 		return n + 1
@@ -47,10 +47,10 @@ func (m *Packed) hasPayload() bool {
 	return !allZeros(m[offEthertype:offEthertype+2]) || !allZeros(m[offIPv4:])
 }
 
-// filler returns an attribute of the mask m, for packets like k, that is to stand inside
-// OVS_KEY_ATTR_ENCAP, which would be empty otherwise: the kernel skips an empty one, and then
-// refuses the tag in front of it. It takes the attributes of all levels for one list.
-// KeyAttrUnspec is none, netlink.NoAttr that none is needed.
+// filler returns an attribute of the mask m, for packets like k, to put inside
+// OVS_KEY_ATTR_ENCAP if that would be empty: the kernel skips an empty one and then refuses the
+// tag before it. The kernel treats the attributes of all levels as one list. KeyAttrUnspec
+// means that there is none, netlink.NoAttr that none is needed.
 func (m *Packed) filler(k *Packed) uint16 {
 	n := k.tags()
 	if d := m.deepest(n); d == 0 || d > n {
@@ -71,8 +71,8 @@ func (m *Packed) AppendMask(e *netlink.Encoder, k *Packed) {
 	m.appendTags(e, 0, n, m.deepest(n), filler)
 }
 
-// appendTags appends the tags of a mask from the given one of n on and what is behind them,
-// as far as the mask reads it.
+// appendTags appends the tags of a mask, from the given one of n on, and the attributes after
+// them that the mask reads.
 func (m *Packed) appendTags(e *netlink.Encoder, tag, n, deepest int, filler uint16) {
 	switch {
 	case tag == n:
@@ -90,9 +90,10 @@ func (m *Packed) appendTags(e *netlink.Encoder, tag, n, deepest int, filler uint
 	}
 }
 
-// AppendKey appends the key k of a flow with this mask, with all that the kernel wants of it:
-// beside what the mask reads, the headers that EtherType and protocol imply (match_validate of
-// net/openvswitch/flow_netlink.c, Linux 6.1). k has no bits that the mask lacks.
+// AppendKey appends the key k of a flow with this mask, with everything that the kernel
+// requires: the attributes that the mask reads, and the headers that EtherType and protocol
+// imply (match_validate of net/openvswitch/flow_netlink.c, Linux 6.1). k has no bits outside
+// the mask.
 func (k *Packed) AppendKey(e *netlink.Encoder, mask *Packed) {
 	k.appendUnits(e, mask, false, KeyAttrEthernet)
 	e.Attr(KeyAttrEthernet, k[offEthernet:offEthertype])
@@ -109,7 +110,7 @@ func (k *Packed) appendKeyTags(e *netlink.Encoder, mask *Packed, tag, n int) {
 	}
 	typ := binary.BigEndian.Uint16(k[offEthertype:])
 	if typ == 0 {
-		return // wildcarded, or that of 802.2 frames, which is an absence
+		return // wildcarded, or an 802.2 frame, which has none
 	}
 	put := func(attrs ...uint16) {
 		for _, a := range attrs {

@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// parser reads a text from front to back. Its first error latches; what it
-// returns after that is meaningless, and each of its loops ends.
+// parser reads a text from start to end. The first error latches; results after it are
+// meaningless, and all loops end.
 type parser struct {
 	text   string
 	pos    int
@@ -29,12 +29,12 @@ func (p *parser) fail(at int, format string, args ...any) {
 	p.err = &SyntaxError{Line: line, Column: at - strings.LastIndexByte(before, '\n'), Msg: fmt.Sprintf(format, args...)}
 }
 
-// expected fails with what should stand at the parser's place.
+// expected fails and names what the parser expected at its position.
 func (p *parser) expected(what string) {
 	p.fail(p.pos, "expected %s, found %s", what, p.found())
 }
 
-// found describes what stands at the parser's place.
+// found describes the text at the parser's position.
 func (p *parser) found() string {
 	if p.pos == len(p.text) {
 		return "the end"
@@ -197,7 +197,7 @@ func (p *parser) hexNumber(n int) []byte {
 	return b
 }
 
-// bytes reads bytes in hexadecimal, which spaces may part.
+// bytes reads bytes in hexadecimal, optionally separated by spaces.
 func (p *parser) bytes() []byte {
 	at := p.pos
 	digits := p.take(func(c byte) bool { return isHexByte(c) || c == ' ' })
@@ -229,7 +229,7 @@ func (p *parser) mac() []byte {
 	return b
 }
 
-// address reads an IPv4 or IPv6 address. A colon behind an IPv4 address stays.
+// address reads an IPv4 or IPv6 address. A colon after an IPv4 address is not read.
 func (p *parser) address(what string, ok func(netip.Addr) bool) netip.Addr {
 	at := p.pos
 	s := p.take(func(c byte) bool { return isHexByte(c) || c == '.' || c == ':' })

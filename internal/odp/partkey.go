@@ -6,11 +6,11 @@ import (
 	"dpifd/internal/netlink"
 )
 
-// MetadataKey returns the part of a packet's key that the kernel needs to execute
-// actions on the packet, borrowed from the key: all but what it reads from the
-// packet itself (ovs_flow_key_extract_userspace, net/openvswitch/flow.c, Linux 4.0
-// and 6.1). The kernel's own keys have the metadata in front of the addresses
-// (__ovs_nla_put_key of flow_netlink.c); of any other the whole is returned.
+// MetadataKey returns the part of a packet's key that the kernel needs to execute actions on
+// the packet, borrowed from the key: everything that it does not read from the packet itself
+// (ovs_flow_key_extract_userspace, net/openvswitch/flow.c, Linux 4.0 and 6.1). Keys from the
+// kernel have the metadata before the addresses (__ovs_nla_put_key of flow_netlink.c); any
+// other key is returned whole.
 func MetadataKey(key *netlink.AttrTable) []byte {
 	metadata := key.Before(KeyAttrEthernet)
 	if netlink.FindAttr(metadata, KeyAttrInPort) == nil {
@@ -29,10 +29,10 @@ const (
 	l2KeyLen  = ethAt + 4 + ethLen
 )
 
-// Of reports whether a flow with this mask needs no more of a packet's key than
-// in-port and addresses, and sets k to these, as a list of attributes, if so. The
-// kernel makes the same flow of them, with less to check. Tags and tunnels are
-// matched whatever the mask has, so with one it takes the whole key.
+// Of reports whether a flow with this mask needs only in-port and addresses of a packet's key,
+// and sets k to these, as a list of attributes, if so. The kernel installs the same flow and
+// has less to check. Tags and tunnels are matched whatever the mask, so a key with one is
+// needed whole.
 func (k *L2Key) Of(key *netlink.AttrTable, mask []byte) bool {
 	port, eth := key.Get(KeyAttrInPort), key.Get(KeyAttrEthernet)
 	if len(mask) != l2KeyLen || len(port) != inPortLen || len(eth) != ethLen || key.HasAny(tagsOrTunnel) {
@@ -42,7 +42,7 @@ func (k *L2Key) Of(key *netlink.AttrTable, mask []byte) bool {
 	return MasksL2(mask)
 }
 
-// MasksL2 reports whether a mask is of in-port and addresses, in this order, alone.
+// MasksL2 reports whether a mask consists of in-port and addresses, in this order.
 func MasksL2(mask []byte) bool {
 	return len(mask) == l2KeyLen && [4]byte(mask) == l2Headers[0] && [4]byte(mask[ethAt:]) == l2Headers[1]
 }

@@ -2,17 +2,17 @@ package odp
 
 import "dpifd/internal/netlink"
 
-// MaxActions is the most bytes of actions that all kernels take: MAX_ACTIONS_BUFSIZE of
-// net/openvswitch/flow_netlink.c, Linux 4.4, less the header of struct sw_flow_actions.
-// Linux 6.1 takes what an attribute can hold.
+// MaxActions is the maximum number of bytes of actions that all kernels accept:
+// MAX_ACTIONS_BUFSIZE of net/openvswitch/flow_netlink.c, Linux 4.4, less the header of struct
+// sw_flow_actions. Linux 6.1 takes what an attribute can hold.
 const MaxActions = 32<<10 - 64
 
-// SplitActions divides actions into lists of at most limit bytes, and calls each with
-// one after the other. Executed on a copy of the packet each, they do what actions does:
-// every output is in one list, and each list begins with what was done to the packet
-// before. A meter is asked once for each list. It stops when each reports false. It
-// reports false if it stopped, if actions has others than outputs, tunnels to output
-// into, VLAN tags pushed or popped and meters, or if they do not fit.
+// SplitActions divides actions into lists of at most limit bytes, and calls each with one after
+// the other. Each executed on a copy of the packet, they have the effect of actions: every
+// output is in one list, and each list starts with the earlier changes of the packet. A meter
+// counts once per list. SplitActions stops when each returns false. It returns false if it
+// stopped, if actions contains anything but outputs, tunnels to output into, pushed or popped
+// VLAN tags and meters, or if they do not fit.
 func SplitActions(actions []byte, limit int, each func([]byte) bool) bool {
 	if !splittable(actions) {
 		return false
@@ -26,7 +26,7 @@ func SplitActions(actions []byte, limit int, each func([]byte) bool) bool {
 		switch t {
 		case ActionAttrSet:
 			tunnel, chosen = action, true
-			continue // it goes with the output that follows
+			continue // it belongs to the next output
 		case ActionAttrOutput:
 		default:
 			before = append(before, action...)

@@ -7,20 +7,18 @@ import (
 	"dpifd/internal/netlink"
 )
 
-// Text writes and reads flow keys and actions in the syntax of ovs-dpctl. The
-// zero value knows ports by number. It may be used by several goroutines at
-// once if its functions may.
+// Text writes and reads flow keys and actions in the syntax of ovs-dpctl. The zero value writes
+// and reads ports as numbers. A Text is safe for concurrent use if its functions are.
 type Text struct {
 	// PortName returns the name to write for a port, "" to write its number.
 	PortName func(PortNo) string
-	// PortNumber looks up a name that is read. If it is nil only numbers are.
+	// PortNumber looks up a port name. If it is nil, only numbers are read.
 	PortNumber func(name string) (PortNo, bool)
-	// Verbose writes wildcarded attributes and fields too, as
-	// `ovs-dpctl dump-flows -m` does.
+	// Verbose also writes wildcarded attributes and fields, as `ovs-dpctl dump-flows -m` does.
 	Verbose bool
 }
 
-// SyntaxError says where a text breaks the syntax, and what was expected.
+// SyntaxError is the place of a syntax error and what was expected there.
 type SyntaxError struct {
 	Line, Column int // from 1; columns count bytes
 	Msg          string
@@ -28,18 +26,17 @@ type SyntaxError struct {
 
 func (e *SyntaxError) Error() string { return fmt.Sprintf("%d:%d: %s", e.Line, e.Column, e.Msg) }
 
-// maxTextNesting bounds lists inside each other; the kernel takes 16 levels of
-// actions (OVS_COPY_ACTIONS_MAX_DEPTH, net/openvswitch/flow_netlink.c, 6.12).
+// maxTextNesting limits nested lists; the kernel accepts 16 levels of actions
+// (OVS_COPY_ACTIONS_MAX_DEPTH, net/openvswitch/flow_netlink.c, 6.12).
 const maxTextNesting = 16
 
-// maxParens bounds parentheses inside each other in what is read. It is more
-// than what is written within maxTextNesting.
+// maxParens limits nested parentheses in input. It exceeds the nesting of any output within
+// maxTextNesting.
 const maxParens = 4 * maxTextNesting
 
-// AppendKey appends the text of key, a list of OVS_KEY_ATTR_* attributes, to
-// dst. mask is the flow's, with the same shape; nil means that every bit of the
-// key is matched. What is malformed is written as what it is, in words that
-// ParseKey refuses.
+// AppendKey appends the text of key, a list of OVS_KEY_ATTR_* attributes, to dst. mask is the
+// flow's, with the same shape; nil means that every bit of the key is matched. Malformed
+// attributes are written as such, in a form that ParseKey refuses.
 func (t Text) AppendKey(dst, key, mask []byte) []byte {
 	w := t.writer(dst)
 	if len(key) == 0 && len(mask) == 0 {
@@ -50,9 +47,9 @@ func (t Text) AppendKey(dst, key, mask []byte) []byte {
 	return w.buf
 }
 
-// AppendActions appends the text of actions, a list of OVS_ACTION_ATTR_*
-// attributes, to dst; none are "drop". What is malformed is written as what it
-// is, in words that ParseActions refuses.
+// AppendActions appends the text of actions, a list of OVS_ACTION_ATTR_* attributes, to dst; an
+// empty list is "drop". Malformed attributes are written as such, in a form that ParseActions
+// refuses.
 func (t Text) AppendActions(dst, actions []byte) []byte {
 	w := t.writer(dst)
 	actionList{}.append(w, actions, nil, true)
@@ -91,19 +88,19 @@ func (t Text) writer(dst []byte) *writer {
 // syntax is how the payload of one attribute is written and read, without the
 // name and parentheses around it.
 type syntax interface {
-	// append writes value under mask, or all of it if exact.
+	// append writes value under mask, or the whole value if exact.
 	append(w *writer, value, mask []byte, exact bool)
 	// parse reads up to the ")" that closes the attribute, or the text's end.
 	// The mask has the shape of the value.
 	parse(p *parser) (value, mask []byte)
-	// fault says what is wrong with a payload of n bytes, "" if nothing is.
+	// fault returns what is wrong with a payload of n bytes, "" if nothing.
 	fault(n int) string
 }
 
 // writer collects text.
 type writer struct {
 	buf     []byte
-	start   int // of what is ours in buf
+	start   int // offset of this writer's text in buf
 	names   func(PortNo) string
 	verbose bool
 	depth   int
@@ -140,8 +137,7 @@ func (w *writer) nest(fn func()) {
 	w.depth--
 }
 
-// list calls fn for each attribute of b and writes what is left of a malformed
-// list.
+// list calls fn for each attribute of b and writes the rest of a malformed list.
 func (w *writer) list(b []byte, fn func(typ uint16, data []byte)) {
 	it, used := netlink.NewAttrs(b), 0
 	for it.Next() {
@@ -172,8 +168,8 @@ func (w *writer) port(no PortNo) {
 	}
 }
 
-// plainName reports whether a port's name can stand without quotes: it is made
-// of ordinary characters and is neither a number nor an action.
+// plainName reports whether a port's name needs no quotes: it consists of ordinary characters
+// and is neither a number nor an action.
 func plainName(name string) bool {
 	if name[0] >= '0' && name[0] <= '9' || isActionName(name) {
 		return false
@@ -190,9 +186,9 @@ func isNameByte(c byte) bool {
 	return isWordByte(c) || c == '.' || c == '-' || c == '@'
 }
 
-// raw writes an attribute that has no syntax of its own, as ovs-dpctl does:
-// key31(0a 0b 0c), or key31(0a 0b 0c/ff ff 00) under a mask. Without a value, as in
-// key31(/ff), only the mask has the attribute.
+// raw writes an attribute without syntax as ovs-dpctl does: key31(0a 0b 0c), or key31(0a 0b
+// 0c/ff ff 00) under a mask. Without a value, as in key31(/ff), the attribute is only in the
+// mask.
 func (w *writer) raw(prefix string, typ uint16, value, mask []byte, exact bool) {
 	w.sep()
 	w.putf("%s%d(% x", prefix, typ, value)

@@ -24,20 +24,20 @@ const (
 )
 
 var (
-	// ErrNoTunnel says that a key has no tunnel attribute with both addresses.
-	// It matches netlink.ErrMalformed, as a tunnel device's packets have it.
+	// ErrNoTunnel means that a key has no tunnel attribute with both addresses. It matches
+	// netlink.ErrMalformed, because packets of a tunnel device have the attribute.
 	ErrNoTunnel = fmt.Errorf("flow key: no tunnel with two addresses of one family: %w", netlink.ErrMalformed)
 	errTunnelID = fmt.Errorf("flow key: tunnel id is not of 8 bytes: %w", netlink.ErrMalformed)
 )
 
-// TunnelKey tells which tunnel a packet came out of.
+// TunnelKey identifies the tunnel of a received packet.
 type TunnelKey struct {
 	ID       uint64     // VNI or GRE key; 0 without one
 	Src, Dst netip.Addr // of the outer packet: the peer, and this side
 }
 
-// ParseTunnel returns the tunnel that a packet with the key b came out of. An
-// error matches netlink.ErrMalformed. It does not allocate.
+// ParseTunnel returns the tunnel of a packet with the key b. An error matches
+// netlink.ErrMalformed. It does not allocate.
 func ParseTunnel(b []byte) (TunnelKey, error) {
 	var t TunnelKey
 	it := netlink.NewAttrs(netlink.FindAttr(b, KeyAttrTunnel))
@@ -64,7 +64,7 @@ func ParseTunnel(b []byte) (TunnelKey, error) {
 	return t, nil
 }
 
-// AppendTunnelMask appends to a mask what a TunnelKey holds, all of it exact.
+// AppendTunnelMask appends the fields of a TunnelKey to a mask, all exact.
 func AppendTunnelMask(e *netlink.Encoder, ip6 bool) {
 	src, dst, ones := uint16(TunnelAttrIPv4Src), uint16(TunnelAttrIPv4Dst), exactBits[:4]
 	if ip6 {
@@ -82,7 +82,7 @@ var exactBits = [16]byte{
 	0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
 }
 
-// SetTunnel is where a tunnel device sends a packet.
+// SetTunnel is the destination to which a tunnel device sends a packet.
 type SetTunnel struct {
 	ID           uint64
 	HasID        bool
@@ -131,8 +131,8 @@ func AppendSetTunnel(e *netlink.Encoder, t *SetTunnel) (tosAt int) {
 	return tosAt
 }
 
-// Where the type of service, or traffic class, is in struct ovs_key_ipv4 and
-// struct ovs_key_ipv6, and how long these are.
+// Offsets of the type of service, or traffic class, in struct ovs_key_ipv4 and struct
+// ovs_key_ipv6, and the sizes of these.
 const (
 	ipv4KeyLen, ipv4TOSAt = 12, 9
 	ipv6KeyLen, ipv6TOSAt = 40, 37
@@ -142,8 +142,8 @@ const (
 // congestion notification (RFC 3168).
 const DSCPMask = 0xfc
 
-// TOS returns the type of service of the IP packet with the key b, less the
-// bits of congestion notification; 0 for what is not IP.
+// TOS returns the type of service of the IP packet with the key b, without the bits of
+// congestion notification; 0 for other packets.
 func TOS(b []byte) uint8 {
 	for range maxNesting + 1 {
 		if ip := netlink.FindAttr(b, KeyAttrIPv4); len(ip) == ipv4KeyLen {
@@ -157,9 +157,9 @@ func TOS(b []byte) uint8 {
 	return 0
 }
 
-// AppendTOSMask appends to a mask what TOS reads of the key b: the EtherTypes
-// on the way to the IP header, and the bits there. The key of an 802.2 frame has
-// no EtherType; that absence is read as well, and 0xffff in the mask matches it.
+// AppendTOSMask appends to a mask the fields of the key b that TOS reads: the EtherTypes up to
+// the IP header, and the bits there. The key of an 802.2 frame has no EtherType; 0xffff in the
+// mask matches the absence.
 func AppendTOSMask(e *netlink.Encoder, b []byte) { appendTOSMask(e, b, 0) }
 
 func appendTOSMask(e *netlink.Encoder, b []byte, depth int) {

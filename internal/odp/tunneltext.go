@@ -138,8 +138,8 @@ func (geneveSyntax) parse(p *parser) (value, mask []byte) {
 	return value, mask
 }
 
-// erspanSyntax is struct erspan_metadata, linux/erspan.h: a version in host
-// byte order, then what the version says.
+// erspanSyntax is struct erspan_metadata, linux/erspan.h: a version in host byte order, then
+// the fields of that version.
 type erspanSyntax struct{}
 
 var (
@@ -159,7 +159,7 @@ func (erspanSyntax) fault(n int) string {
 	return ""
 }
 
-// shows reports whether the text can say all of b.
+// shows reports whether the text can express all of b.
 func (erspanSyntax) shows(b []byte) bool {
 	l := erspanLayouts[erspanVersion.load(b)]
 	return l != nil && l.covers(b)

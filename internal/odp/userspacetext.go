@@ -44,10 +44,10 @@ func (bytesSyntax) parse(p *parser) (value, mask []byte) {
 	return value, nil
 }
 
-// cookieSyntax is userdata with which ovs-vswitchd finds out why it gets a
-// packet: struct user_action_cookie, lib/odp-util.h of Open vSwitch 3.1. It
-// starts with type, OpenFlow in-port and bridge, which the text does not say:
-// what ovs-vswitchd sets there is written as plain userdata.
+// cookieSyntax is userdata that tells ovs-vswitchd why it gets a packet: struct
+// user_action_cookie, lib/odp-util.h of Open vSwitch 3.1. It starts with type, OpenFlow in-port
+// and bridge, which the text cannot express: if they are set, the cookie is written as plain
+// userdata.
 type cookieSyntax struct {
 	layout
 	words []string // of the number at cookieDirection, "" is not written
@@ -73,7 +73,7 @@ func cookieMember(name string, typ uint64, words []string, fields ...field) memb
 // the rest is zero, so that the text leaves it out.
 func (c *cookieSyntax) isSFlow() bool { return c.fields[0].name == "vid" }
 
-// shows reports whether the text can say all of b.
+// shows reports whether the text can express all of b.
 func (c *cookieSyntax) shows(b []byte) bool {
 	b = slices.Clone(b)
 	if c.isSFlow() {
