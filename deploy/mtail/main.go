@@ -11,8 +11,8 @@ import (
 	"os"
 	"strings"
 
-	"dpifd/internal/daemon"
 	"dpifd/internal/metric"
+	"dpifd/internal/totals"
 	"dpifd/internal/vswitch"
 )
 
@@ -42,15 +42,15 @@ func assignments(b *strings.Builder, figures []metric.Info, prefix, key, indent 
 }
 
 func generate(w io.Writer) error {
-	totals, ports := daemon.Totals.Infos(), vswitch.PortStatsMetrics.Infos()
+	all, ports := totals.Table.Infos(), vswitch.PortStatsMetrics.Infos()
 	var b strings.Builder
 	b.WriteString(head)
-	declarations(&b, totals, daemon.MetricPrefix, "datapath")
-	declarations(&b, ports, daemon.PortMetricPrefix, "datapath, port")
+	declarations(&b, all, totals.Prefix, "datapath")
+	declarations(&b, ports, totals.PortPrefix, "datapath, port")
 	b.WriteString(body)
-	assignments(&b, totals, daemon.MetricPrefix, "[$datapath]", "    ")
+	assignments(&b, all, totals.Prefix, "[$datapath]", "    ")
 	b.WriteString(between)
-	assignments(&b, ports, daemon.PortMetricPrefix, "[$datapath][$port]", "      ")
+	assignments(&b, ports, totals.PortPrefix, "[$datapath][$port]", "      ")
 	b.WriteString(tail)
 	_, err := io.WriteString(w, b.String())
 	return err

@@ -15,8 +15,8 @@ import (
 	"strings"
 	"testing"
 
-	"dpifd/internal/daemon"
 	"dpifd/internal/metric"
+	"dpifd/internal/totals"
 	"dpifd/internal/vswitch"
 
 	"github.com/google/go-cmp/cmp"
@@ -99,7 +99,7 @@ func expected(t *testing.T, log string) map[string]string {
 	t.Helper()
 	want := map[string]string{"dpifd_reload_failed": "0"}
 	events, lost := map[string]int64{}, map[string]int64{}
-	stats, ports := daemon.Totals.Infos(), vswitch.PortStatsMetrics.Infos()
+	stats, ports := totals.Table.Infos(), vswitch.PortStatsMetrics.Infos()
 	for lines := bufio.NewScanner(strings.NewReader(log)); lines.Scan(); {
 		d := json.NewDecoder(strings.NewReader(lines.Text()))
 		d.UseNumber()
@@ -189,7 +189,7 @@ func TestTotalsNeverFall(t *testing.T) {
 		if e["event"] == "starting" {
 			clear(before)
 		}
-		for _, m := range daemon.Totals.Infos() {
+		for _, m := range totals.Table.Infos() {
 			if e["event"] != "stats" || m.Kind != metric.Count {
 				continue
 			}

@@ -9,7 +9,7 @@ import (
 
 	"dpifd/internal/config"
 	"dpifd/internal/control"
-	"dpifd/internal/daemon"
+	"dpifd/internal/endpoint"
 
 	textdiff "github.com/rogpeppe/go-internal/diff"
 	"github.com/spf13/cobra"
@@ -89,9 +89,9 @@ type difference struct {
 // compare asks the daemon behind a socket for its configuration, and says what a
 // reload with next would change.
 func compare(socket, path string, next *config.Config) (*difference, error) {
-	var in daemon.InForce
+	var in endpoint.InForce
 	err := ask(socket, "", func(ctx context.Context, c *control.Client) (err error) {
-		in, err = daemon.GetConfig.Ask(ctx, c, control.None{})
+		in, err = endpoint.GetConfig.Ask(ctx, c, control.None{})
 		return err
 	})
 	if err != nil {
@@ -102,7 +102,7 @@ func compare(socket, path string, next *config.Config) (*difference, error) {
 		return nil, failed(fmt.Errorf("the daemon has another version of dpifd: %w", err))
 	}
 	_, text, _ := strings.Cut(string(textdiff.Diff("in force", []byte(in.YAML), path, next.Effective())), "\n") // without diff's command
-	ignored, changed := daemon.ReloadChanges(next, was)
+	ignored, changed := config.ReloadChanges(next, was)
 	return &difference{changed, ignored, text}, nil
 }
 

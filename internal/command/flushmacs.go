@@ -6,7 +6,7 @@ import (
 	"fmt"
 
 	"dpifd/internal/control"
-	"dpifd/internal/daemon"
+	"dpifd/internal/endpoint"
 
 	"github.com/spf13/cobra"
 )
@@ -29,7 +29,7 @@ func flushMACsCommand() *cobra.Command {
 		Args:              arguments(0, 1),
 		ValidArgsFunction: completeDatapath,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			which := daemon.Flush{Port: port}
+			which := endpoint.Flush{Port: port}
 			if cmd.Flags().Changed("vlan") {
 				which.VLAN = &vlan
 			}
@@ -37,7 +37,7 @@ func flushMACsCommand() *cobra.Command {
 				return errors.New("--vlan: want a number from 0 to 4094")
 			}
 			return ask(socket, optional(args), func(ctx context.Context, c *control.Client) error {
-				done, err := daemon.FlushMACs.Ask(ctx, c, which)
+				done, err := endpoint.FlushMACs.Ask(ctx, c, which)
 				if err != nil {
 					return err
 				}

@@ -6,7 +6,7 @@ import (
 
 	"dpifd/internal/config"
 	"dpifd/internal/control"
-	"dpifd/internal/daemon"
+	"dpifd/internal/endpoint"
 
 	"github.com/spf13/cobra"
 )
@@ -29,20 +29,20 @@ func logLevelCommand() *cobra.Command {
 				return fmt.Errorf("%w: want debug, info, warn or error", err)
 			}
 			return ask(socket, datapath, func(ctx context.Context, c *control.Client) error {
-				var change daemon.Change
+				var change endpoint.Change
 				var err error
 				if len(args) == 0 {
-					var now daemon.Level
-					now, err = daemon.GetLogLevel.Ask(ctx, c, control.None{})
+					var now endpoint.Level
+					now, err = endpoint.GetLogLevel.Ask(ctx, c, control.None{})
 					change.Level = now.Level
 				} else {
-					change, err = daemon.SetLogLevel.Ask(ctx, c, daemon.Level{Level: args[0]})
+					change, err = endpoint.SetLogLevel.Ask(ctx, c, endpoint.Level{Level: args[0]})
 				}
 				switch {
 				case err != nil:
 					return err
 				case form == outputJSON && len(args) == 0:
-					return printJSON(cmd.OutOrStdout(), daemon.Level{Level: change.Level})
+					return printJSON(cmd.OutOrStdout(), endpoint.Level{Level: change.Level})
 				case form == outputJSON:
 					return printJSON(cmd.OutOrStdout(), change)
 				case len(args) == 0:

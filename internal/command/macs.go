@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"dpifd/internal/control"
-	"dpifd/internal/daemon"
+	"dpifd/internal/endpoint"
 
 	"github.com/spf13/cobra"
 )
@@ -29,7 +29,7 @@ func macsCommand() *cobra.Command {
 		ValidArgsFunction: completeDatapath,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return ask(socket, optional(args), func(ctx context.Context, c *control.Client) error {
-				macs, err := daemon.GetMACs.Ask(ctx, c, control.None{})
+				macs, err := endpoint.GetMACs.Ask(ctx, c, control.None{})
 				if err != nil {
 					return err
 				}

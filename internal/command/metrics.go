@@ -5,8 +5,9 @@ import (
 	"io"
 
 	"dpifd/internal/control"
-	"dpifd/internal/daemon"
+	"dpifd/internal/endpoint"
 	"dpifd/internal/metric"
+	"dpifd/internal/totals"
 	"dpifd/internal/vswitch"
 
 	dto "github.com/prometheus/client_model/go"
@@ -31,7 +32,7 @@ func metricsCommand() *cobra.Command {
 		ValidArgsFunction: completeDatapath,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return ask(socket, optional(args), func(ctx context.Context, c *control.Client) error {
-				s, err := daemon.GetStats.Ask(ctx, c, control.None{})
+				s, err := endpoint.GetStats.Ask(ctx, c, control.None{})
 				if err != nil {
 					return err
 				}
@@ -44,12 +45,12 @@ func metricsCommand() *cobra.Command {
 }
 
 // printMetrics writes the counters in the text format of Prometheus.
-func printMetrics(out io.Writer, s *daemon.Stats) error {
+func printMetrics(out io.Writer, s *endpoint.Stats) error {
 	all := []*dto.MetricFamily{family("dpifd_up", "whether the daemon serves the datapath", metric.Level)}
 	sample(all[0], 1, "datapath", s.Datapath)
-	for _, i := range daemon.Totals.Lasting().Infos() {
+	for _, i := range totals.Table.Lasting().Infos() {
 		if n, ok := s.Totals.Get(i.Field()); ok {
-			f := family(i.Prometheus(daemon.MetricPrefix), i.Help, i.Kind)
+			f := family(i.Prometheus(totals.Prefix), i.Help, i.Kind)
 			sample(f, float64(n)/i.Scale(), "datapath", s.Datapath)
 			all = append(all, f)
 		}
@@ -59,7 +60,7 @@ func printMetrics(out io.Writer, s *daemon.Stats) error {
 			&s.UpcallTimes, s.Datapath))
 	}
 	for _, i := range vswitch.PortStatsMetrics.Infos() {
-		f := family(i.Prometheus(daemon.PortMetricPrefix), i.Help, i.Kind)
+		f := family(i.Prometheus(totals.PortPrefix), i.Help, i.Kind)
 		for _, p := range s.Ports {
 			if n, ok := p.Values.Get(i.Field()); ok {
 				sample(f, float64(n)/i.Scale(), "datapath", s.Datapath, "port", p.Port)
@@ -91,7 +92,7 @@ func family(name, help string, kind metric.Kind) *dto.MetricFamily {
 }
 
 // histogram returns a family of one histogram.
-func histogram(name, help string, h *daemon.Histogram, datapath string) *dto.MetricFamily {
+func histogram(name, help string, h *endpoint.Histogram, datapath string) *dto.MetricFamily {
 	label, t, sum := "datapath", dto.MetricType_HISTOGRAM, float64(h.SumUS)/1e6
 	m := &dto.Metric{Label: []*dto.LabelPair{{Name: &label, Value: &datapath}},
 		Histogram: &dto.Histogram{SampleCount: &h.Count, SampleSum: &sum}}

@@ -7,8 +7,9 @@ import (
 	"strings"
 	"testing"
 
-	"dpifd/internal/daemon"
+	"dpifd/internal/endpoint"
 	"dpifd/internal/metric"
+	"dpifd/internal/totals"
 	"dpifd/internal/vswitch"
 
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
@@ -24,18 +25,19 @@ func everyFigure(infos []metric.Info, from int64) (values metric.Values) {
 	return values
 }
 
-func sampleStats() *daemon.Stats {
+func sampleStats() *endpoint.Stats {
 	ports := vswitch.PortStatsMetrics.Infos()
-	return &daemon.Stats{
-		Datapath: "dp0", Totals: everyFigure(daemon.Totals.Lasting().Infos(), 1500000),
-		Ports: []daemon.PortStats{{Port: "va", PortNo: 1, Values: everyFigure(ports, 100)},
+	return &endpoint.Stats{
+		Datapath: "dp0", Totals: everyFigure(totals.Table.Lasting().Infos(), 1500000),
+		Ports: []endpoint.PortStats{{Port: "va", PortNo: 1, Values: everyFigure(ports, 100)},
 			{Port: `v"b\`, PortNo: 2, Values: everyFigure(ports, 200)}},
-		UpcallTimes: daemon.Histogram{Count: 9, SumUS: 1500, Buckets: []metric.Bucket{{LeUS: 8, Count: 4}, {LeUS: 16, Count: 8}}},
-		Losses:      []daemon.Loss{{Port: "va", PortNo: 1, Cause: "shed", Lost: 7}, {Cause: "no_listener", Lost: 9}},
+		UpcallTimes: endpoint.Histogram{Count: 9, SumUS: 1500,
+			Buckets: []metric.Bucket{{LeUS: 8, Count: 4}, {LeUS: 16, Count: 8}}},
+		Losses: []endpoint.Loss{{Port: "va", PortNo: 1, Cause: "shed", Lost: 7}, {Cause: "no_listener", Lost: 9}},
 	}
 }
 
-func metricsText(t *testing.T, s *daemon.Stats) string {
+func metricsText(t *testing.T, s *endpoint.Stats) string {
 	t.Helper()
 	var out bytes.Buffer
 	if err := printMetrics(&out, s); err != nil {
@@ -56,7 +58,7 @@ func TestMetricsHoldAllFigures(t *testing.T) {
 	if want := 3 + len(s.Totals) + len(s.Ports[0].Values); len(families) != want {
 		t.Errorf("%d families, want %d", len(families), want)
 	}
-	for n, i := range daemon.Totals.Lasting().Infos() {
+	for n, i := range totals.Table.Lasting().Infos() {
 		f := families[i.Prometheus("dpifd_")]
 		if f == nil || len(f.Metric) != 1 || f.GetHelp() != i.Help {
 			t.Fatalf("%s: %v", i.Name, f)
@@ -79,7 +81,7 @@ func TestMetricsHoldAllFigures(t *testing.T) {
 			t.Errorf("no line %s in\n%s", line, text)
 		}
 	}
-	if text := metricsText(t, &daemon.Stats{Datapath: "dp0"}); strings.Count(text, "\n") != 3 {
+	if text := metricsText(t, &endpoint.Stats{Datapath: "dp0"}); strings.Count(text, "\n") != 3 {
 		t.Errorf("without counters, ports and losses: %q", text)
 	}
 }

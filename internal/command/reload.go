@@ -9,7 +9,7 @@ import (
 
 	"dpifd/internal/config"
 	"dpifd/internal/control"
-	"dpifd/internal/daemon"
+	"dpifd/internal/endpoint"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
@@ -43,7 +43,7 @@ func reloadCommand() *cobra.Command {
 				}
 			}
 			return ask(socket, optional(args), func(ctx context.Context, c *control.Client) error {
-				done, err := daemon.Reload.Ask(ctx, c, control.None{})
+				done, err := endpoint.Reload.Ask(ctx, c, control.None{})
 				if err != nil {
 					return err
 				}
@@ -62,7 +62,7 @@ func reloadCommand() *cobra.Command {
 }
 
 // reloadText says what a reload changes or has changed.
-func reloadText(r daemon.Reloaded) string {
+func reloadText(r endpoint.Reloaded) string {
 	text := r.Config + ": nothing changed\n"
 	if len(r.Changed) > 0 {
 		text = fmt.Sprintf("%s: changed %s\n", r.Config, strings.Join(r.Changed, ", "))

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"dpifd/internal/control"
-	"dpifd/internal/daemon"
+	"dpifd/internal/endpoint"
 	"dpifd/internal/inspect"
 	"dpifd/internal/netns"
 
@@ -108,7 +108,7 @@ func askRings(ctx context.Context, d *inspect.Datapath) {
 	defer cancel()
 	c := control.NewClient(control.SocketPath(d.Name))
 	defer c.Close()
-	all, err := daemon.GetRings.Ask(ctx, c, control.None{})
+	all, err := endpoint.GetRings.Ask(ctx, c, control.None{})
 	if err != nil {
 		return // show does not depend on a daemon
 	}

@@ -7,7 +7,7 @@ import (
 	"text/tabwriter"
 
 	"dpifd/internal/control"
-	"dpifd/internal/daemon"
+	"dpifd/internal/endpoint"
 
 	"github.com/spf13/cobra"
 )
@@ -30,7 +30,7 @@ func statsCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return again.do(cmd.OutOrStdout(), func() error {
 				return ask(socket, optional(args), func(ctx context.Context, c *control.Client) error {
-					s, err := daemon.GetStats.Ask(ctx, c, control.None{})
+					s, err := endpoint.GetStats.Ask(ctx, c, control.None{})
 					if err != nil {
 						return err
 					}
@@ -48,7 +48,7 @@ func statsCommand() *cobra.Command {
 	return cmd
 }
 
-func printStats(out io.Writer, s *daemon.Stats) error {
+func printStats(out io.Writer, s *endpoint.Stats) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(w, "datapath\t%s\n", s.Datapath)
 	for _, v := range s.Totals {

@@ -5,7 +5,7 @@ import (
 	"fmt"
 
 	"dpifd/internal/control"
-	"dpifd/internal/daemon"
+	"dpifd/internal/endpoint"
 
 	"github.com/spf13/cobra"
 )
@@ -30,7 +30,7 @@ func traceCommand() *cobra.Command {
 		ValidArgsFunction: completeDatapath,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return ask(socket, args[0], func(ctx context.Context, c *control.Client) error {
-				t, err := daemon.TracePacket.Ask(ctx, c, daemon.TraceRequest{Datapath: args[0], Key: args[1]})
+				t, err := endpoint.TracePacket.Ask(ctx, c, endpoint.TraceRequest{Datapath: args[0], Key: args[1]})
 				if err != nil {
 					return err
 				}

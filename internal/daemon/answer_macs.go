@@ -2,39 +2,57 @@ package daemon
 
 import (
 	"cmp"
-	"net/http"
+	"fmt"
 	"slices"
 
 	"dpifd/internal/clock"
 	"dpifd/internal/control"
+	"dpifd/internal/endpoint"
+	"dpifd/internal/odp"
 )
 
-// MAC is one line of the MAC table.
-type MAC struct {
-	VLAN   uint16 `json:"vlan"` // 0 for untagged
-	MAC    string `json:"mac"`
-	Port   string `json:"port"` // name, "" if it has just gone
-	PortNo uint32 `json:"port_no"`
-	AgeMS  int64  `json:"age_ms"` // since it was last seen; 0 for a static one
-	Static bool   `json:"static"` // configured, not learned
-}
+var (
+	_ = answer(endpoint.GetMACs, (*run).macTable)
+	_ = answer(endpoint.FlushMACs, (*run).flushMACs)
+)
 
-// GetMACs asks for the MAC table, in the order of VLANs and addresses. It is empty
-// with a policy that does not learn.
-var GetMACs = answer(control.Endpoint[control.None, []MAC]{Method: http.MethodGet, Path: "/v1/macs"}, (*run).macTable)
-
-func (d *run) macTable(control.None, control.Peer) ([]MAC, error) {
-	now, out := clock.NowMS(), []MAC{}
+func (d *run) macTable(control.None, control.Peer) ([]endpoint.MAC, error) {
+	now, out := clock.NowMS(), []endpoint.MAC{}
 	for _, e := range d.policy.snapshot() {
-		out = append(out, MAC{VLAN: e.VLAN, MAC: e.MAC.String(), Port: d.policy.portName(e.Port), PortNo: uint32(e.Port), AgeMS: max(0, now-e.SeenMS)})
+		out = append(out, endpoint.MAC{VLAN: e.VLAN, MAC: e.MAC.String(), Port: d.policy.portName(e.Port),
+			PortNo: uint32(e.Port), AgeMS: max(0, now-e.SeenMS)})
 	}
 	if t := d.policy.current.Load().table; t != nil {
 		for _, e := range t.Static() {
-			out = append(out, MAC{VLAN: e.VLAN, MAC: e.MAC.String(), Port: d.policy.portName(e.Port), PortNo: uint32(e.Port), Static: true})
+			out = append(out, endpoint.MAC{VLAN: e.VLAN, MAC: e.MAC.String(), Port: d.policy.portName(e.Port),
+				PortNo: uint32(e.Port), Static: true})
 		}
-		slices.SortFunc(out, func(a, b MAC) int {
+		slices.SortFunc(out, func(a, b endpoint.MAC) int {
 			return cmp.Or(cmp.Compare(a.VLAN, b.VLAN), cmp.Compare(a.MAC, b.MAC))
 		})
 	}
 	return out, nil
+}
+
+func (d *run) flushMACs(f endpoint.Flush, by control.Peer) (endpoint.Flushed, error) {
+	t := d.policy.current.Load().table
+	if t == nil {
+		return endpoint.Flushed{}, control.BadRequest(fmt.Errorf("policy %s learns no MACs", d.cfg().Policy.Type))
+	}
+	var only odp.PortNo
+	if f.Port != "" {
+		var ok bool
+		if only, ok = d.policy.portNumber(f.Port); !ok {
+			return endpoint.Flushed{}, control.BadRequest(fmt.Errorf("%s has no port %s", d.cfg().Datapath.Name, f.Port))
+		}
+	}
+	n := t.Flush(clock.NowMS(), func(vlan uint16, port odp.PortNo) bool {
+		return (f.Port == "" || port == only) && (f.VLAN == nil || vlan == *f.VLAN)
+	})
+	vlan := -1
+	if f.VLAN != nil {
+		vlan = int(*f.VLAN)
+	}
+	d.log.emit(evMACsFlushed{Port: f.Port, VLAN: vlan, MACs: n, PID: int(by.PID), UID: by.UID})
+	return endpoint.Flushed{MACs: n}, nil
 }

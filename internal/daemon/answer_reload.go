@@ -1,36 +1,17 @@
 package daemon
 
 import (
-	"net/http"
-
 	"dpifd/internal/control"
+	"dpifd/internal/endpoint"
 )
 
-// Reloaded tells what a reload changed.
-type Reloaded struct {
-	Config  string   `json:"config"`  // path of the file
-	Changed []string `json:"changed"` // top-level keys
-	// Ignored are keys that differ and keep their value until a restart.
-	Ignored []string `json:"ignored"`
-}
-
-// InForce is the configuration that a daemon goes by.
-type InForce struct {
-	Config string `json:"config"` // path of the file
-	YAML   string `json:"yaml"`   // each key, also those at their default
-}
-
-// Reload has the daemon read its configuration file again. The answer comes when
-// policy, limits and log are changed; ports are attached and detached after that.
-// An error says why the file cannot be used, and that nothing has changed.
-// GetConfig asks for the configuration in force.
 var (
-	Reload    = answer(control.Endpoint[control.None, Reloaded]{Method: http.MethodPost, Path: "/v1/reload"}, (*run).reloadNow)
-	GetConfig = answer(control.Endpoint[control.None, InForce]{Method: http.MethodGet, Path: "/v1/config"}, (*run).inForce)
+	_ = answer(endpoint.Reload, (*run).reloadNow)
+	_ = answer(endpoint.GetConfig, (*run).inForce)
 )
 
-func (d *run) reloadNow(control.None, control.Peer) (Reloaded, error) { return d.reload() }
+func (d *run) reloadNow(control.None, control.Peer) (endpoint.Reloaded, error) { return d.reload() }
 
-func (d *run) inForce(control.None, control.Peer) (InForce, error) {
-	return InForce{d.path, string(d.cfg().Effective())}, nil
+func (d *run) inForce(control.None, control.Peer) (endpoint.InForce, error) {
+	return endpoint.InForce{Config: d.path, YAML: string(d.cfg().Effective())}, nil
 }

@@ -1,84 +1,15 @@
 package daemon
 
 import (
-	"encoding/json"
-	"net/http"
-
 	"dpifd/internal/control"
-	"dpifd/internal/metric"
+	"dpifd/internal/endpoint"
+	"dpifd/internal/totals"
 	"dpifd/internal/vswitch"
 )
 
-// Stats are a daemon's counters. Names and units are those of the log.
-type Stats struct {
-	Datapath string `json:"datapath"`
-	// Totals are the figures of Totals, but for those of the log's interval. The upcall_us ones
-	// are of the time since the log's last stats line but one, or since the start.
-	Totals metric.Values `json:"totals"`
-	// UpcallTimes are what the upcall_us figures are taken from, since the start.
-	UpcallTimes Histogram `json:"upcall_times"`
-	// Ports are the ports that are served, in order of their numbers.
-	Ports []PortStats `json:"ports"`
-	// Losses are those of the ports served, and of the datapath. Zeros are
-	// left out.
-	Losses []Loss `json:"losses"`
-}
+var _ = answer(endpoint.GetStats, (*run).allStats)
 
-// Histogram says how long things took.
-type Histogram struct {
-	Count   uint64          `json:"count"`
-	SumUS   int64           `json:"sum_us"`
-	Buckets []metric.Bucket `json:"buckets"`
-}
-
-// PortStats are the figures of vswitch.PortStatsMetrics of one port. In JSON name
-// and number come before them, in the same object.
-type PortStats struct {
-	Port   string        `json:"port"`
-	PortNo uint32        `json:"port_no"`
-	Values metric.Values `json:"-"`
-}
-
-// MarshalJSON implements json.Marshaler.
-func (p PortStats) MarshalJSON() ([]byte, error) {
-	type head PortStats
-	front, err := json.Marshal(head(p))
-	if err != nil {
-		return nil, err
-	}
-	values, err := json.Marshal(p.Values)
-	if err != nil {
-		return nil, err
-	}
-	if len(p.Values) > 0 {
-		front[len(front)-1] = ','
-		front = append(front, values[1:]...)
-	}
-	return front, nil
-}
-
-// UnmarshalJSON implements json.Unmarshaler.
-func (p *PortStats) UnmarshalJSON(data []byte) error {
-	type head PortStats
-	if err := json.Unmarshal(data, (*head)(p)); err != nil {
-		return err
-	}
-	return p.Values.UnmarshalNumbers(data, "port", "port_no")
-}
-
-// Loss counts packets lost by one port and cause, which event upcalls_lost and
-// docs/LOGS.md name.
-type Loss struct {
-	Port   string `json:"port"` // "" for what belongs to none
-	PortNo uint32 `json:"port_no"`
-	Cause  string `json:"cause"`
-	Lost   uint64 `json:"lost"`
-}
-
-// GetStats asks for the counters of the daemon.
-var GetStats = answer(control.Endpoint[control.None, *Stats]{Method: http.MethodGet, Path: "/v1/stats"}, (*run).allStats)
-
-func (d *run) allStats(control.None, control.Peer) (*Stats, error) {
+func (d *run) allStats(control.None, control.Peer) (*endpoint.Stats, error) {
 	d.mu.Lock() // the server stays open meanwhile
 	defer d.mu.Unlock()
 	if d.server == nil || d.stats == nil || d.stats.server != d.server {
@@ -89,7 +20,7 @@ func (d *run) allStats(control.None, control.Peer) (*Stats, error) {
 
 // snapshot reads all counters once, and changes nothing that the log depends
 // on.
-func (s *statsLog) snapshot() (*Stats, error) {
+func (s *statsLog) snapshot() (*endpoint.Stats, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st, err := s.server.Stats()
@@ -99,17 +30,18 @@ func (s *statsLog) snapshot() (*Stats, error) {
 	s.total = st.Total()
 	s.total.Add(s.daemon.past)
 	r, upcalls := s.read(&st), s.server.UpcallTimes()
-	r.upcalls = upcalls.Since(&s.upcalls[1])
-	out := &Stats{Datapath: s.daemon.cfg().Datapath.Name, Totals: Totals.Lasting().Read(r),
-		UpcallTimes: Histogram{upcalls.Count(), upcalls.Sum.Microseconds(), upcalls.Buckets()},
-		Ports:       []PortStats{}, Losses: []Loss{}}
+	r.Upcalls = upcalls.Since(&s.upcalls[1])
+	out := &endpoint.Stats{Datapath: s.daemon.cfg().Datapath.Name, Totals: totals.Table.Lasting().Read(r),
+		UpcallTimes: endpoint.Histogram{Count: upcalls.Count(), SumUS: upcalls.Sum.Microseconds(), Buckets: upcalls.Buckets()},
+		Ports:       []endpoint.PortStats{}, Losses: []endpoint.Loss{}}
 	for i := range st.Ports {
 		p := &st.Ports[i]
-		out.Ports = append(out.Ports, PortStats{p.Name, uint32(p.No), vswitch.PortStatsMetrics.Read(p)})
+		out.Ports = append(out.Ports, endpoint.PortStats{Port: p.Name, PortNo: uint32(p.No),
+			Values: vswitch.PortStatsMetrics.Read(p)})
 	}
 	s.eachLoss(&st, func(k lossKey, port string, n uint64) {
 		if n > 0 {
-			out.Losses = append(out.Losses, Loss{Port: port, PortNo: uint32(k.port), Cause: k.cause, Lost: n})
+			out.Losses = append(out.Losses, endpoint.Loss{Port: port, PortNo: uint32(k.port), Cause: k.cause, Lost: n})
 		}
 	})
 	return out, nil

@@ -77,12 +77,14 @@ func (d *run) controlFailed(err error) {
 var answers []func(*run) control.Route
 
 // answer has the daemon answer the requests of an endpoint by fn, which is called by
-// several goroutines at once. It is called while the package is initialised.
-func answer[Request, Answer any](e control.Endpoint[Request, Answer], fn func(*run, Request, control.Peer) (Answer, error)) control.Endpoint[Request, Answer] {
+// several goroutines at once. It is called while the package is initialised; its value
+// says nothing.
+func answer[Request, Answer any](e control.Endpoint[Request, Answer],
+	fn func(*run, Request, control.Peer) (Answer, error)) struct{} {
 	answers = append(answers, func(d *run) control.Route {
 		return e.Route(func(r Request, by control.Peer) (Answer, error) { return fn(d, r, by) })
 	})
-	return e
+	return struct{}{}
 }
 
 func (d *run) routes() []control.Route {

@@ -15,9 +15,9 @@ import (
 	"dpifd/internal/config"
 	"dpifd/internal/control"
 	"dpifd/internal/dpif"
+	"dpifd/internal/endpoint"
 	"dpifd/internal/event"
 	"dpifd/internal/forward"
-	"dpifd/internal/metric"
 	"dpifd/internal/odp"
 	"dpifd/internal/policy"
 
@@ -98,22 +98,22 @@ func TestControlTrace(t *testing.T) {
 	before := d.policy.snapshot()
 	for _, tc := range []struct {
 		key   string
-		want  Trace
+		want  endpoint.Trace
 		found []string // in this order, among the steps
 	}{
-		{"in_port(va),eth(src=02:00:00:00:00:01,dst=02:00:00:00:00:05),eth_type(0x0800)", Trace{
+		{"in_port(va),eth(src=02:00:00:00:00:01,dst=02:00:00:00:00:05),eth_type(0x0800)", endpoint.Trace{
 			Key:      "in_port(1),eth(src=02:00:00:00:00:01,dst=02:00:00:00:00:05),eth_type(0x0800)",
 			Decision: "learned_unicast", Install: true, Actions: "5",
 			Match: "in_port(1),eth(src=02:00:00:00:00:01,dst=02:00:00:00:00:05)",
 		}, []string{"in_port", "source: 02:00:00:00:00:01: unknown", "mac_lookup: 02:00:00:00:00:05 is known on port 5", "destination"}},
-		{"in_port(9),eth(src=02:00:00:00:00:05,dst=33:33:00:00:00:16)", Trace{
+		{"in_port(9),eth(src=02:00:00:00:00:05,dst=33:33:00:00:00:16)", endpoint.Trace{
 			Key:      "in_port(9),eth(src=02:00:00:00:00:05,dst=33:33:00:00:00:16)",
 			Decision: "multicast", Actions: "0,1,2,5",
 			Match: "in_port(9),eth(src=02:00:00:00:00:05,dst=33:00:00:00:00:00/ff:00:00:00:00:00)",
 		}, []string{"in_port: port 9 is not in the datapath", "source: 02:00:00:00:00:05: not learned", "destination"}},
 	} {
 		tc.want.Datapath, tc.want.Policy = "dp0", "learning"
-		got, err := TracePacket.Ask(t.Context(), c, TraceRequest{Datapath: "dp0", Key: tc.key})
+		got, err := endpoint.TracePacket.Ask(t.Context(), c, endpoint.TraceRequest{Datapath: "dp0", Key: tc.key})
 		if err != nil {
 			t.Errorf("%s: %v", tc.key, err)
 			continue
@@ -138,7 +138,7 @@ func TestControlTrace(t *testing.T) {
 		{"dp0", "in_port(1", "key: 1:10: "},
 		{"dp0", "eth(src=02:00:00:00:00:05)", "key: 1:1: in_port is missing"},
 	} {
-		if _, err := TracePacket.Ask(t.Context(), c, TraceRequest{Datapath: tc.dp, Key: tc.key}); err == nil || !strings.HasPrefix(err.Error(), tc.want) {
+		if _, err := endpoint.TracePacket.Ask(t.Context(), c, endpoint.TraceRequest{Datapath: tc.dp, Key: tc.key}); err == nil || !strings.HasPrefix(err.Error(), tc.want) {
 			t.Errorf("%s %s: %v, want %s", tc.dp, tc.key, err, tc.want)
 		}
 	}
@@ -149,12 +149,12 @@ func TestControlTrace(t *testing.T) {
 
 func TestControlMACs(t *testing.T) {
 	d, c, _ := newControlled(t)
-	if macs, err := GetMACs.Ask(t.Context(), c, control.None{}); err != nil || len(macs) != 1 || !macs[0].Static || macs[0].Port != "vb" {
+	if macs, err := endpoint.GetMACs.Ask(t.Context(), c, control.None{}); err != nil || len(macs) != 1 || !macs[0].Static || macs[0].Port != "vb" {
 		t.Errorf("a table with the static MAC: %v, %v", macs, err)
 	}
 	d.sees(t, "in_port(5),eth(src=02:00:00:00:00:05,dst=ff:ff:ff:ff:ff:ff)")
 	d.sees(t, "in_port(1),eth(src=02:00:00:00:00:01,dst=ff:ff:ff:ff:ff:ff)")
-	macs, err := GetMACs.Ask(t.Context(), c, control.None{})
+	macs, err := endpoint.GetMACs.Ask(t.Context(), c, control.None{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -164,7 +164,7 @@ func TestControlMACs(t *testing.T) {
 		}
 		macs[i].AgeMS = 0
 	}
-	want := []MAC{{MAC: "02:00:00:00:00:01", Port: "va", PortNo: 1}, {MAC: "02:00:00:00:00:05", Port: "vc", PortNo: 5},
+	want := []endpoint.MAC{{MAC: "02:00:00:00:00:01", Port: "va", PortNo: 1}, {MAC: "02:00:00:00:00:05", Port: "vc", PortNo: 5},
 		{MAC: "02:00:00:00:00:ee", Port: "vb", PortNo: 2, Static: true}}
 	if diff := cmp.Diff(want, macs); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
@@ -174,11 +174,11 @@ func TestControlMACs(t *testing.T) {
 func TestControlLogLevel(t *testing.T) {
 	d, c, log := newControlled(t)
 	for i, step := range []struct{ before, level string }{{"info", "error"}, {"error", "debug"}, {"debug", "debug"}, {"debug", "warn"}} {
-		ch, err := SetLogLevel.Ask(t.Context(), c, Level{step.level})
+		ch, err := endpoint.SetLogLevel.Ask(t.Context(), c, endpoint.Level{Level: step.level})
 		if err != nil || ch.Before != step.before || ch.Level != step.level {
 			t.Errorf("to %s: %v, %v", step.level, ch, err)
 		}
-		if got, err := GetLogLevel.Ask(t.Context(), c, control.None{}); err != nil || got.Level != step.level {
+		if got, err := endpoint.GetLogLevel.Ask(t.Context(), c, control.None{}); err != nil || got.Level != step.level {
 			t.Errorf("level %v, %v; want %s", got, err, step.level)
 		}
 		if step.level == "debug" {
@@ -192,7 +192,7 @@ func TestControlLogLevel(t *testing.T) {
 	if d.log.enabled(event.Info) || !d.log.enabled(event.Warn) {
 		t.Error("the level in force is not warn")
 	}
-	if _, err := SetLogLevel.Ask(t.Context(), c, Level{"INFO"}); err == nil || err.Error() != `level "INFO": want debug, info, warn, error` {
+	if _, err := endpoint.SetLogLevel.Ask(t.Context(), c, endpoint.Level{Level: "INFO"}); err == nil || err.Error() != `level "INFO": want debug, info, warn, error` {
 		t.Errorf("level INFO: %v", err)
 	}
 	if e := log.events(t, "control_connected"); len(e) == 0 || e[0]["pid"] != float64(os.Getpid()) || e[0]["uid"] != float64(os.Getuid()) || e[0]["held_back"] != float64(0) {
@@ -203,10 +203,10 @@ func TestControlLogLevel(t *testing.T) {
 // TestControlNotReady: what needs a datapath says that there is none yet.
 func TestControlNotReady(t *testing.T) {
 	_, c, _ := newControlled(t)
-	if _, err := GetStats.Ask(t.Context(), c, control.None{}); err == nil || err.Error() != control.ErrNotReady.Error() {
+	if _, err := endpoint.GetStats.Ask(t.Context(), c, control.None{}); err == nil || err.Error() != control.ErrNotReady.Error() {
 		t.Errorf("stats: %v", err)
 	}
-	if _, err := GetRings.Ask(t.Context(), c, control.None{}); err == nil || err.Error() != control.ErrNotReady.Error() {
+	if _, err := endpoint.GetRings.Ask(t.Context(), c, control.None{}); err == nil || err.Error() != control.ErrNotReady.Error() {
 		t.Errorf("rings: %v", err)
 	}
 }
@@ -237,23 +237,5 @@ func TestTallyHoldsBack(t *testing.T) {
 	e := log.events(t, "control_error")
 	if len(e) < 10 || len(e) == errs {
 		t.Errorf("%d events of %d, want the first ten at least and not all", len(e), errs)
-	}
-}
-
-// TestPortStatsAreOneObject: clients read .ports[].upcalls, and the figures keep
-// their order.
-func TestPortStatsAreOneObject(t *testing.T) {
-	for text, want := range map[string]PortStats{
-		`{"port":"br \"7\"","port_no":3,"upcalls":5,"handler":-1}`: {`br "7"`, 3, metric.Values{{Name: "upcalls", Value: 5}, {Name: "handler", Value: -1}}},
-		`{"port":"p","port_no":0}`:                                 {"p", 0, nil},
-	} {
-		data, err := json.Marshal(want)
-		if err != nil || string(data) != text {
-			t.Errorf("got %s, %v, want %s", data, err, text)
-		}
-		var got PortStats
-		if err := json.Unmarshal([]byte(text), &got); err != nil || !cmp.Equal(want, got) {
-			t.Errorf("%s: %v, -want +got:\n%s", text, err, cmp.Diff(want, got))
-		}
 	}
 }

@@ -7,15 +7,16 @@ import (
 	"dpifd/internal/event"
 	"dpifd/internal/metric"
 	"dpifd/internal/odp"
+	"dpifd/internal/totals"
 	"dpifd/internal/vswitch"
 )
 
-// evStats has a field for each entry of Totals, and with a suffix what some of them
+// evStats has a field for each entry of totals.Table, and with a suffix what some of them
 // grew by.
 type evStats struct {
 	event.OfDatapath
 	Interval time.Duration `event:"interval_ms" means:"time since the previous stats event"`
-	now, was metric.Values `event:"-"` // of Totals
+	now, was metric.Values `event:"-"` // of totals.Table
 }
 
 var _ = event.Declare[evStats](event.Kind{Name: "stats", Level: event.Info,
@@ -29,7 +30,7 @@ var _ = event.Declare[evStats](event.Kind{Name: "stats", Level: event.Info,
 // List implements event.Lister.
 func (evStats) List() []event.Field {
 	var out []event.Field
-	for _, i := range Totals.Infos() {
+	for _, i := range totals.Table.Infos() {
 		out = append(out, event.Field{Name: i.Field(), Meaning: i.Help})
 		if i.Delta {
 			out = append(out, event.Field{Name: i.Field() + event.DeltaSuffix})
@@ -41,7 +42,7 @@ func (evStats) List() []event.Field {
 // Values implements event.Lister.
 func (e evStats) Values() []any {
 	var out []any
-	for n, i := range Totals.Infos() {
+	for n, i := range totals.Table.Infos() {
 		out = append(out, e.now[n].Value)
 		if i.Delta {
 			out = append(out, e.now[n].Value-e.was[n].Value)

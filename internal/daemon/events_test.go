@@ -20,6 +20,7 @@ import (
 	"dpifd/internal/metric"
 	"dpifd/internal/reconciler"
 	"dpifd/internal/revalidator"
+	"dpifd/internal/totals"
 	"dpifd/internal/transport"
 	"dpifd/internal/upcall"
 	"dpifd/internal/vswitch"
@@ -118,8 +119,8 @@ func metricTable() string {
 			fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", i.Prometheus(prefix), i.Kind, of, i.Help)
 		}
 	}
-	row(Totals.Infos(), MetricPrefix, "datapath")
-	row(vswitch.PortStatsMetrics.Infos(), PortMetricPrefix, "port")
+	row(totals.Table.Infos(), totals.Prefix, "datapath")
+	row(vswitch.PortStatsMetrics.Infos(), totals.PortPrefix, "port")
 	return b.String()
 }
 
@@ -190,11 +191,11 @@ func TestConsole(t *testing.T) {
 		return text
 	}
 	failed := evFailed{Err: errors.New("a.yaml:1:2: wrong\n> 1 | x")}
-	stats := evStats{Interval: 2 * time.Second, now: Totals.Read(&reading{uptime: 7 * time.Second,
-		kernel: dpif.DatapathStats{Hit: 900, Missed: 50}, ports: upcall.PortCounters{SocketDrops: 3, Upcalls: 5},
-		served: vswitch.Stats{FlowLimit: 10000}}),
-		was: Totals.Read(&reading{kernel: dpif.DatapathStats{Hit: 870, Missed: 40},
-			ports: upcall.PortCounters{Upcalls: 5}})}
+	stats := evStats{Interval: 2 * time.Second, now: totals.Table.Read(&totals.Reading{Uptime: 7 * time.Second,
+		Kernel: dpif.DatapathStats{Hit: 900, Missed: 50}, Ports: upcall.PortCounters{SocketDrops: 3, Upcalls: 5},
+		Served: vswitch.Stats{FlowLimit: 10000}}),
+		was: totals.Table.Read(&totals.Reading{Kernel: dpif.DatapathStats{Hit: 870, Missed: 40},
+			Ports: upcall.PortCounters{Upcalls: 5}})}
 	for _, tc := range []struct {
 		terminal bool
 		e        event.Event

@@ -48,13 +48,3 @@ func (s *statsLog) droppedLines() {
 	s.daemon.log.emit(evLogDropped{Lines: n - s.logDropped, LinesTotal: n})
 	s.logDropped = n
 }
-
-// foreignRequests sums the messages that other processes managed to put into
-// sockets that are not of a port: to a multicast group, say.
-func foreignRequests(st *vswitch.Stats) uint64 {
-	n := st.Notifiers.Foreign
-	for _, r := range st.RequestSockets {
-		n += r.Counters.Foreign
-	}
-	return n
-}

@@ -3,12 +3,12 @@ package daemon
 import (
 	"context"
 	"os"
-	"reflect"
 	"strconv"
 	"strings"
 
 	"dpifd/internal/clock"
 	"dpifd/internal/config"
+	"dpifd/internal/endpoint"
 
 	sd "github.com/coreos/go-systemd/v22/daemon"
 	"go.uber.org/zap/zapcore"
@@ -38,7 +38,7 @@ func (d *run) tellReloading() {
 // reload puts the file's configuration into force. A file that cannot be used
 // changes nothing; what takes a restart keeps its value. The log and the service
 // manager are told the outcome.
-func (d *run) reload() (Reloaded, error) {
+func (d *run) reload() (endpoint.Reloaded, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.tellReloading()
@@ -54,16 +54,16 @@ func (d *run) reload() (Reloaded, error) {
 }
 
 // use is reload without telling of a failure. d.mu is held.
-func (d *run) use() (Reloaded, error) {
+func (d *run) use() (endpoint.Reloaded, error) {
 	next, err := config.Load(d.path, d.set...)
 	if err != nil {
-		return Reloaded{}, err
+		return endpoint.Reloaded{}, err
 	}
 	was := d.cfg()
-	ignored, changed := ReloadChanges(next, was)
+	ignored, changed := config.ReloadChanges(next, was)
 	if !forwardsAlike(next, was) {
 		if err := d.policy.use(next); err != nil {
-			return Reloaded{}, err
+			return endpoint.Reloaded{}, err
 		}
 	}
 	d.config.Store(next)
@@ -81,47 +81,5 @@ func (d *run) use() (Reloaded, error) {
 	if len(ignored) > 0 {
 		d.log.emit(evReloadIgnored{Config: d.path, Keys: ignored})
 	}
-	return Reloaded{d.path, changed, ignored}, nil
-}
-
-// ReloadChanges says what a reload changes: ignored are the keys that differ and
-// take a restart, whose values next is given from was; changed are the top-level
-// keys that differ besides.
-func ReloadChanges(next, was *config.Config) (ignored, changed []string) {
-	return keepUntilRestart(next, was), differences(next, was)
-}
-
-// keepUntilRestart gives next the values of was for the keys that are only read
-// at start, and returns those that differed.
-func keepUntilRestart(next, was *config.Config) []string {
-	keys := []string{}
-	keep := func(key string, next, was any) {
-		n, w := reflect.ValueOf(next).Elem(), reflect.ValueOf(was).Elem()
-		if !reflect.DeepEqual(n.Interface(), w.Interface()) {
-			keys = append(keys, key)
-			n.Set(w)
-		}
-	}
-	keep("datapath.name", &next.Datapath.Name, &was.Datapath.Name)
-	keep("netns", &next.Netns, &was.Netns)
-	keep("dispatch", &next.Dispatch, &was.Dispatch)
-	keep("handlers", &next.Handlers, &was.Handlers)
-	keep("ring", &next.Ring, &was.Ring)
-	keep("socket", &next.Socket, &was.Socket)
-	keep("flows.prime", &next.Flows.Prime, &was.Flows.Prime)
-	keep("log.format", &next.Log.Format, &was.Log.Format)
-	keep("control", &next.Control, &was.Control)
-	return keys
-}
-
-// differences names the top-level keys at which two configurations differ.
-func differences(a, b *config.Config) []string {
-	keys := []string{}
-	va, vb := reflect.ValueOf(a).Elem(), reflect.ValueOf(b).Elem()
-	for i := range va.NumField() {
-		if !reflect.DeepEqual(va.Field(i).Interface(), vb.Field(i).Interface()) {
-			keys = append(keys, va.Type().Field(i).Tag.Get("yaml"))
-		}
-	}
-	return keys
+	return endpoint.Reloaded{Config: d.path, Changed: changed, Ignored: ignored}, nil
 }

@@ -12,6 +12,7 @@ import (
 	"dpifd/internal/event"
 	"dpifd/internal/metric"
 	"dpifd/internal/odp"
+	"dpifd/internal/totals"
 	"dpifd/internal/upcall"
 	"dpifd/internal/vswitch"
 
@@ -33,7 +34,7 @@ type statsLog struct {
 
 	mu       sync.Mutex         // guards the rest
 	start    dpif.DatapathStats // the kernel's counters when the run began
-	previous metric.Values      // of Totals, as of the last stats line
+	previous metric.Values      // of totals.Table, as of the last stats line
 	printed  time.Time          // of that line
 	// upcalls are how long upcalls took, from the start until that line and the one before.
 	upcalls [2]metric.Distribution
@@ -61,7 +62,7 @@ const wholeDatapath = odp.PortNo(odp.MaxPorts)
 func newStatsLog(d *run, server *vswitch.Server) *statsLog {
 	s := &statsLog{daemon: d, server: server,
 		cpus: cgroup.UsableCPUs(), reported: map[lossKey]uint64{}, next: map[lossKey]uint64{}, overflows: map[string]uint64{},
-		previous: Totals.Read(&reading{ports: d.past}), printed: time.Now(), total: d.past}
+		previous: totals.Table.Read(&totals.Reading{Ports: d.past}), printed: time.Now(), total: d.past}
 	if st, err := server.Stats(); err == nil {
 		s.start = st.Datapath.Stats
 		d.takeCheckpoint(server, &st.Datapath)
@@ -215,24 +216,24 @@ func ringFrames(st *vswitch.Stats, k lossKey) uint32 {
 }
 
 // read puts all counters of the daemon together.
-func (s *statsLog) read(st *vswitch.Stats) *reading {
-	return &reading{
-		uptime: time.Since(s.daemon.started), goroutines: runtime.NumGoroutine(),
-		kernel: st.Datapath.Stats.Since(&s.start), ports: s.total, served: *st, macs: s.daemon.policy.macs(),
-		logDropped: s.daemon.lines.Dropped(),
+func (s *statsLog) read(st *vswitch.Stats) *totals.Reading {
+	return &totals.Reading{
+		Uptime: time.Since(s.daemon.started), Goroutines: runtime.NumGoroutine(),
+		Kernel: st.Datapath.Stats.Since(&s.start), Ports: s.total, Served: *st, MACs: s.daemon.policy.macs(),
+		LogDropped: s.daemon.lines.Dropped(),
 	}
 }
 
 // print writes the stats line, and one for each port.
 func (s *statsLog) print(st *vswitch.Stats) {
 	now, r := time.Now(), s.read(st)
-	r.longest, r.ringFill = s.server.LongestBatch(), s.server.RingFill()
+	r.Longest, r.RingFill = s.server.LongestBatch(), s.server.RingFill()
 	upcalls := s.server.UpcallTimes()
-	r.upcalls = upcalls.Since(&s.upcalls[0])
+	r.Upcalls = upcalls.Since(&s.upcalls[0])
 	s.upcalls[1], s.upcalls[0] = s.upcalls[0], upcalls
-	totals := Totals.Read(r)
-	s.daemon.log.emit(evStats{Interval: now.Sub(s.printed), now: totals, was: s.previous})
-	s.printed, s.previous = now, totals
+	values := totals.Table.Read(r)
+	s.daemon.log.emit(evStats{Interval: now.Sub(s.printed), now: values, was: s.previous})
+	s.printed, s.previous = now, values
 	if !s.daemon.log.enabled(event.Debug) {
 		return
 	}

@@ -7,8 +7,8 @@ import (
 	"time"
 
 	"dpifd/internal/config"
-	"dpifd/internal/daemon"
 	"dpifd/internal/dpif"
+	"dpifd/internal/endpoint"
 	"dpifd/internal/inspect"
 	"dpifd/internal/metric"
 	"dpifd/internal/odp"
@@ -29,8 +29,8 @@ func sample(t *testing.T, seconds int, scale uint64) *Sample {
 	return &Sample{At: time.Unix(int64(seconds), 0), Config: cfg, MACs: map[string]int{"a": 3},
 		Kernel: inspect.Datapath{Name: "dp0", Stats: inspect.Stats{Hit: 990 * scale, Missed: 10 * scale, Flows: 7, Masks: 2},
 			Ports: []inspect.Port{port(1, "a", "up", 1000*scale), port(2, "b", "no carrier", 4000*scale), port(9, "x", "", 0)}},
-		Stats: &daemon.Stats{Totals: metric.Values{{Name: "flow_limit", Value: 7}, {Name: "macs", Value: 3}, {Name: "uptime_s", Value: 90061}},
-			Losses: []daemon.Loss{{Port: "a", Cause: "shed", Lost: 5 * scale}}}}
+		Stats: &endpoint.Stats{Totals: metric.Values{{Name: "flow_limit", Value: 7}, {Name: "macs", Value: 3}, {Name: "uptime_s", Value: 90061}},
+			Losses: []endpoint.Loss{{Port: "a", Cause: "shed", Lost: 5 * scale}}}}
 }
 
 func TestOverview(t *testing.T) {

@@ -11,7 +11,7 @@ import (
 
 	"dpifd/internal/config"
 	"dpifd/internal/control"
-	"dpifd/internal/daemon"
+	"dpifd/internal/endpoint"
 	"dpifd/internal/inspect"
 )
 
@@ -20,7 +20,7 @@ type Sample struct {
 	At     time.Time
 	Kernel inspect.Datapath
 	// The rest is nil, and Err says why, if no daemon answers.
-	Stats  *daemon.Stats
+	Stats  *endpoint.Stats
 	Config *config.Config
 	MACs   map[string]int // by port; nil if there are too many to count
 	Err    error
@@ -42,11 +42,11 @@ func Take(ctx context.Context, r *inspect.Reader, name string, c *control.Client
 }
 
 func (s *Sample) ask(ctx context.Context, c *control.Client) error {
-	stats, err := daemon.GetStats.Ask(ctx, c, control.None{})
+	stats, err := endpoint.GetStats.Ask(ctx, c, control.None{})
 	if err != nil {
 		return err
 	}
-	in, err := daemon.GetConfig.Ask(ctx, c, control.None{})
+	in, err := endpoint.GetConfig.Ask(ctx, c, control.None{})
 	if err != nil {
 		return err
 	}
@@ -58,7 +58,7 @@ func (s *Sample) ask(ctx context.Context, c *control.Client) error {
 	if n, _ := stats.Totals.Get("macs"); n > maxMACs {
 		return nil
 	}
-	macs, err := daemon.GetMACs.Ask(ctx, c, control.None{})
+	macs, err := endpoint.GetMACs.Ask(ctx, c, control.None{})
 	if err != nil {
 		return err
 	}

@@ -15,9 +15,10 @@ import (
 	"time"
 
 	"dpifd/internal/control"
-	"dpifd/internal/daemon"
 	"dpifd/internal/dpif"
+	"dpifd/internal/endpoint"
 	"dpifd/internal/lab"
+	"dpifd/internal/totals"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
@@ -102,7 +103,7 @@ func TestControlCommands(t *testing.T) {
 
 	v.unchanged(t, "dump-macs", func() {
 		got := map[string]string{}
-		for _, m := range ask[[]daemon.MAC](t, n, "dump-macs", n.dpName) {
+		for _, m := range ask[[]endpoint.MAC](t, n, "dump-macs", n.dpName) {
 			got[m.MAC] = m.Port
 			if m.PortNo != uint32(v.portNo(t, m.Port)) || m.VLAN != 0 || m.AgeMS < 0 || m.AgeMS > 300_000 {
 				t.Errorf("entry %+v", m)
@@ -123,7 +124,7 @@ func TestControlCommands(t *testing.T) {
 	}
 	v.unchanged(t, "log-level", func() {
 		since := time.Now()
-		if ch := ask[daemon.Change](t, n, "log-level", "-d", n.dpName, "debug"); ch != (daemon.Change{Before: "info", Level: "debug"}) {
+		if ch := ask[endpoint.Change](t, n, "log-level", "-d", n.dpName, "debug"); ch != (endpoint.Change{Before: "info", Level: "debug"}) {
 			t.Errorf("log-level debug: %+v", ch)
 		}
 		n.compareStats(t, d)
@@ -131,7 +132,7 @@ func TestControlCommands(t *testing.T) {
 			t.Errorf("control_connected: %v", e.Fields)
 		}
 		d.Wait(t, since, "log_level_changed", nil)
-		if l := ask[daemon.Level](t, n, "log-level", "--socket", control.SocketPath(n.dpName)); l.Level != "debug" {
+		if l := ask[endpoint.Level](t, n, "log-level", "--socket", control.SocketPath(n.dpName)); l.Level != "debug" {
 			t.Errorf("log-level: %+v", l)
 		}
 		d.Wait(t, since, "port_stats", nil)
@@ -155,7 +156,7 @@ var moving = []string{"upcall_us_p50", "upcall_us_p99", "upcall_us_p999", "upcal
 // ofInterval reports whether a field of the event stats tells of its interval, so that
 // a command cannot show it.
 func ofInterval(name string) bool {
-	for _, m := range daemon.Totals {
+	for _, m := range totals.Table {
 		if m.LogOnly && m.Field() == name {
 			return true
 		}
@@ -167,7 +168,7 @@ func ofInterval(name string) bool {
 // log, while there is no traffic.
 func (n *network) compareStats(t *testing.T, d *lab.Daemon) {
 	t.Helper()
-	shown := ask[daemon.Stats](t, n, "stats", n.dpName)
+	shown := ask[endpoint.Stats](t, n, "stats", n.dpName)
 	e := d.Wait(t, time.Now(), "stats", nil)
 	got, want := map[string]string{}, map[string]string{}
 	for _, f := range shown.Totals {
@@ -208,7 +209,7 @@ func (n *network) compareStats(t *testing.T, d *lab.Daemon) {
 // shown, while there is no traffic.
 func (n *network) compareMetrics(t *testing.T) {
 	t.Helper()
-	shown := ask[daemon.Stats](t, n, "stats", n.dpName)
+	shown := ask[endpoint.Stats](t, n, "stats", n.dpName)
 	text := n.sw.Run(t, lab.DaemonPath(t), "metrics", n.dpName)
 	want := []string{fmt.Sprintf("dpifd_up{datapath=%q} 1", n.dpName)}
 	for _, name := range []string{"upcalls", "executed", "hit", "missed", "macs_learned", "flows_put"} {
@@ -242,7 +243,7 @@ func TestControlAfterKill(t *testing.T) {
 		t.Fatalf("the socket that is left: %v", err)
 	}
 	d = n.run(t, nil)
-	ask[daemon.Stats](t, n, "stats", n.dpName)
+	ask[endpoint.Stats](t, n, "stats", n.dpName)
 	// A second daemon, of another datapath, is told the first one's socket.
 	other := network{sw: lab.NewNetNS(t, "sw"), dpName: lab.Name("dp")}
 	second := other.run(t, settings{"control": "{socket: " + control.SocketPath(n.dpName) + "}"})
@@ -250,6 +251,6 @@ func TestControlAfterKill(t *testing.T) {
 		t.Errorf("control_unavailable: %v", e.Fields)
 	}
 	stop(t, second)
-	ask[daemon.Stats](t, n, "stats", n.dpName)
+	ask[endpoint.Stats](t, n, "stats", n.dpName)
 	stop(t, d)
 }

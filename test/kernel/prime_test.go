@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"dpifd/internal/daemon"
+	"dpifd/internal/endpoint"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -53,7 +53,7 @@ func TestPrimedFlows(t *testing.T) {
 				t.Errorf("%d upcalls, want %d to %d", missed, c.least, c.most)
 			}
 			// Each upcall that did not come had its flow put before.
-			stats := ask[daemon.Stats](t, n, "stats", n.dpName)
+			stats := ask[endpoint.Stats](t, n, "stats", n.dpName)
 			primed, ok := stats.Totals.Get("flows_primed")
 			if !ok || !c.on && primed != 0 || primed+int64(missed) < 3*conversations {
 				t.Errorf("flows_primed is %d (%t) after %d upcalls", primed, ok, missed)

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"dpifd/internal/daemon"
+	"dpifd/internal/endpoint"
 	"dpifd/internal/lab"
 )
 
@@ -49,8 +49,8 @@ func TestReloadCommand(t *testing.T) {
 	wantFailure(t, n.sw, 1, file+":1:27: ports[1].name: duplicate port", "reload", n.dpName)
 	ping(t, a.NetNS, c.ip4, 3, 56)
 
-	macs := ask[[]daemon.MAC](t, n, "dump-macs", n.dpName)
-	if out := ask[daemon.Flushed](t, n, "flush-macs", n.dpName, "--port", c.port); out.MACs < 1 || out.MACs >= len(macs) {
+	macs := ask[[]endpoint.MAC](t, n, "dump-macs", n.dpName)
+	if out := ask[endpoint.Flushed](t, n, "flush-macs", n.dpName, "--port", c.port); out.MACs < 1 || out.MACs >= len(macs) {
 		t.Errorf("%d MACs of %s forgotten, of %+v", out.MACs, c.port, macs)
 	}
 	ping(t, a.NetNS, c.ip4, 3, 56)

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"dpifd/internal/daemon"
+	"dpifd/internal/endpoint"
 	"dpifd/internal/lab"
 )
 
@@ -41,12 +41,12 @@ func TestTraceIsWhatHappens(t *testing.T) {
 		if err := v.FlushFlows(); err != nil {
 			t.Fatal(err)
 		}
-		var trace daemon.Trace
+		var trace endpoint.Trace
 		v.unchanged(t, "trace", func() {
-			macs := ask[[]daemon.MAC](t, n, "dump-macs", n.dpName)
-			trace = ask[daemon.Trace](t, n, "trace", n.dpName,
+			macs := ask[[]endpoint.MAC](t, n, "dump-macs", n.dpName)
+			trace = ask[endpoint.Trace](t, n, "trace", n.dpName,
 				fmt.Sprintf("in_port(%s),eth(src=%s,dst=%s),eth_type(0x88b5)", n.hosts[tt.from].port, tt.src, tt.dst))
-			after := ask[[]daemon.MAC](t, n, "dump-macs", n.dpName)
+			after := ask[[]endpoint.MAC](t, n, "dump-macs", n.dpName)
 			if ports(macs) != ports(after) {
 				t.Errorf("trace changed the MAC table from %s to %s", ports(macs), ports(after))
 			}
@@ -71,7 +71,7 @@ func TestTraceIsWhatHappens(t *testing.T) {
 }
 
 // ports tells which MAC is on which port.
-func ports(macs []daemon.MAC) string {
+func ports(macs []endpoint.MAC) string {
 	var b strings.Builder
 	for _, m := range macs {
 		fmt.Fprintf(&b, "%s %s; ", m.MAC, m.Port)
@@ -111,7 +111,7 @@ func TestTraceVLANs(t *testing.T) {
 			rest = fmt.Sprintf("eth_type(0x8100),vlan(vid=%d,pcp=0),encap(%s)", tt.vid, rest)
 		}
 		in := v.portNo(t, n.hosts[tt.from].port)
-		trace := ask[daemon.Trace](t, n, "trace", n.dpName, fmt.Sprintf("in_port(%d),%s,%s", in, eth, rest))
+		trace := ask[endpoint.Trace](t, n, "trace", n.dpName, fmt.Sprintf("in_port(%d),%s,%s", in, eth, rest))
 		since := time.Now()
 		send(t, p[tt.from], f)
 		e := d.Wait(t, since, "upcall", func(e lab.Event) bool {

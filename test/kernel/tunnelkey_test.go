@@ -9,8 +9,8 @@ import (
 	"testing"
 	"time"
 
-	"dpifd/internal/daemon"
 	"dpifd/internal/dpif"
+	"dpifd/internal/endpoint"
 	"dpifd/internal/lab"
 	"dpifd/internal/odp"
 )
@@ -74,7 +74,7 @@ func TestTunnelsByKey(t *testing.T) {
 		}
 	}
 	behind := func(mac string) string {
-		for _, m := range ask[[]daemon.MAC](t, n, "dump-macs", n.dpName) {
+		for _, m := range ask[[]endpoint.MAC](t, n, "dump-macs", n.dpName) {
 			if m.MAC == mac {
 				return m.Port
 			}

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"dpifd/internal/daemon"
+	"dpifd/internal/endpoint"
 	"dpifd/internal/lab"
 
 	"golang.org/x/sys/unix"
@@ -60,7 +60,7 @@ func TestUpcallTimes(t *testing.T) {
 	slices.Sort(sending)
 	slices.Sort(whole)
 
-	var s daemon.Stats
+	var s endpoint.Stats
 	total := func(name string) int64 {
 		v, ok := s.Totals.Get(name)
 		if !ok {
@@ -70,7 +70,7 @@ func TestUpcallTimes(t *testing.T) {
 	}
 	// The last copy is out before the batch is counted.
 	eventually(t, waitLimit, "all upcalls are counted", func() bool {
-		s = ask[daemon.Stats](t, n, "stats", n.dpName)
+		s = ask[endpoint.Stats](t, n, "stats", n.dpName)
 		return s.UpcallTimes.Count >= frames
 	})
 	elapsed := time.Since(started)

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"dpifd/internal/control"
-	"dpifd/internal/daemon"
+	"dpifd/internal/endpoint"
 	"dpifd/test/bench"
 	"dpifd/test/bench/load"
 )
@@ -213,7 +213,7 @@ func (s *vswitch) cycles() (int, error) {
 func (s *vswitch) total(name string) (int, error) {
 	c := control.NewClient(control.SocketPath(datapath))
 	defer c.Close()
-	stats, err := daemon.GetStats.Ask(context.Background(), c, control.None{})
+	stats, err := endpoint.GetStats.Ask(context.Background(), c, control.None{})
 	if err != nil {
 		return 0, err
 	}

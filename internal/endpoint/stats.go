@@ -1,0 +1,78 @@
+package endpoint
+
+import (
+	"encoding/json"
+	"net/http"
+
+	"dpifd/internal/control"
+	"dpifd/internal/metric"
+)
+
+// Stats are a daemon's counters. Names and units are those of the log.
+type Stats struct {
+	Datapath string `json:"datapath"`
+	// Totals are the figures of totals.Table, but for those of the log's interval. The upcall_us
+	// ones are of the time since the log's last stats line but one, or since the start.
+	Totals metric.Values `json:"totals"`
+	// UpcallTimes are what the upcall_us figures are taken from, since the start.
+	UpcallTimes Histogram `json:"upcall_times"`
+	// Ports are the ports that are served, in order of their numbers.
+	Ports []PortStats `json:"ports"`
+	// Losses are those of the ports served, and of the datapath. Zeros are
+	// left out.
+	Losses []Loss `json:"losses"`
+}
+
+// Histogram says how long things took.
+type Histogram struct {
+	Count   uint64          `json:"count"`
+	SumUS   int64           `json:"sum_us"`
+	Buckets []metric.Bucket `json:"buckets"`
+}
+
+// PortStats are the figures of vswitch.PortStatsMetrics of one port. In JSON name
+// and number come before them, in the same object.
+type PortStats struct {
+	Port   string        `json:"port"`
+	PortNo uint32        `json:"port_no"`
+	Values metric.Values `json:"-"`
+}
+
+// MarshalJSON implements json.Marshaler.
+func (p PortStats) MarshalJSON() ([]byte, error) {
+	type head PortStats
+	front, err := json.Marshal(head(p))
+	if err != nil {
+		return nil, err
+	}
+	values, err := json.Marshal(p.Values)
+	if err != nil {
+		return nil, err
+	}
+	if len(p.Values) > 0 {
+		front[len(front)-1] = ','
+		front = append(front, values[1:]...)
+	}
+	return front, nil
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (p *PortStats) UnmarshalJSON(data []byte) error {
+	type head PortStats
+	if err := json.Unmarshal(data, (*head)(p)); err != nil {
+		return err
+	}
+	return p.Values.UnmarshalNumbers(data, "port", "port_no")
+}
+
+// Loss counts packets lost by one port and cause, which event upcalls_lost and
+// docs/LOGS.md name.
+type Loss struct {
+	Port   string `json:"port"` // "" for what belongs to none
+	PortNo uint32 `json:"port_no"`
+	Cause  string `json:"cause"`
+	Lost   uint64 `json:"lost"`
+}
+
+// GetStats asks for the counters of the daemon.
+var GetStats = control.Endpoint[control.None, *Stats]{Method: http.MethodGet, Path: "/v1/stats"}

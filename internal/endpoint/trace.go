@@ -1,0 +1,35 @@
+package endpoint
+
+import (
+	"net/http"
+
+	"dpifd/internal/control"
+)
+
+// TraceRequest asks what the policy of a datapath would do with a packet.
+type TraceRequest struct {
+	Datapath string `json:"datapath"`
+	Key      string `json:"key"` // ODP text; ports by number or name
+}
+
+// Trace is what the policy would do, and how it comes to that. Key, Match and
+// Actions are ODP text.
+type Trace struct {
+	Datapath string `json:"datapath"`
+	Policy   string `json:"policy"`
+	Key      string `json:"key"` // as the policy was given it
+	Steps    []Step `json:"steps"`
+	Decision string `json:"decision"` // as in event upcall
+	Install  bool   `json:"install"`  // whether a flow would be installed
+	Match    string `json:"match"`    // of that flow
+	Actions  string `json:"actions"`
+}
+
+// Step is something that a policy looked at.
+type Step struct {
+	Step  string `json:"step"`  // snake_case
+	Found string `json:"found"` // for people
+}
+
+// TracePacket asks what the policy would do with a packet.
+var TracePacket = control.Endpoint[TraceRequest, *Trace]{Method: http.MethodPost, Path: "/v1/trace"}
