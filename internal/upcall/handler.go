@@ -157,6 +157,8 @@ type handlerCounts struct {
 	batchTime, longest  atomic.Int64  // time spent on batches in ns: on all, and on one since LongestBatch
 	fill                atomic.Uint32 // greatest of a ring since RingFill
 	lastRefusal         atomic.Int32  // errno of the last refused request
+	thread              atomic.Int32  // id of the handler's thread, 0 if it does not run
+	cpuWait             atomic.Int64  // ns, as last read
 }
 
 // request says what a request of a batch was, for when the kernel refuses it.
@@ -210,6 +212,8 @@ func (h *Handler) SetTracer(t Tracer) {
 func (h *Handler) Run() error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
+	h.thread.Store(int32(unix.Gettid()))
+	defer h.threadEnds()
 	defer h.Close()
 	for {
 		if err := h.wait(); err != nil {

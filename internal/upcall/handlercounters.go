@@ -1,6 +1,10 @@
 package upcall
 
 import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
 	"time"
 
 	"dpifd/internal/metric"
@@ -40,3 +44,32 @@ func (h *Handler) RingFill() uint32 { return h.fill.Swap(0) }
 
 // Rounds returns how often the handler went round. It may be called by any goroutine.
 func (h *Handler) Rounds() uint64 { return h.rounds.Load() }
+
+// CPUWait returns how long the handler's thread was ready to run and had no CPU, 0 where the
+// kernel does not tell (CONFIG_SCHED_INFO). It reads a file of /proc and may be called by any
+// goroutine, also after Run.
+func (h *Handler) CPUWait() time.Duration {
+	if tid := h.thread.Load(); tid != 0 {
+		if stat, err := os.ReadFile(fmt.Sprintf("/proc/self/task/%d/schedstat", tid)); err == nil {
+			h.cpuWait.Store(runDelay(string(stat)))
+		}
+	}
+	return time.Duration(h.cpuWait.Load())
+}
+
+// runDelay returns the second number of a schedstat file: the time in ns that the thread
+// spent on run queues (Documentation/scheduler/sched-stats.rst, Linux 6.1).
+func runDelay(stat string) int64 {
+	f := strings.Fields(stat)
+	if len(f) < 2 {
+		return 0
+	}
+	ns, _ := strconv.ParseInt(f[1], 10, 64) // 0 if it is no number
+	return ns
+}
+
+// threadEnds keeps the last figure of the thread.
+func (h *Handler) threadEnds() {
+	h.CPUWait()
+	h.thread.Store(0) // another thread may get the id
+}

@@ -104,3 +104,26 @@ func TestTimesOfAnswersOnly(t *testing.T) {
 		t.Errorf("%d times for %d upcalls, %d shed", d.Count(), c.Upcalls, c.Shed)
 	}
 }
+
+// TestCPUWait: a running handler tells what its thread waited for, and the figure stays
+// when it has ended.
+func TestCPUWait(t *testing.T) {
+	if d := runDelay("1234 56789 7\n"); d != 56789 {
+		t.Errorf("%d ns of a schedstat file, want 56789", d)
+	}
+	if d := runDelay(""); d != 0 {
+		t.Errorf("%d ns of an empty file", d)
+	}
+	b := newBench(t, ringtest.New(ringtest.Config{}))
+	ended := b.start()
+	b.h.Barrier() // it runs
+	before := b.h.CPUWait()
+	if b.h.thread.Load() == 0 {
+		t.Error("the thread is not known")
+	}
+	b.h.Stop()
+	ended()
+	if after := b.h.CPUWait(); after < before || b.h.thread.Load() != 0 {
+		t.Errorf("%v after %v", after, before)
+	}
+}

@@ -52,6 +52,8 @@ var Metrics = metric.Join(
 			func(s *Stats) uint64 { return s.Batches }),
 		metric.Counter("batch", metric.Microseconds, "total time from receipt of a batch until its answers were sent",
 			func(s *Stats) int64 { return metric.Duration(s.BatchTime, metric.Microseconds) }),
+		metric.Counter("handler_cpu_wait", metric.Microseconds, "total time that ready handler threads waited for a CPU",
+			func(s *Stats) int64 { return metric.Duration(s.CPUWait, metric.Microseconds) }).WithDelta(),
 		metric.Counter("send_errors", metric.None, "batches that could not be sent completely",
 			func(s *Stats) uint64 { return s.SendErrors }),
 	},

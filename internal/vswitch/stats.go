@@ -28,6 +28,7 @@ type Stats struct {
 	Polls       uint64        // times that a handler asked epoll
 	Batches     uint64        // batches of upcalls answered
 	BatchTime   time.Duration // from a batch's receipt until its answers were sent, sum over Batches
+	CPUWait     time.Duration // of the handlers' threads, summed, see upcall.Handler.CPUWait; 0 from Losses
 	SendErrors  uint64        // batches that could not be sent whole
 	LastRefusal unix.Errno
 	Requests    netlink.Counters // of the handlers' request sockets, summed
@@ -130,6 +131,9 @@ func (s *Server) stats(all bool) (Stats, error) {
 		st.Polls += c.Polls
 		st.Batches += c.Batches
 		st.BatchTime += c.BatchTime
+		if all {
+			st.CPUWait += h.CPUWait()
+		}
 		st.SendErrors += c.SendErrors
 		st.Requests.Add(c.Requests)
 		st.RequestSockets = append(st.RequestSockets, RequestSocket{fmt.Sprintf("handler %d", h.ID()), c.Requests})

@@ -150,7 +150,7 @@ func TestControlCommands(t *testing.T) {
 
 // moving are fields of stats that differ though no packet comes: they grow, or are of
 // another interval.
-var moving = []string{"upcall_us_p50", "upcall_us_p99", "upcall_us_p999", "upcall_us_max",
+var moving = []string{"upcall_us_p50", "upcall_us_p99", "upcall_us_p999", "upcall_us_max", "handler_cpu_wait_us",
 	"uptime_s", "goroutines", "revalidator_cycles", "revalidator_dump_ms", "epoll_waits", "flow_limit"}
 
 // ofInterval reports whether a field of the event stats tells of its interval, so that

@@ -92,6 +92,7 @@ func TestUpcallTimes(t *testing.T) {
 	}
 	t.Logf("daemon:                      p50 %dus, p99 %dus, p999 %dus, max %dus; mean %dus", total("upcall_us_p50"), total("upcall_us_p99"),
 		total("upcall_us_p999"), total("upcall_us_max"), s.UpcallTimes.SumUS/int64(s.UpcallTimes.Count))
+	t.Logf("handler threads waited for a CPU for %dus in all", total("handler_cpu_wait_us"))
 	t.Logf("capture, arrival to last copy: %v", whole)
 	t.Logf("capture, first to last copy:   %v", sending)
 
