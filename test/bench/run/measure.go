@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -75,6 +76,11 @@ func (s *vswitch) usage() (u usage, err error) {
 	if u.user, u.system, err = cpuTimes(string(stat)); err != nil {
 		return u, fmt.Errorf("/proc/%d/stat: %w", pid, err)
 	}
+	ran, err := ranFor(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
+	if err != nil {
+		return u, err
+	}
+	u.system = ran - u.user
 	info, err := s.dp.Info()
 	u.missed, u.lost = info.Stats.Missed, info.Stats.Lost
 	return u, err
@@ -94,6 +100,35 @@ func cpuTimes(stat string) (user, system float64, err error) {
 	}
 	t, err := strconv.ParseUint(fields[15-3], 10, 64)
 	return float64(u) / userHZ, float64(t) / userHZ, err
+}
+
+// ranFor sums the time that threads have run, in seconds, from their schedstat files. Other files
+// of proc have units of 10 ms.
+func ranFor(files string) (float64, error) {
+	threads, err := filepath.Glob(files)
+	if err != nil {
+		return 0, err
+	}
+	if len(threads) == 0 {
+		return 0, fmt.Errorf("%s: %w", files, os.ErrNotExist)
+	}
+	sum := 0.0
+	for _, file := range threads {
+		stat, err := os.ReadFile(file)
+		if errors.Is(err, os.ErrNotExist) {
+			continue // a thread that has just ended
+		}
+		if err != nil {
+			return 0, err
+		}
+		first, _, _ := strings.Cut(string(stat), " ")
+		ns, err := strconv.ParseUint(first, 10, 64)
+		if err != nil {
+			return 0, fmt.Errorf("%s: %w", file, err)
+		}
+		sum += float64(ns) / 1e9
+	}
+	return sum, nil
 }
 
 // rss returns resident memory in KiB. Other files of proc have counters that

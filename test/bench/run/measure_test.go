@@ -1,6 +1,10 @@
 package main
 
-import "testing"
+import (
+	"os"
+	"path/filepath"
+	"testing"
+)
 
 func TestCPUTimes(t *testing.T) {
 	for _, c := range []struct {
@@ -28,5 +32,24 @@ func TestParseRSS(t *testing.T) {
 	}
 	if _, err := parseRSS("Pss: 3 kB"); err == nil {
 		t.Error("no Rss, no error")
+	}
+}
+
+func TestRanFor(t *testing.T) {
+	dir := t.TempDir()
+	files := filepath.Join(dir, "*", "schedstat")
+	if _, err := ranFor(files); err == nil {
+		t.Error("no thread has run, and no error")
+	}
+	for thread, stat := range map[string]string{"7": "1500000000 3 9\n", "8": "250000000 99999999999 1\n"} {
+		if err := os.Mkdir(filepath.Join(dir, thread), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, thread, "schedstat"), []byte(stat), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if s, err := ranFor(files); s != 1.75 || err != nil {
+		t.Errorf("%g s, %v, want 1.75 s", s, err)
 	}
 }
