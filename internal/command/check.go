@@ -10,6 +10,7 @@ import (
 	"dpifd/internal/config"
 	"dpifd/internal/control"
 	"dpifd/internal/endpoint"
+	"dpifd/internal/probe"
 
 	textdiff "github.com/rogpeppe/go-internal/diff"
 	"github.com/spf13/cobra"
@@ -21,18 +22,21 @@ func checkCommand() *cobra.Command {
 	var from source
 	var form output
 	var socket string
-	var diff bool
+	var diff, kernel bool
 	cmd := &cobra.Command{
 		Use:   "check [FILE|-]",
-		Short: "Check a configuration file without touching the kernel",
-		Long: "Check a configuration file without touching the kernel. If it has mistakes, print each\n" +
+		Short: "Check a configuration file",
+		Long: "Check a configuration file, without touching the kernel. If it has mistakes, print each\n" +
 			"with line and column, and exit with 1. --set and --log-format override keys of the\n" +
 			"file, as with `dpifd run`. - is standard input.\n\n" +
 			"--diff also prints what a reload would change: it compares the file with the\n" +
 			"configuration in force, which it gets from the running daemon over the control socket\n" +
-			"that the file names, or over --socket.",
+			"that the file names, or over --socket.\n\n" +
+			"--kernel also gives all static flows and storm limits to the kernel, on a temporary\n" +
+			"datapath in a temporary network namespace, which needs CAP_SYS_ADMIN and\n" +
+			"CAP_NET_ADMIN. What the kernel refuses counts as a mistake of the file.",
 		Example: "  dpifd check /etc/dpifd/dpifd.yaml\n  dpifd check /etc/dpifd/dpifd.yaml --set policy.type=flood -o json\n" +
-			"  dpifd check /etc/dpifd/dpifd.yaml --diff\n  ssh host cat /etc/dpifd/dpifd.yaml | dpifd check -",
+			"  dpifd check /etc/dpifd/dpifd.yaml --diff\n  dpifd check /etc/dpifd/dpifd.yaml --kernel\n  ssh host cat /etc/dpifd/dpifd.yaml | dpifd check -",
 		Args: func(cmd *cobra.Command, args []string) error {
 			switch named := cmd.Flags().Changed("config"); {
 			case named && len(args) > 0:
@@ -46,7 +50,16 @@ func checkCommand() *cobra.Command {
 			if len(args) > 0 {
 				from.path = args[0]
 			}
-			next, err := from.read(cmd.InOrStdin())
+			var tried *probe.Tried
+			var try config.Check
+			if kernel {
+				try = func(c *config.Config, refuse func(string, error)) error {
+					n, err := probe.Configuration(c, refuse)
+					tried = &n
+					return err
+				}
+			}
+			next, err := from.read(cmd.InOrStdin(), try)
 			var mistakes config.Errors
 			var changes *difference
 			if err == nil && diff {
@@ -57,7 +70,7 @@ func checkCommand() *cobra.Command {
 			switch {
 			case form == outputJSON && (err == nil || errors.As(err, &mistakes)):
 				result := checkResult(from.path, mistakes)
-				result.Reload = changes
+				result.Reload, result.Kernel = changes, tried
 				if printErr := printJSON(cmd.OutOrStdout(), result); printErr != nil {
 					return failed(printErr)
 				}
@@ -68,12 +81,16 @@ func checkCommand() *cobra.Command {
 				return failed(err)
 			default:
 				fmt.Fprintf(cmd.OutOrStdout(), "%s: ok\n%s", from.path, changes.text())
+				if tried != nil {
+					fmt.Fprintf(cmd.OutOrStdout(), "the kernel takes its %d static flows and %d meters\n", tried.StaticFlows, tried.Meters)
+				}
 			}
 			return nil
 		},
 	}
 	from.flags(cmd)
 	cmd.Flags().BoolVar(&diff, "diff", false, "print what a reload of the running daemon would change")
+	cmd.Flags().BoolVar(&kernel, "kernel", false, "have the kernel try static flows and storm limits, on a datapath of their own")
 	socketFlag(cmd, &socket)
 	outputFlag(cmd, &form)
 	return cmd
@@ -134,10 +151,11 @@ type mistake struct {
 }
 
 type checked struct {
-	Config   string      `json:"config"`
-	OK       bool        `json:"ok"`
-	Mistakes []mistake   `json:"mistakes"`
-	Reload   *difference `json:"reload,omitempty"` // with --diff
+	Config   string       `json:"config"`
+	OK       bool         `json:"ok"`
+	Mistakes []mistake    `json:"mistakes"`
+	Reload   *difference  `json:"reload,omitempty"` // with --diff
+	Kernel   *probe.Tried `json:"kernel,omitempty"` // with --kernel
 }
 
 func checkResult(path string, errs config.Errors) checked {

@@ -40,13 +40,13 @@ func (s *source) overrides() []string {
 
 func (s *source) load() (*config.Config, error) { return config.Load(s.path, s.overrides()...) }
 
-// read is load, but - is standard input.
-func (s *source) read(stdin io.Reader) (*config.Config, error) {
+// read is load with one more check, and - is standard input.
+func (s *source) read(stdin io.Reader, more config.Check) (*config.Config, error) {
 	if s.path != "-" {
-		return s.load()
+		return more.Load(s.path, s.overrides()...)
 	}
 	s.path = "standard input"
-	return config.Read(s.path, stdin, s.overrides()...)
+	return more.Read(s.path, stdin, s.overrides()...)
 }
 
 // args are the flags again, for another process.

@@ -17,12 +17,22 @@ import (
 // maxFile bounds a configuration file, in bytes.
 const maxFile = 1 << 20
 
+// Check is what is checked of a configuration besides the rules of this package, if these
+// hold. It calls refuse with the path of each key at fault, such as flows.static[3].match.
+// An error of its own says that it could not check.
+type Check func(c *Config, refuse func(key string, err error)) error
+
 // Load reads and checks the file at path, which must be a regular file of at
 // most 1 MiB. Its errors are Errors, and match those of the system with
 // errors.Is. The caller owns the Config. Each of overrides, KEY=VALUE, stands in
 // for what the file says or does not say, later ones for earlier ones; errors
 // name it as flag --set.
 func Load(path string, overrides ...string) (*Config, error) {
+	return Check(nil).Load(path, overrides...)
+}
+
+// Load is the function Load, with one more check.
+func (k Check) Load(path string, overrides ...string) (*Config, error) {
 	data, err := readFile(path)
 	if err != nil {
 		msg := err.Error()
@@ -32,7 +42,7 @@ func Load(path string, overrides ...string) (*Config, error) {
 		}
 		return nil, Errors{{File: path, Msg: msg, Err: err}}
 	}
-	return Parse(path, data, overrides...)
+	return k.parse(path, data, overrides...)
 }
 
 // Partial returns as much of a configuration file that Load refuses as can be
@@ -52,12 +62,12 @@ func Partial(path string, overrides ...string) *Config {
 
 // Read checks the configuration that in has, of at most 1 MiB. name stands for
 // it in errors. Otherwise it is as Load.
-func Read(name string, in io.Reader, overrides ...string) (*Config, error) {
+func (k Check) Read(name string, in io.Reader, overrides ...string) (*Config, error) {
 	data, err := readAll(in)
 	if err != nil {
 		return nil, Errors{{File: name, Msg: "cannot read: " + err.Error(), Err: err}}
 	}
-	return Parse(name, data, overrides...)
+	return k.parse(name, data, overrides...)
 }
 
 // readAll reads one byte more than a configuration may have, which shows Parse
@@ -87,7 +97,17 @@ func readFile(path string) ([]byte, error) {
 // errors, which are Errors. Data is not kept. The caller owns the Config. For
 // overrides see Load.
 func Parse(name string, data []byte, overrides ...string) (*Config, error) {
+	return Check(nil).parse(name, data, overrides...)
+}
+
+func (k Check) parse(name string, data []byte, overrides ...string) (*Config, error) {
 	d, c := decode(name, data, overrides...)
+	if k != nil && d.err() == nil {
+		if err := k(c, func(key string, err error) { d.check(err, key) }); err != nil {
+			return nil, err
+		}
+		d.sort()
+	}
 	if err := d.err(); err != nil {
 		return nil, err
 	}
@@ -110,8 +130,13 @@ func decode(name string, data []byte, overrides ...string) (*decoder, *Config) {
 		}
 		d.validate(c)
 	}
+	r.sort()
+	return d, c
+}
+
+// sort puts mistakes into the order of the file.
+func (r *report) sort() {
 	slices.SortStableFunc(r.errs, func(a, b *Error) int {
 		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
 	})
-	return d, c
 }
