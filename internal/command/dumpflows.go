@@ -27,8 +27,21 @@ type flowFlags struct {
 
 func (f *flowFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.filter, "filter", "", "print only flows that `KEY` selects")
-	cmd.Flags().BoolVar(&f.names, "names", false, "print names of ports instead of numbers (default on a terminal and with -m)")
+	cmd.Flags().BoolVar(&f.names, "names", false, namesHelp+" (default on a terminal and with -m)")
 	cmd.Flags().BoolVarP(&f.verbose, "more", "m", false, "also print wildcarded fields and UFIDs")
+}
+
+// namesHelp explains --names.
+const namesHelp = "print names of ports instead of numbers"
+
+// namesFlag adds --names to a command without flowFlags.
+func namesFlag(cmd *cobra.Command, names *bool) {
+	cmd.Flags().BoolVar(names, "names", false, namesHelp+" (default on a terminal)")
+}
+
+// named reports whether ports are written by name.
+func named(cmd *cobra.Command, names bool) bool {
+	return names || !cmd.Flags().Changed("names") && onTerminal(cmd.OutOrStdout())
 }
 
 // filterHelp explains --filter.
@@ -38,7 +51,7 @@ const filterHelp = "--filter KEY selects flows whose key has the same value in e
 
 // named reports whether ports are written by name.
 func (f *flowFlags) named(cmd *cobra.Command) bool {
-	return f.names || !cmd.Flags().Changed("names") && (f.verbose || onTerminal(cmd.OutOrStdout()))
+	return named(cmd, f.names) || !cmd.Flags().Changed("names") && f.verbose
 }
 
 // onTerminal reports whether a person reads what is written to w.

@@ -51,6 +51,7 @@ func monitorUpcallCommand() *cobra.Command {
 			if watch.Rate < 1 {
 				return fmt.Errorf("--rate: want a number from 1, not %d", watch.Rate)
 			}
+			watch.Names = named(cmd, watch.Names)
 			return ask(socket, optional(args), func(ctx context.Context, c *control.Client) error {
 				show := upcallPrinter{out: cmd.OutOrStdout(), errs: cmd.ErrOrStderr(), form: form, left: count, endless: count == 0}
 				if file != "" {
@@ -71,6 +72,7 @@ func monitorUpcallCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&watch.Filter, "filter", "", "print only upcalls whose key matches `KEY`, in the syntax of ovs-dpctl, with masks and port names")
+	namesFlag(cmd, &watch.Names)
 	cmd.Flags().IntVar(&watch.Rate, "rate", control.DefaultRate, "print at most `N` upcalls a second")
 	cmd.Flags().Uint64Var(&count, "count", 0, "exit after `N` upcalls; 0 is never")
 	cmd.Flags().StringVar(&file, "pcapng", "", "write the packets to `FILE`, with the decisions as comments")

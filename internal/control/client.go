@@ -108,6 +108,7 @@ type Watch struct {
 	Filter string // ODP text; ports by number or name
 	Rate   int    // upcalls a second at most
 	Snap   int    // bytes of each packet
+	Names  bool   // of ports, in keys and actions
 }
 
 // Upcalls calls fn with each notice until fn returns an error, which is
@@ -119,6 +120,9 @@ func (c *Client) Upcalls(ctx context.Context, w Watch, fn func(Notice) error) er
 		if n > 0 {
 			q.Set(name, strconv.Itoa(n))
 		}
+	}
+	if w.Names {
+		q.Set("names", "true")
 	}
 	r, err := c.do(ctx, http.MethodGet, pathUpcalls+"?"+q.Encode(), nil)
 	if err != nil {

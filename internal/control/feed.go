@@ -29,6 +29,8 @@ type FeedConfig struct {
 	Key, Mask []byte // of a filter, as odp.Text reads it; nil takes all
 	Rate      int    // upcalls a second at most, of those that the filter takes
 	Snap      int    // bytes taken of each packet
+	// PortName names ports in keys and actions; nil leaves numbers.
+	PortName func(odp.PortNo) string
 }
 
 // Feed carries upcalls from handlers to one reader. It holds a bounded number;
@@ -169,10 +171,11 @@ func (f *Feed) take() *Upcall {
 	if s.seq.Load() != n+1 {
 		return nil
 	}
+	text := odp.Text{PortName: f.cfg.PortName}
 	u := &Upcall{
 		Time: s.at, Port: s.port, PortNo: uint32(s.inPort), PacketBytes: s.packetBytes, Decision: s.decision, Install: s.install,
-		Key:     string(odp.Text{}.AppendKey(nil, s.key, nil)),
-		Actions: string(odp.Text{}.AppendActions(nil, s.actions)),
+		Key:     string(text.AppendKey(nil, s.key, nil)),
+		Actions: string(text.AppendActions(nil, s.actions)),
 		Packet:  bytes.Clone(s.packet),
 	}
 	f.head.Store(n + 1)

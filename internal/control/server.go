@@ -47,6 +47,8 @@ func (badRequest) Is(target error) bool { return target == ErrBadRequest }
 type Upcalls interface {
 	// PortNumber looks up a port of the datapath by its name.
 	PortNumber(name string) (odp.PortNo, bool)
+	// PortName is its inverse, "" if there is no such port.
+	PortName(no odp.PortNo) string
 	// Watch has feed offered each upcall until stop is called, and names the
 	// datapath.
 	Watch(feed *Feed) (datapath string, stop func())

@@ -70,6 +70,8 @@ func (b *backend) setLevel(to level, by control.Peer) (*change, error) {
 
 func (b *backend) PortNumber(name string) (odp.PortNo, bool) { return 4, name == "p4" }
 
+func (b *backend) PortName(no odp.PortNo) string { return map[odp.PortNo]string{4: "p4"}[no] }
+
 func (b *backend) Watch(f *control.Feed) (string, func()) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

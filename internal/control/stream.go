@@ -36,6 +36,9 @@ func (s *Server) feedConfig(q url.Values) (cfg FeedConfig, err error) {
 	if cfg.Rate, err = number(q, "rate", DefaultRate, 1, math.MaxInt32); err == nil {
 		cfg.Snap, err = number(q, "snap", 0, 0, maxSnap)
 	}
+	if q.Has("names") {
+		cfg.PortName = s.cfg.Upcalls.PortName
+	}
 	return cfg, err
 }
 

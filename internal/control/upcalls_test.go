@@ -34,7 +34,7 @@ func TestUpcalls(t *testing.T) {
 	got := make(chan control.Notice, 100)
 	end := make(chan error, 1)
 	go func() {
-		end <- client(t, path).Upcalls(t.Context(), control.Watch{Filter: "in_port(p4)", Snap: 6}, func(n control.Notice) error { got <- n; return nil })
+		end <- client(t, path).Upcalls(t.Context(), control.Watch{Filter: "in_port(p4)", Snap: 6, Names: true}, func(n control.Notice) error { got <- n; return nil })
 	}()
 	<-b.watched
 	for in := range 6 {
@@ -52,7 +52,7 @@ func TestUpcalls(t *testing.T) {
 	}
 	n.Upcall.Time = time.Time{}
 	want := &control.Upcall{Datapath: "dp7", Port: "p4", PortNo: 4, PacketBytes: 33, Decision: "learned_unicast", Install: true,
-		Key: "in_port(4),eth(src=02:00:00:00:00:01,dst=02:00:00:00:00:02),eth_type(0x0800)", Actions: "9", Packet: []byte("packet")}
+		Key: "in_port(p4),eth(src=02:00:00:00:00:01,dst=02:00:00:00:00:02),eth_type(0x0800)", Actions: "9", Packet: []byte("packet")}
 	if diff := cmp.Diff(want, n.Upcall); diff != "" {
 		t.Errorf("upcall -want +got:\n%s", diff)
 	}

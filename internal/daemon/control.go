@@ -103,6 +103,9 @@ var _ control.Upcalls = watched{}
 // PortNumber implements control.Upcalls.
 func (c watched) PortNumber(name string) (odp.PortNo, bool) { return c.policy.portNumber(name) }
 
+// PortName implements control.Upcalls.
+func (c watched) PortName(no odp.PortNo) string { return c.policy.portName(no) }
+
 // Watch implements control.Upcalls.
 func (c watched) Watch(feed *control.Feed) (string, func()) {
 	change := func(fn func()) {

@@ -107,7 +107,7 @@ func TestControlTrace(t *testing.T) {
 			Match: "in_port(1),eth(src=02:00:00:00:00:01,dst=02:00:00:00:00:05)",
 		}, []string{"in_port", "source: 02:00:00:00:00:01: unknown", "mac_lookup: 02:00:00:00:00:05 is known on port 5", "destination"}},
 		{"in_port(9),eth(src=02:00:00:00:00:05,dst=33:33:00:00:00:16)", endpoint.Trace{
-			Key:      "in_port(9),eth(src=02:00:00:00:00:05,dst=33:33:00:00:00:16)",
+			Key: "in_port(9),eth(src=02:00:00:00:00:05,dst=33:33:00:00:00:16),eth_type(0x0800)", Assumed: "eth_type(0x0800)",
 			Decision: "multicast", Actions: "0,1,2,5",
 			Match: "in_port(9),eth(src=02:00:00:00:00:05,dst=33:00:00:00:00:00/ff:00:00:00:00:00)",
 		}, []string{"in_port: port 9 is not in the datapath", "source: 02:00:00:00:00:05: not learned", "destination"}},
@@ -131,6 +131,13 @@ func TestControlTrace(t *testing.T) {
 		if diff := cmp.Diff(&tc.want, got); diff != "" {
 			t.Errorf("%s: -want +got:\n%s", tc.key, diff)
 		}
+	}
+	named, err := endpoint.TracePacket.Ask(t.Context(), c, endpoint.TraceRequest{Datapath: "dp0", Key: "in_port(1),eth(src=02:00:00:00:00:01,dst=02:00:00:00:00:05)", Names: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.HasPrefix(named.Key, "in_port(va)") || !strings.HasPrefix(named.Match, "in_port(va)") {
+		t.Errorf("with names: %+v", named)
 	}
 	for _, tc := range []struct{ dp, key, want string }{
 		{"dp1", "in_port(1)", `datapath "dp1": this daemon serves dp0`},

@@ -10,14 +10,16 @@ import (
 type TraceRequest struct {
 	Datapath string `json:"datapath"`
 	Key      string `json:"key"` // ODP text; ports by number or name
+	Names    bool   `json:"names"`
 }
 
-// Trace is what the policy would do, and how it comes to that. Key, Match and
-// Actions are ODP text.
+// Trace is what the policy would do, and how it comes to that. Key, Assumed, Match and
+// Actions are ODP text, with names of ports if these were asked for.
 type Trace struct {
 	Datapath string `json:"datapath"`
 	Policy   string `json:"policy"`
-	Key      string `json:"key"` // as the policy was given it
+	Key      string `json:"key"`     // as the policy was given it
+	Assumed  string `json:"assumed"` // what of it the request lacked
 	Steps    []Step `json:"steps"`
 	Decision string `json:"decision"` // as in event upcall
 	Install  bool   `json:"install"`  // whether a flow would be installed

@@ -14,7 +14,7 @@ import (
 func explainInPort(in odp.PortNo, set *portSet, v *policy.Verdict) {
 	switch p := set.find(in); {
 	case p != nil && p.sink:
-		v.Explain("in_port", fmt.Sprintf("port %d is a mirror: what comes in there is dropped", in))
+		v.Explain("in_port", set.label(in)+" is a mirror: what comes in there is dropped")
 		return
 	case p != nil && in >= FirstTunnelNo:
 		v.Explain("in_port", fmt.Sprintf("came out of tunnel %s, which is port %d to the switch", p.name, in))
@@ -23,7 +23,7 @@ func explainInPort(in odp.PortNo, set *portSet, v *policy.Verdict) {
 		v.Explain("in_port", fmt.Sprintf("port %d is a device of tunnels, and none has the packet's addresses and key: dropped", in))
 		return
 	case p != nil:
-		v.Explain("in_port", fmt.Sprintf("port %d is one of the datapath's %d ports", in, len(set.ports)))
+		v.Explain("in_port", fmt.Sprintf("%s is one of the datapath's %d ports", set.label(in), len(set.ports)))
 		return
 	}
 	found := "forwarded, but no flow is installed"
@@ -31,6 +31,14 @@ func explainInPort(in odp.PortNo, set *portSet, v *policy.Verdict) {
 		found = "dropped, since its settings are not known, and no flow is installed"
 	}
 	v.Explain("in_port", fmt.Sprintf("port %d is not in the datapath: %s", in, found))
+}
+
+// label names a port for people.
+func (s *portSet) label(no odp.PortNo) string {
+	if p := s.find(no); p != nil {
+		return fmt.Sprintf("port %d (%s)", no, p.name)
+	}
+	return fmt.Sprintf("port %d", no)
 }
 
 // explainVLAN tells which VLAN the frame belongs to.
@@ -70,11 +78,11 @@ func (l *Learning) explainSource(k *odp.Key, set *portSet, f *frame, refused str
 	case !set.has(k.InPort):
 		found = "not learned, since its port is not in the datapath"
 	case !known:
-		found = fmt.Sprintf("unknown: would be learned on port %d", k.InPort)
+		found = "unknown: would be learned on " + set.label(k.InPort)
 	case port != k.InPort:
-		found = fmt.Sprintf("known on port %d: would move to port %d", port, k.InPort)
+		found = fmt.Sprintf("known on %s: would move to %s", set.label(port), set.label(k.InPort))
 	default:
-		found = fmt.Sprintf("known on port %d", port)
+		found = "known on " + set.label(port)
 	}
 	v.Explain("source", k.EthSrc.String()+": "+found)
 }
@@ -89,7 +97,7 @@ func (l *Learning) wouldFind(k *odp.Key, f *frame, v *policy.Verdict) (port odp.
 	}
 	found := fmt.Sprintf("%s is not in the MAC table for VLAN %d", k.EthDst, f.vlan)
 	if ok {
-		found = fmt.Sprintf("%s is known on port %d", k.EthDst, port)
+		found = fmt.Sprintf("%s is known on %s", k.EthDst, l.load().label(port))
 	}
 	v.Explain("mac_lookup", found)
 	return port, ok

@@ -41,6 +41,7 @@ type ruleSet struct {
 	byPort map[odp.PortNo][]*rule // of ports that one of them names
 	other  []*rule                // of all other ports
 	flows  []policy.StaticFlow
+	absent []absentRule
 	names  []string // of the ports there are, in the order of their numbers
 }
 
@@ -48,6 +49,25 @@ type rule struct {
 	key, mask odp.Packed
 	actions   []byte
 	text      string
+}
+
+// absentRule is a static flow that waits for a port, but not for one that it matches.
+type absentRule struct {
+	rule
+	missing string
+}
+
+// explainAbsent tells of static flows that would match the packet if they were there.
+func (o *Overlay) explainAbsent(key []byte, v *policy.Verdict) {
+	var k odp.Packed
+	if k.Pack(key) != nil {
+		return
+	}
+	for _, r := range o.rules.Load().absent {
+		if k.Matches(&r.key, &r.mask) {
+			v.Explain(reasonStatic, fmt.Sprintf("the static flow %s would match, but is not installed: there is no port %s", r.text, r.missing))
+		}
+	}
 }
 
 // NewOverlay returns inner under static flows. Until SetPorts, no static flow
@@ -62,6 +82,10 @@ func NewOverlay(inner policy.Policy, flows []StaticFlow) (*Overlay, error) {
 }
 
 const reasonStatic = "static_flow"
+
+// StaticHit begins what Explain is told of the static flow that a packet belongs to; the
+// text of its match follows.
+const StaticHit = "the packet belongs to the static flow "
 
 // match packs the key of a packet from port in, and returns the static flow
 // that it belongs to, nil if there is none, and all that may hold for the port.
@@ -98,9 +122,12 @@ func (o *Overlay) Decide(u *dpif.Upcall, nowMS int64, v *policy.Verdict) {
 		v.Reason = reasonStatic
 		v.Actions.Raw(hit.actions...)
 		if v.Explain != nil {
-			v.Explain(reasonStatic, "the packet belongs to the static flow "+hit.text)
+			v.Explain(reasonStatic, StaticHit+hit.text)
 		}
 		return
+	}
+	if v.Explain != nil {
+		o.explainAbsent(u.Key, v)
 	}
 	o.Policy.Decide(u, nowMS, v)
 	if v.Install && len(all) > 0 {
@@ -236,6 +263,9 @@ func newRuleSet(flows []StaticFlow, ports []policy.Port) *ruleSet {
 		switch {
 		case waiting[i] != nil:
 			c, id = waiting[i], staticUFID([]byte("waiting"), []byte(f.Match), []byte{0}, []byte(f.Actions))
+			if matchesPorts(f, numbers) {
+				set.absent = append(set.absent, absentRule{rule{c.key, c.mask, c.actions, f.Match}, missing[i]})
+			}
 		case c == nil || isCovered(all, i):
 			continue
 		default:
@@ -263,6 +293,15 @@ func newRuleSet(flows []StaticFlow, ports []policy.Port) *ruleSet {
 		}
 	}
 	return set
+}
+
+// matchesPorts reports whether the ports that a flow matches are there.
+func matchesPorts(f StaticFlow, numbers map[string]odp.PortNo) bool {
+	_, err := compile(StaticFlow{Match: f.Match, Actions: "drop"}, func(name string) (odp.PortNo, bool) {
+		no, ok := numbers[name]
+		return no, ok
+	})
+	return err == nil
 }
 
 // staticUFID names a flow by what it matches, so that it has the same name after

@@ -380,3 +380,37 @@ func TestCheckStatic(t *testing.T) {
 		}
 	}
 }
+
+// TestExplainAbsent: a trace tells of a static flow that would match and waits for a port.
+func TestExplainAbsent(t *testing.T) {
+	o, err := NewOverlay(NewDrop(), []StaticFlow{
+		{Match: "in_port(p1),eth_type(0x0806)", Actions: "p9"},
+		{Match: "in_port(p1),eth_type(0x0800)", Actions: "p8"},
+		{Match: "in_port(p9),eth_type(0x0806)", Actions: "p1"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.SetPorts(portList(1, 2))
+	told := func(in int, ethertype uint16) (list []string) {
+		var e netlink.Encoder
+		odp.AppendInPort(&e, odp.PortNo(in))
+		odp.AppendEthernet(&e, host(1), host(2))
+		odp.AppendEthertype(&e, ethertype)
+		var v policy.Verdict
+		v.Explain = func(step, found string) {
+			if step == reasonStatic {
+				list = append(list, found)
+			}
+		}
+		o.Decide(&dpif.Upcall{InPort: odp.PortNo(in), Key: e.Bytes()}, 1, &v)
+		return list
+	}
+	want := "the static flow in_port(p1),eth_type(0x0806) would match, but is not installed: there is no port p9"
+	if got := told(1, 0x0806); len(got) != 1 || got[0] != want {
+		t.Errorf("told %q", got)
+	}
+	if got := told(2, 0x0806); len(got) != 0 {
+		t.Errorf("of another port: told %q", got)
+	}
+}

@@ -128,3 +128,24 @@ func TestTraceVLANs(t *testing.T) {
 	}
 	stop(t, d)
 }
+
+// TestTraceNotInstalled: a trace names a static flow that would match and is not installed,
+// and ports by name where that is asked for.
+func TestTraceNotInstalled(t *testing.T) {
+	t.Parallel()
+	n := newQuietNetwork(t, 2)
+	a, b, late := n.hosts[0].port, n.hosts[1].port, lab.Name("late")
+	d := n.run(t, settings{"flows": static("in_port("+a+"),eth_type(0x0806)", late, "in_port("+b+")", "set(ipv4(ttl=3)),"+a)})
+	d.Wait(t, time.Time{}, "static_flow_waiting", nil)
+	d.Wait(t, time.Time{}, "static_flow_failed", nil)
+	for key, want := range map[string]string{
+		"in_port(" + a + "),eth_type(0x0806)": "would match, but is not installed: there is no port " + late,
+		"in_port(" + b + ")":                  "that flow is not installed: its packets come up",
+	} {
+		out := n.sw.Run(t, lab.DaemonPath(t), "trace", n.dpName, key, "--names")
+		if !strings.Contains(out, want) || !strings.Contains(out, "\nkey: in_port("+key[len("in_port("):strings.Index(key, ")")]) {
+			t.Errorf("trace %s lacks %q:\n%s", key, want, out)
+		}
+	}
+	stop(t, d)
+}
