@@ -161,6 +161,8 @@ type Log struct {
 	Format LogFormat `yaml:"format"`
 	// StatsInterval is the time from one stats event to the next; 0 is none.
 	StatsInterval time.Duration `yaml:"stats_interval" min:"100ms" max:"24h" zero:"off"`
+	// UpcallRate is how many upcalls a second are logged at level debug, 0 all of them.
+	UpcallRate uint32 `yaml:"upcall_rate" unit:"rate" min:"1/s" max:"1000000/s" zero:"all"`
 }
 
 // Control is the socket on which commands reach the daemon.

@@ -76,7 +76,7 @@ flows: {
   prime: false,
   static: [{match: "in_port(va),eth(dst=02:00:00:00:00:07)", actions: 'int0,"12"'}, {actions: drop, match: "recirc_id(0x1),in_port(vb)"}],
 }
-log: {level: error, format: console, stats_interval: 0}
+log: {level: error, format: console, stats_interval: 0, upcall_rate: 9/s}
 control: {socket: off, group: "27", mode: 640, pprof: true}
 ...
 `
@@ -98,7 +98,7 @@ func everyKeyConfig() *Config {
 		Flows: Flows{MaxIdle: 1500 * time.Millisecond, Limit: 10000000, MaxDump: time.Minute, Static: []forward.StaticFlow{
 			{Match: `in_port(va),eth(dst=02:00:00:00:00:07)`, Actions: `int0,"12"`}, {Match: "recirc_id(0x1),in_port(vb)", Actions: "drop"},
 		}},
-		Log:     Log{Level: LevelError, Format: FormatConsole},
+		Log:     Log{Level: LevelError, Format: FormatConsole, UpcallRate: 9},
 		Control: Control{Socket: ControlOff, Group: "27", Mode: 0o640, PProf: true},
 	}
 }
@@ -291,6 +291,7 @@ log:
   level: error
   format: console
   stats_interval: 0s
+  upcall_rate: 9/s
 control:
   socket: "off"
   group: "27"

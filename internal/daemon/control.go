@@ -39,6 +39,14 @@ func (d *run) listen() (stop func()) {
 	return server.Close
 }
 
+// newSample allows n a second, and as many at once; 0 allows all.
+func newSample(n uint32) *tally {
+	if n == 0 {
+		return &tally{Limiter: rate.NewLimiter(rate.Inf, 0)}
+	}
+	return &tally{Limiter: rate.NewLimiter(rate.Limit(n), int(n))}
+}
+
 // tally bounds how often something is said, and counts what is held back.
 type tally struct {
 	*rate.Limiter

@@ -31,11 +31,13 @@ type evUpcall struct {
 	Install     bool       `event:"install" means:"true if a flow was requested"`
 	Key         string     `event:"key" means:"flow key in the syntax of ovs-dpctl"`
 	Actions     string     `event:"actions"`
+	HeldBack    uint64     `event:"held_back"`
 }
 
 var _ = event.Declare[evUpcall](event.Kind{Name: "upcall", Level: event.Debug,
 	Meaning: "One upcall and the policy's decision. Key and actions are in the syntax of ovs-dpctl (docs/ODP.md), " +
-		"ports as numbers.",
+		"ports as numbers. `log.upcall_rate` limits how many are logged; `held_back` counts those left out before " +
+		"this one.",
 })
 
 type evUpcallsLost struct {

@@ -124,8 +124,9 @@ func (d *run) trace() {
 	feeds := slices.Clone(d.feeds)
 	switch {
 	case d.log.enabled(event.Debug):
+		sample := newSample(d.cfg().Log.UpcallRate)
 		d.server.SetTracer(func(port string, u *dpif.Upcall, v *policy.Verdict) {
-			d.traceUpcall(port, u, v)
+			d.traceUpcall(sample, port, u, v)
 			offer(feeds, port, u, v)
 		})
 		d.server.SetFlowTracer(d.traceFlow)
@@ -138,11 +139,15 @@ func (d *run) trace() {
 	}
 }
 
-// traceUpcall logs one upcall, at level debug.
-func (d *run) traceUpcall(port string, u *dpif.Upcall, v *policy.Verdict) {
+// traceUpcall logs one upcall, at level debug, if it is in the sample.
+func (d *run) traceUpcall(sample *tally, port string, u *dpif.Upcall, v *policy.Verdict) {
+	held, ok := sample.due()
+	if !ok {
+		return
+	}
 	d.log.emit(evUpcall{Port: port, No: u.InPort, Kind: u.Kind.String(), PacketBytes: len(u.Packet), Decision: v.Reason,
 		Install: v.Install, Key: string(odp.Text{}.AppendKey(nil, u.Key, nil)),
-		Actions: string(odp.Text{}.AppendActions(nil, v.Actions.Bytes()))})
+		Actions: string(odp.Text{}.AppendActions(nil, v.Actions.Bytes())), HeldBack: held})
 }
 
 // traceFlow logs what the revalidator does to a flow, at level debug.
