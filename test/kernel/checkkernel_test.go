@@ -38,7 +38,7 @@ func TestCheckKernel(t *testing.T) {
 		return string(out), cmd.ProcessState.ExitCode()
 	}
 	good := `ports: [{name: va, storm: {broadcast: 10/s, multicast: 20/s}}, {match: "tap*", storm: {broadcast: 5/s}}]
-flows: {static: [{match: "in_port(va),tcp(dst=22)", actions: "vb"}, {match: "in_port(vb),ipv6()", actions: "push_vlan(vid=3,pcp=0),va"}]}
+flows: {static: [{match: "in_port(va),eth_type(0x0800),tcp(dst=22)", actions: "vb"}, {match: "in_port(vb),ipv6()", actions: "push_vlan(vid=3,pcp=0),va"}]}
 `
 	if out, code := check(good, nil); code != 0 || !strings.HasSuffix(out, "the kernel takes its 2 static flows and 3 meters\n") {
 		t.Errorf("exit code %d: %s", code, out)
