@@ -16,22 +16,21 @@ import (
 // Features is the set of OVS_DP_F_* user features.
 type Features uint32
 
-// User features, linux/openvswitch.h. Each change of a datapath must carry
-// all that are wanted: the kernel clears what is left out.
+// User features, linux/openvswitch.h. Each change of a datapath must contain all wanted
+// features: the kernel clears the others.
 const (
 	FeatureUnaligned      Features = 1 << 0 // the last attribute of an upcall may be unpadded
 	FeatureVportPIDs      Features = 1 << 1 // a vport has an array of upcall PIDs
 	FeatureTCRecirc       Features = 1 << 2
 	FeatureDispatchPerCPU Features = 1 << 3 // upcalls go by CPU, vport PIDs are ignored
 
-	// featureUnassigned means nothing to any kernel.
+	// featureUnassigned is a bit that no kernel uses.
 	featureUnassigned Features = 1 << 31
 )
 
 func (f Features) String() string { return strings.Join(f.Names(), ",") }
 
-// Names lists the features that are set, in the order of their bits; those
-// without a name by their number.
+// Names lists the set features in the order of their bits; features without a name by number.
 func (f Features) Names() []string {
 	names := []struct {
 		bit  Features
@@ -58,8 +57,8 @@ type DatapathInfo struct {
 	Name     string
 	Index    int32 // ifindex of the local port, which names the datapath in requests
 	Features Features
-	// PerCPUPIDs are the netlink port ids that get upcalls, by CPU, with
-	// FeatureDispatchPerCPU; nil where the kernel does not tell, Linux < 6.1.
+	// PerCPUPIDs are the netlink port ids that get upcalls, by CPU, with FeatureDispatchPerCPU;
+	// nil if the kernel does not report them (Linux < 6.1).
 	PerCPUPIDs []uint32
 	Stats      DatapathStats
 }
@@ -85,9 +84,9 @@ type Datapath struct {
 	ops  netlink.SendBatch
 }
 
-// NewDatapath returns a Datapath for requests about the datapath of that name and
-// index, without asking the kernel whether it is there. The caller keeps conn and
-// closes it after the last use of the Datapath.
+// NewDatapath returns a Datapath for requests about the datapath of that name and index,
+// without checking that it exists. The caller keeps conn and closes it after the last use of
+// the Datapath.
 func NewDatapath(conn *netlink.Conn, fam *Families, name string, index int32) *Datapath {
 	return &Datapath{conn: conn, fam: fam, name: name, idx: index}
 }
@@ -99,8 +98,8 @@ func OpenDatapath(conn *netlink.Conn, fam *Families, name string) (*Datapath, er
 	d := &Datapath{conn: conn, fam: fam, name: name}
 	info, err := d.get(0)
 	if errors.Is(err, unix.ENODEV) {
-		// The kernel finds a datapath by the name under which its local port was made, and
-		// if the port still has it. The list has the names of today.
+		// The kernel finds a datapath only by the original name of its local port, and only if
+		// the port still has it. The list has the current names.
 		list, listErr := Datapaths(conn, fam)
 		i := slices.IndexFunc(list, func(dp DatapathInfo) bool { return dp.Name == name })
 		if listErr == nil && i >= 0 {
@@ -114,8 +113,8 @@ func OpenDatapath(conn *netlink.Conn, fam *Families, name string) (*Datapath, er
 	return d, nil
 }
 
-// CreateDatapath makes a datapath, and with it its local port, an internal
-// vport of the same name. The error matches unix.EEXIST when there is one.
+// CreateDatapath creates a datapath and its local port, an internal vport of the same name. The
+// error matches unix.EEXIST when there is one.
 func CreateDatapath(conn *netlink.Conn, fam *Families, name string, f Features) (*Datapath, error) {
 	d := &Datapath{conn: conn, fam: fam, name: name}
 	d.begin(&fam.Datapath, cmdNew, unix.NLM_F_ECHO)
@@ -128,8 +127,8 @@ func CreateDatapath(conn *netlink.Conn, fam *Families, name string, f Features) 
 	return OpenDatapath(conn, fam, name)
 }
 
-// Clone returns a Datapath for another goroutine, with its own request
-// socket, which is the caller's as NewDatapath's is.
+// Clone returns a Datapath for another goroutine with its own request socket. The caller owns
+// conn, as with NewDatapath.
 func (d *Datapath) Clone(conn *netlink.Conn) *Datapath {
 	return NewDatapath(conn, d.fam, d.name, d.idx)
 }
@@ -166,11 +165,10 @@ func appendHeaders(e *netlink.Encoder, fam *genl.Family, cmd uint8, dpIndex int3
 	}
 }
 
-// headersLen is the length of what appendHeaders appends.
+// headersLen is the number of bytes that appendHeaders appends.
 const headersLen = 8
 
-// putHeaders writes in front of m what appendHeaders appends, and returns what
-// follows.
+// putHeaders writes the headers of appendHeaders to the start of m and returns the rest.
 func putHeaders(m []byte, fam *genl.Family, cmd uint8, dpIndex int32) []byte {
 	h := (*[headersLen]byte)(m)
 	genl.PutHeader(h[:4], cmd, fam.Version)
@@ -189,15 +187,14 @@ func (d *Datapath) transact() (reply, error) {
 	return parseReply(b)
 }
 
-// reply is one parsed answer or notification: its command, the datapath it is
-// about, its attributes.
+// reply is one parsed answer or notification: command, datapath index, attributes.
 type reply struct {
 	cmd   uint8
 	index int32
 	attrs []byte
 }
 
-// parseReply parses what follows struct nlmsghdr.
+// parseReply parses the payload of a message.
 func parseReply(b []byte) (reply, error) {
 	cmd, _, rest, err := genl.ParseHeader(b)
 	if err != nil {
@@ -231,31 +228,30 @@ func (d *Datapath) Info() (DatapathInfo, error) {
 	return info, nil
 }
 
-// SetFeatures asks for f, and returns what the kernel kept. Where it refuses
-// the set whole (EOPNOTSUPP or EINVAL for a bit it does not know) it is asked
-// for each feature in turn, so that one unknown bit does not cost the others.
-// perCPU are the upcall PIDs by CPU that FeatureDispatchPerCPU goes by; nil
-// leaves those that the datapath has.
+// SetFeatures requests f and returns the features that the kernel kept. If the kernel refuses
+// the set (EOPNOTSUPP or EINVAL for an unknown bit), SetFeatures requests each feature
+// separately, so that one unknown bit does not disable the others. perCPU are the upcall PIDs
+// by CPU for FeatureDispatchPerCPU; nil keeps those of the datapath.
 func (d *Datapath) SetFeatures(f Features, perCPU []uint32) (Features, error) {
 	return SetFeatures(d, f, perCPU)
 }
 
-// RefusesUnknown reports whether the kernel refuses features that it does not know.
-// Linux < 5.4 keeps whatever it is given, so that what it keeps says nothing about
-// what it does. That kernel has no features but one without meaning afterwards.
+// RefusesUnknown reports whether the kernel refuses features that it does not know. Linux < 5.4
+// keeps any bit, so the kept bits do not tell what the kernel supports. On such a kernel the
+// datapath afterwards has only a bit without meaning.
 func (d *Datapath) RefusesUnknown() (bool, error) { return RefusesUnknown(d) }
 
-// FeatureKernel is what user features are negotiated with: a Datapath, or in tests
-// a model of another kernel.
+// FeatureKernel is the kernel interface for user features: a Datapath, or in tests a model of
+// another kernel.
 type FeatureKernel interface {
 	Info() (DatapathInfo, error)
-	// RequestFeatures asks for exactly f in one request. Errors match
-	// unix.EOPNOTSUPP or unix.EINVAL where the kernel does not know a feature.
+	// RequestFeatures requests exactly f in one request. Errors match unix.EOPNOTSUPP or
+	// unix.EINVAL if the kernel does not know a feature.
 	RequestFeatures(f Features, perCPU []uint32) error
 }
 
-// IsGone reports whether err says that what a request was about is not there
-// any more: ENODEV, or ENOENT for flows and for families whose module was removed.
+// IsGone reports whether err means that the object of a request no longer exists: ENODEV, or
+// ENOENT for flows and for families whose module was removed.
 func IsGone(err error) bool {
 	return errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ENOENT)
 }
@@ -288,8 +284,7 @@ func RefusesUnknown(k FeatureKernel) (bool, error) {
 	return false, err
 }
 
-// isRefused reports whether err is the kernel's about features that it does not
-// know.
+// isRefused reports whether err is the kernel's error for unknown features.
 func isRefused(err error) bool {
 	return errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EINVAL)
 }
@@ -339,7 +334,7 @@ func parseDatapath(r reply) (DatapathInfo, error) {
 			info.Stats.Hit, info.Stats.Missed = field64(b, 0), field64(b, 8)
 			info.Stats.Lost, info.Stats.Flows = field64(b, 16), field64(b, 24)
 		case dpAttrMegaflowStats:
-			// n_masks is 32 bits with 32 bits of padding behind it.
+			// n_masks is 32 bits followed by 32 bits of padding.
 			info.Stats.MaskHit, info.Stats.CacheHit = field64(b, 0), field64(b, 16)
 			if len(b) >= 12 {
 				info.Stats.Masks = binary.NativeEndian.Uint32(b[8:])
@@ -352,7 +347,7 @@ func parseDatapath(r reply) (DatapathInfo, error) {
 	return info, nil
 }
 
-// uint32s reads an array; what is left of a last one is dropped.
+// uint32s reads an array; an incomplete last element is dropped.
 func uint32s(b []byte) []uint32 {
 	var list []uint32
 	for ; len(b) >= 4; b = b[4:] {
@@ -361,8 +356,8 @@ func uint32s(b []byte) []uint32 {
 	return list
 }
 
-// field64 reads a counter of a kernel structure; structures grow at their
-// end, and what an older kernel's lacks is 0.
+// field64 reads a counter of a kernel structure; structures grow at their end, and fields that
+// an older kernel lacks are 0.
 func field64(b []byte, off int) uint64 {
 	if len(b) < off+8 {
 		return 0

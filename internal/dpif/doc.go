@@ -13,7 +13,7 @@
 //
 // # Threads and memory
 //
-// A Datapath serves one goroutine; Clone gives another goroutine its own. An
-// Upcall borrows the receive buffer or ring frame it came in, and a Batch keeps its
-// memory from send to send, so the way of a packet allocates nothing.
+// A Datapath serves one goroutine; Clone gives another goroutine its own. An Upcall borrows the
+// receive buffer or ring frame it came in, and a Batch keeps its memory from send to send, so
+// the packet path does not allocate.
 package dpif

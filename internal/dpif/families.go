@@ -10,7 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Families holds the generic netlink families of the openvswitch module. Their ids change when the module is loaded anew.
+// Families holds the generic netlink families of the openvswitch module. Their ids change when
+// the module is loaded again.
 type Families struct {
 	Datapath, Vport, Flow, Packet genl.Family
 	// Meter (Linux >= 4.15) and CTLimit (>= 4.18) are nil where the kernel
@@ -18,7 +19,7 @@ type Families struct {
 	Meter, CTLimit *genl.Family
 }
 
-// ErrNoModule says that the kernel has no openvswitch families.
+// ErrNoModule means that the kernel has no openvswitch families.
 var ErrNoModule = errors.New("the kernel has no openvswitch datapath (module openvswitch is not loaded)")
 
 // ResolveFamilies asks the kernel for the families. The kernel itself tries to

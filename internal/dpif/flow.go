@@ -18,15 +18,15 @@ type Flow struct {
 	Key     []byte // OVS_KEY_ATTR_* attributes, nil in a terse dump
 	Mask    []byte // as Key
 	Actions []byte // OVS_ACTION_ATTR_* attributes, nil in a terse dump
-	Packets uint64 // matched by the kernel; the one that came up is not counted
+	Packets uint64 // matched by the kernel, without the packet that became the upcall
 	Bytes   uint64
-	// UsedMS is when the last packet matched, in milliseconds of
-	// CLOCK_MONOTONIC; 0 if none did.
+	// UsedMS is the time of the last match in milliseconds of CLOCK_MONOTONIC; 0 if there was
+	// none.
 	UsedMS   int64
 	TCPFlags uint8 // of all packets that matched, ored; the low byte of the header's
 }
 
-// PutMode says what PutFlow does about a flow that exists.
+// PutMode is what PutFlow does if the flow exists.
 type PutMode uint8
 
 const (
@@ -55,9 +55,9 @@ func (b *Batch) Reset() { b.send.Reset() }
 // Len returns the number of requests in the batch.
 func (b *Batch) Len() int { return b.send.Len() }
 
-// PutFlow adds a request to create or modify f; key, mask and actions are
-// copied. A modification needs the key as well as the UFID. It adds nothing and
-// reports false if the flow does not fit a message.
+// PutFlow adds a request to create or modify f; key, mask and actions are copied. A
+// modification needs the key as well as the UFID. It adds nothing and returns false if the flow
+// does not fit in a message.
 func (b *Batch) PutFlow(f *Flow, m PutMode) (fits bool) {
 	cmd, flags := uint8(cmdNew), uint16(unix.NLM_F_CREATE)
 	if m == Modify {
@@ -70,7 +70,7 @@ func (b *Batch) PutFlow(f *Flow, m PutMode) (fits bool) {
 	return b.putFlow(cmd, flags, id, f.Key, f.Mask, f.Actions)
 }
 
-// createFlow is PutFlow for a new flow of these parts.
+// CreateFlow is PutFlow for a new flow with these parts.
 func (b *Batch) CreateFlow(id *UFID, key, mask, actions []byte) (fits bool) {
 	return b.putFlow(cmdNew, unix.NLM_F_CREATE, id[:], key, mask, actions)
 }
@@ -96,8 +96,8 @@ func (b *Batch) putFlow(cmd uint8, flags uint16, id, key, mask, actions []byte) 
 	return true
 }
 
-// DeleteFlow adds a request to delete f, by its UFID if it has one. With
-// DeleteFlow's answer comes the flow as it was at its end.
+// DeleteFlow adds a request to delete f, by its UFID if it has one. The answer contains the
+// flow as it was when it was deleted.
 func (b *Batch) DeleteFlow(f *Flow) {
 	e := b.send.Begin(b.fam.Flow.ID, unix.NLM_F_REQUEST|unix.NLM_F_ECHO)
 	appendHeaders(e, &b.fam.Flow, cmdDel, b.idx)
@@ -105,8 +105,8 @@ func (b *Batch) DeleteFlow(f *Flow) {
 	b.send.End()
 }
 
-// GetFlow adds a request to look f up, by its UFID if it has one. With the
-// answer of Transact comes the flow.
+// GetFlow adds a request to look f up, by its UFID if it has one. The answer of Transact
+// contains the flow.
 func (b *Batch) GetFlow(f *Flow) {
 	e := b.send.Begin(b.fam.Flow.ID, unix.NLM_F_REQUEST)
 	appendHeaders(e, &b.fam.Flow, cmdGet, b.idx)
@@ -114,10 +114,10 @@ func (b *Batch) GetFlow(f *Flow) {
 	b.send.End()
 }
 
-// Execute adds a request to run actions on the upcall's packet. The packet's
-// bytes may be referenced, not copied: the upcall must not be released before
-// the batch is sent. MRU and hash go back as they came. It adds nothing and reports
-// false if packet or actions do not fit a message.
+// Execute adds a request to run actions on the upcall's packet. The packet's bytes may be
+// referenced, not copied: the upcall must not be released before the batch is sent. MRU and
+// hash are returned unchanged. It adds nothing and returns false if packet or actions do not
+// fit in a message.
 func (b *Batch) Execute(u *Upcall, actions []byte) (fits bool) {
 	key := odp.MetadataKey(u.Fields())
 	size := headersLen + netlink.AttrSize(len(key)) + netlink.AttrSize(len(actions))
@@ -154,9 +154,8 @@ func appendFlowID(e *netlink.Encoder, f *Flow) {
 	}
 }
 
-// Send sends the batch. failed is called for each request that the kernel
-// refused, with its place in the batch. It does not wait for anything: the
-// kernel works through the batch within the call.
+// Send sends the batch. failed is called for each request that the kernel refused, with its
+// index in the batch. Send does not wait: the kernel processes the batch within the call.
 func (d *Datapath) Send(b *Batch, failed func(i int, errno unix.Errno)) error {
 	return d.conn.Send(&b.send, failed)
 }
@@ -239,10 +238,10 @@ func (d *Datapath) FlushFlows() error {
 	return nil
 }
 
-// Flows dumps the flow table. A terse dump leaves out key, mask and actions
-// of flows that have a UFID, where the kernel can (Linux >= 4.0). reset is called when the
-// dump starts anew because the kernel said that it was inconsistent. The
-// table may change during a dump: a flow may be missed or seen twice.
+// Flows dumps the flow table. A terse dump leaves out key, mask and actions of flows that have
+// a UFID, if the kernel supports it (Linux >= 4.0). reset is called when the dump starts again
+// because the kernel marked it as inconsistent. The table may change during a dump: a flow may
+// be missed or seen twice.
 func (d *Datapath) Flows(terse bool, reset func(), each func(*Flow) error) error {
 	d.begin(&d.fam.Flow, cmdGet, unix.NLM_F_DUMP)
 	if terse {
@@ -271,7 +270,7 @@ func parseFlow(r reply, f *Flow) error {
 	*f = Flow{}
 	for rest := r.attrs; len(rest) > 0; {
 		t, b, next := netlink.CutAttr(rest)
-		size := len(b) // that it is to have
+		size := len(b) // expected size
 		switch t {
 		case flowAttrKey:
 			f.Key = b

@@ -9,20 +9,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Meter lets a number of packets a second pass: those that exceed it are
-// dropped by the action that names it.
+// Meter limits packets per second: the action that names the meter drops packets that exceed
+// it.
 type Meter struct {
 	ID uint32
-	// PacketsPerSecond is the rate, and as many packets may come at once.
+	// PacketsPerSecond is the rate, and the size of a burst that passes.
 	PacketsPerSecond uint32
 }
 
-// ErrNoMeters says that the kernel has no meters that work: it has none before
-// Linux 4.15, and keeps only one before 4.18.
+// ErrNoMeters means that the kernel has no working meters: Linux before 4.15 has none, and
+// before 4.18 keeps only one.
 var ErrNoMeters = errors.New("the kernel has no meters that work")
 
-// SetMeter makes a meter, or gives an existing one its rate. The error matches
-// ErrNoMeters where the kernel cannot do that.
+// SetMeter creates a meter, or sets the rate of an existing one. The error matches ErrNoMeters
+// if the kernel has no working meters.
 func (d *Datapath) SetMeter(m Meter) error {
 	if d.fam.Meter == nil {
 		return fmt.Errorf("datapath %s: family %s: %w", d.name, familyMeter, ErrNoMeters)
@@ -47,8 +47,8 @@ func (d *Datapath) SetMeter(m Meter) error {
 	return err
 }
 
-// MeterStats returns how many packets and bytes came to a meter, those that it
-// dropped included. The error matches ENOENT if there is none.
+// MeterStats returns the packets and bytes that reached a meter, including those that it
+// dropped. The error matches ENOENT if there is none.
 func (d *Datapath) MeterStats(id uint32) (packets, bytes uint64, err error) {
 	if d.fam.Meter == nil {
 		return 0, 0, fmt.Errorf("datapath %s: family %s: %w", d.name, familyMeter, ErrNoMeters)
@@ -78,7 +78,7 @@ func (d *Datapath) MeterStats(id uint32) (packets, bytes uint64, err error) {
 	return packets, bytes, nil
 }
 
-// DeleteMeter removes a meter. Actions that name it let everything pass.
+// DeleteMeter removes a meter. Actions that name it then pass everything.
 func (d *Datapath) DeleteMeter(id uint32) error {
 	if d.fam.Meter == nil {
 		return nil

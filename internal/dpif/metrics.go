@@ -2,7 +2,7 @@ package dpif
 
 import "dpifd/internal/metric"
 
-// DatapathMetrics are what the kernel counts of a datapath.
+// DatapathMetrics are the kernel's counters of a datapath.
 var DatapathMetrics = metric.Table[DatapathStats]{
 	metric.Counter("hit", metric.None, "packets that matched a flow",
 		func(s *DatapathStats) uint64 { return s.Hit }).WithDelta(),
@@ -20,8 +20,8 @@ var DatapathMetrics = metric.Table[DatapathStats]{
 		func(s *DatapathStats) uint64 { return s.CacheHit }),
 }
 
-// Since returns s with the counters as grown since before. Flows and masks are as
-// they are.
+// Since returns s with the increase of the counters since before. Flows and masks are
+// unchanged.
 func (s DatapathStats) Since(before *DatapathStats) DatapathStats {
 	s.Hit -= before.Hit
 	s.Missed -= before.Missed
@@ -31,7 +31,7 @@ func (s DatapathStats) Since(before *DatapathStats) DatapathStats {
 	return s
 }
 
-// UpcallMetrics are what the kernel counts of a vport's upcalls.
+// UpcallMetrics are the kernel's counters of the upcalls of a vport.
 var UpcallMetrics = metric.Table[UpcallStats]{
 	metric.Counter("upcall_success", metric.None, "upcalls that the kernel queued; 0 if the kernel does not count them",
 		func(s *UpcallStats) uint64 { return s.Success }),
@@ -39,7 +39,7 @@ var UpcallMetrics = metric.Table[UpcallStats]{
 		func(s *UpcallStats) uint64 { return s.Fail }),
 }
 
-// VportMetrics are what the kernel counts of a vport's packets.
+// VportMetrics are the kernel's counters of the packets of a vport.
 var VportMetrics = metric.Table[VportStats]{
 	metric.Counter("rx_packets", metric.None, "packets received on the port",
 		func(s *VportStats) uint64 { return s.RxPackets }),

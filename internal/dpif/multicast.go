@@ -6,10 +6,10 @@ import (
 	"dpifd/internal/netlink"
 )
 
-// NoticeOp says what happened to what a Notice is about.
+// NoticeOp is what happened to the object of a Notice.
 type NoticeOp uint8
 
-// What may have happened. Kernels before 4.19 say New for a change too.
+// Values of NoticeOp. Kernels before 4.19 send New for a change too.
 const (
 	New NoticeOp = iota + 1
 	Changed
@@ -40,15 +40,14 @@ type Notice struct {
 	Flow     *Flow
 }
 
-// Groups returns the ids of the multicast groups that tell of datapaths, vports
-// and flows. Where somebody listens to flows, Linux 4.1 and 4.4 panic as soon as
-// a socket that has an RX ring installs one.
+// Groups returns the ids of the multicast groups for datapaths, vports and flows. While a
+// program listens to flows, Linux 4.1 and 4.4 panic when a socket with an RX ring installs one.
 func (f *Families) Groups() (datapath, vport, flow uint32) {
 	return f.Datapath.Groups[familyDatapath], f.Vport.Groups[familyVport], f.Flow.Groups[familyFlow]
 }
 
-// ParseNotice decodes a notification: a message's header and what follows it.
-// ok is false if it is of another family. Errors match netlink.ErrMalformed.
+// ParseNotice decodes a notification: the header of a message and its payload. ok is false if
+// it is of another family. Errors match netlink.ErrMalformed.
 func (f *Families) ParseNotice(h netlink.Header, payload []byte) (n Notice, ok bool, err error) {
 	switch h.Type {
 	case f.Datapath.ID, f.Vport.ID, f.Flow.ID:
@@ -68,7 +67,7 @@ func (f *Families) ParseNotice(h netlink.Header, payload []byte) (n Notice, ok b
 	case cmdDel:
 		n.Op = Deleted
 	default:
-		return Notice{}, false, nil // the answer to somebody's GET is not multicast
+		return Notice{}, false, nil // an answer to a GET is not multicast
 	}
 	switch h.Type {
 	case f.Datapath.ID:
@@ -86,8 +85,8 @@ func (f *Families) ParseNotice(h netlink.Header, payload []byte) (n Notice, ok b
 	return n, err == nil, err
 }
 
-// ConcernedBy reports whether a notification is about the datapath, or cannot be
-// read: payload is what follows the message's header.
+// ConcernedBy reports whether a notification is about the datapath, or cannot be decoded.
+// payload is the message without its header.
 func (d *Datapath) ConcernedBy(payload []byte) bool {
 	r, err := parseReply(payload)
 	return err != nil || r.index == d.idx

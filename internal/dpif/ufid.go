@@ -11,21 +11,20 @@ type UFID [16]byte
 
 const (
 	ufidTimeBits = 40 // milliseconds, 34 years of them
-	// ufidMark is in the bits above the time; ufidPrimed instead of it for a flow whose
-	// packets have yet to come.
+	// ufidMark is in the bits above the time; ufidPrimed replaces it for a flow that is
+	// installed before its packets.
 	ufidMark, ufidPrimed = 0xd91fd, 0xd91fe
 )
 
-// newUFID returns the UFID of a flow that is decided at a time, in milliseconds of
-// CLOCK_MONOTONIC. Half of it is a hash of what the flow matches, the other half
-// keeps the time, since the kernel has none for a flow that no packet has matched.
-// A flow that is decided at several times before it is there has as many UFIDs, of
-// which the kernel takes the first: it looks for the masked key as well
-// (ovs_flow_cmd_new, net/openvswitch/datapath.c, Linux 4.0 and 6.1).
+// NewUFID returns the UFID of a flow that is decided at nowMS, in milliseconds of
+// CLOCK_MONOTONIC. One half is a hash of the flow's match, the other half contains the time,
+// because the kernel reports none for a flow without packets. If a flow is decided several
+// times before it is installed, it has several UFIDs. The kernel accepts the first only,
+// because it also looks up the masked key (ovs_flow_cmd_new, net/openvswitch/datapath.c, Linux
+// 4.0 and 6.1).
 //
-// Hashes of two of 200,000 flows that are decided in the same millisecond are the
-// same once in a thousand million tables. The later flow is not installed then, and
-// its packets come up.
+// Among 200,000 flows that are decided in the same millisecond two hashes collide with
+// probability 1e-9. The later flow is then not installed, and its packets are upcalls.
 func NewUFID(hash uint64, nowMS int64) UFID {
 	var u UFID
 	binary.NativeEndian.PutUint64(u[:], hash)
@@ -33,7 +32,7 @@ func NewUFID(hash uint64, nowMS int64) UFID {
 	return u
 }
 
-// NewPrimedUFID is NewUFID for a flow that is put before any of its packets came.
+// NewPrimedUFID is NewUFID for a flow that is installed before its packets.
 func NewPrimedUFID(hash uint64, nowMS int64) UFID {
 	u := NewUFID(hash, nowMS)
 	u.setMark(ufidPrimed, nowMS)
@@ -47,11 +46,10 @@ func (u *UFID) setMark(mark uint64, nowMS int64) {
 // Hash returns the hash that NewUFID was given.
 func (u UFID) Hash() uint64 { return binary.NativeEndian.Uint64(u[:]) }
 
-// Primed reports whether u is of NewPrimedUFID.
+// Primed reports whether u is from NewPrimedUFID.
 func (u UFID) Primed() bool { return binary.NativeEndian.Uint64(u[8:])>>ufidTimeBits == ufidPrimed }
 
-// decidedMS returns the time that newUFID was given. ok is false for a UFID from
-// somewhere else.
+// DecidedMS returns the time that was passed to NewUFID. ok is false for other UFIDs.
 func (u UFID) DecidedMS() (ms int64, ok bool) {
 	w := binary.NativeEndian.Uint64(u[8:])
 	if mark := w >> ufidTimeBits; mark != ufidMark && mark != ufidPrimed {

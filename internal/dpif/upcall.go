@@ -9,7 +9,7 @@ import (
 	"dpifd/internal/odp"
 )
 
-// Kind says why the kernel sent an upcall.
+// Kind is why the kernel sent an upcall.
 type Kind uint8
 
 const (
@@ -30,10 +30,9 @@ func (k Kind) String() string {
 	}
 }
 
-// Upcall is one packet that the kernel sent up. All its slices are borrowed
-// from the buffer or ring frame the upcall came in: they are valid until the
-// batch it belongs to is released, which is after Policy.Decide returned and
-// the verdict was sent. Nobody may keep or write them.
+// Upcall is one packet that the kernel sent up. All its slices are borrowed from the buffer or
+// ring frame the upcall came in: they are valid until its batch is released, which is after
+// Policy.Decide returned and the verdict was sent. They must not be kept or written.
 type Upcall struct {
 	Kind   Kind
 	InPort odp.PortNo
@@ -41,8 +40,8 @@ type Upcall struct {
 	Key []byte
 	// Packet is the frame, from its Ethernet header on.
 	Packet []byte
-	// Userdata and Actions come with Action upcalls, as the flow's userspace
-	// action gave them; EgressTunKey holds OVS_TUNNEL_KEY_ATTR_* attributes.
+	// Userdata and Actions are those of the flow's userspace action, for Action upcalls;
+	// EgressTunKey holds OVS_TUNNEL_KEY_ATTR_* attributes.
 	Userdata, Actions, EgressTunKey []byte
 	// MRU is the largest fragment's size in bytes, 0 unless the kernel
 	// reassembled the packet. It goes back with the packet.
@@ -58,8 +57,7 @@ type Upcall struct {
 	fields netlink.AttrTable
 }
 
-// Fields returns the table of Key, which ParseUpcall has made already. It is valid
-// as long as Key.
+// Fields returns the table of Key, which ParseUpcall has built. It is valid as long as Key.
 func (u *Upcall) Fields() *netlink.AttrTable {
 	if !u.fields.Of(u.Key) {
 		_ = u.fields.Scan(u.Key) // the table keeps the error
@@ -67,25 +65,22 @@ func (u *Upcall) Fields() *netlink.AttrTable {
 	return &u.fields
 }
 
-// clear empties u, but for the table of its former key, which the next Scan
-// replaces.
+// clear empties u, except the table of its previous key, which the next Scan replaces.
 func (u *Upcall) clear() {
 	u.Kind, u.InPort, u.Key, u.Packet = 0, 0, nil, nil
 	u.Userdata, u.Actions, u.EgressTunKey = nil, nil, nil
 	u.MRU, u.Len, u.Hash, u.HasHash = 0, 0, 0, false
 }
 
-// What may be wrong with a message on an upcall socket. Both are counted and
-// the message is skipped.
+// Errors of a message on an upcall socket. Both are counted, and the message is skipped.
 var (
 	ErrForeign    = errors.New("not an upcall of this datapath")
 	ErrIncomplete = errors.New("upcall without packet or key")
 )
 
-// ParseUpcall decodes one datagram of an upcall socket into u, which borrows
-// it. family is the id of ovs_packet, dpIndex the datapath's index. Errors
-// match netlink.ErrMalformed, ErrForeign or ErrIncomplete. Attributes that it
-// does not know are skipped.
+// ParseUpcall decodes one datagram of an upcall socket into u, which borrows it. family is the
+// id of ovs_packet, dpIndex the datapath's index. Errors match netlink.ErrMalformed, ErrForeign
+// or ErrIncomplete. Unknown attributes are skipped.
 func ParseUpcall(datagram []byte, family uint16, dpIndex int32, u *Upcall) error {
 	u.clear()
 	h, payload, _, err := netlink.SplitMessage(datagram)
@@ -112,7 +107,7 @@ func ParseUpcall(datagram []byte, family uint16, dpIndex int32, u *Upcall) error
 	}
 	for rest := r.attrs; len(rest) > 0; {
 		t, data, next := netlink.CutAttr(rest)
-		size := len(data) // that it is to have
+		size := len(data) // expected size
 		switch t {
 		case packetAttrPacket:
 			u.Packet = data
@@ -147,7 +142,7 @@ func ParseUpcall(datagram []byte, family uint16, dpIndex int32, u *Upcall) error
 	if u.Packet == nil || u.Key == nil {
 		return ErrIncomplete
 	}
-	_ = u.fields.Scan(u.Key) // who reads a field further on finds the fault
+	_ = u.fields.Scan(u.Key) // a reader of a later field finds the fault
 	port := u.fields.Get(odp.KeyAttrInPort)
 	if len(port) != 4 {
 		return ErrIncomplete

@@ -48,9 +48,9 @@ type Vport struct {
 	Type       VportType
 	UpcallPIDs []uint32 // netlink port ids that get the port's upcalls
 	DstPort    uint16   // of a tunnel that the datapath made, in host byte order; 0 if it has none
-	Ifindex    uint32   // 0 on kernels that do not tell, Linux < 4.20
+	Ifindex    uint32   // 0 if the kernel does not report it (Linux < 4.20)
 	// Elsewhere: the device is in another network namespace, whose id in the datapath's is
-	// Netns (ip netns list-id). Kernels before 4.15 do not tell.
+	// Netns (ip netns list-id). Kernels before 4.15 do not report it.
 	Elsewhere bool
 	Netns     int32
 	Stats     VportStats
@@ -64,12 +64,12 @@ type VportStats struct {
 	RxErrors, TxErrors, RxDropped, TxDropped uint64
 }
 
-// UpcallStats counts the packets of a vport that the kernel tried to send up
-// since the vport was made (OVS_VPORT_ATTR_UPCALL_STATS, Linux >= 6.2).
+// UpcallStats counts the packets of a vport that the kernel tried to send as upcalls since the
+// vport was created (OVS_VPORT_ATTR_UPCALL_STATS, Linux >= 6.2).
 type UpcallStats struct {
 	Known   bool   // the kernel counts them
 	Success uint64 // queued on an upcall socket
-	Fail    uint64 // not queued though a socket was named: lost
+	Fail    uint64 // not queued although a socket was named: lost
 }
 
 // Vports lists the datapath's ports in order of their numbers.
@@ -91,8 +91,7 @@ func (d *Datapath) Vports() ([]Vport, error) {
 	return list, nil
 }
 
-// NewVport is a vport to be made. For No 0 the kernel chooses the number, the lowest
-// that is free.
+// NewVport is a vport to be created. For No 0 the kernel chooses the lowest free number.
 type NewVport struct {
 	Name      string
 	Type      VportType
@@ -100,10 +99,10 @@ type NewVport struct {
 	UpcallPID uint32
 }
 
-// AddVport attaches the network device of the given name, or makes an
-// internal one, with its upcalls going to pid from the first packet on. Errors:
-// ENODEV no such device, EBUSY it belongs to another datapath or bridge, or the
-// number to another port, EEXIST it is a port already.
+// AddVport attaches the network device of the given name, or creates an internal one. pid gets
+// its upcalls from the first packet on. Errors: ENODEV, there is no such device; EBUSY, it
+// belongs to another datapath or bridge, or the number to another port; EEXIST, it is a port
+// already.
 func (d *Datapath) AddVport(name string, t VportType, no odp.PortNo, pid uint32) (v Vport, err error) {
 	fault := d.AddVports([]NewVport{{name, t, no, pid}}, func(_ int, made Vport, e error) { v, err = made, e })
 	if err == nil {
@@ -112,9 +111,8 @@ func (d *Datapath) AddVport(name string, t VportType, no odp.PortNo, pid uint32)
 	return v, err
 }
 
-// AddVports is AddVport for several, which are sent together. each is called for
-// every one, in order, and must not use d. The error is that of d's socket,
-// which each was called with as well.
+// AddVports is AddVport for several ports, sent together. each is called for every port, in
+// order, and must not use d. The error is that of d's socket; each got it too.
 func (d *Datapath) AddVports(list []NewVport, each func(i int, v Vport, err error)) error {
 	d.ops.Reset()
 	for _, n := range list {
@@ -143,7 +141,8 @@ func (d *Datapath) AddVports(list []NewVport, each func(i int, v Vport, err erro
 	})
 }
 
-// DeleteVport removes a port. A netdev's device stays, an internal port's goes.
+// DeleteVport removes a port. The device of a netdev port stays, that of an internal port is
+// deleted.
 func (d *Datapath) DeleteVport(no odp.PortNo) error {
 	d.begin(&d.fam.Vport, cmdDel, 0)
 	d.enc.Uint32(vportAttrPortNo, uint32(no))
@@ -163,9 +162,8 @@ func (d *Datapath) SetUpcallPID(no odp.PortNo, pid uint32) (err error) {
 	return err
 }
 
-// SetUpcallPIDs is SetUpcallPID for several ports, sent together. each is called
-// for every one, in order. The error is that of d's socket, which each was called
-// with as well.
+// SetUpcallPIDs is SetUpcallPID for several ports, sent together. each is called for every
+// port, in order. The error is that of d's socket; each got it too.
 func (d *Datapath) SetUpcallPIDs(ports []odp.PortNo, pids []uint32, each func(i int, err error)) error {
 	d.ops.Reset()
 	for i, no := range ports {
@@ -183,9 +181,8 @@ func (d *Datapath) SetUpcallPIDs(ports []odp.PortNo, pids []uint32, each func(i 
 	})
 }
 
-// ClearUpcallPIDs sets the PIDs of all the ports to 0. Ports that
-// have gone meanwhile are no error; the first other one is returned after
-// all have been tried.
+// ClearUpcallPIDs sets the PIDs of all the ports to 0. Ports that no longer exist are no error;
+// the first other error is returned after all were tried.
 func (d *Datapath) ClearUpcallPIDs(ports []odp.PortNo) error {
 	var first error
 	err := d.SetUpcallPIDs(ports, make([]uint32, len(ports)), func(_ int, err error) {

@@ -6,8 +6,7 @@ import (
 	"dpifd/internal/odp"
 )
 
-// Verdict is what a policy decided about one upcall. Its encoders keep their
-// memory from upcall to upcall.
+// Verdict is the decision of a policy about one upcall. Its encoders reuse their memory.
 type Verdict struct {
 	// Actions holds OVS_ACTION_ATTR_* attributes; none drops the packet.
 	Actions netlink.Encoder
@@ -15,24 +14,22 @@ type Verdict struct {
 	// that the decision read. Attributes left out are wildcards. The in-port
 	// is always exact.
 	Mask netlink.Encoder
-	// Install says whether a flow is to be installed, so that the next
-	// packet of the kind stays in the kernel.
+	// Install requests a flow, so that the kernel forwards the next packet of the kind alone.
 	Install bool
-	// Peer is the only port that the packet goes to, if it goes there as it came;
-	// HasPeer says so. Packets from there that answer it are forwarded in the same way
-	// back, unless Redecide of their key says otherwise.
+	// If HasPeer, Peer is the only port to which the packet is sent, and the packet is
+	// unchanged. Answers from Peer are forwarded back in the same way, unless Redecide of their
+	// key decides otherwise.
 	Peer    odp.PortNo
 	HasPeer bool
 	// Reason names the decision, snake_case, for traces: "learned_unicast".
 	Reason string
-	// Explain is nil for packets. If it is set, Decide takes the same way
-	// but learns and changes nothing, and hands over each step of the
-	// decision: its name, snake_case, and what was found, as a sentence for
-	// people. Such a decision may allocate.
+	// Explain is nil for packets. If it is set, Decide decides in the same way but learns and
+	// changes nothing, and calls Explain for each step: its name in snake_case, and the finding
+	// as a sentence. Such a decision may allocate.
 	Explain func(step, found string)
 }
 
-// Clear empties the verdict and keeps its memory, and Explain.
+// Clear empties the verdict; it keeps the memory and Explain.
 func (v *Verdict) Clear() {
 	v.Actions.Clear()
 	v.Mask.Clear()
@@ -41,11 +38,11 @@ func (v *Verdict) Clear() {
 	v.Reason = ""
 }
 
-// Port is one vport as policies see it.
+// Port is a vport as seen by policies.
 type Port struct {
 	No odp.PortNo
-	// Name is that of the port's entry in the configuration, or of its device if there
-	// is no such entry. It is unique.
+	// Name is the name of the port's entry in the configuration, or of its device if there is
+	// no entry. It is unique.
 	Name string
 	// Device is the name of the port's device.
 	Device string
@@ -53,9 +50,8 @@ type Port struct {
 	Listed bool
 	// OnlyVLAN0: unless it has VLAN settings, the port carries VLAN 0 alone.
 	OnlyVLAN0 bool
-	// SinceMS is when the port had its number at the latest, 0 if that was before the
-	// service began. A flow with this in-port that was used earlier may have been used
-	// by another port.
+	// SinceMS is the time since which the port certainly has its number, 0 if that was before
+	// the service began. An earlier use of a flow with this in-port may be from another port.
 	SinceMS int64
 }
 
@@ -66,63 +62,59 @@ type Port struct {
 // Times are milliseconds of CLOCK_MONOTONIC, the clock of
 // OVS_FLOW_ATTR_USED.
 type Policy interface {
-	// Decide fills v, which is cleared, for a packet that arrived at nowMS.
-	// It must not allocate in the steady state, and must not block. See
-	// Verdict.Explain for a decision that is only asked about.
+	// Decide fills v, which is cleared, for a packet that arrived at nowMS. It must not
+	// allocate in the steady state, and must not block. See Verdict.Explain for a decision
+	// without a packet.
 	Decide(u *dpif.Upcall, nowMS int64, v *Verdict)
 	// Redecide fills v, which is cleared, with what Decide would write now for a packet of an
-	// installed flow with this key, without learning anything. It reports
-	// false when the flow ought to be removed, so that its next packet comes
-	// up again.
+	// installed flow with this key, without learning anything. It returns false if the flow
+	// must be removed, so that its next packet is an upcall.
 	Redecide(key []byte, v *Verdict) bool
-	// Observe tells that a packet of the installed flow with this key was
-	// last seen by the kernel at usedMS. What Decide would have learned from that packet, Observe
-	// learns, unless something newer is known, or the packet may be another port's, see
-	// Port.SinceMS.
+	// Observe reports that the kernel last saw a packet of the installed flow with this key at
+	// usedMS. Observe learns what Decide would have learned from that packet, unless something
+	// newer is known or the packet may be from another port, see Port.SinceMS.
 	Observe(key []byte, usedMS int64)
-	// Expiring reports whether Expire would forget anything at nowMS. When it
-	// does, all flows are observed before Expire is called, so that nothing is
-	// forgotten whose traffic stays in the kernel.
+	// Expiring reports whether Expire would remove anything at nowMS. If so, all flows are
+	// observed before Expire is called, so that nothing with traffic in the kernel is removed.
 	Expiring(nowMS int64) bool
-	// Expire forgets what is older than the policy's limits at nowMS.
+	// Expire removes entries that are older than the policy's limits at nowMS.
 	Expire(nowMS int64)
-	// Generation grows each time something changes that a former
-	// decision may have depended on. The revalidator then re-decides all flows.
+	// Generation increases whenever an input of earlier decisions may have changed. The
+	// revalidator then decides all flows again.
 	Generation() uint64
-	// SetPorts tells the ports now in the datapath. The policy keeps no reference to ports.
+	// SetPorts sets the ports that are now in the datapath. The policy keeps no reference to
+	// ports.
 	SetPorts(ports []Port)
 }
 
 // MeterPolicy is a policy whose actions name meters.
 type MeterPolicy interface {
 	Policy
-	// Meters returns the meters that are to be in the datapath. The result is
-	// not changed, by either side. It may be called by any goroutine.
+	// Meters returns the meters that the datapath must have. Neither side changes the result.
+	// It may be called by any goroutine.
 	Meters() []dpif.Meter
-	// UseMeters tells, again and again, whether they are. Before, actions must
-	// not name them. It may be called by any goroutine.
+	// UseMeters reports, repeatedly, whether they are installed. Actions must not name them
+	// before. It may be called by any goroutine.
 	UseMeters(ok bool)
 }
 
-// StaticFlow is a flow that is to be in the datapath whatever the traffic. Its
-// slices do not change.
+// StaticFlow is a flow that is always installed. Its slices do not change.
 type StaticFlow struct {
 	Match, Actions string // as configured, in ODP text
 	UFID           dpif.UFID
 	Key, Mask      []byte // OVS_KEY_ATTR_* attributes
 	Do             []byte // OVS_ACTION_ATTR_* attributes
-	// Missing names a port that the flow is about and that is not in the
-	// datapath, "" if there is none. Until it comes the flow is not installed,
-	// and its UFID is another one than it is then.
+	// Missing names a port of the flow that is not in the datapath, "" if there is none. Until
+	// the port is added the flow is not installed, and it has another UFID.
 	Missing string
 }
 
-// StaticPolicy is a policy with static flows. The revalidator installs them,
-// never expires them, and restores them within a cycle when somebody deletes
-// or changes them. Kernels before 4.0, which have no UFIDs, refuse them.
+// StaticPolicy is a policy with static flows. The revalidator installs them, never expires
+// them, and restores them within a cycle if another program deletes or changes them. Kernels
+// before 4.0, which have no UFIDs, refuse them.
 type StaticPolicy interface {
 	Policy
-	// StaticFlows returns the flows for the ports of the last SetPorts. The
-	// result is not changed, by either side. It may be called by any goroutine.
+	// StaticFlows returns the flows for the ports of the last SetPorts. Neither side changes
+	// the result. It may be called by any goroutine.
 	StaticFlows() []StaticFlow
 }

@@ -2,13 +2,13 @@ package revalidator
 
 import "sync/atomic"
 
-// Budget holds the number of flows under the limit over all who install flows. Its
-// methods may be called by any goroutine.
+// Budget keeps the number of flows of all installers below the limit. Its methods may be called
+// by any goroutine.
 type Budget struct {
 	limit    atomic.Int64
-	count    atomic.Int64 // flows in the kernel, and those on their way there
+	count    atomic.Int64 // flows in the kernel and in flight
 	inFlight atomic.Int64 // the latter
-	refused  atomic.Bool  // since it was last looked at, a flow found no place
+	refused  atomic.Bool  // a flow found no place since the last check
 }
 
 // NewBudget returns a budget of limit flows. A Revalidator changes the limit.
@@ -21,17 +21,17 @@ func NewBudget(limit int) *Budget {
 // Limit returns the limit in force.
 func (b *Budget) Limit() int64 { return b.limit.Load() }
 
-// Count returns how many flows there are, those on their way to the kernel included.
+// Count returns the number of flows, including those in flight.
 func (b *Budget) Count() int64 { return b.count.Load() }
 
-// InFlight returns how many flows are on their way to the kernel.
+// InFlight returns the number of flows that are reserved but not yet in the kernel.
 func (b *Budget) InFlight() int64 { return b.inFlight.Load() }
 
-// Ample reports whether at most half of the places are taken: then flows may be put that
-// are not needed yet.
+// Ample reports whether at most half of the places are taken, so that flows may be installed
+// before they are needed.
 func (b *Budget) Ample() bool { return 2*b.count.Load() <= b.limit.Load() }
 
-// Reserve takes a place for a flow that is about to be put.
+// Reserve takes a place for a flow that is about to be installed.
 func (b *Budget) Reserve() bool {
 	if b.count.Add(1) > b.limit.Load() {
 		b.count.Add(-1)
@@ -44,14 +44,14 @@ func (b *Budget) Reserve() bool {
 	return true
 }
 
-// Sent says that n reserved flows were sent to the kernel.
+// Sent records that n reserved flows were sent to the kernel.
 func (b *Budget) Sent(n int) { b.inFlight.Add(int64(-n)) }
 
-// Release gives up the place of a flow that the kernel did not take.
+// Release returns the place of a flow that the kernel refused.
 func (b *Budget) Release() { b.count.Add(-1) }
 
-// Recount corrects the count by the kernel's, which flows asks for. Flows that
-// are sent meanwhile may be counted twice until the next time, never not at all.
+// Recount corrects the count by the kernel's number, which flows returns. Flows that are sent
+// meanwhile may be counted twice until the next Recount, but are never left out.
 func (b *Budget) Recount(flows func() (int64, error)) error {
 	count, inFlight := b.count.Load(), b.inFlight.Load()
 	n, err := flows()

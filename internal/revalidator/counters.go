@@ -9,7 +9,7 @@ import (
 
 type counters struct {
 	cycles, fullCycles          atomic.Uint64
-	looks                       atomic.Uint64 // cycles that ended well, those without need of a dump as well
+	looks                       atomic.Uint64 // successful cycles, with or without a dump
 	expired, corrected, deleted atomic.Uint64
 	failed                      atomic.Uint64
 	flows                       atomic.Int64 // in the datapath at the last cycle
@@ -19,13 +19,13 @@ type counters struct {
 	running atomic.Bool
 }
 
-// Counters count since start, but for Flows and LastDump.
+// Counters count since start, except Flows and LastDump.
 type Counters struct {
 	Cycles     uint64 // that dumped
 	FullCycles uint64 // of these, with keys and actions, to re-decide
 	Expired    uint64 // flows deleted as idle
-	Deleted    uint64 // flows deleted because they no longer hold
-	Corrected  uint64 // flows given other actions
+	Deleted    uint64 // flows deleted because they are stale
+	Corrected  uint64 // flows whose actions were changed
 	Failed     uint64 // requests that the kernel refused
 	Flows      int64  // in the datapath at the last cycle
 	LastDump   time.Duration
@@ -42,13 +42,13 @@ func (c *counters) snapshot() Counters {
 // Counters returns the counters. It may be called by any goroutine.
 func (r *Revalidator) Counters() Counters { return r.counters.snapshot() }
 
-// Looks returns how many cycles ended well and left no full dump that was asked for
-// undone. It may be called by any goroutine.
+// Looks returns the number of successful cycles that did not defer a requested full dump. It
+// may be called by any goroutine.
 func (r *Revalidator) Looks() uint64 { return r.counters.looks.Load() }
 
-// Rounds returns how often Run went round, each 1,024 flows of a dump or sweep counted as
-// once, and whether it has begun; before that it returns how many flows were adopted. It
-// may be called by any goroutine.
+// Rounds returns the number of rounds of Run, where 1,024 flows of a dump or sweep count as
+// one, and whether Run has started; before that it returns the number of adopted flows. It may
+// be called by any goroutine.
 func (r *Revalidator) Rounds() (n uint64, running bool) {
 	return r.counters.rounds.Load(), r.counters.running.Load()
 }
@@ -57,15 +57,15 @@ func (r *Revalidator) Rounds() (n uint64, running bool) {
 // goroutine.
 func (r *Revalidator) Requests() netlink.Counters { return r.dp.Conn().Counters() }
 
-// StaticFlows returns the static flows with what became of them, those that wait
-// for a port included. It may be called by any goroutine.
+// StaticFlows returns the static flows with their state, including those that wait for a port.
+// It may be called by any goroutine.
 func (r *Revalidator) StaticFlows() []StaticFlowStats { return r.statics.list() }
 
 // InstalledStaticFlows returns how many static flows are in the datapath. It may be
 // called by any goroutine.
 func (r *Revalidator) InstalledStaticFlows() int { return r.statics.installedCount() }
 
-// Metrics are what the revalidator counts.
+// Metrics are the counters of the revalidator.
 var Metrics = metric.Table[Counters]{
 	metric.Counter("flows_expired", metric.None, "flows deleted as idle",
 		func(c *Counters) uint64 { return c.Expired }),

@@ -1,9 +1,8 @@
-// Package revalidator keeps a datapath's flow table: it deletes idle flows,
-// re-decides all flows when what the policy decides by has changed, adapts the limit
-// of flows to the time that a dump takes, and keeps the policy's static flows and
-// meters in place.
+// Package revalidator keeps a datapath's flow table: it deletes idle flows, decides all flows
+// again when an input of the policy's decisions changes, adapts the flow limit to the duration
+// of a dump, and keeps the policy's static flows and meters installed.
 //
-// One goroutine does it, in cycles of two phases: Dump goes through the kernel's
-// flow table and gathers requests, Sweep sends them. Whoever installs flows takes
-// a place of the Budget for each first.
+// One goroutine works in cycles of two phases: Dump reads the kernel's flow table and collects
+// requests, Sweep sends them. Before a flow is installed, its installer reserves a place in the
+// Budget.
 package revalidator

@@ -6,7 +6,7 @@ import (
 	"dpifd/internal/event"
 )
 
-// FlowsAdopted tells how many flows were found in the datapath at start.
+// FlowsAdopted reports the number of flows found in the datapath at start.
 type FlowsAdopted struct {
 	event.OfDatapath
 	Flows int `event:"flows"`
@@ -18,8 +18,7 @@ var _ = event.Declare[FlowsAdopted](event.Kind{Name: "flows_adopted", Level: eve
 	Advice: "Nothing.",
 })
 
-// FlowLimitChanged says that the limit was adapted to the time that a dump of
-// the flows takes.
+// FlowLimitChanged reports that the limit was adapted to the duration of a dump.
 type FlowLimitChanged struct {
 	event.OfDatapath
 	From  int    `event:"from"`
@@ -60,7 +59,7 @@ var _ = event.Declare[FlowLimitCleared](event.Kind{Name: "flow_limit_cleared", L
 	Meaning: "The number of flows is below the limit again, and dpifd installs flows.",
 })
 
-// CycleFailed says that a cycle ended early. The next one tries again.
+// CycleFailed reports that a cycle failed. The next one tries again.
 type CycleFailed struct {
 	event.OfDatapath
 	Err error         `event:"error"`

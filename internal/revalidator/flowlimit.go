@@ -3,19 +3,18 @@ package revalidator
 import "time"
 
 // Flow limit and its adaptation: udpif_revalidator of Open vSwitch 3.x,
-// ofproto/ofproto-dpif-upcall.c, but for the growth: that dumps twice a second in
-// any case, and may wait for the next dump.
+// ofproto/ofproto-dpif-upcall.c, except for the growth: Open vSwitch dumps twice a second in
+// any case, so its limit can wait for the next dump.
 const (
 	initialFlowLimit = 10_000
 	minFlowLimit     = 1_000
 	flowLimitStep    = 1_000
-	// flowLimitGrowth is by how much the limit grows at most where dumps are fast
-	// enough: a table that fills is dumped once in as much of growth.
+	// flowLimitGrowth is the maximum factor by which the limit grows after a fast dump: a table
+	// that fills is dumped once per such growth.
 	flowLimitGrowth = 4
-	// crowdedIdle takes the place of max_idle for as many flows as there are
-	// more than the limit.
+	// crowdedIdle replaces max_idle for as many flows as exceed the limit.
 	crowdedIdle = 100 * time.Millisecond
-	// growthReport is how often a growing limit is reported.
+	// growthReport is the interval at which a growing limit is reported.
 	growthReport = 10 * time.Second
 )
 
@@ -27,13 +26,13 @@ const (
 	causeConfigured   = "configured" // flows.limit was lowered
 )
 
-// flowLimit is how many flows the datapath may hold: as many as can be dumped
-// in a time, a second by default, within bounds.
+// flowLimit is the number of flows that the datapath may hold: as many as can be dumped in a
+// given time, a second by default, within bounds.
 type flowLimit struct {
 	cap     int // flows.limit
 	current int
-	// grownFrom is the limit before growth that was not reported yet, 0 if
-	// there is none; reported is when growth was.
+	// grownFrom is the limit before growth that is not yet reported, 0 if there is none;
+	// reported is the time of the last report.
 	grownFrom int
 	reported  time.Time
 }
@@ -42,15 +41,14 @@ func newFlowLimit(cap int) flowLimit {
 	return flowLimit{cap: cap, current: min(cap, initialFlowLimit)}
 }
 
-// adopt makes room for the flows found at the start, as far as the cap allows:
-// the process before had found that they can be dumped. The first dump judges
-// anew.
+// adopt makes room for the flows found at start, up to the cap: the previous process was able
+// to dump them. The first dump adapts the limit again.
 func (l *flowLimit) adopt(flows int) {
 	l.current = min(l.cap, max(l.current, flows+flowLimitStep))
 }
 
-// setCap changes the cap, and reports what there is to tell if that lowers the
-// limit. A higher cap leaves it to adapt.
+// setCap changes the cap, and returns an event if that lowers the limit. With a higher cap the
+// limit adapts later.
 func (l *flowLimit) setCap(cap int, now time.Time) (FlowLimitChanged, bool) {
 	l.cap = cap
 	if l.current <= cap {
@@ -61,9 +59,9 @@ func (l *flowLimit) setCap(cap int, now time.Time) (FlowLimitChanged, bool) {
 	return l.report(before, causeConfigured, now)
 }
 
-// adapt takes how long the dump of so many flows took, of the time that it may
-// take, and returns why the limit has changed, "" if it has not. Causes are named
-// for the time of a second, and hold for others in proportion.
+// adapt adapts the limit to a dump of flows flows that took a given part of the time that it
+// may take. It returns the cause of a change, "" if there is none. The names of causes assume
+// one second; other times are in proportion.
 func (l *flowLimit) adapt(flows int, took, may time.Duration) (cause string) {
 	limit := l.current
 	ms := max(1, int(took*1000/may))
@@ -83,8 +81,8 @@ func (l *flowLimit) adapt(flows int, took, may time.Duration) (cause string) {
 	return cause
 }
 
-// report says what there is to tell after adapt: a cut at once, growth when it
-// has ended or once in growthReport.
+// report returns the event to emit after adapt: a cut at once, growth when it has ended or once
+// per growthReport.
 func (l *flowLimit) report(before int, cause string, now time.Time) (FlowLimitChanged, bool) {
 	if cause == causeDumpFast {
 		if l.grownFrom == 0 {
@@ -108,8 +106,8 @@ func (l *flowLimit) report(before int, cause string, now time.Time) (FlowLimitCh
 	return FlowLimitChanged{From: from, To: l.current, Cause: cause}, true
 }
 
-// idle returns how long a flow may be unused while there are so many flows; 0 is
-// not even that it is in use.
+// idle returns how long a flow may be unused with this number of flows; 0 evicts flows in use
+// too.
 func (l *flowLimit) idle(flows int, maxIdle time.Duration) time.Duration {
 	switch {
 	case flows > 2*l.current:

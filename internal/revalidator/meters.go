@@ -25,11 +25,11 @@ type meters struct {
 	usable  bool
 	never   bool            // the kernel has no meters that work
 	retry   backoff.Backoff // of meters that the kernel refused
-	looked  time.Duration   // when the datapath was last compared, by internal/clock
-	failure string          // that was reported
+	looked  time.Duration   // time of the last comparison, by internal/clock
+	failure string          // last reported error
 }
 
-// meterLook is the time between two comparisons of the datapath's meters with the policy's.
+// meterLook is the interval of comparisons between the datapath's meters and the policy's.
 const meterLook = 10 * time.Second
 
 func newMeters(dp *dpif.Datapath, p policy.Policy, notify event.Sink) *meters {
@@ -38,8 +38,8 @@ func newMeters(dp *dpif.Datapath, p policy.Policy, notify event.Sink) *meters {
 	return m
 }
 
-// configured puts the policy's meters into the datapath when they have changed,
-// and tells the policy whether they work.
+// configured installs the policy's meters when they have changed, and tells the policy whether
+// they work.
 func (m *meters) configured() {
 	if m.policy == nil {
 		return
@@ -58,7 +58,7 @@ func (m *meters) configured() {
 	m.policy.UseMeters(m.usable)
 }
 
-// look makes meters again that another program has deleted.
+// look creates meters again that another program has deleted.
 func (m *meters) look(now time.Duration) {
 	m.looked = now
 	for _, n := range m.inForce {
@@ -74,7 +74,7 @@ func (m *meters) look(now time.Duration) {
 	}
 }
 
-// failed has storm control off until the next try.
+// failed turns storm control off until the next try.
 func (m *meters) failed(err error, now time.Duration) {
 	m.usable = false
 	m.never = errors.Is(err, dpif.ErrNoMeters)
@@ -93,14 +93,14 @@ func (m *meters) put(list []dpif.Meter, now time.Duration) {
 	m.tried, m.usable = true, true
 	for _, old := range m.inForce {
 		if !slices.ContainsFunc(list, func(n dpif.Meter) bool { return n.ID == old.ID }) {
-			// One that stays behind does nothing.
+			// A meter that stays has no effect.
 			_ = m.dp.DeleteMeter(old.ID)
 		}
 	}
 	m.inForce = list
 	for _, n := range list {
 		if slices.Contains(before, n) {
-			continue // it goes on as it counts
+			continue // it keeps its state
 		}
 		if err := m.dp.SetMeter(n); err != nil {
 			m.failed(err, now)

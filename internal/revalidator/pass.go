@@ -16,17 +16,16 @@ import (
 
 // pass is the state of a dump of all flows, and of the sweep after it.
 type pass struct {
-	maxIdle time.Duration // of the dump under way
-	idle    time.Duration // that it allows while there are more flows than the limit, 0 none
-	excess  int           // by how many there are more
+	maxIdle time.Duration // of the current dump
+	idle    time.Duration // idle time allowed while flows exceed the limit, 0 is none
+	excess  int           // number of flows above the limit
 
-	// A flow that no packet has matched yet has no time of use. If its UFID does
-	// not tell when it was made, the time of the cycle before the dump that first
-	// showed it stands in.
+	// A flow without packets has no time of use. If its UFID does not contain its creation
+	// time, the time of the cycle before the dump that first showed it is used.
 	unused, unusedBefore map[dpif.UFID]int64
 
 	sweep     *dpif.Batch
-	changes   []change // what each request of sweep does
+	changes   []change // change of each request of sweep
 	stuck     stuckFlows
 	verdict   policy.Verdict
 	key, mask netlink.Encoder
@@ -34,8 +33,8 @@ type pass struct {
 	covered   []byte
 }
 
-// unusedPrimed is the part of the idle time after which a primed flow that no packet has
-// matched is deleted: answers come soon, or not at all.
+// unusedPrimed is the divisor of the idle time after which a primed flow without packets is
+// deleted: answers arrive soon or not at all.
 const unusedPrimed = 4
 
 // change is what a request of the sweep does to a flow.
@@ -43,15 +42,15 @@ type change uint8
 
 const (
 	changeExpire change = iota // delete it as idle
-	changeDelete               // delete it because it does not hold any more
-	changeModify               // give it other actions
+	changeDelete               // delete it because it is stale
+	changeModify               // change its actions
 )
 
-// flowsPerRound is the number of flows of a dump that count as a round: a long dump that gets
-// on must not look like a goroutine that stands still.
+// flowsPerRound is the number of flows of a dump that count as a round: a long dump that makes
+// progress must not look like a stuck goroutine.
 const flowsPerRound = 1024
 
-// dump is both phases: it looks at each flow, then sends what is to change.
+// dump runs both phases: it checks each flow, then sends the changes.
 func (r *Revalidator) dump(ctx context.Context, now int64, full bool) error {
 	start := time.Now()
 	limits := r.limits.Load()
@@ -79,7 +78,7 @@ func (r *Revalidator) dump(ctx context.Context, now int64, full bool) error {
 		return err
 	}
 	if err := ctx.Err(); err != nil {
-		return err // what the sweep would do takes as long again, and can wait
+		return err // the sweep would take as long again, and can wait
 	}
 	r.adapt(n, time.Since(start))
 	if r.sweep.Len() > 0 {
@@ -102,13 +101,13 @@ func (r *Revalidator) adapt(n int, took time.Duration) {
 	}
 }
 
-// swept takes the answer to one request of the sweep.
+// swept handles the answer to one request of the sweep.
 func (r *Revalidator) swept(i int, last *dpif.Flow, err error) {
 	if i%flowsPerRound == flowsPerRound-1 {
 		r.counters.rounds.Add(1)
 	}
 	kind := r.changes[i]
-	// ENOENT: the flow went by itself, with its port say.
+	// ENOENT: the flow was deleted otherwise, for example with its port.
 	if err != nil && !errors.Is(err, unix.ENOENT) {
 		r.counters.failed.Add(1)
 		if kind == changeModify {
@@ -130,13 +129,13 @@ func (r *Revalidator) swept(i int, last *dpif.Flow, err error) {
 		r.counters.corrected.Add(1)
 		return
 	}
-	// What a terse dump did not show, and what came after the dump.
+	// Data that a terse dump did not show, and packets after the dump.
 	if last != nil && last.Key != nil && last.UsedMS != 0 {
 		r.policy.Observe(last.Key, last.UsedMS)
 	}
 }
 
-// look decides what becomes of one flow.
+// look decides what to do with one flow.
 func (r *Revalidator) look(f *dpif.Flow, now int64, full bool) {
 	if r.statics.owns(f) {
 		return
@@ -157,8 +156,7 @@ func (r *Revalidator) look(f *dpif.Flow, now int64, full bool) {
 		r.delete(f, changeExpire, "idle", idle)
 		return
 	case r.excess > 0 && (r.idle == 0 || idle > r.idle):
-		// As many as it takes: a limit is cut in large steps, for one dump that
-		// was slow.
+		// Only as many as exceed the limit: one slow dump cuts the limit in large steps.
 		r.excess--
 		r.delete(f, changeExpire, "over_the_limit", idle)
 		return
@@ -172,8 +170,7 @@ func (r *Revalidator) look(f *dpif.Flow, now int64, full bool) {
 	r.redecide(f, idle)
 }
 
-// madeMS returns when a flow that no packet has matched came into being, as far as
-// that can be told.
+// madeMS returns the creation time of a flow without packets, as far as it is known.
 func (r *Revalidator) madeMS(f *dpif.Flow, now int64) int64 {
 	if made, ok := f.UFID.DecidedMS(); ok && f.HasUFID {
 		return made
@@ -216,7 +213,8 @@ func (r *Revalidator) redecide(f *dpif.Flow, idle time.Duration) {
 	r.delete(f, changeDelete, reason, idle)
 }
 
-// covers is odp.MaskCovers. Most flows have the masks of the one before.
+// covers is odp.MaskCovers with the last result cached, because most flows have the masks of
+// the previous one.
 func (r *Revalidator) covers(have, need []byte) (bool, error) {
 	if bytes.Equal(have, r.covering) && bytes.Equal(need, r.covered) {
 		return true, nil
@@ -228,11 +226,10 @@ func (r *Revalidator) covers(have, need []byte) (bool, error) {
 	return ok, err
 }
 
-// modify gives f the verdict's actions. A flow with a UFID is found by that,
-// and key and mask are only what its actions are checked against; so they are
-// made anew of what all flows have: the kernel refuses (EINVAL) its own dumped
-// key where that shows a wildcarded EtherType, as 0. It reports false if the flow does not
-// fit a message.
+// modify gives f the verdict's actions. The kernel finds a flow with a UFID by that, and uses
+// key and mask only to check the actions. modify therefore builds them from the attributes that
+// all flows have: the kernel refuses (EINVAL) its own dumped key if that contains a wildcarded
+// EtherType, as 0. It returns false if the flow does not fit in a message.
 func (r *Revalidator) modify(f *dpif.Flow) (fits bool) {
 	changed := *f
 	changed.Actions = r.verdict.Actions.Bytes()

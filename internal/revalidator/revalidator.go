@@ -12,25 +12,23 @@ import (
 	"dpifd/internal/policy"
 )
 
-// revalidatorCycle is the time from the start of one dump to the next
-// (ofproto-dpif-upcall.c of Open vSwitch 3.x).
+// cycleTime is the time from the start of one dump to the next (ofproto-dpif-upcall.c of Open
+// vSwitch 3.x).
 const cycleTime = 500 * time.Millisecond
 
-// restCycles is in how many cycles the kernel is asked for the number of flows in
-// any case.
+// restCycles is the number of cycles after which the kernel is always asked for the number of
+// flows.
 const restCycles = 5
 
-// FlowTracer is told of each flow that the revalidator changes, after it was
-// idle for so long: op is "delete" or "modify". It must not keep what it is
-// given.
+// Tracer is called for each flow that the revalidator changes, with its idle time: op is
+// "delete" or "modify". It must not keep its arguments.
 type Tracer func(op, reason string, f *dpif.Flow, idle time.Duration)
 
-// Revalidator deletes idle flows and re-decides flows whose inputs changed.
-// A cycle has two phases: Dump goes through the kernel's flow table and
-// gathers requests, Sweep sends them. As long as the policy's generation
-// stands still, and nothing that it knows is about to be forgotten, the dump is
-// terse: the kernel sends identifiers and statistics only. A cycle whose dump
-// would find nothing to do goes without, see dumpPace.
+// Revalidator deletes idle flows and re-decides flows whose inputs changed. A cycle has two
+// phases: Dump reads the kernel's flow table and collects requests, Sweep sends them. While the
+// policy's generation does not change and no MAC is about to age, the dump is terse: the kernel
+// sends only identifiers and statistics. A cycle skips a dump that would find nothing to do,
+// see dumpPace.
 type Revalidator struct {
 	dp      *dpif.Datapath
 	policy  policy.Policy
@@ -47,7 +45,7 @@ type Revalidator struct {
 	pass
 	generation uint64      // of the policy at the last dump
 	again      bool        // the next dump is full as well
-	full       atomic.Bool // the next dump is to be full, see RequestFullDump
+	full       atomic.Bool // the next dump must be full, see RequestFullDump
 	pace       dumpPace
 	fullPace   fullPace
 	overLimit  bool
@@ -57,21 +55,21 @@ type Revalidator struct {
 	counters counters
 }
 
-// FlowLimits bound the flows of a datapath. They may change at any time.
+// Limits limit the flows of a datapath. They may change at any time.
 type Limits struct {
 	MaxIdle time.Duration // flows unused for longer are deleted
-	Flows   int           // in the datapath at most; the limit in force adapts below it
-	MaxDump time.Duration // that a dump of all flows may take; the limit in force adapts to it
+	Flows   int           // maximum in the datapath; the current limit adapts below it
+	MaxDump time.Duration // target time of a dump of all flows; the current limit adapts to it
 }
 
-// Default values where FlowLimits has zero.
+// Defaults for zero fields of Limits.
 const (
 	DefaultMaxIdle   = 10 * time.Second
 	DefaultFlowLimit = 200_000
 	DefaultMaxDump   = time.Second
 )
 
-// withDefaults returns l with the defaults where it has zero or less.
+// withDefaults returns l with defaults for fields that are zero or less.
 func (l Limits) withDefaults() Limits {
 	if l.MaxIdle <= 0 {
 		l.MaxIdle = DefaultMaxIdle
@@ -85,20 +83,20 @@ func (l Limits) withDefaults() Limits {
 	return l
 }
 
-// RevalidatorConfig says what a Revalidator works on.
+// Config configures a Revalidator.
 type Config struct {
-	// Datapath has a request socket of its own, which Close closes.
+	// Datapath has a separate request socket, which Close closes.
 	Datapath *dpif.Datapath
 	Policy   policy.Policy
 	Limits   Limits
-	Budget   *Budget           // that flows are installed under
-	Hasher   *odp.MaskedHasher // that the UFIDs of installed flows are made with
+	Budget   *Budget           // of the installers of flows
+	Hasher   *odp.MaskedHasher // for the UFIDs of installed flows
 	Notify   event.Sink
-	// Barrier waits until all flows that were decided so far are in the kernel.
+	// Barrier waits until all flows decided so far are in the kernel.
 	Barrier func()
 }
 
-// NewRevalidator returns a revalidator that has not begun.
+// New returns a revalidator that is not running.
 func New(cfg Config) *Revalidator {
 	limits := cfg.Limits.withDefaults()
 	r := &Revalidator{
@@ -133,8 +131,8 @@ func (r *Revalidator) SetTracer(t Tracer) {
 	r.trace.Store(&t)
 }
 
-// Adopt lets the policy learn from the flows that are there before the daemon
-// serves its first upcall, and returns how many there are.
+// Adopt lets the policy learn from the existing flows before the first upcall is served, and
+// returns their number.
 func (r *Revalidator) Adopt() (int, error) {
 	n := 0
 	err := r.dp.Flows(false, func() { n = 0 }, func(f *dpif.Flow) error {
@@ -154,10 +152,10 @@ func (r *Revalidator) Adopt() (int, error) {
 	return n, err
 }
 
-// Run works until ctx ends. It calls gone when the datapath seems to be.
+// Run works until ctx ends. It calls gone when the datapath seems to be deleted.
 func (r *Revalidator) Run(ctx context.Context, gone func()) {
 	r.counters.running.Store(true)
-	full := true // the first cycle corrects what was adopted
+	full := true // the first cycle corrects adopted flows
 	tick := time.NewTicker(cycleTime)
 	defer tick.Stop()
 	for {
@@ -181,12 +179,12 @@ func (r *Revalidator) Run(ctx context.Context, gone func()) {
 		case <-r.kick:
 		}
 		if ctx.Err() != nil {
-			return // of several cases that are ready any is taken
+			return // select picks any of the ready cases
 		}
 	}
 }
 
-// Wake has the next cycle begin at once. Any goroutine may call it.
+// Wake starts the next cycle at once. Any goroutine may call it.
 func (r *Revalidator) Wake() {
 	select {
 	case r.kick <- struct{}{}:
@@ -194,17 +192,17 @@ func (r *Revalidator) Wake() {
 	}
 }
 
-// RequestFullDump has the next cycle look at all flows, at once. Any goroutine may call
-// it.
+// RequestFullDump starts the next cycle at once and makes it check all flows. Any goroutine may
+// call it.
 func (r *Revalidator) RequestFullDump() {
 	r.full.Store(true)
 	r.Wake()
 }
 
-// Cycle is one cycle, of all flows with their keys if full. It ends between its
-// phases when ctx does. The policy's static flows are known before it looks at flows, and put
-// into the datapath afterwards. When one of them overlaps a flow that is about to go, the
-// next cycle, which comes soon, looks at all flows again.
+// Cycle runs one cycle, which reads all flows with their keys if full. It ends between its
+// phases when ctx ends. It takes over the policy's static flows before it checks flows, and
+// installs them afterwards. If a static flow overlaps a flow that is about to be deleted, the
+// next cycle starts soon and checks all flows again.
 func (r *Revalidator) Cycle(ctx context.Context, full bool) error {
 	r.statics.configured()
 	r.meters.configured()
@@ -226,7 +224,7 @@ func (r *Revalidator) cycle(ctx context.Context, full bool) error {
 	generation := r.policy.Generation()
 	changed := generation != r.generation
 	expiring := r.policy.Expiring(now)
-	// What is not looked at now for lack of time stays due.
+	// Checks that are deferred for lack of time stay due.
 	urgent := full || changed || r.again || r.full.Load()
 	full = urgent && r.fullPace.allows(time.Now(), urgentShare) || expiring && r.fullPace.allows(time.Now(), lazyShare)
 	if !full && !r.pace.due(now, limits.MaxIdle, int(r.budget.count.Load()), r.limit.current, limits.Flows) {
@@ -235,8 +233,8 @@ func (r *Revalidator) cycle(ctx context.Context, full bool) error {
 	}
 	asked := full && r.full.Swap(false)
 	if full {
-		// A flow that was decided before what the dump is for could be installed after
-		// the dump had passed its place.
+		// A flow that was decided before the change could be installed after the dump has
+		// passed its place.
 		r.barrier()
 	}
 	again := r.again
@@ -260,24 +258,22 @@ func (r *Revalidator) cycle(ctx context.Context, full bool) error {
 	if expiring {
 		r.policy.Expire(now)
 		if r.policy.Generation() != generation {
-			// Flows that relied on what was forgotten change now, not a
-			// cycle later.
+			// Flows that depended on removed MACs change now, not a cycle later.
 			r.Wake()
 		}
 	}
 	return nil
 }
 
-// looked counts a cycle that ended well, unless it put off a full dump that was
-// asked for.
+// looked counts a successful cycle, unless it deferred a requested full dump.
 func (r *Revalidator) looked() {
 	if !r.full.Load() {
 		r.counters.looks.Add(1)
 	}
 }
 
-// rest is recount for a cycle without a dump. As long as no flow was put since the
-// last time, it asks the kernel now and then only, for flows that others put.
+// rest is recount for a cycle without a dump. If no flow was installed since the last time, it
+// asks the kernel only now and then, for flows of other programs.
 func (r *Revalidator) rest() error {
 	r.rested++
 	if r.rested < restCycles && !r.overLimit && r.budget.count.Load() == r.counters.flows.Load() && !r.budget.refused.Load() {
@@ -286,8 +282,8 @@ func (r *Revalidator) rest() error {
 	return r.recount()
 }
 
-// recount corrects the handlers' count of flows by the kernel's, and says when
-// the limit is reached or left.
+// recount corrects the handlers' count of flows by the kernel's, and reports when the limit is
+// reached or left.
 func (r *Revalidator) recount() error {
 	r.rested = 0
 	var flows int
@@ -295,7 +291,7 @@ func (r *Revalidator) recount() error {
 		info, err := r.dp.Info()
 		flows = int(info.Stats.Flows)
 		if int64(flows) > r.budget.count.Load() {
-			r.pace.guess() // somebody else has added flows
+			r.pace.guess() // another program has added flows
 		}
 		return int64(flows), err
 	})
@@ -304,11 +300,11 @@ func (r *Revalidator) recount() error {
 	}
 	r.counters.flows.Store(int64(flows))
 	limit := int(r.budget.limit.Load())
-	// A sweep may have made room by now for what was refused before.
+	// A sweep may have made room since flows were refused.
 	if over := r.budget.refused.Swap(false) || flows >= limit; over != r.overLimit {
 		r.overLimit = over
 		if over {
-			// Flows on their way to the kernel have their places too.
+			// Flows in flight have places too.
 			flows = max(flows, min(int(r.budget.count.Load()), limit))
 			r.notify(FlowLimitReached{Flows: flows, Limit: limit})
 		} else {

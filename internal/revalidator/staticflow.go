@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// StaticFlowStats is a static flow with what became of it.
+// StaticFlowStats is a static flow with its state.
 type StaticFlowStats struct {
 	policy.StaticFlow
 	Installed bool
@@ -23,12 +23,12 @@ type StaticFlowStats struct {
 	Bytes     uint64
 }
 
-// maxTries is the number of cycles in which a flow that overlaps has to go
-// before a static flow counts as refused.
+// maxTries is the number of cycles within which an overlapping flow must be deleted before a
+// static flow counts as refused.
 const maxTries = 4
 
-// statics keeps the static flows in the datapath. It belongs to the
-// revalidator's goroutine, but for what mu guards.
+// statics keeps the static flows in the datapath. It belongs to the revalidator's goroutine,
+// except the fields that mu guards.
 type statics struct {
 	dp     *dpif.Datapath
 	policy policy.StaticPolicy // nil if the policy has none
@@ -40,18 +40,18 @@ type statics struct {
 	flows map[dpif.UFID]*static
 }
 
-// static is one static flow in the datapath, or on its way there. The
-// goroutine that owns statics writes it with mu held.
+// static is one static flow that is installed or will be. The goroutine that owns statics
+// writes it with mu held.
 type static struct {
 	StaticFlowStats
-	// kernel is the actions as the kernel shows them, which may be other than
-	// it was given; nil if they were not asked for since they were put.
+	// kernel are the actions as the kernel reports them, which may differ from those that were
+	// sent; nil if they were not read since.
 	kernel  []byte
 	tries   int
-	waiting string          // port that was reported missing
+	waiting string          // missing port that was reported
 	failure string          // that was reported
 	retry   backoff.Backoff // of one that the kernel refused
-	dropped bool            // not configured any more
+	dropped bool            // no longer configured
 }
 
 func newStatics(dp *dpif.Datapath, p policy.Policy, notify event.Sink) *statics {
@@ -69,8 +69,8 @@ func (s *statics) owns(f *dpif.Flow) bool {
 	return t != nil && !t.dropped
 }
 
-// configured takes over the policy's flows. It comes before a dump, so that
-// owns knows of flows that were installed by a process before this one.
+// configured takes over the policy's flows. It runs before a dump, so that owns knows flows
+// that a previous process installed.
 func (s *statics) configured() {
 	if s.policy == nil {
 		return
@@ -98,8 +98,8 @@ func (s *statics) configured() {
 	}
 }
 
-// keep looks at each static flow in the datapath and mends what differs. It
-// reports whether it wants to be called again soon.
+// keep checks each static flow in the datapath and corrects differences. It reports whether it
+// must be called again soon.
 func (s *statics) keep() (again bool, err error) {
 	if s.policy == nil || len(s.flows) == 0 {
 		return false, nil
@@ -164,7 +164,7 @@ func (s *statics) keep() (again bool, err error) {
 	return s.put(put)
 }
 
-// put installs flows that are not there, and gives others their actions.
+// put installs missing flows and corrects the actions of others.
 func (s *statics) put(list []*static) (again bool, err error) {
 	s.batch.Reset()
 	s.asked = s.asked[:0]
@@ -178,7 +178,7 @@ func (s *statics) put(list []*static) (again bool, err error) {
 		s.asked = append(s.asked, t, t)
 	}
 	var request int
-	var refused error // the put before the look-up
+	var refused error // result of the put before the lookup
 	err = s.transact(func(t *static, f *dpif.Flow, err error) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -192,7 +192,7 @@ func (s *statics) put(list []*static) (again bool, err error) {
 		refused = err
 		switch {
 		case errors.Is(err, unix.EEXIST) && t.tries < maxTries:
-			t.tries++ // a flow of the policy that is about to go
+			t.tries++ // a flow of the policy that is about to be deleted
 			again = true
 		case err != nil:
 			s.failed(t, err)
@@ -216,7 +216,7 @@ func (s *statics) installed(t *static) {
 	s.notify(StaticFlowInstalled{Match: t.Match, Actions: t.Actions, UFID: t.UFID})
 }
 
-// failed says once what keeps a flow from being installed.
+// failed reports once why a flow cannot be installed.
 func (s *statics) failed(t *static, err error) {
 	if err == nil || isDatapathGone(err) {
 		return
@@ -232,10 +232,10 @@ func (s *statics) failed(t *static, err error) {
 // isDatapathGone reports whether err is about the datapath and not the flow.
 func isDatapathGone(err error) bool { return errors.Is(err, unix.ENODEV) }
 
-// ended takes the answer to a deletion. mu is held.
+// ended handles the answer to a deletion. mu is held.
 func (s *statics) ended(t *static, err error) {
 	if err != nil && !errors.Is(err, unix.ENOENT) {
-		return // it is tried again in the next cycle
+		return // the next cycle tries again
 	}
 	delete(s.flows, t.UFID)
 	if t.Installed {
@@ -249,7 +249,7 @@ func (s *statics) forget(id dpif.UFID) {
 	delete(s.flows, id)
 }
 
-// flow returns t as requests take it.
+// flow returns t in the form of a request.
 func (t *static) flow() *dpif.Flow {
 	return &dpif.Flow{UFID: t.UFID, HasUFID: true, Key: t.Key, Mask: t.Mask, Actions: t.Do}
 }

@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// FlowsNotCorrected says that flows which do not hold any more could not be given their
-// new actions. They were deleted, so that their packets come up.
+// FlowsNotCorrected reports stale flows that could not get their new actions. They were
+// deleted, so their packets are upcalls.
 type FlowsNotCorrected struct {
 	event.OfDatapath
 	Flows int   `event:"flows"`
@@ -27,7 +27,7 @@ var _ = event.Declare[FlowsNotCorrected](event.Kind{Name: "flows_not_corrected",
 		"see docs/RUNBOOK.md.",
 })
 
-// stuckReport is the least time from one FlowsNotCorrected to the next.
+// stuckReport is the minimum interval of FlowsNotCorrected.
 const stuckReport = 10 * time.Second
 
 const reasonTooLong = "actions_too_long"
@@ -37,8 +37,8 @@ const reasonTooLong = "actions_too_long"
 type stuckFlows struct {
 	modified []dpif.Flow // identities of the flows that the sweep corrects, in the order of its requests
 	answered int         // of modified
-	list     []dpif.Flow // of these, refused
-	untold   int         // flows that no event has told of
+	list     []dpif.Flow // of modified, those refused
+	untold   int         // flows not yet reported by an event
 	err      error       // of the last of these
 	told     time.Time
 }
@@ -46,7 +46,7 @@ type stuckFlows struct {
 // reset prepares for a sweep.
 func (s *stuckFlows) reset() { s.modified, s.answered, s.list = s.modified[:0], 0, s.list[:0] }
 
-// asked notes that the sweep corrects f.
+// asked records that the sweep corrects f.
 func (s *stuckFlows) asked(f *dpif.Flow) {
 	id := dpif.Flow{UFID: f.UFID, HasUFID: f.HasUFID}
 	if !f.HasUFID {
@@ -55,22 +55,22 @@ func (s *stuckFlows) asked(f *dpif.Flow) {
 	s.modified = append(s.modified, id)
 }
 
-// taken takes the answer that the next correction has succeeded.
+// taken records that the next correction succeeded.
 func (s *stuckFlows) taken() { s.answered++ }
 
-// refused takes the answer that the next correction has failed.
+// refused records that the next correction failed.
 func (s *stuckFlows) refused(err error) {
 	s.list = append(s.list, s.modified[s.answered])
 	s.answered++
 	s.untold, s.err = s.untold+1, err
 }
 
-// tooLong notes a flow that is deleted because its new actions do not fit a message.
+// tooLong records a flow that is deleted because its new actions do not fit in a message.
 func (s *stuckFlows) tooLong(bytes int) {
 	s.untold, s.err = s.untold+1, fmt.Errorf("%d bytes of actions: %w", bytes, unix.EMSGSIZE)
 }
 
-// due returns what there is to tell, if it is time to.
+// due returns the event to emit, if it is time.
 func (s *stuckFlows) due(now time.Time) (FlowsNotCorrected, bool) {
 	if s.untold == 0 || now.Sub(s.told) < stuckReport {
 		return FlowsNotCorrected{}, false
@@ -80,8 +80,8 @@ func (s *stuckFlows) due(now time.Time) (FlowsNotCorrected, bool) {
 	return e, true
 }
 
-// deleteStuck deletes the flows whose correction failed in the sweep. Those that the kernel
-// does not delete either are looked at again in the next cycle.
+// deleteStuck deletes the flows whose correction failed in the sweep. The next cycle checks
+// those that the kernel does not delete either.
 func (r *Revalidator) deleteStuck() error {
 	if e, tell := r.stuck.due(time.Now()); tell {
 		r.notify(e)
