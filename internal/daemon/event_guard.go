@@ -43,19 +43,6 @@ var _ = event.Declare[evDatapathRenamed](event.Kind{Name: "datapath_renamed", Le
 		"name.",
 })
 
-type evPortElsewhere struct {
-	event.OfDatapath
-	Name   string     `event:"port"`
-	No     odp.PortNo `event:"port_no"`
-	Device string     `event:"device"`
-	Netns  int32      `event:"netns_id" means:"id of the network namespace (ip netns list-id)"`
-}
-
-var _ = event.Declare[evPortElsewhere](event.Kind{Name: "port_elsewhere", Level: event.Info,
-	Meaning: "An internal port is in another network namespace. dpifd serves it, but does not set the address, MTU " +
-		"and state of its device.",
-})
-
 type evPortUnlisted struct {
 	event.OfDatapath
 	Name string     `event:"port"`
@@ -68,18 +55,4 @@ var _ = event.Declare[evPortUnlisted](event.Kind{Name: "port_unlisted", Level: e
 		"port; with vlan the local port is in VLAN 0 instead).",
 	Advice: "Add an entry for the port, remove the port from the datapath, or set `ports_unlisted: serve` if it may " +
 		"reach all VLANs.",
-})
-
-type evPortHasAddresses struct {
-	event.OfDatapath
-	Name      string     `event:"port"`
-	No        odp.PortNo `event:"port_no"`
-	Addresses []string   `event:"addresses" means:"list of IP addresses"`
-}
-
-var _ = event.Declare[evPortHasAddresses](event.Kind{Name: "port_has_addresses", Level: event.Warn,
-	Meaning: "The device of a port has IP addresses. The datapath receives all packets that arrive on the device, " +
-		"so the host does not answer on these addresses.",
-	Advice: "Move the addresses to an internal port or to the local port (`address` in `ports`); see " +
-		"docs/CONFIGURATION.md, Addresses of the host.",
 })

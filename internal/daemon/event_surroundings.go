@@ -4,27 +4,6 @@ import (
 	"dpifd/internal/event"
 )
 
-type evDeviceCreated struct {
-	event.OfDatapath
-	Device string `event:"device"`
-	Kind   string `event:"kind"`
-}
-
-var _ = event.Declare[evDeviceCreated](event.Kind{Name: "device_created", Level: event.Info,
-	Meaning: "dpifd created the network device of a tunnel. All tunnels of the same kind and UDP port share it.",
-})
-
-type evDeviceRemoved struct {
-	event.OfDatapath
-	Device string `event:"device"`
-	Kind   string `event:"kind"`
-}
-
-var _ = event.Declare[evDeviceRemoved](event.Kind{Name: "device_removed", Level: event.Info,
-	Meaning: "dpifd removed a network device that it had created: no tunnel port needs it any more, or the datapath " +
-		"was deleted at exit.",
-})
-
 type evControlListening struct {
 	event.Base
 	Socket     string `event:"socket"`

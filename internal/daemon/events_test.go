@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"dpifd/internal/config"
+	"dpifd/internal/console"
 	"dpifd/internal/dpif"
 	"dpifd/internal/event"
 	"dpifd/internal/metric"
@@ -184,7 +185,7 @@ func TestLoggerFormats(t *testing.T) {
 func TestConsole(t *testing.T) {
 	line := func(terminal bool, e event.Event) string {
 		var out bytes.Buffer
-		core := zapcore.NewCore(newConsole(terminal), zapcore.AddSync(&out), zapcore.DebugLevel)
+		core := zapcore.NewCore(console.NewFor(terminal), zapcore.AddSync(&out), zapcore.DebugLevel)
 		l := &logger{zap: zap.New(core), datapath: zap.String("datapath", "dp0")}
 		l.emit(e)
 		_, text, _ := strings.Cut(out.String(), " ") // without the time

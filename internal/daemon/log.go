@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"dpifd/internal/config"
+	"dpifd/internal/console"
 	"dpifd/internal/event"
 	"dpifd/internal/odp"
 
@@ -44,7 +45,7 @@ func newLogger(w io.Writer, cfg *config.Config, priorities bool) (*logger, error
 	}
 	encoder := zapcore.NewJSONEncoder(enc)
 	if cfg.Log.Format == config.FormatConsole {
-		encoder = newConsole(onTerminal(w))
+		encoder = console.New(w)
 	}
 	if priorities {
 		encoder = prioritised{encoder}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"dpifd/internal/checkpoint"
 	"dpifd/internal/config"
 	"dpifd/internal/dpif"
 	"dpifd/internal/event"
@@ -85,7 +86,7 @@ func (d *run) openDatapath(ctx context.Context, conn *netlink.Conn) (*dpif.Datap
 		}
 		dp, created, info, err := d.tryDatapath(conn, fam)
 		if err == nil {
-			d.created = created
+			d.devices.SetDatapathCreated(created)
 			d.log.emit(evDatapathOpened{Index: dp.Index(), Created: created, Flows: info.Stats.Flows,
 				Hit: info.Stats.Hit, Missed: info.Stats.Missed, Lost: info.Stats.Lost})
 			return dp, nil
@@ -138,7 +139,7 @@ func (d *run) formerDatapath(conn *netlink.Conn, fam *dpif.Families) (*dpif.Data
 	if err != nil {
 		return nil, dpif.DatapathInfo{}, false
 	}
-	before, err := loadCheckpoint(rundir.Path, checkpointName(name, ns))
+	before, err := checkpoint.Load(rundir.Path, checkpoint.Name(name, ns))
 	if err != nil || before == nil {
 		return nil, dpif.DatapathInfo{}, false // said when the checkpoint is needed
 	}
@@ -147,11 +148,11 @@ func (d *run) formerDatapath(conn *netlink.Conn, fam *dpif.Families) (*dpif.Data
 		return nil, dpif.DatapathInfo{}, false
 	}
 	for _, info := range list {
-		now, err := newCheckpoint(&info)
+		now, err := checkpoint.New(&info)
 		if err != nil {
 			continue
 		}
-		if now.Datapath = name; before.precedes(now) {
+		if now.Datapath = name; before.Precedes(now) {
 			d.log.emit(evDatapathRenamed{LocalPort: info.Name, Index: info.Index})
 			return dpif.NewDatapath(conn, fam, name, info.Index), info, true
 		}

@@ -9,6 +9,7 @@ import (
 	"dpifd/internal/clock"
 	"dpifd/internal/config"
 	"dpifd/internal/endpoint"
+	"dpifd/internal/portdevice"
 
 	sd "github.com/coreos/go-systemd/v22/daemon"
 	"go.uber.org/zap/zapcore"
@@ -72,10 +73,10 @@ func (d *run) use() (endpoint.Reloaded, error) {
 	}
 	d.trace()
 	if d.devices != nil {
-		d.devices.configure(next.Ports)
+		d.devices.Configure(next.Ports)
 	}
 	if d.server != nil {
-		d.server.Reconfigure(portConfigs(next), flowLimits(next))
+		d.server.Reconfigure(portdevice.Ports(next), flowLimits(next))
 	}
 	d.log.emit(evReloaded{Config: d.path, Changed: changed})
 	if len(ignored) > 0 {

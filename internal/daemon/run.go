@@ -6,19 +6,18 @@ import (
 	"io"
 	"os"
 	"runtime/debug"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"dpifd/internal/checkpoint"
 	"dpifd/internal/config"
 	"dpifd/internal/control"
-	"dpifd/internal/dpif"
 	"dpifd/internal/fdstore"
 	"dpifd/internal/logqueue"
 	"dpifd/internal/mmapring"
-	"dpifd/internal/reconciler"
+	"dpifd/internal/portdevice"
 	"dpifd/internal/revalidator"
 	"dpifd/internal/transport"
 	"dpifd/internal/upcall"
@@ -66,7 +65,6 @@ type run struct {
 	lines   *logqueue.Queue // between the log and its reader
 	policy  policySwitch
 	started time.Time
-	created bool                // the datapath that is served was created by this process
 	served  bool                // a datapath was served before
 	past    upcall.PortCounters // of the datapaths that were
 	stats   *statsLog           // of the datapath that is
@@ -80,13 +78,13 @@ type run struct {
 
 	looks atomic.Uint64 // for the module or the datapath, while there is none
 
-	checkpoints string     // file in the runtime directory
-	now         checkpoint // of the datapath that is; without Namespace, none is written
+	checkpoints string                // file in the runtime directory
+	now         checkpoint.Checkpoint // of the datapath that is; without Namespace, none is written
 
-	mu      sync.Mutex      // orders reloads and the opening of datapaths; guards stats
-	server  *vswitch.Server // nil while no datapath is open
-	feeds   []*control.Feed // of clients that watch upcalls
-	devices *devices        // nil before the network namespace is entered
+	mu      sync.Mutex          // orders reloads and the opening of datapaths; guards stats
+	server  *vswitch.Server     // nil while no datapath is open
+	feeds   []*control.Feed     // of clients that watch upcalls
+	devices *portdevice.Manager // nil before the network namespace is entered
 }
 
 func (d *run) cfg() *config.Config { return d.config.Load() }
@@ -144,7 +142,7 @@ func (d *run) serverConfig() vswitch.Config {
 		Ring:   d.ringConfig(),
 		Flows:  flowLimits(d.cfg()),
 		Prime:  d.cfg().Flows.Prime,
-		Policy: &d.policy, Notify: d.log.emit, Ports: portConfigs(d.cfg()),
+		Policy: &d.policy, Notify: d.log.emit, Ports: portdevice.Ports(d.cfg()),
 		Inherited: d.inherited, Store: d.store,
 		Devices: d.devices,
 	}
@@ -152,37 +150,6 @@ func (d *run) serverConfig() vswitch.Config {
 
 var dispatches = map[config.Dispatch]transport.Dispatch{
 	config.DispatchPerVport: transport.DispatchPerVport, config.DispatchPerCPU: transport.DispatchPerCPU,
-}
-
-// portConfigs returns the vports that the datapath is to have: tunnels share
-// those of their devices.
-func portConfigs(cfg *config.Config) []reconciler.PortConfig {
-	var ports []reconciler.PortConfig
-	for _, p := range cfg.Ports {
-		port := reconciler.PortConfig{Name: p.Name, Match: p.Match, Type: dpif.VportNetdev, MaxUpcalls: p.MaxUpcalls}
-		switch {
-		case p.Type == config.PortInternal:
-			port.Type = dpif.VportInternal
-		case p.Type.IsTunnel():
-			port.Name = p.Device().Name()
-			if i := slices.IndexFunc(ports, func(q reconciler.PortConfig) bool { return q.Name == port.Name }); i >= 0 {
-				shareLimit(&ports[i], p.MaxUpcalls)
-				continue
-			}
-		}
-		ports = append(ports, port)
-	}
-	return ports
-}
-
-// shareLimit adds what one more tunnel of a device may send up: no limit if one
-// has none.
-func shareLimit(p *reconciler.PortConfig, more uint32) {
-	if p.MaxUpcalls == 0 || more == 0 {
-		p.MaxUpcalls = 0
-		return
-	}
-	p.MaxUpcalls += more
 }
 
 func (d *run) ringConfig() transport.RingConfig {

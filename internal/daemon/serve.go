@@ -13,6 +13,7 @@ import (
 	"dpifd/internal/netlink"
 	"dpifd/internal/odp"
 	"dpifd/internal/policy"
+	"dpifd/internal/portdevice"
 	"dpifd/internal/vswitch"
 
 	"golang.org/x/sync/errgroup"
@@ -36,7 +37,7 @@ func (d *run) serve(ctx context.Context) error {
 	if err := d.openDevices(); err != nil {
 		return err
 	}
-	defer d.devices.conn.Close()
+	defer d.devices.Close()
 	for {
 		err = d.serveOnce(ctx, conn)
 		if !errors.Is(err, vswitch.ErrDatapathGone) || ctx.Err() != nil {
@@ -86,7 +87,7 @@ func (d *run) serveOnce(ctx context.Context, conn *netlink.Conn) error {
 func (d *run) openDevices() (err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.devices, err = newDevices(d)
+	d.devices, err = portdevice.New(d.cfg(), d.log.emit)
 	return err
 }
 

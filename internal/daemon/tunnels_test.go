@@ -6,6 +6,7 @@ import (
 	"dpifd/internal/config"
 	"dpifd/internal/device"
 	"dpifd/internal/forward"
+	"dpifd/internal/portdevice"
 )
 
 func loadPorts(t *testing.T, ports string) *config.Config {
@@ -48,7 +49,7 @@ func TestTunnelNumbers(t *testing.T) {
 func TestTunnelPorts(t *testing.T) {
 	cfg := loadPorts(t, "- {name: eth1}\n"+onePort+twoPort+threePort)
 	var names []string
-	for _, p := range portConfigs(cfg) {
+	for _, p := range portdevice.Ports(cfg) {
 		names = append(names, p.Name)
 		if p.MaxUpcalls != 0 {
 			t.Errorf("port %s is limited, though one of its tunnels is not", p.Name)
@@ -72,7 +73,7 @@ func TestTunnelPorts(t *testing.T) {
 		forwardsAlike(cfg, loadPorts(t, "- {name: eth1}\n"+onePort+twoPort)) {
 		t.Error("configurations are not told apart by their tunnels")
 	}
-	if got := portConfigs(loadPorts(t, twoPort)); got[0].MaxUpcalls != 7 {
+	if got := portdevice.Ports(loadPorts(t, twoPort)); got[0].MaxUpcalls != 7 {
 		t.Errorf("a limited tunnel alone: %+v", got)
 	}
 }

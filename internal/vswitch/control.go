@@ -8,6 +8,7 @@ import (
 	"dpifd/internal/reconciler"
 	"dpifd/internal/revalidator"
 	"dpifd/internal/upcall"
+	"dpifd/internal/watchdog"
 )
 
 // Reconfigure changes, while the Server runs, which ports the datapath is to
@@ -49,20 +50,14 @@ func (s *Server) SetTracer(t upcall.Tracer) {
 // changes; nil removes it.
 func (s *Server) SetFlowTracer(t revalidator.Tracer) { s.revalidator.SetTracer(t) }
 
-// Rounds counts how often one of the Server's goroutines went round its loop.
-type Rounds struct {
-	Name  string // "handler 0", "port poll", "revalidator"
-	Count uint64
-}
-
 // Rounds tells how often each goroutine that the datapath depends on went
 // round. It may be called from any goroutine. During the start, which can be
 // long, the port poll stands for the flows and ports gone through, and there is
 // no revalidator.
-func (s *Server) Rounds() []Rounds {
-	list := make([]Rounds, 0, len(s.handlers)+2)
+func (s *Server) Rounds() []watchdog.Rounds {
+	list := make([]watchdog.Rounds, 0, len(s.handlers)+2)
 	for _, h := range s.handlers {
-		list = append(list, Rounds{fmt.Sprintf("handler %d", h.ID()), h.Rounds()})
+		list = append(list, watchdog.Rounds{Name: fmt.Sprintf("handler %d", h.ID()), Count: h.Rounds()})
 	}
 	flows, running := s.revalidator.Rounds()
 	return appendRounds(list, s.rounds.Load(), flows, running)
@@ -70,11 +65,12 @@ func (s *Server) Rounds() []Rounds {
 
 // appendRounds adds the port poll and, once it runs, the revalidator; before that
 // the port poll stands for it.
-func appendRounds(list []Rounds, polls, cycles uint64, running bool) []Rounds {
+func appendRounds(list []watchdog.Rounds, polls, cycles uint64, running bool) []watchdog.Rounds {
 	if !running {
-		return append(list, Rounds{"port poll", polls + cycles})
+		return append(list, watchdog.Rounds{Name: "port poll", Count: polls + cycles})
 	}
-	return append(list, Rounds{"port poll", polls}, Rounds{"revalidator", cycles})
+	return append(list, watchdog.Rounds{Name: "port poll", Count: polls},
+		watchdog.Rounds{Name: "revalidator", Count: cycles})
 }
 
 // Nudge has the goroutines that sleep go round once. The revalidator does so by

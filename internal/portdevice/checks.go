@@ -1,4 +1,4 @@
-package daemon
+package portdevice
 
 import (
 	"crypto/sha256"
@@ -20,7 +20,7 @@ import (
 
 // usable says why the device of a port cannot be one, if that is so. The kernel takes devices
 // without Ethernet (ARPHRD_NONE), and says only that a device is busy.
-func (s *devices) usable(p reconciler.PortConfig) error {
+func (s *Manager) usable(p reconciler.PortConfig) error {
 	if p.Type != dpif.VportNetdev {
 		return nil
 	}
@@ -29,7 +29,8 @@ func (s *devices) usable(p reconciler.PortConfig) error {
 		return nil // the kernel says so when the port is attached
 	}
 	if l.Type != unix.ARPHRD_ETHER && l.Type != unix.ARPHRD_LOOPBACK {
-		return fmt.Errorf("device %s has no Ethernet (type %d, kind %q): it cannot be a port of a switch", l.Name, l.Type, l.Kind)
+		return fmt.Errorf("device %s has no Ethernet (type %d, kind %q): it cannot be a port of a switch",
+			l.Name, l.Type, l.Kind)
 	}
 	if l.Master == 0 {
 		if list := s.addressesOf(l.Index); p.Match != "" && len(list) > 0 {
@@ -53,7 +54,7 @@ func (s *devices) usable(p reconciler.PortConfig) error {
 }
 
 // datapathOf names the datapath that a device is a port of, "" if there is none.
-func (s *devices) datapathOf(l *device.Link) string {
+func (s *Manager) datapathOf(l *device.Link) string {
 	conn, err := netlink.Dial(unix.NETLINK_GENERIC, netlink.Config{})
 	if err != nil {
 		return ""
@@ -81,18 +82,18 @@ const addressCache = time.Second
 
 // warnAddresses warns of a port whose device has IP addresses: the datapath takes the packets
 // that are for them.
-func (s *devices) warnAddresses(name string, v *dpif.Vport) {
+func (s *Manager) warnAddresses(name string, v *dpif.Vport) {
 	if v.Elsewhere || v.Ifindex == 0 {
 		return
 	}
 	list := s.addressesOf(int(v.Ifindex))
 	if len(list) > 0 {
-		s.d.log.emit(evPortHasAddresses{Name: name, No: v.No, Addresses: list})
+		s.notify(PortHasAddresses{Name: name, No: v.No, Addresses: list})
 	}
 }
 
 // addressesOf returns the addresses of a device, none if they cannot be listed.
-func (s *devices) addressesOf(ifindex int) []string {
+func (s *Manager) addressesOf(ifindex int) []string {
 	if time.Since(s.listed) > addressCache {
 		all, err := s.conn.Addresses()
 		if err != nil {
@@ -108,7 +109,7 @@ func (s *devices) addressesOf(ifindex int) []string {
 }
 
 // Candidates implements reconciler.Devices.
-func (s *devices) Candidates() ([]string, error) {
+func (s *Manager) Candidates() ([]string, error) {
 	links, err := s.conn.Links()
 	var names []string
 	for _, l := range links {
@@ -121,7 +122,7 @@ func (s *devices) Candidates() ([]string, error) {
 
 // mac returns the MAC that an internal port is to have, zeros if it keeps its own: the
 // configured one or, for a port that was made just now, one that is the same each time.
-func (s *devices) mac(p *config.Port, created bool) odp.MAC {
+func (s *Manager) mac(p *config.Port, created bool) odp.MAC {
 	if p.MAC != (odp.MAC{}) || !created {
 		return p.MAC
 	}
@@ -130,7 +131,7 @@ func (s *devices) mac(p *config.Port, created bool) odp.MAC {
 		name, _ := os.Hostname()
 		host = []byte(name)
 	}
-	return derivedMAC(strings.TrimSpace(string(host)), s.d.cfg().Netns, s.d.cfg().Datapath.Name, p.Name)
+	return derivedMAC(strings.TrimSpace(string(host)), s.netns, s.datapath, p.Name)
 }
 
 // derivedMAC is a locally administered address that depends on the parts.

@@ -1,8 +1,7 @@
-package daemon
+package watchdog
 
 import (
 	"context"
-	"dpifd/internal/vswitch"
 	"slices"
 	"sync/atomic"
 	"testing"
@@ -17,8 +16,8 @@ type heart struct {
 	nudges atomic.Uint64
 }
 
-func (h *heart) Rounds() []vswitch.Rounds {
-	return []vswitch.Rounds{{Name: "a", Count: h.rounds[0].Load()}, {Name: "b", Count: h.rounds[1].Load()}}
+func (h *heart) Rounds() []Rounds {
+	return []Rounds{{Name: "a", Count: h.rounds[0].Load()}, {Name: "b", Count: h.rounds[1].Load()}}
 }
 
 func (h *heart) Nudge() {
@@ -36,15 +35,15 @@ func TestWatchdog(t *testing.T) {
 	var current atomic.Pointer[heart]
 	current.Store(first)
 	fed, withheld := make(chan struct{}, 1000), make(chan []string, 1000)
-	w := &watchdog{
-		interval: 20 * time.Millisecond,
-		pulse:    func() pulse { return current.Load() },
-		feed:     func() { fed <- struct{}{} },
-		withheld: func(late []string, _ time.Duration) { withheld <- late },
-	}
+	w := New(Config{
+		Interval: 20 * time.Millisecond,
+		Pulse:    func() Pulse { return current.Load() },
+		Feed:     func() { fed <- struct{}{} },
+		Withheld: func(late []string, _ time.Duration) { withheld <- late },
+	})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
-	go func() { defer close(done); w.run(ctx) }()
+	go func() { defer close(done); w.Run(ctx) }()
 	feeds := func(what string) {
 		t.Helper()
 		select {
@@ -73,7 +72,7 @@ func TestWatchdog(t *testing.T) {
 		<-fed
 	}
 	nudges := first.nudges.Load()
-	time.Sleep(10 * w.interval) // in which nothing may happen
+	time.Sleep(10 * w.cfg.Interval) // in which nothing may happen
 	if len(fed) > 0 || len(withheld) > 0 || first.nudges.Load() != nudges {
 		t.Errorf("while one is stuck: fed %d times, said %d times more", len(fed), len(withheld))
 	}
@@ -91,20 +90,4 @@ func TestWatchdog(t *testing.T) {
 	}
 	cancel()
 	<-done
-}
-
-// TestPulseWithoutDatapath: the wait for a datapath must go on.
-func TestPulseWithoutDatapath(t *testing.T) {
-	d := &run{}
-	before := d.pulse()
-	if before != d.pulse() {
-		t.Error("the pulse of the same wait differs")
-	}
-	if got := before.Rounds()[0].Count; got != 0 {
-		t.Errorf("%d looks before the first", got)
-	}
-	d.looks.Add(1)
-	if got := d.pulse().Rounds()[0].Count; got != 1 {
-		t.Errorf("%d looks after one", got)
-	}
 }

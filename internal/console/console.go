@@ -1,4 +1,5 @@
-package daemon
+// Package console encodes events for people: zapcore entries as one line of text each.
+package console
 
 import (
 	"fmt"
@@ -22,9 +23,12 @@ type console struct {
 	colour                bool
 }
 
-// newConsole returns an encoder for a terminal or a file. NO_COLOR
+// New returns an encoder for what is written to w.
+func New(w io.Writer) zapcore.Encoder { return NewFor(onTerminal(w)) }
+
+// NewFor returns an encoder for a terminal or a file. NO_COLOR
 // (https://no-color.org) in the environment turns colours off.
-func newConsole(terminal bool) zapcore.Encoder {
+func NewFor(terminal bool) zapcore.Encoder {
 	return console{zapcore.NewMapObjectEncoder(), terminal, terminal && os.Getenv("NO_COLOR") == ""}
 }
 
@@ -41,17 +45,20 @@ func onTerminal(w io.Writer) bool {
 // consoleTime is local time, in milliseconds.
 const consoleTime = "15:04:05.000"
 
+var linePool = buffer.NewPool()
+
 // SGR sequences of ECMA-48.
 const (
 	bold, plain = "\x1b[1m", "\x1b[0m"
 )
 
 var levelColours = map[zapcore.Level]string{
-	zapcore.DebugLevel: "\x1b[2m", zapcore.InfoLevel: "\x1b[32m", zapcore.WarnLevel: "\x1b[33m", zapcore.ErrorLevel: "\x1b[31;1m",
+	zapcore.DebugLevel: "\x1b[2m", zapcore.InfoLevel: "\x1b[32m",
+	zapcore.WarnLevel: "\x1b[33m", zapcore.ErrorLevel: "\x1b[31;1m",
 }
 
 // Clone implements zapcore.Encoder.
-func (c console) Clone() zapcore.Encoder { return newConsole(c.terminal) }
+func (c console) Clone() zapcore.Encoder { return NewFor(c.terminal) }
 
 // EncodeEntry implements zapcore.Encoder.
 func (c console) EncodeEntry(e zapcore.Entry, fields []zapcore.Field) (*buffer.Buffer, error) {
@@ -117,8 +124,8 @@ var statsGauges = []string{"ports", "flows", "flow_limit", "macs"}
 
 // statsTrouble ends the names of totals that are printed when they are not zero.
 var statsTrouble = []string{
-	"_refused", "_errors", "_drops", "_over_limit", "_evicted", "overflows", "overruns", "shed", "aborted", "truncated", "malformed",
-	"features_restored", "upcall_pids_restored",
+	"_refused", "_errors", "_drops", "_over_limit", "_evicted", "overflows", "overruns", "shed", "aborted",
+	"truncated", "malformed", "features_restored", "upcall_pids_restored",
 }
 
 // appendStats appends what a person wants to know of event stats: rates of the
@@ -133,13 +140,18 @@ func appendStats(out *buffer.Buffer, fields []zapcore.Field, values map[string]a
 			fmt.Fprintf(out, " %s=%s/s", name, strconv.FormatFloat(counter(v)*1000/ms, 'g', 3, 64))
 		case slices.Contains(statsGauges, f.Key):
 			fmt.Fprintf(out, " %s=%v", f.Key, v)
-		case counter(v) != 0 && slices.ContainsFunc(statsTrouble, func(end string) bool { return strings.HasSuffix(f.Key, end) }):
+		case counter(v) != 0 && isTrouble(f.Key):
 			fmt.Fprintf(out, " %s=%v", f.Key, v)
 		}
 	}
 	if hit, missed := counter(values["hit_delta"]), counter(values["missed_delta"]); hit+missed > 0 {
 		fmt.Fprintf(out, " hit_ratio=%.1f%%", 100*hit/(hit+missed))
 	}
+}
+
+// isTrouble reports whether a total counts something that went wrong.
+func isTrouble(name string) bool {
+	return slices.ContainsFunc(statsTrouble, func(end string) bool { return strings.HasSuffix(name, end) })
 }
 
 // counter returns the value of a counter, 0 of what is none.

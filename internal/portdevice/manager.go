@@ -1,4 +1,4 @@
-package daemon
+package portdevice
 
 import (
 	"errors"
@@ -11,17 +11,22 @@ import (
 	"dpifd/internal/config"
 	"dpifd/internal/device"
 	"dpifd/internal/dpif"
+	"dpifd/internal/event"
 	"dpifd/internal/odp"
 	"dpifd/internal/reconciler"
 
 	"golang.org/x/sys/unix"
 )
 
-// devices sees to the network devices of configured ports: it makes those of
-// tunnels and sets up internal ones. It is a reconciler.Devices.
-type devices struct {
-	d    *run
-	conn *device.Conn
+// Manager prepares and sets up the devices of configured ports. It is a
+// reconciler.Devices. Its methods belong to one goroutine, but Configure.
+type Manager struct {
+	conn     *device.Conn
+	datapath string
+	netns    string
+	notify   event.Sink
+	// datapathCreated tells that this process made the datapath, and its local port.
+	datapathCreated bool
 	// given holds the addresses that each device got from here.
 	given map[string][]netip.Prefix
 	// addresses are those of all devices by ifindex, as of listed.
@@ -34,22 +39,29 @@ type devices struct {
 	internal map[string]config.Port
 }
 
-var _ reconciler.Devices = (*devices)(nil)
+var _ reconciler.Devices = (*Manager)(nil)
 
-// newDevices opens a socket in the network namespace of the calling thread. The
-// caller closes it by devices.conn.
-func newDevices(d *run) (*devices, error) {
+// New opens a socket in the network namespace of the calling thread, and takes ports and
+// datapath of the configuration. The caller closes the Manager.
+func New(cfg *config.Config, notify event.Sink) (*Manager, error) {
 	conn, err := device.Dial()
 	if err != nil {
 		return nil, err
 	}
-	s := &devices{d: d, conn: conn, given: map[string][]netip.Prefix{}}
-	s.configure(d.cfg().Ports)
+	s := &Manager{conn: conn, datapath: cfg.Datapath.Name, netns: cfg.Netns, notify: notify, given: map[string][]netip.Prefix{}}
+	s.Configure(cfg.Ports)
 	return s, nil
 }
 
-// configure takes over what is configured.
-func (s *devices) configure(ports []config.Port) {
+// Close closes the socket.
+func (s *Manager) Close() error { return s.conn.Close() }
+
+// SetDatapathCreated says whether this process made the datapath: then its local port is
+// new.
+func (s *Manager) SetDatapathCreated(created bool) { s.datapathCreated = created }
+
+// Configure changes which ports are configured. Any goroutine may call it.
+func (s *Manager) Configure(ports []config.Port) {
 	tunnels, internal := map[string]device.Tunnel{}, map[string]config.Port{}
 	for _, p := range ports {
 		switch {
@@ -66,10 +78,10 @@ func (s *devices) configure(ports []config.Port) {
 }
 
 // alias is the mark of devices made for this datapath.
-func (s *devices) alias() string { return "dpifd: " + s.d.cfg().Datapath.Name }
+func (s *Manager) alias() string { return "dpifd: " + s.datapath }
 
 // Prepare implements reconciler.Devices.
-func (s *devices) Prepare(p reconciler.PortConfig) error {
+func (s *Manager) Prepare(p reconciler.PortConfig) error {
 	s.mu.Lock()
 	t, ok := s.tunnels[p.Name]
 	s.mu.Unlock()
@@ -78,13 +90,13 @@ func (s *devices) Prepare(p reconciler.PortConfig) error {
 	}
 	created, err := s.conn.Create(t, s.alias())
 	if created {
-		s.d.log.emit(evDeviceCreated{Device: p.Name, Kind: string(t.Kind)})
+		s.notify(DeviceCreated{Device: p.Name, Kind: string(t.Kind)})
 	}
 	return err
 }
 
 // Find implements reconciler.Devices.
-func (s *devices) Find(name string) uint32 {
+func (s *Manager) Find(name string) uint32 {
 	l, err := s.conn.Link(name)
 	if err != nil {
 		return 0
@@ -93,7 +105,7 @@ func (s *devices) Find(name string) uint32 {
 }
 
 // Indexes implements reconciler.Devices.
-func (s *devices) Indexes() (map[string]uint32, error) {
+func (s *Manager) Indexes() (map[string]uint32, error) {
 	links, err := s.conn.Links()
 	if err != nil {
 		return nil, err
@@ -106,7 +118,7 @@ func (s *devices) Indexes() (map[string]uint32, error) {
 }
 
 // SetUp implements reconciler.Devices. Addresses that others gave to a device stay.
-func (s *devices) SetUp(p reconciler.PortConfig, v *dpif.Vport, created bool) error {
+func (s *Manager) SetUp(p reconciler.PortConfig, v *dpif.Vport, created bool) error {
 	s.mu.Lock()
 	port, ok := s.internal[p.Name]
 	_, tunnel := s.tunnels[p.Name]
@@ -119,7 +131,7 @@ func (s *devices) SetUp(p reconciler.PortConfig, v *dpif.Vport, created bool) er
 	}
 	if v.Elsewhere {
 		if port.Up || port.MTU != 0 || len(port.Address) > 0 {
-			s.d.log.emit(evPortElsewhere{Name: p.Name, No: v.No, Device: v.Name, Netns: v.Netns})
+			s.notify(PortElsewhere{Name: p.Name, No: v.No, Device: v.Name, Netns: v.Netns})
 		}
 		return nil
 	}
@@ -131,7 +143,7 @@ func (s *devices) SetUp(p reconciler.PortConfig, v *dpif.Vport, created bool) er
 		return err
 	}
 	var errs []error
-	created = created || v.No == 0 && s.d.created
+	created = created || v.No == 0 && s.datapathCreated
 	if mac := s.mac(&port, created); mac != (odp.MAC{}) && l.Address != mac.String() {
 		errs = append(errs, s.conn.SetAddress(l, mac))
 	}
@@ -151,7 +163,7 @@ func (s *devices) SetUp(p reconciler.PortConfig, v *dpif.Vport, created bool) er
 // address gives a device its addresses and takes away those that it had from
 // here before. That comes first: the kernel takes with an address the later ones
 // of the same network.
-func (s *devices) address(l device.Link, want []config.Prefix) error {
+func (s *Manager) address(l device.Link, want []config.Prefix) error {
 	var errs []error
 	var given []netip.Prefix
 	for _, a := range s.given[l.Name] {
@@ -175,14 +187,15 @@ func (s *devices) address(l device.Link, want []config.Prefix) error {
 }
 
 // Sweep implements reconciler.Devices.
-func (s *devices) Sweep(ports []reconciler.PortConfig) error {
+func (s *Manager) Sweep(ports []reconciler.PortConfig) error {
 	links, err := s.conn.Links()
 	if err != nil {
 		return err
 	}
 	var errs []error
 	for _, l := range links {
-		if l.Alias != s.alias() || slices.ContainsFunc(ports, func(p reconciler.PortConfig) bool { return p.Name == l.Name }) {
+		needed := func(p reconciler.PortConfig) bool { return p.Name == l.Name }
+		if l.Alias != s.alias() || slices.ContainsFunc(ports, needed) {
 			continue
 		}
 		err := s.conn.Delete(l)
@@ -193,7 +206,7 @@ func (s *devices) Sweep(ports []reconciler.PortConfig) error {
 			errs = append(errs, err)
 			continue
 		}
-		s.d.log.emit(evDeviceRemoved{Device: l.Name, Kind: l.Kind})
+		s.notify(DeviceRemoved{Device: l.Name, Kind: l.Kind})
 	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("remove devices: %w", err)

@@ -1,0 +1,102 @@
+// Package watchdog tells the service manager that a daemon does its work, only while each
+// of its goroutines goes round.
+package watchdog
+
+import (
+	"context"
+	"slices"
+	"time"
+)
+
+// Rounds counts how often a goroutine went round its loop.
+type Rounds struct {
+	Name  string // "handler 0", "port poll"
+	Count uint64
+}
+
+// Pulse tells whether work is done.
+type Pulse interface {
+	Rounds() []Rounds
+	// Nudge has those who sleep go round once.
+	Nudge()
+}
+
+// Config says what is watched. All of it is needed.
+type Config struct {
+	Interval time.Duration // at most, between two feeds
+	Pulse    func() Pulse  // of now
+	Feed     func()
+	// Withheld is called once when the feed is late, with those who made no round.
+	Withheld func(late []string, since time.Duration)
+}
+
+// Watchdog feeds the service manager's watchdog, twice in each interval, only if each of
+// the goroutines went round since the last time. It looks more often than that once one is
+// late.
+type Watchdog struct {
+	cfg      Config
+	from     Pulse
+	before   map[string]uint64 // rounds at the last feed
+	fed      time.Time
+	reported bool
+}
+
+// New returns a Watchdog that has not begun.
+func New(cfg Config) *Watchdog { return &Watchdog{cfg: cfg} }
+
+// looks is how many looks there are in half an interval while a
+// goroutine is late.
+const looks = 16
+
+// Run works until ctx ends.
+func (w *Watchdog) Run(ctx context.Context) {
+	half := w.cfg.Interval / 2
+	next := time.NewTimer(half)
+	defer next.Stop()
+	w.begin()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-next.C:
+		}
+		late := w.late()
+		if len(late) == 0 {
+			w.cfg.Feed()
+			w.begin()
+			next.Reset(half)
+			continue
+		}
+		if !w.reported {
+			w.reported = true
+			w.cfg.Withheld(late, time.Since(w.fed))
+		}
+		next.Reset(max(half/looks, time.Millisecond))
+	}
+}
+
+// begin notes the rounds of now, and has who sleeps make another.
+func (w *Watchdog) begin() {
+	w.from, w.fed, w.reported = w.cfg.Pulse(), time.Now(), false
+	w.before = map[string]uint64{}
+	for _, r := range w.from.Rounds() {
+		w.before[r.Name] = r.Count
+	}
+	w.from.Nudge()
+}
+
+// late names who made no round since begin. Where another pulse has taken over,
+// that is progress enough.
+func (w *Watchdog) late() (names []string) {
+	now := w.cfg.Pulse()
+	if now != w.from {
+		return nil
+	}
+	for _, r := range now.Rounds() {
+		if before, known := w.before[r.Name]; known && before == r.Count {
+			names = append(names, r.Name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
