@@ -275,12 +275,13 @@ func newSWFlow(key, mask []byte) (*swFlow, error) {
 	if err != nil {
 		return nil, fmt.Errorf("key: %w", err)
 	}
+	// A TCI that the mask does not name is exact.
+	f.mask.put16(swTCI, 0xffff)
+	f.mask.put16(swInnerTCI, 0xffff)
 	masks, err := f.mask.take(mask, true)
 	if err != nil {
 		return nil, fmt.Errorf("mask: %w", err)
 	}
-	f.mask.put16(swTCI, 0xffff)
-	f.mask.put16(swInnerTCI, 0xffff)
 	return f, f.validate(keys, masks)
 }
 
