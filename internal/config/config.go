@@ -105,6 +105,12 @@ type Port struct {
 	// MirrorTo names the port that gets a copy of what this one takes and
 	// sends, and nothing else.
 	MirrorTo string `yaml:"mirror_to" optional:"true"`
+	// Allow is what the port may send as; what it leaves out is not restricted.
+	Allow Allow `yaml:"allow" optional:"true"`
+	// DHCPServer and RouterAdvertisements say whether the port may send what only
+	// such servers and routers do.
+	DHCPServer           bool `yaml:"dhcp_server"`
+	RouterAdvertisements bool `yaml:"router_advertisements"`
 }
 
 // Tunnel is where a tunnel port leads and how its packets are wrapped.
@@ -338,9 +344,12 @@ func (c *Config) Clone() *Config {
 	for i := range d.Ports {
 		d.Ports[i].VLAN.Trunk = slices.Clone(d.Ports[i].VLAN.Trunk)
 		d.Ports[i].Address = slices.Clone(d.Ports[i].Address)
+		d.Ports[i].Allow = d.Ports[i].Allow.clone()
 	}
 	return &d
 }
 
 // defaultPort is what an entry of ports has where it sets nothing.
-func defaultPort() Port { return Port{Type: PortNetdev} }
+func defaultPort() Port {
+	return Port{Type: PortNetdev, DHCPServer: true, RouterAdvertisements: true}
+}

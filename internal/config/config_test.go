@@ -41,6 +41,9 @@ socket:
 ports:
 - name: va
   max_upcalls: 2500/s
+  allow: {macs: ["02:00:5e:00:00:03"], addresses: [192.0.2.0/25, 192.0.2.200, "2001:db8::/32", "fe80::3"]}
+  dhcp_server: false
+  router_advertisements: false
 - {"name": 'int0', type: "internal", address: [10.0.0.1/24, "fd00::1/64"], up: true, mtu: 9000, mac: "02:00:5e:00:00:07", vlan: {access: 4094}, isolated: true, group: a, mac_limit: 5, storm: {multicast: 7/s}}
 -
   type: netdev
@@ -103,9 +106,20 @@ func everyKeyConfig() *Config {
 	}
 }
 
+// unrestricted returns ports that may send anything, as they may by default.
+func unrestricted(ports ...Port) []Port {
+	for i := range ports {
+		ports[i].DHCPServer, ports[i].RouterAdvertisements = true, true
+	}
+	return ports
+}
+
 func everyPort() []Port {
-	return []Port{
-		{Name: "va", Type: PortNetdev, MaxUpcalls: 2500},
+	va := Port{Name: "va", Type: PortNetdev, MaxUpcalls: 2500, Allow: Allow{MACs: []odp.MAC{{2, 0, 0x5e, 0, 0, 3}}}}
+	for _, s := range []string{"192.0.2.0/25", "192.0.2.200/32", "2001:db8::/32", "fe80::3/128"} {
+		va.Allow.Addresses = append(va.Allow.Addresses, Source{netip.MustParsePrefix(s)})
+	}
+	return append([]Port{va}, unrestricted([]Port{
 		{Name: "int0", Type: PortInternal, VLAN: forward.VLANConfig{Access: 4094}, Isolated: true, Group: "a", Up: true, MTU: 9000, MAC: odp.MAC{2, 0, 0x5e, 0, 0, 7}, MACLimit: 5, Storm: forward.StormConfig{Multicast: 7},
 			Address: []Prefix{{netip.MustParsePrefix("10.0.0.1/24")}, {netip.MustParsePrefix("fd00::1/64")}}},
 		{Name: "12", Type: PortNetdev, VLAN: forward.VLANConfig{Trunk: []forward.VLANRange{{First: 10, Last: 10}, {First: 20, Last: 29}, {First: 31, Last: 31}}, Native: 1}, Hairpin: true, MirrorTo: "vx0"},
@@ -113,7 +127,7 @@ func everyPort() []Port {
 			Key: 42, DstPort: 8472, TTL: 3, TOS: TOSInherit, CSum: true}},
 		{Name: "gre6", Type: PortGRE, Tunnel: Tunnel{Remote: newAddr("2001:db8::1"), Key: 1<<32 - 1, TOS: "184"}},
 		{Match: "tap[0-9]*", Type: PortNetdev, VLAN: forward.VLANConfig{Access: 7}, MACLimit: 2, MirrorTo: "vx0"},
-	}
+	}...)...)
 }
 
 func newAddr(s string) Addr { return Addr{netip.MustParseAddr(s)} }
@@ -148,10 +162,10 @@ func TestParse(t *testing.T) {
 		{"off in quotes", "ring: {mode: 'off'}", edit(func(c *Config) { c.Ring.Mode = RingOff })},
 		{"require", "ring: {mode: require}", edit(func(c *Config) { c.Ring.Mode = RingRequire })},
 		{"name of 15 bytes", "datapath: {name: abcdefghijklmno}", edit(func(c *Config) { c.Datapath.Name = "abcdefghijklmno" })},
-		{"name that YAML 1.1 takes for a boolean", "ports: [{name: no}]", edit(func(c *Config) { c.Ports = []Port{{Name: "no", Type: PortNetdev}} })},
-		{"name with an inner hash", "ports: [{name: a#1}]", edit(func(c *Config) { c.Ports = []Port{{Name: "a#1", Type: PortNetdev}} })},
+		{"name that YAML 1.1 takes for a boolean", "ports: [{name: no}]", edit(func(c *Config) { c.Ports = unrestricted(Port{Name: "no", Type: PortNetdev}) })},
+		{"name with an inner hash", "ports: [{name: a#1}]", edit(func(c *Config) { c.Ports = unrestricted(Port{Name: "a#1", Type: PortNetdev}) })},
 		{"port named as the default datapath, which has another name", "datapath: {name: x}\nports: [{name: dp0}]",
-			edit(func(c *Config) { c.Datapath.Name, c.Ports = "x", []Port{{Name: "dp0", Type: PortNetdev}} })},
+			edit(func(c *Config) { c.Datapath.Name, c.Ports = "x", unrestricted(Port{Name: "dp0", Type: PortNetdev}) })},
 		{"no ports", "ports: []", Default()},
 		{"namespace by name", "netns: blue", edit(func(c *Config) { c.Netns = "blue" })},
 		{"Windows line ends", "\ufeffhandlers: 5\r\nnetns: a\r\n", edit(func(c *Config) { c.Handlers, c.Netns = 5, "a" })},
@@ -231,6 +245,8 @@ ports:
     up: true
     mtu: 9000
     mac: "02:00:5e:00:00:07"
+    dhcp_server: true
+    router_advertisements: true
   - name: "12"
     type: netdev
     vlan:
@@ -241,6 +257,8 @@ ports:
     mac_limit: 0
     max_upcalls: 0
     mirror_to: "vx0"
+    dhcp_server: true
+    router_advertisements: true
   - name: "vx0"
     type: vxlan
     isolated: false
@@ -255,6 +273,8 @@ ports:
       ttl: 3
       tos: inherit
       csum: true
+    dhcp_server: true
+    router_advertisements: true
   - match: "tap[0-9]*"
     type: netdev
     vlan:
@@ -264,6 +284,8 @@ ports:
     mac_limit: 2
     max_upcalls: 0
     mirror_to: "vx0"
+    dhcp_server: true
+    router_advertisements: true
 ports_unlisted: serve
 policy:
   type: flood
@@ -447,7 +469,7 @@ func TestManyPorts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(c.Ports) != n || !reflect.DeepEqual(c.Ports[n-1], Port{Name: "port5999", Type: PortInternal}) {
+	if len(c.Ports) != n || !reflect.DeepEqual(c.Ports[n-1:], unrestricted(Port{Name: "port5999", Type: PortInternal})) {
 		t.Errorf("%d ports, the last %v", len(c.Ports), c.Ports[len(c.Ports)-1])
 	}
 }

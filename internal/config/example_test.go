@@ -65,7 +65,7 @@ func TestExamplePorts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	examplePorts := []Port{
+	examplePorts := unrestricted([]Port{
 		{Name: "eth1", Type: PortNetdev, MirrorTo: "eth4"},
 		{Name: "int0", Type: PortInternal, Address: []Prefix{{netip.MustParsePrefix("10.0.0.1/24")}}, Up: true, MTU: 1450, MAC: odp.MAC{2, 0, 0x5e, 0, 0, 9}},
 		{Name: "eth2", Type: PortNetdev, VLAN: forward.VLANConfig{Access: 10}, Isolated: true, Group: "guests"},
@@ -74,7 +74,11 @@ func TestExamplePorts(t *testing.T) {
 		{Name: "vx0", Type: PortVXLAN, Tunnel: Tunnel{Remote: newAddr("192.0.2.1"), Key: 42}},
 		{Match: "tap*", Type: PortNetdev, VLAN: forward.VLANConfig{Access: 20}},
 		{Name: "eth5", Type: PortNetdev, MACLimit: 4, Storm: forward.StormConfig{Broadcast: 100, UnknownUnicast: 500}},
-	}
+		{Name: "eth6", Type: PortNetdev, Allow: Allow{MACs: []odp.MAC{{2, 0, 0x5e, 0, 0, 6}},
+			Addresses: []Source{{netip.MustParsePrefix("192.0.2.6/32")}, {netip.MustParsePrefix("2001:db8::/64")}}}},
+	}...)
+	guest := &examplePorts[len(examplePorts)-1]
+	guest.DHCPServer, guest.RouterAdvertisements = false, false
 	if d := cmp.Diff(examplePorts, c.Ports); d != "" {
 		t.Errorf("ports of the example (-want +got):\n%s", d)
 	}

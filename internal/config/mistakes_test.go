@@ -206,6 +206,15 @@ var mistakes = []struct {
 		`1:63: ports[1].group: "a b" has white space or a control character in it`}},
 
 	// Static MACs.
+	{"not to be allowed", "ports: [{name: a, allow: {macs: [x], addresses: [10.0.0.0/8, 10.0.0.1/8, 224.0.0.1, '::', 'fe80::1%a', 10.0.0.0/33]}}, {name: b, allow: {macs: []}}]\n", []string{
+		`1:34: ports[0].allow.macs[0]: want a MAC, such as 02:00:5e:00:00:01, not "x"`,
+		`1:62: ports[0].allow.addresses[1]: "10.0.0.1/8" has bits beyond its prefix; write 10.0.0.0/8 for the network or 10.0.0.1 for the host`,
+		`1:74: ports[0].allow.addresses[2]: "224.0.0.1" is not the source of any packet`,
+		`1:85: ports[0].allow.addresses[3]: "::" is not the source of any packet`,
+		`1:91: ports[0].allow.addresses[4]: "fe80::1%a" is neither an address nor a prefix, as in 192.0.2.1 or 2001:db8::/64`,
+		`1:104: ports[0].allow.addresses[5]: "10.0.0.0/33" is neither an address nor a prefix, as in 192.0.2.1 or 2001:db8::/64`,
+		`1:144: ports[1].allow.macs: is empty; without it any is allowed`,
+	}},
 	{"no MAC", "policy: {static_macs: [{port: a}, {mac: x, port: a}, {mac: ff:ff:ff:ff:ff:ff, port: a}, {mac: 02:00:5e:00:00:01}]}\n", []string{
 		`1:24: policy.static_macs[0]: a static MAC has no mac`,
 		`1:41: policy.static_macs[1].mac: want a MAC, such as 02:00:5e:00:00:01, not "x"`,

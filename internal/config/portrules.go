@@ -26,6 +26,7 @@ func (d *decoder) ports(c *Config) {
 		}
 		d.vlan(entry+".vlan", &c.Ports[i].VLAN)
 		d.isolation(entry, &c.Ports[i])
+		d.allow(entry, &c.Ports[i].Allow)
 		if d.bad[entry] {
 			continue
 		}

@@ -24,7 +24,8 @@ func (c *Config) DropsUnlisted() bool {
 		return c.PortsUnlisted == UnlistedDrop
 	}
 	return c.HasVLANs() || slices.ContainsFunc(c.Ports, func(p Port) bool {
-		return p.Isolated || p.MirrorTo != "" || p.MACLimit != 0 || p.MaxUpcalls != 0 || p.Storm != forward.StormConfig{}
+		return p.Isolated || p.MirrorTo != "" || p.MACLimit != 0 || p.MaxUpcalls != 0 || p.Storm != forward.StormConfig{} ||
+			p.Allow.isSet() || !p.DHCPServer || !p.RouterAdvertisements
 	})
 }
 

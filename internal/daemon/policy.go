@@ -111,7 +111,7 @@ func forwardingPorts(cfg *config.Config) (forward.PortConfigs, []forward.PortPat
 		c := forward.PortConfig{
 			VLAN:     p.VLAN,
 			Isolated: p.Isolated, Group: p.Group, Hairpin: p.Hairpin, MirrorTo: p.MirrorTo,
-			MACLimit: p.MACLimit, Storm: p.Storm,
+			MACLimit: p.MACLimit, Storm: p.Storm, Guard: guardConfig(p),
 		}
 		if p.Type.IsTunnel() {
 			c.Tunnel = tunnelConfig(p)

@@ -44,9 +44,10 @@ type statsLog struct {
 	reported, next map[lossKey]uint64
 	failing        bool
 	evicted        map[odp.PortNo]uint64 // as macs_evicted has said
-	overflows      map[string]uint64     // as request_overflow has said, by owner
-	logDropped     uint64                // as log_dropped has said
-	cpus           int                   // of run: that the process may use, as cpu_limit_changed has said
+	spoofed        spoofedLog
+	overflows      map[string]uint64 // as request_overflow has said, by owner
+	logDropped     uint64            // as log_dropped has said
+	cpus           int               // of run: that the process may use, as cpu_limit_changed has said
 }
 
 // lossKey names one count of losses.
@@ -135,6 +136,7 @@ func (s *statsLog) look(print bool) {
 	s.total.Add(s.daemon.past)
 	s.losses(&st)
 	s.evictions(&st)
+	s.spoofedPackets(&st, time.Now())
 	s.requestOverflows(&st)
 	s.droppedLines()
 	s.daemon.leaveCheckpoint(s.server, &st.Datapath, nil)

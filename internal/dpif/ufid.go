@@ -12,8 +12,8 @@ type UFID [16]byte
 const (
 	ufidTimeBits = 40 // milliseconds, 34 years of them
 	// ufidMark is in the bits above the time; ufidPrimed replaces it for a flow that is
-	// installed before its packets.
-	ufidMark, ufidPrimed = 0xd91fd, 0xd91fe
+	// installed before its packets, ufidSpoofed for one that drops what its port may not send.
+	ufidMark, ufidPrimed, ufidSpoofed = 0xd91fd, 0xd91fe, 0xd91ff
 )
 
 // NewUFID returns the UFID of a flow that is decided at nowMS, in milliseconds of
@@ -39,6 +39,14 @@ func NewPrimedUFID(hash uint64, nowMS int64) UFID {
 	return u
 }
 
+// NewSpoofedUFID is NewUFID for a flow that drops what its port may not send. A dump
+// that shows no keys tells it from others by that.
+func NewSpoofedUFID(hash uint64, nowMS int64) UFID {
+	u := NewUFID(hash, nowMS)
+	u.setMark(ufidSpoofed, nowMS)
+	return u
+}
+
 func (u *UFID) setMark(mark uint64, nowMS int64) {
 	binary.NativeEndian.PutUint64(u[8:], mark<<ufidTimeBits|uint64(nowMS)&(1<<ufidTimeBits-1))
 }
@@ -47,15 +55,19 @@ func (u *UFID) setMark(mark uint64, nowMS int64) {
 func (u UFID) Hash() uint64 { return binary.NativeEndian.Uint64(u[:]) }
 
 // Primed reports whether u is from NewPrimedUFID.
-func (u UFID) Primed() bool { return binary.NativeEndian.Uint64(u[8:])>>ufidTimeBits == ufidPrimed }
+func (u UFID) Primed() bool { return u.mark() == ufidPrimed }
+
+// Spoofed reports whether u is from NewSpoofedUFID.
+func (u UFID) Spoofed() bool { return u.mark() == ufidSpoofed }
+
+func (u UFID) mark() uint64 { return binary.NativeEndian.Uint64(u[8:]) >> ufidTimeBits }
 
 // DecidedMS returns the time that was passed to NewUFID. ok is false for other UFIDs.
 func (u UFID) DecidedMS() (ms int64, ok bool) {
-	w := binary.NativeEndian.Uint64(u[8:])
-	if mark := w >> ufidTimeBits; mark != ufidMark && mark != ufidPrimed {
+	if mark := u.mark(); mark != ufidMark && mark != ufidPrimed && mark != ufidSpoofed {
 		return 0, false
 	}
-	return int64(w & (1<<ufidTimeBits - 1)), true
+	return int64(binary.NativeEndian.Uint64(u[8:]) & (1<<ufidTimeBits - 1)), true
 }
 
 // String returns the UFID as Open vSwitch writes it (odp_format_ufid,

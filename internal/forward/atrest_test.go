@@ -297,6 +297,7 @@ func (m *atRest) serve(dp *dpif.Datapath) {
 	m.reval = revalidator.New(revalidator.Config{
 		Datapath: dp, Policy: policyAtRest{m.policy, m}, Limits: revalidator.Limits{MaxIdle: time.Duration(1+random.IntN(30)) * time.Second},
 		Budget: revalidator.NewBudget(0), Hasher: odp.NewMaskedHasher(), Notify: func(event.Event) {}, Barrier: func() { m.land(len(m.flying)) },
+		CreditSpoofed: func(odp.PortNo, uint64) {},
 	})
 }
 

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"dpifd/internal/dpif"
+	"dpifd/internal/guard"
 	"dpifd/internal/odp"
 	"dpifd/internal/policy"
 )
@@ -66,6 +67,8 @@ type wirePacket struct {
 	a, b                      byte // in the addresses
 	srcPort, dstPort, flags   uint16
 	icmp                      byte
+	unspecified               bool // no source address
+	sha, tha                  odp.MAC
 }
 
 // wireFields choose a value each.
@@ -107,9 +110,13 @@ var wireFields = []func(r *rand.Rand, p *wirePacket){
 	func(r *rand.Rand, p *wirePacket) { p.a = byte(r.IntN(3)) },
 	func(r *rand.Rand, p *wirePacket) { p.b = byte(r.IntN(3)) },
 	func(r *rand.Rand, p *wirePacket) {
-		p.srcPort, p.dstPort, p.flags = anyOf[uint16](r, 1, 2), anyOf[uint16](r, 53, 80, 81), anyOf[uint16](r, 2, 16)
+		p.srcPort, p.dstPort, p.flags = anyOf[uint16](r, 1, 2), anyOf[uint16](r, 53, 67, 68, 80, 546), anyOf[uint16](r, 2, 16)
 	},
-	func(r *rand.Rand, p *wirePacket) { p.icmp = anyOf[byte](r, 0, 8, 135, 136) },
+	func(r *rand.Rand, p *wirePacket) { p.icmp = anyOf[byte](r, 0, 8, 133, 134, 135, 135, 136, 136, 143) },
+	func(r *rand.Rand, p *wirePacket) { p.unspecified = r.IntN(5) == 0 },
+	func(r *rand.Rand, p *wirePacket) {
+		p.sha, p.tha = anyOf(r, p.src, p.src, odp.MAC{2, 0, 0, 0, 0, 2}), anyOf(r, odp.MAC{}, p.src, odp.MAC{2, 0, 0, 0, 0, 3})
+	},
 }
 
 func randomWirePacket(r *rand.Rand) wirePacket {
@@ -181,19 +188,23 @@ func (p *wirePacket) tunnelKey(k *swKey) {
 
 func (p *wirePacket) payload(k *swKey) {
 	v4 := func() {
-		copy(k.at(swSrc4), []byte{10, 0, 0, p.a})
+		if !p.unspecified {
+			copy(k.at(swSrc4), []byte{10, 0, 0, p.a})
+		}
 		copy(k.at(swDst4), []byte{10, 0, p.b, 1})
 	}
 	switch p.typ {
 	case typeIPv4:
 		v4()
 	case typeIPv6:
-		copy(k.at(swSrc6), []byte{0xfd, 15: p.a})
+		if !p.unspecified {
+			copy(k.at(swSrc6), []byte{0xfd, 15: p.a})
+		}
 		copy(k.at(swDst6), []byte{0xfd, 15: p.b})
 	case typeARP, typeRARP:
 		v4()
 		k.at(swProto)[0] = 1 + p.b&1
-		copy(k.at(swSHA), p.src[:])
+		copy(k.at(swSHA), p.sha[:])
 		return
 	default:
 		return
@@ -212,8 +223,9 @@ func (p *wirePacket) payload(k *swKey) {
 	case p.proto == isICMP && p.typ == typeIPv4, p.proto == isICMPv6 && p.typ == typeIPv6:
 		k.put16(swSrcPort, uint16(p.icmp))
 		if p.typ == typeIPv6 && k.isND() {
-			copy(k.at(swTarget), []byte{0xfe, 0x80, 15: p.b})
-			copy(k.at(swSHA), p.src[:])
+			copy(k.at(swTarget), []byte{0xfd, 15: p.b})
+			copy(k.at(swSHA), p.sha[:])
+			copy(k.at(swTHA), p.tha[:])
 		}
 	}
 }
@@ -239,6 +251,9 @@ func randomConfigs(r *rand.Rand) PortConfigs {
 		if name != "p3" && r.IntN(6) == 0 {
 			c.MirrorTo = "p3"
 		}
+		if r.IntN(3) == 0 {
+			c.Guard = randomGuard(r)
+		}
 		if r.IntN(2) == 0 {
 			cfg[name] = c
 		}
@@ -251,6 +266,9 @@ func randomConfigs(r *rand.Rand) PortConfigs {
 			}
 			c := PortConfig{Tunnel: t, Isolated: r.IntN(4) == 0}
 			if r.IntN(3) == 0 {
+				c.Guard = randomGuard(r)
+			}
+			if r.IntN(3) == 0 {
 				c.VLAN.Access = 5
 			}
 			cfg[name] = c
@@ -260,6 +278,19 @@ func randomConfigs(r *rand.Rand) PortConfigs {
 		return nil
 	}
 	return cfg
+}
+
+// randomGuard returns rules that refuse some packets.
+func randomGuard(r *rand.Rand) guard.Config {
+	c := guard.Config{NoDHCPServer: r.IntN(2) == 0, NoRouterAdvertisements: r.IntN(2) == 0}
+	if r.IntN(2) == 0 {
+		c.MACs = anyOf(r, []odp.MAC{{2, 0, 0, 0, 0, 1}}, []odp.MAC{{2, 0, 0, 0, 0, 1}, {2}}, []odp.MAC{{2, 0, 0, 0, 0, 1}, {2, 0, 0, 0, 0, 2}, {2}})
+	}
+	for _, text := range anyOf(r, nil, []string{"10.0.0.1/32"}, []string{"10.0.0.0/31", "fd00::2/127"}, []string{"10.0.0.2/32", "10.0.0.0/24", "::/0"},
+		[]string{"fd00::1/128", "fd00::2/128"}, []string{"fd00::/8", "0.0.0.0/0"}) {
+		c.Addresses = append(c.Addresses, netip.MustParsePrefix(text))
+	}
+	return c
 }
 
 // randomPolicy returns a policy of some kind with its ports, perhaps under static flows.

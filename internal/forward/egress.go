@@ -29,6 +29,10 @@ type frame struct {
 
 	tunneled, ip6 bool  // came through a tunnel's device, wrapped in IPv6
 	tos           uint8 // for tunnels that take it over
+
+	// guarded says that the in-port's rules were asked about the frame, and spoofed
+	// that they refuse it.
+	guarded, spoofed bool
 }
 
 // Values of Verdict.Reason for frames that are not taken.
@@ -74,6 +78,9 @@ func (s *portSet) admit(key []byte, k *odp.Key, f *frame) (reason string) {
 		f.vlan = f.in.untagged
 	case f.in.access || !f.in.carries(f.vid):
 		return reasonVLAN
+	}
+	if f.in != nil && f.in.rules != nil {
+		return f.checkRules(key)
 	}
 	return ""
 }

@@ -135,6 +135,7 @@ func (l *Learning) Decide(u *dpif.Upcall, nowMS int64, v *policy.Verdict) {
 		l.learn(&k, f.vlan, nowMS, true)
 	}
 	l.forward(u.Key, &k, set, &f, refused, v)
+	v.Install = f.readRules(u.Key, v) && v.Install
 }
 
 // Redecide implements policy.Policy. A flow goes
@@ -173,9 +174,9 @@ func (l *Learning) Redecide(key []byte, v *policy.Verdict) bool {
 			return false
 		}
 	}
-	v.Install = true
 	l.forward(key, &k, set, &f, refused, v)
-	return true
+	v.Install = f.readRules(key, v)
+	return v.Install
 }
 
 // forward decides by what is known. A frame that was refused reads the in-port

@@ -131,7 +131,7 @@ func (o *Overlay) Decide(u *dpif.Upcall, nowMS int64, v *policy.Verdict) {
 	}
 	o.Policy.Decide(u, nowMS, v)
 	if v.Install && len(all) > 0 {
-		v.Install = narrow(v, u.Key, &k, all)
+		v.Install = narrow(v, &k, all)
 		if v.Explain != nil {
 			v.Explain(reasonStatic, fmt.Sprintf("no static flow matches; the mask tells the packet from %d of them", len(all)))
 		}
@@ -154,7 +154,7 @@ func (o *Overlay) Redecide(key []byte, v *policy.Verdict) bool {
 	if !o.Policy.Redecide(key, v) {
 		return false
 	}
-	if len(all) > 0 && v.Install && !narrow(v, key, &k, all) {
+	if len(all) > 0 && v.Install && !narrow(v, &k, all) {
 		v.Reason = "beside_static_flow"
 		return false
 	}
@@ -163,29 +163,41 @@ func (o *Overlay) Redecide(key []byte, v *policy.Verdict) bool {
 
 // narrow makes v's mask so narrow that its flow overlaps no static flow. It
 // reports whether the mask can be told.
-func narrow(v *policy.Verdict, key []byte, k *odp.Packed, all []*rule) bool {
-	var m odp.Packed
-	other, err := m.PackMask(v.Mask.Bytes())
-	if err != nil {
-		return false
-	}
-	var tunnel [maxTunnelMask]byte
-	n := 0
-	if other == odp.KeyAttrTunnel {
-		n = copyTunnel(tunnel[:], v.Mask.Bytes())
-	}
-	if other != 0 && n == 0 {
+func narrow(v *policy.Verdict, k *odp.Packed, all []*rule) bool {
+	var m packedMask
+	if !m.take(v) {
 		return false
 	}
 	for _, r := range all {
 		m.Narrow(k, &r.key, &r.mask)
 	}
+	m.put(v, k)
+	return true
+}
+
+// packedMask is the mask of a verdict to which bits are added.
+type packedMask struct {
+	odp.Packed
+	tunnel    [maxTunnelMask]byte // which has no place in Packed
+	tunnelLen int
+}
+
+// take sets m to v's mask. It reports false if that cannot be told.
+func (m *packedMask) take(v *policy.Verdict) bool {
+	other, err := m.PackMask(v.Mask.Bytes())
+	if err == nil && other == odp.KeyAttrTunnel {
+		m.tunnelLen = copyTunnel(m.tunnel[:], v.Mask.Bytes())
+	}
+	return err == nil && (other == 0 || m.tunnelLen > 0)
+}
+
+// put makes m, for packets of the key k, v's mask.
+func (m *packedMask) put(v *policy.Verdict, k *odp.Packed) {
 	v.Mask.Clear()
 	m.AppendMask(&v.Mask, k)
-	if n > 0 {
-		v.Mask.Attr(odp.KeyAttrTunnel, tunnel[:n])
+	if m.tunnelLen > 0 {
+		v.Mask.Attr(odp.KeyAttrTunnel, m.tunnel[:m.tunnelLen])
 	}
-	return true
 }
 
 // maxTunnelMask is enough for the tunnel fields that a policy reads.

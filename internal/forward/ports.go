@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync/atomic"
 
+	"dpifd/internal/guard"
 	"dpifd/internal/netlink"
 	"dpifd/internal/odp"
 	"dpifd/internal/policy"
@@ -33,6 +34,8 @@ type PortConfig struct {
 	// MirrorTo names the port that gets a copy of each frame that this one
 	// takes or sends. That one takes and sends nothing else.
 	MirrorTo string
+	// Guard is what the port may send.
+	Guard guard.Config
 }
 
 func (c *PortConfig) check() error {
@@ -85,8 +88,9 @@ type port struct {
 	// nil for other ports.
 	withTOS []byte
 	tosAt   int
-	sink    bool   // a mirror: it carries nothing but copies
-	copy    []byte // actions that send a copy to the port's mirror
+	sink    bool         // a mirror: it carries nothing but copies
+	copy    []byte       // actions that send a copy to the port's mirror
+	rules   *guard.Rules // nil: it may send anything
 }
 
 // carries reports whether the port is a member of the VLAN.
@@ -184,6 +188,7 @@ func (b *setBuilder) port(name string, c PortConfig) port {
 	q := port{
 		name: name, access: c.VLAN.Access != 0, untagged: c.VLAN.Access + c.VLAN.Native,
 		trunk: c.VLAN.set(), hairpin: c.Hairpin, macLimit: c.MACLimit, meters: b.meters[name],
+		rules: guard.New(&c.Guard),
 	}
 	if c.Isolated {
 		if b.groups[c.Group] == 0 {

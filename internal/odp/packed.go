@@ -157,6 +157,16 @@ func (p *Packed) pack(b []byte, mask bool) (other uint16, err error) {
 	}
 }
 
+// Part returns where the fields of an attribute are in p, in the layout of its payload; nil
+// for an attribute without a place, and for VLAN tags. The caller may write there.
+func (p *Packed) Part(attr uint16) []byte {
+	if int(attr) >= len(unitOf) || unitOf[attr] == nil {
+		return nil
+	}
+	u := unitOf[attr]
+	return p[u.off : u.off+u.size]
+}
+
 // word returns 8 bytes of p; words cover all of it.
 func (p *Packed) word(i int) uint64 { return binary.NativeEndian.Uint64(p[8*i:]) }
 

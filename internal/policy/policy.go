@@ -23,6 +23,8 @@ type Verdict struct {
 	HasPeer bool
 	// Reason names the decision, snake_case, for traces: "learned_unicast".
 	Reason string
+	// Spoofed says that the port may not send the packet, which is why it is dropped.
+	Spoofed bool
 	// Explain is nil for packets. If it is set, Decide decides in the same way but learns and
 	// changes nothing, and calls Explain for each step: its name in snake_case, and the finding
 	// as a sentence. Such a decision may allocate.
@@ -36,6 +38,7 @@ func (v *Verdict) Clear() {
 	v.Install = false
 	v.HasPeer = false
 	v.Reason = ""
+	v.Spoofed = false
 }
 
 // Port is a vport as seen by policies.

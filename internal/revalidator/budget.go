@@ -9,6 +9,7 @@ type Budget struct {
 	count    atomic.Int64 // flows in the kernel and in flight
 	inFlight atomic.Int64 // the latter
 	refused  atomic.Bool  // a flow found no place since the last check
+	spoofed  atomic.Bool  // a flow whose UFID is Spoofed was put since the last check
 }
 
 // NewBudget returns a budget of limit flows. A Revalidator changes the limit.
@@ -42,6 +43,13 @@ func (b *Budget) Reserve() bool {
 	}
 	b.inFlight.Add(1)
 	return true
+}
+
+// PutSpoofed records that a flow whose UFID is Spoofed has a place and is about to be sent.
+func (b *Budget) PutSpoofed() {
+	if !b.spoofed.Load() {
+		b.spoofed.Store(true)
+	}
 }
 
 // Sent records that n reserved flows were sent to the kernel.

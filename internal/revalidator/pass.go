@@ -27,6 +27,7 @@ type pass struct {
 	sweep     *dpif.Batch
 	changes   []change // change of each request of sweep
 	stuck     stuckFlows
+	spoofed   spoofed
 	verdict   policy.Verdict
 	key, mask netlink.Encoder
 	covering  []byte // a mask that covers the next one
@@ -63,6 +64,7 @@ func (r *Revalidator) dump(ctx context.Context, now int64, full bool) error {
 		r.sweep.Reset()
 		r.changes = r.changes[:0]
 		r.stuck.reset()
+		r.spoofed.begin(r.budget)
 		clear(r.unused)
 	}
 	r.unused, r.unusedBefore = r.unusedBefore, r.unused
@@ -81,13 +83,14 @@ func (r *Revalidator) dump(ctx context.Context, now int64, full bool) error {
 		return err // the sweep would take as long again, and can wait
 	}
 	r.adapt(n, time.Since(start))
+	credited := r.spoofed.finish(r.dp, start)
 	if r.sweep.Len() > 0 {
 		err = r.dp.Transact(r.sweep, r.swept)
 		if err != nil {
 			err = fmt.Errorf("sweep of %d flows: %w", r.sweep.Len(), err)
 		}
 	}
-	return errors.Join(err, r.deleteStuck(), r.recount())
+	return errors.Join(credited, err, r.deleteStuck(), r.recount())
 }
 
 // adapt adapts the flow limit to the time that a dump of n flows took.
@@ -132,6 +135,7 @@ func (r *Revalidator) swept(i int, last *dpif.Flow, err error) {
 	// Data that a terse dump did not show, and packets after the dump.
 	if last != nil && last.Key != nil && last.UsedMS != 0 {
 		r.policy.Observe(last.Key, last.UsedMS)
+		r.spoofed.ended(last)
 	}
 }
 
@@ -140,6 +144,7 @@ func (r *Revalidator) look(f *dpif.Flow, now int64, full bool) {
 	if r.statics.owns(f) {
 		return
 	}
+	r.spoofed.saw(f)
 	used := f.UsedMS
 	if used == 0 {
 		used = r.madeMS(f, now)
@@ -200,6 +205,8 @@ func (r *Revalidator) redecide(f *dpif.Flow, idle time.Duration) {
 			reason = "mask_unreadable"
 		case !covers:
 			reason = "mask_too_wide"
+		case f.HasUFID && f.UFID.Spoofed() != v.Spoofed:
+			// Its UFID tells how its packets count.
 		case bytes.Equal(f.Actions, v.Actions.Bytes()):
 			return
 		case r.modify(f):

@@ -94,6 +94,9 @@ type Config struct {
 	Notify   event.Sink
 	// Barrier waits until all flows decided so far are in the kernel.
 	Barrier func()
+	// CreditSpoofed is told how many packets more flows whose UFIDs are Spoofed have
+	// dropped, by their in-port.
+	CreditSpoofed func(in odp.PortNo, packets uint64)
 }
 
 // New returns a revalidator that is not running.
@@ -104,7 +107,8 @@ func New(cfg Config) *Revalidator {
 		limit: newFlowLimit(limits.Flows), kick: make(chan struct{}, 1),
 		statics: newStatics(cfg.Datapath, cfg.Policy, cfg.Notify), meters: newMeters(cfg.Datapath, cfg.Policy, cfg.Notify),
 	}
-	r.pass = pass{sweep: cfg.Datapath.NewBatch(), unused: map[dpif.UFID]int64{}, unusedBefore: map[dpif.UFID]int64{}}
+	r.pass = pass{sweep: cfg.Datapath.NewBatch(), unused: map[dpif.UFID]int64{}, unusedBefore: map[dpif.UFID]int64{},
+		spoofed: newSpoofed(cfg.Datapath, cfg.CreditSpoofed)}
 	r.limits.Store(&limits)
 	r.budget.limit.Store(int64(r.limit.current))
 	return r
@@ -135,14 +139,18 @@ func (r *Revalidator) SetTracer(t Tracer) {
 // returns their number.
 func (r *Revalidator) Adopt() (int, error) {
 	n := 0
-	err := r.dp.Flows(false, func() { n = 0 }, func(f *dpif.Flow) error {
+	begin := func() { n = 0; r.spoofed.begin(r.budget) }
+	begin()
+	err := r.dp.Flows(false, begin, func(f *dpif.Flow) error {
 		n++
+		r.spoofed.saw(f)
 		r.counters.rounds.Add(1)
 		if f.Key != nil && f.UsedMS != 0 {
 			r.policy.Observe(f.Key, f.UsedMS)
 		}
 		return nil
 	})
+	r.spoofed.adopt()
 	r.limit.adopt(n)
 	r.budget.limit.Store(int64(r.limit.current))
 	r.budget.count.Store(int64(n))
@@ -227,7 +235,7 @@ func (r *Revalidator) cycle(ctx context.Context, full bool) error {
 	// Checks that are deferred for lack of time stay due.
 	urgent := full || changed || r.again || r.full.Load()
 	full = urgent && r.fullPace.allows(time.Now(), urgentShare) || expiring && r.fullPace.allows(time.Now(), lazyShare)
-	if !full && !r.pace.due(now, limits.MaxIdle, int(r.budget.count.Load()), r.limit.current, limits.Flows) {
+	if !full && !r.spoofed.due(r.budget, time.Now()) && !r.pace.due(now, limits.MaxIdle, int(r.budget.count.Load()), r.limit.current, limits.Flows) {
 		r.looked()
 		return r.rest()
 	}

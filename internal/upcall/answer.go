@@ -99,6 +99,9 @@ func (h *Handler) decide(s *Socket, datagram []byte, now int64, trace *Tracer) b
 	if trace != nil {
 		(*trace)(p.Name(), u, v)
 	}
+	if v.Spoofed {
+		p.spoofed.note(u, v)
+	}
 	if v.Install && v.HasPeer && h.primer != nil {
 		h.prime(p, u, v, now)
 	}
@@ -115,7 +118,9 @@ func (h *Handler) decide(s *Socket, datagram []byte, now int64, trace *Tracer) b
 		if h.l2Key.Of(u.Fields(), v.Mask.Bytes()) {
 			key = h.l2Key[:]
 		}
-		h.install(p, dpif.NewUFID(h.hasher.HashTable(u.Fields(), v.Mask.Bytes()), now), key, v)
+		if h.install(p, h.ufid(u, v, now), key, v) && v.Spoofed {
+			h.budget.PutSpoofed()
+		}
 	}
 	return true
 }

@@ -23,6 +23,7 @@ type PortCounters struct {
 	ActionUpcalls  uint64 // of these, from a flow's userspace action; not forwarded
 	Executed       uint64 // packets handed back to the kernel
 	Dropped        uint64 // packets that the policy dropped
+	Spoofed        uint64 // packets dropped as the port may not send them, by the kernel's flows too
 	ExecuteRefused uint64 // packets that the kernel refused: lost
 	FlowsPut       uint64 // flows asked for
 	FlowsPrimed    uint64 // of these, flows of packets that have yet to come
@@ -56,6 +57,7 @@ func (p *PortCounters) Add(q PortCounters) {
 	p.ActionUpcalls += q.ActionUpcalls
 	p.Executed += q.Executed
 	p.Dropped += q.Dropped
+	p.Spoofed += q.Spoofed
 	p.ExecuteRefused += q.ExecuteRefused
 	p.FlowsPut += q.FlowsPut
 	p.FlowsPrimed += q.FlowsPrimed

@@ -76,6 +76,8 @@ type Budget interface {
 	Release()
 	// Ample reports whether there is room for flows that may be of no use.
 	Ample() bool
+	// PutSpoofed says that a flow with a place drops what its port may not send.
+	PutSpoofed()
 }
 
 // HandlerConfig says what a Handler works with.

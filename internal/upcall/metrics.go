@@ -12,6 +12,8 @@ var PortMetrics = metric.Table[PortCounters]{
 		func(c *PortCounters) uint64 { return c.Executed }).WithDelta(),
 	metric.Counter("dropped", metric.None, "packets that the policy dropped",
 		func(c *PortCounters) uint64 { return c.Dropped }).WithDelta(),
+	metric.Counter("spoofed", metric.None, "packets that the port may not send, dropped by the policy or the kernel's flows",
+		func(c *PortCounters) uint64 { return c.Spoofed }),
 	metric.Counter("flows_put", metric.None, "flows requested",
 		func(c *PortCounters) uint64 { return c.FlowsPut }).WithDelta(),
 	metric.Counter("flows_primed", metric.None, "requested flows for answers that were yet to come",

@@ -17,6 +17,7 @@ type Port struct {
 	socket  *Socket // of its own, nil under per-CPU dispatch
 	limit   limiter
 	limitMu sync.Mutex // guards limit where several handlers take the port's upcalls
+	spoofed spoofed
 	counts
 }
 
@@ -57,7 +58,7 @@ func (p *Port) Counters() PortCounters {
 		FlowsPut: p.flowsPut.Load(), FlowsPrimed: p.flowsPrimed.Load(), FlowsExisting: p.flowsExisting.Load(), FlowsRefused: p.flowsRefused.Load(),
 		FlowsOverLimit: p.flowsOverLimit.Load(),
 		DecodeErrors:   p.decodeErrors.Load(), ReceiveErrors: p.receiveErrors.Load(), Foreign: p.foreign.Load(), PolicyErrors: p.policyErrors.Load(),
-		Shed: p.shed.Load(),
+		Shed: p.shed.Load(), Spoofed: p.spoofed.packets.Load(),
 	}
 	if p.socket == nil {
 		return c

@@ -108,7 +108,7 @@ func (h *Handler) prime(p *Port, u *dpif.Upcall, v *policy.Verdict, now int64) {
 	k.Reverse(v.Peer)
 	r := &h.reverse
 	r.Clear()
-	if !h.policy.Redecide(k[:], r) || !r.Install || r.Actions.Err() != nil || !odp.MasksL2(r.Mask.Bytes()) {
+	if !h.policy.Redecide(k[:], r) || !r.Install || r.Spoofed || r.Actions.Err() != nil || !odp.MasksL2(r.Mask.Bytes()) {
 		return
 	}
 	if h.install(p, dpif.NewPrimedUFID(h.hasher.HashMasked(k[:], r.Mask.Bytes()), now), k[:], r) {

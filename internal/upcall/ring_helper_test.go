@@ -230,6 +230,7 @@ func (b *places) Reserve() bool {
 func (b *places) Sent(n int)  { b.inFlight -= int64(n) }
 func (b *places) Release()    { b.taken-- }
 func (b *places) Ample() bool { return 2*b.taken <= b.limit }
+func (b *places) PutSpoofed() {}
 
 // port opens a port's upcall socket, linear for the zero Geometry, and has the
 // handler own it.

@@ -111,7 +111,7 @@ func (s *Server) open(cfg Config) (err error) {
 		return fmt.Errorf("revalidator: %w", err)
 	}
 	s.revalidator = revalidator.New(revalidator.Config{Datapath: s.dp.Clone(conn), Policy: cfg.Policy, Limits: cfg.Flows,
-		Budget: s.budget, Hasher: hasher, Notify: cfg.Notify, Barrier: s.barrier})
+		Budget: s.budget, Hasher: hasher, Notify: cfg.Notify, Barrier: s.barrier, CreditSpoofed: s.creditSpoofed})
 	if conn, err = netlink.Dial(unix.NETLINK_GENERIC, netlink.Config{}); err != nil {
 		return fmt.Errorf("statistics: %w", err)
 	}

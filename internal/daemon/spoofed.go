@@ -1,0 +1,68 @@
+package daemon
+
+import (
+	"time"
+
+	"dpifd/internal/config"
+	"dpifd/internal/event"
+	"dpifd/internal/guard"
+	"dpifd/internal/odp"
+	"dpifd/internal/vswitch"
+)
+
+// guardConfig returns what a port may send.
+func guardConfig(p *config.Port) guard.Config {
+	c := guard.Config{MACs: p.Allow.MACs, NoDHCPServer: !p.DHCPServer, NoRouterAdvertisements: !p.RouterAdvertisements}
+	for _, a := range p.Allow.Addresses {
+		c.Addresses = append(c.Addresses, a.Prefix)
+	}
+	return c
+}
+
+type evSourceRefused struct {
+	event.OfDatapath
+	Port         string     `event:"port"`
+	No           odp.PortNo `event:"port_no"`
+	Refused      uint64     `event:"refused" means:"packets that the port may not send"`
+	RefusedTotal uint64     `event:"refused_total" means:"the same since the port was added"`
+	Reason       string     `event:"reason"`
+	Example      string     `event:"example" means:"one of the packets: flow key in the syntax of ovs-dpctl"`
+}
+
+var _ = event.Declare[evSourceRefused](event.Kind{Name: "source_refused", Level: event.Warn,
+	Meaning: "A port sends what its settings (`allow`, `dhcp_server`, `router_advertisements`) do not let it: the packets " +
+		"are dropped. `refused` is how many since the last such line of the port; at most one in ten seconds for each. " +
+		"`example` is one of the last packets that came up, and `reason` why that one was refused.",
+	Advice: "Compare `example` with the port's settings: a new address of the host belongs into `ports[].allow`; what is " +
+		"nobody's is an attack or a wrong setting of the host.",
+})
+
+// spoofedReport is the least time from one source_refused of a port to the next.
+const spoofedReport = 10 * time.Second
+
+// spoofedLog is what source_refused has said, by the serials of ports.
+type spoofedLog map[uint64]struct {
+	packets uint64
+	at      time.Time
+}
+
+// spoofedPackets writes source_refused for each port that has sent what it may not.
+func (s *statsLog) spoofedPackets(st *vswitch.Stats, now time.Time) {
+	told := make(spoofedLog, len(s.spoofed))
+	for i := range st.Ports {
+		p := &st.Ports[i]
+		n := p.Counters.Spoofed
+		if n == 0 {
+			continue
+		}
+		last := s.spoofed[p.Serial]
+		if n > last.packets && now.Sub(last.at) >= spoofedReport {
+			x := s.server.SpoofedPacket(p.No)
+			s.daemon.log.emit(evSourceRefused{Port: p.Name, No: p.No, Refused: n - last.packets, RefusedTotal: n, Reason: x.Reason,
+				Example: string(odp.Text{}.AppendKey(nil, x.Key, nil))})
+			last.packets, last.at = n, now
+		}
+		told[p.Serial] = last
+	}
+	s.spoofed = told
+}
