@@ -7,12 +7,11 @@ var (
 	groupBit = odp.MAC{0x01}
 )
 
-// teaches reports whether the source of a packet could be learned. A multicast
-// address is nobody's source. Nor is the zero address, which besides is what the
-// source reads as in the dumped key of a flow that does not match it.
+// teaches reports whether the source of a packet can be learned. Multicast and zero addresses
+// are not sources; zero is also the source in the dumped key of a flow that wildcards it.
 func teaches(k *odp.Key) bool { return !k.EthSrc.IsMulticast() && !k.EthSrc.IsZero() }
 
-// sourceMask returns the bits that tell whether and what to learn from src.
+// sourceMask returns the bits of src that decide whether and what to learn.
 func sourceMask(src odp.MAC) odp.MAC {
 	if src.IsMulticast() {
 		return groupBit
@@ -20,8 +19,8 @@ func sourceMask(src odp.MAC) odp.MAC {
 	return exact
 }
 
-// destinationMask returns the bits that tell what kind of address dst is, and
-// which when that matters.
+// destinationMask returns the bits that determine the kind of dst, or the whole address if it
+// matters.
 func (l *Learning) destinationMask(dst odp.MAC, f *frame) odp.MAC {
 	if !dst.IsMulticast() {
 		return exact
@@ -31,7 +30,7 @@ func (l *Learning) destinationMask(dst odp.MAC, f *frame) odp.MAC {
 		m = reservedMask(dst)
 	}
 	if f.in != nil && f.in.meters[stormBroadcast] != f.in.meters[stormMulticast] {
-		// Byte by byte, too, whether it is the broadcast.
+		// Broadcast is also detected byte by byte.
 		for i := range dst {
 			m[i] = 0xff
 			if dst[i] != 0xff {
@@ -45,8 +44,8 @@ func (l *Learning) destinationMask(dst odp.MAC, f *frame) odp.MAC {
 // reserves reports whether packets for dst are not forwarded.
 func (l *Learning) reserves(dst odp.MAC) bool { return !l.forwardBPDU && isReserved(dst) }
 
-// learnsFrom reports whether the source of a packet is learned in its VLAN:
-// reserved destinations are dropped before, and static MACs are where they are.
+// learnsFrom reports whether the source of a packet is learned in its VLAN: packets to reserved
+// destinations are dropped before, and static MACs do not move.
 func (l *Learning) learnsFrom(k *odp.Key, set *portSet, vlan uint16) bool {
 	if !teaches(k) || l.reserves(k.EthDst) {
 		return false

@@ -1,55 +1,51 @@
-// Package forward holds the forwarding policies: Learning, a MAC-learning
-// switch; Flood, which sends everything everywhere; Drop, which sends nothing.
-// Each is a policy.Policy: an upcall goes in, a verdict comes out. There is no
-// input or output here, and no log: what happened is in the verdict's Reason
-// and in Stats.
+// Package forward has the forwarding policies: Learning, a MAC-learning switch; Flood, which
+// sends every packet to all ports; Drop, which sends nothing. Each is a policy.Policy: an
+// upcall goes in, a verdict comes out. The package does no I/O and no logging; the verdict's
+// Reason and Stats say what happened.
 //
 // # Masks
 //
-// A verdict's mask has a one in each bit that the decision read and no other,
-// so that one kernel flow covers all packets that get the same decision for
-// the same reason. Two rules keep that sound:
+// A verdict's mask has a one in each bit that the decision read and no other, so that one
+// kernel flow covers all packets with the same decision for the same reason. Two rules make
+// this correct:
 //
 //   - The masks of the learning policy partition the packets of a port: two of
 //     its flows that were decided with the same MAC table never overlap.
-//   - A flow's key as the kernel dumps it has zeros where the mask has. Deciding
-//     on that key gives the same decision and the same mask as deciding on any
-//     packet of the flow. Redecide depends on it.
+//   - The key of a dumped flow has zeros where its mask has zeros. Deciding on that key gives
+//     the same decision and the same mask as deciding on any packet of the flow. Redecide
+//     depends on this.
 //
 // The tables in Learning's methods say which bits are read and why.
 //
 // # VLANs
 //
-// A frame belongs to a VLAN by its outer tag and its port's settings, as in Open
-// vSwitch's NORMAL action; egress.go has the rules. The kernel matches the TCI
-// of a frame, or its absence, in any flow, so masks do not name it. Nothing
-// reads the TPID: tags that stay, stay as they are, and tags that are added
-// have 0x8100.
+// A frame belongs to a VLAN by its outer tag and its port's settings, as in Open vSwitch's
+// NORMAL action; egress.go has the rules. The kernel always matches the TCI of a frame, or its
+// absence, so masks do not name it. Decisions do not read the TPID: existing tags keep theirs,
+// and added tags have 0x8100.
 //
 // # Tunnels
 //
-// A tunnel is a port of the switch, but not of the datapath, which has a port
-// for its device only. Each has a number beyond the datapath's. A packet's
-// tunnel is found from the tunnel attribute of its key, before anything else
-// is decided, and stands in the key's in-port from then on.
+// A tunnel is a port of the switch, but not of the datapath, which only has a port for its
+// device. Each tunnel has a number above those of the datapath. The tunnel of a packet is found
+// first, from the tunnel attribute of its key, and replaces the key's in-port.
 //
 // # Ownership and threading
 //
-// Decide and Redecide are safe for concurrent use and allocate nothing. Ports
-// are an immutable snapshot behind an atomic pointer. The MAC table takes a
-// shard's read lock to look up or refresh a MAC, and one mutex to learn, move
-// or forget one; only SetPorts, Stats and Snapshot hold the mutex for more than a
-// few entries. Nothing here starts a goroutine. No policy keeps a reference to what it is given.
+// Decide and Redecide are safe for concurrent use and allocate nothing. Ports are an immutable
+// snapshot behind an atomic pointer. The MAC table takes a shard's read lock to look up or
+// refresh a MAC, and one mutex to learn, move or remove one; only SetPorts, Stats and Snapshot
+// hold the mutex for more than a few entries. The package starts no goroutine. Policies keep no
+// reference to their arguments.
 //
-// A policy knows no ports until SetPorts: before, it forwards nothing and learns
-// nothing, so SetPorts has to come before Observe when flows are adopted.
+// Before SetPorts a policy knows no ports, forwards nothing and learns nothing. Therefore call
+// SetPorts before Observe when flows are adopted.
 //
 // # Generations
 //
-// Decide reads the MAC table before its flow reaches the kernel. A change in
-// between grows the generation, but a dump begun in between does not see the
-// flow. Whoever re-decides flows has to look at such a late flow once more
-// after the dump that the new generation caused.
+// Decide reads the MAC table before its flow reaches the kernel. A change in between increases
+// the generation, but a dump that starts in between does not see the flow. After the dump for
+// the new generation, the caller must check such late flows once more.
 //
 // # Sources
 //

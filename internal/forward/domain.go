@@ -7,18 +7,18 @@ import (
 	"dpifd/internal/netlink"
 )
 
-// domain is the broadcast domain of one VLAN, or of several that have the same
-// members in the same way.
+// domain is the broadcast domain of one VLAN, or of several VLANs with the same members and
+// tagging.
 type domain struct {
-	tagged, untagged members // by how the VLAN leaves the port
+	tagged, untagged members // by whether the VLAN leaves the port tagged
 }
 
 // members are some ports of a set, and the actions that send a frame out of
 // all of them.
 type members struct {
-	inherit bool    // one takes over the TOS
+	inherit bool    // a member inherits the TOS
 	index   []int32 // of portSet.ports, ascending
-	at      []int32 // where each one's actions begin, and the end of all
+	at      []int32 // offsets of each member's actions, and their end
 	output  []byte
 }
 
@@ -32,8 +32,8 @@ func (m *members) add(s *portSet, i int) {
 	m.at = append(m.at, int32(len(m.output)))
 }
 
-// divide finds the domains. VLANs between two neighbours of edges are alike, so
-// one look at each of these stretches does.
+// divide finds the domains. All VLANs between two neighbouring edges are alike, so it checks
+// one VLAN of each range.
 func (s *portSet) divide(edges []uint16) {
 	slices.Sort(edges)
 	edges = slices.Compact(edges)
@@ -77,8 +77,8 @@ func (s *portSet) domain(vlan uint16) *domain {
 	return &s.domains[s.domainOf[vlan]]
 }
 
-// count returns how many members a frame from in reaches; in is nil for a port
-// that is not in the set.
+// count returns the number of members that a frame from in reaches; in is nil for a port that
+// is not in the set.
 func (m *members) count(s *portSet, in *port) int {
 	if in == nil {
 		return len(m.index)
@@ -99,10 +99,10 @@ func (m *members) count(s *portSet, in *port) int {
 	return n
 }
 
-// find returns the place of a port among the members.
+// find returns the index of a port among the members.
 func (m *members) find(s *portSet, p *port) (int, bool) {
 	if len(m.index) == len(s.ports) {
-		return p.place, true // where all ports are members, that is its place in the set
+		return p.place, true // if all ports are members, it is the index in the set
 	}
 	return slices.BinarySearchFunc(m.index, p, func(i int32, p *port) int { return int(s.ports[i].no) - int(p.no) })
 }

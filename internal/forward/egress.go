@@ -14,28 +14,28 @@ const (
 	defaultVLAN = 0      // of frames without tag on a trunk
 )
 
-// frame is what forwarding has to know about a frame's tag and VLAN. Inner tags
-// are payload.
+// frame is the information about a frame's tag and VLAN that forwarding needs. Inner tags are
+// payload.
 type frame struct {
 	in     *port  // nil for a port that is not in the set
-	vlan   uint16 // that the frame belongs to
+	vlan   uint16 // of the frame
 	tagged bool   // as it came
 	vid    uint16 // of its tag
-	pcp    uint16 // priority bits of its tag, in their place
+	pcp    uint16 // priority bits of its tag, not shifted
 
-	// partial says that the frame ends within its tag. The kernel has the same key
-	// for it as for a frame without tag, but for the EtherType, and refuses flows for it.
+	// partial means that the frame ends within its tag. Its key is that of an untagged frame,
+	// except the EtherType, and the kernel refuses flows for it.
 	partial bool
 
-	tunneled, ip6 bool  // came through a tunnel's device, wrapped in IPv6
-	tos           uint8 // for tunnels that take it over
+	tunneled, ip6 bool  // arrived through a tunnel device; the outer packet is IPv6
+	tos           uint8 // for tunnels that inherit it
 
 	// guarded says that the in-port's rules were asked about the frame, and spoofed
 	// that they refuse it.
 	guarded, spoofed bool
 }
 
-// Values of Verdict.Reason for frames that are not taken.
+// Values of Verdict.Reason for frames that are not accepted.
 const (
 	reasonVLAN          = "vlan_not_carried"
 	reasonInPortUnknown = "in_port_unknown"
@@ -43,11 +43,10 @@ const (
 	reasonMirror        = "mirror_port"
 )
 
-// admit says which port and VLAN a packet with the key k, parsed from key,
-// belongs to, the latter as
-// xlate_normal and input_vid_is_valid of Open vSwitch 3.1 do
-// (ofproto/ofproto-dpif-xlate.c). The reason is not empty if the packet is
-// not taken. For a packet out of a tunnel, k's in-port becomes the tunnel's.
+// admit determines the port and VLAN of a packet with the key k, parsed from key; the VLAN as
+// in xlate_normal and input_vid_is_valid of Open vSwitch 3.1 (ofproto/ofproto-dpif-xlate.c).
+// The reason is not empty if the packet is not accepted. For a packet from a tunnel, k's
+// in-port becomes the tunnel.
 func (s *portSet) admit(key []byte, k *odp.Key, f *frame) (reason string) {
 	f.in = s.find(k.InPort)
 	if f.in == nil && s.devices != nil {
@@ -72,7 +71,7 @@ func (s *portSet) admit(key []byte, k *odp.Key, f *frame) (reason string) {
 	switch {
 	case s.plain:
 	case f.in == nil:
-		// Its settings are not known, so that any way might be a wrong one.
+		// Its settings are unknown, so any output may be wrong.
 		return reasonInPortUnknown
 	case f.vid == 0 && f.in.untagged != 0:
 		f.vlan = f.in.untagged
@@ -91,8 +90,8 @@ func (f *frame) installs(refused string) bool {
 	return !f.partial && (f.in != nil || refused == reasonNoTunnel)
 }
 
-// appendMask appends to a mask what admit read of the key, but for the VLAN
-// tag, which the kernel matches in any case.
+// appendMask appends to a mask the bits of the key that admit read, except the VLAN tag, which
+// the kernel always matches.
 func (s *portSet) appendMask(e *netlink.Encoder, key []byte, f *frame, refused string) {
 	odp.AppendInPortMask(e)
 	if f.tunneled {
@@ -103,8 +102,8 @@ func (s *portSet) appendMask(e *netlink.Encoder, key []byte, f *frame, refused s
 	}
 }
 
-// flood appends the actions that send f to all ports of its VLAN that it
-// reaches. The frame goes out as it came first, and is changed afterwards.
+// flood appends the actions that send f to all ports of its VLAN that it reaches. Outputs of
+// the unchanged frame come first, then the frame is changed.
 func (s *portSet) flood(e *netlink.Encoder, f *frame) {
 	d := s.domain(f.vlan)
 	tagged, untagged := d.tagged.count(s, f.in), d.untagged.count(s, f.in)
@@ -151,17 +150,16 @@ func (f *frame) unchanged(out *port) bool {
 	return f.in != nil && !f.tagged && !f.tunneled && !out.tags(f.vlan) && out.no < odp.MaxPorts
 }
 
-// untag appends what makes f, as it came, fit for ports where its VLAN has no
-// tag. In VLAN 0 that is where a tag stays if it has a priority to tell, as in
-// xvlan_put of Open vSwitch.
+// untag appends the actions that prepare the received frame f for ports where its VLAN is
+// untagged. In VLAN 0 a tag with a priority stays, as in xvlan_put of Open vSwitch.
 func (f *frame) untag(e *netlink.Encoder) {
 	if f.tagged && (f.vlan != defaultVLAN || f.pcp == 0) {
 		odp.AppendPopVLAN(e)
 	}
 }
 
-// tag appends what makes f fit for ports where its VLAN has a tag. popped says
-// that untag came before.
+// tag appends the actions that prepare f for ports where its VLAN is tagged. popped means that
+// untag was called before.
 func (f *frame) tag(e *netlink.Encoder, popped bool) {
 	if f.tagged && !popped {
 		if f.vid == f.vlan {

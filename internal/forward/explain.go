@@ -7,10 +7,10 @@ import (
 	"dpifd/internal/policy"
 )
 
-// The functions here run only for a verdict with Explain set, in the place of
-// what would change the policy's state, and beside the decision itself.
+// These functions run only for a verdict with Explain set, instead of code that changes the
+// policy's state, and along with the decision.
 
-// explainInPort tells whether packets of the in-port are given flows.
+// explainInPort explains whether packets of the in-port get flows.
 func explainInPort(in odp.PortNo, set *portSet, v *policy.Verdict) {
 	switch p := set.find(in); {
 	case p != nil && p.sink:
@@ -41,7 +41,7 @@ func (s *portSet) label(no odp.PortNo) string {
 	return fmt.Sprintf("port %d", no)
 }
 
-// explainVLAN tells which VLAN the frame belongs to.
+// explainVLAN explains the VLAN of the frame.
 func explainVLAN(f *frame, refused string, v *policy.Verdict) {
 	tag := "no tag"
 	switch {
@@ -58,7 +58,7 @@ func explainVLAN(f *frame, refused string, v *policy.Verdict) {
 	}
 }
 
-// explainSource tells what Decide would learn.
+// explainSource explains what Decide would learn.
 func (l *Learning) explainSource(k *odp.Key, set *portSet, f *frame, refused string, v *policy.Verdict) {
 	explainInPort(k.InPort, set, v)
 	explainVLAN(f, refused, v)
@@ -87,8 +87,8 @@ func (l *Learning) explainSource(k *odp.Key, set *portSet, f *frame, refused str
 	v.Explain("source", k.EthSrc.String()+": "+found)
 }
 
-// wouldFind returns what a look-up of the destination would find after the
-// source was learned. That another MAC could have to go for it is left out.
+// wouldFind returns what a lookup of the destination would find after the source was learned.
+// It ignores that learning could evict another MAC.
 func (l *Learning) wouldFind(k *odp.Key, f *frame, v *policy.Verdict) (port odp.PortNo, ok bool) {
 	if k.EthDst == k.EthSrc && f.in != nil && l.learnsFrom(k, l.load(), f.vlan) {
 		port, ok = k.InPort, true
@@ -103,7 +103,7 @@ func (l *Learning) wouldFind(k *odp.Key, f *frame, v *policy.Verdict) (port odp.
 	return port, ok
 }
 
-// explainDestination tells what the verdict does with the packet.
+// explainDestination explains what the verdict does with the packet.
 func explainDestination(k *odp.Key, set *portSet, f *frame, v *policy.Verdict) {
 	found := ""
 	switch v.Reason {
@@ -123,7 +123,7 @@ func explainDestination(k *odp.Key, set *portSet, f *frame, v *policy.Verdict) {
 	v.Explain("destination", found)
 }
 
-// others says where a flood goes.
+// others describes the ports of a flood.
 func (s *portSet) others(f *frame) string {
 	d := s.domain(f.vlan)
 	tagged, untagged := d.tagged.count(s, f.in), d.untagged.count(s, f.in)

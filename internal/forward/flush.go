@@ -2,10 +2,9 @@ package forward
 
 import "dpifd/internal/odp"
 
-// Flush forgets the MACs that selects picks by VLAN and port, and returns their
-// number. Static ones stay. Flows are decided anew, so that what leads to a
-// forgotten MAC is flooded until it is learned again; uses of flows before nowMS
-// do not count for that.
+// Flush removes the MACs that selects picks by VLAN and port, and returns their number. Static
+// MACs stay. Flows are re-decided, so packets to a removed MAC are flooded until it is learned
+// again; uses of flows before nowMS do not count.
 func (l *Learning) Flush(nowMS int64, selects func(vlan uint16, port odp.PortNo) bool) int {
 	l.expiredMS.Store(nowMS)
 	n := l.table.flush(selects)

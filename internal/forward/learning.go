@@ -19,17 +19,16 @@ const (
 // Config configures Learning. Zero values select the defaults, which are Open
 // vSwitch's.
 type Config struct {
-	// MACAging is how long a MAC is known after it was last seen: 1 s to
-	// 24 h, 300 s if zero.
+	// MACAging is the time after which a MAC that is not seen is removed: 1 s to 24 h, 300 s if
+	// zero.
 	MACAging time.Duration
-	// MACLimit is how many MACs are known at most: 1 to 1,000,000, 8192 if
-	// zero. Their memory, about 100 bytes each, is allocated at once.
+	// MACLimit is the maximum number of MACs: 1 to 1,000,000, 8192 if zero. Their memory, about
+	// 100 bytes each, is allocated at once.
 	MACLimit int
-	// SharedLearning has all VLANs share one MAC table: a MAC is in one place,
-	// whatever VLAN it speaks in. Otherwise each VLAN learns for itself.
+	// SharedLearning makes all VLANs share one MAC table: a MAC has one port in all VLANs.
+	// Otherwise each VLAN learns separately.
 	SharedLearning bool
-	// ForwardBPDU has reserved destinations, such as those of spanning tree,
-	// forwarded like others.
+	// ForwardBPDU forwards packets to reserved destinations, such as those of spanning tree.
 	ForwardBPDU bool
 	// StaticMACs are known from the start, and neither move nor age.
 	StaticMACs []StaticMAC
@@ -47,10 +46,9 @@ const (
 	maxMACLimit     = 1_000_000
 )
 
-// Learning is the policy of a learning switch: it learns which MAC is behind
-// which port from the packets' sources, sends to known destinations out of
-// their port and to others out of all ports but the in-port. A MAC is forgotten
-// by the first Expire after MACAging.
+// Learning is the policy of a learning switch: it learns the port of each MAC from the packets'
+// sources, sends packets to known destinations to their port, and floods others to all ports
+// except the in-port. The first Expire after MACAging removes a MAC.
 type Learning struct {
 	ports
 	table   *table
@@ -60,13 +58,12 @@ type Learning struct {
 	// shared is one table for all VLANs; forwardBPDU is as in Config.
 	shared, forwardBPDU bool
 	agingMS             int64
-	// relearn counts how often a MAC that was forgotten was sent to while flows from it may
-	// be in force. When these are re-decided they go, and it is learned again. Expiring
-	// notes the count that the look at all flows before Expire does for.
+	// relearn counts packets to a removed MAC while flows from it may be installed. When these
+	// flows are re-decided they are deleted, and the MAC is learned again. Expiring records the
+	// count up to which the check of all flows before Expire is sufficient.
 	relearn         atomic.Uint64
 	asked, answered uint64
-	// expiredMS is the time before which the last Expire forgot. Sightings
-	// older than that are not learned again.
+	// expiredMS is the limit of the last Expire. Older sightings are not learned again.
 	expiredMS atomic.Int64
 }
 
@@ -105,7 +102,7 @@ func NewLearning(cfg Config) (*Learning, error) {
 	return l, nil
 }
 
-// macKey is the key in the table of a MAC that was seen in a VLAN.
+// macKey is the table key of a MAC in a VLAN.
 func (l *Learning) macKey(vlan uint16, mac odp.MAC) uint64 {
 	if l.shared {
 		vlan = 0
@@ -113,11 +110,10 @@ func (l *Learning) macKey(vlan uint16, mac odp.MAC) uint64 {
 	return macKey(vlan, mac)
 }
 
-// Decide implements policy.Policy. A packet from a port that is not in the set is
-// not learned from and given no flow: the port is about to come or has just
-// gone. It is forwarded if no port has settings, and dropped otherwise. A packet
-// without in-port or Ethernet addresses is dropped without a flow; one whose VLAN
-// tag is cut off is decided as if it had none, without a flow.
+// Decide implements policy.Policy. A packet from a port that is not in the set, which was just
+// added or removed, is not learned from and gets no flow. It is forwarded if no port has
+// settings, and dropped otherwise. A packet without in-port or Ethernet addresses is dropped
+// without a flow. A packet with a truncated VLAN tag is decided as untagged, without a flow.
 func (l *Learning) Decide(u *dpif.Upcall, nowMS int64, v *policy.Verdict) {
 	var k odp.Key
 	if k.Parse(u.Fields()) != nil {
@@ -138,16 +134,15 @@ func (l *Learning) Decide(u *dpif.Upcall, nowMS int64, v *policy.Verdict) {
 	v.Install = f.readRules(u.Key, v) && v.Install
 }
 
-// Redecide implements policy.Policy. A flow goes
+// Redecide implements policy.Policy. A flow is deleted
 //
-//   - when its source is known behind another port: its packets have to come
-//     up to move the MAC back;
-//   - when its source is unknown, since packets that stay in the kernel teach
-//     nothing, and what is sent to the source would flood as long as the flow
-//     lives. A flow in use is not lost by that: it was observed just before,
-//     so its source is unknown only if the table is full of newer ones;
-//   - when its in-port has gone, or its key is not one of a packet that Decide
-//     gives a flow.
+//   - if its source is known on another port: its packets must be upcalls to move the MAC
+//     back;
+//   - if its source is unknown: packets in the kernel are not learned from, so packets to the
+//     source would be flooded as long as the flow lives. A flow in use is not deleted for this
+//     reason: it was observed just before, so its source is unknown only if the table is full
+//     of newer MACs;
+//   - if its in-port was removed, or Decide gives no flow to packets with its key.
 func (l *Learning) Redecide(key []byte, v *policy.Verdict) bool {
 	var k odp.Key
 	if odp.ParseKey(key, &k) != nil {
@@ -179,9 +174,8 @@ func (l *Learning) Redecide(key []byte, v *policy.Verdict) bool {
 	return v.Install
 }
 
-// forward decides by what is known. A frame that was refused reads the in-port
-// and the tag, which the kernel matches in any case. Both halves of the mask
-// of others:
+// forward decides from the current tables. The decision on a refused frame reads the in-port
+// and the tag, which the kernel always matches. The two halves of the mask of other frames:
 //
 //	source       bits read
 //	multicast    the group bit: any such source is not learned
@@ -231,8 +225,8 @@ func (l *Learning) forward(key []byte, k *odp.Key, set *portSet, f *frame, refus
 	odp.AppendEthernet(&v.Mask, src, l.destinationMask(k.EthDst, f))
 }
 
-// behind returns the port that the destination is known on, nil if there is
-// none that carries the VLAN. The set may be newer than what the table says.
+// behind returns the port of the destination, nil if none is known that carries the VLAN. The
+// set may be newer than the table.
 func (l *Learning) behind(k *odp.Key, set *portSet, f *frame, v *policy.Verdict) *port {
 	if out, fixed := set.fixed[l.macKey(f.vlan, k.EthDst)]; fixed {
 		if v.Explain != nil {
@@ -262,18 +256,17 @@ func (l *Learning) behind(k *odp.Key, set *portSet, f *frame, v *policy.Verdict)
 	return nil
 }
 
-// learn hands a sighting to the table, which takes none on a port that it does
-// not know.
+// learn passes a sighting to the table, which ignores unknown ports.
 func (l *Learning) learn(k *odp.Key, vlan uint16, seenMS int64, atHand bool) {
 	if l.table.learn(l.macKey(vlan, k.EthSrc), k.InPort, seenMS, atHand) {
 		l.generation.Add(1)
 	}
 }
 
-// Observe implements policy.Policy. Of two sightings on different ports the newer
-// wins, and of two as new the one that is known. A usedMS of 0 or less means
-// "never used" and teaches nothing; nor does one that the last Expire would
-// have forgotten, or from before the port had its number.
+// Observe implements policy.Policy. Of two sightings on different ports the newer wins; if they
+// have the same time, the known one. A usedMS of 0 or less means "never used" and is ignored,
+// as is a sighting that the last Expire would have removed, or one from before the port had its
+// number.
 func (l *Learning) Observe(key []byte, usedMS int64) {
 	var k odp.Key
 	if usedMS <= 0 || usedMS < l.expiredMS.Load() || odp.ParseKey(key, &k) != nil {
@@ -289,8 +282,8 @@ func (l *Learning) Observe(key []byte, usedMS int64) {
 	}
 }
 
-// Restore learns the entries of another table's Snapshot, as far as their ports
-// are in the set and carry the VLAN, and nothing newer is known.
+// Restore learns the entries of another table's Snapshot whose ports are in the set and carry
+// the VLAN, unless something newer is known.
 func (l *Learning) Restore(entries []MACEntry) {
 	set := l.load()
 	for _, e := range entries {
@@ -307,8 +300,8 @@ func (l *Learning) Restore(entries []MACEntry) {
 	}
 }
 
-// Expiring implements policy.Policy. All flows are to be looked at as well when relearn
-// has grown; like what is forgotten, that is not urgent.
+// Expiring implements policy.Policy. All flows are also checked when relearn has increased;
+// like aging, this is not urgent.
 func (l *Learning) Expiring(nowMS int64) bool {
 	l.asked = l.relearn.Load()
 	return l.asked != l.answered || l.table.anyOlder(nowMS-l.agingMS)
@@ -324,8 +317,7 @@ func (l *Learning) Expire(nowMS int64) {
 	}
 }
 
-// SetPorts implements policy.Policy. MACs behind ports that are not in the set
-// are forgotten.
+// SetPorts implements policy.Policy. It removes the MACs of ports that are not in the set.
 func (l *Learning) SetPorts(ports []policy.Port) {
 	cfg := l.config.with(l.patterns, ports)
 	set := newPortSet(ports, cfg, l.meters.assign(cfg))

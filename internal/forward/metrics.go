@@ -2,7 +2,7 @@ package forward
 
 import "dpifd/internal/metric"
 
-// MACMetrics are what a MAC table counts.
+// MACMetrics are the counters of a MAC table.
 var MACMetrics = metric.Table[Stats]{
 	metric.Gauge("macs", metric.None, "MACs in the table",
 		func(s *Stats) int { return s.Entries }),

@@ -2,7 +2,7 @@ package forward
 
 import "dpifd/internal/netlink"
 
-// mirrors returns the names of the ports that others are mirrored to.
+// mirrors returns the names of the mirror ports.
 func (c PortConfigs) mirrors() map[string]bool {
 	var all map[string]bool
 	for _, p := range c {
@@ -17,8 +17,8 @@ func (c PortConfigs) mirrors() map[string]bool {
 	return all
 }
 
-// mirror has the ports of s that are mirrored to others that are in s send
-// copies there. to holds the mirror of each by its name.
+// mirror makes the mirrored ports of s send copies to their mirror ports in s. to maps each
+// port's name to its mirror's name.
 func (s *portSet) mirror(to map[string]string) {
 	byName := make(map[string]*port, len(s.ports))
 	for i := range s.ports {
@@ -37,7 +37,7 @@ func (s *portSet) mirror(to map[string]string) {
 	}
 }
 
-// received appends what sends a copy of f, as it came, to the mirror of its
+// received appends the actions that send a copy of the received frame f to the mirror of its
 // in-port.
 func (f *frame) received(e *netlink.Encoder) {
 	if f.in != nil {

@@ -20,9 +20,9 @@ type StaticFlow struct {
 	Actions string `yaml:"actions"`
 }
 
-// Overlay puts static flows over a policy: packets that a static flow matches
-// are decided by that, and all other flows are kept apart from it, since the
-// kernel's table has no priorities. It is a policy.StaticPolicy.
+// Overlay puts static flows over a policy: a static flow decides the packets that it matches,
+// and all other flows are narrowed so that they do not overlap it, because the kernel's table
+// has no priorities. It is a policy.StaticPolicy.
 type Overlay struct {
 	policy.Policy
 	flows      []StaticFlow
@@ -35,10 +35,10 @@ type Overlay struct {
 
 var _ policy.StaticPolicy = (*Overlay)(nil)
 
-// ruleSet is the static flows for one set of ports. It does not change.
+// ruleSet is the static flows for one set of ports. It is immutable.
 type ruleSet struct {
 	rules  []rule
-	byPort map[odp.PortNo][]*rule // of ports that one of them names
+	byPort map[odp.PortNo][]*rule // of ports that a flow names
 	other  []*rule                // of all other ports
 	flows  []policy.StaticFlow
 	absent []absentRule
@@ -51,13 +51,13 @@ type rule struct {
 	text      string
 }
 
-// absentRule is a static flow that waits for a port, but not for one that it matches.
+// absentRule is a static flow that waits for a port other than those it matches.
 type absentRule struct {
 	rule
 	missing string
 }
 
-// explainAbsent tells of static flows that would match the packet if they were there.
+// explainAbsent explains which static flows would match the packet if they were installed.
 func (o *Overlay) explainAbsent(key []byte, v *policy.Verdict) {
 	var k odp.Packed
 	if k.Pack(key) != nil {
@@ -70,8 +70,8 @@ func (o *Overlay) explainAbsent(key []byte, v *policy.Verdict) {
 	}
 }
 
-// NewOverlay returns inner under static flows. Until SetPorts, no static flow
-// holds. The error names the flow that is wrong; see CheckStatic.
+// NewOverlay returns inner with static flows over it. Static flows take effect with SetPorts.
+// The error names the wrong flow; see CheckStatic.
 func NewOverlay(inner policy.Policy, flows []StaticFlow) (*Overlay, error) {
 	if _, err := CheckStatic(flows); err != nil {
 		return nil, err
@@ -83,12 +83,11 @@ func NewOverlay(inner policy.Policy, flows []StaticFlow) (*Overlay, error) {
 
 const reasonStatic = "static_flow"
 
-// StaticHit begins what Explain is told of the static flow that a packet belongs to; the
-// text of its match follows.
+// StaticHit starts the text for Explain about the static flow of a packet; the match follows.
 const StaticHit = "the packet belongs to the static flow "
 
-// match packs the key of a packet from port in, and returns the static flow
-// that it belongs to, nil if there is none, and all that may hold for the port.
+// match packs the key of a packet from port in, and returns the static flow that matches it,
+// nil if there is none, and all static flows that may match packets of the port.
 func (o *Overlay) match(in odp.PortNo, key []byte, k *odp.Packed) (hit *rule, all []*rule, err error) {
 	set := o.rules.Load()
 	all, named := set.byPort[in]
@@ -109,8 +108,8 @@ func (o *Overlay) match(in odp.PortNo, key []byte, k *odp.Packed) (hit *rule, al
 	return nil, all, nil
 }
 
-// Decide implements policy.Policy. A packet of a static flow is sent as that says
-// and installs nothing: the flow itself is seen to by whoever asks StaticFlows.
+// Decide implements policy.Policy. A packet of a static flow is sent with its actions and
+// requests no flow: the caller of StaticFlows installs the static flow.
 func (o *Overlay) Decide(u *dpif.Upcall, nowMS int64, v *policy.Verdict) {
 	var k odp.Packed
 	hit, all, err := o.match(u.InPort, u.Key, &k)
@@ -141,7 +140,7 @@ func (o *Overlay) Decide(u *dpif.Upcall, nowMS int64, v *policy.Verdict) {
 // Redecide implements policy.Policy.
 func (o *Overlay) Redecide(key []byte, v *policy.Verdict) bool {
 	var k odp.Packed
-	in, _ := odp.InPort(key) // a key without is refused below
+	in, _ := odp.InPort(key) // a key without one is refused below
 	hit, all, err := o.match(in, key, &k)
 	switch {
 	case err != nil:
@@ -161,8 +160,8 @@ func (o *Overlay) Redecide(key []byte, v *policy.Verdict) bool {
 	return true
 }
 
-// narrow makes v's mask so narrow that its flow overlaps no static flow. It
-// reports whether the mask can be told.
+// narrow narrows v's mask until its flow overlaps no static flow. It reports whether that is
+// possible.
 func narrow(v *policy.Verdict, k *odp.Packed, all []*rule) bool {
 	var m packedMask
 	if !m.take(v) {
@@ -200,11 +199,11 @@ func (m *packedMask) put(v *policy.Verdict, k *odp.Packed) {
 	}
 }
 
-// maxTunnelMask is enough for the tunnel fields that a policy reads.
+// maxTunnelMask is the maximum size of the tunnel fields that a policy reads.
 const maxTunnelMask = 128
 
-// copyTunnel copies the tunnel's part of a mask, which static flows do not
-// read, and returns its length, 0 if it is too long.
+// copyTunnel copies the tunnel attribute of a mask, which static flows do not read, and returns
+// its length, 0 if it is too long.
 func copyTunnel(to, mask []byte) int {
 	it := netlink.NewAttrs(mask)
 	for it.Next() {
@@ -215,7 +214,7 @@ func copyTunnel(to, mask []byte) int {
 	return 0
 }
 
-// Observe implements policy.Policy. Static flows teach nothing.
+// Observe implements policy.Policy. Nothing is learned from static flows.
 func (o *Overlay) Observe(key []byte, usedMS int64) {
 	var k odp.Packed
 	in, _ := odp.InPort(key)
@@ -262,7 +261,7 @@ func newRuleSet(flows []StaticFlow, ports []policy.Port) *ruleSet {
 			return no, true
 		})
 		switch {
-		case err != nil: // checked before; and names cannot make it wrong
+		case err != nil: // checked before; names cannot make it wrong
 		case missing[i] != "":
 			waiting[i] = c
 		default:
@@ -307,7 +306,7 @@ func newRuleSet(flows []StaticFlow, ports []policy.Port) *ruleSet {
 	return set
 }
 
-// matchesPorts reports whether the ports that a flow matches are there.
+// matchesPorts reports whether the ports that a flow matches exist.
 func matchesPorts(f StaticFlow, numbers map[string]odp.PortNo) bool {
 	_, err := compile(StaticFlow{Match: f.Match, Actions: "drop"}, func(name string) (odp.PortNo, bool) {
 		no, ok := numbers[name]
@@ -316,8 +315,7 @@ func matchesPorts(f StaticFlow, numbers map[string]odp.PortNo) bool {
 	return err == nil
 }
 
-// staticUFID names a flow by what it matches, so that it has the same name after
-// a restart.
+// staticUFID derives a flow's UFID from its match, so that it is the same after a restart.
 func staticUFID(parts ...[]byte) dpif.UFID {
 	sum := sha256.Sum256(slices.Concat(parts...))
 	return dpif.UFID(sum[:16])

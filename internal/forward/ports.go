@@ -13,26 +13,23 @@ import (
 	"dpifd/internal/policy"
 )
 
-// PortConfig is how frames are taken from and sent to one port. The zero value
-// is an ordinary port: a trunk of all VLANs.
+// PortConfig is how frames from and to one port are handled. The zero value is an ordinary
+// port: a trunk of all VLANs.
 type PortConfig struct {
 	VLAN VLANConfig
-	// Isolated ports of the same Group send nothing to each other.
+	// Isolated ports of the same Group do not send to each other.
 	Isolated bool
 	Group    string
-	// Storm limits what is flooded. Flood ignores it, which reads no addresses.
+	// Storm limits flooded packets. Flood ignores it, because it reads no addresses.
 	Storm StormConfig
-	// MACLimit is how many MACs the port may have at a time; 0 is no limit of
-	// its own.
+	// MACLimit is the maximum number of MACs of the port; 0 is no limit.
 	MACLimit int
-	// Hairpin has frames sent out of the port they came in on, if that is
-	// where they belong.
+	// Hairpin allows frames to leave through the port on which they arrived.
 	Hairpin bool
-	// Tunnel, if not nil, makes a port of a tunnel. PortConfig is nobody's
-	// but the policy's then.
+	// Tunnel, if not nil, makes the port a tunnel. Such a port exists only in the policy.
 	Tunnel *TunnelConfig
-	// MirrorTo names the port that gets a copy of each frame that this one
-	// takes or sends. That one takes and sends nothing else.
+	// MirrorTo names the port that gets a copy of each frame that this port receives or sends.
+	// That port carries nothing else.
 	MirrorTo string
 	// Guard is what the port may send.
 	Guard guard.Config
@@ -84,8 +81,8 @@ type port struct {
 	macLimit  int
 	meters    stormMeters
 	output    []byte // actions that send a frame out of the port
-	// withTOS is output with a TOS at tosAt, for a tunnel that takes it over;
-	// nil for other ports.
+	// withTOS is output with a TOS at tosAt, for a tunnel that inherits it; nil for other
+	// ports.
 	withTOS []byte
 	tosAt   int
 	sink    bool         // a mirror: it carries nothing but copies
@@ -118,18 +115,18 @@ func (p *port) reaches(q *port) bool {
 	return p.isolation == 0 || p.isolation != q.isolation
 }
 
-// portSet is an immutable set of ports with what is configured for them.
+// portSet is an immutable set of ports with their configuration.
 type portSet struct {
 	ports []port // by number
-	// places holds, by number, where a port is in ports, counted from 1; 0 is no
-	// port. Numbers that no port of the datapath has, but a tunnel may, are beyond it.
+	// places holds, by port number, the index in ports plus 1; 0 is no port. Larger numbers,
+	// which only tunnels have, are searched otherwise.
 	places []int32
-	// plain says that no port has settings, be it there or not: all carry all VLANs,
-	// and all reach each other.
+	// plain means that no port, existing or not, has settings: all ports carry all VLANs and
+	// reach each other.
 	plain    bool
 	domains  []domain
-	devices  []device // through which tunnels go
-	inherits bool     // a tunnel takes over the TOS of what is inside
+	devices  []device // of tunnels
+	inherits bool     // a tunnel inherits the TOS of the inner packet
 	// fixed holds the ports of static MACs, by macKey; nil for one whose port
 	// is not in the set.
 	fixed    map[uint64]*port
@@ -174,7 +171,7 @@ func newPortSet(list []policy.Port, cfg PortConfigs, meters map[string]stormMete
 	return s
 }
 
-// setBuilder is what is known while a portSet is made.
+// setBuilder is the state of building a portSet.
 type setBuilder struct {
 	*portSet
 	groups  map[string]int    // numbers of isolation groups
@@ -208,7 +205,7 @@ func (b *setBuilder) add(q port, c PortConfig, sink bool) {
 	}
 }
 
-// number makes known where in the set each port is.
+// number builds the index from port number to place in the set.
 func (s *portSet) number() {
 	for i := range s.ports {
 		p := &s.ports[i]
@@ -237,8 +234,8 @@ func (s *portSet) find(no odp.PortNo) *port {
 	return &s.ports[i]
 }
 
-// ports is what all policies share: the current ports with their settings, and
-// the generation.
+// ports is the part that all policies share: the current ports with their settings, and the
+// generation.
 type ports struct {
 	config     PortConfigs
 	patterns   []PortPattern
@@ -255,8 +252,7 @@ func (p *ports) load() *portSet {
 	return noPorts
 }
 
-// store makes s the current set and reports whether it differs from the former
-// one.
+// store makes s the current set and reports whether it differs from the previous one.
 func (p *ports) store(s *portSet) bool {
 	same := slices.EqualFunc(p.load().ports, s.ports, func(a, b port) bool { return a.no == b.no && a.name == b.name })
 	p.set.Store(s)

@@ -9,24 +9,24 @@ import (
 	"dpifd/internal/policy"
 )
 
-// MACTable is what a policy can that learns MACs: its table can be looked at, taken
-// over by the next policy, and emptied.
+// MACTable is implemented by policies that learn MACs: their table can be read, taken over by
+// the next policy, and flushed.
 type MACTable interface {
 	policy.Policy
 	// Stats returns the counters. The caller owns the result.
 	Stats() Stats
-	// Snapshot returns what was learned, ordered by VLAN and MAC. The caller owns it.
+	// Snapshot returns the learned MACs, ordered by VLAN and MAC. The caller owns it.
 	Snapshot() []MACEntry
-	// Static returns the MACs that are known by configuration, in no order.
+	// Static returns the MACs of the configuration, in no order.
 	Static() []MACEntry
-	// Restore learns the entries of another table, as far as their ports are there
-	// and nothing newer is known.
+	// Restore learns the entries of another table whose ports exist, unless something newer is
+	// known.
 	Restore([]MACEntry)
-	// Flush forgets the learned MACs that of selects, and returns how many.
+	// Flush removes the learned MACs that of selects, and returns their number.
 	Flush(nowMS int64, of func(vlan uint16, port odp.PortNo) bool) int
 }
 
-// kind is a policy that a configuration can name.
+// kind is a policy with a name for the configuration.
 type kind struct {
 	name string
 	make func(Config) (policy.Policy, error)
@@ -34,9 +34,8 @@ type kind struct {
 
 var kinds []kind
 
-// register makes a policy known under the name that configurations have for it. It
-// is called while the package is initialised: each policy registers itself. make
-// ignores settings that are not the policy's.
+// register registers a policy under its name in the configuration. Each policy registers itself
+// while the package is initialised. make ignores settings of other policies.
 func register[P policy.Policy](name string, make func(Config) (P, error)) struct{} {
 	kinds = append(kinds, kind{name, func(cfg Config) (policy.Policy, error) {
 		p, err := make(cfg)
@@ -57,9 +56,8 @@ func Policies() []string {
 	return names
 }
 
-// New returns the policy of a name, which knows no ports yet. The error says which
-// setting is wrong. A policy that can more than forward is a MACTable or a
-// policy.MeterPolicy as well.
+// New returns the policy of a name, without ports. The error names the wrong setting. A policy
+// may also implement MACTable or policy.MeterPolicy.
 func New(name string, cfg Config) (policy.Policy, error) {
 	i := slices.IndexFunc(kinds, func(k kind) bool { return k.name == name })
 	if i < 0 {

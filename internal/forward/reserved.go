@@ -2,8 +2,7 @@ package forward
 
 import "dpifd/internal/odp"
 
-// block is some destination addresses: those that have the bits of mask in
-// common with addr.
+// block is a set of destination addresses: those that equal addr in the bits of mask.
 type block struct{ addr, mask odp.MAC }
 
 // reserved are the destinations that a bridge does not forward: the link-local
@@ -27,7 +26,7 @@ func isReserved(dst odp.MAC) bool {
 	switch [2]byte(dst[:2]) {
 	case [2]byte{0x01, 0x80}, [2]byte{0x01, 0x00}, [2]byte{0x00, 0xe0}:
 	default:
-		return false // most are told by that
+		return false // this decides most cases
 	}
 	for i := range reserved {
 		if b := &reserved[i]; dst.Uint64()&b.mask.Uint64() == b.addr.Uint64() {
@@ -37,12 +36,10 @@ func isReserved(dst odp.MAC) bool {
 	return false
 }
 
-// reservedMask returns the bits of a multicast address that tell whether it is
-// reserved. They are read byte by byte, up to the first byte that no
-// reserved address has after those before it: so one flow takes
-// 33:33:00:00:00:01 and all else that begins with 33. The masks of two
-// addresses with the same first bytes are the same so far, hence flows do not
-// overlap.
+// reservedMask returns the bits of a multicast address that decide whether it is reserved.
+// Bytes are read in order, up to the first byte that no reserved address has after the same
+// start: one flow covers 33:33:00:00:00:01 and everything else that starts with 33. Two
+// addresses with the same first bytes have the same mask for them, so flows do not overlap.
 func reservedMask(dst odp.MAC) odp.MAC {
 	var m odp.MAC
 	for i := range dst {

@@ -2,16 +2,15 @@ package forward
 
 import "dpifd/internal/odp"
 
-// ring is a port's entries in a circular list, for eviction by second chance
-// (CLOCK). A table keeps its rings in ranks, lists of rings with the same
-// number of entries, so that the longest is found at once. The table's mutex
-// guards all of it.
+// ring is a port's entries in a circular list, for eviction by second chance (CLOCK). A table
+// keeps its rings in ranks, lists of rings with the same number of entries, so that the longest
+// is found in constant time. The table's mutex guards everything.
 type ring struct {
 	port       odp.PortNo
 	n          int    // entries
-	limit      int    // of entries that the port may have; 0 is none
-	evicted    uint64 // entries that made room for others
-	hand       int32  // the entry to look at first; none when n is 0
+	limit      int    // maximum number of entries; 0 is no limit
+	evicted    uint64 // entries evicted
+	hand       int32  // the entry to check first; none if n is 0
 	next, prev *ring  // in the rank
 }
 
@@ -22,7 +21,7 @@ func (t *table) addRing(port odp.PortNo) {
 	t.enterRank(r)
 }
 
-// full reports whether the port has as many entries as it may.
+// full reports whether the port is at its limit.
 func (r *ring) full() bool { return r.limit > 0 && r.n >= r.limit }
 
 func (t *table) dropRing(r *ring) {
@@ -64,7 +63,7 @@ func (t *table) resize(r *ring, by int) {
 	}
 }
 
-// link puts entry i into r, where the hand comes by last.
+// link inserts entry i into r at the position that the hand reaches last.
 func (t *table) link(r *ring, i int32) {
 	e := &t.entries[i]
 	if r.hand == none {
@@ -92,13 +91,11 @@ func (t *table) unlink(r *ring, i int32) {
 	t.resize(r, -1)
 }
 
-// victim chooses the entry to evict so that a port learns one more: from the
-// port itself if that has as many as it may, else from the
-// port with the most entries, so that a port that floods the table with
-// sources costs only itself; and there the first one that was not refreshed
-// since the hand last came by. One round is the bound, since others refresh
-// meanwhile. Amortised this is O(1): each step over an entry takes back a
-// refresh.
+// victim chooses the entry to evict when a port learns a MAC: of the port itself if it is at
+// its limit, else of the port with the most entries, so that a port that floods the table with
+// sources only affects itself. It takes the first entry that was not refreshed since the hand
+// last passed. It stops after one round, because entries may be refreshed meanwhile. Amortised
+// cost is O(1): each step over an entry clears a refresh.
 func (t *table) victim(learner *ring) int32 {
 	r := t.ranks[t.longest]
 	if learner.n == t.longest || learner.full() {

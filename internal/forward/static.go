@@ -6,12 +6,11 @@ import (
 	"dpifd/internal/policy"
 )
 
-// Flood is the policy that sends each packet out of all ports of its VLAN but
-// the one it came in on.
+// Flood sends each packet to all ports of its VLAN except its in-port.
 type Flood struct{ stateless }
 
-// NewFlood returns a policy that knows no ports, or an error that names the port
-// with a wrong setting.
+// NewFlood returns a policy without ports, or an error that names the port with a wrong
+// setting.
 func NewFlood(cfg PortConfigs, patterns ...PortPattern) (*Flood, error) {
 	if err := cfg.check(patterns...); err != nil {
 		return nil, err
@@ -19,10 +18,10 @@ func NewFlood(cfg PortConfigs, patterns ...PortPattern) (*Flood, error) {
 	return &Flood{stateless{ports{config: cfg, patterns: patterns}}}, nil
 }
 
-// Drop is the policy that sends no packet anywhere.
+// Drop sends no packet.
 type Drop struct{ stateless }
 
-// NewDrop returns a policy that knows no ports.
+// NewDrop returns a policy without ports.
 func NewDrop() *Drop { return &Drop{} }
 
 var (
@@ -31,14 +30,13 @@ var (
 
 	_ = register("flood", func(cfg Config) (*Flood, error) { return NewFlood(cfg.Ports, cfg.Patterns...) })
 	_ = register("drop", func(Config) (*Drop, error) { return NewDrop(), nil })
-	// Nothing but what static flows send, which lie over any policy.
+	// Static flows lie over any policy; under this one they are the only ones that send.
 	_ = register("static", func(Config) (*Drop, error) { return NewDrop(), nil })
 )
 
-// Decide implements policy.Policy. The decision reads the in-port and the VLAN
-// tag, which the kernel matches in any case. A packet from a port that is not in
-// the set, which is about to come or has just gone, is given no flow; nor is one
-// with half a VLAN tag.
+// Decide implements policy.Policy. The decision reads the in-port and the VLAN tag, which the
+// kernel always matches. A packet from a port that is not in the set, which was just added or
+// removed, gets no flow, and neither does one with a truncated VLAN tag.
 func (f *Flood) Decide(u *dpif.Upcall, _ int64, v *policy.Verdict) {
 	set := f.load()
 	k := odp.Key{InPort: u.InPort}
@@ -86,8 +84,8 @@ func (f *Flood) flood(set *portSet, key []byte, k *odp.Key, v *policy.Verdict) {
 	}
 }
 
-// Decide implements policy.Policy. The decision reads nothing; the in-port stands
-// in the mask so that the flows of a port that goes can be told.
+// Decide implements policy.Policy. The decision reads nothing; the in-port is in the mask so
+// that the flows of a removed port can be found.
 func (d *Drop) Decide(u *dpif.Upcall, _ int64, v *policy.Verdict) {
 	odp.AppendInPortMask(&v.Mask)
 	v.Install = d.load().has(u.InPort)
@@ -108,8 +106,8 @@ func (d *Drop) Redecide(key []byte, v *policy.Verdict) bool {
 	return true
 }
 
-// inPort returns the in-port of a flow's key. It reports false, and says why in
-// v, when the flow ought to go.
+// inPort returns the in-port of a flow's key. If the flow must be deleted, it returns false and
+// sets the reason in v.
 func inPort(set *portSet, key []byte, v *policy.Verdict) (odp.PortNo, bool) {
 	in, err := odp.InPort(key)
 	switch {
@@ -123,7 +121,7 @@ func inPort(set *portSet, key []byte, v *policy.Verdict) (odp.PortNo, bool) {
 	return in, true
 }
 
-// stateless is a policy's control side when it knows ports and nothing else.
+// stateless implements the control methods of a policy whose only state is its ports.
 type stateless struct{ ports }
 
 // Observe implements policy.Policy: there is nothing to learn.

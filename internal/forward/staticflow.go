@@ -12,13 +12,12 @@ import (
 
 // StaticError is a mistake in a list of static flows.
 type StaticError struct {
-	// Flow is the place of the flow in the list, from 0. Earlier is that of
-	// the flow that it overlaps, -1 if it is wrong by itself.
+	// Flow is the index of the flow in the list. Earlier is the index of the flow that it
+	// overlaps, -1 if it is wrong by itself.
 	Flow, Earlier int
-	// InActions says that the actions are wrong, not the match.
+	// InActions means that the actions are wrong, not the match.
 	InActions bool
-	// Column is where in the text the mistake is, from 1; 0 if that cannot be
-	// said.
+	// Column is the position of the mistake in the text, from 1; 0 if unknown.
 	Column int
 	Err    error
 }
@@ -101,7 +100,7 @@ func attrName(attr uint16) string {
 	return strconv.Itoa(int(attr))
 }
 
-// attrsIn returns a bit for each attribute of the list, those behind tags included.
+// attrsIn returns a bit for each attribute of the list, including those after tags.
 func attrsIn(list []byte) (bits uint64) {
 	it := netlink.NewAttrs(list)
 	for it.Next() {
@@ -113,7 +112,7 @@ func attrsIn(list []byte) (bits uint64) {
 	return bits
 }
 
-// inPort returns the port that the rule is about, false if it is about all.
+// inPort returns the in-port of the rule, false if it matches all ports.
 func (r *rule) inPort() (odp.PortNo, bool) {
 	if binary.NativeEndian.Uint32(r.mask[:4]) == 0 {
 		return 0, false
@@ -121,14 +120,13 @@ func (r *rule) inPort() (odp.PortNo, bool) {
 	return odp.PortNo(binary.NativeEndian.Uint32(r.key[:4])), true
 }
 
-// CheckStatic checks static flows before the numbers of ports are known, and
-// returns how many of them lie within another one. Its error is a *StaticError,
-// about the first flow that is wrong: its text, fields that need others, or an
-// overlap with an earlier one that has other actions. A port by name and one by
-// number may be the same.
+// CheckStatic checks static flows before the numbers of ports are known, and returns the number
+// of flows that lie within another one. Its error is a *StaticError about the first wrong flow:
+// its text, missing fields, or an overlap with an earlier flow with different actions. A port
+// by name and one by number may be the same.
 func CheckStatic(flows []StaticFlow) (covered int, err error) {
 	numbers := map[string]odp.PortNo{}
-	// Behind all numbers that the kernel gives.
+	// Above all numbers that the kernel assigns.
 	number := func(name string) (odp.PortNo, bool) {
 		no, ok := numbers[name]
 		if !ok {
@@ -168,8 +166,8 @@ func CheckStatic(flows []StaticFlow) (covered int, err error) {
 	return covered, nil
 }
 
-// isCovered reports whether another flow of the list does all that flow i would, or the
-// same and comes before it. Flows that overlap have the same actions; nil is no flow.
+// isCovered reports whether another flow of the list covers flow i; of two equal flows the
+// first covers the second. Overlapping flows have the same actions; nil is no flow.
 func isCovered(all []*compiled, i int) bool {
 	for j, c := range all {
 		if i != j && c != nil && all[i].within(c) && (j < i || !c.within(all[i])) {
@@ -179,15 +177,15 @@ func isCovered(all []*compiled, i int) bool {
 	return false
 }
 
-// looksLike reports whether the kernel finds d when it is given c: it looks its table up by
-// the key, in which fields that c does not match are zero, and refuses c then.
+// looksLike reports whether the kernel would find d when c is installed, and so refuse c: it
+// looks up the key, in which fields that c does not match are zero.
 func (c *compiled) looksLike(d *compiled) bool {
 	k := c.key
 	if any := binary.NativeEndian.Uint32(c.mask[:4]) == 0; any {
 		// DP_MAX_PORTS of net/openvswitch/datapath.h, no port's number.
 		binary.NativeEndian.PutUint32(k[:], uint32(odp.MaxPorts))
 	} else if binary.NativeEndian.Uint32(d.mask[:4]) != 0 {
-		copy(k[:4], d.key[:4]) // they overlap, so the ports are the same, or may be
+		copy(k[:4], d.key[:4]) // they overlap, so the ports are or may be the same
 	}
 	return k.Matches(&d.key, &d.mask)
 }

@@ -6,13 +6,12 @@ import (
 	"dpifd/internal/odp"
 )
 
-// StaticMAC is a MAC that is behind a port whatever comes from others. In
-// a VLAN that the port does not carry, or while the port is not there, packets for
-// it are flooded.
+// StaticMAC is a MAC with a fixed port. In a VLAN that the port does not carry, or while the
+// port does not exist, packets for it are flooded.
 type StaticMAC struct {
 	MAC  odp.MAC `yaml:"mac"`
 	Port string  `yaml:"port"`
-	// VLAN is 0 for frames that have no tag on a trunk.
+	// VLAN is 0 for untagged frames on a trunk.
 	VLAN uint16 `yaml:"vlan" min:"1" max:"4094" optional:"true"`
 }
 
@@ -34,7 +33,7 @@ func checkStaticMACs(list []StaticMAC, shared bool) error {
 	return nil
 }
 
-// fix gives a set of ports its static MACs.
+// fix adds the static MACs to a set of ports.
 func (l *Learning) fix(set *portSet) {
 	if len(l.statics) == 0 {
 		return
@@ -51,8 +50,7 @@ func (l *Learning) fix(set *portSet) {
 	}
 }
 
-// Static returns the static MACs whose ports are there, in no order. They were
-// never seen.
+// Static returns the static MACs whose ports exist, in no order. Their SeenMS is 0.
 func (l *Learning) Static() []MACEntry {
 	var all []MACEntry
 	for key, p := range l.load().fixed {

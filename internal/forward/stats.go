@@ -7,21 +7,18 @@ import (
 	"dpifd/internal/odp"
 )
 
-// Stats counts what happened in a MAC table since its policy was made. All but
-// Entries and PortEntries only grow; Entries is Learned minus Expired, Evicted
-// and Flushed.
+// Stats are the counters of a MAC table since its policy was created. All except Entries and
+// PortEntries only grow; Entries is Learned minus Expired, Evicted and Flushed.
 type Stats struct {
-	Entries int    // MACs known now
-	Learned uint64 // MACs that were unknown
-	Moved   uint64 // MACs that changed their port
-	Expired uint64 // forgotten as too old
-	Evicted uint64 // forgotten to make room
-	Flushed uint64 // forgotten because their port went
-	// PortEntries holds the number of MACs known on each port of the
-	// datapath, zeros included.
+	Entries int    // MACs in the table
+	Learned uint64 // MACs learned
+	Moved   uint64 // MACs that moved to another port
+	Expired uint64 // removed by aging
+	Evicted uint64 // removed to make room
+	Flushed uint64 // removed with their port
+	// PortEntries has the number of MACs of each port of the datapath, including zeros.
 	PortEntries map[odp.PortNo]int
-	// PortEvicted holds how many MACs of each port of the datapath were
-	// evicted, zeros included.
+	// PortEvicted has the number of evicted MACs of each port of the datapath, including zeros.
 	PortEvicted map[odp.PortNo]uint64
 }
 

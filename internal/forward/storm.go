@@ -10,15 +10,14 @@ import (
 	"dpifd/internal/odp"
 )
 
-// StormConfig is how many packets a second from a port are sent to more than one
-// port at most, by kind; 0 is no limit.
+// StormConfig limits the flooded packets per second from a port, by kind; 0 is no limit.
 type StormConfig struct {
 	Broadcast      uint32 `yaml:"broadcast" unit:"rate" min:"1/s" max:"10000000/s" optional:"true"`
 	Multicast      uint32 `yaml:"multicast" unit:"rate" min:"1/s" max:"10000000/s" optional:"true"`
 	UnknownUnicast uint32 `yaml:"unknown_unicast" unit:"rate" min:"1/s" max:"10000000/s" optional:"true"`
 }
 
-// Kinds of packets that storm control counts apart.
+// Kinds of packets that storm control limits separately.
 const (
 	stormBroadcast = iota
 	stormMulticast
@@ -26,11 +25,11 @@ const (
 	stormKinds
 )
 
-// stormMeters are the meters of one port by kind, 0 where there is no limit.
+// stormMeters are the meters of one port by kind, 0 without a limit.
 type stormMeters [stormKinds]uint32
 
-// meterTable gives each limit of each port a meter. A port keeps its meters as long as
-// it is there: flows name them.
+// meterTable assigns a meter to each limit of each port. A port keeps its meters while it
+// exists, because flows name them.
 type meterTable struct {
 	byPort map[string]stormMeters // by SetPorts alone
 	list   atomic.Pointer[[]dpif.Meter]
@@ -80,7 +79,7 @@ func (l *Learning) UseMeters(ok bool) {
 	}
 }
 
-// limit appends what lets only so many packets of a kind pass.
+// limit appends the meter action for packets of a kind.
 func (l *Learning) limit(e *netlink.Encoder, f *frame, kind int) {
 	if f.in != nil && f.in.meters[kind] != 0 && l.metered.Load() {
 		odp.AppendMeter(e, f.in.meters[kind])

@@ -17,12 +17,11 @@ const (
 	shards = 64            // locks over the buckets; a power of two
 )
 
-// table maps MACs to ports. All memory is allocated by newTable, but for what
-// setPorts needs for a new port.
+// table maps MACs to ports. newTable allocates all memory, except that of new ports (setPorts).
 //
-// Entries hang in hash chains. A chain, and key and port of the entries in it,
-// are changed with the mutex and the lock of the chain's shard held; so they
-// may be read with either. What is seen of an entry is atomic.
+// Entries are in hash chains. A chain, and key and port of its entries, are changed with both
+// the mutex and the lock of the chain's shard held, so they may be read with either. Other
+// fields that are read concurrently are atomic.
 type table struct {
 	seed    maphash.Seed
 	mask    uint64  // of the hash, for the bucket
@@ -32,7 +31,7 @@ type table struct {
 
 	awaited   awaited
 	forgotten forgotten
-	// oldest is before any sighting of the entries, as far as was looked.
+	// oldest is a lower bound of the entries' sightings.
 	oldest atomic.Int64
 
 	mu      sync.Mutex
@@ -52,8 +51,8 @@ type entry struct {
 	key        uint64       // macKey
 	seen       atomic.Int64 // ms
 	port       odp.PortNo
-	refreshed  atomic.Bool // since the hand last came by
-	wanted     atomic.Bool // a decision was made by it: flows may lead to it
+	refreshed  atomic.Bool // since the hand last passed
+	wanted     atomic.Bool // a decision used it: flows may lead to it
 	chain      int32       // the bucket's next entry, or the next free one
 	next, prev int32       // in the port's ring
 }
@@ -98,14 +97,14 @@ func (t *table) find(i int32, key uint64) int32 {
 	return i
 }
 
-// lookup returns the port that the key was last seen on.
+// lookup returns the port on which the key was last seen.
 func (t *table) lookup(key uint64) (port odp.PortNo, ok bool) {
 	return t.lookupHash(key, t.hash(key), false)
 }
 
-// await is lookup for a decision that changes once the key is learned, moves or is
-// forgotten. silent says that the key was forgotten and may be behind flows that keep it
-// from being learned again.
+// await is lookup for a decision that changes when the key is learned, moves or is removed.
+// silent means that the key was removed and that installed flows may prevent it from being
+// learned again.
 func (t *table) await(key uint64) (port odp.PortNo, ok, silent bool) {
 	hash := t.hash(key)
 	if port, ok = t.lookupHash(key, hash, true); ok {
@@ -130,7 +129,7 @@ func (t *table) lookupHash(key, hash uint64, wanted bool) (port odp.PortNo, ok b
 	return port, ok
 }
 
-// refresh notes one more sighting.
+// refresh records a sighting.
 func (e *entry) refresh(seen int64) {
 	for old := e.seen.Load(); old < seen; old = e.seen.Load() {
 		if e.seen.CompareAndSwap(old, seen) {
@@ -142,13 +141,11 @@ func (e *entry) refresh(seen int64) {
 	}
 }
 
-// learn notes that key was seen on port at the time seen, and reports whether
-// former decisions may have changed by that: key has moved, packets for it were
-// flooded, it was forgotten on another port, or one that packets were sent to made room
-// for it. With atHand the packet is here now: it wins
-// over what the table says. Without, it is a report of the past: it loses
-// against a sighting on another port that is as new, and takes no place from a
-// newer entry when the table is full.
+// learn records that key was seen on port at the time seen, and reports whether earlier
+// decisions may change: key has moved, packets for it were flooded, it was removed on another
+// port, or an entry with flows was evicted for it. With atHand the packet is being processed
+// now and wins over the table. Without, it is a report of the past: it loses against an equally
+// new sighting on another port, and does not evict a newer entry if the table is full.
 func (t *table) learn(key uint64, port odp.PortNo, seen int64, atHand bool) bool {
 	hash := t.hash(key)
 	head, lock := t.bucket(hash)
@@ -196,9 +193,9 @@ func (t *table) learn(key uint64, port odp.PortNo, seen int64, atHand bool) bool
 	return t.forgotten.elsewhere(hash, port) || changed
 }
 
-// evict makes room for an entry of ring r that was seen at the time seen. It
-// reports whether it could, since a report of the past takes no place from a newer
-// entry, and whether flows may lead to the MAC that went.
+// evict makes room for an entry of ring r that was seen at the time seen. It reports whether it
+// could, because a report of the past does not evict a newer entry, and whether flows may lead
+// to the evicted MAC.
 func (t *table) evict(r *ring, seen int64, atHand bool) (ok, wanted bool) {
 	v := t.victim(r)
 	e := &t.entries[v]
@@ -211,10 +208,10 @@ func (t *table) evict(r *ring, seen int64, atHand bool) (ok, wanted bool) {
 	return true, e.wanted.Load()
 }
 
-// move takes entry i over to ring r.
+// move moves entry i to ring r.
 func (t *table) move(i int32, r *ring, lock *shard, seen int64, atHand bool) bool {
 	e := &t.entries[i]
-	if e.port == r.port { // somebody else moved it meanwhile
+	if e.port == r.port { // moved by another goroutine meanwhile
 		e.refresh(seen)
 		return false
 	}
@@ -270,7 +267,7 @@ func (t *table) removeOlder(i int32, before int64) bool {
 	return true
 }
 
-// older notes a sighting that may be the oldest.
+// older records a sighting that may be the oldest.
 func (t *table) older(seen int64) {
 	for old := t.oldest.Load(); seen < old; old = t.oldest.Load() {
 		if t.oldest.CompareAndSwap(old, seen) {
@@ -279,13 +276,13 @@ func (t *table) older(seen int64) {
 	}
 }
 
-// anyOlder reports whether an entry was last seen earlier than before. It goes
-// through the entries only when one may have been.
+// anyOlder reports whether an entry was last seen earlier than before. It scans the entries
+// only if one may be.
 func (t *table) anyOlder(before int64) bool {
 	if t.oldest.Load() >= before {
 		return false
 	}
-	// What is learned meanwhile lowers this again.
+	// MACs that are learned meanwhile lower this again.
 	t.oldest.Store(never)
 	oldest := int64(never)
 	for i := range t.entries {
@@ -312,7 +309,7 @@ func (t *table) expire(before int64) (changed bool) {
 	return changed
 }
 
-// setPorts adds and drops rings, with the entries of the latter.
+// setPorts adds rings, and removes rings with their entries.
 func (t *table) setPorts(set *portSet) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

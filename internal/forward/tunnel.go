@@ -10,14 +10,14 @@ import (
 	"dpifd/internal/odp"
 )
 
-// FirstTunnelNo is the least number that tunnels may have here. The numbers of
-// the datapath's ports are smaller (DP_MAX_PORTS).
+// FirstTunnelNo is the lowest number of tunnels. The numbers of the datapath's ports are
+// smaller (DP_MAX_PORTS).
 const FirstTunnelNo odp.PortNo = 1 << 16
 
-// TunnelConfig makes a port of one tunnel. The datapath knows its device only,
-// a port that many tunnels may share; so the tunnel has a number of its own.
+// TunnelConfig makes a port a tunnel. The datapath only knows the device, a port that many
+// tunnels may share, so the tunnel has a separate number.
 type TunnelConfig struct {
-	No     odp.PortNo // FirstTunnelNo or greater, like no other port's
+	No     odp.PortNo // FirstTunnelNo or greater, unique
 	Device string     // name of the datapath's port
 	Remote netip.Addr // the peer
 	Local  netip.Addr // this side; not valid: any
@@ -27,8 +27,8 @@ type TunnelConfig struct {
 	DstPort     uint16 // of UDP, 0 without
 	TTL         uint8
 	TOS         uint8
-	// TOSInherit takes the TOS from the packet inside, and 0 for what is not
-	// IP. All decisions of a policy with such a tunnel read it.
+	// TOSInherit copies the TOS of the inner packet, 0 if that is not IP. All decisions of a
+	// policy with such a tunnel read it.
 	TOSInherit bool
 	CSum       bool
 }
@@ -54,7 +54,7 @@ func (t *TunnelConfig) set(tos uint8) odp.SetTunnel {
 	return odp.SetTunnel{
 		ID: t.Key, HasID: t.Key != 0 || !t.KeyOptional, Src: t.Local, Dst: t.Remote, TOS: tos, TTL: t.TTL,
 		DontFragment: true,
-		// UDP over IPv6 has no zero checksum by rule (RFC 8200, 8.1).
+		// UDP over IPv6 must have a checksum (RFC 8200, 8.1).
 		CSum: t.CSum || t.Remote.Is6() && t.DstPort != 0, DstPort: t.DstPort,
 	}
 }
@@ -76,11 +76,11 @@ func (t *TunnelConfig) resolve(p *port, device odp.PortNo) {
 	}
 }
 
-// device is a port of the datapath through which tunnels go.
+// device is a port of the datapath that carries tunnels.
 type device struct {
 	no odp.PortNo
-	// tunnels holds the numbers of its ports by what packets carry; Dst is
-	// not valid for those that take any.
+	// tunnels has the numbers of its tunnel ports by key; Dst is not valid for those that
+	// accept any local address.
 	tunnels map[odp.TunnelKey]odp.PortNo
 }
 
@@ -99,7 +99,7 @@ func (c PortConfigs) tunnelsOf() map[string][]string {
 	return all
 }
 
-// addDevice enters a tunnel of the device, and the device if it is new.
+// addDevice adds a tunnel of the device, and the device if it is new.
 func (s *portSet) addDevice(no odp.PortNo, t *TunnelConfig) {
 	i := slices.IndexFunc(s.devices, func(d device) bool { return d.no == no })
 	if i < 0 {
@@ -110,13 +110,13 @@ func (s *portSet) addDevice(no odp.PortNo, t *TunnelConfig) {
 	s.inherits = s.inherits || t.TOSInherit
 }
 
-// isDevice reports whether tunnels go through the datapath's port.
+// isDevice reports whether the datapath's port carries tunnels.
 func (s *portSet) isDevice(no odp.PortNo) bool {
 	return slices.ContainsFunc(s.devices, func(d device) bool { return d.no == no })
 }
 
-// detunnel has k and f speak of the tunnel's port if the packet came out of a
-// tunnel. The reason is not empty if it belongs to none.
+// detunnel sets the in-port of k and f to the tunnel port if the packet arrived through a
+// tunnel device. The reason is not empty if it belongs to no tunnel.
 func (s *portSet) detunnel(key []byte, k *odp.Key, f *frame) (reason string) {
 	for i := range s.devices {
 		d := &s.devices[i]

@@ -23,18 +23,16 @@ func (r VLANRange) String() string {
 	return fmt.Sprintf("%d-%d", r.First, r.Last)
 }
 
-// VLANConfig says which VLANs a port carries, in the words and with the meaning
-// of Open vSwitch (tag, trunks and vlan_mode of ovs-vswitchd.conf.db(5)). The
-// zero value is a trunk of all VLANs.
+// VLANConfig is the VLANs of a port, with the terms and the meaning of Open vSwitch (tag,
+// trunks and vlan_mode of ovs-vswitchd.conf.db(5)). The zero value is a trunk of all VLANs.
 type VLANConfig struct {
-	// Access, if not 0, makes the port carry one VLAN, without tag. It goes
-	// with neither of the others.
+	// Access, if not 0, makes the port carry one VLAN, untagged. It excludes the other fields.
 	Access uint16 `yaml:"access" min:"1" max:"4094" optional:"true"`
 	// Trunk lists the VLANs that the port carries with a tag; nil is all.
 	// Frames without tag belong to VLAN 0, which only a trunk of all carries.
 	Trunk []VLANRange `yaml:"trunk" optional:"true"`
-	// Native, if not 0, is the VLAN that the port carries without tag besides
-	// (vlan_mode native-untagged).
+	// Native, if not 0, is the VLAN that the port also carries, untagged (vlan_mode
+	// native-untagged).
 	Native uint16 `yaml:"native" min:"1" max:"4094" optional:"true"`
 }
 
@@ -75,8 +73,8 @@ func (c *VLANConfig) set() *vlanSet {
 	return s
 }
 
-// edges appends to list the VLANs at which what the port does with a VLAN may
-// differ from what it does with the one before.
+// edges appends to list the VLANs at which the port's handling may differ from that of the
+// previous VLAN.
 func (c *VLANConfig) edges(list []uint16) []uint16 {
 	list = append(list, c.Access, c.Access+1, c.Native, c.Native+1)
 	for _, r := range c.Trunk {

@@ -12,11 +12,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// answer decides on the batch, sends all requests in one call, and gives the
-// batch's memory back.
+// answer decides on the batch, sends all requests in one call, and releases the batch.
 func (h *Handler) answer() {
 	if h.in.Len() == 0 {
-		h.in.Release() // frames that held nothing go back all the same
+		h.in.Release() // frames without messages must be released too
 		return
 	}
 	h.begin()
@@ -46,7 +45,7 @@ func (h *Handler) send() error {
 	if h.out.Len() == 0 {
 		return nil
 	}
-	// Should the process be killed from here on, the next one does not send these again.
+	// If the process is killed after this, the next one does not send these packets again.
 	h.in.Mark()
 	err := h.dp.Send(h.out, h.failed)
 	h.budget.Sent(h.nPut)
@@ -57,7 +56,7 @@ func (h *Handler) send() error {
 	return err
 }
 
-// decide adds the requests that answer an upcall. It reports whether the datagram was one, and
+// decide adds the requests that answer an upcall. It reports whether the datagram was an upcall
 // within its port's limit.
 func (h *Handler) decide(s *Socket, datagram []byte, now int64, trace *Tracer) bool {
 	p := s.port
@@ -85,8 +84,8 @@ func (h *Handler) decide(s *Socket, datagram []byte, now int64, trace *Tracer) b
 	p.upcalls.Add(1)
 	p.bytes.Add(uint64(len(u.Packet)))
 	if u.Kind == dpif.Action {
-		// No flow of ours has a userspace action. A flow left by another
-		// program is corrected when the revalidator sees it.
+		// No flow of dpifd has a userspace action. The revalidator corrects a flow of another
+		// program when it sees it.
 		p.actionUpcalls.Add(1)
 		return true
 	}
@@ -125,9 +124,8 @@ func (h *Handler) decide(s *Socket, datagram []byte, now int64, trace *Tracer) b
 	return true
 }
 
-// execute adds requests that run the actions on the packet: several where they are
-// too long for one. It reports false if they cannot be divided, or the packet does not
-// fit a message.
+// execute adds requests that run the actions on the packet: several if they are too long for
+// one. It returns false if they cannot be divided, or if the packet does not fit in a message.
 func (h *Handler) execute(p *Port, u *dpif.Upcall, actions []byte) bool {
 	if len(actions) <= odp.MaxActions {
 		return h.executePart(p, u, actions)
@@ -143,10 +141,10 @@ func (h *Handler) executePart(p *Port, u *dpif.Upcall, actions []byte) bool {
 	return true
 }
 
-// install adds a request for the verdict's flow, unless this batch has one
-// already or the table is full. It reports whether it did.
+// install adds a request for the verdict's flow, unless this batch has one already or the flow
+// limit is reached. It reports whether it did.
 func (h *Handler) install(p *Port, id dpif.UFID, key []byte, v *policy.Verdict) bool {
-	// A bit tells most flows that the batch has not from those that it has.
+	// A bit per hash excludes most flows that are not in the batch.
 	hash := id.Hash()
 	word, bit := &h.putBits[hash>>6&3], uint64(1)<<(hash&63)
 	if *word&bit != 0 && slices.Contains(h.put[:h.nPut], hash) {
@@ -191,8 +189,8 @@ func (h *Handler) requestFailed(i int, errno unix.Errno) {
 	}
 }
 
-// portOf returns what upcalls from that port are counted on: the port, or the
-// socket's own for one that is not known yet or has gone.
+// portOf returns the port on which upcalls from that number are counted: the port itself, or
+// the socket's own if the number is not yet, or no longer, known.
 func (h *Handler) portOf(no odp.PortNo) *Port {
 	if p := h.table.get(no); p != nil {
 		return p

@@ -8,7 +8,7 @@ import (
 	"dpifd/internal/mmapring"
 )
 
-// calls are what others have the handler's goroutine do.
+// calls are functions that others run on the handler's goroutine.
 type calls struct {
 	mu       sync.Mutex
 	pending  []func() // to be run by the handler's goroutine
@@ -17,8 +17,8 @@ type calls struct {
 	called   atomic.Bool // pending or stopping was set
 }
 
-// Attach makes the handler the owner of sockets. It returns those that it could not
-// take, with the reason; these are still the caller's.
+// Attach makes the handler the owner of sockets. It returns those that it could not take, with
+// the reason; the caller still owns these.
 func (h *Handler) Attach(socks ...*Socket) (failed map[*Socket]error) {
 	h.do(func() {
 		for _, s := range socks {
@@ -33,16 +33,16 @@ func (h *Handler) Attach(socks ...*Socket) (failed map[*Socket]error) {
 	return failed
 }
 
-// Detach answers what is still queued on a socket, closes it, and returns the last
-// counters of its port.
+// Detach answers the upcalls queued on a socket, closes it, and returns the final counters of
+// its port.
 func (h *Handler) Detach(s *Socket) (last PortCounters) {
 	h.do(func() { last = h.detach(s) })
 	return last
 }
 
-// Release gives sockets up with what is queued on them. It returns the descriptor of
-// each, which is the caller's, and the state of its ring; -1 for one that cannot be
-// handed over, which the handler keeps.
+// Release gives up sockets with their queues. It returns the descriptor of each, which the
+// caller owns, and the state of its ring; -1 for a socket that cannot be handed over, which the
+// handler keeps.
 func (h *Handler) Release(socks ...*Socket) ([]int, []mmapring.State) {
 	fds, rings := make([]int, len(socks)), make([]mmapring.State, len(socks))
 	h.do(func() {
@@ -53,11 +53,11 @@ func (h *Handler) Release(socks ...*Socket) ([]int, []mmapring.State) {
 	return fds, rings
 }
 
-// Barrier waits until what the handler has decided so far is in the kernel.
+// Barrier waits until everything that the handler has decided is in the kernel.
 func (h *Handler) Barrier() { h.do(func() {}) }
 
-// do has fn run by the handler's goroutine between two passes, and waits for
-// it. After the handler has ended fn runs at once.
+// do runs fn on the handler's goroutine between two passes, and waits for it. After the handler
+// has ended, fn runs at once.
 func (h *Handler) do(fn func()) {
 	done := make(chan struct{})
 	h.mu.Lock()
@@ -69,13 +69,13 @@ func (h *Handler) do(fn func()) {
 	h.pending = append(h.pending, func() { fn(); close(done) })
 	h.mu.Unlock()
 	h.called.Store(true)
-	// A failed wake-up leaves nothing to wait for but the next event; an
-	// eventfd write fails only when it is closed, that is after finish.
+	// After a failed wake-up, fn runs at the next event. An eventfd write fails only when it is
+	// closed, which is after finish.
 	_ = h.poller.Wake()
 	<-done
 }
 
-// Stop ends the handler once its sockets are empty.
+// Stop ends the handler when its sockets are empty.
 func (h *Handler) Stop() {
 	h.mu.Lock()
 	h.stopping = true
@@ -84,7 +84,7 @@ func (h *Handler) Stop() {
 	_ = h.poller.Wake()
 }
 
-// runPending runs what do left, and reports whether the handler is to stop.
+// runPending runs the functions of do, and reports whether the handler must stop.
 func (h *Handler) runPending() bool {
 	if !h.called.Swap(false) {
 		return false
@@ -98,14 +98,14 @@ func (h *Handler) runPending() bool {
 	}
 	h.clock = clock.Now()
 	if stopping {
-		// Keep wait from sleeping: pass after pass until nothing is ready.
+		// Prevent wait from sleeping: run passes until nothing is ready.
 		h.called.Store(true)
 		_ = h.poller.Wake()
 	}
 	return stopping
 }
 
-// Wake has the handler go round once if it sleeps.
+// Wake makes a sleeping handler run a round.
 func (h *Handler) Wake() {
 	h.called.Store(true)
 	_ = h.poller.Wake()

@@ -6,7 +6,7 @@ import (
 	"dpifd/internal/netlink"
 )
 
-// counts are what the handlers count of a port's upcalls.
+// counts are the handlers' counters of a port's upcalls.
 type counts struct {
 	upcalls, bytes, actionUpcalls                      atomic.Uint64
 	executed, dropped, executeRefused                  atomic.Uint64
@@ -21,17 +21,17 @@ type PortCounters struct {
 	Upcalls        uint64 // received and decoded
 	Bytes          uint64 // packet bytes of these
 	ActionUpcalls  uint64 // of these, from a flow's userspace action; not forwarded
-	Executed       uint64 // packets handed back to the kernel
+	Executed       uint64 // packets returned to the kernel
 	Dropped        uint64 // packets that the policy dropped
 	Spoofed        uint64 // packets dropped as the port may not send them, by the kernel's flows too
 	ExecuteRefused uint64 // packets that the kernel refused: lost
-	FlowsPut       uint64 // flows asked for
-	FlowsPrimed    uint64 // of these, flows of packets that have yet to come
-	FlowsExisting  uint64 // of these, flows that were there already
+	FlowsPut       uint64 // flows requested
+	FlowsPrimed    uint64 // of these, flows of packets that are still expected
+	FlowsExisting  uint64 // of these, flows that existed already
 	FlowsRefused   uint64 // of these, flows that the kernel refused
-	FlowsOverLimit uint64 // flows not asked for, the table being full
+	FlowsOverLimit uint64 // flows not requested because of the flow limit
 	DecodeErrors   uint64 // messages that could not be decoded: lost
-	ReceiveErrors  uint64 // receive calls that failed, overflows left out
+	ReceiveErrors  uint64 // failed receive calls, without overflows
 	Foreign        uint64 // messages that were not upcalls of this datapath
 	PolicyErrors   uint64 // packets that the policy could not decide: lost
 	Shed           uint64 // messages over the port's limit, not decoded: lost
@@ -40,12 +40,13 @@ type PortCounters struct {
 	Socket         netlink.Counters
 }
 
-// Lost sums the packets that came up, or should have, and did not go on.
+// Lost returns the number of packets that became upcalls, or should have, and were not
+// forwarded.
 func (p *PortCounters) Lost() uint64 {
 	return p.SocketDrops + p.Undecodable() + p.ExecuteRefused + p.PolicyErrors + p.ActionUpcalls + p.Shed
 }
 
-// Undecodable sums the messages that arrived and made no sense.
+// Undecodable returns the number of received messages that could not be decoded.
 func (p *PortCounters) Undecodable() uint64 {
 	return p.DecodeErrors + p.Socket.Truncated + p.Socket.Malformed + p.Socket.Oversized + p.Socket.UnknownStatus
 }

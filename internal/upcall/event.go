@@ -2,7 +2,7 @@ package upcall
 
 import "dpifd/internal/event"
 
-// TXRingGivenUp says that the kernel does not send from a handler's TX ring.
+// TXRingGivenUp reports that the kernel does not send from a handler's TX ring.
 type TXRingGivenUp struct {
 	event.OfDatapath
 	Handler int   `event:"handler"`

@@ -20,43 +20,42 @@ import (
 )
 
 const (
-	// ringRescan bounds the sleep of a handler that owns rings: aborted messages
-	// come without a wake-up, and a ring that was full takes no COPY frames before
-	// it is polled.
+	// ringRescan limits the sleep of a handler with rings: aborted messages do not wake it, and
+	// after a ring was full the kernel uses no COPY frames before a poll.
 	ringRescan = time.Second
-	// ringPasses is how often in a row rings may keep a handler from asking
-	// epoll, mixedPasses the same for one that owns sockets without ring too.
+	// ringPasses is the maximum number of successive passes over rings without calling epoll;
+	// mixedPasses is the same for a handler that also owns sockets without ring.
 	ringPasses, mixedPasses = 64, 4
 	// After maxMisses failed attempts in a row, the handler speculates on every
 	// speculateEvery-th pass only.
 	maxMisses, speculateEvery = 4, 16
-	// minBackoff and maxBackoff bound the pause after a wake-up that brought
-	// nothing. After maxFruitless of these in a row a handler that is to stop does
-	// not wait any longer for what is in its sockets.
+	// minBackoff and maxBackoff limit the pause after a wake-up without messages. After
+	// maxFruitless of these in a row, a stopping handler no longer waits for its sockets to
+	// become empty.
 	minBackoff, maxBackoff = 20 * time.Microsecond, 2 * time.Millisecond
 	maxFruitless           = 16
 
 	// batchSize is the number of upcalls received, decided and answered
 	// together (UPCALL_MAX_BATCH of Open vSwitch's ofproto-dpif-upcall.c).
 	batchSize = 64
-	// sharedPass is the number that a handler of several vports takes in one
-	// pass: a vport that has just become ready waits for no more. A quarter of a
-	// batch costs a few per cent of throughput, in system calls, and a quarter
-	// of the time that the first packet of another port's flow waits.
+	// sharedPass is the number of upcalls that a handler of several vports takes in one pass,
+	// and so the number for which a newly ready vport waits. A quarter of a batch costs a few
+	// per cent of throughput in system calls, and reduces the wait of the first packet on
+	// another port to a quarter.
 	sharedPass = batchSize / 4
-	// shedBatches bounds the further batches that one pass takes from the ring of a port
-	// over its limit. A batch that is shed takes a few microseconds.
+	// shedBatches limits the additional batches that one pass takes from the ring of a port
+	// above its limit. Shedding a batch takes a few microseconds.
 	shedBatches = 16
-	// minQuota is what each of many ready vports may still send in one pass.
+	// minQuota is the minimum that each of many ready vports may send in one pass.
 	minQuota = 4
 )
 
-// Tracer is told of each upcall and what was decided. It runs on the
-// handler's thread and must not keep what it is given.
+// Tracer is called for each upcall with the decision. It runs on the handler's thread and must
+// not keep its arguments.
 type Tracer func(port string, u *dpif.Upcall, v *policy.Verdict)
 
-// poller is what a handler asks of an epoll.Poller. Tests put the epoll of an
-// emulated kernel in its place.
+// poller is the part of epoll.Poller that a handler uses. Tests replace it by the epoll of an
+// emulated kernel.
 type poller interface {
 	Add(fd int, id uint32) error
 	AddEdge(fd int, id uint32) error
@@ -66,32 +65,32 @@ type poller interface {
 	Close() error
 }
 
-// Budget is what flows are installed under. Its methods are called by all handlers.
+// Budget limits the number of installed flows. All handlers call its methods.
 type Budget interface {
-	// Reserve takes a place for a flow, and reports false if there is none.
+	// Reserve takes a place for a flow, and returns false if there is none.
 	Reserve() bool
-	// Sent says that n flows with a place were sent to the kernel.
+	// Sent records that n flows with a place were sent to the kernel.
 	Sent(n int)
-	// Release gives up the place of a flow that the kernel did not take.
+	// Release returns the place of a flow that the kernel refused.
 	Release()
-	// Ample reports whether there is room for flows that may be of no use.
+	// Ample reports whether there is room for flows that may not be used.
 	Ample() bool
 	// PutSpoofed says that a flow with a place drops what its port may not send.
 	PutSpoofed()
 }
 
-// HandlerConfig says what a Handler works with.
+// Config configures a Handler.
 type Config struct {
 	ID int // its place among the handlers
-	// Datapath has a request socket of its own, which Close closes.
+	// Datapath has a separate request socket, which Close closes.
 	Datapath *dpif.Datapath
 	Policy   policy.Policy
 	Budget   Budget
-	Hasher   *odp.MaskedHasher // that UFIDs are made with
-	Ports    *Table            // that upcalls of shared sockets are counted by
+	Hasher   *odp.MaskedHasher // for UFIDs
+	Ports    *Table            // for counting the upcalls of shared sockets
 	Notify   event.Sink
-	// Primer has the flow of a packet's answers put with its own, while answers
-	// come. All handlers share one; nil puts none.
+	// Primer decides whether the flow of the answers to a packet is installed together with the
+	// packet's own. All handlers share one; nil installs none.
 	Primer *Primer
 }
 
@@ -106,9 +105,9 @@ type Handler struct {
 	budget Budget
 	hasher *odp.MaskedHasher
 	table  *Table
-	shared *Socket // that upcalls of all ports come to, nil under per-vport dispatch
+	shared *Socket // gets the upcalls of all ports, nil with per-vport dispatch
 	trace  atomic.Pointer[Tracer]
-	primer *Primer // nil if no flow is put before its packets
+	primer *Primer // nil if no flow is installed before its packets
 
 	readiness
 	batch
@@ -117,10 +116,10 @@ type Handler struct {
 	handlerCounts
 }
 
-// batch is what was received together, and the requests that answer it.
+// batch is a set of upcalls received together, and the requests that answer it.
 type batch struct {
 	in      *netlink.Batch
-	owner   [batchSize]*Socket // that a datagram of the batch came by
+	owner   [batchSize]*Socket // of each datagram
 	out     *dpif.Batch
 	ops     []request             // what each request of out is
 	put     [2 * batchSize]uint64 // hashes of the UFIDs of the batch's flows
@@ -133,37 +132,37 @@ type batch struct {
 	failed  func(i int, errno unix.Errno)
 }
 
-// readiness is which sockets there are, and which have upcalls.
+// readiness tracks the handler's sockets and which of them have upcalls.
 type readiness struct {
 	poller  poller
 	events  [batchSize]epoll.Event
 	slots   []*Socket // by id of their epoll events
 	rings   []*Socket // those that have a ring
 	owned   int
-	ready   []*Socket // of the pass under way
+	ready   []*Socket // of the current pass
 	busy    []*Socket // of these, those that had upcalls
 	worked  bool      // a pass since the last sleep brought upcalls
 	guessed bool      // the pass under way began without asking epoll, see pollSpeculatively
-	misses  int       // chances to speculate since one was right
+	misses  int       // attempts to speculate since a successful one
 
 	rescan    time.Duration // bound of the sleep where there are rings
-	unpolled  int           // passes since epoll was asked
-	fruitless int           // passes in a row over sockets that brought nothing
+	unpolled  int           // passes since epoll was called
+	fruitless int           // successive passes without messages
 }
 
-// handlerCounts are what a handler counts beside what it counts of ports.
+// handlerCounts are a handler's own counters, besides those of ports.
 type handlerCounts struct {
 	rounds              atomic.Uint64
 	polls               atomic.Uint64 // times that epoll was asked
 	batches, sendErrors atomic.Uint64
 	batchTime, longest  atomic.Int64  // time spent on batches in ns: on all, and on one since LongestBatch
-	fill                atomic.Uint32 // greatest of a ring since RingFill
+	fill                atomic.Uint32 // maximum of any ring since RingFill
 	lastRefusal         atomic.Int32  // errno of the last refused request
 	thread              atomic.Int32  // id of the handler's thread, 0 if it does not run
 	cpuWait             atomic.Int64  // ns, as last read
 }
 
-// request says what a request of a batch was, for when the kernel refuses it.
+// request describes a request of a batch, in case the kernel refuses it.
 type request struct {
 	port *Port
 	kind requestKind
@@ -176,7 +175,7 @@ const (
 	requestExecute
 )
 
-// NewHandler returns a handler without sockets that does not run yet.
+// New returns a handler without sockets that is not running.
 func New(cfg Config) (*Handler, error) {
 	poller, err := epoll.New()
 	if err != nil {
@@ -229,7 +228,7 @@ func (h *Handler) Run() error {
 	}
 }
 
-// Close releases what the handler owns. It is idempotent.
+// Close releases the handler's resources. It is idempotent.
 func (h *Handler) Close() {
 	h.mu.Lock()
 	fns, finished := h.pending, h.finished
@@ -263,7 +262,7 @@ func (h *Handler) attach(s *Socket) error {
 	s.slot = uint32(slot)
 	add := h.poller.Add
 	if s.Transport() == netlink.Ring {
-		add = h.poller.AddEdge // wait looks at the heads of rings before it sleeps
+		add = h.poller.AddEdge // wait checks the heads of rings before it sleeps
 	}
 	if err := add(s.FD(), s.slot); err != nil {
 		return fmt.Errorf("handler %d: %w", h.id, err)
@@ -280,21 +279,21 @@ func (h *Handler) attach(s *Socket) error {
 	return nil
 }
 
-// detach serves what is still queued on s, then closes it and returns its
-// last counters. It runs on the handler's goroutine.
+// detach serves the upcalls queued on s, then closes it and returns its final counters. It runs
+// on the handler's goroutine.
 func (h *Handler) detach(s *Socket) PortCounters {
 	for h.receive(s, batchSize) > 0 {
 		h.answer()
 	}
-	h.in.Release()              // a frame that is lent would keep the socket alive
-	_ = h.poller.Remove(s.FD()) // closing the descriptor removes it in any case
+	h.in.Release()              // a lent frame would keep the socket alive
+	_ = h.poller.Remove(s.FD()) // closing the descriptor removes it anyway
 	last := s.port.CurrentCounters()
 	s.Close()
 	h.disown(s)
 	return last
 }
 
-// disown forgets s.
+// disown removes s from the handler.
 func (h *Handler) disown(s *Socket) {
 	h.slots[s.slot] = nil
 	h.owned--
@@ -303,14 +302,13 @@ func (h *Handler) disown(s *Socket) {
 	h.busy = slices.DeleteFunc(h.busy, func(o *Socket) bool { return o == s })
 }
 
-// release gives the socket of s up, with what is queued on it and in its ring. It
-// returns -1, and s stays as it is, if the socket cannot be handed over. It runs on the
-// handler's goroutine.
+// release gives up the socket of s with its queue and ring. If the socket cannot be handed
+// over, it returns -1 and s does not change. It runs on the handler's goroutine.
 func (h *Handler) release(s *Socket) (int, mmapring.State) {
 	for s.HeadUnknown() && h.receive(s, batchSize) > 0 {
 		h.answer()
 	}
-	h.in.Release() // frames that held nothing
+	h.in.Release() // frames without messages
 	s.ReadDrops()  // while it can be asked
 	_ = h.poller.Remove(s.FD())
 	fd, ring, err := s.Detach()

@@ -13,12 +13,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// HandlerCounters count since the handler was made.
+// HandlerCounters count since the handler was created.
 type HandlerCounters struct {
 	Polls       uint64        // times that epoll was asked
 	Batches     uint64        // batches of upcalls answered
-	BatchTime   time.Duration // from a batch's receipt until its answers were sent, sum over Batches
-	SendErrors  uint64        // batches that could not be sent whole
+	BatchTime   time.Duration // from receipt of a batch until its answers were sent, sum over Batches
+	SendErrors  uint64        // batches that could not be sent completely
 	LastRefusal unix.Errno
 	Requests    netlink.Counters // of the request socket
 }
@@ -38,16 +38,16 @@ func (h *Handler) LongestBatch() time.Duration { return time.Duration(h.longest.
 // may be called by any goroutine.
 func (h *Handler) AddUpcallTimes(d *metric.Distribution) { h.times.AddTo(d) }
 
-// RingFill returns how many frames of a ring were in use at most since the last call, as
-// the handler found them. It may be called by any goroutine.
+// RingFill returns the maximum number of used frames in any ring since the last call, as seen
+// by the handler. It may be called by any goroutine.
 func (h *Handler) RingFill() uint32 { return h.fill.Swap(0) }
 
-// Rounds returns how often the handler went round. It may be called by any goroutine.
+// Rounds returns the number of rounds of the handler. It may be called by any goroutine.
 func (h *Handler) Rounds() uint64 { return h.rounds.Load() }
 
-// CPUWait returns how long the handler's thread was ready to run and had no CPU, 0 where the
-// kernel does not tell (CONFIG_SCHED_INFO). It reads a file of /proc and may be called by any
-// goroutine, also after Run.
+// CPUWait returns how long the handler's thread was ready to run and had no CPU, 0 if the
+// kernel does not report it (CONFIG_SCHED_INFO). It reads a file of /proc and may be called by
+// any goroutine, also after Run.
 func (h *Handler) CPUWait() time.Duration {
 	if tid := h.thread.Load(); tid != 0 {
 		if stat, err := os.ReadFile(fmt.Sprintf("/proc/self/task/%d/schedstat", tid)); err == nil {
@@ -68,7 +68,7 @@ func runDelay(stat string) int64 {
 	return ns
 }
 
-// threadEnds keeps the last figure of the thread.
+// threadEnds keeps the final figure of the thread.
 func (h *Handler) threadEnds() {
 	h.CPUWait()
 	h.thread.Store(0) // another thread may get the id

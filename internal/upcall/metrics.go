@@ -2,7 +2,7 @@ package upcall
 
 import "dpifd/internal/metric"
 
-// PortMetrics are what the daemon counts of a port, or of the sum of all ports.
+// PortMetrics are the daemon's counters of a port, or of the sum of all ports.
 var PortMetrics = metric.Table[PortCounters]{
 	metric.Counter("upcalls", metric.None, "upcalls received",
 		func(c *PortCounters) uint64 { return c.Upcalls }).WithDelta(),

@@ -8,24 +8,24 @@ import (
 	"dpifd/internal/odp"
 )
 
-// Port is one vport as the packet path knows it: who it is, how many upcalls it may
-// send, and what was counted. Its methods may be called by any goroutine.
+// Port is a vport on the packet path: its identity, its limit of upcalls, and its counters. Its
+// methods may be called by any goroutine.
 type Port struct {
 	No      odp.PortNo
 	serial  uint64
 	name    atomic.Pointer[string]
-	socket  *Socket // of its own, nil under per-CPU dispatch
+	socket  *Socket // nil with per-CPU dispatch
 	limit   limiter
-	limitMu sync.Mutex // guards limit where several handlers take the port's upcalls
+	limitMu sync.Mutex // guards limit if several handlers serve the port
 	spoofed spoofed
 	counts
 }
 
-// serials is the number of ports made so far.
+// serials is the number of ports created so far.
 var serials atomic.Uint64
 
-// NewPort returns a port without a socket. Of more than maxUpcalls a second the
-// rest is dropped before it is decoded; 0 is no limit.
+// NewPort returns a port without a socket. Upcalls above maxUpcalls per second are dropped
+// before they are decoded; 0 is no limit.
 func NewPort(no odp.PortNo, name string, maxUpcalls uint32) *Port {
 	p := &Port{No: no, serial: serials.Add(1)}
 	p.SetName(name)
@@ -33,8 +33,8 @@ func NewPort(no odp.PortNo, name string, maxUpcalls uint32) *Port {
 	return p
 }
 
-// Serial returns a number that no other port of the process has: it tells apart ports that
-// had the same number one after another.
+// Serial returns a number that is unique in the process. It distinguishes successive ports with
+// the same port number.
 func (p *Port) Serial() uint64 { return p.serial }
 
 // Name returns the port's name.
@@ -43,14 +43,14 @@ func (p *Port) Name() string { return *p.name.Load() }
 // SetName changes the port's name.
 func (p *Port) SetName(name string) { p.name.Store(&name) }
 
-// MaxUpcalls returns how many upcalls a second are served, 0 for all.
+// MaxUpcalls returns the maximum upcalls per second, 0 for no limit.
 func (p *Port) MaxUpcalls() uint32 { return p.limit.rate.Load() }
 
-// SetMaxUpcalls changes how many upcalls a second are served, 0 for all.
+// SetMaxUpcalls sets the maximum upcalls per second, 0 for no limit.
 func (p *Port) SetMaxUpcalls(rate uint32) { p.limit.rate.Store(rate) }
 
-// Counters returns the port's counters. SocketDrops is as of the last time that the
-// socket's drops were read.
+// Counters returns the port's counters. SocketDrops is the value when the socket's drops were
+// last read.
 func (p *Port) Counters() PortCounters {
 	c := PortCounters{
 		Upcalls: p.upcalls.Load(), Bytes: p.bytes.Load(), ActionUpcalls: p.actionUpcalls.Load(),
@@ -64,8 +64,7 @@ func (p *Port) Counters() PortCounters {
 		return c
 	}
 	c.Socket = p.socket.Counters()
-	// Where nobody could tell how many messages were dropped, an overflow stands
-	// for one at least.
+	// If the number of dropped messages is unknown, an overflow counts as at least one.
 	c.SocketDrops = max(p.socket.drops.Load(), c.Socket.Overflows)
 	if p.socket.Transport() == netlink.Ring {
 		c.RingDrops = c.SocketDrops
@@ -73,7 +72,7 @@ func (p *Port) Counters() PortCounters {
 	return c
 }
 
-// CurrentCounters are Counters with the drops of the socket as they are now.
+// CurrentCounters returns Counters after reading the drops of the socket.
 func (p *Port) CurrentCounters() PortCounters {
 	if p.socket != nil {
 		p.socket.ReadDrops()
@@ -81,7 +80,7 @@ func (p *Port) CurrentCounters() PortCounters {
 	return p.Counters()
 }
 
-// admitShared is limit.admit for a port whose upcalls several handlers take.
+// admitShared is limit.admit for a port that several handlers serve.
 func (p *Port) admitShared(now int64) bool {
 	if p.limit.rate.Load() == 0 {
 		return true
@@ -91,8 +90,8 @@ func (p *Port) admitShared(now int64) bool {
 	return p.limit.admit(now)
 }
 
-// Table is the set of ports whose upcalls come to sockets of all ports. One
-// goroutine changes it while handlers read it. The zero value is empty.
+// Table is the set of ports whose upcalls arrive on shared sockets. One goroutine changes it
+// while handlers read it. The zero value is empty.
 type Table struct {
 	ports atomic.Pointer[map[odp.PortNo]*Port]
 }

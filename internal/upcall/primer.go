@@ -11,26 +11,25 @@ import (
 
 const (
 	primeSlots = 4096
-	// A packet that waits for an answer is remembered for as long as its flow lives by
-	// default.
+	// A packet that waits for an answer is remembered for the default idle time of its flow.
 	primeWait = 10 * time.Second
-	// One of primeSample packets gets no flow for its answers, so that whether answers
-	// come stays known.
+	// One of primeSample packets gets no flow for its answers, to keep measuring the share of
+	// answers.
 	primeSample = 16
-	// primeWindow bounds the number of packets that the share of answers is taken of.
+	// primeWindow limits the number of packets from which the share of answers is computed.
 	primeWindow = 64
-	// primePrior is the number of packets without answer that are assumed at the start: as
-	// many have to be answered first.
+	// primePrior is the number of packets without answer that are assumed at start, so that as
+	// many must be answered first.
 	primePrior = 8
 )
 
-// Primer tells for which packets the flow of their answers is to be put together with
-// their own. It remembers the stations of some packets without such a flow: when the
-// answer comes up, a flow would have spared an upcall. While half of these packets are
-// answered, priming pays: an upcall costs more than twice what putting a flow does.
-// All handlers share one primer, since an answer comes up at another port.
+// Primer decides for which packets the flow of the answers is installed together with their own
+// flow. It remembers the stations of some packets without such a flow: if the answer becomes an
+// upcall, a flow would have saved it. Priming pays while half of these packets are answered,
+// because an upcall costs more than twice as much as installing a flow. All handlers share one
+// primer, because the answer arrives on another port.
 type Primer struct {
-	recent            [primeSlots]atomic.Uint64 // by hash of the stations: more of the hash, and the time
+	recent            [primeSlots]atomic.Uint64 // by hash of the stations: a part of the hash, and the time
 	sampled, answered atomic.Uint32             // of the window
 	turn              atomic.Uint32
 }
@@ -42,9 +41,9 @@ func NewPrimer() *Primer {
 	return p
 }
 
-// wants reports whether to put the flow of the answers to a packet from src to dst that
-// came up at nowMS. It does not for a packet that is itself the answer to one that came
-// up: that one's flow is there.
+// wants reports whether to install the flow of the answers to a packet from src to dst that
+// became an upcall at nowMS. It returns false for a packet that itself answers an earlier
+// upcall, because the flow of that one exists.
 func (p *Primer) wants(src, dst odp.MAC, nowMS int64) bool {
 	if p.isAnswer(src, dst, nowMS) {
 		return false
@@ -58,7 +57,7 @@ func (p *Primer) wants(src, dst odp.MAC, nowMS int64) bool {
 	return false
 }
 
-// isAnswer reports whether a packet from dst to src came up lately and was given no flow
+// isAnswer reports whether a packet from dst to src recently became an upcall and got no flow
 // for its answers.
 func (p *Primer) isAnswer(src, dst odp.MAC, nowMS int64) bool {
 	slot, tag := primeHash(dst, src)
@@ -73,11 +72,11 @@ func (p *Primer) isAnswer(src, dst odp.MAC, nowMS int64) bool {
 	return true
 }
 
-// pays reports whether half of the packets sampled lately were answered.
+// pays reports whether half of the recently sampled packets were answered.
 func (p *Primer) pays() bool { return 2*p.answered.Load() >= p.sampled.Load() }
 
-// count counts one packet. Two handlers that count at once may halve the window twice,
-// which changes its weight only.
+// count counts one packet. Two handlers at the same time may halve the window twice, which only
+// changes its weight.
 func (p *Primer) count(n *atomic.Uint32) {
 	if n.Add(1) < primeWindow {
 		return
@@ -86,17 +85,17 @@ func (p *Primer) count(n *atomic.Uint32) {
 	p.answered.Store(p.answered.Load() / 2)
 }
 
-// primeHash spreads the stations of a packet over the slots, and gives a tag that tells
-// apart most of those in one slot. It is 0 for none.
+// primeHash maps the stations of a packet to a slot and a tag that distinguishes most stations
+// in one slot. A tag is never 0, which means none.
 func primeHash(src, dst odp.MAC) (slot int, tag uint32) {
 	const odd = 0x9e3779b97f4a7c15
 	h := (src.Uint64()*odd ^ dst.Uint64()) * odd
 	return int(h >> 52 % primeSlots), uint32(h) | 1
 }
 
-// prime adds a request for the flow of the packets that answer u, if these are likely to
-// come and are forwarded by their addresses alone. It comes before the request that sends
-// u on: the receiver may answer within that.
+// prime adds a request for the flow of the packets that answer u, if answers are likely and are
+// forwarded by their addresses alone. The request precedes the one that forwards u, because the
+// receiver may answer during that.
 func (h *Handler) prime(p *Port, u *dpif.Upcall, v *policy.Verdict, now int64) {
 	k := &h.l2Key
 	if !k.Of(u.Fields(), v.Mask.Bytes()) || !h.budget.Ample() {

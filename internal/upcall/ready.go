@@ -10,13 +10,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// wait fills h.ready with the vports that have upcalls. Heads of rings are
-// looked at in memory; only when all are empty, or when it is time to see to
-// sockets without ring, does it make a system call.
+// wait fills h.ready with the vports that have upcalls. It checks the heads of rings in memory,
+// and makes a system call only when all are empty or when sockets without ring are due.
 //
-// Sockets with a ring are in the epoll set edge-triggered. A message that comes
-// after the look at its ring's head is an event of the sleep that follows, and
-// what a pass leaves in a ring shows at its head in the next one.
+// Sockets with a ring are in the epoll set edge-triggered. A message that arrives after the
+// check of its ring's head is an event of the following sleep, and messages that a pass leaves
+// in a ring are at its head in the next pass.
 func (h *Handler) wait() error {
 	h.ready = h.ready[:0]
 	if h.pollSpeculatively(); h.guessed {
@@ -30,8 +29,7 @@ func (h *Handler) wait() error {
 		}
 	}
 	if h.fruitless > 0 {
-		// What there is could not be received: a frame is still in the
-		// kernel's hands, or an error persists.
+		// Nothing could be received: the kernel still writes a frame, or an error persists.
 		time.Sleep(min(minBackoff<<(h.fruitless-1), maxBackoff))
 		h.clock = clock.Now()
 	}
@@ -65,8 +63,7 @@ func (h *Handler) wait() error {
 		h.makeReady(s)
 	}
 	if len(h.ready) == 0 && !h.called.Load() {
-		// The bound of the sleep was reached: rings are looked at and polled
-		// before the next one.
+		// The sleep timed out: rings are checked and polled before the next one.
 		for _, s := range h.rings {
 			s.congested = true
 		}
@@ -74,8 +71,8 @@ func (h *Handler) wait() error {
 	return nil
 }
 
-// sleep asks epoll. After a pass that brought something it is brief at first:
-// under load the next upcalls are not far.
+// sleep calls epoll. After a pass with upcalls the sleep is brief at first, because under load
+// the next upcalls come soon.
 func (h *Handler) sleep(timeout time.Duration) (int, error) {
 	if (timeout < 0 || timeout > epoll.Brief) && h.worked {
 		h.worked = false
@@ -87,16 +84,16 @@ func (h *Handler) sleep(timeout time.Duration) (int, error) {
 	return h.poller.Wait(h.events[:], timeout)
 }
 
-// pollSpeculatively marks those sockets ready that had upcalls in the pass before,
-// without calling epoll, if epoll was asked for that pass: often more upcalls have come
-// while these were answered. After failed attempts it is tried seldom. Rings show by
-// themselves what they hold.
+// pollSpeculatively marks recently busy sockets ready without calling epoll, if epoll was
+// called for the previous pass: often more upcalls have arrived while the last ones were
+// answered. After failed attempts it speculates rarely. Rings do not need it, because their
+// heads are checked.
 func (h *Handler) pollSpeculatively() {
 	h.guessed = len(h.busy) > 0 && len(h.rings) == 0 && !h.guessed && !h.called.Load()
 	if !h.guessed {
 		return
 	}
-	h.misses++ // until the pass has shown better
+	h.misses++ // until the pass finds upcalls
 	if h.misses > maxMisses && h.misses%speculateEvery != 0 {
 		h.guessed = false
 		return
@@ -106,7 +103,7 @@ func (h *Handler) pollSpeculatively() {
 	}
 }
 
-// maxUnpolled is how many passes over rings there may be without asking epoll.
+// maxUnpolled is the number of passes over rings without calling epoll.
 func (h *Handler) maxUnpolled() int {
 	if len(h.rings) < h.owned {
 		return mixedPasses
@@ -114,8 +111,8 @@ func (h *Handler) maxUnpolled() int {
 	return ringPasses
 }
 
-// endCongestion polls the rings that overran and have been emptied since: only
-// then does the kernel take up COPY frames again.
+// endCongestion polls rings that overran and are now empty: only then the kernel uses COPY
+// frames again.
 func (h *Handler) endCongestion() {
 	for _, s := range h.rings {
 		if s.congested && !s.Ready() {
@@ -133,8 +130,8 @@ func (h *Handler) makeReady(s *Socket) {
 	}
 }
 
-// pass takes from each ready vport at most its quota, so that one that floods
-// costs the others no more than a pass.
+// pass takes at most its quota from each ready vport, so that a flooding vport delays the
+// others by one pass at most.
 func (h *Handler) pass() {
 	quota := batchSize
 	if h.owned > 1 {
@@ -150,7 +147,7 @@ func (h *Handler) pass() {
 		}
 		take := quota
 		if s.port.limit.shedding {
-			take = batchSize // what is not decided on costs less the more of it comes at once
+			take = batchSize // shed upcalls cost less in larger batches
 		}
 		if h.receive(s, take) > 0 {
 			h.busy = append(h.busy, s)
@@ -171,8 +168,8 @@ func (h *Handler) pass() {
 	}
 }
 
-// shedRing goes on with a ring whose port is over its limit: a frame that is shed costs no
-// system call, and one that stays in use costs the next upcall its frame.
+// shedRing continues with a ring whose port is above its limit: shedding a frame needs no
+// system call, and a frame that stays in use is not available for the next upcall.
 func (h *Handler) shedRing(s *Socket) {
 	for range shedBatches {
 		if !s.port.limit.shedding || !s.Ready() {
@@ -191,8 +188,7 @@ func (h *Handler) receive(s *Socket, quota int) int {
 	}
 	n, err := s.Receive(h.in, quota)
 	if errors.Is(err, unix.ENOBUFS) {
-		// The socket counted the overflow; what is queued comes with the
-		// next call.
+		// The socket counted the overflow; the next call receives queued messages.
 		n, err = s.Receive(h.in, quota)
 	}
 	if err != nil {
