@@ -4,7 +4,9 @@ import (
 	"slices"
 	"time"
 
+	"dpifd/internal/dpif"
 	"dpifd/internal/forward"
+	"dpifd/internal/mmapring"
 	"dpifd/internal/odp"
 )
 
@@ -22,7 +24,7 @@ type Config struct {
 	// of failing without it.
 	WaitForModule bool `yaml:"wait_for_module"`
 	// Dispatch says by what the kernel chooses the socket for an upcall.
-	Dispatch Dispatch `yaml:"dispatch"`
+	Dispatch dpif.Dispatch `yaml:"dispatch"`
 	// Handlers is the number of upcall handlers; 0 is one per CPU.
 	Handlers int    `yaml:"handlers" min:"0" max:"1024"`
 	Ring     Ring   `yaml:"ring"`
@@ -50,7 +52,7 @@ type Datapath struct {
 
 // Ring is the memory-mapped receive ring of an upcall socket.
 type Ring struct {
-	Mode RingMode `yaml:"mode"`
+	Mode mmapring.Mode `yaml:"mode"`
 	// TX says whether request sockets have a ring too.
 	TX RingTX `yaml:"tx"`
 	// FrameSize and BlockSize are bytes, Blocks is a number of blocks. They
@@ -62,6 +64,11 @@ type Ring struct {
 	// sets it, it is no smaller than one ring. Else it is at most an eighth of the
 	// memory.
 	MemoryLimit uint64 `yaml:"memory_limit" unit:"bytes" min:"4KiB" max:"16GiB"`
+}
+
+// Geometry is the shape of each ring.
+func (r *Ring) Geometry() mmapring.Geometry {
+	return mmapring.Geometry{FrameSize: r.FrameSize, BlockSize: r.BlockSize, Blocks: r.Blocks}
 }
 
 // Socket is what every upcall socket has, with a ring or without.
@@ -202,27 +209,6 @@ const (
 	OnExitDelete OnExit = "delete"
 )
 
-// Dispatch says by what the kernel chooses the socket for an upcall.
-type Dispatch string
-
-// DispatchPerVport gives each vport a socket, DispatchPerCPU each handler one
-// for the CPUs that it serves, where the kernel can (Linux >= 5.15).
-const (
-	DispatchPerVport Dispatch = "per-vport"
-	DispatchPerCPU   Dispatch = "per-cpu"
-)
-
-// RingMode says whether upcall sockets have rings.
-type RingMode string
-
-// RingAuto takes rings where the kernel has them, RingRequire refuses to
-// start without, RingOff never asks.
-const (
-	RingAuto    RingMode = "auto"
-	RingRequire RingMode = "require"
-	RingOff     RingMode = "off"
-)
-
 // RingTX says whether request sockets have TX rings.
 type RingTX string
 
@@ -268,7 +254,7 @@ const (
 
 // Levels returns the names of the levels, from most to least verbose. The
 // caller owns them.
-func Levels() []string { return Level("").values() }
+func Levels() []string { return Level("").Values() }
 
 // LogFormat is the encoding of the log.
 type LogFormat string
@@ -280,10 +266,10 @@ const (
 )
 
 // LogFormats returns the names of the formats. The caller owns them.
-func LogFormats() []string { return LogFormat("").values() }
+func LogFormats() []string { return LogFormat("").Values() }
 
 // enum is a string type of which only some values are good.
-type enum interface{ values() []string }
+type enum interface{ Values() []string }
 
 func strs[T ~string](vs ...T) []string {
 	out := make([]string, len(vs))
@@ -293,32 +279,28 @@ func strs[T ~string](vs ...T) []string {
 	return out
 }
 
-func (OnExit) values() []string { return strs(OnExitKeep, OnExitFlush, OnExitDelete) }
+func (OnExit) Values() []string { return strs(OnExitKeep, OnExitFlush, OnExitDelete) }
 
-func (Dispatch) values() []string { return strs(DispatchPerVport, DispatchPerCPU) }
+func (RingTX) Values() []string { return strs(TXOff, TXAuto) }
 
-func (RingMode) values() []string { return strs(RingAuto, RingRequire, RingOff) }
-
-func (RingTX) values() []string { return strs(TXOff, TXAuto) }
-
-func (PortType) values() []string {
+func (PortType) Values() []string {
 	return strs(PortNetdev, PortInternal, PortVXLAN, PortGeneve, PortGRE)
 }
 
-func (PolicyType) values() []string { return forward.Policies() }
+func (PolicyType) Values() []string { return forward.Policies() }
 
-func (Level) values() []string { return strs(LevelDebug, LevelInfo, LevelWarn, LevelError) }
+func (Level) Values() []string { return strs(LevelDebug, LevelInfo, LevelWarn, LevelError) }
 
-func (LogFormat) values() []string { return strs(FormatJSON, FormatConsole) }
+func (LogFormat) Values() []string { return strs(FormatJSON, FormatConsole) }
 
 // Default returns the configuration of a file that sets nothing. The caller
 // owns it.
 func Default() *Config {
 	return &Config{
 		Datapath: Datapath{Name: "dp0", Create: true, OnExit: OnExitKeep},
-		Dispatch: DispatchPerVport,
+		Dispatch: dpif.DispatchPerVport,
 		Ring: Ring{
-			Mode:        RingAuto,
+			Mode:        mmapring.ModeAuto,
 			TX:          TXOff,
 			FrameSize:   2560,
 			BlockSize:   64 << 10,
@@ -328,10 +310,12 @@ func Default() *Config {
 		Socket:        Socket{Rcvbuf: 8 << 20},
 		Ports:         []Port{},
 		PortsUnlisted: UnlistedAuto,
-		Policy:        Policy{Type: PolicyLearning, MACAging: 300 * time.Second, MACLimit: 8192, StaticMACs: []forward.StaticMAC{}},
-		Flows:         Flows{MaxIdle: 10 * time.Second, Limit: 200_000, MaxDump: time.Second, Prime: true, Static: []forward.StaticFlow{}},
-		Log:           Log{Level: LevelInfo, Format: FormatJSON, StatsInterval: 10 * time.Second},
-		Control:       Control{Socket: ControlAuto, Group: "dpifd", Mode: 0o660},
+		Policy: Policy{Type: PolicyLearning, MACAging: 300 * time.Second, MACLimit: 8192,
+			StaticMACs: []forward.StaticMAC{}},
+		Flows: Flows{MaxIdle: 10 * time.Second, Limit: 200_000, MaxDump: time.Second, Prime: true,
+			Static: []forward.StaticFlow{}},
+		Log:     Log{Level: LevelInfo, Format: FormatJSON, StatsInterval: 10 * time.Second},
+		Control: Control{Socket: ControlAuto, Group: "dpifd", Mode: 0o660},
 	}
 }
 

@@ -14,7 +14,9 @@ import (
 	"testing"
 	"time"
 
+	"dpifd/internal/dpif"
 	"dpifd/internal/forward"
+	"dpifd/internal/mmapring"
 	"dpifd/internal/odp"
 
 	"github.com/google/go-cmp/cmp"
@@ -89,10 +91,10 @@ func everyKeyConfig() *Config {
 		Datapath:      Datapath{Name: "br0", OnExit: OnExitDelete},
 		Netns:         "/run/netns/blue",
 		WaitForModule: true,
-		Dispatch:      DispatchPerCPU,
+		Dispatch:      dpif.DispatchPerCPU,
 		PortsUnlisted: UnlistedServe,
 		Handlers:      1024,
-		Ring:          Ring{Mode: RingOff, TX: TXAuto, FrameSize: 16384, BlockSize: 131072, Blocks: 3, MemoryLimit: 1073741824},
+		Ring:          Ring{Mode: mmapring.ModeOff, TX: TXAuto, FrameSize: 16384, BlockSize: 131072, Blocks: 3, MemoryLimit: 1073741824},
 		Socket:        Socket{Rcvbuf: 536870912},
 		Ports:         everyPort(),
 		Policy: Policy{Type: "flood", MACAging: 90 * time.Minute, MACLimit: 1000000, SharedLearning: true, ForwardBPDU: true, StaticMACs: []forward.StaticMAC{
@@ -148,7 +150,7 @@ func TestParse(t *testing.T) {
 		{"lower bounds", "handlers: 0\nring: {frame_size: 24B, block_size: 4096B, blocks: 1, memory_limit: 4KiB}\n" +
 			"socket: {rcvbuf: 65536B}\npolicy: {mac_aging: 1s, mac_limit: 1}\nflows: {max_idle: 100ms, limit: 1, max_dump: 100ms}\nlog: {stats_interval: 100ms}",
 			edit(func(c *Config) {
-				c.Ring = Ring{Mode: RingAuto, TX: TXOff, FrameSize: 24, BlockSize: 4096, Blocks: 1, MemoryLimit: 4096}
+				c.Ring = Ring{Mode: mmapring.ModeAuto, TX: TXOff, FrameSize: 24, BlockSize: 4096, Blocks: 1, MemoryLimit: 4096}
 				c.Socket.Rcvbuf = 65536
 				c.Policy.MACAging, c.Policy.MACLimit = time.Second, 1
 				c.Flows = Flows{MaxIdle: 100 * time.Millisecond, Limit: 1, MaxDump: 100 * time.Millisecond, Prime: true, Static: []forward.StaticFlow{}}
@@ -157,10 +159,10 @@ func TestParse(t *testing.T) {
 		{"a ring of just the limit", "ring: {blocks: 8192}", edit(func(c *Config) { c.Ring.Blocks = 8192 })},
 		{"largest ring in 64 bits", "ring: {block_size: 1GiB, frame_size: 1GiB, blocks: 16, memory_limit: 16GiB}",
 			edit(func(c *Config) {
-				c.Ring = Ring{Mode: RingAuto, TX: TXOff, FrameSize: 1 << 30, BlockSize: 1 << 30, Blocks: 16, MemoryLimit: 1 << 34}
+				c.Ring = Ring{Mode: mmapring.ModeAuto, TX: TXOff, FrameSize: 1 << 30, BlockSize: 1 << 30, Blocks: 16, MemoryLimit: 1 << 34}
 			})},
-		{"off in quotes", "ring: {mode: 'off'}", edit(func(c *Config) { c.Ring.Mode = RingOff })},
-		{"require", "ring: {mode: require}", edit(func(c *Config) { c.Ring.Mode = RingRequire })},
+		{"off in quotes", "ring: {mode: 'off'}", edit(func(c *Config) { c.Ring.Mode = mmapring.ModeOff })},
+		{"require", "ring: {mode: require}", edit(func(c *Config) { c.Ring.Mode = mmapring.ModeRequire })},
 		{"name of 15 bytes", "datapath: {name: abcdefghijklmno}", edit(func(c *Config) { c.Datapath.Name = "abcdefghijklmno" })},
 		{"name that YAML 1.1 takes for a boolean", "ports: [{name: no}]", edit(func(c *Config) { c.Ports = unrestricted(Port{Name: "no", Type: PortNetdev}) })},
 		{"name with an inner hash", "ports: [{name: a#1}]", edit(func(c *Config) { c.Ports = unrestricted(Port{Name: "a#1", Type: PortNetdev}) })},

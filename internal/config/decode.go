@@ -141,8 +141,8 @@ func scalar(n ast.Node, v reflect.Value, tag reflect.StructTag) error {
 	if e, ok := v.Interface().(enum); ok {
 		// The text counts, not what YAML makes of it: off is a boolean in
 		// YAML 1.1 and a string in 1.2.
-		if !(isString || isBool) || !slices.Contains(e.values(), text) {
-			return fmt.Errorf("want %s, not %s", oneOf(e.values()), describe(n))
+		if !(isString || isBool) || !slices.Contains(e.Values(), text) {
+			return fmt.Errorf("want %s, not %s", oneOf(e.Values()), describe(n))
 		}
 		v.SetString(text)
 		return nil

@@ -189,7 +189,7 @@ func documented(path string, f reflect.StructField) []string {
 		def = "`" + formatScalar(v, f.Tag) + "`"
 	}
 	if e, ok := v.Interface().(enum); ok {
-		limits = "`" + strings.Join(e.values(), "`, `") + "`"
+		limits = "`" + strings.Join(e.Values(), "`, `") + "`"
 	}
 	return []string{"`" + path + "`", name, def, limits}
 }

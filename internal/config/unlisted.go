@@ -41,4 +41,4 @@ func (c *Config) DropsLocal() bool {
 	return c.DropsUnlisted() && (c.PortsUnlisted == UnlistedDrop || !c.HasVLANs())
 }
 
-func (Unlisted) values() []string { return strs(UnlistedAuto, UnlistedDrop, UnlistedServe) }
+func (Unlisted) Values() []string { return strs(UnlistedAuto, UnlistedDrop, UnlistedServe) }

@@ -266,7 +266,7 @@ func TestFields(t *testing.T) {
 		{evStopped{Uptime: 2900 * time.Millisecond, Lost: 1 << 63}, `"datapath":"br \"7\"","uptime_s":2,"upcalls":0,"executed":0,"flows_put":0,"lost":9223372036854775808`},
 		{revalidator.CycleFailed{Err: errors.New("x"), At: 1999 * time.Microsecond}, `"datapath":"br \"7\"","error":"x","after_ms":1`},
 		{reconciler.UpcallPIDRestored{Name: "p", No: 3, Found: []uint32{1, 2}}, `"datapath":"br \"7\"","port":"p","port_no":3,"found_pids":[1,2],"upcall_pid":0,"held_back":0`},
-		{transport.DispatchSelected{Dispatch: transport.DispatchPerCPU}, `"datapath":"br \"7\"","dispatch":"per-cpu","reason":"","cpus":"","upcall_pids":[],"rcvbuf_bytes":0`},
+		{transport.DispatchSelected{Dispatch: dpif.DispatchPerCPU}, `"datapath":"br \"7\"","dispatch":"per-cpu","reason":"","cpus":"","upcall_pids":[],"rcvbuf_bytes":0`},
 		{reconciler.PortAdded{Handler: -1, Created: true}, `"datapath":"br \"7\"","port":"","port_no":0,"type":"none","handler":-1,"upcall_pid":0,"created":true`},
 		{evReloadIgnored{Keys: []string{"a"}}, `"config":"","keys":["a"]`},
 	} {

@@ -16,7 +16,6 @@ import (
 	"dpifd/internal/control"
 	"dpifd/internal/fdstore"
 	"dpifd/internal/logqueue"
-	"dpifd/internal/mmapring"
 	"dpifd/internal/portdevice"
 	"dpifd/internal/revalidator"
 	"dpifd/internal/transport"
@@ -137,31 +136,15 @@ func Fail(o Options, err error) {
 }
 
 func (d *run) serverConfig() vswitch.Config {
+	cfg := d.cfg()
 	return vswitch.Config{
-		Handlers: d.cfg().Handlers, Dispatch: dispatches[d.cfg().Dispatch], RcvBuf: int(d.cfg().Socket.Rcvbuf),
-		Ring:   d.ringConfig(),
-		Flows:  flowLimits(d.cfg()),
-		Prime:  d.cfg().Flows.Prime,
-		Policy: &d.policy, Notify: d.log.emit, Ports: portdevice.Ports(d.cfg()),
+		Handlers: cfg.Handlers, Dispatch: cfg.Dispatch, RcvBuf: int(cfg.Socket.Rcvbuf),
+		Ring: transport.RingConfig{Mode: cfg.Ring.Mode, TX: cfg.Ring.TX == config.TXAuto, Geometry: cfg.Ring.Geometry(),
+			MemoryLimit: cfg.Ring.MemoryLimit},
+		Flows: flowLimits(cfg), Prime: cfg.Flows.Prime,
+		Policy: &d.policy, Notify: d.log.emit,
+		Ports: portdevice.Ports(cfg), Devices: d.devices,
 		Inherited: d.inherited, Store: d.store,
-		Devices: d.devices,
-	}
-}
-
-var dispatches = map[config.Dispatch]transport.Dispatch{
-	config.DispatchPerVport: transport.DispatchPerVport, config.DispatchPerCPU: transport.DispatchPerCPU,
-}
-
-func (d *run) ringConfig() transport.RingConfig {
-	r := d.cfg().Ring
-	modes := map[config.RingMode]transport.RingMode{
-		config.RingOff: transport.RingOff, config.RingAuto: transport.RingAuto, config.RingRequire: transport.RingRequire,
-	}
-	return transport.RingConfig{
-		Mode:        modes[r.Mode],
-		TX:          r.TX == config.TXAuto,
-		Geometry:    mmapring.Geometry{FrameSize: r.FrameSize, BlockSize: r.BlockSize, Blocks: r.Blocks},
-		MemoryLimit: r.MemoryLimit,
 	}
 }
 

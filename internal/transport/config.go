@@ -7,21 +7,9 @@ import (
 	"dpifd/internal/netlink"
 )
 
-// RingMode says whether upcall sockets have rings.
-type RingMode uint8
-
-const (
-	// RingOff never asks the kernel for a ring.
-	RingOff RingMode = iota
-	// RingAuto takes rings where the kernel has them and memory allows.
-	RingAuto
-	// RingRequire refuses to start without.
-	RingRequire
-)
-
 // RingConfig says which rings sockets have.
 type RingConfig struct {
-	Mode     RingMode
+	Mode     mmapring.Mode     // "" is off
 	TX       bool              // request sockets have TX rings where the kernel has them
 	Geometry mmapring.Geometry // of each upcall socket's RX ring
 	// MemoryLimit bounds the rings of all sockets together, in bytes. It is
@@ -30,31 +18,6 @@ type RingConfig struct {
 	MemoryLimit uint64
 	// Kernel is nil but in tests.
 	Kernel netlink.RingKernel
-}
-
-// Dispatch says by what the kernel chooses the socket for an upcall.
-type Dispatch uint8
-
-const (
-	// DispatchPerVport is by the vport that the packet came in on. A vport that
-	// floods fills its own queue only, and its packets stay in order.
-	DispatchPerVport Dispatch = iota
-	// DispatchPerCPU is by the CPU that the packet came up on, one socket for
-	// each handler (OVS_DP_F_DISPATCH_UPCALL_PER_CPU, Linux >= 5.15). Sockets
-	// are as many as handlers, however many vports there are; ports share
-	// their queues.
-	DispatchPerCPU
-)
-
-func (d Dispatch) String() string {
-	switch d {
-	case DispatchPerVport:
-		return "per-vport"
-	case DispatchPerCPU:
-		return "per-cpu"
-	default:
-		return "unknown"
-	}
 }
 
 // DefaultRcvBuf is Config.RcvBuf where that is zero.

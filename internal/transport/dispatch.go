@@ -33,13 +33,13 @@ func NewDispatcher(k dpif.FeatureKernel, sockets *Sockets) *Dispatcher {
 
 // Negotiate sets the user features, and with them the dispatch: the one wanted where the
 // kernel has it.
-func (d *Dispatcher) Negotiate(wanted Dispatch) error {
+func (d *Dispatcher) Negotiate(wanted dpif.Dispatch) error {
 	before, err := d.kernel.Info()
 	if err != nil {
 		return err
 	}
 	asked, why := d.sockets.rings.features(), "configured"
-	if wanted == DispatchPerCPU {
+	if wanted == dpif.DispatchPerCPU {
 		if err := d.openShared(before); err != nil {
 			return err
 		}
@@ -48,7 +48,7 @@ func (d *Dispatcher) Negotiate(wanted Dispatch) error {
 	if err := d.setFeatures(asked); err != nil {
 		return err
 	}
-	if wanted == DispatchPerCPU {
+	if wanted == dpif.DispatchPerCPU {
 		has, err := d.dispatchesByCPU()
 		if err != nil {
 			return err
@@ -98,11 +98,11 @@ func (d *Dispatcher) dispatchesByCPU() (bool, error) {
 }
 
 // dispatch is the one in force.
-func (d *Dispatcher) dispatch() Dispatch {
+func (d *Dispatcher) dispatch() dpif.Dispatch {
 	if d.sockets.Shared() != nil {
-		return DispatchPerCPU
+		return dpif.DispatchPerCPU
 	}
-	return DispatchPerVport
+	return dpif.DispatchPerVport
 }
 
 // openShared opens a socket for each handler, or takes over one of those that

@@ -96,20 +96,20 @@ func TestDispatchSelected(t *testing.T) {
 		"6.1 and later": {known: known515, checks: true, tells: true},
 	}
 	for version, kernel := range kernels {
-		for _, asked := range []Dispatch{DispatchPerVport, DispatchPerCPU} {
+		for _, asked := range []dpif.Dispatch{dpif.DispatchPerVport, dpif.DispatchPerCPU} {
 			t.Run(version+", "+asked.String(), func(t *testing.T) {
 				k := kernel
 				d, events := dispatcher(t, &k, Config{})
 				if err := d.Negotiate(asked); err != nil {
 					t.Fatal(err)
 				}
-				does := DispatchPerVport
+				does := dpif.DispatchPerVport
 				if k.features&k.known&dpif.FeatureDispatchPerCPU != 0 {
-					does = DispatchPerCPU
+					does = dpif.DispatchPerCPU
 				}
 				want, reason := asked, "configured"
-				if asked == DispatchPerCPU && k.known&dpif.FeatureDispatchPerCPU == 0 {
-					want, reason = DispatchPerVport, "the kernel cannot dispatch by CPU (Linux >= 5.15)"
+				if asked == dpif.DispatchPerCPU && k.known&dpif.FeatureDispatchPerCPU == 0 {
+					want, reason = dpif.DispatchPerVport, "the kernel cannot dispatch by CPU (Linux >= 5.15)"
 				}
 				if does != want || d.dispatch() != want {
 					t.Errorf("the kernel dispatches %v, the server says %v, want %v", does, d.dispatch(), want)
@@ -123,7 +123,7 @@ func TestDispatchSelected(t *testing.T) {
 					t.Fatalf("event %+v, want %v because %q", last, want, reason)
 				}
 				// Without a table the sockets are gone, and no handler counts on one.
-				if n := len(chosen.UpcallPIDs); n != len(d.sockets.Shared()) || (n == 2) != (want == DispatchPerCPU) {
+				if n := len(chosen.UpcallPIDs); n != len(d.sockets.Shared()) || (n == 2) != (want == dpif.DispatchPerCPU) {
 					t.Errorf("%d sockets are told, %d there", n, len(d.sockets.Shared()))
 				}
 				if err := d.Serve(); err != nil {
@@ -134,7 +134,7 @@ func TestDispatchSelected(t *testing.T) {
 						t.Errorf("the kernel's table names socket %d, the handlers have %v", pid, chosen.UpcallPIDs)
 					}
 				}
-				if want == DispatchPerCPU && len(k.pids) != d.cpus.possible {
+				if want == dpif.DispatchPerCPU && len(k.pids) != d.cpus.possible {
 					t.Errorf("the kernel's table has %d entries for %d possible CPUs", len(k.pids), d.cpus.possible)
 				}
 				found := FeaturesSet{}
@@ -167,7 +167,7 @@ func TestSharedSocketsAdopted(t *testing.T) {
 		}
 		before := slices.Sorted(slices.Values(k.pids))
 		d, _ := dispatcher(t, &k, Config{Inherited: list})
-		if err := d.Negotiate(DispatchPerCPU); err != nil {
+		if err := d.Negotiate(dpif.DispatchPerCPU); err != nil {
 			t.Fatal(err)
 		}
 		var after []uint32

@@ -10,11 +10,11 @@ import (
 // and why. The fields after Reason are of per-CPU dispatch.
 type DispatchSelected struct {
 	event.OfDatapath
-	Dispatch   Dispatch `event:"dispatch" means:"per-vport or per-cpu: how the kernel picks the socket of an upcall"`
-	Reason     string   `event:"reason"`
-	CPUs       string   `event:"cpus"`
-	UpcallPIDs []uint32 `event:"upcall_pids" means:"list of netlink port ids of the handlers' upcall sockets"`
-	RcvBuf     int      `event:"rcvbuf_bytes"`
+	Dispatch   dpif.Dispatch `event:"dispatch" means:"per-vport or per-cpu: how the kernel picks the socket of an upcall"`
+	Reason     string        `event:"reason"`
+	CPUs       string        `event:"cpus"`
+	UpcallPIDs []uint32      `event:"upcall_pids" means:"list of netlink port ids of the handlers' upcall sockets"`
+	RcvBuf     int           `event:"rcvbuf_bytes"`
 }
 
 var _ = event.Declare[DispatchSelected](event.Kind{Name: "dispatch_selected", Level: event.Info,

@@ -47,14 +47,14 @@ func TestRingAdopted(t *testing.T) {
 	other.Blocks++
 	for _, tt := range []struct {
 		name    string
-		mode    RingMode
+		mode    mmapring.Mode
 		ring    mmapring.Geometry
 		adopted bool
 	}{
-		{"auto", RingAuto, smallRing, true},
-		{"require", RingRequire, smallRing, true},
-		{"off", RingOff, smallRing, false},
-		{"another size", RingAuto, other, false},
+		{"auto", mmapring.ModeAuto, smallRing, true},
+		{"require", mmapring.ModeRequire, smallRing, true},
+		{"off", mmapring.ModeOff, smallRing, false},
+		{"another size", mmapring.ModeAuto, other, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			k := ringtest.New(ringtest.Config{})
@@ -90,7 +90,7 @@ func TestRingRefusedState(t *testing.T) {
 	for _, state := range []string{"2048/8192/5/0", "nonsense"} {
 		k := ringtest.New(ringtest.Config{})
 		d, _ := inheritRing(t, k, smallRing, 3)
-		s, events := testSockets(t, Config{Ring: ringConfig(RingAuto, k),
+		s, events := testSockets(t, Config{Ring: ringConfig(mmapring.ModeAuto, k),
 			Inherited: []fdstore.Descriptor{{FD: d.FD, State: state}}})
 		if len(*events) != 1 || len(s.inherited.sockets) != 0 || s.rings.used != 0 {
 			t.Errorf("%s: events %v, %d sockets, %d bytes", state, *events, len(s.inherited.sockets), s.rings.used)
@@ -146,7 +146,7 @@ func TestRingStored(t *testing.T) {
 	}
 
 	k := ringtest.New(ringtest.Config{})
-	cfg := Config{Ring: ringConfig(RingAuto, k), Store: store}
+	cfg := Config{Ring: ringConfig(mmapring.ModeAuto, k), Store: store}
 	s, _ := testSockets(t, cfg)
 	p := upcall.NewPort(1, "port1", 0)
 	sock, err := s.Open(p, false)

@@ -34,7 +34,7 @@ type rings struct {
 
 // probe finds out whether sockets may have rings.
 func (r *rings) probe() error {
-	if r.cfg.Mode == RingOff {
+	if r.cfg.Mode != mmapring.ModeAuto && r.cfg.Mode != mmapring.ModeRequire {
 		r.noRX, r.noTX = errRingsOff, errRingsOff
 		return nil
 	}
@@ -46,7 +46,7 @@ func (r *rings) probe() error {
 	if r.cfg.TX {
 		r.noTX = probe(mmapring.TX)
 	}
-	if r.noRX != nil && r.cfg.Mode == RingRequire {
+	if r.noRX != nil && r.cfg.Mode == mmapring.ModeRequire {
 		return fmt.Errorf("%w: %w", ErrRingRequired, r.noRX)
 	}
 	return nil
@@ -69,7 +69,7 @@ func (r *rings) fit(sock *netlink.Receiver) bool {
 	if sock.Transport() == netlink.Ring {
 		return r.noRX == nil && sock.Geometry() == r.cfg.Geometry
 	}
-	return r.cfg.Mode != RingRequire
+	return r.cfg.Mode != mmapring.ModeRequire
 }
 
 // receiver opens an upcall socket, with a ring if it can have one, or else tells why

@@ -31,7 +31,7 @@ func testSockets(t *testing.T, cfg Config) (*Sockets, *[]event.Event) {
 }
 
 // ringConfig has room for many small rings.
-func ringConfig(mode RingMode, k netlink.RingKernel) RingConfig {
+func ringConfig(mode mmapring.Mode, k netlink.RingKernel) RingConfig {
 	return RingConfig{Mode: mode, Geometry: smallRing, MemoryLimit: 1 << 20, Kernel: k}
 }
 
@@ -48,17 +48,17 @@ func open(t *testing.T, s *Sockets, name string) *Socket {
 func TestRingModes(t *testing.T) {
 	for _, tt := range []struct {
 		name      string
-		mode      RingMode
+		mode      mmapring.Mode
 		kernel    ringtest.Config
 		transport netlink.Transport
 		reason    string
 		unaligned bool
 	}{
-		{"auto with rings", RingAuto, ringtest.Config{}, netlink.Ring, "the kernel has rings", false},
-		{"require with rings", RingRequire, ringtest.Config{}, netlink.Ring, "the kernel has rings", false},
-		{"off with rings", RingOff, ringtest.Config{}, netlink.Linear, "rings are off", true},
-		{"auto without", RingAuto, ringtest.Config{NoRings: true}, netlink.Linear, "no memory-mapped netlink", true},
-		{"auto without capability", RingAuto, ringtest.Config{NoCap: true}, netlink.Linear, "CAP_NET_ADMIN", true},
+		{"auto with rings", mmapring.ModeAuto, ringtest.Config{}, netlink.Ring, "the kernel has rings", false},
+		{"require with rings", mmapring.ModeRequire, ringtest.Config{}, netlink.Ring, "the kernel has rings", false},
+		{"off with rings", mmapring.ModeOff, ringtest.Config{}, netlink.Linear, "rings are off", true},
+		{"auto without", mmapring.ModeAuto, ringtest.Config{NoRings: true}, netlink.Linear, "no memory-mapped netlink", true},
+		{"auto without capability", mmapring.ModeAuto, ringtest.Config{NoCap: true}, netlink.Linear, "CAP_NET_ADMIN", true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			k := ringtest.New(tt.kernel)
@@ -97,7 +97,7 @@ func TestRingRequire(t *testing.T) {
 		{ringtest.Config{NoCap: true}, unix.EPERM, "CAP_NET_ADMIN"},
 		{ringtest.Config{FailMmap: unix.ENOMEM}, unix.ENOMEM, "mmap"},
 	} {
-		s, err := New(Config{Ring: ringConfig(RingRequire, ringtest.New(tt.kernel))})
+		s, err := New(Config{Ring: ringConfig(mmapring.ModeRequire, ringtest.New(tt.kernel))})
 		if s != nil || !errors.Is(err, ErrRingRequired) || !errors.Is(err, tt.is) ||
 			!strings.Contains(err.Error(), tt.says) || !strings.HasPrefix(err.Error(), "rings are required: ") {
 			t.Errorf("%+v: error %v, want %v saying %q", tt.kernel, err, tt.is, tt.says)
@@ -105,7 +105,7 @@ func TestRingRequire(t *testing.T) {
 	}
 
 	// The memory limit is no excuse at the start; later on it is one.
-	cfg := ringConfig(RingRequire, ringtest.New(ringtest.Config{}))
+	cfg := ringConfig(mmapring.ModeRequire, ringtest.New(ringtest.Config{}))
 	cfg.MemoryLimit = smallRing.Bytes()
 	s, events := testSockets(t, Config{Ring: cfg})
 	first := open(t, s, "eth0")
@@ -129,7 +129,7 @@ func TestRingRequire(t *testing.T) {
 func TestRingMemoryLimit(t *testing.T) {
 	k := ringtest.New(ringtest.Config{})
 	size := smallRing.Bytes()
-	cfg := ringConfig(RingAuto, k)
+	cfg := ringConfig(mmapring.ModeAuto, k)
 	cfg.MemoryLimit = 2*size + size/2
 	s, events := testSockets(t, Config{Ring: cfg})
 	openAs := func(name string, want netlink.Transport) *Socket {
@@ -164,7 +164,7 @@ func TestRingMemoryLimit(t *testing.T) {
 
 // TestRingRefusedByKernel: the rule of the geometry is named.
 func TestRingRefusedByKernel(t *testing.T) {
-	cfg := ringConfig(RingAuto, ringtest.New(ringtest.Config{}))
+	cfg := ringConfig(mmapring.ModeAuto, ringtest.New(ringtest.Config{}))
 	cfg.Geometry = mmapring.Geometry{FrameSize: 2562, BlockSize: 65536, Blocks: 2}
 	s, events := testSockets(t, Config{Ring: cfg})
 	sock := open(t, s, "p")
@@ -177,10 +177,13 @@ func TestRingRefusedByKernel(t *testing.T) {
 
 // TestTXGeometry: frames are large, as far as blocks have room for that.
 func TestTXGeometry(t *testing.T) {
+	shape := func(frame, block, blocks uint32) mmapring.Geometry {
+		return mmapring.Geometry{FrameSize: frame, BlockSize: block, Blocks: blocks}
+	}
 	for _, tt := range []struct{ rx, want mmapring.Geometry }{
-		{mmapring.Geometry{FrameSize: 2560, BlockSize: 64 << 10, Blocks: 256}, mmapring.Geometry{FrameSize: 16 << 10, BlockSize: 64 << 10, Blocks: 8}},
-		{mmapring.Geometry{FrameSize: 2560, BlockSize: 4 << 10, Blocks: 3}, mmapring.Geometry{FrameSize: 4 << 10, BlockSize: 4 << 10, Blocks: 3}},
-		{mmapring.Geometry{FrameSize: 64 << 10, BlockSize: 64 << 10, Blocks: 256}, mmapring.Geometry{FrameSize: 64 << 10, BlockSize: 64 << 10, Blocks: 8}},
+		{shape(2560, 64<<10, 256), shape(16<<10, 64<<10, 8)},
+		{shape(2560, 4<<10, 3), shape(4<<10, 4<<10, 3)},
+		{shape(64<<10, 64<<10, 256), shape(64<<10, 64<<10, 8)},
 	} {
 		if got := txGeometry(tt.rx); got != tt.want || got.Validate(4096) != nil {
 			t.Errorf("for %+v: %+v, want %+v", tt.rx, got, tt.want)
@@ -196,18 +199,18 @@ func TestRingTXOfHandlers(t *testing.T) {
 	both := func(tr netlink.Transport) []netlink.Transport { return []netlink.Transport{tr, tr} }
 	for _, tt := range []struct {
 		name   string
-		mode   RingMode
+		mode   mmapring.Mode
 		kernel ringtest.Config
 		limit  uint64
 		want   []netlink.Transport
 		reason string // of the last
 	}{
-		{"room", RingAuto, ringtest.Config{}, 2*tx + g.Bytes(), both(netlink.Ring), "the kernel has rings"},
-		{"room for one", RingAuto, ringtest.Config{}, 2*tx + g.Bytes() - 1,
+		{"room", mmapring.ModeAuto, ringtest.Config{}, 2*tx + g.Bytes(), both(netlink.Ring), "the kernel has rings"},
+		{"room for one", mmapring.ModeAuto, ringtest.Config{}, 2*tx + g.Bytes() - 1,
 			[]netlink.Transport{netlink.Ring, netlink.Linear}, "memory limit"},
-		{"off", RingOff, ringtest.Config{}, 1 << 30, both(netlink.Linear), "rings are off"},
-		{"ring.tx: off", RingAuto, ringtest.Config{}, 1 << 30, both(netlink.Linear), "TX rings are off (ring.tx)"},
-		{"no TX rings", RingAuto, ringtest.Config{FailTXRing: unix.ENOPROTOOPT}, 1 << 30,
+		{"off", mmapring.ModeOff, ringtest.Config{}, 1 << 30, both(netlink.Linear), "rings are off"},
+		{"ring.tx: off", mmapring.ModeAuto, ringtest.Config{}, 1 << 30, both(netlink.Linear), "TX rings are off (ring.tx)"},
+		{"no TX rings", mmapring.ModeAuto, ringtest.Config{FailTXRing: unix.ENOPROTOOPT}, 1 << 30,
 			both(netlink.Linear), "no memory-mapped netlink"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

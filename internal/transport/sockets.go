@@ -7,6 +7,7 @@ import (
 
 	"dpifd/internal/event"
 	"dpifd/internal/fdstore"
+	"dpifd/internal/mmapring"
 	"dpifd/internal/netlink"
 	"dpifd/internal/upcall"
 
@@ -94,7 +95,7 @@ func (s *Sockets) Open(p *upcall.Port, running bool) (*Socket, error) {
 		return &Socket{Socket: upcall.NewSocket(r, p), Reason: haveRings, RingBytes: ringBytes(r)}, nil
 	}
 	if s.HasRings() {
-		if s.rings.cfg.Mode == RingRequire && !running {
+		if s.rings.cfg.Mode == mmapring.ModeRequire && !running {
 			r.Close()
 			return nil, fmt.Errorf("port %s: %w: %w", p.Name(), ErrRingRequired, denied)
 		}

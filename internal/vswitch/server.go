@@ -26,7 +26,7 @@ import (
 // Config says how a Server serves a datapath.
 type Config struct {
 	Handlers int // 0: one per CPU that the process may use, by affinity and cgroup quota
-	Dispatch transport.Dispatch
+	Dispatch dpif.Dispatch
 	RcvBuf   int // as transport.Config has it
 	Ring     transport.RingConfig
 	Flows    revalidator.Limits
