@@ -1,5 +1,5 @@
-// Package backoff says when something that failed is tried again: later each time, and
-// not in step with others.
+// Package backoff computes when to retry something that failed: at growing intervals, with
+// jitter.
 package backoff
 
 import (
@@ -7,23 +7,23 @@ import (
 	"time"
 )
 
-// The first and the longest time between two tries.
+// The first and the longest interval of two tries.
 const (
 	First = time.Second
 	Last  = 20 * time.Second
 )
 
-// Backoff is the state of one thing that is tried. The zero value is due at once.
+// Backoff is the retry state of one operation. The zero value is due at once.
 type Backoff struct {
-	// At is when the next try is due, by internal/clock.
+	// At is the time of the next try, by internal/clock.
 	At    time.Duration
-	after time.Duration // since the try before, without jitter
+	after time.Duration // interval since the previous try, without jitter
 }
 
 // Next returns the state after a try that failed at the time now.
 func (b Backoff) Next(now time.Duration) Backoff {
 	b.after = min(max(2*b.after, First), Last)
-	// A fifth at random, so that things that wait for the same do not go in step.
+	// A random fifth, so that operations that wait for the same event are not synchronised.
 	b.At = now + b.after - time.Duration(rand.Int64N(int64(b.after/5)))
 	return b
 }

@@ -1,10 +1,9 @@
-// Package binding says which entry of the configuration a vport belongs to.
+// Package binding maps vports to entries of the configuration.
 //
-// The name of an entry finds a device once. From then on the entry and its settings
-// belong to the vport, whatever name its device gets and whatever network namespace
-// it moves to, until the vport goes or its number has another device. A table can be
-// written down and restored by the next process: a vport is the same if number, type and
-// device are.
+// The name of an entry finds a device once. From then on the entry and its settings belong to
+// the vport, even if its device is renamed or moved to another network namespace, until the
+// vport is removed or its number has another device. A table can be saved and restored by the
+// next process: a vport is the same if number, type and device are the same.
 package binding
 
 import (
@@ -15,7 +14,7 @@ import (
 	"dpifd/internal/odp"
 )
 
-// Port is a vport with its device, as it is written down.
+// Port is a vport with its device, as it is saved.
 type Port struct {
 	No        odp.PortNo     `json:"no"`
 	Type      dpif.VportType `json:"type"`
@@ -34,14 +33,13 @@ type Entry struct {
 	Local bool
 }
 
-// Table holds the vports of one datapath. Its methods may be called by several
-// goroutines at once.
+// Table has the vports of one datapath. It is safe for concurrent use.
 type Table struct {
 	mu      sync.Mutex
 	ports   map[odp.PortNo]Port
 	numbers map[string]odp.PortNo // by entry
 	former  bool                  // Restore was called
-	same    map[odp.PortNo]bool   // vports that Restore found as they were
+	same    map[odp.PortNo]bool   // vports that Restore found unchanged
 }
 
 // NewTable returns an empty table.
@@ -53,7 +51,7 @@ func portOf(v *dpif.Vport) Port {
 	return Port{No: v.No, Type: v.Type, Ifindex: v.Ifindex, Elsewhere: v.Elsewhere, Netns: v.Netns, Name: v.Name}
 }
 
-// is reports whether v is the vport that was written down as p.
+// is reports whether v is the vport that was saved as p.
 func (p *Port) is(v *dpif.Vport) bool {
 	now := portOf(v)
 	if p.Ifindex != 0 {
@@ -63,8 +61,8 @@ func (p *Port) is(v *dpif.Vport) bool {
 	return *p == now
 }
 
-// Restore takes over what a former process wrote down of the vports that are still
-// the same.
+// Restore takes over the saved entries of a previous process for vports that are still the
+// same.
 func (t *Table) Restore(former []Port, vports []dpif.Vport) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -82,15 +80,15 @@ func (t *Table) Restore(former []Port, vports []dpif.Vport) {
 	}
 }
 
-// Replaced reports whether another device had the number when the former process wrote
-// the table down. Without such a table it is false.
+// Replaced reports whether another device had the number when the previous process saved the
+// table. Without a saved table it is false.
 func (t *Table) Replaced(no odp.PortNo) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.former && !t.same[no]
 }
 
-// Update forgets vports that have gone, and notes the devices of the others.
+// Update removes vports that no longer exist, and records the devices of the others.
 func (t *Table) Update(vports []dpif.Vport) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -111,7 +109,7 @@ func (t *Table) Update(vports []dpif.Vport) {
 	}
 }
 
-// Forget forgets a vport.
+// Forget removes a vport.
 func (t *Table) Forget(no odp.PortNo) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -142,11 +140,10 @@ func (t *Table) set(v *dpif.Vport, entry string) {
 	}
 }
 
-// Bind ties the entries without a vport to vports without an entry: by the name of a
-// device in the datapath's own network namespace, where find looks up other names
-// than the device's own (altnames) and returns its ifindex, 0 if there is none; internal
-// ports that live in another namespace by the name that they have there, if it is the
-// only one.
+// Bind binds entries without a vport to vports without an entry, by the name of the device in
+// the datapath's network namespace. find looks up alternative names (altnames) there and
+// returns the ifindex, 0 if there is none. An internal port in another namespace is bound by
+// the name that it has there, if the name is unique.
 func (t *Table) Bind(entries []Entry, vports []dpif.Vport, find func(name string) uint32) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -211,7 +208,7 @@ func (c *candidates) match(e Entry, find func(name string) uint32) *dpif.Vport {
 	return v
 }
 
-// Release takes an entry off its vport, and returns the vport's number.
+// Release unbinds an entry from its vport, and returns the vport's number.
 func (t *Table) Release(entry string) (odp.PortNo, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -1,6 +1,6 @@
 // Package cgroup reads the limits of the process's control group and of those above it, of
-// version 1 or 2 (Documentation/admin-guide/cgroup-v1 and cgroup-v2.rst, Linux 6.1). It
-// reads files only, and allocates; it is for the start and for slow checks.
+// version 1 or 2 (Documentation/admin-guide/cgroup-v1 and cgroup-v2.rst, Linux 6.1). It reads
+// files and allocates, so use it at start and for slow checks.
 package cgroup
 
 import (
@@ -15,8 +15,8 @@ import (
 // Memory returns the lowest memory limit in bytes, the largest uint64 if there is none.
 func Memory() uint64 { return memory("/") }
 
-// UsableCPUs returns how many CPUs the process may use, one at least: those that its
-// affinity allows, or its CPU quota rounded up if that is less.
+// UsableCPUs returns the number of CPUs that the process may use, at least one: those of its
+// affinity, or its CPU quota rounded up if that is less.
 func UsableCPUs() int { return max(1, min(runtime.GOMAXPROCS(0), quotaCPUs("/"))) }
 
 func memory(root string) uint64 {
@@ -53,8 +53,8 @@ func quotaCPUs(root string) int {
 	return limit
 }
 
-// walk calls visit with the folders of the process's group for a controller and of those
-// above it. root is the folder that has proc and sys.
+// walk calls visit with the directory of the process's group for a controller and of those
+// above it. root is the directory that contains proc and sys.
 func walk(root, controller string, visit func(group string, version int)) {
 	list, err := os.ReadFile(filepath.Join(root, "proc/self/cgroup"))
 	if err != nil {
@@ -76,7 +76,7 @@ func walk(root, controller string, visit func(group string, version int)) {
 				mount = filepath.Join(root, "sys/fs/cgroup", controller)
 			}
 		}
-		// In a container the path may be the host's, of which only the mount is there.
+		// In a container the path may be the host's, and only the mount point exists.
 		for path := filepath.Clean("/" + f[2]); ; path = filepath.Dir(path) {
 			visit(filepath.Join(mount, path), version)
 			if path == "/" {

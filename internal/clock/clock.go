@@ -1,6 +1,6 @@
-// Package clock reads CLOCK_MONOTONIC, the clock in which the kernel tells when a
-// flow was used (OVS_FLOW_ATTR_USED), in which policies keep their entries, and in
-// which the service manager is told of a reload.
+// Package clock reads CLOCK_MONOTONIC, the clock of the kernel's time of use of a flow
+// (OVS_FLOW_ATTR_USED), of the policies' entries, and of reload messages to the service
+// manager.
 package clock
 
 import (
@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// base pairs one reading of CLOCK_MONOTONIC with one of Go's monotonic clock,
-// which is read without a system call afterwards.
+// base is one reading of CLOCK_MONOTONIC and of Go's monotonic clock, which is then read
+// without a system call.
 var base = func() (b struct {
 	monotonic time.Duration
 	at        time.Time

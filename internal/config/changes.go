@@ -2,15 +2,15 @@ package config
 
 import "reflect"
 
-// ReloadChanges says what a reload changes: ignored are the keys that differ and
-// take a restart, whose values next is given from was; changed are the top-level
-// keys that differ besides.
+// ReloadChanges returns what a reload changes. ignored are the keys that differ but need a
+// restart; ReloadChanges sets them in next to their values in was. changed are the other
+// top-level keys that differ.
 func ReloadChanges(next, was *Config) (ignored, changed []string) {
 	return keepUntilRestart(next, was), differences(next, was)
 }
 
-// keepUntilRestart gives next the values of was for the keys that are only read
-// at start, and returns those that differed.
+// keepUntilRestart copies the keys that are only read at start from was to next, and returns
+// those that differed.
 func keepUntilRestart(next, was *Config) []string {
 	keys := []string{}
 	keep := func(key string, next, was any) {
@@ -32,7 +32,7 @@ func keepUntilRestart(next, was *Config) []string {
 	return keys
 }
 
-// differences names the top-level keys at which two configurations differ.
+// differences returns the top-level keys at which two configurations differ.
 func differences(a, b *Config) []string {
 	keys := []string{}
 	va, vb := reflect.ValueOf(a).Elem(), reflect.ValueOf(b).Elem()

@@ -10,29 +10,28 @@ import (
 	"dpifd/internal/odp"
 )
 
-// Config is one configuration file: every key of it, each at the value that
-// is in force. The struct is the schema too: tag yaml names the key, min and
-// max bound the value as the file would write it, unit marks a number of
-// bytes or a rate, zero says that 0 is taken though it is below min, and optional that a
-// key which is not set has no value at all: the zero value stands for that.
+// Config is a configuration with all keys. The struct is also the schema: the tag yaml names
+// the key, min and max limit the value in the syntax of the file, unit marks a number of bytes
+// or a rate, zero means that 0 is allowed although it is below min, and optional means that a
+// key may have no value, represented by the zero value.
 type Config struct {
 	Datapath Datapath `yaml:"datapath"`
-	// Netns is the network namespace to work in: a name below /run/netns, an
-	// absolute path, or empty for the one the process is in.
+	// Netns is the network namespace of the datapath: a name below /run/netns, an absolute
+	// path, or empty for the namespace of the process.
 	Netns string `yaml:"netns"`
-	// WaitForModule makes the start wait for the openvswitch module instead
-	// of failing without it.
+	// WaitForModule makes dpifd wait for the openvswitch module at start instead of exiting
+	// without it.
 	WaitForModule bool `yaml:"wait_for_module"`
-	// Dispatch says by what the kernel chooses the socket for an upcall.
+	// Dispatch is how the kernel picks the socket of an upcall.
 	Dispatch dpif.Dispatch `yaml:"dispatch"`
 	// Handlers is the number of upcall handlers; 0 is one per CPU.
 	Handlers int    `yaml:"handlers" min:"0" max:"1024"`
 	Ring     Ring   `yaml:"ring"`
 	Socket   Socket `yaml:"socket"`
-	// Ports are the vports to see to. If there are none, those that the
-	// datapath has are served.
+	// Ports are the ports to serve. If the list is empty, the vports of the datapath are
+	// served.
 	Ports []Port `yaml:"ports"`
-	// PortsUnlisted says what becomes of vports that are not in Ports; see DropsUnlisted.
+	// PortsUnlisted is what to do with vports that are not in Ports; see DropsUnlisted.
 	PortsUnlisted Unlisted `yaml:"ports_unlisted"`
 	Policy        Policy   `yaml:"policy"`
 	Flows         Flows    `yaml:"flows"`
@@ -41,11 +40,11 @@ type Config struct {
 	Control Control `yaml:"control"`
 }
 
-// Datapath says which datapath is served and what becomes of it.
+// Datapath is the datapath to serve.
 type Datapath struct {
-	// Name is the datapath's name, which is also its local port's device.
+	// Name is the name of the datapath and of its local port's device.
 	Name string `yaml:"name"`
-	// Create allows the datapath to be created where it is missing.
+	// Create allows dpifd to create the datapath if it does not exist.
 	Create bool   `yaml:"create"`
 	OnExit OnExit `yaml:"on_exit"`
 }
@@ -53,16 +52,15 @@ type Datapath struct {
 // Ring is the memory-mapped receive ring of an upcall socket.
 type Ring struct {
 	Mode mmapring.Mode `yaml:"mode"`
-	// TX says whether request sockets have a ring too.
+	// TX is whether request sockets have a ring too.
 	TX RingTX `yaml:"tx"`
 	// FrameSize and BlockSize are bytes, Blocks is a number of blocks. They
 	// satisfy the kernel's rules for a ring.
 	FrameSize uint32 `yaml:"frame_size" unit:"bytes" min:"24B" max:"1GiB"`
 	BlockSize uint32 `yaml:"block_size" unit:"bytes" min:"4KiB" max:"1GiB"`
 	Blocks    uint32 `yaml:"blocks" min:"1" max:"1048576"`
-	// MemoryLimit bounds the rings of all sockets together, in bytes. Where the file
-	// sets it, it is no smaller than one ring. Else it is at most an eighth of the
-	// memory.
+	// MemoryLimit limits the rings of all sockets together, in bytes. If the file sets it, it
+	// is at least one ring. Otherwise it is at most an eighth of the memory.
 	MemoryLimit uint64 `yaml:"memory_limit" unit:"bytes" min:"4KiB" max:"16GiB"`
 }
 
@@ -71,10 +69,10 @@ func (r *Ring) Geometry() mmapring.Geometry {
 	return mmapring.Geometry{FrameSize: r.FrameSize, BlockSize: r.BlockSize, Blocks: r.Blocks}
 }
 
-// Socket is what every upcall socket has, with a ring or without.
+// Socket configures upcall sockets, with or without a ring.
 type Socket struct {
-	// Rcvbuf is the receive buffer to ask for, in bytes as SO_RCVBUF takes
-	// them: the kernel doubles the value, and overflows above max on 4.x.
+	// Rcvbuf is the value of SO_RCVBUF in bytes. The kernel doubles it; above max the product
+	// overflows on 4.x.
 	Rcvbuf uint32 `yaml:"rcvbuf" unit:"bytes" min:"64KiB" max:"512MiB"`
 }
 
@@ -87,43 +85,42 @@ type Port struct {
 	Match string             `yaml:"match" optional:"true"`
 	Type  PortType           `yaml:"type"`
 	VLAN  forward.VLANConfig `yaml:"vlan" optional:"true"`
-	// Isolated ports of the same Group send nothing to each other.
+	// Isolated ports of the same Group do not send to each other.
 	Isolated bool   `yaml:"isolated"`
 	Group    string `yaml:"group" optional:"true"`
-	// Hairpin allows a frame to leave by the port it came in on.
+	// Hairpin allows a frame to leave through its in-port.
 	Hairpin bool `yaml:"hairpin"`
-	// MACLimit is how many MACs the port may have; 0 is no limit of its own.
+	// MACLimit is the maximum number of MACs of the port; 0 is no limit.
 	MACLimit int `yaml:"mac_limit" min:"1" max:"1000000" zero:"none"`
-	// Storm limits what the port may have sent to many.
+	// Storm limits flooded packets from the port.
 	Storm forward.StormConfig `yaml:"storm" optional:"true"`
-	// MaxUpcalls is how many upcalls of the port are served a second at most,
-	// the others are shed; 0 is no limit.
+	// MaxUpcalls is the maximum upcalls per second of the port, the others are shed; 0 is no
+	// limit.
 	MaxUpcalls uint32 `yaml:"max_upcalls" unit:"rate" min:"1/s" max:"10000000/s" zero:"none"`
-	// Address, Up and MTU are an internal port's. Each address has the length
-	// of its network's prefix. What is not set is left as it is.
+	// Address, Up and MTU are for internal ports. An address includes the prefix length of its
+	// network. Unset values are not changed.
 	Address []Prefix `yaml:"address" optional:"true"`
 	Up      bool     `yaml:"up" optional:"true"`
 	MTU     uint32   `yaml:"mtu" min:"68" max:"65535" optional:"true"`
-	// MAC is an internal port's. Without it a port that is made gets one that depends on
-	// machine, datapath and name, so that it is the same each time.
+	// MAC is for internal ports. Without it a new port gets a MAC derived from machine,
+	// datapath and name, so that it is always the same.
 	MAC odp.MAC `yaml:"mac" optional:"true"`
 	// Tunnel is a tunnel's.
 	Tunnel Tunnel `yaml:"tunnel" optional:"true"`
-	// MirrorTo names the port that gets a copy of what this one takes and
-	// sends, and nothing else.
+	// MirrorTo names the port that gets a copy of all frames that this port receives and sends,
+	// and carries nothing else.
 	MirrorTo string `yaml:"mirror_to" optional:"true"`
-	// Allow is what the port may send as; what it leaves out is not restricted.
+	// Allow is the sources that the port may use; kinds that it leaves out are not restricted.
 	Allow Allow `yaml:"allow" optional:"true"`
-	// DHCPServer and RouterAdvertisements say whether the port may send what only
-	// such servers and routers do.
+	// DHCPServer and RouterAdvertisements allow the port to send messages of DHCP servers and
+	// of routers.
 	DHCPServer           bool `yaml:"dhcp_server"`
 	RouterAdvertisements bool `yaml:"router_advertisements"`
 }
 
-// Tunnel is where a tunnel port leads and how its packets are wrapped.
+// Tunnel is the endpoints and the encapsulation of a tunnel port.
 type Tunnel struct {
-	// Remote and Local are the addresses of the peer and of this side. An
-	// unset Local is any.
+	// Remote and Local are the addresses of the peer and of this host. An unset Local is any.
 	Remote Addr `yaml:"remote" optional:"true"`
 	Local  Addr `yaml:"local" optional:"true"`
 	// Key is the network identifier (VNI) of VXLAN and Geneve, and the key
@@ -131,57 +128,58 @@ type Tunnel struct {
 	Key uint32 `yaml:"key" min:"0" max:"4294967295"`
 	// DstPort is the UDP port of VXLAN and Geneve; see Port.DstPort.
 	DstPort uint32 `yaml:"dst_port" min:"1" max:"65535" optional:"true"`
-	// TTL is 64 where it is not set.
+	// TTL is 64 if it is not set.
 	TTL uint32 `yaml:"ttl" min:"1" max:"255" optional:"true"`
 	TOS TOS    `yaml:"tos" optional:"true"`
-	// CSum gives packets a checksum that is optional: UDP's over IPv4, GRE's.
+	// CSum adds the optional checksum: of UDP over IPv4 and of GRE.
 	CSum bool `yaml:"csum"`
 }
 
-// Policy decides what becomes of a packet.
+// Policy configures how dpifd decides about packets.
 type Policy struct {
 	Type PolicyType `yaml:"type"`
-	// MACAging and MACLimit are the learning policy's: how long a MAC that
-	// is not seen is remembered, and how many are.
+	// MACAging and MACLimit are for the learning policy: the time after which a MAC that is not
+	// seen is removed, and the maximum number of MACs.
 	MACAging time.Duration `yaml:"mac_aging" min:"1s" max:"24h"`
 	MACLimit int           `yaml:"mac_limit" min:"1" max:"1000000"`
-	// SharedLearning has all VLANs share what is learned.
+	// SharedLearning makes all VLANs share one MAC table.
 	SharedLearning bool `yaml:"shared_learning"`
-	// ForwardBPDU has reserved multicast forwarded.
+	// ForwardBPDU forwards reserved multicast.
 	ForwardBPDU bool `yaml:"forward_bpdu"`
-	// StaticMACs are known without being learned.
+	// StaticMACs are MACs with a fixed port.
 	StaticMACs []forward.StaticMAC `yaml:"static_macs"`
 }
 
-// Flows bounds what the flow table of the kernel holds.
+// Flows limits the flow table of the kernel.
 type Flows struct {
-	// MaxIdle is how long a flow may go without a packet.
+	// MaxIdle is the time after which a flow without packets is deleted.
 	MaxIdle time.Duration `yaml:"max_idle" min:"100ms" max:"24h"`
-	// Limit is the greatest number of flows.
+	// Limit is the maximum number of flows.
 	Limit int `yaml:"limit" min:"1" max:"10000000"`
-	// MaxDump is how long a look at all flows may take. When it takes longer, fewer
-	// flows than Limit are allowed.
+	// MaxDump is the target time of a dump of all flows. If a dump takes longer, fewer flows
+	// than Limit are allowed.
 	MaxDump time.Duration `yaml:"max_dump" min:"100ms" max:"1m"`
-	// Prime has the flow of a packet's answers put together with its own.
+	// Prime installs the flow of a packet's answers together with its own.
 	Prime bool `yaml:"prime"`
-	// Static are flows that are there whatever the traffic.
+	// Static are flows that are always installed.
 	Static []forward.StaticFlow `yaml:"static"`
 }
 
-// Log is what the log shows and how.
+// Log configures the log.
 type Log struct {
 	Level  Level     `yaml:"level"`
 	Format LogFormat `yaml:"format"`
 	// StatsInterval is the time from one stats event to the next; 0 is none.
 	StatsInterval time.Duration `yaml:"stats_interval" min:"100ms" max:"24h" zero:"off"`
-	// UpcallRate is how many upcalls a second are logged at level debug, 0 all of them.
+	// UpcallRate is the maximum number of upcalls per second that are logged at level debug, 0
+	// is no limit.
 	UpcallRate uint32 `yaml:"upcall_rate" unit:"rate" min:"1/s" max:"1000000/s" zero:"all"`
 }
 
 // Control is the socket on which commands reach the daemon.
 type Control struct {
-	// Socket is a path, ControlAuto for one that the datapath's name tells,
-	// or ControlOff or empty for none.
+	// Socket is a path, ControlAuto for a path derived from the datapath's name, or ControlOff
+	// or empty for none.
 	Socket string `yaml:"socket"`
 	// Group is the group, by name or number, that may connect besides the
 	// owner; empty is the process's own.
@@ -192,13 +190,13 @@ type Control struct {
 	PProf bool `yaml:"pprof"`
 }
 
-// Values of Control.Socket that are no paths.
+// Values of Control.Socket that are not paths.
 const (
 	ControlAuto = "auto"
 	ControlOff  = "off"
 )
 
-// OnExit says what a stopping daemon does with the datapath.
+// OnExit is what dpifd does with the datapath at exit.
 type OnExit string
 
 // OnExitKeep leaves datapath and flows, OnExitFlush removes the flows,
@@ -209,11 +207,11 @@ const (
 	OnExitDelete OnExit = "delete"
 )
 
-// RingTX says whether request sockets have TX rings.
+// RingTX is whether request sockets have TX rings.
 type RingTX string
 
-// TXOff sends requests by sendmsg, TXAuto by TX rings where Mode asks for rings and the
-// kernel has them.
+// TXOff sends requests by sendmsg, TXAuto through TX rings if Mode allows rings and the kernel
+// has them.
 const (
 	TXOff  RingTX = "off"
 	TXAuto RingTX = "auto"
@@ -222,8 +220,8 @@ const (
 // PortType is the kind of a vport.
 type PortType string
 
-// PortNetdev is a network device that exists, PortInternal a device that the
-// datapath makes; the others are tunnels.
+// PortNetdev is an existing network device, PortInternal a device that the datapath creates;
+// the others are tunnels.
 const (
 	PortNetdev   PortType = "netdev"
 	PortInternal PortType = "internal"
@@ -241,7 +239,7 @@ type PolicyType string
 // PolicyLearning is the default. The others are those that package forward knows.
 const PolicyLearning PolicyType = "learning"
 
-// Level is the least severity that is logged.
+// Level is the lowest severity that is logged.
 type Level string
 
 // The levels, from most to least verbose.
@@ -259,7 +257,7 @@ func Levels() []string { return Level("").Values() }
 // LogFormat is the encoding of the log.
 type LogFormat string
 
-// FormatJSON is one JSON object a line, FormatConsole is for eyes.
+// FormatJSON is one JSON object per line, FormatConsole is for people.
 const (
 	FormatJSON    LogFormat = "json"
 	FormatConsole LogFormat = "console"
@@ -268,7 +266,7 @@ const (
 // LogFormats returns the names of the formats. The caller owns them.
 func LogFormats() []string { return LogFormat("").Values() }
 
-// enum is a string type of which only some values are good.
+// enum is a string type with a fixed set of values.
 type enum interface{ Values() []string }
 
 func strs[T ~string](vs ...T) []string {
@@ -333,7 +331,7 @@ func (c *Config) Clone() *Config {
 	return &d
 }
 
-// defaultPort is what an entry of ports has where it sets nothing.
+// defaultPort returns the defaults of an entry of ports.
 func defaultPort() Port {
 	return Port{Type: PortNetdev, DHCPServer: true, RouterAdvertisements: true}
 }

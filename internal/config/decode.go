@@ -13,18 +13,17 @@ import (
 
 var durationType = reflect.TypeFor[time.Duration]()
 
-// decoder sets a Config from a parsed file, over the defaults. A value that is
-// wrong is reported and leaves its default, and decoding goes on.
+// decoder sets a Config from a parsed file, over the defaults. A wrong value is reported and
+// keeps its default, and decoding continues.
 type decoder struct {
 	*report
 	// at has the place of each value that the file sets, by its path, such
 	// as ring.mode or ports[3].name; and of each entry of a list.
 	at map[string]*token.Position
-	// bad has the paths that were reported and the mappings around them: a
-	// rule over several values does not speak about them.
+	// bad has the reported paths and the mappings around them: rules over several values skip
+	// them.
 	bad map[string]bool
-	// flags has the flags that stand in for values of the file, by their
-	// paths.
+	// flags has the flags that override values of the file, by path.
 	flags map[string]string
 }
 
@@ -229,7 +228,7 @@ func scalar(n ast.Node, v reflect.Value, tag reflect.StructTag) error {
 	return nil
 }
 
-// ownScalar decodes n into v, whose type has a text of its own.
+// ownScalar decodes n into v, whose type has its own syntax.
 func ownScalar(n ast.Node, v reflect.Value) error {
 	switch n.(type) {
 	case *ast.StringNode, *ast.IntegerNode:
@@ -238,8 +237,8 @@ func ownScalar(n ast.Node, v reflect.Value) error {
 	return fmt.Errorf("want a value, not %s%s", describe(n), colonHint(n))
 }
 
-// colonHint is for a value that YAML takes for a mapping because of its colon,
-// as an IPv6 address in brackets.
+// colonHint is for a value that YAML parses as a mapping because of its colon, such as an IPv6
+// address in brackets.
 func colonHint(n ast.Node) string {
 	m, ok := n.(*ast.MappingNode)
 	if !ok || m.IsFlowStyle || len(m.Values) != 1 {
@@ -313,7 +312,7 @@ func quoteHint(n ast.Node) string {
 	return ""
 }
 
-// abbreviate keeps a value that is shown in a message short.
+// abbreviate shortens a value for a message.
 func abbreviate(s string) string {
 	const limit = 40
 	if rs := []rune(s); len(rs) > limit {

@@ -2,17 +2,15 @@
 //
 // # The file
 //
-// One YAML document that is a mapping; docs/CONFIGURATION.md has each key with
-// its type, default and limits. What the file does not set has its default, but
-// an empty file is refused, since it is more often a failed write than a wish:
-// all defaults are written {}. For the same reason a key without a value is
-// refused.
+// One YAML document that is a mapping; docs/CONFIGURATION.md has each key with its type,
+// default and limits. Keys that the file does not set have their defaults. An empty file is
+// refused, because it is usually the result of a failed write; write {} for all defaults. For
+// the same reason a key without a value is refused.
 //
-// Nothing is guessed. Sizes and durations carry their unit, integers are
-// decimal, a string that looks like another type is quoted. Anchors, aliases,
-// merge keys, tags, directives, explicit keys and block strings are refused, so
-// that what a line says is what it sets, and no small file expands to a large
-// one. A file has at most 1 MiB and bounded nesting.
+// Sizes and durations have a unit, integers are decimal, and a string that looks like another
+// type is quoted. Anchors, aliases, merge keys, tags, directives, explicit keys and block
+// strings are refused, so that each line means what it says and no small file expands to a
+// large one. A file has at most 1 MiB and bounded nesting.
 //
 // # Errors
 //
@@ -23,12 +21,11 @@
 //
 // # The code
 //
-// The struct Config is the schema: its tags name the keys and bound the values.
-// scan.go refuses what is not text or not wanted and has goccy/go-yaml parse
-// the rest; decode.go sets the struct from the syntax tree by reflection and
-// remembers where each value stood; validate.go holds the rules over what the
-// tags cannot say, among them those of the kernel for device names
-// (net/core/dev.c, 6.1) and rings (net/netlink/af_netlink.c, 4.4).
+// The struct Config is the schema: its tags name the keys and limit the values. scan.go refuses
+// files that are not text and unwanted parts of YAML, and calls goccy/go-yaml to parse the
+// rest. decode.go sets the struct from the syntax tree by reflection and records the place of
+// each value. validate.go has the rules that the tags cannot express, among them those of the
+// kernel for device names (net/core/dev.c, 6.1) and rings (net/netlink/af_netlink.c, 4.4).
 //
 // # Threading
 //

@@ -59,7 +59,7 @@ func formatScalar(v reflect.Value, tag reflect.StructTag) string {
 	case isScalar(v.Type()):
 		s := fmt.Sprint(v.Interface())
 		if strings.Contains(s, ":") {
-			s = strconv.Quote(s) // as YAML may take it for a key
+			s = strconv.Quote(s) // because YAML may parse it as a key
 		}
 		return s
 	case v.Kind() == reflect.String:

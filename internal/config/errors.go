@@ -11,9 +11,8 @@ import (
 type Error struct {
 	// File is the name as it was given to Load or Parse.
 	File string
-	// Line and Column say where the mistake is, counted from 1, columns in
-	// characters. Both are 0 for a mistake that no line is to blame for, such
-	// as a file that cannot be read.
+	// Line and Column say where the mistake is, counted from 1, columns in characters. Both are
+	// 0 for a mistake without a line, such as a file that cannot be read.
 	Line, Column int
 	// Msg says what is wrong and what would be right.
 	Msg string
@@ -43,7 +42,7 @@ func (e *Error) Unwrap() error { return e.Err }
 // which they were found. It is the type of every error of Load and Parse.
 type Errors []*Error
 
-// Error returns the mistakes one below the other.
+// Error returns the mistakes, one per line.
 func (es Errors) Error() string {
 	s := make([]string, len(es))
 	for i, e := range es {
@@ -61,7 +60,7 @@ func (es Errors) Unwrap() []error {
 	return out
 }
 
-// maxErrors bounds what a file that is wrong throughout can print.
+// maxErrors limits the reported mistakes of one file.
 const maxErrors = 20
 
 // report collects the mistakes of one file.
@@ -73,13 +72,13 @@ type report struct {
 
 func (r *report) full() bool { return len(r.errs) >= maxErrors }
 
-// add notes a mistake at line and column, both counted from 1, or 0 and 0.
+// add records a mistake at line and column, both counted from 1, or 0 and 0.
 func (r *report) add(line, column int, format string, args ...any) {
 	if r.full() {
 		return
 	}
 	if line > 0 && line <= len(r.lines) {
-		// What is missing at the end of a line the parser places after it.
+		// The parser reports a missing token at the end of a line one column after it.
 		column = min(column, utf8.RuneCountInString(r.lines[line-1])+1)
 	}
 	r.errs = append(r.errs, &Error{
@@ -89,7 +88,7 @@ func (r *report) add(line, column int, format string, args ...any) {
 	})
 }
 
-// err returns what was collected, nil if that is nothing.
+// err returns the collected mistakes, nil if there are none.
 func (r *report) err() error {
 	if len(r.errs) == 0 {
 		return nil
@@ -131,8 +130,8 @@ func excerpt(lines []string, line, column int) string {
 	return strings.TrimSuffix(b.String(), "\n")
 }
 
-// cut returns what is shown of a line from character skip on, with nothing in
-// it that a terminal would act on.
+// cut returns the shown part of a line from character skip on, without characters that control
+// a terminal.
 func cut(line string, skip int) []rune {
 	rs := []rune(line)
 	rs = rs[min(skip, len(rs)):]

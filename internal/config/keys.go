@@ -19,18 +19,18 @@ func fieldByKey(t reflect.Type, key string) (reflect.StructField, bool) {
 	return reflect.StructField{}, false
 }
 
-// scalarParser is a type with a text of its own.
+// scalarParser is a type with its own syntax.
 type scalarParser interface {
 	parseScalar(text string) error
 }
 
-// foreign are the types of other packages whose text is read here.
+// foreign are the types of other packages whose syntax is implemented here.
 var foreign = map[reflect.Type]func(any) scalarParser{
 	reflect.TypeFor[odp.MAC]():           func(v any) scalarParser { return (*mac)(v.(*odp.MAC)) },
 	reflect.TypeFor[forward.VLANRange](): func(v any) scalarParser { return (*vlanRange)(v.(*forward.VLANRange)) },
 }
 
-// parserOf returns what reads the text of v, whose type isScalar.
+// parserOf returns the parser for v, whose type isScalar.
 func parserOf(v reflect.Value) scalarParser {
 	if f := foreign[v.Type()]; f != nil {
 		return f(v.Addr().Interface())
@@ -38,8 +38,8 @@ func parserOf(v reflect.Value) scalarParser {
 	return v.Addr().Interface().(scalarParser)
 }
 
-// isScalar reports whether values of the type are written as one word, though
-// they may be structures.
+// isScalar reports whether values of the type are written as one word, even if they are
+// structures.
 func isScalar(t reflect.Type) bool {
 	return foreign[t] != nil || reflect.PointerTo(t).Implements(reflect.TypeFor[scalarParser]())
 }
@@ -47,9 +47,8 @@ func isScalar(t reflect.Type) bool {
 // isMapping reports whether values of the type are written as keys and values.
 func isMapping(t reflect.Type) bool { return t.Kind() == reflect.Struct && !isScalar(t) }
 
-// walkKeys calls fn with the path and field of each key below the struct type
-// t, those that hold other keys before them. The path of a list's entry ends
-// in [].
+// walkKeys calls fn with the path and field of each key below the struct type t, parents first.
+// The path of a list entry ends in [].
 func walkKeys(t reflect.Type, prefix string, fn func(path string, f reflect.StructField)) {
 	for f := range t.Fields() {
 		path := strings.TrimPrefix(prefix+"."+f.Tag.Get("yaml"), ".")
@@ -90,8 +89,8 @@ func suggest(t reflect.Type, path, key string) string {
 	return "; known here: " + strings.Join(known, ", ")
 }
 
-// distance is the number of characters to insert, remove or replace to make b
-// from a (Levenshtein). A key that is far too long is as far as it is long.
+// distance is the number of characters to insert, remove or replace to make b from a
+// (Levenshtein). For a key that is far too long it returns its length.
 func distance(a, b string) int {
 	if len(a) > 64 {
 		return len(a)

@@ -14,19 +14,18 @@ import (
 	"github.com/goccy/go-yaml/token"
 )
 
-// maxFile bounds a configuration file, in bytes.
+// maxFile is the maximum size of a configuration file in bytes.
 const maxFile = 1 << 20
 
-// Check is what is checked of a configuration besides the rules of this package, if these
-// hold. It calls refuse with the path of each key at fault, such as flows.static[3].match.
-// An error of its own says that it could not check.
+// Check is an additional check of a configuration that follows the rules of this package. It
+// calls refuse with the path of each wrong key, such as flows.static[3].match. It returns an
+// error if it could not check.
 type Check func(c *Config, refuse func(key string, err error)) error
 
-// Load reads and checks the file at path, which must be a regular file of at
-// most 1 MiB. Its errors are Errors, and match those of the system with
-// errors.Is. The caller owns the Config. Each of overrides, KEY=VALUE, stands in
-// for what the file says or does not say, later ones for earlier ones; errors
-// name it as flag --set.
+// Load reads and checks the file at path, which must be a regular file of at most 1 MiB. Its
+// errors are Errors, and match those of the system with errors.Is. The caller owns the Config.
+// Each of overrides, KEY=VALUE, overrides the file, and later ones override earlier ones;
+// errors name it as flag --set.
 func Load(path string, overrides ...string) (*Config, error) {
 	return Check(nil).Load(path, overrides...)
 }
@@ -45,9 +44,9 @@ func (k Check) Load(path string, overrides ...string) (*Config, error) {
 	return k.parse(path, data, overrides...)
 }
 
-// Partial returns as much of a configuration file that Load refuses as can be
-// read, and defaults for the rest. The name of the datapath is "" if nothing of the
-// file can be read. The caller owns the Config.
+// Partial returns the readable part of a configuration file that Load refuses, and defaults for
+// the rest. The name of the datapath is "" if nothing of the file can be read. The caller owns
+// the Config.
 func Partial(path string, overrides ...string) *Config {
 	data, err := readFile(path)
 	if err != nil {
@@ -60,8 +59,7 @@ func Partial(path string, overrides ...string) *Config {
 	return c
 }
 
-// Read checks the configuration that in has, of at most 1 MiB. name stands for
-// it in errors. Otherwise it is as Load.
+// Read is Load for a configuration of at most 1 MiB from in. Errors contain name.
 func (k Check) Read(name string, in io.Reader, overrides ...string) (*Config, error) {
 	data, err := readAll(in)
 	if err != nil {
@@ -70,8 +68,7 @@ func (k Check) Read(name string, in io.Reader, overrides ...string) (*Config, er
 	return k.parse(name, data, overrides...)
 }
 
-// readAll reads one byte more than a configuration may have, which shows Parse
-// that there is more.
+// readAll reads at most one byte more than the limit, so that Parse detects larger input.
 func readAll(in io.Reader) ([]byte, error) { return io.ReadAll(io.LimitReader(in, maxFile+1)) }
 
 func readFile(path string) ([]byte, error) {
@@ -93,9 +90,8 @@ func readFile(path string) ([]byte, error) {
 	return readAll(f)
 }
 
-// Parse checks the contents of a configuration file; name stands for it in
-// errors, which are Errors. Data is not kept. The caller owns the Config. For
-// overrides see Load.
+// Parse checks the contents of a configuration file. Its errors are Errors and contain name.
+// Data is not kept. The caller owns the Config. For overrides see Load.
 func Parse(name string, data []byte, overrides ...string) (*Config, error) {
 	return Check(nil).parse(name, data, overrides...)
 }
@@ -114,7 +110,7 @@ func (k Check) parse(name string, data []byte, overrides ...string) (*Config, er
 	return c, nil
 }
 
-// decode returns what the file says and the decoder, which has its mistakes.
+// decode returns the configuration of the file and the decoder, which has its mistakes.
 func decode(name string, data []byte, overrides ...string) (*decoder, *Config) {
 	r := &report{file: name}
 	d := &decoder{report: r, at: make(map[string]*token.Position), bad: make(map[string]bool), flags: make(map[string]string)}

@@ -27,7 +27,7 @@ func (m *mac) parseScalar(text string) error {
 	return nil
 }
 
-// staticMACs checks that each entry is whole, and no MAC in two places.
+// staticMACs checks that each entry is complete and no MAC has two ports.
 func (d *decoder) staticMACs(p *Policy) {
 	type place struct {
 		vlan uint16

@@ -9,14 +9,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// defaultRingLimit bounds the rings of all sockets where the file sets no limit, and
-// ringShare is the part of the memory that they may take then.
+// defaultRingLimit limits the rings of all sockets if the file sets no limit, and ringShare is
+// the part of the memory that they may take then.
 const (
 	defaultRingLimit = 512 << 20
 	ringShare        = 8
 )
 
-// ringMemory is the limit for rings where the file sets none. It is read once.
+// ringMemory is the limit for rings if the file sets none. It is computed once.
 var ringMemory = sync.OnceValue(func() uint64 {
 	return min(defaultRingLimit, max(memory()/ringShare, 4<<10))
 })

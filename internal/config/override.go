@@ -7,10 +7,9 @@ import (
 	"strings"
 )
 
-// override puts one value into c over the file's. text is KEY=VALUE: a
-// key such as policy.mac_aging or ports[0].vlan.access, and a value as the file
-// would have it. Mistakes name the text, also those that only the rules over
-// several values find.
+// override sets one value of c and overrides the file. text is KEY=VALUE: a key such as
+// policy.mac_aging or ports[0].vlan.access, and a value as the file would have it. All mistakes
+// name the text, including those found by rules over several values.
 func (d *decoder) override(c *Config, text string) {
 	flag := "--set " + text
 	key, value, ok := strings.Cut(text, "=")
@@ -75,7 +74,7 @@ func find(c reflect.Value, key string) (v reflect.Value, f reflect.StructField, 
 	return v, f, nil
 }
 
-// addOverride notes a mistake in a flag.
+// addOverride records a mistake in a flag.
 func (d *decoder) addOverride(flag, msg string) {
 	if !d.full() {
 		d.errs = append(d.errs, &Error{File: flag, Msg: msg})
@@ -88,7 +87,7 @@ func below(path, key string) bool {
 	return ok && (rest == "" || rest[0] == '.' || rest[0] == '[')
 }
 
-// forget drops what the file and earlier flags said at key and below.
+// forget removes the values of the file and of earlier flags at key and below.
 func (d *decoder) forget(key string) {
 	for path := range d.at {
 		if below(path, key) {

@@ -49,7 +49,7 @@ func (d *decoder) pattern(p *Port, entry string, first map[string]int) {
 	}
 }
 
-// devicePattern says what keeps a pattern from matching names of devices.
+// devicePattern returns why a pattern cannot match device names.
 func devicePattern(match string) error {
 	switch _, err := path.Match(match, ""); {
 	case err != nil:

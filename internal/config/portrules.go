@@ -53,7 +53,7 @@ func (d *decoder) ports(c *Config) {
 	d.mirrors(c.Ports)
 }
 
-// isolation checks that a group is one of isolated ports.
+// isolation checks that only isolated ports have a group.
 func (d *decoder) isolation(entry string, p *Port) {
 	var err error
 	switch {
@@ -106,7 +106,7 @@ func (p *Port) Device() device.Tunnel {
 	return t
 }
 
-// portKind checks that a port has what its type takes.
+// portKind checks that a port has only settings of its type.
 func (d *decoder) portKind(p *Port, entry string) {
 	only := func(set bool, key, kinds string) {
 		if set {
@@ -141,8 +141,7 @@ func (d *decoder) portKind(p *Port, entry string) {
 	}
 }
 
-// mirrors checks that a port is mirrored to one that is there, and that no
-// copies are copied again.
+// mirrors checks that each mirror port exists and is not mirrored itself.
 func (d *decoder) mirrors(ports []Port) {
 	for i, p := range ports {
 		if p.MirrorTo == "" {
@@ -161,7 +160,7 @@ func (d *decoder) mirrors(ports []Port) {
 	}
 }
 
-// tunnelID is what tells the tunnel ports of one device apart.
+// tunnelID distinguishes the tunnel ports of one device.
 type tunnelID struct {
 	typ           PortType
 	port          uint16
@@ -169,8 +168,8 @@ type tunnelID struct {
 	key           uint32
 }
 
-// tunnels checks that each packet that comes out of a tunnel belongs to one
-// port, and that no port has the name of a tunnel's device.
+// tunnels checks that each packet from a tunnel belongs to one port, and that no port has the
+// name of a tunnel device.
 func (d *decoder) tunnels(ports []Port) {
 	first := make(map[tunnelID]int)
 	devices := make(map[string]int)

@@ -15,12 +15,11 @@ import (
 )
 
 const (
-	// maxFlowDepth and maxBlockColumn bound how deep a file nests, in braces
-	// and in indentation, and maxKeys how many keys a block mapping has. The
-	// parser recurses, keeps for each value the path to it, and copies what
-	// it has of a mapping for each key more: a deep or long file would cost
-	// it stack and gigabytes. It is quadratic in missing values besides, which
-	// maxTokens bounds; that many are about 10,000 ports.
+	// maxFlowDepth and maxBlockColumn bound how deep a file nests, in braces and in
+	// indentation, and maxKeys how many keys a block mapping has. The parser recurses, keeps
+	// the path to each value, and copies a mapping for each further key, so a deep or long file
+	// would need stack and gigabytes. It is also quadratic in missing values, which maxTokens
+	// limits; this number of tokens is about 10,000 ports.
 	maxFlowDepth   = 16
 	maxBlockColumn = 64
 	maxKeys        = 256
@@ -32,8 +31,8 @@ var (
 	crlf          = []byte("\r\n")
 )
 
-// parseYAML returns the root of the file's one document. It is nil if there
-// were mistakes, which r then has.
+// parseYAML returns the root of the file's only document. If there are mistakes, it returns nil
+// and r has them.
 func parseYAML(data []byte, r *report) ast.Node {
 	data = bytes.TrimPrefix(data, byteOrderMark)
 	data = bytes.ReplaceAll(data, crlf, []byte("\n"))
@@ -69,8 +68,8 @@ func parseYAML(data []byte, r *report) ast.Node {
 	return file.Docs[0].Body
 }
 
-// checkText refuses what is not text, and tabs outside comments: YAML takes
-// them in some places only, and the lexer does not count them as columns.
+// checkText refuses files that are not text, and tabs outside comments: YAML accepts tabs only
+// in some places, and the lexer does not count them as columns.
 func checkText(r *report) bool {
 	for i, line := range r.lines {
 		column, before, comment := 0, ' ', false
@@ -97,8 +96,8 @@ func checkText(r *report) bool {
 	return true
 }
 
-// unwanted are the parts of YAML that no configuration needs. Without them
-// nothing stands for anything but itself, and nothing expands.
+// unwanted are the parts of YAML that no configuration needs. Without them each line means what
+// it says, and nothing expands.
 var unwanted = map[token.Type]string{
 	token.AnchorType:     "anchors (&) are",
 	token.AliasType:      "aliases (*) are",
@@ -110,8 +109,8 @@ var unwanted = map[token.Type]string{
 	token.FoldedType:     "block strings (>) are",
 }
 
-// checkTokens refuses what is YAML but no configuration, and what the parser
-// should not be given.
+// checkTokens refuses parts of YAML that a configuration must not have, and input that the
+// parser cannot handle.
 func checkTokens(tokens token.Tokens, r *report) bool {
 	if len(tokens) > maxTokens {
 		p := tokens[maxTokens].Position
@@ -154,7 +153,7 @@ func checkTokens(tokens token.Tokens, r *report) bool {
 	return true
 }
 
-// shape follows how deep and how long the collections of a file are.
+// shape tracks the depth and length of the collections of a file.
 type shape struct {
 	depth int                     // open braces and brackets
 	keys  [maxBlockColumn + 1]int // keys of the open block mappings, by column

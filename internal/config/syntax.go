@@ -57,14 +57,14 @@ func (p Prefix) Equal(q Prefix) bool { return p == q }
 // of which the two lowest bits are 0, or TOSInherit. Unset is 0.
 type TOS string
 
-// TOSInherit takes the byte of the packet inside; 0 where that is not IP.
+// TOSInherit copies the byte of the inner packet; 0 if that is not IP.
 const TOSInherit TOS = "inherit"
 
 func (t TOS) String() string { return string(t) }
 
 // Number returns the byte, 0 for TOSInherit.
 func (t TOS) Number() uint8 {
-	n, _ := strconv.ParseUint(string(t), 10, 8) // parseScalar has refused what is none; unset is 0
+	n, _ := strconv.ParseUint(string(t), 10, 8) // parseScalar has refused other values; unset is 0
 	return uint8(n)
 }
 

@@ -9,11 +9,11 @@ import (
 	"time"
 )
 
-// errNegative is for a value that is well formed but below zero.
+// errNegative is for a well-formed value below zero.
 var errNegative = errors.New("must not be negative")
 
-// sizeUnits are the units of a size, the largest first. They are binary only:
-// a decimal kB next to KiB is a mistake waiting for its day.
+// sizeUnits are the units of a size, the largest first. They are binary only, because decimal
+// units beside them invite mistakes.
 var sizeUnits = []struct {
 	name  string
 	bytes uint64
@@ -119,9 +119,9 @@ func formatDuration(d time.Duration) string {
 	return s
 }
 
-// parseInt reads a decimal integer: no sign but minus, no underscores, no
-// other base, no leading zero, since those are read differently from one YAML
-// version to the next. What exceeds 64 bits is returned as the greatest value.
+// parseInt reads a decimal integer: no sign but minus, no underscores, no other base, no
+// leading zero, because YAML versions read those differently. A value beyond 64 bits is
+// returned as the greatest value.
 func parseInt(s string) (int64, error) {
 	digits, negative := strings.CutPrefix(s, "-")
 	if !isDecimal(digits) || (len(digits) > 1 && digits[0] == '0') {

@@ -6,19 +6,19 @@ import (
 	"dpifd/internal/forward"
 )
 
-// Unlisted says what becomes of a vport without an entry.
+// Unlisted is what to do with a vport without an entry.
 type Unlisted string
 
-// UnlistedDrop has it carry nothing, UnlistedServe serves it as a port without settings,
-// UnlistedAuto is either of them, see DropsUnlisted.
+// UnlistedDrop forwards nothing from or to it, UnlistedServe serves it as a port without
+// settings, UnlistedAuto is one of them, see DropsUnlisted.
 const (
 	UnlistedAuto  Unlisted = "auto"
 	UnlistedDrop  Unlisted = "drop"
 	UnlistedServe Unlisted = "serve"
 )
 
-// DropsUnlisted reports whether vports without an entry carry nothing: as the file says,
-// or else if it has settings for any port that such a vport would get around.
+// DropsUnlisted reports whether vports without an entry carry nothing: as the file says, or
+// else if any port has settings that such a vport would bypass.
 func (c *Config) DropsUnlisted() bool {
 	if c.PortsUnlisted != UnlistedAuto {
 		return c.PortsUnlisted == UnlistedDrop
@@ -29,14 +29,15 @@ func (c *Config) DropsUnlisted() bool {
 	})
 }
 
-// HasVLANs reports whether an entry has VLAN settings. The local port carries VLAN 0 alone
-// then, unless its own entry has some.
+// HasVLANs reports whether an entry has VLAN settings. The local port then carries only VLAN 0,
+// unless its own entry has some.
 func (c *Config) HasVLANs() bool {
 	return slices.ContainsFunc(c.Ports, func(p Port) bool { return p.VLAN.IsSet() })
 }
 
-// DropsLocal reports whether the local port carries nothing while it has no entry: as
-// other vports, but that in a file with VLAN settings VLAN 0 is no way around them.
+// DropsLocal reports whether the local port carries nothing while it has no entry. The rules
+// are those of other vports, except that in a file with VLAN settings it may carry VLAN 0,
+// which does not bypass them.
 func (c *Config) DropsLocal() bool {
 	return c.DropsUnlisted() && (c.PortsUnlisted == UnlistedDrop || !c.HasVLANs())
 }

@@ -7,17 +7,15 @@ const (
 	pathProfiles = "/debug/pprof/"
 )
 
-// Notice is one line of a stream of upcalls: first the datapath's name, when
-// what comes from then on is watched, then upcalls, and how many were left out at
-// a place.
+// Notice is one line of a stream of upcalls: first the datapath's name, when watching starts,
+// then upcalls, and the number of upcalls left out at a position.
 type Notice struct {
 	Watching string  `json:"watching,omitempty"` // a datapath
 	Upcall   *Upcall `json:"upcall,omitempty"`
 	Dropped  uint64  `json:"dropped,omitempty"`
 }
 
-// Upcall is one upcall and what was decided about it, as event upcall tells
-// it.
+// Upcall is one upcall with its decision, as in the event upcall.
 type Upcall struct {
 	Time        time.Time `json:"time"` // when it was decided
 	Datapath    string    `json:"datapath"`
@@ -28,7 +26,7 @@ type Upcall struct {
 	Install     bool      `json:"install"`
 	Key         string    `json:"key"`     // ODP text
 	Actions     string    `json:"actions"` // ODP text
-	// Packet begins with the Ethernet header; as many bytes as were asked for.
+	// Packet starts with the Ethernet header and has at most the requested number of bytes.
 	Packet []byte `json:"packet,omitempty"`
 }
 

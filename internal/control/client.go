@@ -23,7 +23,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Dir is where daemons have their sockets unless they are told otherwise.
+// Dir is the default directory of the daemons' sockets.
 const Dir = rundir.Path
 
 // suffix is that of a socket's name, after the datapath's.
@@ -32,7 +32,7 @@ const suffix = ".sock"
 // SocketPath returns the path of a datapath's socket in Dir.
 func SocketPath(datapath string) string { return filepath.Join(Dir, datapath+suffix) }
 
-// ErrNoDaemon says that no daemon answers.
+// ErrNoDaemon means that no daemon answers.
 var ErrNoDaemon = errors.New("no dpifd answers")
 
 // Sockets returns the datapaths that have a socket in dir, in order. A dir that
@@ -51,8 +51,8 @@ func Sockets(dir string) ([]string, error) {
 	return names, nil
 }
 
-// FindSocket returns the path of the one socket in dir. Where there is none, or
-// several, the error says so; the former matches ErrNoDaemon.
+// FindSocket returns the path of the only socket in dir. If there is none or several, the error
+// says so; if none, it matches ErrNoDaemon.
 func FindSocket(dir string) (string, error) {
 	found, err := Sockets(dir)
 	switch {
@@ -79,7 +79,7 @@ func Listener(path string) (int, error) {
 	return int(p.PID), err
 }
 
-// answerTimeout bounds the wait for an answer that is no stream.
+// answerTimeout limits the wait for an answer that is not a stream.
 const answerTimeout = 30 * time.Second
 
 // Client talks to the daemon behind one socket. It may be used by several
@@ -100,10 +100,10 @@ func NewClient(path string) *Client {
 	}}}
 }
 
-// Close gives up the connections that are kept for later.
+// Close closes idle connections.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
-// Watch says which upcalls to show. Zero values are the server's defaults.
+// Watch selects the upcalls to show. Zero values are the server's defaults.
 type Watch struct {
 	Filter string // ODP text; ports by number or name
 	Rate   int    // upcalls a second at most
@@ -166,8 +166,8 @@ func (c *Client) call(ctx context.Context, method, path string, in, out any) err
 	return nil
 }
 
-// do makes a request. Its error says what is wrong with the socket, or what
-// the daemon answered.
+// do makes a request. Its error describes the problem with the socket, or is the daemon's
+// answer.
 func (c *Client) do(ctx context.Context, method, path string, body io.Reader) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, method, "http://dpifd"+path, body)
 	if err != nil {
@@ -177,7 +177,7 @@ func (c *Client) do(ctx context.Context, method, path string, body io.Reader) (*
 	if err != nil {
 		var e *url.Error
 		if errors.As(err, &e) {
-			err = e.Err // the address says nothing
+			err = e.Err // the address has no information
 		}
 		switch {
 		case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ECONNREFUSED), errors.Is(err, unix.ENOTSOCK):

@@ -1,21 +1,20 @@
-// Package control is how commands talk to a running daemon: HTTP and JSON over
-// a UNIX socket, a file that its owner and one group may open. Nothing listens
-// on the network.
+// Package control implements the communication of commands with a running daemon: HTTP and JSON
+// over a UNIX socket that its owner and one group may open. The daemon does not listen on the
+// network.
 //
 // # Protocol
 //
-// Each request is an Endpoint: method, path, and the types of request and answer,
-// which are JSON. The package that answers declares it, and the client asks by the
-// same value. An answer with another status than 200 is a Failure.
+// Each request is an Endpoint: method, path, and the types of request and answer, which are
+// JSON. The package that answers declares it, and the client uses the same value. An answer
+// with a status other than 200 is a Failure.
 //
-// GET /v1/upcalls is a stream: a Notice a line, until the client goes; filter, rate
-// and snap are in the query.
+// GET /v1/upcalls is a stream with one Notice per line, until the client disconnects; filter,
+// rate and snap are in the query.
 //
 // # Ownership and threading
 //
-// A Server runs its own goroutines, and calls on them what its routes are answered
-// with. No request is served on a handler's thread: what handlers give away, upcalls,
-// goes through a Feed, which never makes them wait.
+// A Server runs its own goroutines and calls the functions of its routes on them. No request is
+// served on a handler's thread: handlers put upcalls into a Feed, which never makes them wait.
 //
 // # Sources
 //

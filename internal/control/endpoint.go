@@ -10,26 +10,26 @@ import (
 	"time"
 )
 
-// Endpoint is a request that clients make of a daemon. Server and client share
-// the same value, and so the path and the types. Request and Answer are types for
-// encoding/json; a Request of type None is not sent.
+// Endpoint is a request of clients to a daemon. Server and client share the value, and thereby
+// the path and the types. Request and Answer are types for encoding/json; a Request of type
+// None is not sent.
 type Endpoint[Request, Answer any] struct {
 	Method string // http.MethodGet, MethodPut or MethodPost
 	Path   string // "/v1/..."
 }
 
-// None is the Request of an endpoint that needs no other.
+// None is the Request of an endpoint without parameters.
 type None struct{}
 
-// Route is an endpoint with what answers it.
+// Route is an endpoint with the function that answers it.
 type Route struct {
 	pattern string
 	handler http.HandlerFunc
 }
 
-// Ask makes the request of the daemon behind c and returns its answer. It gives up
-// after 30 s. The error says what is wrong with the socket, and then matches
-// ErrNoDaemon if nothing answers, or is what the daemon refused.
+// Ask sends the request to the daemon of c and returns its answer. It gives up after 30 s. The
+// error describes the problem with the socket, and matches ErrNoDaemon if nothing answers, or
+// is the daemon's refusal.
 func (e Endpoint[Request, Answer]) Ask(ctx context.Context, c *Client, r Request) (Answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
@@ -41,9 +41,9 @@ func (e Endpoint[Request, Answer]) Ask(ctx context.Context, c *Client, r Request
 	return out, c.call(ctx, e.Method, e.Path, in, &out)
 }
 
-// Route returns the route that answers requests with fn. fn is called by several
-// goroutines at once, with the process that asks. An error that matches
-// ErrBadRequest or ErrNotReady gets a status of its own.
+// Route returns the route that answers requests with fn. fn is called by several goroutines at
+// once, with the process that asks. Errors that match ErrBadRequest or ErrNotReady have
+// separate statuses.
 func (e Endpoint[Request, Answer]) Route(fn func(Request, Peer) (Answer, error)) Route {
 	return Route{e.Method + " " + e.Path, func(w http.ResponseWriter, r *http.Request) {
 		var in Request

@@ -12,19 +12,19 @@ import (
 )
 
 const (
-	// DefaultRate is how many upcalls a second a feed takes.
+	// DefaultRate is the default maximum of upcalls per second of a feed.
 	DefaultRate = 1000
-	// maxSnap is the greatest number of bytes taken of a packet.
+	// maxSnap is the maximum number of bytes copied of a packet.
 	maxSnap = 1 << 16
-	// feedMemory bounds what a feed holds, about, in bytes; feedSlots is the
-	// number of upcalls in it if they are small.
+	// feedMemory is the approximate maximum memory of a feed in bytes; feedSlots is the number
+	// of small upcalls in it.
 	feedMemory = 8 << 20
 	feedSlots  = 1024
-	// slotMemory is what an upcall takes besides its packet, about.
+	// slotMemory is the approximate memory of an upcall without its packet.
 	slotMemory = 4 << 10
 )
 
-// FeedConfig says which upcalls a Feed takes.
+// FeedConfig selects the upcalls of a Feed.
 type FeedConfig struct {
 	Key, Mask []byte // of a filter, as odp.Text reads it; nil takes all
 	Rate      int    // upcalls a second at most, of those that the filter takes
@@ -33,16 +33,15 @@ type FeedConfig struct {
 	PortName func(odp.PortNo) string
 }
 
-// Feed carries upcalls from handlers to one reader. It holds a bounded number;
-// what comes while it is full, or faster than its rate, is counted and left
-// out. Offer never waits: the queue is Vyukov's bounded one, where a writer
-// takes a slot by one compare-and-swap and hands it over by the slot's own
-// sequence number.
+// Feed carries upcalls from handlers to one reader. Its capacity is limited; upcalls that
+// arrive while it is full, or above its rate, are counted and left out. Offer never waits: the
+// queue is Vyukov's bounded queue, where a writer takes a slot by one compare-and-swap and
+// publishes it by the slot's sequence number.
 type Feed struct {
 	cfg      FeedConfig
 	interval int64         // nanoseconds an upcall at cfg.Rate
 	due      atomic.Int64  // when the rate allows the next, in nanoseconds since start
-	dropped  atomic.Uint64 // not told to the reader yet
+	dropped  atomic.Uint64 // not yet reported to the reader
 	start    time.Time
 	slots    []slot
 	tail     atomic.Uint64 // next to be written
@@ -77,9 +76,8 @@ func NewFeed(cfg FeedConfig) *Feed {
 	return f
 }
 
-// Offer gives the feed an upcall, which it copies or leaves out. It may be
-// called by several goroutines at once, never waits, and allocates only while
-// the slots' memory grows.
+// Offer offers an upcall to the feed, which copies it or leaves it out. It may be called by
+// several goroutines at once, never waits, and allocates only while the slots' memory grows.
 func (f *Feed) Offer(port string, u *dpif.Upcall, v *policy.Verdict) {
 	if f.cfg.Mask != nil && !odp.Selects(u.Key, f.cfg.Key, f.cfg.Mask) {
 		return
@@ -96,8 +94,8 @@ func (f *Feed) Offer(port string, u *dpif.Upcall, v *policy.Verdict) {
 	}
 }
 
-// saved is how much of the rate's allowance is kept, in nanoseconds: a second's
-// worth, and not more than the slots hold.
+// saved is the maximum unused allowance of the rate, in nanoseconds: a second's worth, but not
+// more than the slots hold.
 func (f *Feed) saved() int64 { return min(int64(time.Second), int64(len(f.slots))*f.interval) }
 
 // allow takes one from the rate's allowance (the generic cell rate algorithm).
@@ -114,7 +112,7 @@ func (f *Feed) allow(now int64) bool {
 	}
 }
 
-// put copies an upcall into the next slot. It reports false if there is none.
+// put copies an upcall into the next slot. It returns false if there is none.
 func (f *Feed) put(now time.Time, port string, u *dpif.Upcall, v *policy.Verdict) bool {
 	for {
 		n := f.tail.Load()
@@ -144,9 +142,9 @@ func (f *Feed) Ready() bool {
 	return f.slots[n%uint64(len(f.slots))].seq.Load() == n+1 || f.dropped.Load() > 0
 }
 
-// Next waits for an upcall. It returns how many were left out before it, and
-// nil with a number if there is no upcall but some were left out. The error is
-// that of ctx. Only one goroutine may call it.
+// Next waits for an upcall. It also returns the number of upcalls left out before it, and nil
+// with that number if there is no upcall but some were left out. The error is that of ctx. Only
+// one goroutine may call it.
 func (f *Feed) Next(ctx context.Context) (u *Upcall, dropped uint64, err error) {
 	for {
 		if f.Ready() {

@@ -16,7 +16,7 @@ import (
 	"dpifd/internal/odp"
 )
 
-// Limits of what a client may ask of the daemon.
+// Limits of client requests.
 const (
 	maxConns     = 32      // connections at once; others wait
 	maxFeeds     = 4       // streams of upcalls at once; another is refused
@@ -27,14 +27,14 @@ const (
 	idleTimeout  = 30 * time.Second
 )
 
-// What the errors of a route may match; a client is told by another status.
+// Errors of a route with their own status.
 var (
 	ErrBadRequest = errors.New("bad request")
 	ErrNotReady   = errors.New("the datapath is not served yet")
 )
 
-// BadRequest returns err as the client's fault: it matches ErrBadRequest and
-// says what err says.
+// BadRequest marks err as the client's fault: the result matches ErrBadRequest and has the text
+// of err.
 func BadRequest(err error) error { return badRequest{err} }
 
 type badRequest struct{ error }
@@ -42,15 +42,13 @@ type badRequest struct{ error }
 func (b badRequest) Unwrap() error      { return b.error }
 func (badRequest) Is(target error) bool { return target == ErrBadRequest }
 
-// Upcalls is where the upcalls come from that clients watch. Its methods are called
-// by several goroutines at once.
+// Upcalls is the source of the upcalls that clients watch. Its methods are called concurrently.
 type Upcalls interface {
 	// PortNumber looks up a port of the datapath by its name.
 	PortNumber(name string) (odp.PortNo, bool)
 	// PortName is its inverse, "" if there is no such port.
 	PortName(no odp.PortNo) string
-	// Watch has feed offered each upcall until stop is called, and names the
-	// datapath.
+	// Watch offers each upcall to feed until stop is called, and returns the datapath's name.
 	Watch(feed *Feed) (datapath string, stop func())
 }
 
@@ -61,11 +59,10 @@ type Config struct {
 	Mode    fs.FileMode // of the socket
 	PProf   bool        // serve net/http/pprof at /debug/pprof/
 	Routes  []Route     // of the endpoints
-	Upcalls Upcalls     // that a stream shows
+	Upcalls Upcalls     // source of streams
 	// Connected is called with each connection, by one goroutine at a time.
 	Connected func(Peer)
-	// Failed is called with what the server could not do for a client. It may
-	// be called by several goroutines at once.
+	// Failed is called with errors of serving a client. It may be called concurrently.
 	Failed func(error)
 }
 
@@ -113,12 +110,11 @@ func Listen(cfg Config) (*Server, error) {
 	return s, nil
 }
 
-// GroupError returns why the configured group could not be given the socket,
-// nil if it was. Who may connect is then up to the process's own group.
+// GroupError returns why the socket's group could not be set, nil if it was set. Then the group
+// of the process may connect.
 func (s *Server) GroupError() error { return s.groupErr }
 
-// Close ends all requests, waits for what answers them, and removes the socket.
-// It is idempotent.
+// Close ends all requests, waits for them, and removes the socket. It is idempotent.
 func (s *Server) Close() {
 	s.once.Do(func() {
 		s.file.remove()
@@ -132,7 +128,7 @@ func (s *Server) Close() {
 	})
 }
 
-// begin notes that a request begins, and reports false if none may.
+// begin records the start of a request, and returns false if the server is closing.
 func (s *Server) begin() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -142,8 +138,8 @@ func (s *Server) begin() bool {
 	return !s.closing
 }
 
-// listener accepts at most maxConns connections, and tells who it was. Others wait in
-// the socket's queue until one of these ends.
+// listener accepts at most maxConns connections and reports the peers. Others wait in the
+// socket's queue until one of these ends.
 type listener struct{ *Server }
 
 func (l listener) Addr() net.Addr { return l.listener.Addr() }
@@ -173,7 +169,7 @@ func (l listener) Accept() (net.Conn, error) {
 	}
 }
 
-// conn is a connection that gives its slot back.
+// conn is a connection that returns its slot when it is closed.
 type conn struct {
 	*net.UnixConn
 	peer  Peer
@@ -190,7 +186,7 @@ type peerKey struct{}
 
 func peer(r *http.Request) Peer { return r.Context().Value(peerKey{}).(Peer) }
 
-// failures hands on what net/http would print.
+// failures passes on messages that net/http would print.
 type failures func(error)
 
 func (f failures) Write(b []byte) (int, error) {

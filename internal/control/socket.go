@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrInUse says that another process serves the socket.
+// ErrInUse means that another process serves the socket.
 var ErrInUse = errors.New("another process serves it")
 
 // maxPath is sizeof(sockaddr_un.sun_path) less its terminating zero,
@@ -28,14 +28,13 @@ type socketFile struct {
 	dev, ino uint64
 }
 
-// bind makes a socket that listens at path, with the mode and, if it may be
-// given away, the group; groupErr says why not. Its directory is made if it is
-// missing, and must be one where nobody else can put a socket of their own. A
-// socket that nobody serves any more is replaced.
+// bind creates a socket that listens at path, with the mode and, if possible, the group;
+// groupErr is why the group could not be set. The directory is created if it is missing; other
+// users must not be able to create sockets there. A socket that nobody serves is replaced.
 func bind(path, group string, mode fs.FileMode) (l *net.UnixListener, file *socketFile, groupErr, err error) {
 	dir := filepath.Dir(path)
-	// What connects to the final name finds a socket that listens and has its
-	// mode: until then it has a name of its own.
+	// The socket has a temporary name until it listens and has its mode, so that clients never
+	// find an incomplete one.
 	temporary := filepath.Join(dir, fmt.Sprintf(".%d", os.Getpid()))
 	if max(len(path), len(temporary)) > maxPath {
 		return nil, nil, nil, fmt.Errorf("%s: a socket's path has at most %d bytes", path, maxPath)
@@ -80,7 +79,7 @@ func (f *socketFile) identify() error {
 	return nil
 }
 
-// remove removes the name, unless it is another socket's by now.
+// remove removes the name, unless it now belongs to another socket.
 func (f *socketFile) remove() {
 	now := socketFile{path: f.path}
 	if now.identify() == nil && now.dev == f.dev && now.ino == f.ino {
@@ -88,8 +87,8 @@ func (f *socketFile) remove() {
 	}
 }
 
-// lockDir opens dir and takes its lock, which keeps others from looking and
-// binding at the same time. Closing it gives the lock back.
+// lockDir opens dir and takes its lock, so that others do not check and bind at the same time.
+// Closing the file releases the lock.
 func lockDir(dir string) (*os.File, error) {
 	f, err := rundir.OpenSticky(dir)
 	if err != nil {
@@ -134,7 +133,7 @@ func clearStale(path string) error {
 	return os.Remove(path)
 }
 
-// giveGroup makes a group, by name or number, the file's.
+// giveGroup sets the group of the file, by name or number.
 func giveGroup(path, group string) error {
 	if group == "" {
 		return nil

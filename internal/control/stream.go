@@ -42,7 +42,7 @@ func (s *Server) feedConfig(q url.Values) (cfg FeedConfig, err error) {
 	return cfg, err
 }
 
-// upcalls streams notices until the client goes or the server closes.
+// upcalls streams notices until the client disconnects or the server closes.
 func (s *Server) upcalls(w http.ResponseWriter, r *http.Request) {
 	cfg, err := s.feedConfig(r.URL.Query())
 	if err == nil {
@@ -61,11 +61,11 @@ func (s *Server) upcalls(w http.ResponseWriter, r *http.Request) {
 	datapath, stop := s.cfg.Upcalls.Watch(feed)
 	defer stop()
 	w.Header().Set("Content-Type", "application/x-ndjson")
-	_ = stream(r.Context(), w, feed, datapath) // the client has gone
+	_ = stream(r.Context(), w, feed, datapath) // the client disconnected
 }
 
-// stream writes a line for each upcall, and flushes when there is none for the
-// moment. The first line goes out at once.
+// stream writes a line for each upcall, and flushes when no more are waiting. The first line is
+// sent at once.
 func stream(ctx context.Context, w http.ResponseWriter, feed *Feed, datapath string) error {
 	out := http.NewResponseController(w)
 	lines := json.NewEncoder(w)

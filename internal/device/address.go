@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// AddAddress gives a device an address with the length of its network's
-// prefix. One that it has already is no error.
+// AddAddress adds an address with its prefix length to a device. An address that it already has
+// is no error.
 func (c *Conn) AddAddress(l Link, a netip.Prefix) error {
 	err := c.address(unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_EXCL, l, a)
 	if err != nil && !errors.Is(err, unix.EEXIST) {
@@ -21,8 +21,7 @@ func (c *Conn) AddAddress(l Link, a netip.Prefix) error {
 	return nil
 }
 
-// DeleteAddress takes an address off a device. One that is not there is no
-// error.
+// DeleteAddress removes an address from a device. A missing address is no error.
 func (c *Conn) DeleteAddress(l Link, a netip.Prefix) error {
 	err := c.address(unix.RTM_DELADDR, 0, l, a)
 	if err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) {
@@ -49,8 +48,8 @@ func (c *Conn) address(typ, nlflags uint16, l Link, a netip.Prefix) error {
 	return err
 }
 
-// Addresses lists the addresses of the network namespace by ifindex, those of scope link
-// left out.
+// Addresses lists the addresses of the network namespace by ifindex, without those of scope
+// link.
 func (c *Conn) Addresses() (map[int][]netip.Addr, error) {
 	all := map[int][]netip.Addr{}
 	c.enc.Clear()

@@ -1,21 +1,19 @@
-// Package device makes, checks, sets up and deletes network devices over
-// rtnetlink: the tunnel devices behind tunnel ports, and the addresses of
-// internal ports.
+// Package device creates, checks, sets up and deletes network devices over rtnetlink: the
+// tunnel devices behind tunnel ports, and the addresses of internal ports.
 //
 // # Tunnels
 //
-// A tunnel device is made in collect-metadata mode ("external" to iproute2):
-// it has no peer of its own, and takes from the flow's set(tunnel(...)) action
-// where a packet goes. So one device serves all tunnels of its kind and
-// destination port, and has the name that Open vSwitch gives it. A device found
-// under that name is used if its attributes are the same, and left alone
-// otherwise.
+// A tunnel device is made in collect-metadata mode ("external" to iproute2): it has no peer,
+// and takes the destination of a packet from the flow's set(tunnel(...)) action. One device
+// serves all tunnels of its kind and destination port, and has the same name as with Open
+// vSwitch. An existing device of that name is used if its attributes are the same, and not
+// changed otherwise.
 //
 // # Ownership
 //
-// What dpifd made is marked by the device's alias (IFLA_IFALIAS, "alias" in the
-// output of ip link), so that it is known again after a restart. A device
-// without the mark is never deleted.
+// Devices that dpifd creates are marked by their alias (IFLA_IFALIAS, "alias" in the output of
+// ip link), so that they are recognised after a restart. A device without the mark is never
+// deleted.
 //
 // # Threading
 //
@@ -24,8 +22,8 @@
 //
 // # Errors
 //
-// Errors name the device; an errno of the kernel matches with errors.Is, and a
-// device that is there and does not fit matches ErrDiffers.
+// Errors name the device; an errno of the kernel matches with errors.Is, and an existing device
+// with other attributes matches ErrDiffers.
 //
 // # Sources
 //

@@ -128,8 +128,7 @@ func ParseLink(b []byte) (Link, error) {
 	return l, nil
 }
 
-// Delete deletes a device. One that has gone already is an error that matches
-// unix.ENODEV.
+// Delete deletes a device. For a missing device the error matches unix.ENODEV.
 func (c *Conn) Delete(l Link) error {
 	c.link(unix.RTM_DELLINK, 0, l.Index, 0, 0)
 	if _, err := c.transact(); err != nil {
@@ -173,9 +172,9 @@ const (
 	ipv4DevconfARPNotify = 22 // IPV4_DEVCONF_ARP_NOTIFY
 )
 
-// Announce has the kernel send a gratuitous ARP for each IPv4 address of the device when it
-// is set up (arp_notify), and an unsolicited neighbour advertisement for each IPv6 address
-// where this process may write to /proc/sys (ndisc_notify).
+// Announce makes the kernel send a gratuitous ARP for each IPv4 address of the device when it
+// is set up (arp_notify), and an unsolicited neighbour advertisement for each IPv6 address if
+// this process may write to /proc/sys (ndisc_notify).
 func (c *Conn) Announce(l Link) error {
 	c.link(unix.RTM_SETLINK, 0, l.Index, 0, 0)
 	c.enc.Nested(unix.IFLA_AF_SPEC, func(e *netlink.Encoder) {

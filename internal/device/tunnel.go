@@ -11,16 +11,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrDiffers says that a device has the name of a tunnel device, but not its
-// attributes.
+// ErrDiffers means that a device has the name of a tunnel device, but other attributes.
 var ErrDiffers = errors.New("a device of that name is there and differs")
 
 // greCollectMetadata is IFLA_GRE_COLLECT_METADATA, linux/if_tunnel.h.
 const greCollectMetadata = 18
 
-// A tunnel device takes packets of any size that the datapath has: what limits
-// them is the device below. A little less than 65,535 is what all kinds take.
-// Where GRE refuses that as well, it gets gretapMTU, as with Open vSwitch.
+// A tunnel device accepts packets of any size from the datapath; the device below limits them.
+// All kinds accept a little less than 65,535. If GRE refuses that too, it gets gretapMTU, as
+// with Open vSwitch.
 const (
 	tunnelMTU = 65000
 	gretapMTU = 1450
@@ -29,8 +28,7 @@ const (
 // Kind is a kind of tunnel device, as IFLA_INFO_KIND has it.
 type Kind string
 
-// The kinds. GRE with peers that have IPv6 addresses is a kind of its own;
-// VXLAN and Geneve devices serve both.
+// The kinds. GRE over IPv6 is a separate kind; VXLAN and Geneve devices serve both.
 const (
 	VXLAN  Kind = "vxlan"
 	Geneve Kind = "geneve"
@@ -58,10 +56,9 @@ func (t Tunnel) Name() string {
 	}
 }
 
-// Create makes sure that the tunnel's device is there and up. One that it makes
-// gets alias as its mark; one that it finds has to be the same in what matters,
-// or else the error matches ErrDiffers and names each difference. It reports
-// whether it made the device.
+// Create ensures that the tunnel's device exists and is up. A new device gets alias as its
+// mark. An existing one must have the same relevant attributes; otherwise the error matches
+// ErrDiffers and names each difference. Create reports whether it created the device.
 func (c *Conn) Create(t Tunnel, alias string) (created bool, err error) {
 	name := t.Name()
 	c.link(unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL, 0, unix.IFF_UP, unix.IFF_UP)
@@ -99,8 +96,8 @@ func (c *Conn) undo(l Link) error {
 	return nil
 }
 
-// finish marks a new device and checks what the kernel made of the request:
-// one that does not know an attribute ignores it.
+// finish marks a new device and checks its attributes, because a kernel ignores attributes that
+// it does not know.
 func (c *Conn) finish(l Link, t Tunnel, alias string) error {
 	if err := t.differences(l); err != nil {
 		return fmt.Errorf("the kernel does not make %s devices as needed: %w", t.Kind, err)
@@ -120,11 +117,11 @@ func (c *Conn) finish(l Link, t Tunnel, alias string) error {
 	return c.SetMTU(l, gretapMTU)
 }
 
-// reuse takes the device that was found when the kernel refused to make one.
+// reuse uses the device that exists when the kernel refused to create one.
 func (c *Conn) reuse(t Tunnel, exists error) error {
 	l, err := c.Link(t.Name())
 	if errors.Is(err, unix.ENODEV) {
-		// The kernel has one such device in a namespace, whatever its name.
+		// The kernel has only one such device in a namespace, whatever its name.
 		return fmt.Errorf("create %s device %s: another device of the namespace has its place (find it with: ip -d link show type %s): %w",
 			t.Kind, t.Name(), t.Kind, exists)
 	}
@@ -137,7 +134,7 @@ func (c *Conn) reuse(t Tunnel, exists error) error {
 	return err
 }
 
-// appendData appends what goes into IFLA_INFO_DATA.
+// appendData appends the content of IFLA_INFO_DATA.
 func (t Tunnel) appendData(e *netlink.Encoder) {
 	switch t.Kind {
 	case VXLAN:
@@ -154,8 +151,8 @@ func (t Tunnel) appendData(e *netlink.Encoder) {
 	}
 }
 
-// differences returns an error that names what of l is not as t needs it, nil
-// if l serves.
+// differences returns an error that names the attributes of l that differ from those of t, nil
+// if none differ.
 func (t Tunnel) differences(l Link) error {
 	if l.Kind != string(t.Kind) {
 		kind := l.Kind
@@ -190,7 +187,7 @@ func (t Tunnel) differences(l Link) error {
 	return nil
 }
 
-// tunnelData is what matters of IFLA_INFO_DATA.
+// tunnelData is the relevant part of IFLA_INFO_DATA.
 type tunnelData struct {
 	metadata, learning, extended, zeroCsum6 bool
 	port                                    uint16
@@ -235,8 +232,7 @@ func (t Tunnel) parseData(b []byte) (tunnelData, error) {
 	return d, it.Err()
 }
 
-// Tunnel returns what tunnels the device serves, false if it is of another kind
-// or malformed.
+// Tunnel returns which tunnels the device serves, false if it is of another kind or malformed.
 func (l *Link) Tunnel() (Tunnel, bool) {
 	t := Tunnel{Kind: Kind(l.Kind)}
 	switch t.Kind {

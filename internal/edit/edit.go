@@ -1,9 +1,9 @@
 // Package edit changes datapaths of the kernel on behalf of the commands del-dp,
 // del-flows, add-port and del-port.
 //
-// It uses the same requests as the daemon, and never sets user features: what
-// serves the datapath goes on with the features that it has negotiated. Like
-// inspect it needs no daemon. It needs CAP_NET_ADMIN.
+// It uses the same requests as the daemon, and never sets user features, so the program that
+// serves the datapath keeps the features that it negotiated. Like inspect it needs no daemon.
+// It needs CAP_NET_ADMIN.
 package edit
 
 import (
@@ -19,7 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// requestBuf is the receive buffer asked for, in bytes.
+// requestBuf is the requested receive buffer in bytes.
 const requestBuf = 1 << 20
 
 // batchFlows is the number of flows deleted per request batch.
@@ -62,8 +62,8 @@ func (e *Editor) DeleteDatapath() error { return e.dp.Delete() }
 // FlushFlows deletes all flows.
 func (e *Editor) FlushFlows() error { return e.dp.FlushFlows() }
 
-// DeleteFlows deletes the flows that selects picks, and returns their number. A
-// flow that is gone already does not count and is no error.
+// DeleteFlows deletes the flows that selects picks, and returns their number. A flow that no
+// longer exists does not count and is no error.
 func (e *Editor) DeleteFlows(selects func(*dpif.Flow) bool) (int, error) {
 	var list []dpif.Flow
 	err := e.dp.Flows(false, func() { list = list[:0] }, func(f *dpif.Flow) error {
@@ -100,8 +100,8 @@ func (e *Editor) DeleteFlows(selects func(*dpif.Flow) bool) (int, error) {
 	return deleted, nil
 }
 
-// AddPort attaches the device of a name, or makes an internal port. Upcalls of
-// the port have no receiver until the daemon that serves the datapath sets one.
+// AddPort attaches the device of a name, or creates an internal port. Upcalls of the port have
+// no receiver until the daemon that serves the datapath sets one.
 func (e *Editor) AddPort(name string, t dpif.VportType) (odp.PortNo, error) {
 	v, err := e.dp.AddVport(name, t, 0, 0)
 	switch {
@@ -133,12 +133,11 @@ func (e *Editor) Port(name string) (dpif.Vport, error) {
 	return dpif.Vport{}, fmt.Errorf("datapath %s has no port %s; it has %s", e.dp.Name(), name, strings.Join(names, ", "))
 }
 
-// DeletePort deletes a port. A device stays, an internal port goes.
+// DeletePort deletes a port. The device stays, except that of an internal port.
 func (e *Editor) DeletePort(no odp.PortNo) error { return e.dp.DeleteVport(no) }
 
-// HostAddresses returns the addresses of a device that the host is reached by:
-// those that are not link-local. A device that is a port has no use of them. A
-// device that does not exist has none.
+// HostAddresses returns the addresses of a device through which the host is reached: those that
+// are not link-local. They do not work while the device is a port. A missing device has none.
 func HostAddresses(device string) []string {
 	i, err := net.InterfaceByName(device)
 	if err != nil {

@@ -24,21 +24,21 @@ type Base struct{}
 
 func (Base) event() {}
 
-// OfDatapath makes a struct an event of the served datapath: the log adds the
-// field datapath in front of the others.
+// OfDatapath makes a struct an event of the served datapath: the log adds the field datapath
+// before the others.
 type OfDatapath struct{ Base }
 
 func (OfDatapath) ofDatapath() {}
 
-// Sink takes events. It may be called by several goroutines at once, does not
-// block for long, and does not keep what an event refers to.
+// Sink takes events. It is safe for concurrent use, does not block for long, and keeps no
+// reference to an event's data.
 type Sink func(Event)
 
-// Kind is what all events of one type have in common.
+// Kind is the declaration of all events of one type.
 type Kind struct {
 	Name    string // in the log, snake_case
 	Level   Level
-	Meaning string // when the event comes and what it tells, in sentences
+	Meaning string // when the event is emitted and what it means, in sentences
 	// Advice is what to do about it, in sentences. An event of level Warn or
 	// Error must have one; the others may leave it empty if there is nothing to
 	// do.

@@ -1,6 +1,6 @@
 package event
 
-// common says what fields are that several events have.
+// common has the meanings of fields that several events have.
 var common = map[string]string{
 	"actions":     "actions in the syntax of ovs-dpctl",
 	"cause":       "one of a fixed set of words, see the event",

@@ -9,19 +9,19 @@ import (
 	"strings"
 )
 
-// DeltaSuffix ends the names of fields that hold what the one without it grew by
-// in an interval.
+// DeltaSuffix is the suffix of fields that contain the increase of another field in an
+// interval.
 const DeltaSuffix = "_delta"
 
-// datapath is the field that events of the datapath begin with.
+// datapath is the first field of events of the datapath.
 const datapath = "datapath"
 
 var kinds = map[reflect.Type]*Kind{}
 
-// Declare enters the events of type E in the registry. The fields are E's fields
-// with a tag `event:"NAME"`, in order, but for NAME "-"; a tag `means:"..."` says what the field is
-// unless another declaration or the common fields of this package do. It panics
-// on a declaration that cannot be used, and returns E's kind.
+// Declare adds the events of type E to the registry. The fields are E's fields with a tag
+// `event:"NAME"`, in order, except NAME "-". A tag `means:"..."` explains the field, unless
+// another declaration or the common fields of this package do. It panics on a declaration that
+// cannot be used, and returns E's kind.
 //
 // Packages call it in the initialisation of a variable:
 //
@@ -44,8 +44,7 @@ func Declare[E Event](k Kind) *Kind {
 	return &k
 }
 
-// Zero returns an event of kind k whose fields are zero. That of a Lister has no
-// values.
+// Zero returns an event of kind k with zero fields. For a Lister it has no values.
 func (k *Kind) Zero() Event { return k.zero }
 
 // scan appends the fields of the struct t, which is found at index.
@@ -88,8 +87,8 @@ func (k *Kind) Fields() []Field {
 	return slices.Concat(k.fields, k.list())
 }
 
-// Values returns the names and values of e's fields, in order. The value of the
-// field datapath is nil: the one who writes the event knows it.
+// Values returns the names and values of e's fields, in order. The value of the field datapath
+// is nil: the writer of the event knows it.
 func Values(e Event) iter.Seq2[string, any] {
 	k := KindOf(e)
 	return func(yield func(string, any) bool) {
@@ -116,9 +115,9 @@ func Values(e Event) iter.Seq2[string, any] {
 	}
 }
 
-// Meanings returns what each field of all events means, by its name, but for
-// those that end in _delta: these are what the field without it grew by. The error
-// names fields that have no meaning, or several.
+// Meanings returns the meaning of each field of all events by name, except those that end in
+// _delta, which are the increase of another field. The error names fields with no meaning, or
+// several.
 func Meanings() (map[string]string, error) {
 	all, used := maps.Clone(common), map[string]bool{}
 	var wrong []string
@@ -129,7 +128,7 @@ func Meanings() (map[string]string, error) {
 			}
 			used[f.Name] = true
 			if i >= len(k.fields) && common[f.Name] != "" {
-				continue // a table says what it is in this event
+				continue // the table of this event explains it
 			}
 			if before := all[f.Name]; f.Meaning != "" && before != "" && before != f.Meaning {
 				wrong = append(wrong, fmt.Sprintf("%s of %s has a second meaning", f.Name, k.Name))

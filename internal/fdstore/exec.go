@@ -12,11 +12,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Exec puts the program at path into the place of this process, with the
-// descriptors open there and their states, which are words, and does not return. After an error, which names the
-// program, everything is as before. The program starts in the network namespace
-// of the calling thread. SIGUSR1 and SIGUSR2 are blocked when it starts: they
-// wait until it wants to be notified of them.
+// Exec replaces this process by the program at path, passes the open descriptors and their
+// states (words), and does not return. After an error, which names the program, nothing has
+// changed. The program starts in the network namespace of the calling thread, with SIGUSR1 and
+// SIGUSR2 blocked, so that they wait until it handles them.
 func Exec(path string, argv []string, descriptors []Descriptor) error {
 	if len(descriptors) > MaxDescriptors {
 		return fmt.Errorf("exec %s: %d descriptors to pass on, %d at most: %w", path, len(descriptors), MaxDescriptors, unix.E2BIG)
@@ -40,13 +39,13 @@ func Exec(path string, argv []string, descriptors []Descriptor) error {
 		err = unix.Exec(path, argv, append(env, envExec+"="+list))
 	}
 	_ = unix.PthreadSigmask(unix.SIG_SETMASK, &before, nil)
-	// The first error says what went wrong; this undoes what was done.
+	// The first error is reported; this restores the flags.
 	_ = setCloseOnExec(descriptors, true)
 	return fmt.Errorf("exec %s: %w", path, err)
 }
 
-// signalSet returns the signals that are blocked across Exec. Their default is
-// to end the process, which has no handlers while it begins.
+// signalSet returns the signals that are blocked across Exec. Their default action ends the
+// process, which has no handlers at its start.
 func signalSet() *unix.Sigset_t {
 	var set unix.Sigset_t
 	const size = bits.UintSize // of an unsigned long, as Val's elements are

@@ -8,13 +8,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// MaxDescriptors is how many descriptors are stored or passed on at most. Their
-// names go to the process in one variable of its environment, which the kernel
-// bounds at 128 KiB (MAX_ARG_STRLEN, linux/binfmts.h of Linux 6.1).
+// MaxDescriptors is the maximum number of descriptors that are stored or passed. Their names
+// are passed in one environment variable, which the kernel limits to 128 KiB (MAX_ARG_STRLEN,
+// linux/binfmts.h of Linux 6.1).
 const MaxDescriptors = 4096
 
-// MaxNames bounds the names of all descriptors stored, a separator each, in bytes: they
-// share that variable.
+// MaxNames is the maximum size in bytes of the names of all stored descriptors, with
+// separators: they share that variable.
 const MaxNames = 120 << 10
 
 // firstListenFD is SD_LISTEN_FDS_START of sd-daemon.h.
@@ -32,14 +32,13 @@ const (
 type Descriptor struct {
 	FD   int
 	Name string // under which the manager keeps it; empty after Exec
-	// State is what the process before said of it, see WithState. It may be wrong.
+	// State is the state that the previous process set, see WithState. It may be wrong.
 	State string
 }
 
-// Inherited returns what the service manager, or the program that this process
-// was before Exec, passed on, and marks it close-on-exec. The variables that
-// name it are removed from the environment, so it is to be called once, before
-// the process starts others. It returns nil when there is nothing.
+// Inherited returns the descriptors that the service manager, or the program before Exec,
+// passed, and sets close-on-exec. It removes the variables from the environment, so call it
+// once, before the process starts others. It returns nil if there are none.
 func Inherited() []Descriptor {
 	passed := parse(os.Getenv, os.Getpid())
 	for _, name := range []string{envPID, envCount, envNames, envExec} {
@@ -47,7 +46,7 @@ func Inherited() []Descriptor {
 	}
 	var open []Descriptor
 	for _, d := range passed {
-		// What this process opened itself is closed on exec.
+		// Descriptors that this process opened have close-on-exec.
 		flags, err := unix.FcntlInt(uintptr(d.FD), unix.F_GETFD, 0)
 		if err != nil || flags&unix.FD_CLOEXEC != 0 {
 			continue
@@ -58,8 +57,7 @@ func Inherited() []Descriptor {
 	return open
 }
 
-// parse reads the variables. Each descriptor is returned once; what makes no
-// sense is left out.
+// parse reads the variables. Each descriptor is returned once; invalid entries are skipped.
 func parse(getenv func(string) string, pid int) []Descriptor {
 	var list []Descriptor
 	seen := map[int]bool{}

@@ -9,11 +9,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// sendLimit bounds the wait for a manager that does not read, in seconds.
+// sendLimit limits the wait for a manager that does not read, in seconds.
 const sendLimit = 5
 
-// Store is the service manager's store of descriptors. Its methods may be called
-// from any goroutine, but for Close.
+// Store is the service manager's file descriptor store. Its methods, except Close, may be
+// called from any goroutine.
 type Store struct {
 	fd  int
 	max int
@@ -43,12 +43,11 @@ func Open() (*Store, error) {
 	return &Store{fd: fd, max: min(size, MaxDescriptors)}, nil
 }
 
-// Max returns how many descriptors the store takes.
+// Max returns the capacity of the store.
 func (s *Store) Max() int { return s.max }
 
-// Keep has the manager keep a duplicate of fd under a name, besides what it has
-// under that name already. The manager does not tell whether it did: beyond Max
-// it does not.
+// Keep makes the manager keep a duplicate of fd under a name, in addition to those that it has
+// under that name. The manager does not report whether it did; beyond Max it does not.
 func (s *Store) Keep(name string, fd int) error {
 	if err := checkName(name); err != nil {
 		return err
@@ -56,7 +55,7 @@ func (s *Store) Keep(name string, fd int) error {
 	return s.send("FDSTORE=1\nFDPOLL=0\nFDNAME="+name, unix.UnixRights(fd))
 }
 
-// Forget has the manager close all descriptors that it keeps under a name.
+// Forget makes the manager close all descriptors under a name.
 func (s *Store) Forget(name string) error {
 	if err := checkName(name); err != nil {
 		return err
@@ -64,7 +63,7 @@ func (s *Store) Forget(name string) error {
 	return s.send("FDSTOREREMOVE=1\nFDNAME="+name, nil)
 }
 
-// Close closes the connection. What is stored stays.
+// Close closes the connection. Stored descriptors stay.
 func (s *Store) Close() error { return unix.Close(s.fd) }
 
 func (s *Store) send(message string, rights []byte) error {
@@ -83,7 +82,7 @@ func (s *Store) send(message string, rights []byte) error {
 // maxName is FDNAME_MAX of systemd's fd-util.h.
 const maxName = 255
 
-// checkName refuses what the manager would (fdname_is_valid, systemd 252).
+// checkName refuses names that the manager would refuse (fdname_is_valid, systemd 252).
 func checkName(name string) error {
 	bad := strings.IndexFunc(name, func(r rune) bool { return r < ' ' || r >= 0x7f || r == ':' })
 	if name == "" || len(name) > maxName || bad >= 0 {
@@ -92,8 +91,8 @@ func checkName(name string) error {
 	return nil
 }
 
-// WithState adds to a name what the next process needs to know of the descriptor, which
-// must be fit for a name; see Descriptor.State.
+// WithState adds the state of a descriptor for the next process to a name; the state must be
+// valid in a name. See Descriptor.State.
 func WithState(name, state string) string {
 	if state == "" {
 		return name
@@ -107,8 +106,8 @@ func stateOf(name string) string {
 	return state
 }
 
-// Name makes a name for a descriptor of an object, with a number that tells it
-// from others: bytes that a name may not have become '_'.
+// Name returns a name for a descriptor of an object, with a number that distinguishes it. Bytes
+// that a name must not contain become '_'.
 func Name(object string, number uint32) string {
 	b := []byte(object[:min(len(object), maxName-11)])
 	for i, c := range b {
