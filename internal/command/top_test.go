@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"dpifd/internal/dpif"
 	"dpifd/internal/inspect"
 	"dpifd/internal/overview"
 
@@ -56,7 +57,7 @@ func TestTop(t *testing.T) {
 	view := &top{screen: screen, interval: 5 * time.Millisecond, take: func() (*overview.Sample, error) {
 		n++
 		return &overview.Sample{At: time.Unix(int64(n), 0), Err: errors.New("none"), Kernel: inspect.Datapath{Name: "dp0",
-			Ports: []inspect.Port{{No: 1, Name: "slow", Stats: inspect.PortStats{RxBytes: 10 * n}}, {No: 2, Name: "fast", Stats: inspect.PortStats{RxBytes: 1000 * n}}}}}, nil
+			Ports: []inspect.Port{{No: 1, Name: "slow", Stats: dpif.VportStats{RxBytes: 10 * n}}, {No: 2, Name: "fast", Stats: dpif.VportStats{RxBytes: 1000 * n}}}}}, nil
 	}}
 	done := make(chan error, 1)
 	go func() { done <- view.run() }()

@@ -65,12 +65,14 @@ type DatapathInfo struct {
 
 // DatapathStats holds struct ovs_dp_stats and struct ovs_dp_megaflow_stats.
 type DatapathStats struct {
-	Hit, Missed, Lost uint64 // packets
-	Flows             uint64
-	MaskHit           uint64 // masks tried over all look-ups
-	Masks             uint32
-	CacheHit          uint64 // look-ups answered by the mask cache, Linux >= 5.10
-	CacheSize         uint32 // mask cache entries per CPU, Linux >= 5.10
+	Hit       uint64 `json:"hit"` // packets, as Missed and Lost
+	Missed    uint64 `json:"missed"`
+	Lost      uint64 `json:"lost"`
+	Flows     uint64 `json:"flows"`
+	MaskHit   uint64 `json:"mask_hit"` // masks tried over all look-ups
+	Masks     uint32 `json:"masks"`
+	CacheHit  uint64 `json:"cache_hit"`  // look-ups answered by the mask cache, Linux >= 5.10
+	CacheSize uint32 `json:"cache_size"` // mask cache entries per CPU, Linux >= 5.10
 }
 
 // Datapath sends requests about one kernel datapath over one request socket.

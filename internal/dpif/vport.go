@@ -60,8 +60,14 @@ type Vport struct {
 // VportStats is struct ovs_vport_stats: packets and bytes since the port
 // joined the datapath.
 type VportStats struct {
-	RxPackets, TxPackets, RxBytes, TxBytes   uint64
-	RxErrors, TxErrors, RxDropped, TxDropped uint64
+	RxPackets uint64 `json:"rx_packets"`
+	RxBytes   uint64 `json:"rx_bytes"`
+	RxErrors  uint64 `json:"rx_errors"`
+	RxDropped uint64 `json:"rx_dropped"`
+	TxPackets uint64 `json:"tx_packets"`
+	TxBytes   uint64 `json:"tx_bytes"`
+	TxErrors  uint64 `json:"tx_errors"`
+	TxDropped uint64 `json:"tx_dropped"`
 }
 
 // UpcallStats counts the packets of a vport that the kernel tried to send as upcalls since the

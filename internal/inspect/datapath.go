@@ -15,10 +15,10 @@ import (
 // Datapath is one datapath with its ports. Counters count since the datapath
 // was made.
 type Datapath struct {
-	Name     string   `json:"name"`
-	Index    int32    `json:"index"`
-	Features []string `json:"features"` // OVS_DP_F_*, in lower case
-	Stats    Stats    `json:"stats"`
+	Name     string             `json:"name"`
+	Index    int32              `json:"index"`
+	Features []string           `json:"features"` // OVS_DP_F_*, in lower case
+	Stats    dpif.DatapathStats `json:"stats"`
 	// PerCPU are the upcall sockets by CPU, with feature dispatch_upcall_per_cpu;
 	// those of the ports are not used then. Empty where the kernel does not tell.
 	PerCPU []Socket `json:"per_cpu_sockets,omitempty"`
@@ -27,28 +27,16 @@ type Datapath struct {
 	perCPU bool
 }
 
-// Stats holds packets (hit, missed, lost) and what look-ups cost.
-type Stats struct {
-	Hit       uint64 `json:"hit"`
-	Missed    uint64 `json:"missed"`
-	Lost      uint64 `json:"lost"`
-	Flows     uint64 `json:"flows"`
-	MaskHit   uint64 `json:"mask_hit"` // masks tried
-	Masks     uint32 `json:"masks"`
-	CacheHit  uint64 `json:"cache_hit"`
-	CacheSize uint32 `json:"cache_size"` // entries per CPU; 0 before Linux 5.10
-}
-
 // Port is one vport. Counters count since it joined the datapath.
 type Port struct {
-	No      odp.PortNo `json:"port_no"`
-	Name    string     `json:"name"`
-	Type    string     `json:"type"`
-	Ifindex uint32     `json:"ifindex,omitempty"`
-	Device  string     `json:"device,omitempty"`   // kind of a netdev's device, as in ip -d link; "" for hardware
-	Link    string     `json:"link,omitempty"`     // up, down or no carrier; "" for a device of another namespace
-	DstPort uint16     `json:"dst_port,omitempty"` // of a tunnel
-	Stats   PortStats  `json:"stats"`
+	No      odp.PortNo      `json:"port_no"`
+	Name    string          `json:"name"`
+	Type    string          `json:"type"`
+	Ifindex uint32          `json:"ifindex,omitempty"`
+	Device  string          `json:"device,omitempty"`   // kind of a netdev's device, as in ip -d link; "" for hardware
+	Link    string          `json:"link,omitempty"`     // up, down or no carrier; "" for a device of another namespace
+	DstPort uint16          `json:"dst_port,omitempty"` // of a tunnel
+	Stats   dpif.VportStats `json:"stats"`
 	// Upcalls is nil where the kernel does not count them, before Linux 6.2.
 	Upcalls *UpcallStats `json:"upcalls,omitempty"`
 	Sockets []Socket     `json:"upcall_sockets"`
@@ -58,18 +46,6 @@ type Port struct {
 type UpcallStats struct {
 	Packets uint64 `json:"packets"` // that a socket took
 	Errors  uint64 `json:"errors"`  // that none could take: lost
-}
-
-// PortStats is struct ovs_vport_stats, linux/openvswitch.h.
-type PortStats struct {
-	RxPackets uint64 `json:"rx_packets"`
-	RxBytes   uint64 `json:"rx_bytes"`
-	RxErrors  uint64 `json:"rx_errors"`
-	RxDropped uint64 `json:"rx_dropped"`
-	TxPackets uint64 `json:"tx_packets"`
-	TxBytes   uint64 `json:"tx_bytes"`
-	TxErrors  uint64 `json:"tx_errors"`
-	TxDropped uint64 `json:"tx_dropped"`
 }
 
 // Reader reads datapaths of one network namespace. It serves one goroutine.
@@ -130,7 +106,7 @@ func (r *Reader) Datapath(name string) (Datapath, error) {
 	if err != nil {
 		return Datapath{}, fmt.Errorf("datapath %s: upcall sockets: %w", name, err)
 	}
-	d := Datapath{Name: info.Name, Index: info.Index, Features: info.Features.Names(), Stats: Stats(info.Stats),
+	d := Datapath{Name: info.Name, Index: info.Index, Features: info.Features.Names(), Stats: info.Stats,
 		PerCPU: table.all(info.PerCPUPIDs), perCPU: info.Features&dpif.FeatureDispatchPerCPU != 0, Ports: []Port{}}
 	links, err := readLinks()
 	if err != nil {
@@ -138,7 +114,7 @@ func (r *Reader) Datapath(name string) (Datapath, error) {
 	}
 	for _, v := range vports {
 		p := Port{No: v.No, Name: v.Name, Type: v.Type.String(), Ifindex: v.Ifindex, DstPort: v.DstPort,
-			Stats: portStats(v.Stats), Sockets: table.all(v.UpcallPIDs)}
+			Stats: v.Stats, Sockets: table.all(v.UpcallPIDs)}
 		if v.Upcalls.Known {
 			p.Upcalls = &UpcallStats{v.Upcalls.Success, v.Upcalls.Fail}
 		}
@@ -182,13 +158,6 @@ func readLinks() (map[string]device.Link, error) {
 		links[l.Name] = l
 	}
 	return links, err
-}
-
-func portStats(v dpif.VportStats) PortStats {
-	return PortStats{
-		RxPackets: v.RxPackets, RxBytes: v.RxBytes, RxErrors: v.RxErrors, RxDropped: v.RxDropped,
-		TxPackets: v.TxPackets, TxBytes: v.TxBytes, TxErrors: v.TxErrors, TxDropped: v.TxDropped,
-	}
 }
 
 // Datapaths reads all datapaths, in order of their names. One that goes

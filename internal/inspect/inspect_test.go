@@ -16,10 +16,10 @@ import (
 func TestText(t *testing.T) {
 	d := Datapath{
 		Name: "dp0", Features: []string{"unaligned", "vport_pids"},
-		Stats: Stats{Hit: 30, Missed: 10, Lost: 1, Flows: 4, MaskHit: 60, Masks: 2, CacheHit: 20, CacheSize: 256},
+		Stats: dpif.DatapathStats{Hit: 30, Missed: 10, Lost: 1, Flows: 4, MaskHit: 60, Masks: 2, CacheHit: 20, CacheSize: 256},
 		Ports: []Port{
 			{No: 0, Name: "dp0", Type: "internal", Sockets: []Socket{{}}},
-			{No: 1, Name: "va", Type: "netdev", Device: "veth", Stats: PortStats{RxPackets: 5, RxBytes: 1023, TxPackets: 6, TxBytes: 1536, TxDropped: 7},
+			{No: 1, Name: "va", Type: "netdev", Device: "veth", Stats: dpif.VportStats{RxPackets: 5, RxBytes: 1023, TxPackets: 6, TxBytes: 1536, TxDropped: 7},
 				Sockets: []Socket{{PID: 77, Found: true, Queued: 4352, Drops: 3, Owners: []Process{{812, "dpifd"}, {1, "systemd"}}}}},
 			{No: 2, Name: "vxlan_sys_4790", Type: "netdev", Device: "vxlan", DstPort: 4790},
 			{No: 3, Name: "gre_sys", Type: "netdev", Device: "gretap", Upcalls: &UpcallStats{8, 2}},

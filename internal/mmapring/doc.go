@@ -22,7 +22,7 @@
 // A [Mapping] owns the memory, never the socket. Its owner closes the mapping first, then the
 // socket: a socket that is closed while it is mapped stays alive and still receives messages.
 // [Reader.Read] lends a frame: the payload aliases shared memory until [Reader.Release].
-// [Writer.Reserve] lends the room of one frame until [Writer.Commit] or [Writer.Cancel].
+// [Writer.Reserve] lends the room of one frame until [Writer.Commit].
 // [Mapping.Close] never unmaps lent frames: the call that returns the last one unmaps the
 // memory.
 //

@@ -16,6 +16,13 @@ var small = Geometry{FrameSize: 2048, BlockSize: 8192, Blocks: 4}
 // gapped has 3 frames to a block, and a gap of 5,536 bytes behind them.
 var gapped = Geometry{FrameSize: 20000, BlockSize: 65536, Blocks: 2}
 
+// isMapped reports whether the memory of m is still mapped.
+func isMapped(m *Mapping) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.mem != nil
+}
+
 // socketCalls are the calls that the owner of a ring socket makes besides.
 type socketCalls interface {
 	Syscalls

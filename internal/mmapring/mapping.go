@@ -115,20 +115,12 @@ func (m *Mapping) Writer() *Writer { return m.writer }
 
 // Close ends the use of the rings and unmaps them. It waits for a Reader or Writer inside a
 // call, and may be called again. Lent frames stay readable, and the call that returns the last
-// of them unmaps the memory. Until Mapped is false, closing the socket does not end it in the
-// kernel.
+// of them unmaps the memory. Until then closing the socket does not end it in the kernel.
 func (m *Mapping) Close() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.closed = true
 	return m.unmapIdle()
-}
-
-// Mapped says whether the memory is still mapped.
-func (m *Mapping) Mapped() bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.mem != nil
 }
 
 // unmapIdle unmaps a closed mapping without lent frames. m.mu is held.

@@ -47,8 +47,8 @@ func (w *Writer) Room() int { return int(w.ring.room) }
 // Geometry is the ring's shape.
 func (w *Writer) Geometry() Geometry { return w.ring.geo }
 
-// Reserve lends the room of the next free frame, until Commit or Cancel. A
-// second Reserve returns the same room. Errors: ErrFull, ErrBroken, ErrClosed.
+// Reserve lends the room of the next free frame, until Commit. A second
+// Reserve returns the same room. Errors: ErrFull, ErrBroken, ErrClosed.
 func (w *Writer) Reserve() ([]byte, error) {
 	w.m.mu.Lock()
 	defer w.m.mu.Unlock()
@@ -66,7 +66,7 @@ func (w *Writer) Reserve() ([]byte, error) {
 }
 
 // Commit makes the first n bytes of the reserved room a message. The kernel
-// takes it at the next Kick. After an error the frame is free again.
+// takes it at the next Kick. After an error the frame is free again; n 0 gives it up.
 func (w *Writer) Commit(n int) error {
 	w.m.mu.Lock()
 	defer w.m.mu.Unlock()
@@ -88,20 +88,6 @@ func (w *Writer) Commit(n int) error {
 	w.pending++
 	return nil
 }
-
-// Cancel cancels a reservation.
-func (w *Writer) Cancel() {
-	w.m.mu.Lock()
-	defer w.m.mu.Unlock()
-	w.reserved = false
-	if w.m.closed {
-		// munmap of memory that mmap returned does not fail.
-		_ = w.m.unmapIdle()
-	}
-}
-
-// Pending is the number of messages that are committed and not yet taken.
-func (w *Writer) Pending() int { return int(w.pending) }
 
 // Kick makes the kernel take the committed messages. n messages, oldest first, have left the
 // ring.

@@ -61,7 +61,7 @@ func newTX(t *testing.T, cfg ringtest.Config, g Geometry) (*Writer, *ringtest.So
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		m.Writer().Cancel()
+		_ = m.Writer().Commit(0) // gives up what is reserved
 		if err := m.Close(); err != nil {
 			t.Error(err)
 		}
@@ -145,8 +145,8 @@ func TestWriterFull(t *testing.T) {
 	}
 	s.want(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)
 	send(t, w, message(64, 16))
-	if c := w.Counters(); c.Full != 1 || w.Pending() != 1 {
-		t.Errorf("counters %+v, pending %d", c, w.Pending())
+	if c := w.Counters(); c.Full != 1 || w.pending != 1 {
+		t.Errorf("counters %+v, pending %d", c, w.pending)
 	}
 }
 
@@ -205,8 +205,8 @@ func TestWriterRefusedMessage(t *testing.T) {
 	if n != 2 || !errors.As(err, &fe) || !errors.Is(err, unix.ECONNREFUSED) {
 		t.Fatalf("Kick = %d, %v", n, err)
 	}
-	if got := Status(sock.TX(2).Status); got != Valid || w.Pending() != 2 {
-		t.Fatalf("third frame is %v, %d pending", got, w.Pending())
+	if got := Status(sock.TX(2).Status); got != Valid || w.pending != 2 {
+		t.Fatalf("third frame is %v, %d pending", got, w.pending)
 	}
 	if n, err := w.Kick(); n != 2 || !errors.As(err, &fe) || !errors.Is(err, unix.EPERM) {
 		t.Fatalf("second Kick = %d, %v", n, err)

@@ -73,7 +73,7 @@ func TestAdoptForgetsLosses(t *testing.T) {
 	if m, err := from.MemInfo(); err == nil && m.Drops == 0 {
 		t.Fatal("the socket does not overflow")
 	}
-	if err := from.Leave(group); err != nil {
+	if err := from.sock.membership(unix.NETLINK_DROP_MEMBERSHIP, group); err != nil {
 		t.Fatal(err)
 	}
 	fd, _, err := from.Detach()

@@ -130,15 +130,6 @@ func (r *Receiver) Join(group uint32) error {
 	return r.sock.membership(unix.NETLINK_ADD_MEMBERSHIP, group)
 }
 
-// Leave ends the subscription to a multicast group. Queued messages stay.
-func (r *Receiver) Leave(group uint32) error {
-	if err := r.lock(); err != nil {
-		return err
-	}
-	defer r.mu.Unlock()
-	return r.sock.membership(unix.NETLINK_DROP_MEMBERSHIP, group)
-}
-
 // Receive appends up to limit datagrams to b, as far as b has room, and returns their number.
 // It does not wait: (0, nil) means that the queue is empty, that b is full, or that all
 // received datagrams were dropped.

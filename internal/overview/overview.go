@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"dpifd/internal/inspect"
+	"dpifd/internal/dpif"
 )
 
 // Overview is the state of a datapath, with rates. Those are a second.
@@ -55,7 +55,7 @@ func New(before, now *Sample) *Overview {
 		o.FlowLimit, _ = now.Stats.Totals.Get("flow_limit")
 		o.MACs, _ = now.Stats.Totals.Get("macs")
 	}
-	old := map[string]inspect.PortStats{}
+	old := map[string]dpif.VportStats{}
 	for _, p := range before.Kernel.Ports {
 		old[p.Name] = p.Stats
 	}

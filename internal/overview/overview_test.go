@@ -24,10 +24,10 @@ func sample(t *testing.T, seconds int, scale uint64) *Sample {
 	}
 	port := func(no int, name, link string, packets uint64) inspect.Port {
 		return inspect.Port{No: odp.PortNo(no), Name: name, Type: "netdev", Link: link,
-			Stats: inspect.PortStats{RxPackets: packets, RxBytes: 100 * packets, TxDropped: 1, RxErrors: 2}}
+			Stats: dpif.VportStats{RxPackets: packets, RxBytes: 100 * packets, TxDropped: 1, RxErrors: 2}}
 	}
 	return &Sample{At: time.Unix(int64(seconds), 0), Config: cfg, MACs: map[string]int{"a": 3},
-		Kernel: inspect.Datapath{Name: "dp0", Stats: inspect.Stats{Hit: 990 * scale, Missed: 10 * scale, Flows: 7, Masks: 2},
+		Kernel: inspect.Datapath{Name: "dp0", Stats: dpif.DatapathStats{Hit: 990 * scale, Missed: 10 * scale, Flows: 7, Masks: 2},
 			Ports: []inspect.Port{port(1, "a", "up", 1000*scale), port(2, "b", "no carrier", 4000*scale), port(9, "x", "", 0)}},
 		Stats: &endpoint.Stats{Totals: metric.Values{{Name: "flow_limit", Value: 7}, {Name: "macs", Value: 3}, {Name: "uptime_s", Value: 90061}},
 			Losses: []endpoint.Loss{{Port: "a", Cause: "shed", Lost: 5 * scale}}}}
