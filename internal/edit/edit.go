@@ -106,7 +106,7 @@ func (e *Editor) AddPort(name string, t dpif.VportType) (odp.PortNo, error) {
 	v, err := e.dp.AddVport(name, t, 0, 0)
 	switch {
 	case errors.Is(err, unix.ENODEV):
-		err = fmt.Errorf("%w: there is no device %s in this network namespace", err, name)
+		err = fmt.Errorf("%w: there is no device %s, by its own name, in this network namespace", err, name)
 	case errors.Is(err, unix.EBUSY):
 		err = fmt.Errorf("%w: the device belongs to another datapath, bridge or bond", err)
 	case errors.Is(err, unix.EEXIST):

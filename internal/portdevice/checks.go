@@ -20,36 +20,36 @@ import (
 
 // usable says why the device of a port cannot be one, if that is so. The kernel takes devices
 // without Ethernet (ARPHRD_NONE), and says only that a device is busy.
-func (s *Manager) usable(p reconciler.PortConfig) error {
+func (s *Manager) usable(p reconciler.PortConfig) (name string, err error) {
 	if p.Type != dpif.VportNetdev {
-		return nil
+		return p.Name, nil
 	}
 	l, err := s.conn.Link(p.Name)
 	if err != nil {
-		return nil // the kernel says so when the port is attached
+		return p.Name, nil // the kernel says so when the port is attached
 	}
 	if l.Type != unix.ARPHRD_ETHER && l.Type != unix.ARPHRD_LOOPBACK {
-		return fmt.Errorf("device %s has no Ethernet (type %d, kind %q): it cannot be a port of a switch",
+		return "", fmt.Errorf("device %s has no Ethernet (type %d, kind %q): it cannot be a port of a switch",
 			l.Name, l.Type, l.Kind)
 	}
 	if l.Master == 0 {
 		if list := s.addressesOf(l.Index); p.Match != "" && len(list) > 0 {
-			return fmt.Errorf("device %s matches pattern %s and has addresses (%s), which would be out of reach: "+
+			return "", fmt.Errorf("device %s matches pattern %s and has addresses (%s), which would be out of reach: "+
 				"an entry with its name attaches it all the same", l.Name, p.Match, strings.Join(list, ", "))
 		}
-		return nil
+		return l.Name, nil
 	}
 	master, err := s.conn.LinkAt(l.Master)
 	switch {
 	case err != nil:
-		return nil
+		return l.Name, nil
 	case master.Kind == "openvswitch":
 		if name := s.datapathOf(&l); name != "" {
-			return fmt.Errorf("device %s is a port of datapath %s: %w", l.Name, name, unix.EBUSY)
+			return "", fmt.Errorf("device %s is a port of datapath %s: %w", l.Name, name, unix.EBUSY)
 		}
-		return nil // it has left meanwhile
+		return l.Name, nil // it has left meanwhile
 	default:
-		return fmt.Errorf("device %s belongs to %s %s: %w", l.Name, master.Kind, master.Name, unix.EBUSY)
+		return "", fmt.Errorf("device %s belongs to %s %s: %w", l.Name, master.Kind, master.Name, unix.EBUSY)
 	}
 }
 

@@ -81,7 +81,7 @@ func (s *Manager) Configure(ports []config.Port) {
 func (s *Manager) alias() string { return "dpifd: " + s.datapath }
 
 // Prepare implements reconciler.Devices.
-func (s *Manager) Prepare(p reconciler.PortConfig) error {
+func (s *Manager) Prepare(p reconciler.PortConfig) (name string, err error) {
 	s.mu.Lock()
 	t, ok := s.tunnels[p.Name]
 	s.mu.Unlock()
@@ -92,7 +92,7 @@ func (s *Manager) Prepare(p reconciler.PortConfig) error {
 	if created {
 		s.notify(DeviceCreated{Device: p.Name, Kind: string(t.Kind)})
 	}
-	return err
+	return p.Name, err
 }
 
 // Find implements reconciler.Devices.

@@ -75,7 +75,8 @@ func (r *Reconciler) attachBatch(ports []PortConfig, free *freeNumbers, look Loo
 	for i, p := range ports {
 		a := &attachment{config: p, port: r.newPort(0, p.Name, p.Type)}
 		list[i] = a
-		if a.err = r.devices.prepare(p); a.err != nil {
+		var name string
+		if name, a.err = r.devices.prepare(p); a.err != nil {
 			continue
 		}
 		if a.port.Socket, a.err = r.sockets.Open(a.port.Port, !look.Start); a.err != nil {
@@ -88,7 +89,7 @@ func (r *Reconciler) attachBatch(ports []PortConfig, free *freeNumbers, look Loo
 			continue
 		}
 		asked = append(asked, a)
-		requests = append(requests, dpif.NewVport{Name: p.Name, Type: p.Type, No: free.take(),
+		requests = append(requests, dpif.NewVport{Name: name, Type: p.Type, No: free.take(),
 			UpcallPID: a.port.Socket.PortID()})
 	}
 	// Sockets exist before the vports do, and their queues hold what comes before a

@@ -9,9 +9,10 @@ import (
 // Devices sees to the network devices behind configured ports. The Reconciler calls it
 // from its goroutine, one call at a time.
 type Devices interface {
-	// Prepare is called before a configured port is attached, so that its
-	// device is there. With an error the port waits.
-	Prepare(p PortConfig) error
+	// Prepare is called before a configured port is attached, so that its device is there. It
+	// returns the device's own name: p may have an altname, which newer kernels (Linux 6.12) do not
+	// take for a vport. With an error the port waits.
+	Prepare(p PortConfig) (name string, err error)
 	// Find returns the ifindex of the device that has a name, be it an altname, in the
 	// datapath's network namespace, 0 if there is none.
 	Find(name string) uint32
@@ -57,10 +58,10 @@ func (d *devices) reset() {
 // forget has the device of a port that is not attached set up anew.
 func (d *devices) forget(name string) { delete(d.result, name) }
 
-// prepare makes the device of a port.
-func (d *devices) prepare(p PortConfig) error {
+// prepare makes the device of a port and returns its own name.
+func (d *devices) prepare(p PortConfig) (name string, err error) {
 	if d.Devices == nil {
-		return nil
+		return p.Name, nil
 	}
 	return d.Prepare(p)
 }
