@@ -28,7 +28,7 @@ func metricsCommand() *cobra.Command {
 			"are the same as those of the mtail program." + socketHelp,
 		Example: "  dpifd metrics dp0\n" +
 			"  dpifd metrics dp0 >dpifd.prom.new && mv dpifd.prom.new /var/lib/prometheus/node-exporter/dpifd.prom",
-		Args:              cobra.MaximumNArgs(1),
+		Args:              arguments(0, 1),
 		ValidArgsFunction: completeDatapath,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return ask(socket, optional(args), func(ctx context.Context, c *control.Client) error {

@@ -252,10 +252,11 @@ func colonHint(n ast.Node) string {
 	return fmt.Sprintf("; quote it: %q", abbreviate(kv.Key.String()+":"+value))
 }
 
-// commaHint is for a key without a value in braces: it is the rest of a value
-// that has a comma.
+// commaHint is for a key in braces that has no value, or a parenthesis: it is the rest of
+// a value that has a comma, and maybe a colon after that.
 func commaHint(m *ast.MappingNode, kv *ast.MappingValueNode) string {
-	if !m.IsFlowStyle || kv.Value != nil && kv.Value.Type() != ast.NullType {
+	empty := kv.Value == nil || kv.Value.Type() == ast.NullType
+	if !m.IsFlowStyle || !empty && !strings.Contains(kv.Key.String(), "(") {
 		return ""
 	}
 	return "; if it belongs to the value before it, quote that value"
