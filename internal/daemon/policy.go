@@ -28,6 +28,7 @@ type policySwitch struct {
 	tunnels map[odp.PortNo]string // names of tunnels by their numbers
 	said    map[odp.PortNo]string // vports that carry nothing, of which tell was called
 	tell    event.Sink            // nil before the log is open
+	flaps   chan struct{}         // of one place; nil if nobody is told
 }
 
 // inForce is one policy with what is special about it.
@@ -62,7 +63,7 @@ func (s *policySwitch) use(file *config.Config) error {
 	tunnels := number(ports)
 	base, err := forward.New(string(cfg.Type), forward.Config{
 		MACAging: cfg.MACAging, MACLimit: cfg.MACLimit, SharedLearning: cfg.SharedLearning, ForwardBPDU: cfg.ForwardBPDU,
-		StaticMACs: cfg.StaticMACs, Ports: ports, Patterns: patterns,
+		StaticMACs: cfg.StaticMACs, Ports: ports, Patterns: patterns, Flapping: s.flapping,
 	})
 	if err != nil {
 		return err

@@ -102,7 +102,7 @@ func Run(ctx context.Context, o Options) error {
 	d := &run{path: o.ConfigPath, set: o.Overrides, log: log, lines: lines, started: time.Now(), inherited: o.Inherited,
 		connections: newTally(), complaints: newTally()}
 	d.config.Store(o.Config)
-	d.policy.tell = log.emit
+	d.policy.tell, d.policy.flaps = log.emit, make(chan struct{}, 1)
 	if err := d.policy.use(o.Config); err != nil {
 		log.emit(evFailed{Err: err})
 		return err
@@ -114,6 +114,7 @@ func Run(ctx context.Context, o Options) error {
 	var reloads errgroup.Group
 	reloads.Go(func() error { d.reloads(reloading, o.Reload, o.Dump); return nil })
 	reloads.Go(func() error { d.watch(reloading); return nil })
+	reloads.Go(func() error { d.policy.tellFlapping(reloading); return nil })
 	err = d.serveAcrossRestarts(ctx, &o)
 	stopReloads()
 	_ = reloads.Wait() // it has no error to return

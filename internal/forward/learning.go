@@ -36,6 +36,9 @@ type Config struct {
 	Ports PortConfigs
 	// Patterns are those of ports that Ports does not name.
 	Patterns []PortPattern
+	// Flapping, if not nil, is called when TakeFlapping has something to return. It is
+	// called by any goroutine, with a lock held, and must not block.
+	Flapping func()
 }
 
 const (
@@ -99,6 +102,7 @@ func NewLearning(cfg Config) (*Learning, error) {
 		shared: cfg.SharedLearning, forwardBPDU: cfg.ForwardBPDU, agingMS: cfg.MACAging.Milliseconds(),
 	}
 	l.meters.assign(cfg.Ports)
+	l.table.flaps.found = cfg.Flapping
 	return l, nil
 }
 

@@ -40,6 +40,7 @@ type table struct {
 	ranks   []*ring // by number of entries
 	longest int     // the largest index of ranks in use
 	stats   Stats   // its counters
+	flaps   flaps
 }
 
 type shard struct {
@@ -237,6 +238,7 @@ func (t *table) move(i int32, r *ring, lock *shard, seen int64, atHand bool) boo
 	t.unlink(from, i)
 	t.link(r, i)
 	t.stats.Moved++
+	t.flaps.moved(e.key, from.port, r.port, seen)
 	return true
 }
 

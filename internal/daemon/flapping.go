@@ -1,0 +1,64 @@
+package daemon
+
+import (
+	"context"
+	"time"
+
+	"dpifd/internal/clock"
+)
+
+// flapsAtOnce and flapPause bound how often mac_flapping is told.
+const (
+	flapsAtOnce = 4
+	flapPause   = time.Second
+)
+
+// flapping says that a MAC has begun to flap. It is called on the packet path.
+func (s *policySwitch) flapping() {
+	select {
+	case s.flaps <- struct{}{}:
+	default: // it has been said, or nobody is told
+	}
+}
+
+// tellFlapping tells of MACs that flap until ctx ends.
+func (s *policySwitch) tellFlapping(ctx context.Context) {
+	pause := time.NewTimer(0)
+	defer pause.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.flaps:
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-pause.C:
+		}
+		if s.tellFlappingNow() > 0 {
+			s.flapping() // the rest is told after the pause
+		}
+		pause.Reset(flapPause)
+	}
+}
+
+// tellFlappingNow tells of some MACs that flap, and returns how many more there are.
+func (s *policySwitch) tellFlappingNow() (others int) {
+	t := s.current.Load().table
+	if t == nil {
+		return 0
+	}
+	list, others := t.TakeFlapping(clock.NowMS(), flapsAtOnce)
+	for i, f := range list {
+		e := evMACFlapping{MAC: f.MAC, VLAN: int(f.VLAN), Moves: f.Moves, Over: time.Duration(f.OverMS) * time.Millisecond}
+		for _, no := range f.Ports {
+			e.Between = append(e.Between, s.portName(no))
+		}
+		if i == len(list)-1 {
+			e.HeldBack = others
+		}
+		s.tell(e)
+	}
+	return others
+}
