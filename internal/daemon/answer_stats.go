@@ -1,8 +1,12 @@
 package daemon
 
 import (
+	"maps"
+	"slices"
+
 	"dpifd/internal/control"
 	"dpifd/internal/endpoint"
+	"dpifd/internal/policy"
 	"dpifd/internal/totals"
 	"dpifd/internal/vswitch"
 )
@@ -44,5 +48,18 @@ func (s *statsLog) snapshot() (*endpoint.Stats, error) {
 			out.Losses = append(out.Losses, endpoint.Loss{Port: port, PortNo: uint32(k.port), Cause: k.cause, Lost: n})
 		}
 	})
+	for _, port := range slices.Sorted(maps.Keys(st.Storm)) {
+		no, ok := s.daemon.policy.portNumber(port)
+		if !ok {
+			no = wholeDatapath // a tunnel has no number of its own
+		}
+		drops := st.Storm[port]
+		for kind, n := range drops {
+			if n > 0 {
+				out.Losses = append(out.Losses, endpoint.Loss{Port: port, PortNo: uint32(no),
+					Cause: "storm_" + policy.StormKind(kind).String(), Lost: n})
+			}
+		}
+	}
 	return out, nil
 }

@@ -170,7 +170,7 @@ func (s *policySwitch) StaticFlows() []policy.StaticFlow {
 }
 
 // Meters implements policy.MeterPolicy.
-func (s *policySwitch) Meters() []dpif.Meter {
+func (s *policySwitch) Meters() []policy.Meter {
 	if m := s.current.Load().meters; m != nil {
 		return m.Meters()
 	}

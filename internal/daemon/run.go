@@ -165,7 +165,7 @@ func (d *run) tellManager(lines ...string) { _, _ = sd.SdNotify(false, strings.J
 func (d *run) stopped() {
 	t := d.stats.total
 	d.log.emit(evStopped{Uptime: time.Since(d.started), Upcalls: t.Upcalls, Executed: t.Executed,
-		FlowsPut: t.FlowsPut, Lost: t.Lost()})
+		FlowsPut: t.FlowsPut, Lost: t.Lost() + d.stats.storm.Sum()})
 }
 
 // flowLimits returns what bounds the flows of the datapath.

@@ -12,6 +12,7 @@ import (
 	"dpifd/internal/event"
 	"dpifd/internal/metric"
 	"dpifd/internal/odp"
+	"dpifd/internal/policy"
 	"dpifd/internal/totals"
 	"dpifd/internal/upcall"
 	"dpifd/internal/vswitch"
@@ -39,6 +40,7 @@ type statsLog struct {
 	// upcalls are how long upcalls took, from the start until that line and the one before.
 	upcalls [2]metric.Distribution
 	total   upcall.PortCounters // as of the last look
+	storm   policy.StormDrops   // as of the last look
 	// reported holds what upcalls_lost has said of the ports there are, next
 	// is filled by the look under way.
 	reported, next map[lossKey]uint64
@@ -134,6 +136,7 @@ func (s *statsLog) look(print bool) {
 	s.failing = false
 	s.total = st.Total()
 	s.total.Add(s.daemon.past)
+	s.storm = st.Revalidator.Storm
 	s.losses(&st)
 	s.evictions(&st)
 	s.spoofedPackets(&st, time.Now())

@@ -40,18 +40,23 @@ func (d *Datapath) SetMeter(m Meter) error {
 		return fmt.Errorf("datapath %s: set meter %d: %w", d.name, m.ID, err)
 	}
 	// Linux 4.15 to 4.17 confirm each meter and keep the first.
-	_, _, err := d.MeterStats(m.ID)
+	_, err := d.MeterStats(m.ID)
 	if errors.Is(err, unix.ENOENT) {
 		return fmt.Errorf("%w: %w", ErrNoMeters, err)
 	}
 	return err
 }
 
-// MeterStats returns the packets and bytes that reached a meter, including those that it
-// dropped. The error matches ENOENT if there is none.
-func (d *Datapath) MeterStats(id uint32) (packets, bytes uint64, err error) {
+// MeterStats are a meter's counters since it was made or given its rate.
+type MeterStats struct {
+	Packets, Bytes uint64 // that reached the meter
+	Dropped        uint64 // of the packets
+}
+
+// MeterStats returns a meter's counters. The error matches ENOENT if there is none.
+func (d *Datapath) MeterStats(id uint32) (s MeterStats, err error) {
 	if d.fam.Meter == nil {
-		return 0, 0, fmt.Errorf("datapath %s: family %s: %w", d.name, familyMeter, ErrNoMeters)
+		return s, fmt.Errorf("datapath %s: family %s: %w", d.name, familyMeter, ErrNoMeters)
 	}
 	d.begin(d.fam.Meter, meterCmdGet, 0)
 	d.enc.Uint32(meterAttrID, id)
@@ -63,7 +68,12 @@ func (d *Datapath) MeterStats(id uint32) (packets, bytes uint64, err error) {
 		case meterAttrID:
 			found = it.Uint32() == id
 		case meterAttrStats:
-			packets, bytes = field64(it.Data(), 0), field64(it.Data(), 8)
+			s.Packets, s.Bytes = field64(it.Data(), 0), field64(it.Data(), 8)
+		case meterAttrBands:
+			bands := netlink.NewAttrs(it.Data())
+			for bands.Next() {
+				s.Dropped += field64(netlink.FindAttr(bands.Data(), bandAttrStats), 0)
+			}
 		}
 	}
 	if err == nil {
@@ -73,9 +83,9 @@ func (d *Datapath) MeterStats(id uint32) (packets, bytes uint64, err error) {
 		err = unix.ENOENT
 	}
 	if err != nil {
-		return 0, 0, fmt.Errorf("datapath %s: meter %d: %w", d.name, id, err)
+		return MeterStats{}, fmt.Errorf("datapath %s: meter %d: %w", d.name, id, err)
 	}
-	return packets, bytes, nil
+	return s, nil
 }
 
 // DeleteMeter removes a meter. Actions that name it then pass everything.

@@ -108,6 +108,7 @@ const (
 	bandAttrType   = 1
 	bandAttrRate   = 2
 	bandAttrBurst  = 3
+	bandAttrStats  = 4
 
 	bandTypeDrop = 1
 )

@@ -65,8 +65,8 @@ func (p *PortStats) UnmarshalJSON(data []byte) error {
 	return p.Values.UnmarshalNumbers(data, "port", "port_no")
 }
 
-// Loss counts packets lost by one port and cause, which event upcalls_lost and
-// docs/LOGS.md name.
+// Loss counts packets lost by one port and cause: those that event upcalls_lost and
+// docs/LOGS.md name, and storm_ with a kind of storm control.
 type Loss struct {
 	Port   string `json:"port"` // "" for what belongs to none
 	PortNo uint32 `json:"port_no"`

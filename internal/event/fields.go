@@ -2,19 +2,20 @@ package event
 
 // common has the meanings of fields that several events have.
 var common = map[string]string{
-	"actions":     "actions in the syntax of ovs-dpctl",
-	"cause":       "one of a fixed set of words, see the event",
-	"config":      "path of the configuration file",
-	"cpus":        "CPUs that are online, as the kernel lists them",
-	"created":     "true if the daemon made it",
-	"datapath":    "name of the datapath",
-	"device":      "name of a network device",
-	"error":       "what went wrong, as text",
-	"from":        "value before",
-	"handlers":    "number of handlers",
-	"held_back":   "events of this name not written since the last one",
-	"kept":        "features that the kernel has now",
-	"kind":        "of a device: vxlan, geneve, gre; of an upcall: miss (no flow), action (a flow sent it up)",
+	"actions":   "actions in the syntax of ovs-dpctl",
+	"cause":     "one of a fixed set of words, see the event",
+	"config":    "path of the configuration file",
+	"cpus":      "CPUs that are online, as the kernel lists them",
+	"created":   "true if the daemon made it",
+	"datapath":  "name of the datapath",
+	"device":    "name of a network device",
+	"error":     "what went wrong, as text",
+	"from":      "value before",
+	"handlers":  "number of handlers",
+	"held_back": "events of this name not written since the last one",
+	"kept":      "features that the kernel has now",
+	"kind": "of a device: vxlan, geneve, gre; of an upcall: miss (no flow), action (a flow sent it up); " +
+		"of storm control: broadcast, multicast, unknown_unicast",
 	"limit":       "number allowed",
 	"limit_bytes": "memory that rings may take",
 	"lost": "packets that did not go on; of stats and datapath_opened: misses that " +

@@ -1,6 +1,9 @@
 package forward
 
-import "dpifd/internal/odp"
+import (
+	"dpifd/internal/odp"
+	"dpifd/internal/policy"
+)
 
 var (
 	exact    = odp.MAC{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
@@ -29,7 +32,7 @@ func (l *Learning) destinationMask(dst odp.MAC, f *frame) odp.MAC {
 	if !l.forwardBPDU {
 		m = reservedMask(dst)
 	}
-	if f.in != nil && f.in.meters[stormBroadcast] != f.in.meters[stormMulticast] {
+	if f.in != nil && f.in.meters[policy.StormBroadcast] != f.in.meters[policy.StormMulticast] {
 		// Broadcast is also detected byte by byte.
 		for i := range dst {
 			m[i] = 0xff

@@ -209,7 +209,7 @@ func (l *Learning) forward(key []byte, k *odp.Key, set *portSet, f *frame, refus
 		src = sourceMask(k.EthSrc)
 		switch out := l.behind(k, set, f, v); {
 		case out == nil:
-			l.limit(&v.Actions, f, stormUnicast)
+			l.limit(&v.Actions, f, policy.StormUnknownUnicast)
 			set.flood(&v.Actions, f)
 			v.Reason = "unknown_unicast"
 		case f.in != nil && !f.in.reaches(out):

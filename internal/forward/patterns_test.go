@@ -79,24 +79,30 @@ func TestPatternMeters(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	meter := func(id, rate uint32, port string, kind policy.StormKind) policy.Meter {
+		return policy.Meter{Meter: dpif.Meter{ID: id, PacketsPerSecond: rate}, Port: port, Kind: kind}
+	}
+	eth1 := meter(1, 7, "eth1", policy.StormMulticast)
+	tap := func(name string, id uint32) []policy.Meter {
+		return []policy.Meter{meter(id, 5, name, policy.StormBroadcast), meter(id+1, 6, name, policy.StormUnknownUnicast)}
+	}
 	for _, step := range []struct {
 		ports []string
-		want  []dpif.Meter
+		want  [][]policy.Meter // beside that of eth1
 	}{
-		{nil, []dpif.Meter{{ID: 1, PacketsPerSecond: 7}}},
-		{[]string{"tap2"}, []dpif.Meter{{ID: 1, PacketsPerSecond: 7}, {ID: 2, PacketsPerSecond: 5}, {ID: 3, PacketsPerSecond: 6}}},
-		{[]string{"tap1", "tap2"}, []dpif.Meter{{ID: 1, PacketsPerSecond: 7}, {ID: 4, PacketsPerSecond: 5}, {ID: 5, PacketsPerSecond: 6},
-			{ID: 2, PacketsPerSecond: 5}, {ID: 3, PacketsPerSecond: 6}}},
-		{[]string{"tap1"}, []dpif.Meter{{ID: 1, PacketsPerSecond: 7}, {ID: 4, PacketsPerSecond: 5}, {ID: 5, PacketsPerSecond: 6}}},
-		{[]string{"tap1", "tap3"}, []dpif.Meter{{ID: 1, PacketsPerSecond: 7}, {ID: 4, PacketsPerSecond: 5}, {ID: 5, PacketsPerSecond: 6},
-			{ID: 2, PacketsPerSecond: 5}, {ID: 3, PacketsPerSecond: 6}}},
+		{nil, nil},
+		{[]string{"tap2"}, [][]policy.Meter{tap("tap2", 2)}},
+		{[]string{"tap1", "tap2"}, [][]policy.Meter{tap("tap1", 4), tap("tap2", 2)}},
+		{[]string{"tap1"}, [][]policy.Meter{tap("tap1", 4)}},
+		{[]string{"tap1", "tap3"}, [][]policy.Meter{tap("tap1", 4), tap("tap3", 2)}},
 	} {
 		var list []policy.Port
 		for i, name := range step.ports {
 			list = append(list, policy.Port{No: odp.PortNo(i + 1), Name: name, Listed: true})
 		}
 		l.SetPorts(list)
-		if d := cmp.Diff(step.want, l.Meters()); d != "" {
+		want := append([]policy.Meter{eth1}, slices.Concat(step.want...)...)
+		if d := cmp.Diff(want, l.Meters()); d != "" {
 			t.Errorf("meters with %v (-want +got):\n%s", step.ports, d)
 		}
 	}

@@ -37,8 +37,12 @@ func TestStormControl(t *testing.T) {
 		"p1": {Storm: StormConfig{Broadcast: 100, Multicast: 200, UnknownUnicast: 300}},
 	}
 	l := learningWith(t, Config{Ports: cfg}, 1, 2, 3)
-	want := []dpif.Meter{{ID: 1, PacketsPerSecond: 100}, {ID: 2, PacketsPerSecond: 200}, {ID: 3, PacketsPerSecond: 300},
-		{ID: 4, PacketsPerSecond: 10}, {ID: 5, PacketsPerSecond: 30}}
+	want := []policy.Meter{
+		{Meter: dpif.Meter{ID: 1, PacketsPerSecond: 100}, Port: "p1", Kind: policy.StormBroadcast},
+		{Meter: dpif.Meter{ID: 2, PacketsPerSecond: 200}, Port: "p1", Kind: policy.StormMulticast},
+		{Meter: dpif.Meter{ID: 3, PacketsPerSecond: 300}, Port: "p1", Kind: policy.StormUnknownUnicast},
+		{Meter: dpif.Meter{ID: 4, PacketsPerSecond: 10}, Port: "p2", Kind: policy.StormBroadcast},
+		{Meter: dpif.Meter{ID: 5, PacketsPerSecond: 30}, Port: "p2", Kind: policy.StormUnknownUnicast}}
 	if d := cmp.Diff(want, l.Meters()); d != "" {
 		t.Errorf("meters (-want +got):\n%s", d)
 	}

@@ -95,7 +95,7 @@ type MeterPolicy interface {
 	Policy
 	// Meters returns the meters that the datapath must have. Neither side changes the result.
 	// It may be called by any goroutine.
-	Meters() []dpif.Meter
+	Meters() []Meter
 	// UseMeters reports, repeatedly, whether they are installed. Actions must not name them
 	// before. It may be called by any goroutine.
 	UseMeters(ok bool)

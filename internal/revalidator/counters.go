@@ -1,10 +1,12 @@
 package revalidator
 
 import (
-	"dpifd/internal/metric"
-	"dpifd/internal/netlink"
 	"sync/atomic"
 	"time"
+
+	"dpifd/internal/metric"
+	"dpifd/internal/netlink"
+	"dpifd/internal/policy"
 )
 
 type counters struct {
@@ -14,6 +16,7 @@ type counters struct {
 	failed                      atomic.Uint64
 	flows                       atomic.Int64 // in the datapath at the last cycle
 	lastDump                    atomic.Int64 // ns
+	storm                       stormDrops
 
 	rounds  atomic.Uint64 // of Run; before that, flows adopted
 	running atomic.Bool
@@ -29,6 +32,7 @@ type Counters struct {
 	Failed     uint64 // requests that the kernel refused
 	Flows      int64  // in the datapath at the last cycle
 	LastDump   time.Duration
+	Storm      policy.StormDrops // packets that storm control dropped, of all ports
 }
 
 func (c *counters) snapshot() Counters {
@@ -40,7 +44,11 @@ func (c *counters) snapshot() Counters {
 }
 
 // Counters returns the counters. It may be called by any goroutine.
-func (r *Revalidator) Counters() Counters { return r.counters.snapshot() }
+func (r *Revalidator) Counters() Counters {
+	c := r.counters.snapshot()
+	c.Storm = r.counters.storm.total()
+	return c
+}
 
 // Looks returns the number of successful cycles that did not defer a requested full dump. It
 // may be called by any goroutine.
@@ -79,4 +87,14 @@ var Metrics = metric.Table[Counters]{
 		func(c *Counters) uint64 { return c.Cycles }),
 	metric.Gauge("revalidator_dump", metric.Milliseconds, "duration of the last dump of all flows",
 		func(c *Counters) int64 { return metric.Duration(c.LastDump, metric.Milliseconds) }),
+}
+
+// StormMetrics are what meters of storm control count, of a port or of all.
+var StormMetrics = metric.Table[policy.StormDrops]{
+	metric.Counter("storm_broadcast", metric.None, "broadcasts over ports[].storm: lost",
+		func(d *policy.StormDrops) uint64 { return d[policy.StormBroadcast] }),
+	metric.Counter("storm_multicast", metric.None, "other multicast over ports[].storm: lost",
+		func(d *policy.StormDrops) uint64 { return d[policy.StormMulticast] }),
+	metric.Counter("storm_unknown_unicast", metric.None, "unicast to unknown MACs over ports[].storm: lost",
+		func(d *policy.StormDrops) uint64 { return d[policy.StormUnknownUnicast] }),
 }

@@ -2,7 +2,9 @@ package revalidator
 
 import (
 	"errors"
+	"maps"
 	"slices"
+	"sync"
 	"time"
 
 	"dpifd/internal/backoff"
@@ -14,28 +16,79 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// meters keeps a policy's meters in the datapath. It belongs to the
-// revalidator's goroutine.
+// meters keeps a policy's meters in the datapath, and reads how many packets they
+// have dropped. It belongs to the revalidator's goroutine.
 type meters struct {
 	dp      *dpif.Datapath
 	policy  policy.MeterPolicy // nil if the policy has none
 	notify  event.Sink
-	inForce []dpif.Meter
+	inForce []meter
 	tried   bool
 	usable  bool
 	never   bool            // the kernel has no meters that work
 	retry   backoff.Backoff // of meters that the kernel refused
-	looked  time.Duration   // time of the last comparison, by internal/clock
+	looked  time.Duration   // when the look under way began, by internal/clock
+	next    int             // of inForce, to be looked at
 	failure string          // last reported error
+	drops   *stormDrops
 }
 
-// meterLook is the interval of comparisons between the datapath's meters and the policy's.
-const meterLook = 10 * time.Second
+// meter is a meter in the datapath.
+type meter struct {
+	policy.Meter
+	dropped uint64        // by the kernel's count, as of the last look
+	lost    uint64        // of these, those that were not said yet
+	said    time.Duration // when storm_limited was, by internal/clock; 0 for never
+}
 
-func newMeters(dp *dpif.Datapath, p policy.Policy, notify event.Sink) *meters {
-	m := &meters{dp: dp, notify: notify}
+// stormDrops is what meters have dropped since the start, by port.
+type stormDrops struct {
+	mu     sync.Mutex
+	byPort map[string]policy.StormDrops
+	sum    policy.StormDrops
+}
+
+const (
+	// meterLook is the time from one look at the datapath's meters to the next, and
+	// metersAtOnce the number of meters that a cycle looks at.
+	meterLook    = time.Second
+	metersAtOnce = 512
+	// limitedPause bounds how often storm_limited is told of one meter.
+	limitedPause = 10 * time.Second
+)
+
+func newMeters(dp *dpif.Datapath, p policy.Policy, notify event.Sink, drops *stormDrops) *meters {
+	m := &meters{dp: dp, notify: notify, drops: drops}
 	m.policy, _ = p.(policy.MeterPolicy)
 	return m
+}
+
+// StormDrops returns how many packets storm control has dropped since the start, by the
+// name of the port's entry. It may be called by any goroutine.
+func (r *Revalidator) StormDrops() map[string]policy.StormDrops {
+	d := &r.counters.storm
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return maps.Clone(d.byPort)
+}
+
+// total returns the drops of all ports.
+func (d *stormDrops) total() policy.StormDrops {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.sum
+}
+
+func (d *stormDrops) add(port string, kind policy.StormKind, n uint64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.byPort == nil {
+		d.byPort = map[string]policy.StormDrops{}
+	}
+	p := d.byPort[port]
+	p[kind] += n
+	d.byPort[port] = p
+	d.sum[kind] += n
 }
 
 // configured installs the policy's meters when they have changed, and tells the policy whether
@@ -47,31 +100,70 @@ func (m *meters) configured() {
 	now := clock.Now()
 	list := m.policy.Meters()
 	switch {
-	case !m.tried || !slices.Equal(list, m.inForce):
+	case !m.tried || !slices.EqualFunc(list, m.inForce, func(a policy.Meter, b meter) bool { return a == b.Meter }):
 		m.retry = backoff.Backoff{}
 		m.put(list, now)
 	case !m.usable && !m.never && m.retry.Due(now):
 		m.put(list, now)
-	case m.usable && now-m.looked >= meterLook:
-		m.look(now)
+	case m.usable && (m.next > 0 || now-m.looked >= meterLook):
+		if m.next == 0 {
+			m.looked = now
+		}
+		n := min(m.next+metersAtOnce, len(m.inForce))
+		m.look(m.inForce[m.next:n], now, true)
+		if m.next = n; n == len(m.inForce) {
+			m.next = 0
+		}
 	}
 	m.policy.UseMeters(m.usable)
 }
 
-// look creates meters again that another program has deleted.
-func (m *meters) look(now time.Duration) {
-	m.looked = now
-	for _, n := range m.inForce {
-		_, _, err := m.dp.MeterStats(n.ID)
-		if !errors.Is(err, unix.ENOENT) {
-			continue
-		}
-		if err := m.dp.SetMeter(n); err != nil {
-			m.failed(err, now)
-			return
-		}
-		m.notify(MeterRestored{Meter: n.ID})
+// last reads all meters once more, at the end.
+func (m *meters) last() {
+	if m.usable {
+		m.look(m.inForce, clock.Now(), false)
 	}
+}
+
+// look reads what meters have dropped. If restore is set, it creates meters again that
+// another program has deleted.
+func (m *meters) look(list []meter, now time.Duration, restore bool) {
+	for i := range list {
+		n := &list[i]
+		s, err := m.dp.MeterStats(n.ID)
+		switch {
+		case err == nil:
+			m.count(n, s.Dropped, now)
+		case restore && errors.Is(err, unix.ENOENT):
+			if err := m.set(n); err != nil {
+				m.failed(err, now)
+				return
+			}
+			m.notify(MeterRestored{Meter: n.ID})
+		}
+	}
+}
+
+// count adds what the meter has dropped since the last look.
+func (m *meters) count(n *meter, dropped uint64, now time.Duration) {
+	if dropped < n.dropped {
+		n.dropped = 0 // another program has set the meter anew
+	}
+	if more := dropped - n.dropped; more > 0 {
+		n.dropped = dropped
+		n.lost += more
+		m.drops.add(n.Port, n.Kind, more)
+	}
+	if n.lost > 0 && (n.said == 0 || now-n.said >= limitedPause) {
+		m.notify(StormLimited{Port: n.Port, Kind: n.Kind.String(), Lost: n.lost, Limit: int(n.PacketsPerSecond)})
+		n.lost, n.said = 0, now
+	}
+}
+
+// set makes a meter, which begins to count anew.
+func (m *meters) set(n *meter) error {
+	n.dropped = 0
+	return m.dp.SetMeter(n.Meter.Meter)
 }
 
 // failed turns storm control off until the next try.
@@ -85,24 +177,29 @@ func (m *meters) failed(err error, now time.Duration) {
 	}
 }
 
-func (m *meters) put(list []dpif.Meter, now time.Duration) {
-	before := m.inForce
-	if !m.usable {
-		before = nil
+func (m *meters) put(list []policy.Meter, now time.Duration) {
+	m.last()
+	before := map[uint32]meter{}
+	if m.usable {
+		for _, n := range m.inForce {
+			before[n.ID] = n
+		}
 	}
 	m.tried, m.usable = true, true
 	for _, old := range m.inForce {
-		if !slices.ContainsFunc(list, func(n dpif.Meter) bool { return n.ID == old.ID }) {
+		if !slices.ContainsFunc(list, func(n policy.Meter) bool { return n.ID == old.ID }) {
 			// A meter that stays has no effect.
 			_ = m.dp.DeleteMeter(old.ID)
 		}
 	}
-	m.inForce = list
-	for _, n := range list {
-		if slices.Contains(before, n) {
-			continue // it keeps its state
+	m.inForce, m.next = make([]meter, len(list)), 0
+	for i, n := range list {
+		if old := before[n.ID]; old.Meter == n {
+			m.inForce[i] = old // it keeps its counters
+			continue
 		}
-		if err := m.dp.SetMeter(n); err != nil {
+		m.inForce[i].Meter = n
+		if err := m.set(&m.inForce[i]); err != nil {
 			m.failed(err, now)
 			return
 		}

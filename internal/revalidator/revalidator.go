@@ -105,8 +105,9 @@ func New(cfg Config) *Revalidator {
 	r := &Revalidator{
 		dp: cfg.Datapath, policy: cfg.Policy, budget: cfg.Budget, hasher: cfg.Hasher, notify: cfg.Notify, barrier: cfg.Barrier,
 		limit: newFlowLimit(limits.Flows), kick: make(chan struct{}, 1),
-		statics: newStatics(cfg.Datapath, cfg.Policy, cfg.Notify), meters: newMeters(cfg.Datapath, cfg.Policy, cfg.Notify),
+		statics: newStatics(cfg.Datapath, cfg.Policy, cfg.Notify),
 	}
+	r.meters = newMeters(cfg.Datapath, cfg.Policy, cfg.Notify, &r.counters.storm)
 	r.pass = pass{sweep: cfg.Datapath.NewBatch(), unused: map[dpif.UFID]int64{}, unusedBefore: map[dpif.UFID]int64{},
 		spoofed: newSpoofed(cfg.Datapath, cfg.CreditSpoofed)}
 	r.limits.Store(&limits)
@@ -166,6 +167,7 @@ func (r *Revalidator) Run(ctx context.Context, gone func()) {
 	full := true // the first cycle corrects adopted flows
 	tick := time.NewTicker(cycleTime)
 	defer tick.Stop()
+	defer r.meters.last()
 	for {
 		start := time.Now()
 		if err := r.Cycle(ctx, full); err != nil {

@@ -92,7 +92,24 @@ type MeterRestored struct {
 }
 
 var _ = event.Declare[MeterRestored](event.Kind{Name: "meter_restored", Level: event.Warn,
-	Meaning: "Another program deleted a meter of ports[].storm. dpifd created it again. It compares meters every 10 " +
-		"s; until then floods were not limited.",
+	Meaning: "Another program deleted a meter of ports[].storm. dpifd created it again. It compares meters every " +
+		"second; until then floods were not limited.",
 	Advice: "Find the program that deletes meters of this datapath and stop it.",
+})
+
+// StormLimited says that a meter drops packets.
+type StormLimited struct {
+	event.OfDatapath
+	Port  string `event:"port"`
+	Kind  string `event:"kind"`
+	Lost  uint64 `event:"lost"`
+	Limit int    `event:"limit"`
+}
+
+var _ = event.Declare[StormLimited](event.Kind{Name: "storm_limited", Level: event.Warn,
+	Meaning: "Packets of a port were dropped by storm control: more of the kind came than `limit` a second " +
+		"(ports[].storm). `lost` counts them since the last such line of the same port and kind; at most one every 10 s " +
+		"for each.",
+	Advice: "Find out what sends that much: a loop (mac_flapping), a broken or malicious station. If the traffic is wanted, " +
+		"raise the limit.",
 })

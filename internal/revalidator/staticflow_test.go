@@ -23,12 +23,12 @@ import (
 type one struct {
 	constant
 	flow   policy.StaticFlow
-	meter  dpif.Meter
+	meter  policy.Meter
 	usable bool
 }
 
 func (p *one) StaticFlows() []policy.StaticFlow      { return []policy.StaticFlow{p.flow} }
-func (p *one) Meters() []dpif.Meter                  { return []dpif.Meter{p.meter} }
+func (p *one) Meters() []policy.Meter                { return []policy.Meter{p.meter} }
 func (p *one) UseMeters(ok bool)                     { p.usable = ok }
 func (p *one) Observe([]byte, int64)                 {}
 func (p *one) Redecide([]byte, *policy.Verdict) bool { return false }
@@ -40,7 +40,7 @@ func newOne() *one {
 	odp.AppendInPortMask(&mask)
 	odp.AppendOutput(&actions, 2)
 	return &one{flow: policy.StaticFlow{Match: "in_port(1)", Actions: "2", UFID: dpif.UFID{7}, Key: key.Bytes(), Mask: mask.Bytes(), Do: actions.Bytes()},
-		meter: dpif.Meter{ID: 3, PacketsPerSecond: 100}}
+		meter: policy.Meter{Meter: dpif.Meter{ID: 3, PacketsPerSecond: 100}, Port: "a"}}
 }
 
 // table is a kernel with place for the static flow of one and a meter.

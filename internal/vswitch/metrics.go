@@ -4,6 +4,7 @@ import (
 	"dpifd/internal/dpif"
 	"dpifd/internal/metric"
 	"dpifd/internal/netlink"
+	"dpifd/internal/policy"
 	"dpifd/internal/revalidator"
 	"dpifd/internal/upcall"
 )
@@ -18,10 +19,11 @@ var PortStatsMetrics = metric.Join(
 		func(p *PortStats) *upcall.PortCounters { return &p.Counters }),
 	metric.Table[PortStats]{
 		metric.Counter("lost", metric.None, "packets lost, for any cause",
-			func(p *PortStats) uint64 { return p.Counters.Lost() }),
+			func(p *PortStats) uint64 { return p.Counters.Lost() + p.Storm.Sum() }),
 		metric.Counter("decode_errors", metric.None, "messages that are not valid upcalls (truncated or malformed): lost",
 			func(p *PortStats) uint64 { return p.Counters.Undecodable() }),
 	},
+	metric.Of(revalidator.StormMetrics, func(p *PortStats) *policy.StormDrops { return &p.Storm }),
 	metric.Of(dpif.UpcallMetrics, func(p *PortStats) *dpif.UpcallStats { return &p.Kernel }),
 	metric.Of(dpif.VportMetrics, func(p *PortStats) *dpif.VportStats { return &p.Vport }),
 )
@@ -30,6 +32,7 @@ var PortStatsMetrics = metric.Join(
 // the sum over its ports.
 var Metrics = metric.Join(
 	metric.Of(revalidator.Metrics, func(s *Stats) *revalidator.Counters { return &s.Revalidator }),
+	metric.Of(revalidator.StormMetrics, func(s *Stats) *policy.StormDrops { return &s.Revalidator.Storm }),
 	metric.Of(netlink.SendMetrics, func(s *Stats) *netlink.Counters { return &s.Requests }),
 	metric.Table[Stats]{
 		metric.Gauge("ports", metric.None, "ports served",

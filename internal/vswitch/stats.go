@@ -9,6 +9,7 @@ import (
 	"dpifd/internal/metric"
 	"dpifd/internal/netlink"
 	"dpifd/internal/odp"
+	"dpifd/internal/policy"
 	"dpifd/internal/revalidator"
 	"dpifd/internal/transport"
 	"dpifd/internal/upcall"
@@ -23,13 +24,14 @@ type Stats struct {
 	Past        upcall.PortCounters // the sum over ports that have gone
 	Shared      []PortStats         // the sockets of per-CPU dispatch: No is MaxPorts; upcalls of known ports count there
 	Revalidator revalidator.Counters
-	FlowLimit   int64         // in force now
-	StaticFlows int           // of the datapath's flows, those of the configuration
-	Polls       uint64        // times that a handler asked epoll
-	Batches     uint64        // batches of upcalls answered
-	BatchTime   time.Duration // from a batch's receipt until its answers were sent, sum over Batches
-	CPUWait     time.Duration // of the handlers' threads, summed, see upcall.Handler.CPUWait; 0 from Losses
-	SendErrors  uint64        // batches that could not be sent whole
+	FlowLimit   int64                        // in force now
+	Storm       map[string]policy.StormDrops // of Revalidator.Storm, by the name of a port's entry
+	StaticFlows int                          // of the datapath's flows, those of the configuration
+	Polls       uint64                       // times that a handler asked epoll
+	Batches     uint64                       // batches of upcalls answered
+	BatchTime   time.Duration                // from a batch's receipt until its answers were sent, sum over Batches
+	CPUWait     time.Duration                // of the handlers' threads, summed, see upcall.Handler.CPUWait; 0 from Losses
+	SendErrors  uint64                       // batches that could not be sent whole
 	LastRefusal unix.Errno
 	Requests    netlink.Counters // of the handlers' request sockets, summed
 	RingBytes   uint64           // memory of all RX rings
@@ -64,6 +66,7 @@ type PortStats struct {
 	// RingFrames is the number of frames of the port's ring, 0 without ring.
 	RingFrames uint32
 	Counters   upcall.PortCounters
+	Storm      policy.StormDrops // since the Server was made, of the port's entry
 	Vport      dpif.VportStats
 	Kernel     dpif.UpcallStats
 }
@@ -108,11 +111,14 @@ func (s *Server) stats(all bool) (Stats, error) {
 		s.statistics.lost = lost
 		s.sockets.ReadDrops(s.everySocket())
 	}
+	st.Storm = s.revalidator.StormDrops()
+	storm := s.stormDrops(st.Storm)
 	ports := s.reconciler.Table().Load()
 	st.Past = ports.Past
 	st.Ports = make([]PortStats, 0, len(ports.List))
 	for _, port := range ports.List {
 		p := portStats(port.Port, port.Socket)
+		p.Storm = storm[port.No]
 		if v := vports[port.No]; v != nil {
 			p.Vport, p.Kernel = v.Stats, v.Upcalls
 		}
@@ -186,6 +192,20 @@ func (s *Server) RingFill() uint32 {
 // StaticFlows returns the static flows with what became of them, those that wait
 // for a port included. It may be called from any goroutine.
 func (s *Server) StaticFlows() []revalidator.StaticFlowStats { return s.revalidator.StaticFlows() }
+
+// stormDrops returns what was dropped of each port, from that of each entry.
+func (s *Server) stormDrops(byEntry map[string]policy.StormDrops) map[odp.PortNo]policy.StormDrops {
+	byPort := make(map[odp.PortNo]policy.StormDrops, len(byEntry))
+	if len(byEntry) == 0 {
+		return byPort
+	}
+	for _, p := range s.Entries() {
+		if drops, is := byEntry[p.Entry]; is {
+			byPort[p.No] = drops
+		}
+	}
+	return byPort
+}
 
 // Totals sums the counters of all ports, those that have gone included, without
 // asking about the datapath, which may be gone. It may be called from any

@@ -19,7 +19,7 @@ func TestMeterDeleted(t *testing.T) {
 	var id uint32
 	eventually(t, waitLimit, "a meter", func() bool {
 		for id = 0; id < 100; id++ {
-			if _, _, err := v.MeterStats(id); err == nil {
+			if _, err := v.MeterStats(id); err == nil {
 				return true
 			} else if !errors.Is(err, unix.ENOENT) {
 				t.Fatal(err)
@@ -34,7 +34,7 @@ func TestMeterDeleted(t *testing.T) {
 	if e := d.Wait(t, since, "meter_restored", nil); e.Int(t, "meter") != int64(id) {
 		t.Errorf("meter_restored: %v, want meter %d", e.Fields, id)
 	}
-	if _, _, err := v.MeterStats(id); err != nil {
+	if _, err := v.MeterStats(id); err != nil {
 		t.Error(err)
 	}
 }

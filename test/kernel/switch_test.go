@@ -5,10 +5,12 @@ package kernel_test
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"dpifd/internal/dpif"
 	"dpifd/internal/lab"
 
 	"golang.org/x/sys/unix"
@@ -128,7 +130,7 @@ func TestStormControl(t *testing.T) {
 	lab.Need(t, "meters", func() error {
 		// The daemon makes them in the revalidator's first cycle.
 		for deadline := time.Now().Add(waitLimit); ; time.Sleep(20 * time.Millisecond) {
-			_, _, err := v.MeterStats(1)
+			_, err := v.MeterStats(1)
 			if !errors.Is(err, unix.ENOENT) || time.Now().After(deadline) {
 				return err
 			}
@@ -172,10 +174,10 @@ func TestStormControl(t *testing.T) {
 			}
 			return false
 		})
-		var before uint64
+		var before dpif.MeterStats
 		if tt.meter != 0 {
 			var err error
-			if before, _, err = v.MeterStats(tt.meter); err != nil {
+			if before, err = v.MeterStats(tt.meter); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -210,12 +212,33 @@ func TestStormControl(t *testing.T) {
 		if most := tt.rate * (took.Seconds() + 1.1); float64(got) > most || got == 0 {
 			t.Errorf("%s: %d arrived, at most %.0f may have", tt.name, got, most)
 		}
-		after, _, err := v.MeterStats(tt.meter)
-		if err != nil || after-before != burst {
-			t.Errorf("%s: meter %d saw %d packets (%v), want %d", tt.name, tt.meter, after-before, err, burst)
+		after, err := v.MeterStats(tt.meter)
+		if n := after.Packets - before.Packets; err != nil || n != burst {
+			t.Errorf("%s: meter %d saw %d packets (%v), want %d", tt.name, tt.meter, n, err, burst)
 		}
 	}
 	stop(t, d)
+	drops := func(meter uint32) int64 {
+		s, err := v.MeterStats(meter)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return int64(s.Dropped)
+	}
+	dropped := []int64{drops(1), drops(2)}
+	last := d.Events("stats")[len(d.Events("stats"))-1]
+	if got := []int64{last.Int(t, "storm_broadcast"), last.Int(t, "storm_unknown_unicast")}; !slices.Equal(got, dropped) || dropped[0] == 0 {
+		t.Errorf("stats has %d packets dropped, the meters %d", got, dropped)
+	}
+	if got := d.Events("stopped")[0].Int(t, "lost"); got != dropped[0]+dropped[1] {
+		t.Errorf("stopped has %d lost, want %d", got, dropped)
+	}
+	for i, kind := range []string{"broadcast", "unknown_unicast"} {
+		e := d.Wait(t, time.Time{}, "storm_limited", func(e lab.Event) bool { return e.Text("kind") == kind })
+		if e.Text("port") != n.hosts[0].port || e.Int(t, "limit") != []int64{20, 30}[i] || e.Int(t, "lost") == 0 {
+			t.Errorf("storm_limited: %v", e.Fields)
+		}
+	}
 	if got := d.Events("storm_control_off"); len(got) != 0 {
 		t.Errorf("%v", got)
 	}
