@@ -248,6 +248,7 @@ func (s *policySwitch) Decide(u *dpif.Upcall, nowMS int64, v *policy.Verdict) {
 	p := s.current.Load()
 	if p.drops(u.InPort) {
 		dropUnlisted.Decide(u, nowMS, v)
+		v.Refused = true
 		explainUnlisted(v)
 		return
 	}
@@ -259,6 +260,7 @@ func (s *policySwitch) Redecide(key []byte, v *policy.Verdict) bool {
 	p := s.current.Load()
 	if p.unlisted.Load() != nil {
 		if in, err := odp.InPort(key); err == nil && p.drops(in) {
+			v.Refused = true
 			return dropUnlisted.Redecide(key, v)
 		}
 	}

@@ -193,7 +193,7 @@ func (l *Learning) forward(key []byte, k *odp.Key, set *portSet, f *frame, refus
 	set.appendMask(&v.Mask, key, f, refused)
 	f.received(&v.Actions)
 	if refused != "" {
-		v.Reason = refused
+		v.Reason, v.Refused = refused, true
 		return
 	}
 	var src odp.MAC

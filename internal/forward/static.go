@@ -69,7 +69,7 @@ func (f *Flood) flood(set *portSet, key []byte, k *odp.Key, v *policy.Verdict) {
 	v.Install = fr.installs(refused)
 	set.appendMask(&v.Mask, key, &fr, refused)
 	fr.received(&v.Actions)
-	v.Reason = refused
+	v.Reason, v.Refused = refused, refused != ""
 	if refused == "" {
 		set.flood(&v.Actions, &fr)
 		v.Reason = "flood"

@@ -10,10 +10,11 @@ import (
 
 // mayLack names the features that the default kernel, Debian's 6.1, cannot
 // have: it is newer than netlink rings and older than the vports' upcall
-// statistics.
+// statistics and the drop action.
 var mayLack = map[string]bool{
 	"rings":        true,
 	"upcall-stats": true,
+	"drop-action":  true,
 }
 
 // Need tries a feature of the kernel and skips the test, with the error as the

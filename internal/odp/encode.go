@@ -53,5 +53,9 @@ func AppendPushVLAN(e *netlink.Encoder, tpid, tci uint16) {
 // rate.
 func AppendMeter(e *netlink.Encoder, id uint32) { e.Uint32(ActionAttrMeter, id) }
 
+// AppendDrop appends the action that drops the packet, with a reason of 0 or not 0 (Linux
+// 6.7).
+func AppendDrop(e *netlink.Encoder, reason uint32) { e.Uint32(ActionAttrDrop, reason) }
+
 // AppendPopVLAN appends the action that removes the outer VLAN tag.
 func AppendPopVLAN(e *netlink.Encoder) { e.Flag(ActionAttrPopVLAN) }

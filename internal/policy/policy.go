@@ -21,6 +21,9 @@ type Verdict struct {
 	// key decides otherwise.
 	Peer    odp.PortNo
 	HasPeer bool
+	// Refused says of a packet that is dropped that a setting of its in-port refuses it, not
+	// that there is nowhere to send it.
+	Refused bool
 	// Reason names the decision, snake_case, for traces: "learned_unicast".
 	Reason string
 	// Spoofed says that the port may not send the packet, which is why it is dropped.
@@ -36,7 +39,7 @@ func (v *Verdict) Clear() {
 	v.Actions.Clear()
 	v.Mask.Clear()
 	v.Install = false
-	v.HasPeer = false
+	v.HasPeer, v.Refused = false, false
 	v.Reason = ""
 	v.Spoofed = false
 }

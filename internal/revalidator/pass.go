@@ -24,6 +24,7 @@ type pass struct {
 	// time, the time of the cycle before the dump that first showed it is used.
 	unused, unusedBefore map[dpif.UFID]int64
 
+	hasDrop   bool // as in Config
 	sweep     *dpif.Batch
 	changes   []change // change of each request of sweep
 	stuck     stuckFlows
@@ -207,7 +208,7 @@ func (r *Revalidator) redecide(f *dpif.Flow, idle time.Duration) {
 			reason = "mask_too_wide"
 		case f.HasUFID && f.UFID.Spoofed() != v.Spoofed:
 			// Its UFID tells how its packets count.
-		case bytes.Equal(f.Actions, v.Actions.Bytes()):
+		case bytes.Equal(f.Actions, v.FlowActions(r.hasDrop)):
 			return
 		case r.modify(f):
 			r.traced("modify", reason, f, idle)
@@ -239,7 +240,7 @@ func (r *Revalidator) covers(have, need []byte) (bool, error) {
 // EtherType, as 0. It returns false if the flow does not fit in a message.
 func (r *Revalidator) modify(f *dpif.Flow) (fits bool) {
 	changed := *f
-	changed.Actions = r.verdict.Actions.Bytes()
+	changed.Actions = r.verdict.FlowActions(r.hasDrop)
 	var k odp.Key
 	if f.HasUFID && odp.ParseKey(f.Key, &k) == nil {
 		r.key.Clear()

@@ -97,6 +97,8 @@ type Config struct {
 	// CreditSpoofed is told how many packets more flows whose UFIDs are Spoofed have
 	// dropped, by their in-port.
 	CreditSpoofed func(in odp.PortNo, packets uint64)
+	// HasDrop: flows that drop have an action for it, see policy.Verdict.FlowActions.
+	HasDrop bool
 }
 
 // New returns a revalidator that is not running.
@@ -108,7 +110,7 @@ func New(cfg Config) *Revalidator {
 		statics: newStatics(cfg.Datapath, cfg.Policy, cfg.Notify),
 	}
 	r.meters = newMeters(cfg.Datapath, cfg.Policy, cfg.Notify, &r.counters.storm)
-	r.pass = pass{sweep: cfg.Datapath.NewBatch(), unused: map[dpif.UFID]int64{}, unusedBefore: map[dpif.UFID]int64{},
+	r.pass = pass{hasDrop: cfg.HasDrop, sweep: cfg.Datapath.NewBatch(), unused: map[dpif.UFID]int64{}, unusedBefore: map[dpif.UFID]int64{},
 		spoofed: newSpoofed(cfg.Datapath, cfg.CreditSpoofed)}
 	r.limits.Store(&limits)
 	r.budget.limit.Store(int64(r.limit.current))

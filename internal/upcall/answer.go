@@ -154,7 +154,7 @@ func (h *Handler) install(p *Port, id dpif.UFID, key []byte, v *policy.Verdict) 
 		p.flowsOverLimit.Add(1)
 		return false
 	}
-	if !h.out.CreateFlow(&id, key, v.Mask.Bytes(), v.Actions.Bytes()) {
+	if !h.out.CreateFlow(&id, key, v.Mask.Bytes(), v.FlowActions(h.hasDrop)) {
 		h.budget.Release()
 		h.budget.Sent(1)
 		p.flowsPut.Add(1)

@@ -92,6 +92,8 @@ type Config struct {
 	// Primer decides whether the flow of the answers to a packet is installed together with the
 	// packet's own. All handlers share one; nil installs none.
 	Primer *Primer
+	// HasDrop: flows that drop have an action for it, see policy.Verdict.FlowActions.
+	HasDrop bool
 }
 
 // Handler receives, decides and answers the upcalls of the sockets it owns. It
@@ -108,6 +110,8 @@ type Handler struct {
 	shared *Socket // gets the upcalls of all ports, nil with per-vport dispatch
 	trace  atomic.Pointer[Tracer]
 	primer *Primer // nil if no flow is installed before its packets
+	// hasDrop is as in Config.
+	hasDrop bool
 
 	readiness
 	batch
@@ -187,7 +191,8 @@ func New(cfg Config) (*Handler, error) {
 		return nil, fmt.Errorf("handler %d: %w", cfg.ID, err)
 	}
 	h := &Handler{id: cfg.ID, dp: cfg.Datapath, policy: cfg.Policy, notify: cfg.Notify, sends: cfg.Datapath.Conn().Transport(),
-		budget: cfg.Budget, hasher: cfg.Hasher, table: cfg.Ports, primer: cfg.Primer}
+		budget: cfg.Budget, hasher: cfg.Hasher, table: cfg.Ports, primer: cfg.Primer,
+		hasDrop: cfg.HasDrop}
 	h.readiness = readiness{poller: poller, rescan: ringRescan}
 	h.timing.clock = clock.Now()
 	h.batch = batch{in: in, out: cfg.Datapath.NewBatch(), failed: h.requestFailed}

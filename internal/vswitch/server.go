@@ -100,8 +100,8 @@ func (s *Server) open(cfg Config) (err error) {
 	if err != nil {
 		return err
 	}
-	table, hasher := new(upcall.Table), odp.NewMaskedHasher()
-	if err := s.openHandlers(table, hasher); err != nil {
+	table, hasher, hasDrop := new(upcall.Table), odp.NewMaskedHasher(), s.dp.HasDrop()
+	if err := s.openHandlers(table, hasher, hasDrop); err != nil {
 		return err
 	}
 	s.sockets.SetHandlers(s.handlers)
@@ -111,7 +111,8 @@ func (s *Server) open(cfg Config) (err error) {
 		return fmt.Errorf("revalidator: %w", err)
 	}
 	s.revalidator = revalidator.New(revalidator.Config{Datapath: s.dp.Clone(conn), Policy: cfg.Policy, Limits: cfg.Flows,
-		Budget: s.budget, Hasher: hasher, Notify: cfg.Notify, Barrier: s.barrier, CreditSpoofed: s.creditSpoofed})
+		Budget: s.budget, Hasher: hasher, Notify: cfg.Notify, Barrier: s.barrier, CreditSpoofed: s.creditSpoofed,
+		HasDrop: hasDrop})
 	if conn, err = netlink.Dial(unix.NETLINK_GENERIC, netlink.Config{}); err != nil {
 		return fmt.Errorf("statistics: %w", err)
 	}
@@ -125,7 +126,7 @@ func (s *Server) open(cfg Config) (err error) {
 
 // openHandlers opens the handlers, which take upcalls of all ports by table under
 // per-CPU dispatch.
-func (s *Server) openHandlers(table *upcall.Table, hasher *odp.MaskedHasher) error {
+func (s *Server) openHandlers(table *upcall.Table, hasher *odp.MaskedHasher, hasDrop bool) error {
 	var primer *upcall.Primer
 	if s.cfg.Prime {
 		primer = upcall.NewPrimer()
@@ -136,7 +137,8 @@ func (s *Server) openHandlers(table *upcall.Table, hasher *odp.MaskedHasher) err
 			return fmt.Errorf("handler %d: %w", id, err)
 		}
 		h, err := upcall.New(upcall.Config{ID: id, Datapath: s.dp.Clone(conn), Policy: s.cfg.Policy, Budget: s.budget,
-			Hasher: hasher, Ports: table, Notify: s.cfg.Notify, Primer: primer})
+			Hasher: hasher, Ports: table, Notify: s.cfg.Notify, Primer: primer,
+			HasDrop: hasDrop})
 		if err != nil {
 			conn.Close()
 			return err

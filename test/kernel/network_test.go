@@ -364,6 +364,9 @@ func readFlow(f *dpif.Flow) (flow, error) {
 	var actions []string
 	out := netlink.NewAttrs(f.Actions)
 	for out.Next() {
+		if out.Type() == odp.ActionAttrDrop {
+			continue // a flow without actions on kernels before 6.7
+		}
 		if out.Type() != odp.ActionAttrOutput {
 			return flow{}, fmt.Errorf("flow with action %d", out.Type())
 		}
