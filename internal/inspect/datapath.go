@@ -12,15 +12,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Datapath is one datapath with its ports. Counters count since the datapath
-// was made.
+// Datapath is one datapath with its ports. Counters count since the datapath was created.
 type Datapath struct {
 	Name     string             `json:"name"`
 	Index    int32              `json:"index"`
 	Features []string           `json:"features"` // OVS_DP_F_*, in lower case
 	Stats    dpif.DatapathStats `json:"stats"`
-	// PerCPU are the upcall sockets by CPU, with feature dispatch_upcall_per_cpu;
-	// those of the ports are not used then. Empty where the kernel does not tell.
+	// PerCPU are the upcall sockets by CPU, with feature dispatch_upcall_per_cpu; those of the
+	// ports are then unused. Empty if the kernel does not report them.
 	PerCPU []Socket `json:"per_cpu_sockets,omitempty"`
 	Ports  []Port   `json:"ports"` // in order of their numbers
 
@@ -37,12 +36,12 @@ type Port struct {
 	Link    string          `json:"link,omitempty"`     // up, down or no carrier; "" for a device of another namespace
 	DstPort uint16          `json:"dst_port,omitempty"` // of a tunnel
 	Stats   dpif.VportStats `json:"stats"`
-	// Upcalls is nil where the kernel does not count them, before Linux 6.2.
+	// Upcalls is nil if the kernel does not count them (before Linux 6.2).
 	Upcalls *UpcallStats `json:"upcalls,omitempty"`
 	Sockets []Socket     `json:"upcall_sockets"`
 }
 
-// UpcallStats are the packets that the kernel tried to send up.
+// UpcallStats are the packets that the kernel tried to send as upcalls.
 type UpcallStats struct {
 	Packets uint64 `json:"packets"` // that a socket took
 	Errors  uint64 `json:"errors"`  // that none could take: lost
@@ -54,9 +53,8 @@ type Reader struct {
 	fam  *dpif.Families
 }
 
-// NewReader opens a request socket in the network namespace of the calling
-// thread. The error matches dpif.ErrNoModule where the kernel has no datapaths.
-// The caller closes the Reader.
+// NewReader opens a request socket in the network namespace of the calling thread. The error
+// matches dpif.ErrNoModule if the kernel has no datapaths. The caller closes the Reader.
 func NewReader() (*Reader, error) {
 	conn, err := netlink.Dial(unix.NETLINK_GENERIC, netlink.Config{RcvBuf: requestBuf})
 	if err != nil {
@@ -70,7 +68,7 @@ func NewReader() (*Reader, error) {
 	return &Reader{conn, fam}, nil
 }
 
-// requestBuf is the receive buffer asked for, in bytes.
+// requestBuf is the requested receive buffer in bytes.
 const requestBuf = 1 << 20
 
 // Close closes the socket.
@@ -86,9 +84,8 @@ func (r *Reader) Names() ([]string, error) {
 	return names, err
 }
 
-// Datapath reads the datapath of a name. The error matches unix.ENODEV if
-// there is none. Call it, like NewReader, in the network namespace that is
-// meant: it looks upcall sockets up there.
+// Datapath reads the datapath of a name. The error matches unix.ENODEV if there is none. Call
+// it, like NewReader, in the datapath's network namespace: it looks up upcall sockets there.
 func (r *Reader) Datapath(name string) (Datapath, error) {
 	dp, err := dpif.OpenDatapath(r.conn, r.fam, name)
 	if err != nil {
@@ -132,8 +129,8 @@ func (r *Reader) Datapath(name string) (Datapath, error) {
 	return d, nil
 }
 
-// linkState says whether frames can leave a device. State is IF_OPER_* of
-// linux/if.h: internal ports and tunnels do not tell.
+// linkState returns whether frames can leave a device. State is IF_OPER_* of linux/if.h;
+// internal ports and tunnels do not report it.
 func linkState(l *device.Link) string {
 	const notPresent, down, lowerLayerDown = 1, 2, 3
 	switch {
@@ -160,8 +157,8 @@ func readLinks() (map[string]device.Link, error) {
 	return links, err
 }
 
-// Datapaths reads all datapaths, in order of their names. One that goes
-// meanwhile is left out.
+// Datapaths reads all datapaths, in order of their names. One that is deleted meanwhile is left
+// out.
 func (r *Reader) Datapaths() ([]Datapath, error) {
 	names, err := r.Names()
 	if err != nil {

@@ -23,11 +23,10 @@ func (r *Reader) Ports(name string) (map[odp.PortNo]string, error) {
 	return names, err
 }
 
-// Flows reads the flow table of the datapath of a name and calls each for every
-// flow, which is borrowed until each returns. reset, which may be nil, is called
-// when the dump starts anew; what each did until then does not count. An error
-// of each ends the dump. The table may change meanwhile: a flow may be missed or
-// seen twice.
+// Flows reads the flow table of the datapath of a name and calls each for every flow, which is
+// borrowed until each returns. reset, which may be nil, is called when the dump starts again;
+// earlier calls of each then do not count. An error of each ends the dump. The table may change
+// meanwhile: a flow may be missed or seen twice.
 func (r *Reader) Flows(name string, reset func(), each func(*dpif.Flow) error) error {
 	dp, err := dpif.OpenDatapath(r.conn, r.fam, name)
 	if err != nil {
@@ -36,11 +35,10 @@ func (r *Reader) Flows(name string, reset func(), each func(*dpif.Flow) error) e
 	return dp.Flows(false, reset, each)
 }
 
-// FlowText writes flows. Names of ports and wildcarded fields are as its Text
-// says.
+// FlowText writes flows. Its Text controls port names and wildcarded fields.
 type FlowText struct {
 	odp.Text
-	NowMS int64 // of CLOCK_MONOTONIC, to tell how long a flow was unused
+	NowMS int64 // of CLOCK_MONOTONIC, to compute how long a flow was unused
 }
 
 // Append appends the flow as `ovs-dpctl dump-flows` prints it, without a

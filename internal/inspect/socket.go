@@ -18,28 +18,28 @@ import (
 type Socket struct {
 	PID   uint32 `json:"pid"`   // netlink port id; 0: no listener
 	Found bool   `json:"found"` // in this network namespace
-	// Queued is the memory in bytes that waiting messages take, 0 where they
-	// wait in a ring; Drops counts messages that could not be queued.
+	// Queued is the memory of waiting messages in bytes, 0 if they wait in a ring; Drops counts
+	// messages that could not be queued.
 	Queued uint64    `json:"queued_bytes"`
 	Drops  uint64    `json:"drops"`
 	Owners []Process `json:"owners,omitempty"` // those that this process may see
-	// Ring is nil for a socket without one, and where its owner was not asked.
+	// Ring is nil for a socket without one, and if its owner was not asked.
 	Ring *Ring `json:"ring,omitempty"`
 }
 
-// Ring is how full the ring of a socket is. Its owner knows it, the kernel does not tell.
+// Ring is the fill of a socket's ring. Only the owner knows it; the kernel does not report it.
 type Ring struct {
 	Frames uint32 `json:"frames"`
 	Used   uint32 `json:"used"`
 }
 
-// Process is one that has a socket open.
+// Process is a process that has a socket open.
 type Process struct {
 	ID   int    `json:"pid"`
 	Name string `json:"name"`
 }
 
-// socketTable is what is known of sockets, by netlink port id.
+// socketTable has sockets by netlink port id.
 type socketTable map[uint32]Socket
 
 // readSockets looks up the upcall sockets of a datapath.
@@ -90,7 +90,7 @@ func (t socketTable) all(pids []uint32) []Socket {
 	return list
 }
 
-// SetRing notes the ring of the socket with a port id, if the process owner has it open.
+// SetRing sets the ring of the socket with a port id, if the process owner has it open.
 func (d *Datapath) SetRing(owner int, pid uint32, ring Ring) {
 	set := func(list []Socket) {
 		for i := range list {
@@ -106,11 +106,11 @@ func (d *Datapath) SetRing(owner int, pid uint32, ring Ring) {
 	}
 }
 
-// owners calls each for every process that has one of the sockets open, once
-// for each socket. Processes of others are visible with CAP_SYS_PTRACE only;
-// those that go meanwhile are left out.
+// owners calls each for every process that has one of the sockets open, once for each socket.
+// Processes of other users are visible only with CAP_SYS_PTRACE; those that end meanwhile are
+// left out.
 func owners(proc string, inodes map[uint64]uint32, each func(pid uint32, p Process)) {
-	// A pattern that is well-formed makes no error.
+	// A well-formed pattern causes no error.
 	dirs, _ := filepath.Glob(filepath.Join(proc, "[0-9]*"))
 	for _, dir := range dirs {
 		id, err := strconv.Atoi(filepath.Base(dir))

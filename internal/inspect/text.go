@@ -7,9 +7,8 @@ import (
 	"dpifd/internal/device"
 )
 
-// AppendText appends what `ovs-dpctl show` prints of the datapath, with the
-// ports' counters that it adds for -s if statistics is true. Lines about
-// features and upcall sockets are ours.
+// AppendText appends what `ovs-dpctl show` prints of the datapath, with the ports' counters of
+// -s if statistics is true. Lines about features and upcall sockets are added.
 func (d *Datapath) AppendText(dst []byte, statistics bool) []byte {
 	w := &text{buf: dst}
 	w.line("system@%s:", d.Name)
@@ -58,9 +57,8 @@ func (p *Port) append(w *text, statistics, sockets bool) {
 	}
 }
 
-// options are a port's type and what goes with it, nothing for a device
-// that is no tunnel. Tunnels are called by what they are, though the datapath
-// has their devices like any other.
+// options are a port's type and its options, nothing for a device that is not a tunnel. Tunnels
+// have their own type, although the datapath has their devices like any other.
 func (p *Port) options() string {
 	kind := p.Type
 	if kind == "netdev" {
@@ -111,8 +109,8 @@ func ratio(part, whole uint64) float64 {
 	return float64(part) / float64(whole)
 }
 
-// human writes bytes beside their number as print_human_size of lib/dpctl.c
-// does; nothing below a KiB.
+// human writes a size after its number of bytes as print_human_size of lib/dpctl.c does;
+// nothing below a KiB.
 func human(n uint64) string {
 	for i, unit := range []string{"TiB", "GiB", "MiB", "KiB"} {
 		if size := uint64(1) << (40 - 10*i); n >= size {

@@ -1,10 +1,9 @@
-// Package logqueue keeps a log's reader from holding up those who write to the log.
+// Package logqueue prevents a slow reader of the log from blocking its writers.
 //
-// A Queue takes lines without waiting for the reader, and writes them to it from a
-// goroutine of its own. It is bounded: lines that do not fit are dropped and
-// counted. A write that finds the queue full waits for the reader first, up to
-// maxWait, and only if the reader has kept up so far, so that a burst of lines does
-// not lose any with a reader that is alive.
+// A Queue accepts lines without waiting for the reader, and writes them from a separate
+// goroutine. Its size is limited: lines that do not fit are dropped and counted. If the queue
+// is full and the reader has kept up so far, a write first waits for the reader, up to maxWait,
+// so that a burst of lines loses none with a live reader.
 package logqueue
 
 import (
@@ -14,31 +13,30 @@ import (
 )
 
 const (
-	// capacity bounds the lines that wait, in bytes. As many may be on their way
-	// to the reader.
+	// capacity is the maximum size of waiting lines in bytes. As many may be in the current
+	// write to the reader.
 	capacity = 512 << 10
 	maxWait  = 100 * time.Millisecond
 )
 
-// Queue is an io.Writer that never fails. Its methods may be called by several
-// goroutines at once.
+// Queue is an io.Writer that never fails. It is safe for concurrent use.
 type Queue struct {
 	to   io.Writer
-	wake chan struct{} // has room for one: there are lines
-	room chan struct{} // has room for one: the lines that waited are on their way
+	wake chan struct{} // capacity 1: there are lines
+	room chan struct{} // capacity 1: the waiting lines are being written
 	done chan struct{} // closed when the goroutine has ended
 
 	mu       sync.Mutex // guards the rest
-	lines    lines      // that wait
-	spare    lines      // memory of lines that were written
-	writing  uint64     // lines on their way to the reader
+	lines    lines      // waiting
+	spare    lines      // memory of written lines
+	writing  uint64     // lines being written to the reader
 	dropped  uint64
 	stalled  bool // a line was dropped since the queue was last empty
 	closed   bool
-	drainers []chan struct{} // closed when nothing waits any more
+	drainers []chan struct{} // closed when the queue is empty
 }
 
-// lines are lines one after another.
+// lines is a sequence of lines.
 type lines struct {
 	text []byte
 	ends []int // where each line ends
@@ -52,8 +50,7 @@ func New(to io.Writer) *Queue {
 	return q
 }
 
-// Write queues one line, or drops it. It keeps no reference to b, and reports
-// success in either case.
+// Write queues one line, or drops it. It keeps no reference to b, and always returns success.
 func (q *Queue) Write(b []byte) (int, error) {
 	if !q.offer(b) {
 		timeout := time.NewTimer(maxWait)
@@ -70,7 +67,7 @@ func (q *Queue) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// offer reports false if the line does not fit and is worth waiting for.
+// offer returns false if the line does not fit and the caller should wait.
 func (q *Queue) offer(b []byte) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -121,11 +118,11 @@ func (q *Queue) run() {
 	}
 }
 
-// next takes the lines that wait. None are left when it returns none.
+// next takes the waiting lines. If it returns none, the queue is empty.
 func (q *Queue) next() lines {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	// lines and spare have the memory of the batch that was written in turns.
+	// lines and spare take turns with the memory of the written batch.
 	batch := q.lines
 	q.lines, q.spare = lines{q.spare.text[:0], q.spare.ends[:0]}, batch
 	q.writing = uint64(len(batch.ends))
@@ -147,22 +144,21 @@ func (q *Queue) count() {
 	q.dropped++
 }
 
-// Dropped returns how many lines were dropped: those that found the queue full, and
-// those that the writer refused.
+// Dropped returns the number of dropped lines: the queue was full, or the writer refused them.
 func (q *Queue) Dropped() uint64 {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.dropped
 }
 
-// Stalled reports whether the queue is full for want of a reader.
+// Stalled reports whether the queue is full because the reader stalled.
 func (q *Queue) Stalled() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.stalled
 }
 
-// Flush waits until all lines are written, or until the time is over.
+// Flush waits until all lines are written, at most for the given time.
 func (q *Queue) Flush(limit time.Duration) {
 	q.mu.Lock()
 	if q.writing == 0 && len(q.lines.ends) == 0 {
@@ -178,9 +174,8 @@ func (q *Queue) Flush(limit time.Duration) {
 	}
 }
 
-// Close flushes the queue as Flush does and ends its goroutine. A goroutine whose
-// write does not return ends with it, or with the process. Lines that come later are
-// dropped.
+// Close flushes the queue as Flush does and ends its goroutine. If a write does not return, the
+// goroutine ends with it, or with the process. Later lines are dropped.
 func (q *Queue) Close(limit time.Duration) {
 	q.Flush(limit)
 	q.mu.Lock()

@@ -1,8 +1,7 @@
-// Package metric says what a counter is: a figure with a name, kind, unit and
-// meaning, and how to read it.
+// Package metric defines metrics: figures with a name, kind, unit and meaning, and a function
+// to read them.
 //
-// The package that counts declares a Table with one entry for each figure. From the
-// tables come the fields of the events stats and port_stats, the answer of the
-// control socket, the text of `dpifd metrics`, the program for mtail and the lists
-// of docs/LOGS.md and docs/MONITORING.md.
+// The package that counts declares a Table with one entry per figure. The tables determine the
+// fields of the events stats and port_stats, the answers of the control socket, the text of
+// `dpifd metrics`, the mtail program, and the lists of docs/LOGS.md and docs/MONITORING.md.
 package metric

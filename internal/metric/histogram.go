@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// A Histogram's buckets are log-linear: up to a microsecond all are as wide as the
-// unit, from there on each power of two is divided into subBuckets. So a bucket is at
-// most a sixteenth as wide as the durations in it. The last one, from 63 s, has no bound.
+// The buckets of a Histogram are log-linear: up to a microsecond each is one unit wide, above
+// that each power of two is divided into subBuckets. A bucket is therefore at most a sixteenth
+// as wide as the durations in it. The last one, from 63 s, has no upper bound.
 const (
 	subBits    = 4
 	subBuckets = 1 << subBits // and units of a microsecond
@@ -23,13 +23,13 @@ type Histogram struct {
 	counts [buckets]atomic.Uint64
 }
 
-// Distribution is what Histograms held at one time, or counted between two.
+// Distribution is the content of Histograms at one time, or the difference between two.
 type Distribution struct {
 	Sum    time.Duration
 	counts [buckets]uint64
 }
 
-// Bucket is a part of a Distribution: how many durations are at most LeUS.
+// Bucket is a part of a Distribution: the number of durations of at most LeUS.
 type Bucket struct {
 	LeUS  int64  `json:"le_us"` // us
 	Count uint64 `json:"count"`
@@ -42,19 +42,19 @@ func bucketOf(d time.Duration) int {
 	return min(shift<<subBits+int(units>>shift), buckets-1)
 }
 
-// boundOf returns what all durations of a bucket are below, in units.
+// boundOf returns the exclusive upper bound of a bucket, in units.
 func boundOf(bucket int) uint64 {
 	shift := max(bucket>>subBits-1, 0)
 	return uint64(bucket-shift<<subBits+1) << shift
 }
 
-// Observe counts n times a duration.
+// Observe counts a duration n times.
 func (h *Histogram) Observe(d time.Duration, n int) {
 	h.sum.Add(int64(d) * int64(n))
 	h.counts[bucketOf(d)].Add(uint64(n))
 }
 
-// AddTo adds what h has counted to d.
+// AddTo adds the counts of h to d.
 func (h *Histogram) AddTo(d *Distribution) {
 	d.Sum += time.Duration(h.sum.Load())
 	for i := range h.counts {
@@ -62,7 +62,7 @@ func (h *Histogram) AddTo(d *Distribution) {
 	}
 }
 
-// Since returns what was counted after an earlier reading of the same histograms.
+// Since returns the counts since an earlier reading of the same histograms.
 func (d *Distribution) Since(earlier *Distribution) Distribution {
 	diff := Distribution{Sum: d.Sum - earlier.Sum}
 	for i := range d.counts {
@@ -79,9 +79,9 @@ func (d *Distribution) Count() (n uint64) {
 	return n
 }
 
-// Quantile returns a bound of the shortest millionths of the durations, 1e6 for all: the
-// upper end of a bucket in whole microseconds, 1/16 above the longest of them at most but for
-// the rounding. It is 0 if there is no duration.
+// Quantile returns an upper bound of the shortest millionths of the durations, 1e6 for all: the
+// upper end of a bucket in whole microseconds, at most 1/16 above the longest of them apart
+// from rounding. It is 0 if there is no duration.
 func (d *Distribution) Quantile(millionths uint64) time.Duration {
 	count := d.Count()
 	if count == 0 {
@@ -99,7 +99,7 @@ func (d *Distribution) Quantile(millionths uint64) time.Duration {
 	return 0 // not reached: rank is at most count
 }
 
-// Buckets returns how many durations are at most 8 us, 16 us and so on, up to 16 s.
+// Buckets returns the numbers of durations of at most 8 us, 16 us and so on, up to 16 s.
 func (d *Distribution) Buckets() []Bucket {
 	var out []Bucket
 	seen, next := uint64(0), 0

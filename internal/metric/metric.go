@@ -5,15 +5,15 @@ import (
 	"time"
 )
 
-// Kind says how a figure moves.
+// Kind is how a figure changes.
 type Kind uint8
 
 const (
-	Count Kind = iota // only grows until the daemon, or the port, begins anew
+	Count Kind = iota // only grows, until the daemon or the port starts again
 	Level             // rises and falls
 )
 
-// String returns the kind as Prometheus names it.
+// String returns Prometheus' name of the kind.
 func (k Kind) String() string { return [...]string{"counter", "gauge"}[k] }
 
 // Unit is the unit of a figure as it is read and logged.
@@ -27,15 +27,15 @@ const (
 	Seconds
 )
 
-// Info is what is known of a figure without its source.
+// Info describes a figure without its source.
 type Info struct {
 	Name string // snake_case, without the unit
 	Part string // of a distribution: p50, p99, p999 or max
 	Kind Kind
 	Unit Unit
 	Help string // what is counted, without a full stop
-	// Delta says that the log also tells what it grew by in the interval, LogOnly
-	// that it is about that interval and read for the log alone.
+	// Delta means that the log also has its increase in the interval; LogOnly means that it
+	// describes that interval and is read for the log only.
 	Delta, LogOnly bool
 }
 
@@ -45,7 +45,7 @@ type Metric[S any] struct {
 	read func(*S) int64
 }
 
-// number is what a figure may be read as.
+// number is the type of a figure.
 type number interface {
 	~int | ~int32 | ~int64 | ~uint32 | ~uint64
 }
@@ -62,8 +62,7 @@ func Gauge[S any, N number](name string, unit Unit, help string, read func(*S) N
 	return m
 }
 
-// Quantiles returns the entries of how long something took, in microseconds: what a half, 99 %
-// and 99.9 % did not exceed, and what none did.
+// Quantiles returns the entries of a duration in microseconds: p50, p99, p99.9 and the maximum.
 func Quantiles[S any](name, help string, read func(*S) *Distribution) Table[S] {
 	quantile := func(part, of string, millionths uint64) Metric[S] {
 		m := Gauge(name, Microseconds, help+", "+of+" at most", func(s *S) int64 {
@@ -76,20 +75,19 @@ func Quantiles[S any](name, help string, read func(*S) *Distribution) Table[S] {
 		quantile("p999", "of 99.9 %", 999_000), quantile("max", "of all", 1_000_000)}
 }
 
-// WithDelta returns m as a figure of which the log also tells what it grew by in the
-// interval.
+// WithDelta returns m with Delta set.
 func (m Metric[S]) WithDelta() Metric[S] {
 	m.Delta = true
 	return m
 }
 
-// ForLogOnly returns m as a figure of the log's interval, which nobody else has.
+// ForLogOnly returns m with LogOnly set.
 func (m Metric[S]) ForLogOnly() Metric[S] {
 	m.LogOnly = true
 	return m
 }
 
-// Table is what can be read from an S, in order.
+// Table is the figures of an S, in order.
 type Table[S any] []Metric[S]
 
 // Join returns one table with the entries of several.
@@ -131,8 +129,8 @@ func (t Table[S]) Read(s *S) Values {
 	return out
 }
 
-// units are, for each Unit: what it adds to the name in the log and in Prometheus,
-// and how many make one of Prometheus' unit.
+// units are, for each Unit: the suffixes of names in the log and in Prometheus, and the number
+// of units in one of Prometheus' units.
 var units = [...]struct {
 	log, base string
 	scale     float64
@@ -164,7 +162,7 @@ func (i *Info) Prometheus(prefix string) string {
 	return name
 }
 
-// Scale returns by what a value is divided to be in the unit of Prometheus.
+// Scale returns the divisor that converts a value to the unit of Prometheus.
 func (i *Info) Scale() float64 { return units[i.Unit].scale }
 
 // Duration returns d in the unit of a figure.
@@ -172,7 +170,7 @@ func Duration(d time.Duration, u Unit) int64 {
 	return int64(d) / int64(float64(time.Second)/units[u].scale)
 }
 
-// Infos returns what is known of each figure, in order.
+// Infos returns the descriptions of the figures, in order.
 func (t Table[S]) Infos() []Info {
 	out := make([]Info, len(t))
 	for i := range t {

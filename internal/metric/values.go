@@ -14,10 +14,10 @@ type Value struct {
 	Value int64
 }
 
-// Values are figures in order. In JSON they are one object whose order is kept.
+// Values are figures in order. In JSON they are one object that keeps the order.
 type Values []Value
 
-// Get returns the value of a name, false if it is not there.
+// Get returns the value of a name, false if there is none.
 func (v Values) Get(name string) (int64, bool) {
 	for _, e := range v {
 		if e.Name == name {

@@ -16,18 +16,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Config says what to listen to.
+// Config selects what to listen to.
 type Config struct {
 	Links  bool
 	Vports bool // datapaths too
 	Flows  bool
-	RcvBuf int // bytes asked for each socket; 0 is DefaultRcvBuf
+	RcvBuf int // requested bytes per socket; 0 is DefaultRcvBuf
 }
 
 // DefaultRcvBuf holds a few thousand flow events.
 const DefaultRcvBuf = 4 << 20
 
-// Event is something that happened. One of the last four is set, or Overflow.
+// Event is one event. One of the last four fields is set, or Overflow.
 type Event struct {
 	Time     time.Time // when it was received
 	Op       dpif.NoticeOp
@@ -37,7 +37,7 @@ type Event struct {
 	Link     *device.Link
 	Datapath *dpif.DatapathInfo
 	Vport    *dpif.Vport
-	Flow     *dpif.Flow // borrowed until the call that the event is given to returns
+	Flow     *dpif.Flow // borrowed until the call with the event returns
 }
 
 // source is one socket.
@@ -58,16 +58,14 @@ type Monitor struct {
 }
 
 const (
-	// batchSize is the number of messages taken at once.
+	// batchSize is the number of messages received at once.
 	batchSize = 64
-	// rescan bounds the sleep where a ring is: messages that the kernel gave up
-	// come without a wake-up.
+	// rescan limits the sleep with a ring: messages that the kernel aborted do not wake it.
 	rescan = 500 * time.Millisecond
 )
 
-// Open subscribes. What happens from then on becomes an event once Run is
-// called. The error matches dpif.ErrNoModule where there are no datapaths to
-// listen to. The caller closes the Monitor.
+// Open subscribes. From then on changes become events when Run is called. The error matches
+// dpif.ErrNoModule if there are no datapaths to listen to. The caller closes the Monitor.
 func Open(cfg Config) (*Monitor, error) {
 	if cfg.RcvBuf == 0 {
 		cfg.RcvBuf = DefaultRcvBuf
@@ -129,7 +127,7 @@ func (m *Monitor) openDatapaths() error {
 		return err
 	}
 	datapath, vport, flow := m.names.fam.Groups()
-	groups := []uint32{datapath, vport} // for names, if for nothing else
+	groups := []uint32{datapath, vport} // at least for names
 	if m.cfg.Flows {
 		groups = append(groups, flow)
 	}
@@ -140,7 +138,7 @@ func (m *Monitor) openDatapaths() error {
 	return m.add("datapaths", sock, m.names.notice, groups...)
 }
 
-// add makes sock, which the Monitor owns from then on, a source.
+// add makes sock a source. The Monitor then owns it.
 func (m *Monitor) add(name string, sock *netlink.Receiver, parse func(netlink.Header, []byte) (Event, bool, error), groups ...uint32) error {
 	m.sources = append(m.sources, &source{name, sock, parse})
 	m.rings = m.rings || sock.Transport() == netlink.Ring
@@ -152,7 +150,7 @@ func (m *Monitor) add(name string, sock *netlink.Receiver, parse func(netlink.He
 	return m.poller.Add(sock.FD(), uint32(len(m.sources)-1))
 }
 
-// Transport is how events of devices come, Linear if none do.
+// Transport returns how events of devices are received, Linear if there are none.
 func (m *Monitor) Transport() netlink.Transport {
 	if m.rings {
 		return netlink.Ring
@@ -164,11 +162,11 @@ func (m *Monitor) Transport() netlink.Transport {
 // nil if there is none.
 func (m *Monitor) Ports(datapath string) Ports { return maps.Clone(m.names.find(datapath)) }
 
-// Run calls each for every event until ctx ends, which is no error, or each
-// fails, and flush, which may be nil, whenever there is nothing more to read.
-// What was subscribed only to know names is not given to each.
+// Run calls each for every event until ctx ends, which is no error, or each fails, and flush,
+// which may be nil, whenever nothing more can be read. Events that are only needed for names
+// are not passed to each.
 func (m *Monitor) Run(ctx context.Context, each func(*Event) error, flush func() error) error {
-	// A failed wake-up can only mean that the poller is closed.
+	// A wake-up fails only if the poller is closed.
 	stop := context.AfterFunc(ctx, func() { _ = m.poller.Wake() })
 	defer stop()
 	var events [2]epoll.Event
@@ -201,8 +199,8 @@ func (m *Monitor) Run(ctx context.Context, each func(*Event) error, flush func()
 	}
 }
 
-// endCongestion takes the error of a socket that overflowed, and polls a ring
-// that is empty: only then does the kernel take up COPY frames again.
+// endCongestion takes the error of a socket that overflowed, and polls an empty ring: only then
+// the kernel uses COPY frames again.
 func (m *Monitor) endCongestion(s *source, each func(*Event) error) error {
 	if s.sock.SocketError() != nil {
 		if err := m.overflow(s, each); err != nil {
@@ -215,7 +213,7 @@ func (m *Monitor) endCongestion(s *source, each func(*Event) error) error {
 	return nil
 }
 
-// drain gives all that is queued to each.
+// drain passes all queued events to each.
 func (m *Monitor) drain(ctx context.Context, s *source, each func(*Event) error) error {
 	for ctx.Err() == nil {
 		n, err := s.sock.Receive(m.batch, batchSize)
@@ -239,8 +237,7 @@ func (m *Monitor) drain(ctx context.Context, s *source, each func(*Event) error)
 	return nil
 }
 
-// datagram gives the messages of one datagram to each. What is malformed says
-// nothing.
+// datagram passes the messages of one datagram to each. Malformed messages are ignored.
 func (m *Monitor) datagram(s *source, b []byte, each func(*Event) error) error {
 	now := time.Now()
 	for len(b) > 0 {
@@ -261,7 +258,7 @@ func (m *Monitor) datagram(s *source, b []byte, each func(*Event) error) error {
 	return nil
 }
 
-// wanted reports whether an event was asked for.
+// wanted reports whether an event was requested.
 func (m *Monitor) wanted(ev *Event) bool {
 	return ev.Link != nil || ev.Flow != nil || m.cfg.Vports
 }

@@ -14,13 +14,13 @@ import (
 // Ports are the names of a datapath's ports.
 type Ports map[odp.PortNo]string
 
-// datapath is what events about one are told with.
+// datapath has the names of one datapath.
 type datapath struct {
 	name  string
 	ports Ports
 }
 
-// names are what is known of devices and datapaths, by what events have.
+// names has the names of devices and datapaths.
 type names struct {
 	conn    *netlink.Conn // nil if datapaths are not listened to
 	fam     *dpif.Families
@@ -30,7 +30,7 @@ type names struct {
 	datapaths map[int32]*datapath // by index
 }
 
-// read lists everything anew.
+// read lists everything again.
 func (n *names) read() error {
 	n.links, n.datapaths = map[int]bool{}, map[int32]*datapath{}
 	if n.devices != nil {
@@ -54,7 +54,7 @@ func (n *names) read() error {
 		n.datapaths[info.Index] = known
 		dp, err := dpif.OpenDatapath(n.conn, n.fam, info.Name)
 		if errors.Is(err, unix.ENODEV) {
-			continue // it went meanwhile
+			continue // it was deleted meanwhile
 		}
 		if err != nil {
 			return err
@@ -87,7 +87,7 @@ func (n *names) link(h netlink.Header, payload []byte) (Event, bool, error) {
 	}
 	l, err := device.ParseLink(payload)
 	if err != nil || payload[0] != unix.AF_UNSPEC {
-		return Event{}, false, err // with a family, a bridge tells of its ports
+		return Event{}, false, err // with a family, a bridge reports its ports
 	}
 	ev := Event{Link: &l, Op: dpif.Changed}
 	switch {

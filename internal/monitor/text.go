@@ -9,7 +9,7 @@ import (
 	"dpifd/internal/odp"
 )
 
-// kind is what an event is about.
+// kind is the kind of an event's object.
 func (ev *Event) kind() string {
 	switch {
 	case ev.Overflow != "":
@@ -24,7 +24,7 @@ func (ev *Event) kind() string {
 	return "flow"
 }
 
-// Name is that of the device, the port or, for flows too, the datapath.
+// Name returns the name of the device, the port or, also for flows, the datapath.
 func (ev *Event) Name() string {
 	switch {
 	case ev.Link != nil:
@@ -145,8 +145,8 @@ func operState(s uint8) string {
 	return fmt.Sprintf("state%d", s)
 }
 
-// FlowText returns how the flows of an event are written: text, with the ports'
-// names as they are known now if names is true.
+// FlowText returns text for writing the flows of an event, with the current port names if names
+// is true.
 func (m *Monitor) FlowText(ev *Event, text odp.Text, names bool) inspect.FlowText {
 	if names {
 		ports := m.names.find(ev.DP)

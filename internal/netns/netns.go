@@ -12,9 +12,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Do runs fn on a thread of its own in the network namespace: a name
-// below /run/netns, an absolute path, or "" for the process's own. Sockets
-// that fn opens on its goroutine belong to the namespace.
+// Do runs fn on a separate thread in the network namespace: a name below /run/netns, an
+// absolute path, or "" for the namespace of the process. Sockets that fn opens on its goroutine
+// belong to the namespace.
 func Do(name string, fn func() error) error {
 	if name == "" {
 		return fn()
@@ -32,8 +32,7 @@ func Do(name string, fn func() error) error {
 	defer ns.Close()
 	done := make(chan error)
 	go func() {
-		// Not unlocked: the thread is of no use to others and ends with the
-		// goroutine.
+		// Not unlocked: the thread cannot be reused and ends with the goroutine.
 		runtime.LockOSThread()
 		if err := vnetns.Set(ns); err != nil {
 			done <- fmt.Errorf("enter network namespace %q: %w", name, err)
@@ -44,8 +43,7 @@ func Do(name string, fn func() error) error {
 	return <-done
 }
 
-// Current names the network namespace of the calling thread, as in
-// net:[4026531840].
+// Current returns the name of the calling thread's network namespace, as in net:[4026531840].
 func Current() (string, error) {
 	return os.Readlink(fmt.Sprintf("/proc/self/task/%d/ns/net", unix.Gettid()))
 }

@@ -10,28 +10,28 @@ import (
 	"dpifd/internal/odp"
 )
 
-// Flows watches the flow table: the rates of flows between two dumps. The zero
-// value has seen none.
+// Flows computes the rates of flows between two dumps of the flow table. The zero value has
+// seen none.
 type Flows struct {
 	at  time.Time
 	was map[string]counters
 	now map[string]counters
 }
 
-// counters are a flow's, as of a dump.
+// counters are the counters of a flow in a dump.
 type counters struct{ packets, bytes uint64 }
 
-// Flow is one flow with its rates a second.
+// Flow is one flow with its rates per second.
 type Flow struct {
 	Packets, Bits float64
 	Text          string // key and actions
 }
 
-// Begin begins a dump, or begins it anew.
+// Begin starts a dump, or starts it again.
 func (f *Flows) Begin() { f.now = make(map[string]counters, len(f.was)) }
 
-// Add takes in a flow, which is borrowed, and returns its rates. A flow that the
-// dump before did not have has rates from 0.
+// Add adds a flow, which is borrowed, and returns its rates. For a flow that was not in the
+// previous dump they are computed from 0.
 func (f *Flows) Add(flow *dpif.Flow, now time.Time) (packets, bits float64) {
 	id := string(flow.UFID[:])
 	if !flow.HasUFID {
@@ -56,8 +56,7 @@ type Busiest struct {
 	list      []Flow
 }
 
-// Add takes in a flow, unless enough are busier. text is called for those that are
-// kept.
+// Add adds a flow, unless N others are busier. text is called for flows that are kept.
 func (b *Busiest) Add(packets, bits float64, flow *dpif.Flow, t *odp.Text) {
 	f := Flow{Packets: packets, Bits: bits}
 	i, _ := slices.BinarySearchFunc(b.list, f, b.compare)

@@ -9,7 +9,7 @@ import (
 	"dpifd/internal/dpif"
 )
 
-// Overview is the state of a datapath, with rates. Those are a second.
+// Overview is the state of a datapath with rates per second.
 type Overview struct {
 	Datapath  string   `json:"datapath"`
 	Policy    string   `json:"policy,omitempty"` // "" without a daemon
@@ -26,7 +26,7 @@ type Overview struct {
 	Problems  []string `json:"problems"` // for people; none means healthy
 }
 
-// Port is one port. Rates are a second, totals since it joined the datapath.
+// Port is one port. Rates are per second, totals since it joined the datapath.
 type Port struct {
 	No        uint32  `json:"port_no"`
 	Name      string  `json:"port"`
@@ -75,7 +75,7 @@ func New(before, now *Sample) *Overview {
 	return o
 }
 
-// rate is how much a counter grew in a second. One that was reset did not.
+// rate returns the increase of a counter per second, 0 if it was reset.
 func rate(before, now uint64, seconds float64) float64 {
 	if now < before || seconds <= 0 {
 		return 0
@@ -121,7 +121,7 @@ func (s *Sample) vlan(name string) string {
 	return text
 }
 
-// problems says what is wrong, in the order of urgency.
+// problems returns the problems in the order of urgency.
 func problems(before, now *Sample, o *Overview) []string {
 	list := []string{}
 	add := func(format string, args ...any) { list = append(list, fmt.Sprintf(format, args...)) }
@@ -172,7 +172,7 @@ func number(v float64) string {
 	return fmt.Sprintf("%.3g", v)
 }
 
-// uptime writes seconds as a person says them.
+// uptime formats seconds for people.
 func uptime(s int64) string {
 	d := time.Duration(s) * time.Second
 	if days := s / (24 * 3600); days > 0 {

@@ -1,7 +1,7 @@
-// Package overview puts together what the kernel and the daemon tell of one
-// datapath: what dpifd status prints once and dpifd top all the time.
+// Package overview combines the data of the kernel and of the daemon about one datapath, for
+// dpifd status and dpifd top.
 //
-// A Sample is what both say at a time; New compares two samples and has the rates
+// A Sample is the data of both at one time; New compares two samples and computes the rates
 // between them. The kernel's part needs no daemon.
 package overview
 
@@ -26,11 +26,12 @@ type Sample struct {
 	Err    error
 }
 
-// maxMACs is how many MACs are counted by port: more are not worth the transfer.
+// maxMACs is the maximum number of MACs that are counted by port: more would cost too much
+// transfer.
 const maxMACs = 20_000
 
-// Take reads the datapath of a name, and asks its daemon. Only what the kernel does
-// not tell is an error.
+// Take reads the datapath of a name, and asks its daemon. It fails only if the kernel does not
+// answer.
 func Take(ctx context.Context, r *inspect.Reader, name string, c *control.Client) (*Sample, error) {
 	dp, err := r.Datapath(name)
 	if err != nil {

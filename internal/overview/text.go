@@ -8,7 +8,7 @@ import (
 	"text/tabwriter"
 )
 
-// Order is what the ports are sorted by.
+// Order is the sort order of ports.
 type Order string
 
 // Orders of ports.
@@ -19,7 +19,7 @@ const (
 	ByLoss   Order = "loss"
 )
 
-// Sort sorts the ports, those with most first.
+// Sort sorts the ports in descending order.
 func (o *Overview) Sort(by Order) {
 	slices.SortStableFunc(o.Ports, func(a, b Port) int {
 		switch by {
@@ -34,7 +34,7 @@ func (o *Overview) Sort(by Order) {
 	})
 }
 
-// AppendHead appends what is true of the whole datapath, a few lines.
+// AppendHead appends a few lines about the whole datapath.
 func (o *Overview) AppendHead(dst []byte) []byte {
 	dst = fmt.Appendf(dst, "%s  ", o.Datapath)
 	if o.Policy != "" {
@@ -70,7 +70,7 @@ func (o *Overview) AppendPorts(dst []byte) []byte {
 	return append(dst, b.Bytes()...)
 }
 
-// AppendText appends all of it.
+// AppendText appends the whole overview.
 func (o *Overview) AppendText(dst []byte) []byte {
 	return o.AppendPorts(append(o.AppendHead(dst), '\n'))
 }

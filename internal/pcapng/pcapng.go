@@ -1,12 +1,11 @@
-// Package pcapng writes packets of a datapath to a file that Wireshark and
-// tcpdump read: an interface for each port, and with each packet comments, such
-// as what was decided about it.
+// Package pcapng writes packets of a datapath to a file that Wireshark and tcpdump read: an
+// interface for each port, and comments with each packet, such as the decision.
 //
-// The format is that of draft-ietf-opsawg-pcapng, little-endian, of which it takes
-// four blocks and a few options. It is written here because gopacket's writer
-// brings tables that are 5 MB of resident memory in any program that links it.
+// The format is that of draft-ietf-opsawg-pcapng, little-endian, with four kinds of blocks and
+// a few options. The package does not use gopacket's writer, because its tables take 5 MB of
+// resident memory in any program that links it.
 //
-// A Writer belongs to one goroutine. It keeps nothing that it is given.
+// A Writer belongs to one goroutine. It keeps no reference to its arguments.
 package pcapng
 
 import (
@@ -38,17 +37,16 @@ const (
 	flagInbound = 1
 )
 
-// maxComment bounds a comment in bytes: the length of an option is 16 bits, and
-// readers need not take blocks of any size.
+// maxComment is the maximum size of a comment in bytes: the length of an option has 16 bits,
+// and readers may refuse large blocks.
 const maxComment = 16 << 10
 
-// Packet is one frame on its way into a port.
+// Packet is one frame received on a port.
 type Packet struct {
 	Time time.Time
-	Port string // name of the port it came in by
+	Port string // name of the in-port
 	Data []byte // from its Ethernet header on
-	// Length is the frame's size in bytes before it was cut to Data; 0 if it
-	// was not.
+	// Length is the frame's size in bytes before it was truncated to Data; 0 if it was not.
 	Length   int
 	Comments []string // UTF-8; cut to 16 KiB each
 }
@@ -60,9 +58,8 @@ type Writer struct {
 	ports map[string]uint32 // interfaces by the port's name
 }
 
-// NewWriter writes the file's header. application names the program that
-// captures, and datapath what it captures from; the datapath's local port, of
-// the same name, is the first interface.
+// NewWriter writes the file's header. application is the name of the capturing program,
+// datapath the captured datapath, whose local port is the first interface.
 func NewWriter(w io.Writer, application, datapath string) (*Writer, error) {
 	p := &Writer{out: bufio.NewWriter(w), ports: map[string]uint32{}}
 	p.begin(blockSection)
@@ -80,7 +77,7 @@ func NewWriter(w io.Writer, application, datapath string) (*Writer, error) {
 	return p, err
 }
 
-// port returns the interface of a port, which it makes when it is new.
+// port returns the interface of a port, and creates it if it is new.
 func (w *Writer) port(name string) (uint32, error) {
 	id, known := w.ports[name]
 	if known {
@@ -160,7 +157,7 @@ func (w *Writer) pad() {
 	}
 }
 
-// clip cuts a comment to its limit, between characters.
+// clip truncates a comment to its limit, between characters.
 func clip(s string) string {
 	if len(s) <= maxComment {
 		return s
@@ -172,7 +169,7 @@ func clip(s string) string {
 	return s[:n]
 }
 
-// Flush writes out what is buffered. The file is whole after each Flush.
+// Flush writes the buffer. The file is complete after each Flush.
 func (w *Writer) Flush() error {
 	if err := w.out.Flush(); err != nil {
 		return fmt.Errorf("pcapng: %w", err)

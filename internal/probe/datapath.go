@@ -15,8 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// notUsed is what dpifd does without what only flows that are configured may
-// have.
+// notUsed is what dpifd does without a feature that only configured flows use.
 const notUsed = "the policies do not use it; static flows with it are refused"
 
 // noMeters is what dpifd does without meters.
@@ -41,7 +40,7 @@ func datapathTrials() []trial[*sandbox] {
 	return list
 }
 
-// feature asks for one user feature and reads back what was kept.
+// feature requests one user feature and reads back the result.
 func feature(f dpif.Features) func(*sandbox) (string, error) {
 	return func(s *sandbox) (string, error) {
 		kept, err := s.dp.SetFeatures(f, nil)
@@ -52,7 +51,7 @@ func feature(f dpif.Features) func(*sandbox) (string, error) {
 	}
 }
 
-// tcRecirc is a feature that came with the kernel's check of features.
+// tcRecirc is a feature that is as old as the kernel's check of features.
 func tcRecirc(s *sandbox) (string, error) {
 	detail, err := feature(dpif.FeatureTCRecirc)(s)
 	if err == nil {
@@ -61,7 +60,7 @@ func tcRecirc(s *sandbox) (string, error) {
 	return detail, err
 }
 
-// checked is nil if what the kernel keeps of features is what it knows of them.
+// checked returns nil if the kernel only keeps features that it knows.
 func checked(s *sandbox) error {
 	refuses, err := s.dp.RefusesUnknown()
 	if err == nil && !refuses {
@@ -70,7 +69,7 @@ func checked(s *sandbox) error {
 	return err
 }
 
-// perCPU asks for dispatch by CPU with a list of port ids.
+// perCPU requests dispatch by CPU with a list of port ids.
 func perCPU(s *sandbox) (string, error) {
 	pids := binary.NativeEndian.AppendUint32(nil, s.conn.PortID())
 	_, err := s.request(cmdSet, func(e *netlink.Encoder) {
@@ -94,8 +93,8 @@ func perCPU(s *sandbox) (string, error) {
 	return "kept, with its port ids", nil
 }
 
-// flow is an exact flow from a port that is not there, with the attributes
-// that actions may need.
+// flow returns an exact flow from a port that does not exist, with the attributes that actions
+// may need.
 func flow(actions []byte) *dpif.Flow {
 	key, mask, err := odp.Text{}.ParseKey("in_port(9),eth(src=02:00:00:00:00:01,dst=02:00:00:00:00:02),eth_type(0x0800),ipv4(frag=no)")
 	if err != nil {
@@ -153,7 +152,7 @@ func upcallStats(s *sandbox) (string, error) {
 	return "a vport counts what was sent up and what could not be", err
 }
 
-// meter reads what meters there may be, and makes two.
+// meter reads the limits of meters, and creates two.
 func meter(s *sandbox) (string, error) {
 	if s.fam.Meter == nil {
 		return "", genl.ErrNotFound
@@ -184,8 +183,8 @@ func meter(s *sandbox) (string, error) {
 	return fmt.Sprintf("%d meters of %d bands at most", meters, bands), nil
 }
 
-// ctLimit reads the default limit. To set one would switch the check on for all
-// datapaths of the host.
+// ctLimit reads the default limit. Setting one would turn the check on for all datapaths of the
+// host.
 func ctLimit(s *sandbox) (string, error) {
 	if s.fam.CTLimit == nil {
 		return "", genl.ErrNotFound

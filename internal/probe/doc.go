@@ -1,14 +1,13 @@
-// Package probe finds out what the running kernel offers to dpifd, by trying.
+// Package probe tests what the running kernel offers to dpifd.
 //
 // # Protocol
 //
-// What a datapath has (features, actions, meters, limits) is tried on one that
-// is made for it in a network namespace made for it, unshare(2) with
-// CLONE_NEWNET on a thread of its own, which takes CAP_SYS_ADMIN. Both end with
-// the thread: the host's namespaces, devices and datapaths are not touched. What
-// sockets have (rings, recvmmsg, buffers) is tried on sockets that are closed
-// right after. The only lasting effect is that the kernel may load its module
-// openvswitch, and what that depends on, when it is asked for the families.
+// Features of a datapath (user features, actions, meters, limits) are tested on a temporary
+// datapath in a temporary network namespace, created by unshare(2) with CLONE_NEWNET on a
+// separate thread; this needs CAP_SYS_ADMIN. Both end with the thread, and nothing else on the
+// host is changed. Features of sockets (rings, recvmmsg, buffers) are tested on sockets that
+// are closed at once. The only lasting effect is that the kernel may load its module
+// openvswitch, and the modules that it depends on.
 //
 // # Sources
 //

@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// moduleFolder is there while the module is loaded or built in.
+// moduleFolder exists while the module is loaded or built in.
 const moduleFolder = "/sys/module/openvswitch"
 
 // openvswitch looks for the module and its families.
@@ -80,8 +80,7 @@ var capabilities = []capability{
 	{"cap_sys_ptrace", unix.CAP_SYS_PTRACE, "dpifd show tells the owners of this user's sockets only", false},
 }
 
-// privileges looks at the capabilities in force, and tries the one that
-// counts.
+// privileges checks the effective capabilities, and tests the one that dpifd needs.
 func (p *prober) privileges() {
 	effective, err := effectiveCapabilities()
 	for _, c := range capabilities {
@@ -111,11 +110,11 @@ func effectiveCapabilities() (uint64, error) {
 	return uint64(data[1].Effective)<<32 | uint64(data[0].Effective), nil
 }
 
-// absent is a name that no datapath has, as long as a name may be.
+// absent is a name of maximum length that no datapath has.
 var absent = strings.Repeat("~", unix.IFNAMSIZ-1)
 
-// mayChange asks the kernel to change a datapath that is not there: whether
-// one may is checked first.
+// mayChange asks the kernel to change a datapath that does not exist: the kernel checks the
+// privilege first.
 func (p *prober) mayChange() error {
 	return withConn(func(c *netlink.Conn) error {
 		_, err := ovsRequest(c, &p.fam.Datapath, cmdSet, 0, func(e *netlink.Encoder) { e.String(dpAttrName, absent) })

@@ -26,11 +26,11 @@ type Finding struct {
 	State   State  `json:"state"`
 	Detail  string `json:"detail"`  // what was found, or why not
 	Without string `json:"without"` // what dpifd does without it
-	// Required says that dpifd cannot run without it.
+	// Required means that dpifd cannot run without it.
 	Required bool `json:"required"`
 }
 
-// Report is all that was found.
+// Report has all findings.
 type Report struct {
 	Kernel   string    `json:"kernel"` // uname -r
 	Machine  string    `json:"machine"`
@@ -38,7 +38,7 @@ type Report struct {
 	Findings []Finding `json:"findings"`
 }
 
-// errUntried marks errors of trials that could not be made.
+// errUntried marks errors of trials that could not be run.
 var errUntried = errors.New("not tried")
 
 func untried(err error) error { return fmt.Errorf("%w: %w", errUntried, err) }
@@ -50,7 +50,7 @@ type trial[T any] struct {
 	without string
 }
 
-// Missing returns what dpifd cannot run without.
+// Missing returns an error that names missing required features.
 func (r *Report) Missing() error {
 	var list []error
 	for _, f := range r.Findings {

@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// sandbox is a datapath in a network namespace of its own. Both are gone when
-// the thread that it was made on has ended.
+// sandbox is a datapath in a temporary network namespace. Both are deleted when the thread that
+// created them ends.
 type sandbox struct {
 	conn *netlink.Conn
 	fam  *dpif.Families
@@ -73,7 +73,7 @@ func (p *prober) datapaths() {
 	p.add("throw_away_datapath", "what a datapath offers cannot be tried", func() (string, error) {
 		return "made in a network namespace of its own, and deleted", err
 	})
-	// First what the others stand on.
+	// The first finding is the precondition of the others.
 	last := len(p.Findings) - 1
 	p.Findings = slices.Insert(p.Findings[:last], first, p.Findings[last])
 }

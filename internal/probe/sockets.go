@@ -21,8 +21,8 @@ var socketTrials = []trial[struct{}]{
 	{"rcvbuf", rcvbuf, "bursts of upcalls beyond the buffer are lost: raise net.core.rmem_max or give CAP_NET_ADMIN in the initial user namespace"},
 }
 
-// geometry finds the largest shape, from dpifd's default down, with which open
-// makes a ring. open returns the reason if there is none.
+// geometry finds the largest geometry, from dpifd's default down, with which open creates a
+// ring. open returns the reason if it cannot.
 func geometry(open func(mmapring.Geometry) error) (string, error) {
 	g := mmapring.DefaultGeometry()
 	for {
@@ -78,8 +78,8 @@ func txRing(struct{}) (string, error) {
 	return size + "; for ring.tx: auto only", err
 }
 
-// recvmmsg has two answers wait and takes both with one call, on a socket of
-// rtnetlink, which anybody may ask.
+// recvmmsg receives two waiting answers with one call, on an rtnetlink socket, which needs no
+// privilege.
 func recvmmsg(struct{}) (string, error) {
 	r, err := netlink.OpenReceiver(unix.NETLINK_ROUTE, netlink.ReceiverConfig{})
 	if err != nil {
@@ -120,14 +120,14 @@ func memInfo(struct{}) (string, error) {
 	return "drops of a socket are read from the socket", err
 }
 
-// rcvbuf asks for what upcall sockets get.
+// rcvbuf requests the receive buffer of upcall sockets.
 func rcvbuf(struct{}) (string, error) {
 	r, err := netlink.OpenReceiver(unix.NETLINK_GENERIC, netlink.ReceiverConfig{RcvBuf: transport.DefaultRcvBuf})
 	if err != nil {
 		return "", err
 	}
 	defer r.Close()
-	// The kernel doubles what it is asked for, to pay for its overhead.
+	// The kernel doubles the requested value to allow for its overhead.
 	if got := r.RcvBuf(); got < 2*transport.DefaultRcvBuf {
 		return "", fmt.Errorf("%d bytes granted of %d", got/2, transport.DefaultRcvBuf)
 	}

@@ -15,16 +15,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Tried counts what a kernel was given of a configuration, and took or refused.
+// Tried counts the parts of a configuration that a kernel accepted or refused.
 type Tried struct {
 	StaticFlows int `json:"static_flows"`
 	Meters      int `json:"meters"`
 }
 
-// Configuration gives the static flows and meters of a configuration to a datapath made
-// for it in a network namespace made for it, and calls refuse with the key of each that the
-// kernel does not take. It is a config.Check with a result. It takes CAP_SYS_ADMIN and
-// CAP_NET_ADMIN, without which the error matches unix.EPERM.
+// Configuration installs the static flows and meters of a configuration in a temporary datapath
+// in a temporary network namespace, and calls refuse with the key of each that the kernel
+// refuses. It is a config.Check with a result. It needs CAP_SYS_ADMIN and CAP_NET_ADMIN;
+// without them the error matches unix.EPERM.
 func Configuration(c *config.Config, refuse func(key string, err error)) (n Tried, err error) {
 	list, err := staticFlows(c.Flows.Static)
 	if err != nil {
@@ -60,7 +60,7 @@ func Configuration(c *config.Config, refuse func(key string, err error)) (n Trie
 	return n, err
 }
 
-// staticFlows returns the flows that the datapath would have if all ports were there.
+// staticFlows returns the flows that the datapath would have if all ports existed.
 func staticFlows(flows []forward.StaticFlow) ([]policy.StaticFlow, error) {
 	o, err := forward.NewOverlay(forward.NewDrop(), flows)
 	if err != nil {
@@ -102,7 +102,7 @@ func (s *sandbox) tryStatic(log *kernelLog, f *policy.StaticFlow) (key string, e
 	return key, err
 }
 
-// reason shortens an error to what the kernel answered.
+// reason shortens an error to the kernel's answer.
 func reason(err error) error {
 	var errno unix.Errno
 	if errors.Is(err, dpif.ErrNoMeters) {
@@ -114,11 +114,11 @@ func reason(err error) error {
 	return err
 }
 
-// kernelLog reads what the kernel logs of flows: openvswitch tells there why it refuses
-// one (OVS_NLERR of net/openvswitch/datapath.h, Linux 6.1), at most a few a second.
+// kernelLog reads the kernel log, where openvswitch reports why it refuses a flow (OVS_NLERR of
+// net/openvswitch/datapath.h, Linux 6.1), at most a few a second.
 type kernelLog struct{ fd int }
 
-// openKernelLog opens the log at its end. Where that is not allowed nothing is said.
+// openKernelLog opens the log at its end. If that is not allowed, there are no reasons.
 func openKernelLog() *kernelLog {
 	fd, err := unix.Open("/dev/kmsg", unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err == nil {
@@ -136,17 +136,17 @@ func (l *kernelLog) close() {
 	}
 }
 
-// skip leaves out what has been said so far.
+// skip skips earlier messages.
 func (l *kernelLog) skip() {
 	if l.fd >= 0 {
 		_, _ = unix.Seek(l.fd, 0, unix.SEEK_END)
 	}
 }
 
-// said returns what openvswitch has said since.
+// said returns the messages of openvswitch since then.
 func (l *kernelLog) said() string {
 	var list []string
-	record := make([]byte, 8192) // at least what one record takes
+	record := make([]byte, 8192) // room for at least one record
 	for l.fd >= 0 {
 		n, err := unix.Read(l.fd, record)
 		if errors.Is(err, unix.EPIPE) || errors.Is(err, unix.EINTR) {

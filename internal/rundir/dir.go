@@ -14,10 +14,10 @@ import (
 // Path is the runtime directory, RuntimeDirectory of the service.
 const Path = "/run/dpifd"
 
-// mode is that of a directory that had to be made.
+// mode is the mode of a directory that is created.
 const mode = 0o755
 
-// ErrWritable says that others could replace files in the directory.
+// ErrWritable means that other users could replace files in the directory.
 var ErrWritable = errors.New("others could replace files in it")
 
 // Dir is an open directory.
@@ -26,7 +26,7 @@ type Dir struct {
 	file *os.File
 }
 
-// Make makes a directory if it is missing, whatever the umask is.
+// Make creates a directory if it is missing, independent of the umask.
 func Make(path string) error {
 	err := os.Mkdir(path, mode)
 	if errors.Is(err, fs.ErrExist) {
@@ -38,9 +38,9 @@ func Make(path string) error {
 	return err
 }
 
-// Open opens a directory, and makes it if it is missing. The caller closes it.
-// The error matches ErrWritable if others than the owner may write to it, or if the
-// owner is neither root nor this process's user.
+// Open opens a directory, and creates it if it is missing. The caller closes it. The error
+// matches ErrWritable if users other than the owner may write to it, or if the owner is neither
+// root nor this process's user.
 func Open(path string) (*Dir, error) {
 	if err := Make(path); err != nil {
 		return nil, err
@@ -56,8 +56,8 @@ func Open(path string) (*Dir, error) {
 	return &Dir{path, f}, nil
 }
 
-// OpenSticky is Open that also takes a directory which others may write to if it has
-// the sticky bit: they cannot rename or remove what is not their own.
+// OpenSticky is Open that also accepts a directory that others may write to if it has the
+// sticky bit: they cannot rename or remove files of other users.
 func OpenSticky(path string) (*os.File, error) {
 	if err := Make(path); err != nil {
 		return nil, err
@@ -93,7 +93,7 @@ func trusted(f *os.File, bits uint32) error {
 // Close closes the directory.
 func (d *Dir) Close() error { return d.file.Close() }
 
-// open opens a file of the directory that is no symbolic link.
+// open opens a file of the directory that is not a symbolic link.
 func (d *Dir) open(name string, flags int, perm uint32) (*os.File, error) {
 	path := filepath.Join(d.path, name)
 	for {
@@ -108,11 +108,11 @@ func (d *Dir) open(name string, flags int, perm uint32) (*os.File, error) {
 	}
 }
 
-// WriteFile replaces a file of the directory, with mode 0600. Readers find the former
-// content or the new one.
+// WriteFile replaces a file of the directory, with mode 0600. Readers find the old content or
+// the new one.
 func (d *Dir) WriteFile(name string, data []byte) error {
 	partial := name + ".new"
-	// A leftover of a process that was killed, or whatever else has the name.
+	// A leftover of a killed process, or anything else with the name.
 	if err := unix.Unlinkat(int(d.file.Fd()), partial, 0); err != nil && !errors.Is(err, unix.ENOENT) {
 		return &os.PathError{Op: "remove", Path: filepath.Join(d.path, partial), Err: err}
 	}

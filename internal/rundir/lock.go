@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// LockedError says that another process has a lock.
+// LockedError means that another process has the lock.
 type LockedError struct {
 	Path string
 	PID  int // of that process, 0 if it has not written it yet
@@ -30,7 +30,7 @@ type Lock struct {
 	file *os.File
 }
 
-// maxPID bounds what is read of a lock file, in bytes: a process id and a newline.
+// maxPID is the maximum size of a lock file in bytes: a process id and a newline.
 const maxPID = 16
 
 // Lock takes the lock of a name, without waiting. The error is a *LockedError if
@@ -48,7 +48,7 @@ func (d *Dir) Lock(name string) (*Lock, error) {
 			}
 			return nil, &LockedError{Path: f.Name(), PID: owner(f)}
 		}
-		// The former owner may have removed the file after it was opened here.
+		// The previous owner may have removed the file after it was opened here.
 		if !d.has(name, f) {
 			f.Close()
 			continue
@@ -65,7 +65,7 @@ func (d *Dir) Lock(name string) (*Lock, error) {
 	}
 }
 
-// Release removes the lock's file and gives the lock back. A nil Lock is none.
+// Release removes the lock's file and releases the lock. A nil Lock does nothing.
 func (l *Lock) Release() {
 	if l == nil {
 		return
@@ -86,7 +86,7 @@ func flock(f *os.File) error {
 // owner returns the process id in a lock file, 0 if there is none.
 func owner(f *os.File) int {
 	text := make([]byte, maxPID)
-	n, _ := f.ReadAt(text, 0) // a short read is the rule
+	n, _ := f.ReadAt(text, 0) // a short read is normal
 	pid, err := strconv.Atoi(strings.TrimSpace(string(text[:n])))
 	if err != nil {
 		return 0
