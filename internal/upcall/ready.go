@@ -2,6 +2,7 @@ package upcall
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	"dpifd/internal/clock"
@@ -86,11 +87,16 @@ func (h *Handler) sleep(timeout time.Duration) (int, error) {
 
 // pollSpeculatively marks recently busy sockets ready without calling epoll, if epoll was
 // called for the previous pass: often more upcalls have arrived while the last ones were
-// answered. After failed attempts it speculates rarely. Rings do not need it, because their
-// heads are checked.
+// answered. After failed attempts it speculates rarely. It does not speculate while a vport is
+// behind, because the other vports would wait. Rings do not need it, because their heads are
+// checked.
 func (h *Handler) pollSpeculatively() {
 	h.guessed = len(h.busy) > 0 && len(h.rings) == 0 && !h.guessed && !h.called.Load()
 	if !h.guessed {
+		return
+	}
+	if h.owned > 1 && slices.ContainsFunc(h.busy, func(s *Socket) bool { return s.behind }) {
+		h.guessed = false
 		return
 	}
 	h.misses++ // until the pass finds upcalls
@@ -131,7 +137,8 @@ func (h *Handler) makeReady(s *Socket) {
 }
 
 // pass takes at most its quota from each ready vport, so that a flooding vport delays the
-// others by one pass at most.
+// others by one pass at most. Vports that are behind come last, so that the others do not wait
+// for their answers.
 func (h *Handler) pass() {
 	quota := batchSize
 	if h.owned > 1 {
@@ -141,19 +148,9 @@ func (h *Handler) pass() {
 		quota = max(minQuota, quota/len(h.ready))
 	}
 	h.busy = h.busy[:0]
-	for _, s := range h.ready {
-		if h.in.Free() == 0 {
-			h.answer()
-		}
-		take := quota
-		if s.port.limit.shedding {
-			take = batchSize // shed upcalls cost less in larger batches
-		}
-		if h.receive(s, take) > 0 {
-			h.busy = append(h.busy, s)
-			h.shedRing(s)
-		}
-		s.ready = false
+	if left := h.takeFrom(quota, false); left > 0 {
+		h.answer()
+		h.takeFrom(quota, true)
 	}
 	h.answer()
 	h.worked = h.worked || len(h.busy) > 0
@@ -166,6 +163,34 @@ func (h *Handler) pass() {
 	default:
 		h.fruitless = min(h.fruitless+1, maxFruitless)
 	}
+}
+
+// takeFrom receives from the ready vports, including those that are behind if all is true. It
+// returns the number of vports left out.
+func (h *Handler) takeFrom(quota int, all bool) (left int) {
+	for _, s := range h.ready {
+		switch {
+		case !s.ready:
+			continue
+		case s.behind && !all:
+			left++
+			continue
+		}
+		if h.in.Free() == 0 {
+			h.answer()
+		}
+		take := quota
+		if s.port.limit.shedding {
+			take = batchSize // shed upcalls cost less in larger batches
+		}
+		n := h.receive(s, take)
+		s.behind, s.ready = n == take, false
+		if n > 0 {
+			h.busy = append(h.busy, s)
+			h.shedRing(s)
+		}
+	}
+	return left
 }
 
 // shedRing continues with a ring whose port is above its limit: shedding a frame needs no

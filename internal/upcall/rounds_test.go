@@ -81,3 +81,28 @@ func TestRelease(t *testing.T) {
 	}
 	again.Close()
 }
+
+// TestQuietPortComesFirst: what comes from a quiet port while one that floods is answered
+// waits for that pass only, and is answered before the next upcalls of the other one.
+func TestQuietPortComesFirst(t *testing.T) {
+	for _, g := range []mmapring.Geometry{{}, ring512} {
+		b := newBench(t, ringtest.New(ringtest.Config{}))
+		_, flood := b.port(1, g)
+		_, quiet := b.port(2, g)
+		b.deliver(flood, 1, 0, 100, 100)
+		b.step() // the first pass shows that port 1 is behind
+		if b.policy.count() == sharedPass {
+			b.policy.hook = func(odp.PortNo, uint64) {
+				b.policy.hook = nil
+				b.deliver(quiet, 2, 0, 1, 100)
+			}
+		}
+		b.step()
+		from, batches := b.policy.count(), b.h.batches.Load()
+		b.step()
+		if b.policy.order[from] != 2 || b.h.batches.Load() != batches+2 {
+			t.Errorf("ring %t: ports %v in %d batches, want port 2 first in one of its own", g != mmapring.Geometry{}, b.policy.order[from:],
+				b.h.batches.Load()-batches)
+		}
+	}
+}

@@ -18,6 +18,7 @@ type Socket struct {
 	slot      uint32 // place in the handler's table, the id of its epoll events
 	ready     bool   // it is in the list of ready sockets
 	congested bool   // it overflowed and must be polled when it is empty
+	behind    bool   // its last receive used up the quota: there may be more
 	age       queueAge
 
 	drops atomic.Uint64 // as last read; 0 if the kernel does not report it
