@@ -73,6 +73,13 @@ func (a *AttrTable) Get(t uint16) []byte {
 	return a.list[p.from:p.to:p.to]
 }
 
+// Precedes reports whether the list has both types, t before the other. Both are numbers that
+// a table indexes, below 32.
+func (a *AttrTable) Precedes(t, other uint16) bool {
+	both := uint32(1)<<t | uint32(1)<<other
+	return a.have&both == both && a.place[t].from < a.place[other].from
+}
+
 // Before returns the part of the list in front of the first attribute of type t,
 // borrowed from it: all of it when there is none.
 func (a *AttrTable) Before(t uint16) []byte {

@@ -158,6 +158,12 @@ func (b *SendBatch) part(from int, l limits, flags uint16, seq, portID uint32) i
 		}
 		size += m.size
 		stamp(buf[m.start:], flags, seq+uint32(n), portID)
+		if last == m.start && m.payload == noPayload && m.skip == 0 {
+			v := &b.iovs[len(b.iovs)-1]
+			v.SetLen(int(v.Len) + m.end - m.start)
+			last = m.end
+			continue
+		}
 		last = b.addBuffered(last, m.start, m.head)
 		if p := b.payloadOf(m); p != nil {
 			b.iovs = append(b.iovs, iovec(p))

@@ -157,3 +157,41 @@ func BenchmarkParseKey(b *testing.B) {
 		}
 	}
 }
+
+// TestHashL2 tells flows apart where HashMasked does, and never by the same hash.
+func TestHashL2(t *testing.T) {
+	h := NewMaskedHasher()
+	masks := [][]byte{mask(ones, ones), mask(MAC{}, ones), mask(ones, MAC{}), mask(groupBit, MAC{0xff}), mask(MAC{}, MAC{5: 1})}
+	r := rand.New(rand.NewPCG(1, 2))
+	few := func() MAC { return MAC{byte(r.IntN(2)), 0, 0, 0, 0, byte(r.IntN(2))} }
+	byL2, byMasked := map[uint64]uint64{}, map[uint64]uint64{}
+	for range 4000 {
+		m := masks[r.IntN(len(masks))]
+		f := frame{port: PortNo(r.IntN(2)), src: few(), dst: few(), etherType: uint16(0x0800 + r.IntN(2))}
+		key := f.key()
+		var k L2Key
+		if !MasksL2(m) || !k.Of(table(key), m) {
+			t.Fatalf("mask % x is not one of in-port and addresses", m)
+		}
+		l2, masked := h.HashL2(&k, m), h.HashMasked(key, m)
+		if was, ok := byMasked[masked]; ok && was != l2 {
+			t.Fatalf("one flow has the hashes %x and %x", was, l2)
+		}
+		if was, ok := byL2[l2]; ok && was != masked {
+			t.Fatalf("two flows have the hash %x", l2)
+		}
+		byMasked[masked], byL2[l2] = l2, masked
+	}
+	for l2 := range byL2 {
+		if _, ok := byMasked[l2]; ok {
+			t.Errorf("both have the hash %x", l2)
+		}
+	}
+	if len(byL2) < 50 {
+		t.Errorf("only %d flows", len(byL2))
+	}
+	k := &L2Key{}
+	if h.HashL2(k, masks[0]) == NewMaskedHasher().HashL2(k, masks[0]) {
+		t.Error("two hashers have the same seed")
+	}
+}

@@ -12,11 +12,10 @@ import (
 // kernel have the metadata before the addresses (__ovs_nla_put_key of flow_netlink.c); any
 // other key is returned whole.
 func MetadataKey(key *netlink.AttrTable) []byte {
-	metadata := key.Before(KeyAttrEthernet)
-	if netlink.FindAttr(metadata, KeyAttrInPort) == nil {
+	if !key.Precedes(KeyAttrInPort, KeyAttrEthernet) {
 		return key.List()
 	}
-	return metadata
+	return key.Before(KeyAttrEthernet)
 }
 
 // L2Key has room for a key of in-port and addresses.

@@ -113,15 +113,26 @@ func (h *Handler) decide(s *Socket, datagram []byte, now int64, trace *Tracer) b
 		p.policyErrors.Add(1)
 	}
 	if v.Install {
-		key := u.Key
-		if h.l2Key.Of(u.Fields(), v.Mask.Bytes()) {
-			key = h.l2Key[:]
-		}
-		if h.install(p, h.ufid(u, v, now), key, v) && v.Spoofed {
+		key, id := h.identify(u, v, now)
+		if h.install(p, id, key, v) && v.Spoofed {
 			h.budget.PutSpoofed()
 		}
 	}
 	return true
+}
+
+// identify returns the key and the UFID of the flow of an upcall.
+func (h *Handler) identify(u *dpif.Upcall, v *policy.Verdict, now int64) (key []byte, id dpif.UFID) {
+	mask, hash := v.Mask.Bytes(), uint64(0)
+	if h.l2Key.Of(u.Fields(), mask) {
+		key, hash = h.l2Key[:], h.hasher.HashL2(&h.l2Key, mask)
+	} else {
+		key, hash = u.Key, h.hasher.HashTable(u.Fields(), mask)
+	}
+	if v.Spoofed {
+		return key, dpif.NewSpoofedUFID(hash, now)
+	}
+	return key, dpif.NewUFID(hash, now)
 }
 
 // execute adds requests that run the actions on the packet: several if they are too long for

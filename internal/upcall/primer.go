@@ -110,7 +110,7 @@ func (h *Handler) prime(p *Port, u *dpif.Upcall, v *policy.Verdict, now int64) {
 	if !h.policy.Redecide(k[:], r) || !r.Install || r.Spoofed || r.Actions.Err() != nil || !odp.MasksL2(r.Mask.Bytes()) {
 		return
 	}
-	if h.install(p, dpif.NewPrimedUFID(h.hasher.HashMasked(k[:], r.Mask.Bytes()), now), k[:], r) {
+	if h.install(p, dpif.NewPrimedUFID(h.hasher.HashL2(k, r.Mask.Bytes()), now), k[:], r) {
 		p.flowsPrimed.Add(1)
 	}
 }

@@ -54,12 +54,3 @@ func (p *Port) SpoofedPacket() SpoofedPacket {
 	s.taken = true
 	return SpoofedPacket{Reason: s.reason, Key: append([]byte(nil), s.key[:s.size]...)}
 }
-
-// ufid names the flow of an upcall.
-func (h *Handler) ufid(u *dpif.Upcall, v *policy.Verdict, now int64) dpif.UFID {
-	hash := h.hasher.HashTable(u.Fields(), v.Mask.Bytes())
-	if v.Spoofed {
-		return dpif.NewSpoofedUFID(hash, now)
-	}
-	return dpif.NewUFID(hash, now)
-}
