@@ -9,6 +9,7 @@ import (
 
 	"dpifd/internal/config"
 	"dpifd/internal/control"
+	"dpifd/internal/daemon"
 	"dpifd/internal/endpoint"
 	"dpifd/internal/probe"
 
@@ -71,6 +72,7 @@ func checkCommand() *cobra.Command {
 			case form == outputJSON && (err == nil || errors.As(err, &mistakes)):
 				result := checkResult(from.path, mistakes)
 				result.Reload, result.Kernel = changes, tried
+				result.Warnings = warnings(next, err)
 				if printErr := printJSON(cmd.OutOrStdout(), result); printErr != nil {
 					return failed(printErr)
 				}
@@ -80,6 +82,9 @@ func checkCommand() *cobra.Command {
 			case err != nil:
 				return failed(err)
 			default:
+				for _, w := range warnings(next, nil) {
+					fmt.Fprintf(cmd.OutOrStdout(), "%s: warning: %s\n", from.path, w)
+				}
 				fmt.Fprintf(cmd.OutOrStdout(), "%s: ok\n%s", from.path, changes.text())
 				if tried != nil {
 					fmt.Fprintf(cmd.OutOrStdout(), "the kernel takes its %d static flows and %d meters\n", tried.StaticFlows, tried.Meters)
@@ -94,6 +99,18 @@ func checkCommand() *cobra.Command {
 	socketFlag(cmd, &socket)
 	outputFlag(cmd, &form)
 	return cmd
+}
+
+// warnings are about what works, but not as one may think. There are none of a
+// configuration that has mistakes.
+func warnings(cfg *config.Config, mistakes error) (list []string) {
+	if mistakes != nil {
+		return nil
+	}
+	if w := daemon.FloodWarning(cfg); w != "" {
+		list = append(list, w)
+	}
+	return list
 }
 
 // difference is what a reload would change.
@@ -154,8 +171,9 @@ type checked struct {
 	Config   string       `json:"config"`
 	OK       bool         `json:"ok"`
 	Mistakes []mistake    `json:"mistakes"`
-	Reload   *difference  `json:"reload,omitempty"` // with --diff
-	Kernel   *probe.Tried `json:"kernel,omitempty"` // with --kernel
+	Reload   *difference  `json:"reload,omitempty"`   // with --diff
+	Kernel   *probe.Tried `json:"kernel,omitempty"`   // with --kernel
+	Warnings []string     `json:"warnings,omitempty"` // about what is allowed
 }
 
 func checkResult(path string, errs config.Errors) checked {

@@ -1,0 +1,46 @@
+package daemon
+
+import (
+	"fmt"
+
+	"dpifd/internal/config"
+	"dpifd/internal/forward"
+	"dpifd/internal/odp"
+)
+
+// maxFlowActions is the most bytes of actions that a flow has room for beside its key and
+// mask, in the one attribute that the kernel dumps it in (Linux >= 4.15).
+const maxFlowActions = 65_000
+
+// FloodWarning says that floods of a configuration get no flow, since they go to more
+// ports than one can name. It is "" if they do.
+func FloodWarning(cfg *config.Config) string {
+	if cfg.Policy.Type != config.PolicyLearning && cfg.Policy.Type != "flood" {
+		return ""
+	}
+	var names []string
+	devices := map[string]bool{}
+	for i := range cfg.Ports {
+		p := &cfg.Ports[i]
+		switch {
+		case p.Match != "": // how many there will be is not known
+		case !p.Type.IsTunnel():
+			names = append(names, p.Name)
+		case !devices[p.Device().Name()]:
+			devices[p.Device().Name()] = true
+			names = append(names, p.Device().Name())
+		}
+	}
+	ports, _ := forwardingPorts(cfg)
+	number(ports)
+	bytes, vlan := forward.LongestFlood(ports, names)
+	kernels := ""
+	switch {
+	case bytes > maxFlowActions:
+	case bytes > odp.MaxActions:
+		kernels = " before Linux 4.15"
+	default:
+		return ""
+	}
+	return fmt.Sprintf("a flood in VLAN %d takes %d bytes of actions, too many for a flow%s: each broadcast packet will be an upcall", vlan, bytes, kernels)
+}
