@@ -76,6 +76,9 @@ func (s *policySwitch) use(file *config.Config) error {
 		if err != nil {
 			return err
 		}
+		if p.dropsUnlisted {
+			o.PerPort()
+		}
 		p.Policy = o
 	}
 	s.mu.Lock()

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"slices"
 	"testing"
 
 	"dpifd/internal/config"
@@ -42,6 +43,40 @@ func TestUnlistedLocalPort(t *testing.T) {
 		s.Decide(&dpif.Upcall{InPort: localPort, Key: e.Bytes()}, 1000, &v)
 		if v.Reason != c.want || (len(said) > 0) != c.says {
 			t.Errorf("%s: %s, and %v was said; want %s", c.file, v.Reason, said, c.want)
+		}
+	}
+}
+
+// TestUnlistedStatic: static flows that leave the in-port out take no packets of a vport
+// that may carry nothing.
+func TestUnlistedStatic(t *testing.T) {
+	const flows = "\nflows: {static: [{match: 'eth_type(0x88b5)', actions: 'a,b'}]}"
+	for _, c := range []struct {
+		file string
+		want []odp.PortNo // in-ports of the flow in the kernel, nil for any
+	}{
+		{"ports: [{name: a}, {name: b, isolated: true}]", []odp.PortNo{1, 2}},
+		{"ports: [{name: a}, {name: b}]", nil},
+	} {
+		file, err := config.Parse("x", []byte(c.file+flows))
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := &policySwitch{}
+		if err := s.use(file); err != nil {
+			t.Fatal(err)
+		}
+		s.SetPorts([]policy.Port{{No: 1, Name: "a", Listed: true}, {No: 2, Name: "b", Listed: true}, {No: 3, Name: "other"}})
+		var got []odp.PortNo
+		for _, f := range s.StaticFlows() {
+			if in, err := odp.InPort(f.Mask); err == nil && in != 0 {
+				in, _ = odp.InPort(f.Key)
+				got = append(got, in)
+			}
+		}
+		slices.Sort(got)
+		if !slices.Equal(got, c.want) {
+			t.Errorf("%s: in-ports %v, want %v", c.file, got, c.want)
 		}
 	}
 }

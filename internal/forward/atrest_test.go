@@ -280,6 +280,11 @@ func (p policyAtRest) StaticFlows() []policy.StaticFlow {
 
 func newAtRest(t *testing.T, random *rand.Rand) (*atRest, string) {
 	p, what := randomPolicy(t, random)
+	if o, ok := p.(*Overlay); ok && random.IntN(2) == 0 {
+		o.PerPort()
+		o.made = false
+		p.SetPorts(portList(1, 2, 3, deviceNo))
+	}
 	return &atRest{t: t, random: random, policy: p, ports: []odp.PortNo{1, 2, 3, deviceNo}, since: map[odp.PortNo]int64{}}, what
 }
 

@@ -26,6 +26,7 @@ type StaticFlow struct {
 type Overlay struct {
 	policy.Policy
 	flows      []StaticFlow
+	perPort    bool // see PerPort
 	generation atomic.Uint64
 	rules      atomic.Pointer[ruleSet]
 
@@ -80,6 +81,11 @@ func NewOverlay(inner policy.Policy, flows []StaticFlow) (*Overlay, error) {
 	o.rules.Store(&ruleSet{})
 	return o, nil
 }
+
+// PerPort has StaticFlows name the in-port of each flow: one whose match leaves it out is
+// one flow for each port of the set, and takes no packet of a vport that is not in the set.
+// It is called before SetPorts.
+func (o *Overlay) PerPort() { o.perPort = true }
 
 const reasonStatic = "static_flow"
 
@@ -234,7 +240,7 @@ func (o *Overlay) StaticFlows() []policy.StaticFlow { return o.rules.Load().flow
 func (o *Overlay) SetPorts(ports []policy.Port) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if set := newRuleSet(o.flows, ports); !o.made || !slices.Equal(set.names, o.rules.Load().names) {
+	if set := newRuleSet(o.flows, ports, o.perPort); !o.made || !slices.Equal(set.names, o.rules.Load().names) {
 		o.rules.Store(set)
 		o.made = true
 		o.generation.Add(1)
@@ -242,7 +248,7 @@ func (o *Overlay) SetPorts(ports []policy.Port) {
 	o.Policy.SetPorts(ports)
 }
 
-func newRuleSet(flows []StaticFlow, ports []policy.Port) *ruleSet {
+func newRuleSet(flows []StaticFlow, ports []policy.Port, perPort bool) *ruleSet {
 	set := &ruleSet{byPort: map[odp.PortNo][]*rule{}}
 	numbers := map[string]odp.PortNo{}
 	for _, p := range ports {
@@ -270,22 +276,31 @@ func newRuleSet(flows []StaticFlow, ports []policy.Port) *ruleSet {
 	}
 	set.rules = make([]rule, 0, len(flows)) // byPort points into it
 	for i, f := range flows {
-		c, id := all[i], dpif.UFID{}
+		add := func(c *compiled, id dpif.UFID) {
+			set.flows = append(set.flows, policy.StaticFlow{
+				Match: f.Match, Actions: f.Actions, Missing: missing[i], UFID: id, Key: c.keyAttrs, Mask: c.maskAttrs, Do: c.actions,
+			})
+		}
+		c := all[i]
 		switch {
 		case waiting[i] != nil:
-			c, id = waiting[i], staticUFID([]byte("waiting"), []byte(f.Match), []byte{0}, []byte(f.Actions))
+			c := waiting[i]
+			add(c, staticUFID([]byte("waiting"), []byte(f.Match), []byte{0}, []byte(f.Actions)))
 			if matchesPorts(f, numbers) {
 				set.absent = append(set.absent, absentRule{rule{c.key, c.mask, c.actions, f.Match}, missing[i]})
 			}
+			continue
 		case c == nil || isCovered(all, i):
 			continue
-		default:
-			id = staticUFID([]byte("static"), c.key[:], c.mask[:])
-			set.rules = append(set.rules, rule{c.key, c.mask, c.actions, f.Match})
 		}
-		set.flows = append(set.flows, policy.StaticFlow{
-			Match: f.Match, Actions: f.Actions, Missing: missing[i], UFID: id, Key: c.keyAttrs, Mask: c.maskAttrs, Do: c.actions,
-		})
+		set.rules = append(set.rules, rule{c.key, c.mask, c.actions, f.Match})
+		parts := []*compiled{c}
+		if perPort {
+			parts = c.perPort(ports, all)
+		}
+		for _, c := range parts {
+			add(c, staticUFID([]byte("static"), c.key[:], c.mask[:]))
+		}
 	}
 	for i := range set.rules {
 		r := &set.rules[i]

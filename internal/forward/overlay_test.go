@@ -2,9 +2,12 @@ package forward
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -330,6 +333,41 @@ func TestOverlayAllocs(t *testing.T) {
 	}
 }
 
+// TestOverlayPerPort: a static flow without in-port becomes one for each port there is, so
+// that the kernel has none for a vport that the policy does not know.
+func TestOverlayPerPort(t *testing.T) {
+	o, err := NewOverlay(NewDrop(), []StaticFlow{
+		{"eth_type(0x0806)", "p1,p2"}, {"in_port(p2),eth_type(0x88b5)", "p1"}, {"in_port(p1),eth_type(0x0806),arp(op=1)", "p1,p2"}, {"in_port(p1),skb_mark(7)", "p1,p2"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.PerPort()
+	for _, ports := range [][]odp.PortNo{{1, 2, 3}, {1, 2, 3, 4}, {1, 2}} {
+		o.SetPorts(portList(ports...))
+		matches, ids := map[string]int{}, map[dpif.UFID]bool{}
+		for _, f := range o.StaticFlows() {
+			in, err := odp.InPort(f.Key)
+			var mask odp.Packed
+			if _, err := mask.PackMask(f.Mask); err != nil || binary.NativeEndian.Uint32(mask[:4]) != ^uint32(0) {
+				t.Errorf("%s: mask %x, %v", f.Match, f.Mask, err)
+			}
+			if err != nil || !slices.Contains(ports, in) {
+				t.Errorf("%s: in-port %d, %v", f.Match, in, err)
+			}
+			matches[f.Match]++
+			ids[f.UFID] = true
+		}
+		want := map[string]int{"eth_type(0x0806)": len(ports), "in_port(p2),eth_type(0x88b5)": 1, "in_port(p1),skb_mark(7)": 1}
+		if !maps.Equal(matches, want) || len(ids) != len(ports)+2 {
+			t.Errorf("%d ports: flows by match %v, %d identifiers", len(ports), matches, len(ids))
+		}
+	}
+	if v := decide(o, parse(t, "in_port(2),eth(src=02:00:00:00:00:01,dst=ff:ff:ff:ff:ff:ff),eth_type(0x0806),arp(op=1)"), 1); v.Reason != reasonStatic {
+		t.Errorf("decided as %s", v.Reason)
+	}
+}
+
 func TestCheckStatic(t *testing.T) {
 	for _, tt := range []struct {
 		flows   []StaticFlow
@@ -348,7 +386,9 @@ func TestCheckStatic(t *testing.T) {
 			"static flow 1: match: overlaps an earlier flow in part, where fields that one matches are zero; the kernel takes the two for one"},
 		{[]StaticFlow{{"in_port(a)", "b"}, {"skb_mark(0)", "b"}}, 0,
 			"static flow 1: match: overlaps an earlier flow in part, where fields that one matches are zero; the kernel takes the two for one"},
-		{[]StaticFlow{{"in_port(0)", "b"}, {"skb_mark(7)", "b"}}, 0, ""},
+		{[]StaticFlow{{"in_port(0)", "b"}, {"skb_mark(7)", "b"}}, 0,
+			"static flow 1: match: overlaps an earlier flow in part, where fields that one matches are zero; the kernel takes the two for one"},
+		{[]StaticFlow{{"in_port(0),skb_mark(7)", "b"}, {"eth_type(0x0806)", "b"}}, 0, ""},
 		{[]StaticFlow{{"in_port(1),eth()", "2"}, {"in_port(2),eth()", "1"}, {"in_port(b),eth()", "1"}}, 0,
 			"static flow 2: match: overlaps an earlier flow that has other actions; the kernel's flows have no priorities"},
 		{[]StaticFlow{{"in_port(1),eth()", "2"}, {"in_port(1),eth(),eth_type(0x8100),vlan(vid=5),encap()", "1"}}, 0, ""},

@@ -4,10 +4,12 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"dpifd/internal/netlink"
 	"dpifd/internal/odp"
+	"dpifd/internal/policy"
 )
 
 // StaticError is a mistake in a list of static flows.
@@ -80,12 +82,38 @@ func compile(f StaticFlow, number func(string) (odp.PortNo, bool)) (*compiled, e
 	if err := odp.CheckMatch(&c.key, &c.mask); err != nil {
 		return nil, fault(false, err)
 	}
+	c.encode()
+	return c, nil
+}
+
+// encode writes the attributes of c's match.
+func (c *compiled) encode() {
 	var key, mask netlink.Encoder
 	c.key.AppendKey(&key, &c.mask)
 	c.mask.AppendMask(&mask, &c.key)
 	c.keyAttrs, c.maskAttrs = key.Bytes(), mask.Bytes()
-	return c, nil
 }
+
+// perPort divides c, if it matches packets of any port, into flows for one port each, but
+// for those that lie within another flow of the list.
+func (c *compiled) perPort(ports []policy.Port, all []*compiled) (list []*compiled) {
+	if c.matchesInPort() {
+		return []*compiled{c}
+	}
+	for _, p := range ports {
+		part := *c
+		binary.NativeEndian.PutUint32(part.key[:], uint32(p.No))
+		binary.NativeEndian.PutUint32(part.mask[:], ^uint32(0))
+		if slices.ContainsFunc(all, func(o *compiled) bool { return o != nil && o.matchesInPort() && part.within(o) }) {
+			continue
+		}
+		part.encode()
+		list = append(list, &part)
+	}
+	return list
+}
+
+func (c *compiled) matchesInPort() bool { return binary.NativeEndian.Uint32(c.mask[:4]) != 0 }
 
 func attrName(attr uint16) string {
 	for name, a := range map[string]uint16{
@@ -177,14 +205,11 @@ func isCovered(all []*compiled, i int) bool {
 	return false
 }
 
-// looksLike reports whether the kernel would find d when c is installed, and so refuse c: it
-// looks up the key, in which fields that c does not match are zero.
+// looksLike reports whether the kernel would find d when c is installed for a port of d, and
+// so refuse c: it looks up the key, in which fields that c does not match are zero.
 func (c *compiled) looksLike(d *compiled) bool {
 	k := c.key
-	if any := binary.NativeEndian.Uint32(c.mask[:4]) == 0; any {
-		// DP_MAX_PORTS of net/openvswitch/datapath.h, no port's number.
-		binary.NativeEndian.PutUint32(k[:], uint32(odp.MaxPorts))
-	} else if binary.NativeEndian.Uint32(d.mask[:4]) != 0 {
+	if d.matchesInPort() {
 		copy(k[:4], d.key[:4]) // they overlap, so the ports are or may be the same
 	}
 	return k.Matches(&d.key, &d.mask)

@@ -3,6 +3,7 @@ package revalidator
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 
@@ -34,7 +35,8 @@ type statics struct {
 	policy policy.StaticPolicy // nil if the policy has none
 	notify event.Sink
 	batch  *dpif.Batch
-	asked  []*static // of each request of batch
+	asked  []*static       // of each request of batch
+	told   map[string]bool // in this cycle, by kind of event and match
 
 	mu    sync.Mutex
 	flows map[dpif.UFID]*static
@@ -55,7 +57,7 @@ type static struct {
 }
 
 func newStatics(dp *dpif.Datapath, p policy.Policy, notify event.Sink) *statics {
-	s := &statics{dp: dp, notify: notify, batch: dp.NewBatch(), flows: map[dpif.UFID]*static{}}
+	s := &statics{dp: dp, notify: notify, batch: dp.NewBatch(), flows: map[dpif.UFID]*static{}, told: map[string]bool{}}
 	s.policy, _ = p.(policy.StaticPolicy)
 	return s
 }
@@ -106,6 +108,7 @@ func (s *statics) keep() (again bool, err error) {
 	}
 	s.batch.Reset()
 	s.asked = s.asked[:0]
+	clear(s.told)
 	now := clock.Now()
 	for id, t := range s.flows {
 		switch {
@@ -116,7 +119,7 @@ func (s *statics) keep() (again bool, err error) {
 				s.forget(id)
 			} else if t.waiting != t.Missing {
 				t.waiting = t.Missing
-				s.notify(StaticFlowWaiting{Match: t.Match, Missing: t.Missing})
+				s.tell(t.Match, StaticFlowWaiting{Match: t.Match, Missing: t.Missing})
 			}
 			continue
 		case t.dropped:
@@ -135,7 +138,7 @@ func (s *statics) keep() (again bool, err error) {
 			s.ended(t, err)
 		case errors.Is(err, unix.ENOENT):
 			if t.Installed {
-				s.notify(StaticFlowRestored{Match: t.Match, UFID: t.UFID, Cause: "deleted"})
+				s.tell(t.Match, StaticFlowRestored{Match: t.Match, UFID: t.UFID, Cause: "deleted"})
 			}
 			t.Installed, t.kernel, t.Packets, t.Bytes = false, nil, 0, 0
 			put = append(put, t)
@@ -147,7 +150,7 @@ func (s *statics) keep() (again bool, err error) {
 			}
 			if t.kernel == nil || !bytes.Equal(f.Actions, t.kernel) {
 				if t.Installed && t.kernel != nil {
-					s.notify(StaticFlowRestored{Match: t.Match, UFID: t.UFID, Cause: "changed"})
+					s.tell(t.Match, StaticFlowRestored{Match: t.Match, UFID: t.UFID, Cause: "changed"})
 				}
 				t.kernel = nil
 				put = append(put, t)
@@ -162,6 +165,16 @@ func (s *statics) keep() (again bool, err error) {
 		return false, err
 	}
 	return s.put(put)
+}
+
+// tell emits an event about flows with the match, once in a cycle: one match may stand for
+// a flow on each port.
+func (s *statics) tell(match string, e event.Event) {
+	what := fmt.Sprintf("%T %s", e, match)
+	if !s.told[what] {
+		s.told[what] = true
+		s.notify(e)
+	}
 }
 
 // put installs missing flows and corrects the actions of others.
@@ -213,7 +226,7 @@ func (s *statics) transact(each func(t *static, f *dpif.Flow, err error)) error 
 func (s *statics) installed(t *static) {
 	t.Installed, t.tries, t.waiting, t.failure = true, 0, "", ""
 	t.retry = backoff.Backoff{}
-	s.notify(StaticFlowInstalled{Match: t.Match, Actions: t.Actions, UFID: t.UFID})
+	s.tell(t.Match, StaticFlowInstalled{Match: t.Match, Actions: t.Actions, UFID: t.UFID})
 }
 
 // failed reports once why a flow cannot be installed.
@@ -226,7 +239,7 @@ func (s *statics) failed(t *static, err error) {
 		return
 	}
 	t.failure = err.Error()
-	s.notify(StaticFlowFailed{Match: t.Match, Actions: t.Actions, Err: err})
+	s.tell(t.Match, StaticFlowFailed{Match: t.Match, Actions: t.Actions, Err: err})
 }
 
 // isDatapathGone reports whether err is about the datapath and not the flow.
@@ -239,7 +252,7 @@ func (s *statics) ended(t *static, err error) {
 	}
 	delete(s.flows, t.UFID)
 	if t.Installed {
-		s.notify(StaticFlowRemoved{Match: t.Match, UFID: t.UFID})
+		s.tell(t.Match, StaticFlowRemoved{Match: t.Match, UFID: t.UFID})
 	}
 }
 

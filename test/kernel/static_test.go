@@ -238,6 +238,39 @@ func TestStaticFlowsStay(t *testing.T) {
 	}
 }
 
+// TestStaticNotFromUnlisted: a static flow that names no in-port takes no packets of a vport
+// that has no entry, where such vports carry nothing.
+func TestStaticNotFromUnlisted(t *testing.T) {
+	t.Parallel()
+	n := newQuietNetwork(t, 3)
+	p := n.sockets(t)
+	a, b, c := n.hosts[0].port, n.hosts[1].port, n.hosts[2].port
+	d := n.run(t, settings{
+		"policy": "{type: static}", "flows": static("eth_type(0x88b5)", b), "ports": "[{name: " + a + "}, {name: " + b + ", isolated: true}]",
+	})
+	d.Wait(t, time.Time{}, "static_flow_installed", nil)
+	since := time.Now()
+	n.sw.DPCtl(t, "add-if", n.dpName, c)
+	d.Wait(t, since, "port_unlisted", func(e lab.Event) bool { return e.Text("port") == c })
+	unlisted, listed := frame(t, broadcast, "02:00:5e:00:71:0d"), frame(t, broadcast, "02:00:5e:00:71:0e")
+	send(t, p[2], unlisted)
+	v := n.view(t)
+	eventually(t, waitLimit, "a flow that drops what the unlisted port sends", func() bool {
+		for match, do := range v.texts(t) {
+			if do == "drop" && strings.Contains(match, "in_port("+c+")") {
+				return true
+			}
+		}
+		return false
+	})
+	send(t, p[0], listed)
+	p[1].Expect(t, waitLimit, among(listed))
+	if got := p[1].Count(t, among(unlisted)); got != 0 {
+		t.Errorf("%d frames of the unlisted port arrived", got)
+	}
+	stop(t, d)
+}
+
 // TestStaticFlowsOverLearning puts static flows over a learning switch that has
 // flows already, and checks that what it learns stays beside them: the kernel
 // has no two flows that overlap, takes every mask, and does with each packet what
