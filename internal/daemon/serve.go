@@ -14,6 +14,7 @@ import (
 	"dpifd/internal/odp"
 	"dpifd/internal/policy"
 	"dpifd/internal/portdevice"
+	"dpifd/internal/reconciler"
 	"dpifd/internal/vswitch"
 
 	"golang.org/x/sync/errgroup"
@@ -68,6 +69,9 @@ func (d *run) serveOnce(ctx context.Context, conn *netlink.Conn) error {
 		return err
 	}
 	defer lock.release()
+	if err := d.devices.SetUpLocalPort(dp); err != nil {
+		d.log.emit(reconciler.PortSetupFailed{Name: dp.Name(), Err: err})
+	}
 	server, err := d.newServer(ctx, dp)
 	if err != nil {
 		return err

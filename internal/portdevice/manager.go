@@ -12,6 +12,7 @@ import (
 	"dpifd/internal/device"
 	"dpifd/internal/dpif"
 	"dpifd/internal/event"
+	"dpifd/internal/netns"
 	"dpifd/internal/odp"
 	"dpifd/internal/reconciler"
 
@@ -27,8 +28,11 @@ type Manager struct {
 	notify   event.Sink
 	// datapathCreated tells that this process made the datapath, and its local port.
 	datapathCreated bool
-	// given holds the addresses that each device got from here.
+	// given holds the addresses that the device of each internal port got from here.
 	given map[string][]netip.Prefix
+	// elsewhere holds the namespaces of internal ports that are said to be in one that
+	// cannot be entered.
+	elsewhere map[string]int32
 	// addresses are those of all devices by ifindex, as of listed.
 	addresses map[int][]netip.Addr
 	listed    time.Time
@@ -48,7 +52,8 @@ func New(cfg *config.Config, notify event.Sink) (*Manager, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Manager{conn: conn, datapath: cfg.Datapath.Name, netns: cfg.Netns, notify: notify, given: map[string][]netip.Prefix{}}
+	s := &Manager{conn: conn, datapath: cfg.Datapath.Name, netns: cfg.Netns, notify: notify,
+		given: map[string][]netip.Prefix{}, elsewhere: map[string]int32{}}
 	s.Configure(cfg.Ports)
 	return s, nil
 }
@@ -129,60 +134,116 @@ func (s *Manager) SetUp(p reconciler.PortConfig, v *dpif.Vport, created bool) er
 		}
 		return nil
 	}
+	created = created || v.No == localPort && s.datapathCreated
 	if v.Elsewhere {
-		if port.Up || port.MTU != 0 || len(port.Address) > 0 {
-			s.notify(PortElsewhere{Name: p.Name, No: v.No, Device: v.Name, Netns: v.Netns})
-		}
+		return s.setUpElsewhere(&port, v, created)
+	}
+	delete(s.elsewhere, p.Name)
+	return s.setUpDevice(s.conn, &port, v, created)
+}
+
+// localPort is the number of the local port, OVSP_LOCAL of linux/openvswitch.h.
+const localPort odp.PortNo = 0
+
+// setUpElsewhere sets up the device of an internal port in the network namespace where it
+// is, if there is one of /run/netns that may be entered. Otherwise it says once that it does not.
+func (s *Manager) setUpElsewhere(port *config.Port, v *dpif.Vport, created bool) error {
+	if !port.Up && port.MTU == 0 && len(port.Address) == 0 && port.MAC == (odp.MAC{}) {
 		return nil
 	}
-	l, err := s.conn.LinkAt(int(v.Ifindex))
+	if path := s.conn.Namespace(v.Netns); path != "" {
+		err := netns.Do(path, func() error {
+			conn, err := device.Dial()
+			if err != nil {
+				return err
+			}
+			defer conn.Close()
+			return s.setUpDevice(conn, port, v, created)
+		})
+		if !errors.Is(err, unix.EPERM) && !errors.Is(err, unix.EACCES) {
+			return err
+		}
+	}
+	if said, is := s.elsewhere[port.Name]; !is || said != v.Netns {
+		s.elsewhere[port.Name] = v.Netns
+		s.notify(PortElsewhere{Name: port.Name, No: v.No, Device: v.Name, Netns: v.Netns})
+	}
+	return nil
+}
+
+// setUpDevice sets up an internal port's device in the namespace of conn.
+func (s *Manager) setUpDevice(conn *device.Conn, port *config.Port, v *dpif.Vport, created bool) error {
+	l, err := conn.LinkAt(int(v.Ifindex))
 	if v.Ifindex == 0 {
-		l, err = s.conn.Link(v.Name)
+		l, err = conn.Link(v.Name)
 	}
 	if err != nil {
 		return err
 	}
-	var errs []error
-	created = created || v.No == 0 && s.datapathCreated
-	if mac := s.mac(&port, created); mac != (odp.MAC{}) && l.Address != mac.String() {
-		errs = append(errs, s.conn.SetAddress(l, mac))
-	}
-	if created {
-		errs = append(errs, s.conn.Announce(l))
-	}
+	errs := []error{s.identify(conn, l, port, created)}
 	if port.MTU != 0 && l.MTU != port.MTU {
-		errs = append(errs, s.conn.SetMTU(l, port.MTU))
+		errs = append(errs, conn.SetMTU(l, port.MTU))
 	}
-	errs = append(errs, s.address(l, port.Address))
+	errs = append(errs, s.address(conn, l, port))
 	if port.Up && !l.Up() {
-		errs = append(errs, s.conn.SetUp(l))
+		errs = append(errs, conn.SetUp(l))
 	}
 	return errors.Join(errs...)
+}
+
+// identify gives an internal port's device its MAC. Of one that was made just now, which may
+// stand for one that neighbours know, addresses are announced when it goes up.
+func (s *Manager) identify(conn *device.Conn, l device.Link, port *config.Port, created bool) error {
+	var errs []error
+	if mac := s.mac(port, created); mac != (odp.MAC{}) && l.Address != mac.String() {
+		errs = append(errs, conn.SetAddress(l, mac))
+	}
+	if created {
+		errs = append(errs, conn.Announce(l))
+	}
+	return errors.Join(errs...)
+}
+
+// SetUpLocalPort gives the local port of a datapath that was made just now its MAC, where
+// the configuration has no entry for it that does.
+func (s *Manager) SetUpLocalPort(dp *dpif.Datapath) error {
+	s.mu.Lock()
+	_, configured := s.internal[s.datapath]
+	s.mu.Unlock()
+	if configured || !s.datapathCreated {
+		return nil
+	}
+	l, err := s.conn.LinkAt(int(dp.Index()))
+	if err != nil {
+		return err
+	}
+	return s.identify(s.conn, l, &config.Port{Name: s.datapath}, true)
 }
 
 // address gives a device its addresses and takes away those that it had from
 // here before. That comes first: the kernel takes with an address the later ones
 // of the same network.
-func (s *Manager) address(l device.Link, want []config.Prefix) error {
+func (s *Manager) address(conn *device.Conn, l device.Link, port *config.Port) error {
+	want := port.Address
 	var errs []error
 	var given []netip.Prefix
-	for _, a := range s.given[l.Name] {
+	for _, a := range s.given[port.Name] {
 		if slices.Contains(want, config.Prefix{Prefix: a}) {
 			continue
 		}
-		if err := s.conn.DeleteAddress(l, a); err != nil {
+		if err := conn.DeleteAddress(l, a); err != nil {
 			given = append(given, a)
 			errs = append(errs, err)
 		}
 	}
 	for _, a := range want {
-		err := s.conn.AddAddress(l, a.Prefix)
+		err := conn.AddAddress(l, a.Prefix)
 		if err == nil {
 			given = append(given, a.Prefix)
 		}
 		errs = append(errs, err)
 	}
-	s.given[l.Name] = given
+	s.given[port.Name] = given
 	return errors.Join(errs...)
 }
 

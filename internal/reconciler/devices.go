@@ -22,7 +22,8 @@ type Devices interface {
 	// attach: those of Ethernet that belong to no other device.
 	Candidates() ([]string, error)
 	// SetUp is called when a configured port is attached or was found, and
-	// again after each Configure; after an error also at each later look. The device is
+	// again after each Configure and when its device has moved to another network
+	// namespace; after an error also at each later look. The device is
 	// the vport's, whatever its name is; created tells that the vport was made just now.
 	SetUp(p PortConfig, v *dpif.Vport, created bool) error
 	// Sweep is called at start and after each Configure: devices that were
@@ -32,10 +33,17 @@ type Devices interface {
 
 // devices is what has been done about the devices of configured ports.
 type devices struct {
-	Devices                   // nil if nobody sees to them
-	result  map[string]string // of SetUp by port: what failed, or ""
+	Devices                        // nil if nobody sees to them
+	result  map[string]setUpResult // by port
 	pending []deviceSetup
 	stale   bool // there may be devices of ports that are not configured any more
+}
+
+// setUpResult is what came of SetUp.
+type setUpResult struct {
+	failed    string // "" for nothing
+	elsewhere bool   // where the device was, as in dpif.Vport
+	netns     int32
 }
 
 // deviceSetup is a device that is to be set up.
@@ -46,7 +54,7 @@ type deviceSetup struct {
 }
 
 func newDevices(d Devices) devices {
-	return devices{Devices: d, result: map[string]string{}, stale: true}
+	return devices{Devices: d, result: map[string]setUpResult{}, stale: true}
 }
 
 // reset has all devices set up anew: that may be in another way now.
@@ -106,17 +114,17 @@ func (r *Reconciler) setUpDevice(s *deviceSetup) {
 	if d.Devices == nil {
 		return
 	}
-	failed, tried := d.result[s.port.Name]
-	if tried && failed == "" {
+	now := setUpResult{elsewhere: s.vport.Elsewhere, netns: s.vport.Netns}
+	before, tried := d.result[s.port.Name]
+	if tried && before == now {
 		return
 	}
 	err := d.SetUp(s.port, &s.vport, s.created)
-	if err == nil {
-		d.result[s.port.Name] = ""
-		return
+	if err != nil {
+		now.failed = err.Error()
 	}
-	if err.Error() != failed {
-		d.result[s.port.Name] = err.Error()
+	d.result[s.port.Name] = now
+	if err != nil && now.failed != before.failed {
 		r.notify(PortSetupFailed{Name: s.port.Name, Err: err})
 	}
 }

@@ -3,10 +3,17 @@
 package kernel_test
 
 import (
+	"bytes"
 	"fmt"
+	"net"
+	"net/netip"
+	"os/exec"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"dpifd/internal/lab"
 )
@@ -15,19 +22,23 @@ import (
 func TestNoPort(t *testing.T) {
 	t.Parallel()
 	n := newQuietNetwork(t, 2)
-	tun, taken := lab.Name("tun"), lab.Name("taken")
+	tun, taken, bridged := lab.Name("tun"), lab.Name("taken"), lab.Name("bridged")
+	bridge := lab.Name("bridge")
+	n.sw.Run(t, "ip", "link", "add", bridge, "type", "bridge")
+	n.sw.Run(t, "ip", "link", "add", bridged, "type", "dummy")
+	n.sw.Run(t, "ip", "link", "set", bridged, "master", bridge)
 	n.sw.Run(t, "ip", "tuntap", "add", "mode", "tun", tun)
 	n.sw.Run(t, "ip", "link", "add", taken, "type", "dummy")
 	other := lab.Name("other")
 	n.sw.DPCtl(t, "add-dp", other)
 	n.sw.DPCtl(t, "add-if", other, taken)
 	n.sw.Run(t, "ip", "address", "add", "192.0.2.77/24", "dev", n.hosts[1].port)
-	d := n.sw.StartDaemon(t, n.config(settings{"ports": fmt.Sprintf("[{name: %s}, {name: %s}, {name: %s}, {name: %s}]",
-		n.hosts[0].port, n.hosts[1].port, tun, taken)}))
-	if e := d.Wait(t, time.Time{}, "ready", nil); e.Text("ports_waiting") != "2" {
-		t.Errorf("ready: %v, want 2 ports to wait", e.Fields)
+	d := n.sw.StartDaemon(t, n.config(settings{"ports": fmt.Sprintf("[{name: %s}, {name: %s}, {name: %s}, {name: %s}, {name: %s}]",
+		n.hosts[0].port, n.hosts[1].port, tun, taken, bridged)}))
+	if e := d.Wait(t, time.Time{}, "ready", nil); e.Text("ports_waiting") != "3" {
+		t.Errorf("ready: %v, want 3 ports to wait", e.Fields)
 	}
-	for port, want := range map[string]string{tun: "no Ethernet", taken: "port of datapath " + other} {
+	for port, want := range map[string]string{tun: "no Ethernet", taken: "port of datapath " + other, bridged: "belongs to bridge " + bridge} {
 		if e := d.Wait(t, time.Time{}, "port_waiting", forPort(port)); !strings.Contains(e.Text("error"), want) {
 			t.Errorf("%s waits: %q, want %q", port, e.Text("error"), want)
 		}
@@ -40,6 +51,83 @@ func TestNoPort(t *testing.T) {
 	since := time.Now()
 	n.sw.DPCtl(t, "del-if", other, taken)
 	d.Wait(t, since, "port_added", forPort(taken))
+	since = time.Now()
+	n.sw.Run(t, "ip", "link", "set", bridged, "nomaster")
+	d.Wait(t, since, "port_added", forPort(bridged))
+}
+
+// TestUDPBusy: a tunnel whose UDP port a program holds waits, and is attached once the program
+// has let it go, of which the kernel tells nobody.
+func TestUDPBusy(t *testing.T) {
+	t.Parallel()
+	n := newQuietNetwork(t, 1)
+	var held net.PacketConn
+	if err := n.sw.Do(func() (err error) { held, err = net.ListenPacket("udp4", "0.0.0.0:6089"); return err }); err != nil {
+		t.Fatal(err)
+	}
+	defer held.Close()
+	d := n.sw.StartDaemon(t, n.config(settings{"ports": list("{name: "+n.hosts[0].port+"}", tunnel("gnv", "geneve", "remote: 192.0.2.1, dst_port: 6089"))}))
+	d.Wait(t, time.Time{}, "ready", nil)
+	d.Wait(t, time.Time{}, "port_waiting", nil)
+	since := time.Now()
+	held.Close()
+	d.Wait(t, since, "port_added", forPort("genev_sys_6089"))
+	stop(t, d)
+}
+
+// TestLocalPortMAC: the local port has the same MAC when the datapath is made anew, also
+// without an entry.
+func TestLocalPortMAC(t *testing.T) {
+	t.Parallel()
+	n := newQuietNetwork(t, 1)
+	d := n.run(t, settings{"datapath": "{name: " + n.dpName + ", create: true}"})
+	address := func() string { return strings.TrimSpace(n.sw.Run(t, "cat", "/sys/class/net/"+n.dpName+"/address")) }
+	before := address()
+	since := time.Now()
+	n.sw.DPCtl(t, "del-dp", n.dpName)
+	d.Wait(t, since, "port_added", nil)
+	if got := address(); got != before || got == "" {
+		t.Errorf("the local port made anew has MAC %q, had %q", got, before)
+	}
+}
+
+// TestSetUpElsewhere: an internal port is set up in the named namespace where it is; where
+// it cannot be entered it is said once.
+func TestSetUpElsewhere(t *testing.T) {
+	t.Parallel()
+	n := newQuietNetwork(t, 1)
+	tap, hidden := lab.Name("tap"), lab.Name("hidden")
+	ports := func(mtu int) settings {
+		return settings{"ports": fmt.Sprintf("[{name: %s}, {name: %s, type: internal, address: [10.98.0.1/24], up: true, mtu: %d}, {name: %s, type: internal, mtu: %[3]d}]",
+			n.hosts[0].port, tap, mtu, hidden)}
+	}
+	d := n.run(t, ports(1300))
+	pod := lab.NewNetNS(t, "pod")
+	n.sw.Run(t, "ip", "link", "set", tap, "netns", pod.Name)
+	shows(t, pod, tap, "mtu 1300", "UP")
+	eventually(t, waitLimit, "its address in the namespace", func() bool {
+		return strings.Contains(pod.Run(t, "ip", "address", "show", "dev", tap), "10.98.0.1/24")
+	})
+	process := exec.Command("sleep", "1000")
+	process.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
+	if err := process.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = process.Process.Kill(); _ = process.Wait() }()
+	since := time.Now()
+	n.sw.Run(t, "ip", "link", "set", hidden, "netns", fmt.Sprint(process.Process.Pid))
+	d.Wait(t, since, "port_elsewhere", forPort(hidden))
+	for mtu := 1301; mtu < 1304; mtu++ {
+		reload(t, d, n.config(ports(mtu)))
+		shows(t, pod, tap, fmt.Sprintf("mtu %d", mtu))
+	}
+	if got := d.Events("port_elsewhere"); len(got) != 1 {
+		t.Errorf("port_elsewhere: %v, want one", got)
+	}
+	if got := d.Events("port_setup_failed"); len(got) > 0 {
+		t.Errorf("port_setup_failed: %v", got)
+	}
+	stop(t, d)
 }
 
 // TestStableMAC: internal ports and the local port have the same MAC, address and state when
@@ -51,9 +139,10 @@ func TestStableMAC(t *testing.T) {
 	tap := lab.Name("tap")
 	ip := func(last int) string { return h.ip4[:strings.LastIndexByte(h.ip4, '.')+1] + fmt.Sprint(last) }
 	const mac = "02:00:5e:77:77:01"
+	setIPv6(t, n.sw, true)
 	d := n.run(t, settings{
 		"datapath": "{name: " + n.dpName + ", create: true}",
-		"ports": fmt.Sprintf("[{name: %s}, {name: %s, type: internal, address: [%s/24], up: true, mac: %q}, {name: %s, type: internal, address: [%s/24], up: true}]",
+		"ports": fmt.Sprintf("[{name: %s}, {name: %s, type: internal, address: [%s/24], up: true, mac: %q}, {name: %s, type: internal, address: [%s/24, 'fd00:99::1/64'], up: true}]",
 			h.port, n.dpName, ip(200), mac, tap, ip(201)),
 	})
 	address := func(device string) string {
@@ -78,8 +167,23 @@ func TestStableMAC(t *testing.T) {
 		t.Errorf("the local port has MAC %s, want %s", got, mac)
 	}
 	derived := address(tap)
+	p := h.OpenPacket(t, "eth0")
 	since := time.Now()
 	n.sw.DPCtl(t, "del-dp", n.dpName)
+	announced := map[string]bool{}
+	p.Expect(t, waitLimit, func(f []byte) bool {
+		// ARP packets of which sender and target have one address.
+		if len(f) >= 42 && f[12] == 8 && f[13] == 6 && bytes.Equal(f[28:32], f[38:42]) {
+			from, _ := netip.AddrFromSlice(f[28:32])
+			announced[net.HardwareAddr(f[6:12]).String()+" "+from.String()] = true
+		}
+		// Neighbour advertisements to all nodes, RFC 4861.
+		if len(f) >= 78 && f[12] == 0x86 && f[13] == 0xdd && f[20] == unix.IPPROTO_ICMPV6 && f[54] == 136 && bytes.Equal(f[:6], []byte{0x33, 0x33, 0, 0, 0, 1}) {
+			target, _ := netip.AddrFromSlice(f[62:78])
+			announced[net.HardwareAddr(f[6:12]).String()+" "+target.String()] = true
+		}
+		return announced[mac+" "+ip(200)] && announced[derived+" "+ip(201)] && announced[derived+" fd00:99::1"]
+	})
 	d.Wait(t, since, "port_added", forPort(tap))
 	eventually(t, waitLimit, "the devices to be set up", func() bool {
 		a, err1 := n.sw.Try("ip", "address", "show", "dev", n.dpName)

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"dpifd/internal/daemon"
 	"dpifd/internal/lab"
 
 	"golang.org/x/sys/unix"
@@ -162,6 +163,49 @@ func TestRemovedWhileDown(t *testing.T) {
 			isolated(t, "unlisted", []*lab.Packet{p[2], p[0]})
 		})
 	}
+}
+
+// TestNumberTaken: a device that has got the number of another one while no daemon ran
+// inherits neither its MACs nor its settings.
+func TestNumberTaken(t *testing.T) {
+	n := newQuietNetwork(t, 3)
+	a, b, c := n.hosts[0].port, n.hosts[1].port, n.hosts[2].port
+	ports := func(name string) settings {
+		return settings{"ports": fmt.Sprintf("[{name: %s, vlan: {access: 10}}, {name: %s, vlan: {access: 10}}]", name, b)}
+	}
+	d := n.run(t, ports(a))
+	p := n.sockets(t)
+	const mac = "02:51:00:00:00:77"
+	f := frame(t, broadcast, mac)
+	send(t, p[0], f)
+	p[1].Expect(t, waitLimit, among(f))
+	no := n.view(t).portNo(t, a)
+	stop(t, d)
+	n.sw.DPCtl(t, "del-if", n.dpName, a)
+	n.sw.DPCtl(t, "add-if", n.dpName, fmt.Sprintf("%s,port_no=%d", c, no))
+
+	// With an entry of its own it has the same VLAN, but not what was learned.
+	d = n.run(t, ports(c))
+	if got := n.view(t).portNo(t, c); got != no {
+		t.Fatalf("%s has number %d, want %d", c, got, no)
+	}
+	for _, m := range ask[[]daemon.MAC](t, n, "dump-macs", n.dpName) {
+		if m.MAC == mac {
+			t.Errorf("the MAC of another device is known: %+v", m)
+		}
+	}
+	f = frame(t, broadcast, "02:51:00:00:00:78")
+	send(t, p[2], f)
+	p[1].Expect(t, waitLimit, among(f))
+	stop(t, d)
+	n.sw.DPCtl(t, "del-if", n.dpName, c)
+	n.sw.DPCtl(t, "add-if", n.dpName, fmt.Sprintf("%s,port_no=%d", a, no))
+
+	// Without one it carries nothing.
+	d = n.run(t, settings{"ports": n.access(b)})
+	d.Wait(t, time.Time{}, "port_unlisted", func(e lab.Event) bool { return e.Text("port") == a })
+	isolated(t, "without an entry", []*lab.Packet{p[0], p[1]})
+	stop(t, d)
 }
 
 // TestInternalMoved: internal ports that moved to other namespaces and were renamed there
