@@ -250,8 +250,7 @@ func (s *policySwitch) portNumber(name string) (odp.PortNo, bool) {
 func (s *policySwitch) Decide(u *dpif.Upcall, nowMS int64, v *policy.Verdict) {
 	p := s.current.Load()
 	if p.drops(u.InPort) {
-		dropUnlisted.Decide(u, nowMS, v)
-		v.Refused = true
+		p.dropUnlisted(u.InPort, v)
 		explainUnlisted(v)
 		return
 	}
@@ -263,8 +262,8 @@ func (s *policySwitch) Redecide(key []byte, v *policy.Verdict) bool {
 	p := s.current.Load()
 	if p.unlisted.Load() != nil {
 		if in, err := odp.InPort(key); err == nil && p.drops(in) {
-			v.Refused = true
-			return dropUnlisted.Redecide(key, v)
+			p.dropUnlisted(in, v)
+			return v.Install
 		}
 	}
 	return p.Redecide(key, v)

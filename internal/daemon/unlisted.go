@@ -11,8 +11,14 @@ import (
 // localPort is the number of the datapath's local port, OVSP_LOCAL of linux/openvswitch.h.
 const localPort odp.PortNo = 0
 
-// dropUnlisted decides packets of vports that may carry nothing.
-var dropUnlisted = forward.NewDrop()
+// dropUnlisted decides packets of a vport that may carry nothing: one flow drops them all,
+// unless a static flow names the vport by its number, which that one would overlap.
+func (p *inForce) dropUnlisted(in odp.PortNo, v *policy.Verdict) {
+	odp.AppendInPortMask(&v.Mask)
+	o, static := p.Policy.(*forward.Overlay)
+	v.Install = !static || !o.NamesInPort(in)
+	v.Refused, v.Reason = true, "port_unlisted"
+}
 
 // drops reports whether what comes in by a vport is dropped, because it has no entry in
 // the configuration.

@@ -21,8 +21,8 @@ func TestUnlistedLocalPort(t *testing.T) {
 		want string
 	}{
 		{"ports: [{name: a}, {name: b, vlan: {access: 10}}]", false, "multicast"},
-		{"ports: [{name: a}, {name: b, vlan: {access: 10}}]\nports_unlisted: drop", true, "drop"},
-		{"ports: [{name: a}, {name: b, isolated: true}]", true, "drop"},
+		{"ports: [{name: a}, {name: b, vlan: {access: 10}}]\nports_unlisted: drop", true, "port_unlisted"},
+		{"ports: [{name: a}, {name: b, isolated: true}]", true, "port_unlisted"},
 		{"ports: [{name: a}, {name: b}]", false, "multicast"},
 	} {
 		file, err := config.Parse("x", []byte(c.file))
@@ -77,6 +77,37 @@ func TestUnlistedStatic(t *testing.T) {
 		slices.Sort(got)
 		if !slices.Equal(got, c.want) {
 			t.Errorf("%s: in-ports %v, want %v", c.file, got, c.want)
+		}
+	}
+}
+
+// TestUnlistedFlow: one flow drops what a vport without an entry sends, unless static flows
+// are about it.
+func TestUnlistedFlow(t *testing.T) {
+	for _, c := range []struct {
+		static  string
+		install bool
+	}{{"eth_type(0x88b5)", true}, {"in_port(3),eth_type(0x88b5)", false}} {
+		file, err := config.Parse("x", []byte("ports: [{name: a}, {name: b, isolated: true}]\nflows: {static: [{match: '"+c.static+"', actions: 'b'}]}"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := &policySwitch{}
+		if err := s.use(file); err != nil {
+			t.Fatal(err)
+		}
+		s.SetPorts([]policy.Port{{No: 1, Name: "a", Listed: true}, {No: 2, Name: "b", Listed: true}, {No: 3, Name: "other"}})
+		var e netlink.Encoder
+		odp.AppendInPort(&e, 3)
+		odp.AppendEthernet(&e, odp.MAC{2, 0, 0, 0, 0, 1}, odp.MAC{2, 0, 0, 0, 0, 2})
+		odp.AppendEthertype(&e, 0x86dd)
+		var v, again policy.Verdict
+		s.Decide(&dpif.Upcall{InPort: 3, Key: e.Bytes()}, 1000, &v)
+		if v.Install != c.install || v.Actions.Len() != 0 {
+			t.Errorf("%s: installs %v, %d bytes of actions", c.static, v.Install, v.Actions.Len())
+		}
+		if keep := s.Redecide(e.Bytes(), &again); keep != c.install || again.Install != keep {
+			t.Errorf("%s: re-decided %v, installs %v", c.static, keep, again.Install)
 		}
 	}
 }

@@ -87,6 +87,12 @@ func NewOverlay(inner policy.Policy, flows []StaticFlow) (*Overlay, error) {
 // It is called before SetPorts.
 func (o *Overlay) PerPort() { o.perPort = true }
 
+// NamesInPort reports whether a static flow is about packets from that port alone.
+func (o *Overlay) NamesInPort(in odp.PortNo) bool {
+	_, named := o.rules.Load().byPort[in]
+	return named
+}
+
 const reasonStatic = "static_flow"
 
 // StaticHit starts the text for Explain about the static flow of a packet; the match follows.

@@ -81,7 +81,11 @@ func TestLocalPortMAC(t *testing.T) {
 	t.Parallel()
 	n := newQuietNetwork(t, 1)
 	d := n.run(t, settings{"datapath": "{name: " + n.dpName + ", create: true}"})
-	address := func() string { return strings.TrimSpace(n.sw.Run(t, "cat", "/sys/class/net/"+n.dpName+"/address")) }
+	address := func() string {
+		_, rest, _ := strings.Cut(n.sw.Run(t, "ip", "-o", "link", "show", "dev", n.dpName), "link/ether ")
+		mac, _, _ := strings.Cut(rest, " ")
+		return mac
+	}
 	before := address()
 	since := time.Now()
 	n.sw.DPCtl(t, "del-dp", n.dpName)

@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"dpifd/internal/daemon"
+	"dpifd/internal/endpoint"
 	"dpifd/internal/lab"
 
 	"golang.org/x/sys/unix"
@@ -189,7 +189,7 @@ func TestNumberTaken(t *testing.T) {
 	if got := n.view(t).portNo(t, c); got != no {
 		t.Fatalf("%s has number %d, want %d", c, got, no)
 	}
-	for _, m := range ask[[]daemon.MAC](t, n, "dump-macs", n.dpName) {
+	for _, m := range ask[[]endpoint.MAC](t, n, "dump-macs", n.dpName) {
 		if m.MAC == mac {
 			t.Errorf("the MAC of another device is known: %+v", m)
 		}
