@@ -181,3 +181,31 @@ func TestDoubledWords(t *testing.T) {
 		})
 	}
 }
+
+// TestArchitectureListsPackages: each package of internal/ has a line in the table of
+// layers, and no line is of one that is not there.
+func TestArchitectureListsPackages(t *testing.T) {
+	source, err := os.ReadFile(filepath.Join(root, "ARCHITECTURE.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, _ := strings.Cut(string(source), "| Package of `internal/` |")
+	table, _, _ = strings.Cut(table, "\n\n")
+	listed := map[string]bool{}
+	for _, row := range regexp.MustCompile("(?m)^\\| `([a-z0-9]+)`").FindAllStringSubmatch(table, -1) {
+		listed[row[1]] = true
+	}
+	dirs, err := os.ReadDir(filepath.Join(root, "internal"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range dirs {
+		if d.IsDir() && !listed[d.Name()] {
+			t.Errorf("ARCHITECTURE.md does not list package %s", d.Name())
+		}
+		delete(listed, d.Name())
+	}
+	for name := range listed {
+		t.Errorf("ARCHITECTURE.md lists package %s, which does not exist", name)
+	}
+}
