@@ -120,8 +120,8 @@ type difference struct {
 	Diff    string   `json:"diff"`    // of all keys, unified
 }
 
-// compare asks the daemon behind a socket for its configuration, and says what a
-// reload with next would change.
+// compare asks the daemon of a socket for its configuration, and returns what a reload with
+// next would change.
 func compare(socket, path string, next *config.Config) (*difference, error) {
 	var in endpoint.InForce
 	err := ask(socket, "", func(ctx context.Context, c *control.Client) (err error) {
@@ -158,8 +158,7 @@ func (d *difference) text() string {
 	return text
 }
 
-// mistake is one of a configuration. Line and Column are 0 where there is no
-// place.
+// mistake is a mistake of a configuration. Line and Column are 0 if there is no place.
 type mistake struct {
 	File    string `json:"file"`
 	Line    int    `json:"line"`

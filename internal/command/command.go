@@ -8,8 +8,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// Exit codes: everything went well, something failed, the command line is
-// wrong.
+// Exit codes: success, something failed, the command line is wrong.
 const (
 	exitOK = iota
 	exitFailure
@@ -32,8 +31,8 @@ func failed(err error) error {
 	return failure{error: err}
 }
 
-// Execute runs the command that args name, without the program's own name,
-// and returns the exit code. What went wrong is said on standard error.
+// Execute runs the command that args name, without the program's name, and returns the exit
+// code. Errors are printed on standard error.
 func Execute(args []string) int {
 	cmd := New()
 	cmd.SetArgs(args)
@@ -53,11 +52,11 @@ func Execute(args []string) int {
 	}
 }
 
-// commands make the commands below dpifd.
+// commands create the commands below dpifd.
 var commands []func() *cobra.Command
 
-// register enters a command below dpifd. It is called while the package is
-// initialised: each command registers itself.
+// register adds a command below dpifd. Each command registers itself while the package is
+// initialised.
 func register(command func() *cobra.Command) struct{} {
 	commands = append(commands, command)
 	return struct{}{}

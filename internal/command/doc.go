@@ -1,7 +1,6 @@
-// Package command is the command line of dpifd: its commands, flags, help
-// texts and exit codes, one file a command. What a command does is in the
-// packages below.
+// Package command implements the command line of dpifd: commands, flags, help texts and exit
+// codes, one file per command. The packages below implement what a command does.
 //
-// [New] returns the tree of commands, from which the program runs and the
-// manual pages are made; so each command has a Short, a Long and an Example.
+// [New] returns the tree of commands for the program and for the manual pages, so each command
+// has a Short, a Long and an Example.
 package command

@@ -54,7 +54,7 @@ func (f *flowFlags) named(cmd *cobra.Command) bool {
 	return named(cmd, f.names) || !cmd.Flags().Changed("names") && f.verbose
 }
 
-// onTerminal reports whether a person reads what is written to w.
+// onTerminal reports whether w is a terminal.
 func onTerminal(w io.Writer) bool {
 	file, ok := w.(*os.File)
 	if !ok {
@@ -165,8 +165,7 @@ func dumpFlowsCommand() *cobra.Command {
 	return cmd
 }
 
-// refused is what a command of a name failed with. A wrong filter is a wrong
-// command line.
+// refused returns the error of a command with its name. A wrong filter is a wrong command line.
 func refused(name string, err error) error {
 	err = fmt.Errorf("%s: %w", name, err)
 	var syntax *odp.SyntaxError
@@ -205,8 +204,8 @@ func (o flowOrder) compare(a, b dpif.Flow) int {
 	return cmp.Compare(b.Bytes, a.Bytes)
 }
 
-// flowDump is what dump-flows prints. A dump that fails prints nothing, and one
-// that starts anew forgets what it had.
+// flowDump is the output of dump-flows. A dump that fails prints nothing, and one that starts
+// again discards its flows.
 type flowDump struct {
 	text  inspect.FlowText
 	json  bool

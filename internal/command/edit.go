@@ -16,7 +16,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// change is what commands that change a datapath of the kernel have in common.
+// change is the common part of commands that change a datapath of the kernel.
 type change struct {
 	kernel kernel
 	yes    bool
@@ -31,7 +31,7 @@ func (c *change) flags(cmd *cobra.Command) {
 	cmd.Flags().BoolVarP(&c.yes, "yes", "y", false, "confirm that traffic may stop")
 }
 
-// errConfirm is the usage error of a command that harms and lacks --yes.
+// errConfirm is the usage error of a command that would stop traffic and lacks --yes.
 type errConfirm struct{ harm string }
 
 func (e errConfirm) Error() string { return e.harm + "; to do it all the same, add --yes" }
@@ -79,8 +79,8 @@ type done struct {
 	text string
 }
 
-// servers names the processes that receive upcalls of a datapath, as far as
-// this user may see: "" is nobody.
+// servers returns the names of the processes that receive upcalls of a datapath, as far as this
+// user may see them, "" if there are none.
 func servers(k *kernel, name string) (string, error) {
 	var d inspect.Datapath
 	if err := k.read(func(r *inspect.Reader) (err error) { d, err = r.Datapath(name); return err }); err != nil {

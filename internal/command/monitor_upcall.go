@@ -16,10 +16,10 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// errEnough ends a stream that has shown what was asked for.
+// errEnough ends a stream after the requested number of upcalls.
 var errEnough = errors.New("enough")
 
-// fullPacket is more than any packet has, in bytes.
+// fullPacket is larger than any packet, in bytes.
 const fullPacket = 1 << 16
 
 func monitorUpcallCommand() *cobra.Command {
@@ -43,7 +43,7 @@ func monitorUpcallCommand() *cobra.Command {
 		Args:              arguments(0, 1),
 		ValidArgsFunction: completeDatapath,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			// The daemon knows the ports; here any name will do.
+			// The daemon knows the ports; here any name is accepted.
 			syntax := odp.Text{PortNumber: func(string) (odp.PortNo, bool) { return 0, true }}
 			if _, _, err := syntax.ParseKey(watch.Filter); watch.Filter != "" && err != nil {
 				return fmt.Errorf("--filter: %w", err)
@@ -146,7 +146,7 @@ func (p *upcallPrinter) print(n control.Notice) (err error) {
 	return err
 }
 
-// begin says that upcalls are watched from now on, apart from these.
+// begin reports, separately from upcalls, that watching has started.
 func (p *upcallPrinter) begin(datapath string) (err error) {
 	if p.file != nil {
 		if p.packets, err = pcapng.NewWriter(p.file, "dpifd "+version(), datapath); err != nil {
@@ -157,7 +157,7 @@ func (p *upcallPrinter) begin(datapath string) (err error) {
 	return err
 }
 
-// write appends the packet to the file, where it can be read at once.
+// write appends the packet to the file and flushes it.
 func (p *upcallPrinter) write(u *control.Upcall) error {
 	install := "no flow"
 	if u.Install {

@@ -13,8 +13,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// maxODPLine bounds a line of odp's input in bytes. A netlink attribute holds
-// 64 KiB, which is two digits a byte.
+// maxODPLine is the maximum length of an input line in bytes. A netlink attribute has up to 64
+// KiB, at two digits per byte.
 const maxODPLine = 1 << 20
 
 var _ = register(odpCommand)

@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// output is the form in which a command prints, the value of flag -o.
+// output is the output format of a command, the value of flag -o.
 type output string
 
 const (
@@ -42,7 +42,7 @@ func (o *output) Set(s string) error {
 	return oneOf(s, []string{string(outputText), string(outputJSON)})
 }
 
-// oneOf says so when s is none of words.
+// oneOf returns an error if s is none of words.
 func oneOf(s string, words []string) error {
 	if slices.Contains(words, s) {
 		return nil

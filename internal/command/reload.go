@@ -61,7 +61,7 @@ func reloadCommand() *cobra.Command {
 	return cmd
 }
 
-// reloadText says what a reload changes or has changed.
+// reloadText describes what a reload has changed.
 func reloadText(r endpoint.Reloaded) string {
 	text := r.Config + ": nothing changed\n"
 	if len(r.Changed) > 0 {
@@ -73,8 +73,8 @@ func reloadText(r endpoint.Reloaded) string {
 	return text
 }
 
-// socketOf returns the path of the control socket of a daemon with the
-// configuration, "" if that does not tell.
+// socketOf returns the path of the control socket of a daemon with the configuration, "" if it
+// cannot be derived.
 func socketOf(c *config.Config) string {
 	switch {
 	case c.Control.Socket == config.ControlOff:
@@ -115,7 +115,7 @@ func serviceSocket(path string) string {
 	return ""
 }
 
-// hangUp has a daemon without a control socket read a file that can be used.
+// hangUp makes a daemon without a control socket read the file, after checking it.
 func hangUp(file string) error {
 	if _, err := config.Load(file); err != nil {
 		return err

@@ -70,10 +70,9 @@ func readLog(all *report.Log, name string, stdin io.Reader) error {
 	return nil
 }
 
-// replaceFile writes a file in one step: whoever reads it sees all of the old
-// one or all of the new one. A symbolic link stays, and so does what is no
-// regular file: that is written to. SIGINT and SIGTERM wait, so that no
-// temporary file is left.
+// replaceFile replaces a file atomically: a reader sees the complete old or new content.
+// Symbolic links, and files that are not regular, stay and are written to. SIGINT and SIGTERM
+// wait, so that no temporary file is left.
 func replaceFile(name string, data []byte) error {
 	if target, err := filepath.EvalSymlinks(name); err == nil {
 		name = target

@@ -54,7 +54,7 @@ func runCommand() *cobra.Command {
 			restart := make(chan os.Signal, 1)
 			signal.Notify(restart, syscall.SIGUSR2)
 			defer signal.Stop(restart)
-			// A log reader that has gone makes writes fail instead of killing the daemon.
+			// If the log's reader is gone, writes fail instead of killing the daemon.
 			signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 			next := successor{from: &from, reload: reload, dump: dump}
 			err = daemon.Run(ctx, daemon.Options{Config: cfg, ConfigPath: from.path, Overrides: from.overrides(), Version: version(), Log: os.Stderr, Priorities: toJournal(), Reload: reload, Dump: dump,
@@ -72,8 +72,8 @@ func runCommand() *cobra.Command {
 	return cmd
 }
 
-// toJournal reports whether standard error is a stream of the journal. Where
-// that cannot be told it is not.
+// toJournal reports whether standard error is a stream of the journal, false if that is
+// unknown.
 func toJournal() bool {
 	is, err := journal.StderrIsJournalStream()
 	return err == nil && is

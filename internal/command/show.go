@@ -98,11 +98,10 @@ func showCommand() *cobra.Command {
 	return cmd
 }
 
-// ringsTimeout bounds the wait for a daemon that may not answer.
+// ringsTimeout limits the wait for a daemon that may not answer.
 const ringsTimeout = time.Second
 
-// askRings asks the daemon that serves the datapath, if there is one that answers, how
-// full its rings are.
+// askRings asks the daemon that serves the datapath, if one answers, for the fill of its rings.
 func askRings(ctx context.Context, d *inspect.Datapath) {
 	ctx, cancel := context.WithTimeout(ctx, ringsTimeout)
 	defer cancel()

@@ -10,8 +10,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// source says where a configuration comes from: a file, and flags that stand
-// in for what it says.
+// source is the source of a configuration: a file, and flags that override it.
 type source struct {
 	path string
 	set  overrides
@@ -30,7 +29,7 @@ func (s *source) flags(cmd *cobra.Command) {
 	}
 }
 
-// overrides are the flags as config.Load takes them.
+// overrides returns the flags in the form of config.Load.
 func (s *source) overrides() []string {
 	if s.log == "" {
 		return s.set
@@ -40,7 +39,7 @@ func (s *source) overrides() []string {
 
 func (s *source) load() (*config.Config, error) { return config.Load(s.path, s.overrides()...) }
 
-// read is load with one more check, and - is standard input.
+// read is load with another check, where - is standard input.
 func (s *source) read(stdin io.Reader, more config.Check) (*config.Config, error) {
 	if s.path != "-" {
 		return more.Load(s.path, s.overrides()...)
@@ -49,7 +48,7 @@ func (s *source) read(stdin io.Reader, more config.Check) (*config.Config, error
 	return more.Read(s.path, stdin, s.overrides()...)
 }
 
-// args are the flags again, for another process.
+// args returns the flags for another process.
 func (s *source) args() []string {
 	args := []string{"--config", s.path}
 	for _, o := range s.overrides() {

@@ -17,10 +17,10 @@ import (
 
 var _ = register(statusCommand)
 
-// errUnhealthy is the exit code of status; what is wrong has been printed.
+// errUnhealthy sets the exit code of status after the problems were printed.
 var errUnhealthy = errors.New("the datapath is not healthy")
 
-// statusInterval is between the two samples that status compares.
+// statusInterval is the time between the two samples that status compares.
 const statusInterval = time.Second
 
 func statusCommand() *cobra.Command {
@@ -68,7 +68,7 @@ func statusCommand() *cobra.Command {
 	return cmd
 }
 
-// sample calls fn with what reads samples of the datapath that args name, or of the
+// sample calls fn with a function that reads samples of the datapath that args name, or of the
 // only one.
 func (k *kernel) sample(socket string, args []string, fn func(r *inspect.Reader, take func() (*overview.Sample, error)) error) error {
 	return k.read(func(r *inspect.Reader) error {

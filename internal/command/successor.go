@@ -12,14 +12,14 @@ import (
 	"dpifd/internal/fdstore"
 )
 
-// successor is the program now installed where this one was started from.
+// successor is the program that is now installed at the path of this one.
 type successor struct {
 	from   *source          // of its configuration
 	reload chan<- os.Signal // gets SIGHUP
 	dump   chan<- os.Signal // gets SIGUSR1
 }
 
-// check has the successor check the configuration.
+// check runs the successor to check the configuration.
 func (s successor) check(ctx context.Context) error {
 	program, err := os.Executable()
 	if err != nil {
@@ -32,15 +32,15 @@ func (s successor) check(ctx context.Context) error {
 	return nil
 }
 
-// exec puts the successor into the place of this process, with the same
-// arguments. It returns only if it cannot.
+// exec replaces this process by the successor, with the same arguments. It returns only after a
+// failure.
 func (s successor) exec(descriptors []fdstore.Descriptor) error {
 	program, err := os.Executable()
 	if err != nil {
 		return err
 	}
-	// Both are ignored until the successor wants to know: it reads the file in
-	// any case, and would be killed by the other.
+	// Both are ignored until the successor handles them: it reads the file anyway, and the
+	// other signal would kill it.
 	signal.Ignore(syscall.SIGHUP, syscall.SIGUSR1)
 	defer signal.Notify(s.reload, syscall.SIGHUP)
 	defer signal.Notify(s.dump, syscall.SIGUSR1)

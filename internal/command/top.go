@@ -18,7 +18,7 @@ import (
 
 var _ = register(topCommand)
 
-// minInterval bounds how often top may read the datapath.
+// minInterval is the minimum interval of reading the datapath.
 const minInterval = 100 * time.Millisecond
 
 func topCommand() *cobra.Command {
@@ -87,7 +87,7 @@ type top struct {
 	text   string // as last drawn
 }
 
-// run draws until a key ends it.
+// run draws until the user quits.
 func (t *top) run() error {
 	t.order = overview.ByRx
 	events, quit := make(chan tcell.Event), make(chan struct{})
@@ -122,7 +122,7 @@ func (t *top) run() error {
 	}
 }
 
-// key does what a key asks for, and reports whether it is the end.
+// key handles a key, and reports whether to quit.
 func (t *top) key(ev *tcell.EventKey) (end bool) {
 	switch {
 	case ev.Key() == tcell.KeyCtrlC, ev.Key() == tcell.KeyEscape, ev.Rune() == 'q':
@@ -188,7 +188,7 @@ func (t *top) appendFlows(text []byte, o *overview.Overview) ([]byte, error) {
 	return list.AppendText(text), nil
 }
 
-// draw shows text, cut to the screen, above a line with the keys.
+// draw shows text, truncated to the screen, above a line with the keys.
 func (t *top) draw(text string) {
 	t.text = text
 	t.screen.Clear()

@@ -10,12 +10,12 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// suggestDistance is how many letters a mistyped command may be away from the
-// one that is suggested.
+// suggestDistance is the maximum number of wrong letters in a mistyped command for a
+// suggestion.
 const suggestDistance = 2
 
-// arguments accepts from low to high arguments. The error names what the
-// command's Use line asks for.
+// arguments accepts low to high arguments. The error names the arguments of the command's Use
+// line.
 func arguments(low, high int) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		_, want, _ := strings.Cut(cmd.Use, " ")
@@ -31,8 +31,7 @@ func arguments(low, high int) cobra.PositionalArgs {
 	}
 }
 
-// group makes cmd a command that only has commands below it: alone, or with a
-// word that is none of them, it is a usage error.
+// group makes cmd a command with subcommands only: without one of them it is a usage error.
 func group(cmd *cobra.Command) {
 	cmd.Args = noWord
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -40,7 +39,7 @@ func group(cmd *cobra.Command) {
 	}
 }
 
-// noWord refuses what stands where a command is expected.
+// noWord refuses a word where a subcommand is expected.
 func noWord(cmd *cobra.Command, args []string) error {
 	if len(args) > 0 {
 		return unknownCommand(cmd, args[0])
@@ -59,7 +58,7 @@ func below(cmd *cobra.Command) []string {
 	return names
 }
 
-// unknownCommand is the error for a word that is no command below cmd.
+// unknownCommand is the error for a word that is not a subcommand of cmd.
 func unknownCommand(cmd *cobra.Command, word string) error {
 	if cmd.SuggestionsMinimumDistance == 0 {
 		cmd.SuggestionsMinimumDistance = suggestDistance
@@ -71,7 +70,7 @@ func unknownCommand(cmd *cobra.Command, word string) error {
 	return err
 }
 
-// flagError says what is wrong with a flag in plain words.
+// flagError returns the error about a flag in plain words.
 func flagError(cmd *cobra.Command, err error) error {
 	// The command word was parsed as an argument before the flag: the mistake
 	// is there.
@@ -112,7 +111,7 @@ func flagError(cmd *cobra.Command, err error) error {
 	return fmt.Errorf("invalid argument %q for %q flag: want %s", invalid.GetValue(), name, want)
 }
 
-// helpCommand is cobra's, but a command that is not there is a usage error.
+// helpCommand is cobra's help command, except that an unknown command is a usage error.
 func helpCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "help [COMMAND]",

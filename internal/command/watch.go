@@ -23,8 +23,8 @@ func (r *repeat) flag(cmd *cobra.Command) {
 // clearScreen moves to the top left and erases the screen, ECMA-48.
 const clearScreen = "\x1b[H\x1b[2J"
 
-// do calls print once, or with --watch again and again, on a cleared screen if out is
-// a terminal. The end by a signal is no error.
+// do calls print once, or repeatedly with --watch, on a cleared screen if out is a terminal. A
+// signal ends it without an error.
 func (r *repeat) do(out io.Writer, print func() error) error {
 	if r.interval == 0 {
 		return print()

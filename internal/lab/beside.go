@@ -7,9 +7,8 @@ import (
 	"testing"
 )
 
-// Go runs fn beside the test. ctx is done when the returned function is called,
-// or when the test ends; both wait until fn has returned, so what fn reports to t
-// is in time. fn must not end the test.
+// Go runs fn beside the test. ctx is done when the returned function is called, or when the
+// test ends; both wait until fn has returned, so fn may report to t. fn must not end the test.
 func Go(t testing.TB, fn func(ctx context.Context)) (end func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())

@@ -9,7 +9,7 @@ import (
 	"strconv"
 )
 
-// Census is what a process holds of what may leak.
+// Census counts resources of a process that may leak.
 type Census struct {
 	FDs      int // open file descriptors
 	Mappings int // of memory
@@ -21,7 +21,7 @@ func (c Census) String() string {
 	return fmt.Sprintf("%d fds, %d mappings, %d threads, %d KiB", c.FDs, c.Mappings, c.Threads, c.RSSKiB)
 }
 
-// TakeCensus counts what the process of the given id holds.
+// TakeCensus counts the resources of the process with the given id.
 func TakeCensus(pid int) (Census, error) {
 	var c Census
 	dir := "/proc/" + strconv.Itoa(pid)

@@ -20,12 +20,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// DaemonLimit bounds what the daemon does at once in itself: start, stop, an
-// event. It is far more than that takes, since emulated CPUs are slow.
+// DaemonLimit limits the wait for single actions of the daemon: start, stop, an event. It is
+// far more than they take, because emulated CPUs are slow.
 const DaemonLimit = 2 * time.Minute
 
-// logTable is where the guest has docs/LOGS.md, unless DPIFD_LOGS names
-// another place.
+// logTable is the path of docs/LOGS.md in the guest, unless DPIFD_LOGS names another one.
 const logTable = "/usr/share/doc/dpifd/LOGS.md"
 
 // Event is one line of the daemon's log.
@@ -82,8 +81,8 @@ func parseEvent(line string) (Event, error) {
 	return e, err
 }
 
-// parseNamed reads one line of the log if it is an event of a name. Others are told
-// by their text: decoding takes most of the time of a wait in a long log.
+// parseNamed reads one line of the log if it is an event of a name. Other events are recognised
+// by their text, because decoding takes most of the time of a wait in a long log.
 func parseNamed(line, name string) (Event, bool) {
 	if !strings.Contains(line, `"event":"`+name+`"`) {
 		return Event{}, false
@@ -92,8 +91,7 @@ func parseNamed(line, name string) (Event, bool) {
 	return e, err == nil && e.Name == name
 }
 
-// Daemon is a `dpifd run` beside the test. Its log is what it writes to
-// both outputs.
+// Daemon is a `dpifd run` process beside the test. Its log is the output on both streams.
 type Daemon struct{ *Process }
 
 // DaemonPath returns the program under test: DPIFD_BIN, or dpifd in PATH.
@@ -199,7 +197,7 @@ func Root(t testing.TB) *NetNS {
 	return &NetNS{Name: "(root)", handle: h}
 }
 
-// declared is what docs/LOGS.md says of an event.
+// declared is an event's row in docs/LOGS.md.
 type declared struct {
 	level  string
 	fields []string // sorted

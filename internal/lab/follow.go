@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// Follower reads a daemon's log once from its place on, line by line: where
-// Wait looks through all of it each time, that does for a thousand events.
+// Follower reads a daemon's log once, line by line, from its position on. Wait scans the whole
+// log each time; a Follower is for thousands of events.
 type Follower struct {
 	daemon *Daemon
 	at     int // bytes read

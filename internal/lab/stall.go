@@ -22,8 +22,8 @@ var (
 	startMeter = sync.OnceFunc(func() { go measureStalls() })
 )
 
-// measureStalls adds up how late its own wake-ups are. The host takes emulated
-// CPUs away, and tests that run in parallel share them.
+// measureStalls sums the delays of its own wake-ups. The host takes emulated CPUs away, and
+// parallel tests share them.
 func measureStalls() {
 	for last := time.Now(); ; {
 		time.Sleep(stallTick)
@@ -53,7 +53,7 @@ func (s Stopwatch) Elapsed() time.Duration { return time.Since(s.start) - s.Stal
 // Stalled returns the stalls since the start.
 func (s Stopwatch) Stalled() time.Duration { return time.Duration(stalledFor.Load()) - s.stalled }
 
-// Limit bounds a wait by the time that the guest ran. The zero value has passed.
+// Limit limits a wait by the time that the guest ran. The zero value has passed.
 type Limit struct {
 	watch Stopwatch
 	after time.Duration

@@ -11,19 +11,18 @@ import (
 )
 
 const (
-	// maxSamples bounds what is kept of a datapath; twice as many are merged in
+	// maxSamples is the number of samples kept of a datapath; twice as many are merged in
 	// pairs.
 	maxSamples = 2000
-	// maxMarks bounds the list of events, maxRoutine those of them that are
-	// routine.
+	// maxMarks is the maximum number of listed events, maxRoutine of routine ones.
 	maxMarks, maxRoutine = 2000, 300
 )
 
-// states are events of level INFO that change what a whole daemon does. Others of
-// that level are routine: listed, but not marked in the plots.
+// states are events of level INFO that concern the whole daemon. Others of that level are
+// routine: listed, but not marked in the plots.
 var states = []string{"starting", "ready", "stopping", "stopped", "reloaded", "datapath_opened", "restarting"}
 
-// Datapath is what the log has on one datapath.
+// Datapath is the log of one datapath.
 type Datapath struct {
 	Name    string
 	Samples []Sample // in order of time
@@ -32,36 +31,36 @@ type Datapath struct {
 
 	causes  map[string]*Cause
 	ports   map[string]*Port
-	last    figures // of the sample before
+	last    figures // of the previous sample
 	seen    bool    // last is set
 	routine int     // how many of Marks are routine
 }
 
-// Sample is what one stats line, or several merged, say of the time before it.
+// Sample is the data of one stats event, or of several merged ones, about the time before it.
 type Sample struct {
 	Time     time.Time
 	Interval time.Duration
 	Hit      uint64 // packets that a flow of the kernel matched
-	Missed   uint64 // packets that came up
-	Lost     uint64 // of these, what nobody took
-	Upcalls  uint64 // answered by the daemon
+	Missed   uint64 // packets that matched no flow
+	Lost     uint64 // of these, packets lost in the kernel
+	Upcalls  uint64 // received by the daemon
 	Flows    uint64 // in the kernel, at Time
 	Limit    uint64 // on flows, at Time
 	Batches  uint64
 	Busy     time.Duration // spent on the batches
 	Longest  time.Duration // spent on one
-	P99      time.Duration // that 99 % of the upcalls took at most, greatest of the lines merged
+	P99      time.Duration // 99th percentile of the upcall times, maximum of merged events
 	First    bool          // of a run, as far as the counters tell
 }
 
-// Cause is why packets were lost, and how many when.
+// Cause is a cause of loss, with the losses.
 type Cause struct {
 	Name   string
 	Total  uint64
 	Losses []Loss // in order of time
 }
 
-// Loss is one upcalls_lost line, or several merged.
+// Loss is one upcalls_lost event, or several merged ones.
 type Loss struct {
 	Time time.Time
 	N    uint64
@@ -71,11 +70,11 @@ type Loss struct {
 type Mark struct {
 	Time         time.Time
 	Level, Event string
-	Details      string // the other fields, as JSON has them
+	Details      string // the other fields, as in JSON
 	Routine      bool   // not marked in plots
 }
 
-// Causes returns why packets were lost, by name.
+// Causes returns the causes of loss, by name.
 func (d *Datapath) Causes() []*Cause {
 	return slices.SortedFunc(maps.Values(d.causes), func(a, b *Cause) int { return strings.Compare(a.Name, b.Name) })
 }
@@ -87,8 +86,8 @@ func (d *Datapath) sample(at time.Time, f figures) {
 		Flows: f.Flows, Limit: f.FlowLimit, Longest: time.Duration(f.BatchMaxUS) * time.Microsecond,
 		P99: time.Duration(f.UpcallP99US) * time.Microsecond,
 	}
-	// These have no deltas of their own. A daemon that was started anew begins
-	// at 0, and so does one after it lost its datapath.
+	// These have no delta fields. They start from 0 when the daemon starts and after it lost
+	// its datapath.
 	s.Batches, s.Busy = f.Batches, time.Duration(f.BatchUS)*time.Microsecond
 	if d.seen && f.Batches >= d.last.Batches && f.BatchUS >= d.last.BatchUS && f.Upcalls >= d.last.Upcalls {
 		s.Batches -= d.last.Batches
@@ -103,7 +102,7 @@ func (d *Datapath) sample(at time.Time, f figures) {
 	}
 }
 
-// thin merges samples in pairs, in place. Sums and peaks stay what they are.
+// thin merges samples in pairs, in place. Sums and peaks do not change.
 func thin(all []Sample) []Sample {
 	for i := range len(all) / 2 {
 		a, b := all[2*i], all[2*i+1]
@@ -130,7 +129,7 @@ func (d *Datapath) lost(at time.Time, x loss) {
 		d.causes[x.Cause] = c
 	}
 	c.Total += x.Lost
-	// Ports are told apart by the log, not by the plot.
+	// The plot does not distinguish ports.
 	if n := len(c.Losses); n > 0 && at.Sub(c.Losses[n-1].Time).Abs() < time.Second {
 		c.Losses[n-1].N += x.Lost
 		return
@@ -156,7 +155,7 @@ func (d *Datapath) mark(e *event, text []byte) {
 	d.Marks = append(d.Marks, Mark{e.TS, e.Level, e.Event, details(text), routine})
 }
 
-// details returns the fields of a line that are its event's own, in their order.
+// details returns the fields of the event itself, in order.
 func details(text []byte) string {
 	dec := json.NewDecoder(bytes.NewReader(text))
 	if _, err := dec.Token(); err != nil {

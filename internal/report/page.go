@@ -13,7 +13,7 @@ import (
 //go:embed head.html
 var head string
 
-// section is what the page shows of a datapath.
+// section is the part of the page about one datapath.
 type section struct {
 	*Datapath
 	From, To time.Time
@@ -28,12 +28,12 @@ type titled struct {
 	title, text, svg string
 }
 
-// Colours that are told apart in print and by most eyes (Okabe and Ito).
+// Colours that can be distinguished in print and by most people (Okabe and Ito).
 const (
 	blue, orange, green, vermilion, purple, sky, black = "#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "currentColor"
 )
 
-// palette is for curves whose names have no colour of their own.
+// palette is for curves whose names have no fixed colour.
 var palette = []string{blue, orange, green, vermilion, purple, sky, black}
 
 var causeColours = map[string]string{
@@ -41,8 +41,8 @@ var causeColours = map[string]string{
 	"decode_error": sky, "policy_error": green, "action_upcall": black, "shed": "#999999",
 }
 
-// Write writes the page, titled with the names of the files that the log was
-// read from. It fails with ErrNoStats if there is nothing to plot.
+// Write writes the page; files are the names of the log files. It fails with ErrNoStats if
+// there is nothing to plot.
 func (l *Log) Write(w io.Writer, files []string) error {
 	var sections []section
 	for _, d := range l.Datapaths {
@@ -77,8 +77,8 @@ func (l *Log) Write(w io.Writer, files []string) error {
 	return err
 }
 
-// escape makes text of the log safe between tags and in quoted attributes.
-// html/template would do it too, at three megabytes of program.
+// escape makes text of the log safe between tags and in quoted attributes. html/template would
+// add three megabytes to the program.
 func escape(s string) string { return html.EscapeString(s) }
 
 func stamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05.000") }
@@ -143,8 +143,7 @@ func class(level string) string {
 	return "plain"
 }
 
-// newSection plots a datapath. Events of the daemon that name no datapath are
-// marked too.
+// newSection plots a datapath. Events of the daemon without a datapath are marked too.
 func newSection(d, daemon *Datapath) section {
 	// Files may have been given in any order.
 	slices.SortStableFunc(d.Samples, func(a, b Sample) int { return a.Time.Compare(b.Time) })
@@ -229,7 +228,7 @@ func newSection(d, daemon *Datapath) section {
 		}))
 	flows := []curve{line("flows", blue, count(func(p Sample) uint64 { return p.Flows }))}
 	limit := line("limit", vermilion, count(func(p Sample) uint64 { return p.Limit }))
-	// A limit that is far away would press the flows against the axis.
+	// A limit that is far above would press the flows against the axis.
 	far := plot{curves: flows}
 	if peak := (&plot{curves: []curve{limit}}).peak(); peak <= 4*far.peak() {
 		flows = append(flows, limit)

@@ -18,20 +18,20 @@ const (
 type curve struct {
 	name, colour string
 	points       []point
-	bars         bool // each point is an amount of its own, not a course
+	bars         bool // each point is a separate amount, not part of a line
 }
 
 type point struct {
 	at    time.Time
 	y     float64
-	apart bool // not connected with the point before
+	apart bool // not connected to the previous point
 }
 
 // plot is one image. All plots of a datapath have the same time axis.
 type plot struct {
 	title, unit string
 	from, to    time.Time
-	top         float64 // of the y axis; 0 is by the points
+	top         float64 // of the y axis; 0 means the maximum of the points
 	curves      []curve
 	marks       []Mark
 }

@@ -8,14 +8,15 @@ import (
 )
 
 const (
-	// maxPorts bounds how many ports are kept, and plottedPorts how many of them
-	// are plotted: those with the most traffic.
+	// maxPorts is the maximum number of ports that are kept, and plottedPorts of those that are
+	// plotted: the ports with the most traffic.
 	maxPorts, plottedPorts = 200, 7
-	// maxPortSamples bounds what is kept of a port; twice as many are merged in pairs.
+	// maxPortSamples is the number of samples kept of a port; twice as many are merged in
+	// pairs.
 	maxPortSamples = 500
 )
 
-// portFigures are those of a port_stats line that are plotted. They are totals.
+// portFigures are the plotted fields of port_stats. They are totals.
 type portFigures struct {
 	Port    string `json:"port"`
 	RxBytes uint64 `json:"rx_bytes"`
@@ -23,7 +24,7 @@ type portFigures struct {
 	Upcalls uint64 `json:"upcalls"`
 }
 
-// Port is what the log has on one port, at level debug.
+// Port is the log of one port, at level debug.
 type Port struct {
 	Name    string
 	Samples []PortSample // in order of time
@@ -32,7 +33,7 @@ type Port struct {
 	at   time.Time
 }
 
-// PortSample is what two port_stats lines, or several, say of the time between.
+// PortSample is the difference of two port_stats events, or the sum of several differences.
 type PortSample struct {
 	Time     time.Time
 	Interval time.Duration
@@ -76,7 +77,7 @@ func (d *Datapath) portSample(at time.Time, f portFigures) {
 	}
 	s := PortSample{Time: at, Interval: at.Sub(before)}
 	if f.RxBytes < was.RxBytes || f.TxBytes < was.TxBytes || f.Upcalls < was.Upcalls {
-		s.First = true // the port was made anew, or the daemon
+		s.First = true // the port was created again, or the daemon restarted
 	} else {
 		s.RxBytes, s.TxBytes, s.Upcalls = f.RxBytes-was.RxBytes, f.TxBytes-was.TxBytes, f.Upcalls-was.Upcalls
 	}

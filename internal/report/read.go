@@ -13,10 +13,10 @@ import (
 	"time"
 )
 
-// maxLine bounds one line of the log in bytes; longer ones count as broken.
+// maxLine is the maximum length of a line of the log in bytes; longer ones count as broken.
 const maxLine = 1 << 20
 
-// Log is what the plots show of one or more log files.
+// Log is the data of one or more log files.
 type Log struct {
 	Lines  int      // events that were read
 	Broken int      // lines that are no events
@@ -29,7 +29,7 @@ type Log struct {
 
 // Errors of Read.
 var (
-	// ErrConsole: the log has log.format console, which is for eyes.
+	// ErrConsole: the log has log.format console, which is for people.
 	ErrConsole = errors.New("the log is in console format; the report needs log.format: json")
 	// ErrNoEvents: no line is an event of dpifd.
 	ErrNoEvents = errors.New("no line is an event of dpifd")
@@ -37,7 +37,7 @@ var (
 	ErrNoStats = errors.New("the log has no stats events (log.stats_interval is 0, or log.level above info)")
 )
 
-// event is what all lines have. A field that a line lacks is its zero value.
+// event has the common fields of all lines. Missing fields are zero.
 type event struct {
 	Level    string    `json:"level"`
 	TS       time.Time `json:"ts"`
@@ -46,13 +46,13 @@ type event struct {
 	Host     string    `json:"host"` // of event starting
 }
 
-// loss is what upcalls_lost has besides.
+// loss has the fields of upcalls_lost.
 type loss struct {
 	Cause string `json:"cause"`
 	Lost  uint64 `json:"lost"`
 }
 
-// figures are those of a stats line that are plotted.
+// figures are the plotted fields of stats.
 type figures struct {
 	IntervalMS   int64  `json:"interval_ms"`
 	HitDelta     uint64 `json:"hit_delta"`
@@ -68,14 +68,13 @@ type figures struct {
 	UpcallP99US  uint64 `json:"upcall_us_p99"`
 }
 
-// consoleLine is how log.format console begins a line: time, level, event.
+// consoleLine matches the start of a line of log.format console: time, level, event.
 var consoleLine = regexp.MustCompile(`^\d\d:\d\d:\d\d\.\d{3} (DEBUG|INFO |WARN |ERROR) [a-z0-9_]+( |$)`)
 
-// Read reads a log, compressed by gzip or not, and adds it to l. Lines that are
-// no events are counted and skipped. What log collectors add is taken off: the
-// prefixes of syslog and journald before the first brace, the JSON of journalctl -o
-// json and of Docker. The error is the reader's, or
-// tells that there is not one event. Files of a rotation are read oldest first.
+// Read reads a log, compressed by gzip or not, and adds it to l. Other lines are counted and
+// skipped. Read removes what log collectors add: the prefixes of syslog and journald before the
+// first brace, the JSON of journalctl -o json and of Docker. The error is the reader's, or says
+// that there is no event. Read rotated files oldest first.
 func (l *Log) Read(r io.Reader) error {
 	in := bufio.NewReaderSize(r, 64<<10)
 	if magic, _ := in.Peek(2); bytes.Equal(magic, []byte{0x1f, 0x8b}) {
@@ -134,15 +133,15 @@ func readLine(in *bufio.Reader) ([]byte, error) {
 	}
 }
 
-// wrapper is a line in which a log collector stored one of ours.
+// wrapper is a log collector's line that contains a line of dpifd.
 type wrapper struct {
 	Message json.RawMessage `json:"MESSAGE"` // journalctl -o json
 	Host    string          `json:"_HOSTNAME"`
 	Log     string          `json:"log"` // Docker's json-file driver
 }
 
-// unwrap returns the line of dpifd that a log collector's line has, and the host if
-// it names that, or the line itself.
+// unwrap returns the line of dpifd in a log collector's line, and the host if it names one, or
+// the line itself.
 func unwrap(text []byte) (line []byte, host string) {
 	var w wrapper
 	journal := bytes.Contains(text, []byte(`"MESSAGE"`))
@@ -166,14 +165,14 @@ func unwrap(text []byte) (line []byte, host string) {
 	return line, w.Host
 }
 
-// from notes the host that a line is from.
+// from records the host of a line.
 func (l *Log) from(host string) {
 	if host != "" && !slices.Contains(l.Hosts, host) {
 		l.Hosts = append(l.Hosts, host)
 	}
 }
 
-// add takes in one line, and reports whether it is an event.
+// add adds one line, and reports whether it is an event.
 func (l *Log) add(text []byte) bool {
 	at := bytes.IndexByte(text, '{')
 	if at < 0 {
@@ -211,7 +210,7 @@ func (l *Log) add(text []byte) bool {
 	return true
 }
 
-// datapath returns the one of a name. Events of the daemon itself have "".
+// datapath returns the datapath of a name. Events of the daemon itself have "".
 func (l *Log) datapath(name string) *Datapath {
 	if d := l.byName[name]; d != nil {
 		return d
