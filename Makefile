@@ -167,7 +167,7 @@ bench-count: bench-programs ## the same on one CPU whose time is counted in inst
 	LAB_ACCEL=icount $(VM) run -cpus 1 -timeout 60m $(BENCHADD) -- bench $(BENCHFLAGS)
 
 bench-parts: bench-programs ## the price of receiving, executing and putting a flow, counted, beside dpifd's and ovs-vswitchd's
-	LAB_ACCEL=icount $(VM) run -cpus 1 -timeout 60m $(BENCHADD) -- bench -rounds 1 -loads 5k,unknown \
+	LAB_ACCEL=icount $(VM) run -cpus 1 -timeout 60m $(BENCHADD) -- bench -rounds 1 -loads 2k,5k,unknown \
 		-switches floor-receive,floor-execute,floor,dpifd,ovs-vswitchd $(BENCHFLAGS)
 
 scale: build $(VM) ## dpifd and ovs-vswitchd with growing numbers of ports and flows; writes docs/SCALE.md

@@ -305,7 +305,7 @@ func Default() *Config {
 			Blocks:      256,
 			MemoryLimit: defaultRingLimit,
 		},
-		Socket:        Socket{Rcvbuf: 8 << 20},
+		Socket:        Socket{Rcvbuf: 16 << 20},
 		Ports:         []Port{},
 		PortsUnlisted: UnlistedAuto,
 		Policy: Policy{Type: PolicyLearning, MACAging: 300 * time.Second, MACLimit: 8192,

@@ -21,7 +21,7 @@ type RingConfig struct {
 }
 
 // DefaultRcvBuf is Config.RcvBuf where that is zero.
-const DefaultRcvBuf = 8 << 20
+const DefaultRcvBuf = 16 << 20
 
 // Config says which upcall sockets there are.
 type Config struct {

@@ -1,0 +1,59 @@
+//go:build lab
+
+package kernel_test
+
+import (
+	"encoding/binary"
+	"testing"
+	"time"
+
+	"dpifd/internal/endpoint"
+	"dpifd/internal/lab"
+
+	"golang.org/x/sys/unix"
+)
+
+// TestQueueHolds fills the queue of a port whose handler is stopped. A message takes 512 bytes
+// of it at least: on that rests how old the messages of a full queue can be.
+func TestQueueHolds(t *testing.T) {
+	t.Parallel()
+	const frames, least = 8000, 512
+	n := newQuietNetwork(t, 2)
+	d := n.run(t, settings{"socket": "{rcvbuf: 1MiB}", "flows": "{max_idle: 60s}"})
+	selected := d.Wait(t, time.Time{}, "transport_selected", func(e lab.Event) bool { return perCPU || e.Text("port") == n.hosts[0].port })
+	if perCPU {
+		selected = d.Wait(t, time.Time{}, "dispatch_selected", nil)
+	}
+	granted := selected.Int(t, "rcvbuf_bytes")
+	if selected.Text("transport") == "ring" {
+		t.Skip("a ring holds as many messages as it has frames")
+	}
+	v := n.view(t)
+	p := n.sockets(t)
+	to := sink(t, p)
+	serial := uint32(0)
+	for _, size := range []int{60, 200, 1000, 1450, 1500} {
+		f := lab.Frame(t, to, "02:9b:00:00:00:00", 0x88b7, make([]byte, size-14))
+		before := v.info(t).Stats
+		signal(t, d, unix.SIGSTOP)
+		for range frames {
+			serial++
+			binary.BigEndian.PutUint32(f[8:], serial)
+			send(t, p[0], f)
+		}
+		after := v.info(t).Stats
+		signal(t, d, unix.SIGCONT)
+		queued := int64(after.Missed - before.Missed - (after.Lost - before.Lost))
+		t.Logf("frames of %4d bytes: %d wait in a queue of %d bytes, %d bytes each", size, queued, granted, granted/queued)
+		if after.Lost == before.Lost || queued*least > granted+least {
+			t.Errorf("%d upcalls of frames of %d bytes wait in %d bytes, %d are lost", queued, size, granted, after.Lost-before.Lost)
+		}
+		eventually(t, waitLimit, "the daemon has received all that waited", func() bool {
+			stats := ask[endpoint.Stats](t, n, "stats", n.dpName)
+			upcalls, _ := stats.Totals.Get("upcalls")
+			now := v.info(t).Stats
+			return uint64(upcalls) == now.Missed-now.Lost
+		})
+	}
+	stop(t, d)
+}
