@@ -16,6 +16,7 @@ import (
 	"dpifd/internal/netns"
 	"dpifd/internal/odp"
 	"dpifd/internal/rundir"
+	"dpifd/internal/snoop"
 )
 
 // Checkpoint is what a daemon leaves to the next one of the datapath, so that
@@ -31,6 +32,8 @@ type Checkpoint struct {
 	// MACs is the MAC table, left at a hand-over only: other successors learn
 	// from the flows.
 	MACs MACTable `json:"macs,omitempty"`
+	// Groups are the members of multicast groups, left like MACs.
+	Groups []snoop.Entry `json:"groups,omitempty"`
 	// Ports are the vports with their devices and entries in the configuration.
 	Ports []binding.Port `json:"ports,omitempty"`
 }

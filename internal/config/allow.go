@@ -34,7 +34,8 @@ func (s *Source) parseScalar(text string) error {
 	if err != nil {
 		a, aerr := netip.ParseAddr(text)
 		if aerr != nil || a.Zone() != "" {
-			return fmt.Errorf("%q is neither an address nor a prefix, as in 192.0.2.1 or 2001:db8::/64", abbreviate(text))
+			return fmt.Errorf("%q is neither an address nor a prefix, as in 192.0.2.1 or 2001:db8::/64",
+				abbreviate(text))
 		}
 		p = netip.PrefixFrom(a, a.BitLen())
 	}
@@ -43,7 +44,8 @@ func (s *Source) parseScalar(text string) error {
 	case a.Is4In6() || a.IsMulticast() || a.IsUnspecified() && p.IsSingleIP():
 		return fmt.Errorf("%q is not the source of any packet", abbreviate(text))
 	case p != p.Masked():
-		return fmt.Errorf("%q has bits beyond its prefix; write %v for the network or %v for the host", abbreviate(text), p.Masked(), a)
+		return fmt.Errorf("%q has bits beyond its prefix; write %v for the network or %v for the host",
+			abbreviate(text), p.Masked(), a)
 	}
 	s.Prefix = p
 	return nil

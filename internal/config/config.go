@@ -8,6 +8,7 @@ import (
 	"dpifd/internal/forward"
 	"dpifd/internal/mmapring"
 	"dpifd/internal/odp"
+	"dpifd/internal/snoop"
 )
 
 // Config is a configuration with all keys. The struct is also the schema: the tag yaml names
@@ -116,6 +117,8 @@ type Port struct {
 	// of routers.
 	DHCPServer           bool `yaml:"dhcp_server"`
 	RouterAdvertisements bool `yaml:"router_advertisements"`
+	// MulticastRouter has the port get what members of all groups do.
+	MulticastRouter bool `yaml:"multicast_router"`
 }
 
 // Tunnel is the endpoints and the encapsulation of a tunnel port.
@@ -146,6 +149,12 @@ type Policy struct {
 	SharedLearning bool `yaml:"shared_learning"`
 	// ForwardBPDU forwards reserved multicast.
 	ForwardBPDU bool `yaml:"forward_bpdu"`
+	// MulticastSnooping has the learning policy send packets of multicast groups to their
+	// members and to routers; those of groups without members to all ports if
+	// MulticastFloodUnregistered. MulticastGroupLimit is how many groups a port may have.
+	MulticastSnooping          bool `yaml:"multicast_snooping"`
+	MulticastFloodUnregistered bool `yaml:"multicast_flood_unregistered"`
+	MulticastGroupLimit        int  `yaml:"multicast_group_limit" min:"1" max:"10000"`
 	// StaticMACs are MACs with a fixed port.
 	StaticMACs []forward.StaticMAC `yaml:"static_macs"`
 }
@@ -308,8 +317,10 @@ func Default() *Config {
 		Socket:        Socket{Rcvbuf: 16 << 20},
 		Ports:         []Port{},
 		PortsUnlisted: UnlistedAuto,
-		Policy: Policy{Type: PolicyLearning, MACAging: 300 * time.Second, MACLimit: 8192,
-			StaticMACs: []forward.StaticMAC{}},
+		Policy: Policy{
+			Type: PolicyLearning, MACAging: 300 * time.Second, MACLimit: 8192, StaticMACs: []forward.StaticMAC{},
+			MulticastFloodUnregistered: true, MulticastGroupLimit: snoop.DefaultGroupLimit,
+		},
 		Flows: Flows{MaxIdle: 10 * time.Second, Limit: 200_000, MaxDump: time.Second, Prime: true,
 			Static: []forward.StaticFlow{}},
 		Log:     Log{Level: LevelInfo, Format: FormatJSON, StatsInterval: 10 * time.Second},

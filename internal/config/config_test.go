@@ -46,6 +46,7 @@ ports:
   allow: {macs: ["02:00:5e:00:00:03"], addresses: [192.0.2.0/25, 192.0.2.200, "2001:db8::/32", "fe80::3"]}
   dhcp_server: false
   router_advertisements: false
+  multicast_router: true
 - {"name": 'int0', type: "internal", address: [10.0.0.1/24, "fd00::1/64"], up: true, mtu: 9000, mac: "02:00:5e:00:00:07", vlan: {access: 4094}, isolated: true, group: a, mac_limit: 5, storm: {multicast: 7/s}}
 -
   type: netdev
@@ -69,6 +70,9 @@ policy:
   mac_limit: 1000000
   shared_learning: true
   forward_bpdu: true
+  multicast_snooping: true
+  multicast_flood_unregistered: false
+  multicast_group_limit: 10000
   static_macs:
     - {mac: 02:00:5e:00:00:01, port: va}
     - mac: "02:00:5e:00:00:02"
@@ -97,7 +101,7 @@ func everyKeyConfig() *Config {
 		Ring:          Ring{Mode: mmapring.ModeOff, TX: TXAuto, FrameSize: 16384, BlockSize: 131072, Blocks: 3, MemoryLimit: 1073741824},
 		Socket:        Socket{Rcvbuf: 536870912},
 		Ports:         everyPort(),
-		Policy: Policy{Type: "flood", MACAging: 90 * time.Minute, MACLimit: 1000000, SharedLearning: true, ForwardBPDU: true, StaticMACs: []forward.StaticMAC{
+		Policy: Policy{Type: "flood", MACAging: 90 * time.Minute, MACLimit: 1000000, SharedLearning: true, ForwardBPDU: true, MulticastSnooping: true, MulticastGroupLimit: 10000, StaticMACs: []forward.StaticMAC{
 			{MAC: odp.MAC{2, 0, 0x5e, 0, 0, 1}, Port: "va"}, {MAC: odp.MAC{2, 0, 0x5e, 0, 0, 2}, Port: "12", VLAN: 4094},
 		}},
 		Flows: Flows{MaxIdle: 1500 * time.Millisecond, Limit: 10000000, MaxDump: time.Minute, Static: []forward.StaticFlow{
@@ -117,7 +121,7 @@ func unrestricted(ports ...Port) []Port {
 }
 
 func everyPort() []Port {
-	va := Port{Name: "va", Type: PortNetdev, MaxUpcalls: 2500, Allow: Allow{MACs: []odp.MAC{{2, 0, 0x5e, 0, 0, 3}}}}
+	va := Port{Name: "va", Type: PortNetdev, MaxUpcalls: 2500, MulticastRouter: true, Allow: Allow{MACs: []odp.MAC{{2, 0, 0x5e, 0, 0, 3}}}}
 	for _, s := range []string{"192.0.2.0/25", "192.0.2.200/32", "2001:db8::/32", "fe80::3/128"} {
 		va.Allow.Addresses = append(va.Allow.Addresses, Source{netip.MustParsePrefix(s)})
 	}
@@ -249,6 +253,7 @@ ports:
     mac: "02:00:5e:00:00:07"
     dhcp_server: true
     router_advertisements: true
+    multicast_router: false
   - name: "12"
     type: netdev
     vlan:
@@ -261,6 +266,7 @@ ports:
     mirror_to: "vx0"
     dhcp_server: true
     router_advertisements: true
+    multicast_router: false
   - name: "vx0"
     type: vxlan
     isolated: false
@@ -277,6 +283,7 @@ ports:
       csum: true
     dhcp_server: true
     router_advertisements: true
+    multicast_router: false
   - match: "tap[0-9]*"
     type: netdev
     vlan:
@@ -288,6 +295,7 @@ ports:
     mirror_to: "vx0"
     dhcp_server: true
     router_advertisements: true
+    multicast_router: false
 ports_unlisted: serve
 policy:
   type: flood
@@ -295,6 +303,9 @@ policy:
   mac_limit: 1000000
   shared_learning: true
   forward_bpdu: true
+  multicast_snooping: true
+  multicast_flood_unregistered: false
+  multicast_group_limit: 10000
   static_macs:
     - mac: "02:00:5e:00:00:01"
       port: "va"

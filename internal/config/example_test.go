@@ -79,6 +79,7 @@ func TestExamplePorts(t *testing.T) {
 	}...)
 	guest := &examplePorts[len(examplePorts)-1]
 	guest.DHCPServer, guest.RouterAdvertisements = false, false
+	examplePorts[4].MulticastRouter = true
 	if d := cmp.Diff(examplePorts, c.Ports); d != "" {
 		t.Errorf("ports of the example (-want +got):\n%s", d)
 	}

@@ -26,7 +26,7 @@ var mistakes = []struct {
 	{"unknown key like no other", "socket:\n  zzzzzzzz: 1\n", []string{
 		`2:3: unknown key "socket.zzzzzzzz"; known here: rcvbuf`}},
 	{"unknown key after wide characters", "policy: {größe: 1, type: drop}", []string{
-		`1:10: unknown key "policy.größe"; known here: type, mac_aging, mac_limit, shared_learning, forward_bpdu, static_macs`}},
+		`1:10: unknown key "policy.größe"; known here: type, mac_aging, mac_limit, shared_learning, forward_bpdu, multicast_snooping, multicast_flood_unregistered, multicast_group_limit, static_macs`}},
 	{"unknown key with a list below it", "flowz:\n- 1\n", []string{
 		`1:1: unknown key "flowz"; did you mean "flows"?`}},
 	{"key in other case", "Handlers: 1\n", []string{

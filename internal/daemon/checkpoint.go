@@ -8,7 +8,9 @@ import (
 	"dpifd/internal/clock"
 	"dpifd/internal/dpif"
 	"dpifd/internal/forward"
+	"dpifd/internal/odp"
 	"dpifd/internal/rundir"
+	"dpifd/internal/snoop"
 	"dpifd/internal/vswitch"
 )
 
@@ -39,22 +41,25 @@ func (d *run) takeCheckpoint(server *vswitch.Server, dp *dpif.DatapathInfo) {
 	}
 	// A number that another device has now does not inherit MACs. Tunnels have numbers of
 	// their own.
-	d.policy.await(slices.DeleteFunc(before.MACs.Entries(), func(e forward.MACEntry) bool {
-		return e.Port < forward.FirstTunnelNo && !same[e.Port]
-	}))
+	other := func(no odp.PortNo) bool { return no < forward.FirstTunnelNo && !same[no] }
+	d.policy.await(slices.DeleteFunc(before.MACs.Entries(), func(e forward.MACEntry) bool { return other(e.Port) }),
+		slices.DeleteFunc(before.Groups, func(e snoop.Entry) bool { return other(e.Port) }))
 	if lost := now.Lost - before.Lost; lost > 0 {
 		d.log.emit(evLostWhileDown{Lost: lost, Missed: now.Missed - before.Missed,
 			Down: time.Duration(now.AtMS-before.AtMS) * time.Millisecond})
 	}
 }
 
-// leaveCheckpoint writes the counters down, and the MACs if there are any.
-func (d *run) leaveCheckpoint(server *vswitch.Server, dp *dpif.DatapathInfo, macs []forward.MACEntry) {
+// leaveCheckpoint writes the counters down, and the MACs and groups if there are any.
+func (d *run) leaveCheckpoint(server *vswitch.Server, dp *dpif.DatapathInfo, macs []forward.MACEntry,
+	groups []snoop.Entry,
+) {
 	if d.now.Namespace == "" {
 		return // there is no way to tell the datapath from others
 	}
 	c := d.now
 	c.AtMS, c.Missed, c.Lost, c.MACs = clock.NowMS(), dp.Stats.Missed, dp.Stats.Lost, checkpoint.Pack(macs)
+	c.Groups = groups
 	c.Ports = server.Entries()
 	err := c.Save(rundir.Path, d.checkpoints)
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 	"dpifd/internal/forward"
 	"dpifd/internal/odp"
 	"dpifd/internal/policy"
+	"dpifd/internal/snoop"
 )
 
 // policySwitch is the policy in force, which a reload may replace while
@@ -24,11 +25,12 @@ type policySwitch struct {
 	mu    sync.Mutex // orders replacements and changes of the ports
 	ports []policy.Port
 	// awaited are MACs to be taken over once ports are known.
-	awaited []forward.MACEntry
-	tunnels map[odp.PortNo]string // names of tunnels by their numbers
-	said    map[odp.PortNo]string // vports that carry nothing, of which tell was called
-	tell    event.Sink            // nil before the log is open
-	flaps   chan struct{}         // of one place; nil if nobody is told
+	awaited       []forward.MACEntry
+	awaitedGroups []snoop.Entry
+	tunnels       map[odp.PortNo]string // names of tunnels by their numbers
+	said          map[odp.PortNo]string // vports that carry nothing, of which tell was called
+	tell          event.Sink            // nil before the log is open
+	flaps         chan struct{}         // of one place; nil if nobody is told
 }
 
 // inForce is one policy with what is special about it.
@@ -36,12 +38,14 @@ type inForce struct {
 	policy.Policy
 	table  forward.MACTable   // nil unless the policy learns
 	meters policy.MeterPolicy // nil unless the policy has meters
+	groups *snoop.Table       // nil unless the policy snoops
 	// since is the generation that the switch had when the policy came into
 	// force: the sum with the policy's own never goes back.
 	since uint64
 	// past is what the policies before it have counted. MACs that were taken
 	// over are not learned twice.
-	past forward.Stats
+	past       forward.Stats
+	pastGroups snoop.Counters
 	// unlisted are the vports that carry nothing: those without an entry in the
 	// configuration, if dropsUnlisted.
 	dropsUnlisted bool
@@ -64,6 +68,7 @@ func (s *policySwitch) use(file *config.Config) error {
 	base, err := forward.New(string(cfg.Type), forward.Config{
 		MACAging: cfg.MACAging, MACLimit: cfg.MACLimit, SharedLearning: cfg.SharedLearning, ForwardBPDU: cfg.ForwardBPDU,
 		StaticMACs: cfg.StaticMACs, Ports: ports, Patterns: patterns, Flapping: s.flapping,
+		Multicast: multicastConfig(cfg),
 	})
 	if err != nil {
 		return err
@@ -71,6 +76,9 @@ func (s *policySwitch) use(file *config.Config) error {
 	p.Policy = base
 	p.table, _ = base.(forward.MACTable)
 	p.meters, _ = base.(policy.MeterPolicy)
+	if snooper, ok := base.(forward.Snooper); ok {
+		p.groups = snooper.Groups()
+	}
 	if len(file.Flows.Static) > 0 {
 		o, err := forward.NewOverlay(p.Policy, file.Flows.Static)
 		if err != nil {
@@ -91,18 +99,19 @@ func (s *policySwitch) use(file *config.Config) error {
 			p.table.Restore(old.table.Snapshot())
 			p.past.Learned -= p.table.Stats().Learned
 		}
+		p.takeGroups(old)
 		p.since = old.since + old.Policy.Generation() + 1
 	}
 	s.current.Store(p)
 	return nil
 }
 
-// await has MACs taken over with the next SetPorts, unless something newer is
+// await has MACs and groups taken over with the next SetPorts, unless something newer is
 // known.
-func (s *policySwitch) await(macs []forward.MACEntry) {
+func (s *policySwitch) await(macs []forward.MACEntry, groups []snoop.Entry) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.awaited = macs
+	s.awaited, s.awaitedGroups = macs, groups
 }
 
 // forwardingPorts returns the forwarding settings of the ports that have any, and those of
@@ -115,7 +124,7 @@ func forwardingPorts(cfg *config.Config) (forward.PortConfigs, []forward.PortPat
 		c := forward.PortConfig{
 			VLAN:     p.VLAN,
 			Isolated: p.Isolated, Group: p.Group, Hairpin: p.Hairpin, MirrorTo: p.MirrorTo,
-			MACLimit: p.MACLimit, Storm: p.Storm, Guard: guardConfig(p),
+			MACLimit: p.MACLimit, Storm: p.Storm, Guard: guardConfig(p), MulticastRouter: p.MulticastRouter,
 		}
 		if p.Type.IsTunnel() {
 			c.Tunnel = tunnelConfig(p)
@@ -294,5 +303,8 @@ func (s *policySwitch) SetPorts(ports []policy.Port) {
 	if p.table != nil && s.awaited != nil {
 		p.table.Restore(s.awaited)
 	}
-	s.awaited = nil
+	if p.groups != nil {
+		p.groups.Restore(s.awaitedGroups)
+	}
+	s.awaited, s.awaitedGroups = nil, nil
 }

@@ -30,11 +30,12 @@ type evSourceRefused struct {
 }
 
 var _ = event.Declare[evSourceRefused](event.Kind{Name: "source_refused", Level: event.Warn,
-	Meaning: "A port sends what its settings (`allow`, `dhcp_server`, `router_advertisements`) do not let it: the packets " +
-		"are dropped. `refused` is how many since the last such line of the port; at most one in ten seconds for each. " +
+	Meaning: "A port sends what its settings (`allow`, `dhcp_server`, `router_advertisements`) do not let it: the " +
+		"packets are dropped. `refused` is how many since the last such line of the port; at most one in ten " +
+		"seconds for each. " +
 		"`example` is one of the last packets that came up, and `reason` why that one was refused.",
-	Advice: "Compare `example` with the port's settings: a new address of the host belongs into `ports[].allow`; what is " +
-		"nobody's is an attack or a wrong setting of the host.",
+	Advice: "Compare `example` with the port's settings: a new address of the host belongs into `ports[].allow`; " +
+		"what is nobody's is an attack or a wrong setting of the host.",
 })
 
 // spoofedReport is the least time from one source_refused of a port to the next.
@@ -58,8 +59,8 @@ func (s *statsLog) spoofedPackets(st *vswitch.Stats, now time.Time) {
 		last := s.spoofed[p.Serial]
 		if n > last.packets && now.Sub(last.at) >= spoofedReport {
 			x := s.server.SpoofedPacket(p.No)
-			s.daemon.log.emit(evSourceRefused{Port: p.Name, No: p.No, Refused: n - last.packets, RefusedTotal: n, Reason: x.Reason,
-				Example: string(odp.Text{}.AppendKey(nil, x.Key, nil))})
+			s.daemon.log.emit(evSourceRefused{Port: p.Name, No: p.No, Refused: n - last.packets, RefusedTotal: n,
+				Reason: x.Reason, Example: string(odp.Text{}.AppendKey(nil, x.Key, nil))})
 			last.packets, last.at = n, now
 		}
 		told[p.Serial] = last

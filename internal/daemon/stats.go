@@ -142,7 +142,7 @@ func (s *statsLog) look(print bool) {
 	s.spoofedPackets(&st, time.Now())
 	s.requestOverflows(&st)
 	s.droppedLines()
-	s.daemon.leaveCheckpoint(s.server, &st.Datapath, nil)
+	s.daemon.leaveCheckpoint(s.server, &st.Datapath, nil, nil)
 	if print {
 		s.print(&st)
 	}
@@ -225,6 +225,7 @@ func (s *statsLog) read(st *vswitch.Stats) *totals.Reading {
 	return &totals.Reading{
 		Uptime: time.Since(s.daemon.started), Goroutines: runtime.NumGoroutine(),
 		Kernel: st.Datapath.Stats.Since(&s.start), Ports: s.total, Served: *st, MACs: s.daemon.policy.macs(),
+		Groups:     s.daemon.policy.groupCounters(),
 		LogDropped: s.daemon.lines.Dropped(),
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"dpifd/internal/guard"
 	"dpifd/internal/odp"
 	"dpifd/internal/policy"
+	"dpifd/internal/snoop"
 )
 
 var (
@@ -69,6 +70,7 @@ type wirePacket struct {
 	icmp                      byte
 	unspecified               bool // no source address
 	sha, tha                  odp.MAC
+	group                     uint16 // first bytes of the destination, 0 for a station's
 }
 
 // wireFields choose a value each.
@@ -90,7 +92,7 @@ var wireFields = []func(r *rand.Rand, p *wirePacket){
 	},
 	func(r *rand.Rand, p *wirePacket) {
 		p.dst = anyOf(r, odp.MAC{2}, odp.MAC{2, 0, 0, 0, 0, 1}, odp.MAC{2, 0, 0, 0, 0, 2}, odp.MAC{2, 0, 0, 0, 0, 3}, broadcast, odp.MAC{0xff, 0xff, 0xff, 0xff, 0xff},
-			odp.MAC{0x33, 0x33}, odp.MAC{0x33, 0x33, 1}, odp.MAC{1, 0x80, 0xc2, 0, 0, 0}, odp.MAC{1, 0x80, 0xc2, 0, 0, 0x10}, odp.MAC{1, 0, 0x5e}, odp.MAC{1, 0, 0xc, 0xcc, 0xcc, 0xcc})
+			odp.MAC{0x33, 0x33}, odp.MAC{0x33, 0x33, 1}, odp.MAC{1, 0x80, 0xc2, 0, 0, 0}, odp.MAC{1, 0x80, 0xc2, 0, 0, 0x10}, odp.MAC{1, 0, 0x5e}, odp.MAC{1, 0, 0x5e, 0, 0, 1}, odp.MAC{1, 0, 0x5e, 0x80}, odp.MAC{1, 0, 0xc, 0xcc, 0xcc, 0xcc})
 	},
 	func(r *rand.Rand, p *wirePacket) {
 		p.tags, p.cut = nil, r.IntN(12) == 0
@@ -112,8 +114,13 @@ var wireFields = []func(r *rand.Rand, p *wirePacket){
 	func(r *rand.Rand, p *wirePacket) {
 		p.srcPort, p.dstPort, p.flags = anyOf[uint16](r, 1, 2), anyOf[uint16](r, 53, 67, 68, 80, 546), anyOf[uint16](r, 2, 16)
 	},
-	func(r *rand.Rand, p *wirePacket) { p.icmp = anyOf[byte](r, 0, 8, 133, 134, 135, 135, 136, 136, 143) },
+	func(r *rand.Rand, p *wirePacket) {
+		p.icmp = anyOf[byte](r, 0, 8, 131, 133, 134, 135, 135, 136, 136, 143)
+	},
 	func(r *rand.Rand, p *wirePacket) { p.unspecified = r.IntN(5) == 0 },
+	func(r *rand.Rand, p *wirePacket) {
+		p.group = anyOf[uint16](r, 0, 239<<8, 239<<8, 224<<8, 0xff02, 0xff05, 0xff05)
+	},
 	func(r *rand.Rand, p *wirePacket) {
 		p.sha, p.tha = anyOf(r, p.src, p.src, odp.MAC{2, 0, 0, 0, 0, 2}), anyOf(r, odp.MAC{}, p.src, odp.MAC{2, 0, 0, 0, 0, 3})
 	},
@@ -192,6 +199,9 @@ func (p *wirePacket) payload(k *swKey) {
 			copy(k.at(swSrc4), []byte{10, 0, 0, p.a})
 		}
 		copy(k.at(swDst4), []byte{10, 0, p.b, 1})
+		if p.group != 0 {
+			copy(k.at(swDst4), []byte{byte(p.group >> 8), byte(p.group)})
+		}
 	}
 	switch p.typ {
 	case typeIPv4:
@@ -201,6 +211,9 @@ func (p *wirePacket) payload(k *swKey) {
 			copy(k.at(swSrc6), []byte{0xfd, 15: p.a})
 		}
 		copy(k.at(swDst6), []byte{0xfd, 15: p.b})
+		if p.group != 0 {
+			copy(k.at(swDst6), []byte{byte(p.group >> 8), byte(p.group)})
+		}
 	case typeARP, typeRARP:
 		v4()
 		k.at(swProto)[0] = 1 + p.b&1
@@ -280,6 +293,21 @@ func randomConfigs(r *rand.Rand) PortConfigs {
 	return cfg
 }
 
+// randomGroups returns members of groups of wirePacket, and routers.
+func randomGroups(r *rand.Rand) (list []snoop.Entry) {
+	for range 12 {
+		e := snoop.Entry{VLAN: anyOf[uint16](r, 0, 5, 6), IPv6: r.IntN(2) == 0, Port: anyOf[odp.PortNo](r, 1, 2, 3, FirstTunnelNo), UntilMS: 1 << 40}
+		if r.IntN(4) != 0 {
+			e.Group = netip.AddrFrom4([4]byte{239, 0, byte(r.IntN(3)), 1})
+			if e.IPv6 {
+				e.Group = netip.AddrFrom16([16]byte{0xff, 5, 15: byte(r.IntN(3))})
+			}
+		}
+		list = append(list, e)
+	}
+	return list
+}
+
 // randomGuard returns rules that refuse some packets.
 func randomGuard(r *rand.Rand) guard.Config {
 	c := guard.Config{NoDHCPServer: r.IntN(2) == 0, NoRouterAdvertisements: r.IntN(2) == 0}
@@ -306,6 +334,9 @@ func randomPolicy(t *testing.T, r *rand.Rand) (policy.Policy, string) {
 		p, name = NewDrop(), "drop"
 	default:
 		c := Config{MACLimit: 100, Ports: cfg, SharedLearning: r.IntN(4) == 0, ForwardBPDU: r.IntN(4) == 0}
+		if r.IntN(2) == 0 {
+			c.Multicast = MulticastConfig{Snooping: true, FloodUnregistered: r.IntN(2) == 0, GroupLimit: 10}
+		}
 		if r.IntN(4) == 0 {
 			c.StaticMACs = []StaticMAC{{MAC: odp.MAC{2, 0, 0, 0, 0, 2}, Port: "p2"}}
 		}
@@ -314,6 +345,9 @@ func randomPolicy(t *testing.T, r *rand.Rand) (policy.Policy, string) {
 			t.Fatal(err)
 		}
 		l.UseMeters(r.IntN(3) != 0)
+		if g := l.Groups(); g != nil {
+			g.Restore(randomGroups(r))
+		}
 		p, name = l, "learning"
 	}
 	if r.IntN(2) == 0 {

@@ -17,6 +17,10 @@
 //
 // The tables in Learning's methods say which bits are read and why.
 //
+// Where a port has rules of what it may send, and where multicast is snooped, a
+// decision reads further: guard.Rules and classify follow both rules too, and
+// their bits are added to the mask.
+//
 // # VLANs
 //
 // A frame belongs to a VLAN by its outer tag and its port's settings, as in Open vSwitch's

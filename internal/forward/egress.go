@@ -1,6 +1,8 @@
 package forward
 
 import (
+	"net/netip"
+
 	"dpifd/internal/netlink"
 	"dpifd/internal/odp"
 )
@@ -33,6 +35,11 @@ type frame struct {
 	// guarded says that the in-port's rules were asked about the frame, and spoofed
 	// that they refuse it.
 	guarded, spoofed bool
+
+	// snooped says that class and group were read of the frame.
+	snooped bool
+	class   class
+	group   netip.Addr
 }
 
 // Values of Verdict.Reason for frames that are not accepted.

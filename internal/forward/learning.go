@@ -8,6 +8,7 @@ import (
 	"dpifd/internal/dpif"
 	"dpifd/internal/odp"
 	"dpifd/internal/policy"
+	"dpifd/internal/snoop"
 )
 
 // Values of Verdict.Reason beyond those written where they are decided.
@@ -30,6 +31,8 @@ type Config struct {
 	SharedLearning bool
 	// ForwardBPDU forwards packets to reserved destinations, such as those of spanning tree.
 	ForwardBPDU bool
+	// Multicast is how packets of IP multicast groups are forwarded.
+	Multicast MulticastConfig
 	// StaticMACs are known from the start, and neither move nor age.
 	StaticMACs []StaticMAC
 	// Ports are the settings of ports.
@@ -61,6 +64,8 @@ type Learning struct {
 	// shared is one table for all VLANs; forwardBPDU is as in Config.
 	shared, forwardBPDU bool
 	agingMS             int64
+	groups              *snoop.Table // nil unless snooping is on
+	floodUnregistered   bool         // as in MulticastConfig
 	// relearn counts packets to a removed MAC while flows from it may be installed. When these
 	// flows are re-decided they are deleted, and the MAC is learned again. Expiring records the
 	// count up to which the check of all flows before Expire is sufficient.
@@ -100,6 +105,13 @@ func NewLearning(cfg Config) (*Learning, error) {
 	l := &Learning{
 		ports: ports{config: cfg.Ports, patterns: cfg.Patterns}, table: newTable(cfg.MACLimit), statics: cfg.StaticMACs,
 		shared: cfg.SharedLearning, forwardBPDU: cfg.ForwardBPDU, agingMS: cfg.MACAging.Milliseconds(),
+		floodUnregistered: cfg.Multicast.FloodUnregistered,
+	}
+	if cfg.Multicast.Snooping {
+		if cfg.Multicast.GroupLimit < 1 {
+			return nil, fmt.Errorf("GroupLimit %d is less than 1", cfg.Multicast.GroupLimit)
+		}
+		l.groups = snoop.NewTable(cfg.Multicast.GroupLimit)
 	}
 	l.meters.assign(cfg.Ports)
 	l.table.flaps.found = cfg.Flapping
@@ -134,8 +146,12 @@ func (l *Learning) Decide(u *dpif.Upcall, nowMS int64, v *policy.Verdict) {
 	case refused == "" && l.learnsFrom(&k, set, f.vlan):
 		l.learn(&k, f.vlan, nowMS, true)
 	}
+	if l.snoop(u.Key, &k, &f, refused); f.class == classMessage {
+		l.message(u, set, &f, nowMS, v)
+		return
+	}
 	l.forward(u.Key, &k, set, &f, refused, v)
-	v.Install = f.readRules(u.Key, v) && v.Install
+	v.Install = f.readMore(u.Key, v) && v.Install
 }
 
 // Redecide implements policy.Policy. A flow is deleted
@@ -173,8 +189,12 @@ func (l *Learning) Redecide(key []byte, v *policy.Verdict) bool {
 			return false
 		}
 	}
+	if l.snoop(key, &k, &f, refused); f.class == classMessage {
+		v.Reason = reasonMessage
+		return false
+	}
 	l.forward(key, &k, set, &f, refused, v)
-	v.Install = f.readRules(key, v)
+	v.Install = f.readMore(key, v)
 	return v.Install
 }
 
@@ -203,6 +223,10 @@ func (l *Learning) forward(key []byte, k *odp.Key, set *portSet, f *frame, refus
 	case k.EthDst.IsMulticast():
 		src = sourceMask(k.EthSrc)
 		l.limit(&v.Actions, f, stormKind(k.EthDst))
+		if f.class == classGroup {
+			l.toGroup(set, f, v)
+			break
+		}
 		set.flood(&v.Actions, f)
 		v.Reason = "multicast"
 	default:
@@ -307,6 +331,10 @@ func (l *Learning) Restore(entries []MACEntry) {
 // Expiring implements policy.Policy. All flows are also checked when relearn has increased;
 // like aging, this is not urgent.
 func (l *Learning) Expiring(nowMS int64) bool {
+	// Members of groups go by reports alone, so no flow is to be observed before.
+	if l.groups != nil && l.groups.Expire(nowMS) {
+		l.generation.Add(1)
+	}
 	l.asked = l.relearn.Load()
 	return l.asked != l.answered || l.table.anyOlder(nowMS-l.agingMS)
 }
@@ -327,6 +355,9 @@ func (l *Learning) SetPorts(ports []policy.Port) {
 	set := newPortSet(ports, cfg, l.meters.assign(cfg))
 	l.fix(set)
 	l.table.setPorts(set)
+	if l.groups != nil && l.groups.Retain(set.has) {
+		l.generation.Add(1)
+	}
 	if l.store(set) {
 		l.generation.Add(1)
 	}

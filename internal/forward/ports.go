@@ -33,6 +33,8 @@ type PortConfig struct {
 	MirrorTo string
 	// Guard is what the port may send.
 	Guard guard.Config
+	// MulticastRouter has the port get what members of groups do, and their reports.
+	MulticastRouter bool
 }
 
 func (c *PortConfig) check() error {
@@ -125,8 +127,9 @@ type portSet struct {
 	// reach each other.
 	plain    bool
 	domains  []domain
-	devices  []device // of tunnels
-	inherits bool     // a tunnel inherits the TOS of the inner packet
+	devices  []device     // of tunnels
+	inherits bool         // a tunnel inherits the TOS of the inner packet
+	routers  []odp.PortNo // of PortConfig.MulticastRouter, ascending
 	// fixed holds the ports of static MACs, by macKey; nil for one whose port
 	// is not in the set.
 	fixed    map[uint64]*port
@@ -165,6 +168,7 @@ func newPortSet(list []policy.Port, cfg PortConfigs, meters map[string]stormMete
 	}
 	slices.SortStableFunc(s.ports, func(a, b port) int { return cmp.Compare(a.no, b.no) })
 	s.ports = slices.CompactFunc(s.ports, func(a, b port) bool { return a.no == b.no })
+	slices.Sort(s.routers)
 	s.number()
 	s.mirror(b.mirrors)
 	s.divide(b.edges)
@@ -200,6 +204,9 @@ func (b *setBuilder) add(q port, c PortConfig, sink bool) {
 	q.sink = sink
 	b.ports = append(b.ports, q)
 	b.edges = c.VLAN.edges(b.edges)
+	if c.MulticastRouter {
+		b.routers = append(b.routers, q.no)
+	}
 	if c.MirrorTo != "" {
 		b.mirrors[q.name] = c.MirrorTo
 	}

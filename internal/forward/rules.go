@@ -17,15 +17,15 @@ func (f *frame) checkRules(key []byte) (refused string) {
 	return refused
 }
 
-// readRules adds to v's mask what the in-port's rules read of the packet, and says in
-// v whether they refuse it. They are asked a second time, so that frames of other
-// ports need no room for a mask. It reports whether the mask can be told.
-func (f *frame) readRules(key []byte, v *policy.Verdict) bool {
-	if !f.guarded {
+// readMore adds to v's mask what the in-port's rules and snooping read of the packet, and
+// says in v whether the rules refuse it. Both read a second time, so that other frames
+// need no room for a mask. It reports whether the mask can be told.
+func (f *frame) readMore(key []byte, v *policy.Verdict) bool {
+	if !f.guarded && !f.snooped {
 		return true
 	}
 	v.Spoofed = f.spoofed
-	if v.Explain != nil {
+	if v.Explain != nil && f.guarded {
 		found := "the in-port may send the packet"
 		if f.spoofed {
 			found = "the in-port may not send the packet: dropped"
@@ -37,7 +37,12 @@ func (f *frame) readRules(key []byte, v *policy.Verdict) bool {
 	if k.Pack(key) != nil || !m.take(v) {
 		return false
 	}
-	f.in.rules.Check(&k, &m.Packed)
+	if f.guarded {
+		f.in.rules.Check(&k, &m.Packed)
+	}
+	if f.snooped {
+		classify(&k, &m.Packed)
+	}
 	m.put(v, &k)
 	return true
 }

@@ -74,7 +74,7 @@ func (f *Flood) flood(set *portSet, key []byte, k *odp.Key, v *policy.Verdict) {
 		set.flood(&v.Actions, &fr)
 		v.Reason = "flood"
 	}
-	v.Install = fr.readRules(key, v) && v.Install
+	v.Install = fr.readMore(key, v) && v.Install
 	if v.Explain != nil {
 		explainInPort(k.InPort, set, v)
 		explainVLAN(&fr, refused, v)

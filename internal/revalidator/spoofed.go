@@ -32,7 +32,10 @@ type spoofedFlow struct {
 }
 
 func newSpoofed(dp *dpif.Datapath, credit func(odp.PortNo, uint64)) spoofed {
-	return spoofed{credit: credit, flows: map[dpif.UFID]spoofedFlow{}, before: map[dpif.UFID]spoofedFlow{}, ask: dp.NewBatch()}
+	return spoofed{
+		credit: credit, ask: dp.NewBatch(),
+		flows: map[dpif.UFID]spoofedFlow{}, before: map[dpif.UFID]spoofedFlow{},
+	}
 }
 
 // due reports whether a dump would show packets that are not credited yet.

@@ -46,6 +46,7 @@ type Message struct {
 	Robustness int
 	Interval   time.Duration
 	Suppress   bool // other routers are not to shorten their timers
+	OfSources  bool // the query is for sources of the group, not for the group
 
 	single  netip.Addr // the group of a report that has no records
 	leaves  bool       // it is left
@@ -158,7 +159,7 @@ func (m *Message) takeQuerier(b []byte) error {
 	if len(b) < fixed+sources*m.addressSize() {
 		return malformed("query with %d sources is cut off", sources)
 	}
-	m.Suppress, m.Robustness = b[0]&8 != 0, int(b[0]&7)
+	m.Suppress, m.Robustness, m.OfSources = b[0]&8 != 0, int(b[0]&7), sources > 0
 	m.Interval = time.Duration(float8(b[1])) * time.Second
 	return nil
 }

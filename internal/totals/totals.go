@@ -9,6 +9,7 @@ import (
 	"dpifd/internal/forward"
 	"dpifd/internal/metric"
 	"dpifd/internal/netlink"
+	"dpifd/internal/snoop"
 	"dpifd/internal/upcall"
 	"dpifd/internal/vswitch"
 )
@@ -30,6 +31,7 @@ type Reading struct {
 	Ports      upcall.PortCounters // of all ports, those that have gone included, and of datapaths before
 	Served     vswitch.Stats
 	MACs       forward.Stats
+	Groups     snoop.Counters
 	LogDropped uint64 // lines
 }
 
@@ -61,6 +63,7 @@ var Table = metric.Join(
 	metric.Of(netlink.ReceiveMetrics, func(r *Reading) *netlink.Counters { return &r.Ports.Socket }),
 	metric.Of(vswitch.Metrics, func(r *Reading) *vswitch.Stats { return &r.Served }),
 	metric.Of(forward.MACMetrics, func(r *Reading) *forward.Stats { return &r.MACs }),
+	metric.Of(snoop.Metrics, func(r *Reading) *snoop.Counters { return &r.Groups }),
 )
 
 // foreignRequests sums the messages that other processes managed to put into

@@ -1,0 +1,144 @@
+package snoop
+
+import (
+	"net/netip"
+	"time"
+
+	"dpifd/internal/odp"
+)
+
+// Times of the protocols where no querier says others: RFC 3376, 8, and RFC 3810, 9.
+const (
+	defaultRobustness = 2
+	defaultInterval   = 125 * time.Second
+	defaultResponse   = 10 * time.Second
+	lastMemberQuery   = time.Second
+)
+
+// querier is what is known of the querier of a VLAN.
+type querier struct {
+	robustness         int
+	interval, response time.Duration
+	until              int64 // when it counts as gone
+}
+
+// membership is how long a report holds: Group Membership Interval of RFC 3376, 8.4,
+// Multicast Address Listening Interval of RFC 3810, 9.4.
+func (q *querier) membership() time.Duration {
+	return time.Duration(q.robustness)*q.interval + q.response
+}
+
+// present is how long a query tells of a router: Other Querier Present Interval of RFC
+// 3376, 8.5, and RFC 3810, 9.5.
+func (q *querier) present() time.Duration {
+	return time.Duration(q.robustness)*q.interval + q.response/2
+}
+
+// IsLinkScope reports whether a group is one of the link, which all ports get and of
+// which no members are kept: 224.0.0.0/24 (RFC 4541, 2.1.2) and ff00::/16 to ff02::/16.
+func IsLinkScope(group netip.Addr) bool {
+	if group.Is4() {
+		a := group.As4()
+		return a[0] == 224 && a[1] == 0 && a[2] == 0
+	}
+	a := group.As16()
+	return a[0] == 0xff && a[1]&0xf <= 2
+}
+
+// Take takes a message that came from a port of a VLAN at nowMS, and reports whether
+// decisions change.
+func (t *Table) Take(vlan uint16, port odp.PortNo, m *Message, nowMS int64) (changed bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	link := linkKey{vlan: vlan, family: ipv4}
+	if m.IPv6 {
+		link.family = ipv6
+	}
+	switch m.Kind {
+	case Query:
+		t.counters.Queries++
+		return t.query(link, port, m, nowMS)
+	case Report:
+		t.counters.Reports++
+		for group, joins := range m.Records() {
+			if !IsLinkScope(group) && t.report(link, groupKey{vlan, group}, port, joins, nowMS) {
+				changed = true
+			}
+		}
+	}
+	return changed
+}
+
+// NoteMalformed counts a message that Parse refused.
+func (t *Table) NoteMalformed() {
+	t.mu.Lock()
+	t.counters.Malformed++
+	t.mu.Unlock()
+}
+
+// querier returns what is known of the querier, and whether there is one. mu is held.
+func (t *Table) querier(link linkKey, nowMS int64) (querier, bool) {
+	if q, known := t.queriers[link]; known && q.until > nowMS {
+		return q, true
+	}
+	return querier{robustness: defaultRobustness, interval: defaultInterval, response: defaultResponse}, false
+}
+
+// query learns the router and its times, and has members of a group that it asks for
+// expire unless they answer. mu is held.
+func (t *Table) query(link linkKey, port odp.PortNo, m *Message, nowMS int64) (changed bool) {
+	q, _ := t.querier(link, nowMS)
+	if m.Robustness != 0 {
+		q.robustness = m.Robustness
+	}
+	if m.Interval != 0 {
+		q.interval = m.Interval
+	}
+	if !m.Group.IsValid() {
+		q.response = m.MaxResponse
+	}
+	// A query without source is of a switch that has no address (RFC 4541, 2.1.1).
+	if !m.Source.IsUnspecified() {
+		q.until = nowMS + q.present().Milliseconds()
+		t.queriers[link] = q
+		changed = t.addRouter(routerKey{link, port}, q.until)
+	}
+	if m.Group.IsValid() && !m.Suppress && !m.OfSources {
+		within := time.Duration(q.robustness) * max(m.MaxResponse, lastMemberQuery)
+		t.shorten(groupKey{link.vlan, m.Group}, nowMS+within.Milliseconds())
+	}
+	return changed
+}
+
+// shorten has no member of a group outlast a time without another report. mu is held.
+func (t *Table) shorten(k groupKey, until int64) {
+	m := t.groups[t.hash(k)%shards].groups[k]
+	if m == nil {
+		return
+	}
+	for i := range m.until {
+		m.until[i] = min(m.until[i], until)
+	}
+	t.next.Store(min(t.next.Load(), until))
+}
+
+// report takes one group of a report. Who leaves stays a member while others behind the
+// port may answer the querier, who asks for them; without a querier as long as that would
+// take. mu is held.
+func (t *Table) report(link linkKey, k groupKey, port odp.PortNo, joins bool, nowMS int64) (changed bool) {
+	q, known := t.querier(link, nowMS)
+	if joins {
+		return t.set(k, port, nowMS+q.membership().Milliseconds())
+	}
+	m := t.groups[t.hash(k)%shards].groups[k]
+	if m == nil || known {
+		return false
+	}
+	for i, no := range m.ports {
+		if no == port {
+			m.until[i] = min(m.until[i], nowMS+(defaultRobustness*lastMemberQuery).Milliseconds())
+			t.next.Store(min(t.next.Load(), m.until[i]))
+		}
+	}
+	return false
+}
