@@ -2,6 +2,7 @@ package portdevice
 
 import (
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -25,7 +26,9 @@ func (s *Manager) usable(p reconciler.PortConfig) (name string, err error) {
 		return p.Name, nil
 	}
 	l, err := s.conn.Link(p.Name)
-	if err != nil {
+	if errors.Is(err, unix.ENODEV) {
+		return "", err // a socket and a request for each port that waits would be in vain
+	} else if err != nil {
 		return p.Name, nil // the kernel says so when the port is attached
 	}
 	if l.Type != unix.ARPHRD_ETHER && l.Type != unix.ARPHRD_LOOPBACK {
