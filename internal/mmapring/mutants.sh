@@ -70,8 +70,8 @@ no rescan at the bound|upcall/ready.go|upcall|s/for _, s := range h\.rings \{\n\
 no bound|upcall/ready.go|upcall|s/timeout = h\.rescan/timeout = -1/
 error not taken|upcall/ready.go|upcall|s/ev\.Err && s\.SocketError\(\) != nil/ev.Err/
 overrun not noted|upcall/ready.go|upcall|s/s\.SocketError\(\) != nil \{\n\t\t\ts\.congested = true/s.SocketError() != nil {/
-empty batch keeps frames|upcall/answer.go|upcall|s/h\.in\.Release\(\) \/\/ frames that held.*\n//
-detach keeps frames|upcall/handler.go|upcall|s/h\.in\.Release\(\) +\/\/ a frame that.*\n//
+empty batch keeps frames|upcall/answer.go|upcall|s/h\.in\.Release\(\) \/\/.*\n//
+detach keeps frames|upcall/handler.go|upcall|s/h\.in\.Release\(\) +\/\/ a lent.*\n//
 epoll each pass|upcall/ready.go|upcall|s/h\.unpolled < h\.maxUnpolled\(\)/false/
 epoll never under load|upcall/ready.go|upcall|s/h\.unpolled < h\.maxUnpolled\(\)/true/
 rings level-triggered|upcall/handler.go|upcall|s/add = h\.poller\.AddEdge.*//
@@ -107,8 +107,8 @@ limit not kept|transport/rings.go|transport|s/r\.used\+size > /0 > /
 TX beyond the limit|transport/rings.go|transport|s/r\.used\+g\.Bytes\(\)\+rx\.Bytes\(\) > /0*rx.Bytes() > /
 TX not counted|transport/rings.go|transport|s/r\.used \+= g\.Bytes\(\)//
 unaligned with rings|transport/rings.go|transport|s/if r\.noRX != nil && r\.used == 0 \{/if true {/
-require ignored|transport/rings.go|transport|s/r\.noRX != nil && r\.cfg\.Mode == RingRequire/false/
-require ignored for a port|transport/sockets.go|transport|s/s\.rings\.cfg\.Mode == RingRequire && !running/false/
+require ignored|transport/rings.go|transport|s/r\.noRX != nil && r\.cfg\.Mode == mmapring\.ModeRequire/false/
+require ignored for a port|transport/sockets.go|transport|s/s\.rings\.cfg\.Mode == mmapring\.ModeRequire \&\& !running/mmapring.ModeAuto == \"\"/
 given up unsaid|upcall/answer.go|upcall|s/h\.notify\(TXRingGivenUp.*\)//
 large overtakes|netlink/txring.go|netlink|s/s\.kick\(\)\n\t\tif c\.tx == nil/if c.tx == nil/
 last not kicked|netlink/txring.go|netlink|s/\ts\.kick\(\)\n\tif err := c/\tif err := c/
