@@ -61,9 +61,11 @@ func FindSocket(dir string) (string, error) {
 	case err != nil:
 		return "", err
 	case len(found) == 0:
-		return "", fmt.Errorf("%w: %s has no socket (is the daemon running? one with another control.socket is reached with --socket)", ErrNoDaemon, dir)
+		return "", fmt.Errorf("%w: %s has no socket (is the daemon running? one with another control.socket is "+
+			"reached with --socket)", ErrNoDaemon, dir)
 	case len(found) > 1:
-		return "", fmt.Errorf("%d daemons have a socket in %s: say which datapath, or --socket: %s", len(found), dir, strings.Join(found, ", "))
+		return "", fmt.Errorf("%d daemons have a socket in %s: say which datapath, or --socket: %s", len(found), dir,
+			strings.Join(found, ", "))
 	}
 	return filepath.Join(dir, found[0]+suffix), nil
 }

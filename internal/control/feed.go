@@ -68,7 +68,8 @@ func NewFeed(cfg FeedConfig) *Feed {
 	for n > 16 && n*uint64(cfg.Snap+slotMemory) > feedMemory {
 		n /= 2
 	}
-	f := &Feed{cfg: cfg, interval: max(int64(time.Second)/int64(max(cfg.Rate, 1)), 1), start: time.Now(), slots: make([]slot, n), wake: make(chan struct{}, 1)}
+	f := &Feed{cfg: cfg, interval: max(int64(time.Second)/int64(max(cfg.Rate, 1)), 1), start: time.Now(),
+		slots: make([]slot, n), wake: make(chan struct{}, 1)}
 	for i := range f.slots {
 		f.slots[i].seq.Store(uint64(i))
 	}
@@ -171,7 +172,8 @@ func (f *Feed) take() *Upcall {
 	}
 	text := odp.Text{PortName: f.cfg.PortName}
 	u := &Upcall{
-		Time: s.at, Port: s.port, PortNo: uint32(s.inPort), PacketBytes: s.packetBytes, Decision: s.decision, Install: s.install,
+		Time: s.at, Port: s.port, PortNo: uint32(s.inPort), PacketBytes: s.packetBytes, Decision: s.decision,
+		Install: s.install,
 		Key:     string(text.AppendKey(nil, s.key, nil)),
 		Actions: string(text.AppendActions(nil, s.actions)),
 		Packet:  bytes.Clone(s.packet),

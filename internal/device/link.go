@@ -86,9 +86,11 @@ func (c *Conn) Links() ([]Link, error) {
 // RTM_DELLINK.
 func ParseLink(b []byte) (Link, error) {
 	if len(b) < ifinfomsgLen {
-		return Link{}, fmt.Errorf("link message: %w: %d bytes where struct ifinfomsg takes %d", netlink.ErrMalformed, len(b), ifinfomsgLen)
+		return Link{}, fmt.Errorf("link message: %w: %d bytes where struct ifinfomsg takes %d", netlink.ErrMalformed,
+			len(b), ifinfomsgLen)
 	}
-	l := Link{Type: binary.NativeEndian.Uint16(b[2:]), Index: int(int32(binary.NativeEndian.Uint32(b[4:]))), Flags: binary.NativeEndian.Uint32(b[8:])}
+	l := Link{Type: binary.NativeEndian.Uint16(b[2:]), Index: int(int32(binary.NativeEndian.Uint32(b[4:]))),
+		Flags: binary.NativeEndian.Uint32(b[8:])}
 	it := netlink.NewAttrs(b[ifinfomsgLen:])
 	var info []byte
 	for it.Next() {

@@ -122,7 +122,8 @@ func (c *Conn) reuse(t Tunnel, exists error) error {
 	l, err := c.Link(t.Name())
 	if errors.Is(err, unix.ENODEV) {
 		// The kernel has only one such device in a namespace, whatever its name.
-		return fmt.Errorf("create %s device %s: another device of the namespace has its place (find it with: ip -d link show type %s): %w",
+		return fmt.Errorf("create %s device %s: another device of the namespace has its place (find it with: ip -d "+
+			"link show type %s): %w",
 			t.Kind, t.Name(), t.Kind, exists)
 	}
 	if err == nil {

@@ -18,7 +18,8 @@ import (
 // SIGUSR2 blocked, so that they wait until it handles them.
 func Exec(path string, argv []string, descriptors []Descriptor) error {
 	if len(descriptors) > MaxDescriptors {
-		return fmt.Errorf("exec %s: %d descriptors to pass on, %d at most: %w", path, len(descriptors), MaxDescriptors, unix.E2BIG)
+		return fmt.Errorf("exec %s: %d descriptors to pass on, %d at most: %w", path, len(descriptors), MaxDescriptors,
+			unix.E2BIG)
 	}
 	list := strconv.Itoa(os.Getpid())
 	for _, d := range descriptors {

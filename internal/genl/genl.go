@@ -44,7 +44,8 @@ func PutHeader(b []byte, cmd, version uint8) { b[0], b[1], b[2], b[3] = cmd, ver
 // The error matches netlink.ErrMalformed.
 func ParseHeader(payload []byte) (cmd, version uint8, rest []byte, err error) {
 	if len(payload) < headerLen {
-		return 0, 0, nil, fmt.Errorf("generic netlink header: %w: %d bytes, want %d", netlink.ErrMalformed, len(payload), headerLen)
+		return 0, 0, nil, fmt.Errorf("generic netlink header: %w: %d bytes, want %d", netlink.ErrMalformed, len(payload),
+			headerLen)
 	}
 	return payload[0], payload[1], payload[headerLen:], nil
 }
@@ -69,7 +70,8 @@ func Resolve(c *netlink.Conn, name string) (Family, error) {
 		return Family{}, fmt.Errorf("resolve generic netlink family %q: %w", name, err)
 	}
 	if f.Name != name {
-		return Family{}, fmt.Errorf("resolve generic netlink family %q: %w: the answer names %q", name, netlink.ErrMalformed, f.Name)
+		return Family{}, fmt.Errorf("resolve generic netlink family %q: %w: the answer names %q", name,
+			netlink.ErrMalformed, f.Name)
 	}
 	return f, nil
 }

@@ -78,7 +78,8 @@ func (g Geometry) Validate(pageSize int) error {
 	case g.BlockSize%uint32(pageSize) != 0:
 		return &GeometryError{"block_size", g.BlockSize, fmt.Sprintf("must be a multiple of the page size, %d", pageSize)}
 	case g.FrameSize < headerSize:
-		return &GeometryError{"frame_size", g.FrameSize, fmt.Sprintf("must be at least the frame header's %d bytes", headerSize)}
+		return &GeometryError{"frame_size", g.FrameSize, fmt.Sprintf("must be at least the frame header's %d bytes",
+			headerSize)}
 	case g.FrameSize%frameAlign != 0:
 		return &GeometryError{"frame_size", g.FrameSize, fmt.Sprintf("must be a multiple of %d", frameAlign)}
 	case g.FrameSize > g.BlockSize:

@@ -122,7 +122,8 @@ func CheckAttrs(b []byte) error {
 
 func (a *Attrs) fail(format string, args ...any) {
 	if a.err == nil {
-		a.err = &OpError{Op: "decode", Err: fmt.Errorf("attribute at offset %d: %w: %s", a.off, ErrMalformed, fmt.Sprintf(format, args...))}
+		a.err = &OpError{Op: "decode", Err: fmt.Errorf("attribute at offset %d: %w: %s", a.off, ErrMalformed,
+			fmt.Sprintf(format, args...))}
 	}
 }
 

@@ -24,7 +24,8 @@ var (
 // errOverflow is allocated once, because overflows happen on the packet path.
 var errOverflow = &OpError{Op: "receive", Err: unix.ENOBUFS}
 
-var errTruncated = &OpError{Op: "receive", Err: fmt.Errorf("answer of more than %d bytes: %w", maxDatagram, unix.EMSGSIZE)}
+var errTruncated = &OpError{Op: "receive", Err: fmt.Errorf("answer of more than %d bytes: %w", maxDatagram,
+	unix.EMSGSIZE)}
 
 // OpError is the error of every operation of this package. The errno that the
 // kernel returned, if any, matches with errors.Is.

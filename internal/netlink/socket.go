@@ -36,7 +36,8 @@ const maxBuffer = 1<<30 - 1
 func (s *socket) open(protocol int, c socketConfig) (err error) {
 	for _, size := range []int{c.rcvbuf, c.sndbuf} {
 		if size < 0 || size > maxBuffer {
-			return &OpError{Op: "open", Err: fmt.Errorf("buffer size %d is not within 0 and %d: %w", size, maxBuffer, unix.EINVAL)}
+			return &OpError{Op: "open", Err: fmt.Errorf("buffer size %d is not within 0 and %d: %w", size, maxBuffer,
+				unix.EINVAL)}
 		}
 	}
 	if c.kernel != nil {

@@ -100,7 +100,8 @@ func joinMasked(p *parser, key uint16, value, mask []byte) []byte {
 	}
 	var entries []entry
 	walk(value, func(typ uint16, v []byte) {
-		entries = append(entries, entry{typ: typ, value: joinMasked(p, KeyAttrUnspec, v, netlink.FindAttr(mask, typ)), noMask: true})
+		entries = append(entries, entry{typ: typ, value: joinMasked(p, KeyAttrUnspec, v, netlink.FindAttr(mask, typ)),
+			noMask: true})
 	})
 	list, _ := encodeEntries(p, entries)
 	return list

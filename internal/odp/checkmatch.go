@@ -30,7 +30,8 @@ func Imply(key, mask *Packed, named uint64) {
 			ethertype uint16
 			attrs     []uint16
 		}{
-			{ethertypeIPv4, []uint16{KeyAttrIPv4, KeyAttrICMP}}, {ethertypeIPv6, []uint16{KeyAttrIPv6, KeyAttrICMPv6, KeyAttrND}},
+			{ethertypeIPv4, []uint16{KeyAttrIPv4, KeyAttrICMP}},
+			{ethertypeIPv6, []uint16{KeyAttrIPv6, KeyAttrICMPv6, KeyAttrND}},
 			{ethertypeARP, []uint16{KeyAttrARP}},
 		} {
 			if slices.ContainsFunc(l3.attrs, set) {
@@ -99,7 +100,8 @@ func CheckMatch(key, mask *Packed) error {
 	for _, l3 := range []struct {
 		attr  uint16
 		types []uint16
-	}{{KeyAttrIPv4, []uint16{ethertypeIPv4}}, {KeyAttrIPv6, []uint16{ethertypeIPv6}}, {KeyAttrARP, []uint16{ethertypeARP, ethertypeRARP}}} {
+	}{{KeyAttrIPv4, []uint16{ethertypeIPv4}}, {KeyAttrIPv6, []uint16{ethertypeIPv6}},
+		{KeyAttrARP, []uint16{ethertypeARP, ethertypeRARP}}} {
 		if set(l3.attr) && typ != l3.types[0] && typ != l3.types[len(l3.types)-1] {
 			return fmt.Errorf("%s(...) needs eth_type(0x%04x)", keyByType(l3.attr).name, l3.types[0])
 		}
@@ -113,10 +115,12 @@ func CheckMatch(key, mask *Packed) error {
 			continue
 		}
 		if at == 0 || l4.ethertype != 0 && typ != l4.ethertype || key[at] != l4.proto || mask[at] != 0xff {
-			return fmt.Errorf("%s(...) needs eth_type(0x0800) or eth_type(0x86dd), and proto=%d", keyByType(l4.attr).name, l4.proto)
+			return fmt.Errorf("%s(...) needs eth_type(0x0800) or eth_type(0x86dd), and proto=%d", keyByType(l4.attr).name,
+				l4.proto)
 		}
 		if key[at+3] == fragLater {
-			return fmt.Errorf("%s(...) does not go with frag=later: later fragments have no such header", keyByType(l4.attr).name)
+			return fmt.Errorf("%s(...) does not go with frag=later: later fragments have no such header",
+				keyByType(l4.attr).name)
 		}
 	}
 	if set(KeyAttrND) {
@@ -144,7 +148,8 @@ func checkType(key, mask *Packed) error {
 		return errors.New("arp(...): the kernel knows operations up to 255")
 	}
 	if mask.filler(key) == 0 {
-		return errors.New("vlan(...) alone: the kernel needs another field, such as in_port(...) or eth_type(...) inside encap(...)")
+		return errors.New("vlan(...) alone: the kernel needs another field, such as in_port(...) or eth_type(...) " +
+			"inside encap(...)")
 	}
 	return nil
 }

@@ -132,7 +132,8 @@ func (f *field) append(w *writer, value, mask []byte, masks bool) {
 			return
 		}
 	default:
-		if empty && !masks && !f.shown && f.name != "" && (!w.verbose || f.form == fragForm) || mask == nil && (f.implied != 0 || f.optional) && f.get(value) == f.implied {
+		if empty && !masks && !f.shown && f.name != "" && (!w.verbose || f.form == fragForm) ||
+			mask == nil && (f.implied != 0 || f.optional) && f.get(value) == f.implied {
 			return
 		}
 	}

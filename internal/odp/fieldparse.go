@@ -148,7 +148,8 @@ func (f *field) parseBit(p *parser) uint64 {
 	i := slices.Index(f.names, name)
 	if name == "" || i < 0 {
 		p.pos = at
-		p.expected("one of " + strings.Join(slices.DeleteFunc(slices.Clone(f.names), func(s string) bool { return s == "" }), ", "))
+		names := slices.DeleteFunc(slices.Clone(f.names), func(s string) bool { return s == "" })
+		p.expected("one of " + strings.Join(names, ", "))
 		return 0
 	}
 	return 1 << i

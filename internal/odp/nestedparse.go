@@ -88,7 +88,8 @@ func (n *nested) parse(p *parser) (value, mask []byte) {
 		entries[to.at].value, entries[to.at].mask = value, mask
 	})
 	if implied && !slices.ContainsFunc(entries, func(e entry) bool { return e.typ == n.impliedType }) {
-		entries = append(entries, entry{typ: n.impliedType, value: make([]byte, n.impliedSize), mask: make([]byte, n.impliedSize)})
+		entries = append(entries, entry{typ: n.impliedType, value: make([]byte, n.impliedSize),
+			mask: make([]byte, n.impliedSize)})
 	}
 	return encodeEntries(p, entries)
 }

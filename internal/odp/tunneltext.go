@@ -6,7 +6,8 @@ import "strconv"
 // linux/openvswitch.h, Linux 6.12.
 
 func flatNumber(typ uint16, name string, size int, as form, native bool) member {
-	return member{typ: typ, syntax: &layout{size: size, fields: []field{{name: name, size: size, form: as, native: native}}}}
+	return member{typ: typ, syntax: &layout{size: size, fields: []field{{name: name, size: size, form: as,
+		native: native}}}}
 }
 
 var tunnelSyntax = &nested{

@@ -47,7 +47,8 @@ func New(before, now *Sample) *Overview {
 	k, was := now.Kernel.Stats, before.Kernel.Stats
 	seconds := now.At.Sub(before.At).Seconds()
 	o := &Overview{Datapath: now.Kernel.Name, Flows: k.Flows, Masks: k.Masks, LostTotal: k.Lost,
-		Hit: rate(was.Hit, k.Hit, seconds), Missed: rate(was.Missed, k.Missed, seconds), Lost: rate(was.Lost, k.Lost, seconds),
+		Hit: rate(was.Hit, k.Hit, seconds), Missed: rate(was.Missed, k.Missed, seconds),
+		Lost:  rate(was.Lost, k.Lost, seconds),
 		Ports: []Port{}, Problems: []string{}}
 	if now.Stats != nil {
 		o.Policy = string(now.Config.Policy.Type)
@@ -67,8 +68,9 @@ func New(before, now *Sample) *Overview {
 		}
 		o.Ports = append(o.Ports, Port{No: uint32(p.No), Name: p.Name, Type: p.Type, VLAN: now.vlan(p.Name), Link: p.Link,
 			MACs:      now.MACs[p.Name],
-			RxPackets: rate(was.RxPackets, p.Stats.RxPackets, seconds), TxPackets: rate(was.TxPackets, p.Stats.TxPackets, seconds),
-			RxBits: 8 * rate(was.RxBytes, p.Stats.RxBytes, seconds), TxBits: 8 * rate(was.TxBytes, p.Stats.TxBytes, seconds),
+			RxPackets: rate(was.RxPackets, p.Stats.RxPackets, seconds),
+			TxPackets: rate(was.TxPackets, p.Stats.TxPackets, seconds),
+			RxBits:    8 * rate(was.RxBytes, p.Stats.RxBytes, seconds), TxBits: 8 * rate(was.TxBytes, p.Stats.TxBytes, seconds),
 			Dropped: p.Stats.RxDropped + p.Stats.TxDropped + p.Stats.RxErrors + p.Stats.TxErrors, Lost: lost[p.Name]})
 	}
 	o.Problems = problems(before, now, o)

@@ -38,7 +38,8 @@ func (o *Overview) Sort(by Order) {
 func (o *Overview) AppendHead(dst []byte) []byte {
 	dst = fmt.Appendf(dst, "%s  ", o.Datapath)
 	if o.Policy != "" {
-		dst = fmt.Appendf(dst, "policy %s  up %s  flows %d of %d  masks %d  MACs %d\n", o.Policy, uptime(o.UptimeS), o.Flows, o.FlowLimit, o.Masks, o.MACs)
+		dst = fmt.Appendf(dst, "policy %s  up %s  flows %d of %d  masks %d  MACs %d\n", o.Policy, uptime(o.UptimeS),
+			o.Flows, o.FlowLimit, o.Masks, o.MACs)
 	} else {
 		dst = fmt.Appendf(dst, "flows %d  masks %d\n", o.Flows, o.Masks)
 	}
@@ -63,7 +64,8 @@ func (o *Overview) AppendPorts(dst []byte) []byte {
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "NO\tPORT\tTYPE\tVLAN\tLINK\tMACS\tRX/s\tTX/s\tRX bit/s\tTX bit/s\tDROPPED\tLOST")
 	for _, p := range o.Ports {
-		fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s\t%s\t%d\t%d\n", p.No, p.Name, p.Type, cmp.Or(p.VLAN, "-"), cmp.Or(p.Link, "-"), p.MACs,
+		fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s\t%s\t%d\t%d\n", p.No, p.Name, p.Type, cmp.Or(p.VLAN, "-"),
+			cmp.Or(p.Link, "-"), p.MACs,
 			number(p.RxPackets), number(p.TxPackets), number(p.RxBits), number(p.TxBits), p.Dropped, p.Lost)
 	}
 	_ = w.Flush() // into memory

@@ -25,7 +25,8 @@ const noMeters = "floods are not limited: ports[].storm has no effect, and is sa
 func datapathTrials() []trial[*sandbox] {
 	list := []trial[*sandbox]{
 		{"feature_unaligned", feature(dpif.FeatureUnaligned), "upcalls are padded, and copied once more in the kernel"},
-		{"feature_vport_pids", feature(dpif.FeatureVportPIDs), "a vport's upcall PID is a single number, which is what dpifd sets anyway"},
+		{"feature_vport_pids", feature(dpif.FeatureVportPIDs), "a vport's upcall PID is a single number, which is " +
+			"what dpifd sets anyway"},
 		{"feature_tc_recirc", tcRecirc, "nothing changes: dpifd does not offload to tc"},
 		{"feature_per_cpu", perCPU, "upcalls are dispatched by vport, whatever the key dispatch says"},
 		{"ufid", ufid, "flows are identified by their keys, and every dump is a full one"},

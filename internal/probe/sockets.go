@@ -18,7 +18,8 @@ var socketTrials = []trial[struct{}]{
 	{"tx_ring", txRing, "requests leave by sendmsg, as with ring.tx: off, the default"},
 	{"recvmmsg", recvmmsg, "dpifd does not start"},
 	{"so_meminfo", memInfo, "drops of upcall sockets are read from /proc/net/netlink"},
-	{"rcvbuf", rcvbuf, "bursts of upcalls beyond the buffer are lost: raise net.core.rmem_max or give CAP_NET_ADMIN in the initial user namespace"},
+	{"rcvbuf", rcvbuf, "bursts of upcalls beyond the buffer are lost: raise net.core.rmem_max or give " +
+		"CAP_NET_ADMIN in the initial user namespace"},
 }
 
 // geometry finds the largest geometry, from dpifd's default down, with which open creates a

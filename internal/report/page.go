@@ -30,7 +30,8 @@ type titled struct {
 
 // Colours that can be distinguished in print and by most people (Okabe and Ito).
 const (
-	blue, orange, green, vermilion, purple, sky, black = "#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "currentColor"
+	blue, orange, green, vermilion, purple, sky, black = "#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7",
+		"#56b4e9", "currentColor"
 )
 
 // palette is for curves whose names have no fixed colour.
@@ -85,7 +86,8 @@ func stamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05.000"
 
 // write writes a section of the page.
 func (s *section) write(b *strings.Builder) {
-	fmt.Fprintf(b, "<section>\n<h2>Datapath %s</h2>\n<p>%s to %s</p>\n<div class=\"facts\">\n", escape(s.Name), stamp(s.From), stamp(s.To))
+	fmt.Fprintf(b, "<section>\n<h2>Datapath %s</h2>\n<p>%s to %s</p>\n<div class=\"facts\">\n", escape(s.Name),
+		stamp(s.From), stamp(s.To))
 	for _, f := range []struct {
 		figure any
 		text   string
@@ -95,7 +97,8 @@ func (s *section) write(b *strings.Builder) {
 	} {
 		fmt.Fprintf(b, "<p><b>%v</b> %s</p>\n", f.figure, f.text)
 	}
-	b.WriteString("</div>\n<p class=\"key\"><span><b></b>a change of state</span><span><b class=\"warn\"></b>a warning</span>" +
+	b.WriteString("</div>\n<p class=\"key\"><span><b></b>a change of state</span><span><b class=\"warn\"></b>a " +
+		"warning</span>" +
 		"<span><b class=\"error\"></b>an error</span><span>Point at a mark to read its events.</span></p>\n")
 	for _, p := range s.Plots {
 		fmt.Fprintf(b, "<figure>\n<h3>%s</h3>\n<p>%s</p>\n%s\n</figure>\n", p.title, p.text, p.svg)
@@ -219,7 +222,8 @@ func newSection(d, daemon *Datapath) section {
 		losses = []curve{line("lost", vermilion, count(func(p Sample) uint64 { return p.Lost }))}
 	}
 	add("Loss", "Lost packets by cause (upcalls_lost).", "packets", 0, losses...)
-	add("Latency", "Time from receipt of a batch of upcalls until its answers were sent; upper bound of the p99 of upcalls.",
+	add("Latency", "Time from receipt of a batch of upcalls until its answers were sent; upper bound of the p99 of "+
+		"upcalls.",
 		"ms", 0,
 		line("p99 of upcalls", vermilion, func(p Sample) (float64, bool) { return p.P99.Seconds() * 1e3, p.P99 > 0 }),
 		line("longest batch", sky, func(p Sample) (float64, bool) { return p.Longest.Seconds() * 1e3, p.Batches > 0 }),
@@ -235,7 +239,8 @@ func newSection(d, daemon *Datapath) section {
 	}
 	add("Flows", "Flows in the kernel, and their limit if it is near.", "flows", 0, flows...)
 	if ports := d.Busiest(); len(ports) > 0 {
-		add("Received by port", "Traffic received on the busiest ports (port_stats, with log.level debug).", "bits a second", 0,
+		add("Received by port", "Traffic received on the busiest ports (port_stats, with log.level debug).",
+			"bits a second", 0,
 			portCurves(ports, func(p PortSample) uint64 { return 8 * p.RxBytes })...)
 		add("Sent by port", "Traffic sent on the busiest ports.", "bits a second", 0,
 			portCurves(ports, func(p PortSample) uint64 { return 8 * p.TxBytes })...)

@@ -97,7 +97,8 @@ func owner(f *os.File) int {
 // has reports whether the name is that of the open file.
 func (d *Dir) has(name string, f *os.File) bool {
 	var now, opened unix.Stat_t
-	if unix.Fstatat(int(d.file.Fd()), name, &now, unix.AT_SYMLINK_NOFOLLOW) != nil || unix.Fstat(int(f.Fd()), &opened) != nil {
+	if unix.Fstatat(int(d.file.Fd()), name, &now, unix.AT_SYMLINK_NOFOLLOW) != nil ||
+		unix.Fstat(int(f.Fd()), &opened) != nil {
 		return false
 	}
 	return now.Dev == opened.Dev && now.Ino == opened.Ino

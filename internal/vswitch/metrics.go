@@ -15,7 +15,8 @@ var PortStatsMetrics = metric.Join(
 		metric.Gauge("handler", metric.None, "number of the handler, from 0; -1 if all handlers serve the port",
 			func(p *PortStats) int { return p.Handler }),
 	},
-	metric.Of(upcall.PortMetrics.Only("upcalls", "executed", "dropped", "spoofed", "socket_drops", "shed", "execute_refused"),
+	metric.Of(upcall.PortMetrics.Only("upcalls", "executed", "dropped", "spoofed", "socket_drops", "shed",
+		"execute_refused"),
 		func(p *PortStats) *upcall.PortCounters { return &p.Counters }),
 	metric.Table[PortStats]{
 		metric.Counter("lost", metric.None, "packets lost, for any cause",

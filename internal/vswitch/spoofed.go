@@ -28,7 +28,10 @@ func (s *Server) SpoofedPacket(no odp.PortNo) upcall.SpoofedPacket {
 // servedPort returns the port of a number, nil if there is none.
 func (s *Server) servedPort(no odp.PortNo) *reconciler.Port {
 	list := s.reconciler.Table().Load().List
-	i, ok := slices.BinarySearchFunc(list, no, func(p *reconciler.Port, no odp.PortNo) int { return cmp.Compare(p.No, no) })
+	i, ok := slices.BinarySearchFunc(list, no, func(p *reconciler.Port,
+		no odp.PortNo) int {
+		return cmp.Compare(p.No, no)
+	})
 	if !ok {
 		return nil
 	}
