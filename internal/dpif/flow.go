@@ -105,6 +105,14 @@ func (b *Batch) DeleteFlow(f *Flow) {
 	b.send.End()
 }
 
+// RemoveFlow is DeleteFlow without an answer but for an error.
+func (b *Batch) RemoveFlow(f *Flow) {
+	e := b.send.Begin(b.fam.Flow.ID, unix.NLM_F_REQUEST)
+	appendHeaders(e, &b.fam.Flow, cmdDel, b.idx)
+	appendFlowID(e, f)
+	b.send.End()
+}
+
 // GetFlow adds a request to look f up, by its UFID if it has one. The answer of Transact
 // contains the flow.
 func (b *Batch) GetFlow(f *Flow) {

@@ -12,8 +12,9 @@ type UFID [16]byte
 const (
 	ufidTimeBits = 40 // milliseconds, 34 years of them
 	// ufidMark is in the bits above the time; ufidPrimed replaces it for a flow that is
-	// installed before its packets, ufidSpoofed for one that drops what its port may not send.
-	ufidMark, ufidPrimed, ufidSpoofed = 0xd91fd, 0xd91fe, 0xd91ff
+	// installed before its packets, ufidSpoofed for one that drops what its port may not send,
+	// ufidTimeless for one without a time.
+	ufidMark, ufidPrimed, ufidSpoofed, ufidTimeless = 0xd91fd, 0xd91fe, 0xd91ff, 0xd9200
 )
 
 // NewUFID returns the UFID of a flow that is decided at nowMS, in milliseconds of
@@ -44,6 +45,14 @@ func NewPrimedUFID(hash uint64, nowMS int64) UFID {
 func NewSpoofedUFID(hash uint64, nowMS int64) UFID {
 	u := NewUFID(hash, nowMS)
 	u.setMark(ufidSpoofed, nowMS)
+	return u
+}
+
+// NewTimelessUFID is NewUFID for a flow that is to be found again by what it matches, without a look at all
+// flows.
+func NewTimelessUFID(hash uint64) UFID {
+	u := NewUFID(hash, 0)
+	u.setMark(ufidTimeless, 0)
 	return u
 }
 

@@ -1,6 +1,10 @@
 package odp
 
-import "dpifd/internal/netlink"
+import (
+	"encoding/binary"
+
+	"dpifd/internal/netlink"
+)
 
 // OutputLen is the length in bytes of the action that AppendOutput appends.
 const OutputLen = 8
@@ -19,6 +23,19 @@ func AppendInPort(e *netlink.Encoder, port PortNo) {
 // it the kernel wildcards the in-port.
 func AppendInPortMask(e *netlink.Encoder) {
 	e.Uint32(KeyAttrInPort, ^uint32(0))
+}
+
+// AppendRecircID appends the recirculation id to a key, or the bits of it that matter to a mask.
+func AppendRecircID(e *netlink.Encoder, id uint32) { e.Uint32(KeyAttrRecircID, id) }
+
+// SetRecircID changes the recirculation id in the key b, and reports whether b has one.
+func SetRecircID(b []byte, id uint32) bool {
+	attr := netlink.FindAttr(b, KeyAttrRecircID)
+	if len(attr) != 4 {
+		return false
+	}
+	binary.NativeEndian.PutUint32(attr, id)
+	return true
 }
 
 // AppendEthernet appends both Ethernet addresses to a key, or the bits that
@@ -59,3 +76,7 @@ func AppendDrop(e *netlink.Encoder, reason uint32) { e.Uint32(ActionAttrDrop, re
 
 // AppendPopVLAN appends the action that removes the outer VLAN tag.
 func AppendPopVLAN(e *netlink.Encoder) { e.Flag(ActionAttrPopVLAN) }
+
+// AppendRecirc appends the action that looks the packet up again, with a recirculation id in its key.
+// It has to be the last one, or the kernel copies the packet.
+func AppendRecirc(e *netlink.Encoder, id uint32) { e.Uint32(ActionAttrRecirc, id) }

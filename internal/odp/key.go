@@ -37,6 +37,10 @@ type Key struct {
 	// byte order; valid if HasVLAN. It is 0 when the tag is truncated.
 	TCI     uint16
 	HasVLAN bool
+	// RecircID is 0 for a packet that was not recirculated; valid if HasRecircID. Kernels before 3.19
+	// have none.
+	RecircID    uint32
+	HasRecircID bool
 }
 
 // ParseKey parses b, a list of OVS_KEY_ATTR_* attributes, into k. Attributes
@@ -66,6 +70,9 @@ func (k *Key) Parse(a *netlink.AttrTable) error {
 	}
 	k.InPort = PortNo(binary.NativeEndian.Uint32(port))
 	k.EthSrc, k.EthDst = MAC(eth[:6]), MAC(eth[6:])
+	if id := a.Get(KeyAttrRecircID); len(id) == 4 {
+		k.RecircID, k.HasRecircID = binary.NativeEndian.Uint32(id), true
+	}
 	if err := k.setVLAN(a.Get(KeyAttrVLAN)); err != nil {
 		return err
 	}

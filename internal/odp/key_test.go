@@ -79,27 +79,36 @@ func TestParseKey(t *testing.T) {
 		{
 			name: "IPv4",
 			key:  frame{port: 7, src: macA, dst: macB, etherType: 0x0800, l3: ipv4}.key(),
-			want: Key{InPort: 7, EthSrc: macA, EthDst: macB, EtherType: 0x0800, HasEtherType: true},
+			want: Key{InPort: 7, EthSrc: macA, EthDst: macB, EtherType: 0x0800, HasEtherType: true, HasRecircID: true},
 		},
 		{
 			name: "802.2",
 			key:  frame{port: 65534, src: macB, dst: macA}.key(),
-			want: Key{InPort: 65534, EthSrc: macB, EthDst: macA},
+			want: Key{InPort: 65534, EthSrc: macB, EthDst: macA, HasRecircID: true},
 		},
 		{
 			name: "tagged",
 			key:  frame{port: 1, src: macA, dst: macB, tags: []uint16{0x1064}, etherType: 0x86dd}.key(),
-			want: Key{InPort: 1, EthSrc: macA, EthDst: macB, EtherType: 0x86dd, HasEtherType: true, TCI: 0x1064, HasVLAN: true},
+			want: Key{InPort: 1, EthSrc: macA, EthDst: macB, EtherType: 0x86dd, HasEtherType: true, TCI: 0x1064, HasVLAN: true, HasRecircID: true},
 		},
 		{
 			name: "two tags",
 			key:  frame{port: 3, src: macA, dst: macB, tags: []uint16{0x300a, 0x1fff}, etherType: 0x0806}.key(),
-			want: Key{InPort: 3, EthSrc: macA, EthDst: macB, EtherType: 0x0806, HasEtherType: true, TCI: 0x300a, HasVLAN: true},
+			want: Key{InPort: 3, EthSrc: macA, EthDst: macB, EtherType: 0x0806, HasEtherType: true, TCI: 0x300a, HasVLAN: true, HasRecircID: true},
 		},
 		{
 			name: "truncated tag",
 			key:  frame{port: 3, src: macA, dst: macB, tags: []uint16{0}}.key(),
-			want: Key{InPort: 3, EthSrc: macA, EthDst: macB, HasVLAN: true},
+			want: Key{InPort: 3, EthSrc: macA, EthDst: macB, HasVLAN: true, HasRecircID: true},
+		},
+		{
+			name: "recirculated",
+			key: encode(func(e *netlink.Encoder) {
+				AppendRecircID(e, 0x64706966)
+				AppendInPort(e, 9)
+				eth(e)
+			}),
+			want: Key{InPort: 9, EthSrc: macA, EthDst: macB, RecircID: 0x64706966, HasRecircID: true},
 		},
 		{
 			name: "attributes of later kernels",
