@@ -171,26 +171,77 @@ func (m *atRest) packet() {
 		return
 	}
 	k := p.key()
-	m.mu.Lock()
-	f := m.taking(&k)
-	if f != nil {
-		f.used = clock.NowMS()
-	}
-	m.mu.Unlock()
-	if f != nil {
+	if m.forwards(&k) {
 		return
 	}
 	key := k.attributes(&k, false)
 	v := decide(m.policy, key, clock.NowMS())
+	if v.Renew {
+		m.renew(key)
+	}
 	if !v.Install || k.malformed() {
 		return
 	}
+	if v.Stage == policy.FirstStage {
+		second := k
+		second.put32(swRecirc, policy.RecircID)
+		m.fly(second.attributes(&second, false), v)
+		v = firstFlow(v)
+	}
+	m.fly(key, v)
+}
+
+// forwards has the kernel's flows forward a packet, and reports whether there are such. If not, k is what comes up.
+func (m *atRest) forwards(k *swKey) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for {
+		f := m.taking(k)
+		if f == nil {
+			return false
+		}
+		f.used = clock.NowMS()
+		if !bytes.Equal(f.actions, recirculate) {
+			return true
+		}
+		k.put32(swRecirc, policy.RecircID)
+	}
+}
+
+// fly has the handler send the flow of a verdict.
+func (m *atRest) fly(key []byte, v *policy.Verdict) {
 	sw, err := newSWFlow(key, v.Mask.Bytes())
 	if err != nil {
 		m.t.Fatal(err)
 	}
 	m.ids++
 	m.flying = append(m.flying, &tableFlow{sw, dpif.NewUFID(m.ids, clock.NowMS()), v.Actions.Bytes(), 0})
+}
+
+// renew has the handler's requests change flows in the table.
+func (m *atRest) renew(of []byte) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var key netlink.Encoder
+	var v policy.Verdict
+	for i := 0; learningOf(m.policy).Renewal(of, i, &key, &v); i++ {
+		if v.Install {
+			sw, err := newSWFlow(key.Bytes(), v.Mask.Bytes())
+			if err != nil {
+				m.t.Fatal(err)
+			}
+			if v.Stage == policy.FirstStage {
+				m.table = slices.DeleteFunc(m.table, func(f *tableFlow) bool { return f.same(sw) })
+			}
+			for _, f := range m.table {
+				if f.same(sw) {
+					f.actions = bytes.Clone(v.Actions.Bytes())
+				}
+			}
+		}
+		key.Clear()
+		v.Clear()
+	}
 }
 
 // land has the first flows on their way arrive: all of them, or some.
@@ -231,6 +282,8 @@ func (m *atRest) any() {
 		m.land(m.random.IntN(len(m.flying) + 1))
 	case n < 96 && !m.looking:
 		time.Sleep(time.Duration(m.random.IntN(1000)) * time.Millisecond)
+	case n == 97:
+		m.restage()
 	case n < 98:
 		m.change()
 	case n == 98:
@@ -243,6 +296,14 @@ func (m *atRest) any() {
 			m.table = slices.Delete(m.table, n-1, n)
 		}
 		m.mu.Unlock()
+	}
+}
+
+// restage puts the flows of a VLAN in another number of stages, as BalanceStages does.
+func (m *atRest) restage() {
+	if l, ok := m.policy.(*Learning); ok { // under static flows there is one
+		l.stages.set(l.stageVLAN(anyOf[uint16](m.random, 0, 5, 6, 7)), m.random.IntN(2) == 0)
+		l.generation.Add(1)
 	}
 }
 

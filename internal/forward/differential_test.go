@@ -13,6 +13,7 @@ import (
 
 	"dpifd/internal/dpif"
 	"dpifd/internal/guard"
+	"dpifd/internal/netlink"
 	"dpifd/internal/odp"
 	"dpifd/internal/policy"
 	"dpifd/internal/snoop"
@@ -76,7 +77,7 @@ type wirePacket struct {
 // wireFields choose a value each.
 var wireFields = []func(r *rand.Rand, p *wirePacket){
 	func(r *rand.Rand, p *wirePacket) { p.in = anyOf[uint32](r, 1, 1, 2, 3, 7, 7, 9) },
-	func(r *rand.Rand, p *wirePacket) { p.recirc = anyOf[uint32](r, 0, 0, 0, 1) },
+	func(r *rand.Rand, p *wirePacket) { p.recirc = anyOf[uint32](r, 0, 0, 0, 1, policy.RecircID) },
 	func(r *rand.Rand, p *wirePacket) { p.mark = anyOf[uint32](r, 0, 7) },
 	func(r *rand.Rand, p *wirePacket) { p.ctState = anyOf[uint32](r, 0, 0, 0x20) },
 	func(r *rand.Rand, p *wirePacket) { p.tunnel, p.tunnel6 = r.IntN(4) != 0, r.IntN(6) == 0 },
@@ -333,7 +334,8 @@ func randomPolicy(t *testing.T, r *rand.Rand) (policy.Policy, string) {
 	case 1:
 		p, name = NewDrop(), "drop"
 	default:
-		c := Config{MACLimit: 100, Ports: cfg, SharedLearning: r.IntN(4) == 0, ForwardBPDU: r.IntN(4) == 0}
+		c := Config{MACLimit: 100, Ports: cfg, SharedLearning: r.IntN(4) == 0, ForwardBPDU: r.IntN(4) == 0,
+			Stages: anyOf(r, StagesOne, StagesTwo)}
 		if r.IntN(2) == 0 {
 			c.Multicast = MulticastConfig{Snooping: true, FloodUnregistered: r.IntN(2) == 0, GroupLimit: 10}
 		}
@@ -348,7 +350,7 @@ func randomPolicy(t *testing.T, r *rand.Rand) (policy.Policy, string) {
 		if g := l.Groups(); g != nil {
 			g.Restore(randomGroups(r))
 		}
-		p, name = l, "learning"
+		p, name = l, fmt.Sprintf("learning in stages %d", c.Stages)
 	}
 	if r.IntN(2) == 0 {
 		p, name = overlay(t, r, p), name+" under static flows"
@@ -388,6 +390,10 @@ func install(t *testing.T, p policy.Policy, k *swKey) (*policy.Verdict, *swFlow)
 	if !v.Install {
 		return v, nil
 	}
+	if v.Stage == policy.FirstStage {
+		checkSecond(t, p, k, v)
+		v = firstFlow(v)
+	}
 	u := dpif.Upcall{Key: key}
 	var short odp.L2Key
 	if short.Of(u.Fields(), v.Mask.Bytes()) {
@@ -404,6 +410,37 @@ func install(t *testing.T, p policy.Policy, k *swKey) (*policy.Verdict, *swFlow)
 		t.Fatalf("%s: the flow does not take its own packet", text(k))
 	}
 	return v, f
+}
+
+// checkSecond wants the second flow of v, which has two stages, to be as the packet that comes to it is decided.
+func checkSecond(t *testing.T, p policy.Policy, k *swKey, v *policy.Verdict) {
+	t.Helper()
+	second := between(p, k)
+	if second.Stage != policy.SecondStage || !bytes.Equal(second.Mask.Bytes(), v.Mask.Bytes()) || !bytes.Equal(second.Actions.Bytes(), v.Actions.Bytes()) {
+		t.Fatalf("%s: decided in two stages as %s, mask %x, then as %s, mask %x", text(k), said(v), v.Mask.Bytes(), said(second), second.Mask.Bytes())
+	}
+}
+
+// firstFlow returns a verdict of the first flow of v, which has two stages.
+func firstFlow(v *policy.Verdict) *policy.Verdict {
+	first := &policy.Verdict{Install: true, Stage: v.Stage, Reason: v.Reason}
+	first.Mask.Raw(v.SourceMask.Bytes()...)
+	first.Actions.Raw(recirculate...)
+	return first
+}
+
+// recirculate are the actions of a flow of the first stage.
+var recirculate = func() []byte {
+	var e netlink.Encoder
+	odp.AppendRecirc(&e, policy.RecircID)
+	return e.Bytes()
+}()
+
+// between decides on a packet that has passed the first stage.
+func between(p policy.Policy, k *swKey) *policy.Verdict {
+	again := *k
+	again.put32(swRecirc, policy.RecircID)
+	return decide(p, again.attributes(&again, false), 10)
 }
 
 // malformed reports whether the packet ends within a tag. The kernel dumps a key of it that
@@ -448,6 +485,13 @@ func TestDifferential(t *testing.T) {
 				}
 				covered++
 				w, g := install(t, p, &q)
+				if v.Stage == policy.FirstStage && (w.Stage != policy.FirstStage || !w.Install) {
+					// One flow, or none, is put for it. It passes both stages all the same.
+					if second := between(p, &q); second.Reason != w.Reason || !bytes.Equal(second.Actions.Bytes(), w.Actions.Bytes()) {
+						t.Fatalf("%s\n%s: %s; after the first stage %s", what, text(&q), said(w), said(second))
+					}
+					continue
+				}
 				if !bytes.Equal(v.Actions.Bytes(), w.Actions.Bytes()) || w.Reason == reasonStatic {
 					t.Fatalf("%s\none flow takes both, with mask %s\n%s: %s\n%s: %s", what, odp.Text{}.AppendKey(nil, k.attributes(&k, false), v.Mask.Bytes()),
 						text(&k), said(v), text(&q), said(w))

@@ -35,6 +35,8 @@ type Config struct {
 	Multicast MulticastConfig
 	// StaticMACs are known from the start, and neither move nor age.
 	StaticMACs []StaticMAC
+	// Stages says in how many stages flows are put.
+	Stages Stages
 	// Ports are the settings of ports.
 	Ports PortConfigs
 	// Patterns are those of ports that Ports does not name.
@@ -73,12 +75,14 @@ type Learning struct {
 	asked, answered uint64
 	// expiredMS is the limit of the last Expire. Older sightings are not learned again.
 	expiredMS atomic.Int64
+	stages    stages
 }
 
 var (
-	_ policy.MeterPolicy = (*Learning)(nil)
-	_ MACTable           = (*Learning)(nil)
-	_                    = register("learning", NewLearning)
+	_ policy.MeterPolicy  = (*Learning)(nil)
+	_ policy.StagedPolicy = (*Learning)(nil)
+	_ MACTable            = (*Learning)(nil)
+	_                     = register("learning", NewLearning)
 )
 
 // NewLearning returns a policy that knows no ports and no MACs, or an error
@@ -115,6 +119,7 @@ func NewLearning(cfg Config) (*Learning, error) {
 	}
 	l.meters.assign(cfg.Ports)
 	l.table.flaps.found = cfg.Flapping
+	l.stages.start(cfg.Stages)
 	return l, nil
 }
 
@@ -139,12 +144,13 @@ func (l *Learning) Decide(u *dpif.Upcall, nowMS int64, v *policy.Verdict) {
 	var f frame
 	set := l.load()
 	refused := set.admit(u.Key, &k, &f)
-	v.Install = f.installs(refused)
+	stage, holds := l.stage(&k, &f, refused)
+	v.Stage, v.Install = stage, f.installs(refused) && holds
 	switch {
 	case v.Explain != nil:
 		l.explainSource(&k, set, &f, refused, v)
-	case refused == "" && l.learnsFrom(&k, set, f.vlan):
-		l.learn(&k, f.vlan, nowMS, true)
+	case refused == "" && stage != policy.SecondStage && l.learnsFrom(&k, set, f.vlan):
+		v.Renew = l.learn(&k, f.vlan, nowMS, true) && stage == policy.FirstStage
 	}
 	if l.snoop(u.Key, &k, &f, refused); f.class == classMessage {
 		l.message(u, set, &f, nowMS, v)
@@ -172,6 +178,8 @@ func (l *Learning) Redecide(key []byte, v *policy.Verdict) bool {
 	var f frame
 	set := l.load()
 	refused := set.admit(key, &k, &f)
+	stage, holds := l.stage(&k, &f, refused)
+	v.Stage = stage
 	switch {
 	case f.in == nil && refused != reasonNoTunnel:
 		v.Reason = reasonInPortGone
@@ -179,7 +187,10 @@ func (l *Learning) Redecide(key []byte, v *policy.Verdict) bool {
 	case !f.installs(refused):
 		v.Reason = "partial_vlan_tag"
 		return false
-	case refused == "" && l.learnsFrom(&k, set, f.vlan):
+	case !holds:
+		v.Reason = "one_stage"
+		return false
+	case refused == "" && stage != policy.SecondStage && l.learnsFrom(&k, set, f.vlan):
 		switch port, ok := l.table.lookup(l.macKey(f.vlan, k.EthSrc)); {
 		case !ok:
 			v.Reason = "source_unknown"
@@ -188,6 +199,13 @@ func (l *Learning) Redecide(key []byte, v *policy.Verdict) bool {
 			v.Reason = "source_moved"
 			return false
 		}
+	}
+	if stage == policy.FirstStage {
+		v.Reason = "first_stage"
+		appendSourceMask(&v.Mask, &k, &f)
+		odp.AppendRecirc(&v.Actions, policy.RecircID)
+		v.Install = true
+		return true
 	}
 	if l.snoop(key, &k, &f, refused); f.class == classMessage {
 		v.Reason = reasonMessage
@@ -250,7 +268,12 @@ func (l *Learning) forward(key []byte, k *odp.Key, set *portSet, f *frame, refus
 	if v.Explain != nil {
 		explainDestination(k, set, f, v)
 	}
-	odp.AppendEthernet(&v.Mask, src, l.destinationMask(k.EthDst, f))
+	dst := l.destinationMask(k.EthDst, f)
+	if v.Stage == policy.OneStage {
+		odp.AppendEthernet(&v.Mask, src, dst)
+		return
+	}
+	l.forwardStaged(k, f, dst, v)
 }
 
 // behind returns the port of the destination, nil if none is known that carries the VLAN. The
@@ -284,11 +307,14 @@ func (l *Learning) behind(k *odp.Key, set *portSet, f *frame, v *policy.Verdict)
 	return nil
 }
 
-// learn passes a sighting to the table, which ignores unknown ports.
-func (l *Learning) learn(k *odp.Key, vlan uint16, seenMS int64, atHand bool) {
-	if l.table.learn(l.macKey(vlan, k.EthSrc), k.InPort, seenMS, atHand) {
-		l.generation.Add(1)
+// learn passes a sighting to the table, which ignores unknown ports. Like table.learn it reports whether former
+// decisions may have changed.
+func (l *Learning) learn(k *odp.Key, vlan uint16, seenMS int64, atHand bool) bool {
+	if !l.table.learn(l.macKey(vlan, k.EthSrc), k.InPort, seenMS, atHand) {
+		return false
 	}
+	l.generation.Add(1)
+	return true
 }
 
 // Observe implements policy.Policy. Of two sightings on different ports the newer wins; if they
@@ -305,7 +331,10 @@ func (l *Learning) Observe(key []byte, usedMS int64) {
 	if set.admit(key, &k, &f) != "" || f.in == nil || usedMS < f.in.sinceMS {
 		return
 	}
-	if l.learnsFrom(&k, set, f.vlan) {
+	switch {
+	case k.RecircID == policy.RecircID:
+		l.stages.found(l.stageVLAN(f.vlan))
+	case l.learnsFrom(&k, set, f.vlan):
 		l.learn(&k, f.vlan, usedMS, false)
 	}
 }

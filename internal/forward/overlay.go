@@ -77,6 +77,9 @@ func NewOverlay(inner policy.Policy, flows []StaticFlow) (*Overlay, error) {
 	if _, err := CheckStatic(flows); err != nil {
 		return nil, err
 	}
+	if l, ok := inner.(*Learning); ok {
+		l.stages.start(StagesOne) // narrow knows no flows of two stages
+	}
 	o := &Overlay{Policy: inner, flows: slices.Clone(flows)}
 	o.rules.Store(&ruleSet{})
 	return o, nil

@@ -24,6 +24,11 @@ type Verdict struct {
 	// Refused says of a packet that is dropped that a setting of its in-port refuses it, not
 	// that there is nowhere to send it.
 	Refused bool
+	// Stage says which flows these are. SourceMask is the mask of the first of two. Renew says that flows from and to
+	// the packet's source may be in force which do not hold any more, see StagedPolicy.Renewal.
+	Stage      Stage
+	SourceMask netlink.Encoder
+	Renew      bool
 	// Reason names the decision, snake_case, for traces: "learned_unicast".
 	Reason string
 	// Spoofed says that the port may not send the packet, which is why it is dropped.
@@ -40,6 +45,9 @@ func (v *Verdict) Clear() {
 	v.Mask.Clear()
 	v.Install = false
 	v.HasPeer, v.Refused = false, false
+	v.Stage = OneStage
+	v.SourceMask.Clear()
+	v.Renew = false
 	v.Reason = ""
 	v.Spoofed = false
 }

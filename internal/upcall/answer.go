@@ -37,7 +37,7 @@ func (h *Handler) answer() {
 // begin starts a batch of requests.
 func (h *Handler) begin() {
 	h.out.Reset()
-	h.ops, h.nPut, h.putBits = h.ops[:0], 0, [4]uint64{}
+	h.ops, h.nPut, h.putBits, h.renewed = h.ops[:0], 0, [4]uint64{}, 0
 }
 
 // send sends the batch of requests in one call.
@@ -104,6 +104,9 @@ func (h *Handler) decide(s *Socket, datagram []byte, now int64, trace *Tracer) b
 	if v.Install && v.HasPeer && h.primer != nil {
 		h.prime(p, u, v, now)
 	}
+	if v.Renew {
+		h.renew(p, u)
+	}
 	switch {
 	case v.Actions.Len() == 0:
 		p.dropped.Add(1)
@@ -112,7 +115,11 @@ func (h *Handler) decide(s *Socket, datagram []byte, now int64, trace *Tracer) b
 	default:
 		p.policyErrors.Add(1)
 	}
-	if v.Install {
+	switch {
+	case !v.Install:
+	case v.Stage != policy.OneStage:
+		h.installStages(p, u, v)
+	default:
 		key, id := h.identify(u, v, now)
 		if h.install(p, id, key, v) && v.Spoofed {
 			h.budget.PutSpoofed()
@@ -194,6 +201,12 @@ func (h *Handler) requestFailed(i int, errno unix.Errno) {
 		if errno == unix.EEXIST {
 			r.port.flowsExisting.Add(1)
 			return
+		}
+		r.port.flowsRefused.Add(1)
+		h.lastRefusal.Store(int32(errno))
+	case requestRenew:
+		if errno == unix.ENOENT {
+			return // no such flow is in force
 		}
 		r.port.flowsRefused.Add(1)
 		h.lastRefusal.Store(int32(errno))

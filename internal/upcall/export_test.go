@@ -56,12 +56,13 @@ func (r *Round) Do(datagrams ...[]byte) error {
 	return h.send()
 }
 
-// Requests returns what the last batch asked for, in order: "put" or
-// "execute".
+// Requests returns what the last batch asked for, in order: "put", "execute" or
+// "renew".
 func (r *Round) Requests() []string {
+	names := map[requestKind]string{requestFlow: "put", requestExecute: "execute", requestRenew: "renew"}
 	var list []string
 	for _, op := range r.h.ops {
-		list = append(list, map[requestKind]string{requestFlow: "put", requestExecute: "execute"}[op.kind])
+		list = append(list, names[op.kind])
 	}
 	return list
 }

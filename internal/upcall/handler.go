@@ -102,6 +102,7 @@ type Handler struct {
 	id     int
 	dp     *dpif.Datapath
 	policy policy.Policy
+	staged policy.StagedPolicy // nil unless policy is one
 	notify event.Sink
 	sends  netlink.Transport // how requests are sent
 	budget Budget
@@ -133,7 +134,8 @@ type batch struct {
 	upcall  dpif.Upcall
 	verdict policy.Verdict
 	reverse policy.Verdict // of the packets that answer the upcall
-	failed  func(i int, errno unix.Errno)
+	stages
+	failed func(i int, errno unix.Errno)
 }
 
 // readiness tracks the handler's sockets and which of them have upcalls.
@@ -177,6 +179,7 @@ type requestKind uint8
 const (
 	requestFlow requestKind = iota
 	requestExecute
+	requestRenew
 )
 
 // New returns a handler without sockets that is not running.
@@ -193,6 +196,7 @@ func New(cfg Config) (*Handler, error) {
 	h := &Handler{id: cfg.ID, dp: cfg.Datapath, policy: cfg.Policy, notify: cfg.Notify, sends: cfg.Datapath.Conn().Transport(),
 		budget: cfg.Budget, hasher: cfg.Hasher, table: cfg.Ports, primer: cfg.Primer,
 		hasDrop: cfg.HasDrop}
+	h.staged, _ = cfg.Policy.(policy.StagedPolicy)
 	h.readiness = readiness{poller: poller, rescan: ringRescan}
 	h.timing.clock = clock.Now()
 	h.batch = batch{in: in, out: cfg.Datapath.NewBatch(), failed: h.requestFailed}
