@@ -170,6 +170,8 @@ type Flows struct {
 	MaxDump time.Duration `yaml:"max_dump" min:"100ms" max:"1m"`
 	// Prime installs the flow of a packet's answers together with its own.
 	Prime bool `yaml:"prime"`
+	// Stages is the number of stages in which flows are installed.
+	Stages Stages `yaml:"stages"`
 	// Static are flows that are always installed.
 	Static []forward.StaticFlow `yaml:"static"`
 }
@@ -322,7 +324,7 @@ func Default() *Config {
 			MulticastFloodUnregistered: true, MulticastGroupLimit: snoop.DefaultGroupLimit,
 		},
 		Flows: Flows{MaxIdle: 10 * time.Second, Limit: 200_000, MaxDump: time.Second, Prime: true,
-			Static: []forward.StaticFlow{}},
+			Stages: StagesAuto, Static: []forward.StaticFlow{}},
 		Log:     Log{Level: LevelInfo, Format: FormatJSON, StatsInterval: 10 * time.Second},
 		Control: Control{Socket: ControlAuto, Group: "dpifd", Mode: 0o660},
 	}

@@ -82,6 +82,7 @@ flows: {
   max_idle: 1500ms,
   limit: 10000000,
   max_dump: 60s,
+  stages: two,
   prime: false,
   static: [{match: "in_port(va),eth(dst=02:00:00:00:00:07)", actions: 'int0,"12"'}, {actions: drop, match: "recirc_id(0x1),in_port(vb)"}],
 }
@@ -104,7 +105,7 @@ func everyKeyConfig() *Config {
 		Policy: Policy{Type: "flood", MACAging: 90 * time.Minute, MACLimit: 1000000, SharedLearning: true, ForwardBPDU: true, MulticastSnooping: true, MulticastGroupLimit: 10000, StaticMACs: []forward.StaticMAC{
 			{MAC: odp.MAC{2, 0, 0x5e, 0, 0, 1}, Port: "va"}, {MAC: odp.MAC{2, 0, 0x5e, 0, 0, 2}, Port: "12", VLAN: 4094},
 		}},
-		Flows: Flows{MaxIdle: 1500 * time.Millisecond, Limit: 10000000, MaxDump: time.Minute, Static: []forward.StaticFlow{
+		Flows: Flows{MaxIdle: 1500 * time.Millisecond, Limit: 10000000, MaxDump: time.Minute, Stages: StagesTwo, Static: []forward.StaticFlow{
 			{Match: `in_port(va),eth(dst=02:00:00:00:00:07)`, Actions: `int0,"12"`}, {Match: "recirc_id(0x1),in_port(vb)", Actions: "drop"},
 		}},
 		Log:     Log{Level: LevelError, Format: FormatConsole, UpcallRate: 9},
@@ -157,7 +158,7 @@ func TestParse(t *testing.T) {
 				c.Ring = Ring{Mode: mmapring.ModeAuto, TX: TXOff, FrameSize: 24, BlockSize: 4096, Blocks: 1, MemoryLimit: 4096}
 				c.Socket.Rcvbuf = 65536
 				c.Policy.MACAging, c.Policy.MACLimit = time.Second, 1
-				c.Flows = Flows{MaxIdle: 100 * time.Millisecond, Limit: 1, MaxDump: 100 * time.Millisecond, Prime: true, Static: []forward.StaticFlow{}}
+				c.Flows = Flows{MaxIdle: 100 * time.Millisecond, Limit: 1, MaxDump: 100 * time.Millisecond, Prime: true, Stages: StagesAuto, Static: []forward.StaticFlow{}}
 				c.Log.StatsInterval = 100 * time.Millisecond
 			})},
 		{"a ring of just the limit", "ring: {blocks: 8192}", edit(func(c *Config) { c.Ring.Blocks = 8192 })},
@@ -317,6 +318,7 @@ flows:
   limit: 10000000
   max_dump: 1m
   prime: false
+  stages: two
   static:
     - match: "in_port(va),eth(dst=02:00:00:00:00:07)"
       actions: "int0,\"12\""

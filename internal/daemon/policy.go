@@ -36,9 +36,10 @@ type policySwitch struct {
 // inForce is one policy with what is special about it.
 type inForce struct {
 	policy.Policy
-	table  forward.MACTable   // nil unless the policy learns
-	meters policy.MeterPolicy // nil unless the policy has meters
-	groups *snoop.Table       // nil unless the policy snoops
+	table  forward.MACTable    // nil unless the policy learns
+	meters policy.MeterPolicy  // nil unless the policy has meters
+	staged policy.StagedPolicy // nil unless the policy may have flows in two stages
+	groups *snoop.Table        // nil unless the policy snoops
 	// since is the generation that the switch had when the policy came into
 	// force: the sum with the policy's own never goes back.
 	since uint64
@@ -67,8 +68,8 @@ func (s *policySwitch) use(file *config.Config) error {
 	tunnels := number(ports)
 	base, err := forward.New(string(cfg.Type), forward.Config{
 		MACAging: cfg.MACAging, MACLimit: cfg.MACLimit, SharedLearning: cfg.SharedLearning, ForwardBPDU: cfg.ForwardBPDU,
-		StaticMACs: cfg.StaticMACs, Ports: ports, Patterns: patterns, Flapping: s.flapping,
-		Multicast: multicastConfig(cfg),
+		StaticMACs: cfg.StaticMACs, Stages: stages[file.Flows.Stages], Ports: ports, Patterns: patterns,
+		Flapping: s.flapping, Multicast: multicastConfig(cfg),
 	})
 	if err != nil {
 		return err
@@ -76,6 +77,7 @@ func (s *policySwitch) use(file *config.Config) error {
 	p.Policy = base
 	p.table, _ = base.(forward.MACTable)
 	p.meters, _ = base.(policy.MeterPolicy)
+	p.staged, _ = base.(policy.StagedPolicy)
 	if snooper, ok := base.(forward.Snooper); ok {
 		p.groups = snooper.Groups()
 	}
@@ -201,7 +203,8 @@ func (s *policySwitch) UseMeters(ok bool) {
 func forwardsAlike(a, b *config.Config) bool {
 	portsA, patternsA := forwardingPorts(a)
 	portsB, patternsB := forwardingPorts(b)
-	return reflect.DeepEqual(a.Policy, b.Policy) && a.DropsUnlisted() == b.DropsUnlisted() && a.DropsLocal() == b.DropsLocal() &&
+	return reflect.DeepEqual(a.Policy, b.Policy) && a.Flows.Stages == b.Flows.Stages &&
+		a.DropsUnlisted() == b.DropsUnlisted() && a.DropsLocal() == b.DropsLocal() &&
 		slices.Equal(a.Flows.Static, b.Flows.Static) && reflect.DeepEqual(portsA, portsB) && reflect.DeepEqual(patternsA, patternsB)
 }
 

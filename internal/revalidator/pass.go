@@ -84,6 +84,7 @@ func (r *Revalidator) dump(ctx context.Context, now int64, full bool) error {
 		return err // the sweep would take as long again, and can wait
 	}
 	r.adapt(n, time.Since(start))
+	r.balanceStages(n, full)
 	credited := r.spoofed.finish(r.dp, start)
 	if r.sweep.Len() > 0 {
 		err = r.dp.Transact(r.sweep, r.swept)

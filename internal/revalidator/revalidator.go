@@ -241,6 +241,7 @@ func (r *Revalidator) cycle(ctx context.Context, full bool) error {
 	full = urgent && r.fullPace.allows(time.Now(), urgentShare) || expiring && r.fullPace.allows(time.Now(), lazyShare)
 	if !full && !r.spoofed.due(r.budget, time.Now()) && !r.pace.due(now, limits.MaxIdle, int(r.budget.count.Load()), r.limit.current, limits.Flows) {
 		r.looked()
+		r.balanceStages(int(r.budget.count.Load()), false)
 		return r.rest()
 	}
 	asked := full && r.full.Swap(false)

@@ -41,10 +41,12 @@ func (v view) toward(t *testing.T, mac, actions string) {
 	})
 }
 
-func TestUnicastReachesOnlyItsPort(t *testing.T) {
+func TestUnicastReachesOnlyItsPort(t *testing.T) { inStages(t, unicastReachesOnlyItsPort) }
+
+func unicastReachesOnlyItsPort(t *testing.T, stages string) {
 	t.Parallel()
 	n := newQuietNetwork(t, 3)
-	d := n.run(t, nil)
+	d := n.run(t, settings{"flows": "{stages: " + stages + "}"})
 	v := n.view(t)
 	p := n.sockets(t)
 	const macA, macB = "02:0a:00:3c:91:05", "02:0b:77:3c:91:06"
@@ -105,9 +107,11 @@ func chase(t *testing.T, peer, there *lab.Packet, peerMAC, mac string, since tim
 	return 0
 }
 
-func TestMovedMACIsFollowed(t *testing.T) {
+func TestMovedMACIsFollowed(t *testing.T) { inStages(t, movedMACIsFollowed) }
+
+func movedMACIsFollowed(t *testing.T, stages string) {
 	n := newQuietNetwork(t, 3)
-	d := n.run(t, nil)
+	d := n.run(t, settings{"flows": "{stages: " + stages + "}"})
 	v := n.view(t)
 	p := n.sockets(t)
 	const mac, peerMAC = "02:4d:01:33:e0:7a", "02:9b:01:33:e0:7b"
@@ -154,10 +158,12 @@ func TestMovedMACIsFollowed(t *testing.T) {
 	}
 }
 
-func TestIdleFlowExpires(t *testing.T) {
+func TestIdleFlowExpires(t *testing.T) { inStages(t, idleFlowExpires) }
+
+func idleFlowExpires(t *testing.T, stages string) {
 	const maxIdle = 2 * time.Second
 	n := newQuietNetwork(t, 2)
-	n.run(t, settings{"flows": "{max_idle: 2s}"})
+	n.run(t, settings{"flows": "{max_idle: 2s, stages: " + stages + "}"})
 	v := n.view(t)
 	p := n.sockets(t)
 	busy, idle := "02:b0:5e:00:14:01", "02:1d:1e:00:14:02"
@@ -195,10 +201,12 @@ func TestIdleFlowExpires(t *testing.T) {
 
 // TestMACAging: a MAC that is silent is forgotten, and the flows to it flood;
 // one whose traffic never leaves the kernel is not.
-func TestMACAging(t *testing.T) {
+func TestMACAging(t *testing.T) { inStages(t, macAging) }
+
+func macAging(t *testing.T, stages string) {
 	const aging = 3 * time.Second
 	n := newQuietNetwork(t, 3)
-	d := n.run(t, settings{"policy": "{type: learning, mac_aging: 3s}", "flows": "{max_idle: 30s}"})
+	d := n.run(t, settings{"policy": "{type: learning, mac_aging: 3s}", "flows": "{max_idle: 30s, stages: " + stages + "}"})
 	v := n.view(t)
 	p := n.sockets(t)
 	const silent, talker, sink = "02:51:1e:47:00:01", "02:7a:1c:47:00:02", "02:51:4c:47:00:03"

@@ -3,7 +3,6 @@
 package kernel_test
 
 import (
-	"encoding/binary"
 	"fmt"
 	"maps"
 	"os"
@@ -318,7 +317,7 @@ func (v view) portNo(t *testing.T, name string) odp.PortNo {
 type flow struct {
 	inPort  odp.PortNo
 	eth     string // "src=02:00:00:00:00:01,dst=33:33:00:00:00:00/ff:ff:00:00:00:00"
-	actions string // "2,3" or "drop"
+	actions string // "2,3", "drop" or "recirc(0x1)"
 }
 
 // flows returns the flow table with each flow's packets.
@@ -364,13 +363,15 @@ func readFlow(f *dpif.Flow) (flow, error) {
 	var actions []string
 	out := netlink.NewAttrs(f.Actions)
 	for out.Next() {
-		if out.Type() == odp.ActionAttrDrop {
-			continue // a flow without actions on kernels before 6.7
-		}
-		if out.Type() != odp.ActionAttrOutput {
+		switch out.Type() {
+		case odp.ActionAttrOutput:
+			actions = append(actions, fmt.Sprint(out.Uint32()))
+		case odp.ActionAttrRecirc:
+			actions = append(actions, fmt.Sprintf("recirc(%#x)", out.Uint32()))
+		case odp.ActionAttrDrop: // a flow without actions on kernels before 6.7
+		default:
 			return flow{}, fmt.Errorf("flow with action %d", out.Type())
 		}
-		actions = append(actions, fmt.Sprint(binary.NativeEndian.Uint32(out.Data())))
 	}
 	if actions == nil {
 		actions = []string{"drop"}

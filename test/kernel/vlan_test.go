@@ -279,14 +279,16 @@ func (l *vlanLab) answer(t *testing.T, in, tags string, out map[string]string, s
 // in IPv4 and IPv6, to all and to one, and compares what tcpdump sees on each
 // host with what has to arrive, byte for byte. In the first round frames take
 // the way through the daemon, in the second the flows that it made.
-func TestVLANMatrix(t *testing.T) {
+func TestVLANMatrix(t *testing.T) { inStages(t, forwardVLANMatrix) }
+
+func forwardVLANMatrix(t *testing.T, stages string) {
 	t.Parallel()
 	l := newVLANLab(t)
 	var ports []string
 	for i, p := range vlanPorts {
 		ports = append(ports, fmt.Sprintf("{name: %s, %s}", l.net.hosts[i].port, p.setting))
 	}
-	d := l.net.run(t, settings{"ports": "[" + strings.Join(ports, ", ") + "]", "flows": "{max_idle: 10m}"})
+	d := l.net.run(t, settings{"ports": "[" + strings.Join(ports, ", ") + "]", "flows": "{max_idle: 10m, stages: " + stages + "}"})
 	v := l.net.view(t)
 	round := func() {
 		for _, six := range []bool{false, true} {

@@ -1,0 +1,213 @@
+//go:build lab
+
+package kernel_test
+
+import (
+	"encoding/binary"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"dpifd/internal/endpoint"
+	"dpifd/internal/lab"
+)
+
+// inStages runs a test with flows in one stage and in two.
+func inStages(t *testing.T, test func(t *testing.T, stages string)) {
+	for _, stages := range []string{"one", "two"} {
+		t.Run(stages, func(t *testing.T) { test(t, stages) })
+	}
+}
+
+// crowd are stations, many on each port of a network, that send short frames.
+type crowd struct {
+	p     []*lab.Packet
+	frame []byte
+}
+
+func newCrowd(t *testing.T, n *network) *crowd {
+	t.Helper()
+	return &crowd{n.sockets(t), lab.Frame(t, "02:c0:00:00:00:00", "02:c0:00:00:00:00", 0x88b7, make([]byte, 46))}
+}
+
+// say sends a frame from one station to another.
+func (c *crowd) say(t *testing.T, from, to int) {
+	t.Helper()
+	binary.BigEndian.PutUint32(c.frame[2:], uint32(to))
+	binary.BigEndian.PutUint32(c.frame[8:], uint32(from))
+	send(t, c.p[from%len(c.p)], c.frame)
+}
+
+// TestManyStations has 2,000 stations on four ports send to a hundred others each: in two stages 10,000 flows take the
+// packets of all 200,000 pairs.
+func TestManyStations(t *testing.T) {
+	t.Parallel()
+	const stations, ports, pairs = 2000, 4, 200_000
+	const want = stations + ports*stations
+	n := newQuietNetwork(t, ports)
+	d := n.run(t, settings{"flows": fmt.Sprintf("{stages: two, max_idle: 10m, limit: %d}", want+100)})
+	v := n.view(t)
+	c := newCrowd(t, n)
+	sent := v.info(t).Stats.Missed
+	// A port's queue of upcalls holds some thousands.
+	pause := func() {
+		if sent++; sent%500 == 0 {
+			v.comeUp(t, sent)
+		}
+	}
+	for i := range stations {
+		c.say(t, i, 0)
+		pause()
+	}
+	eventually(t, waitLimit, "each station is known", func() bool { return v.info(t).Stats.Flows == stations+ports })
+	for speaker := range ports {
+		for to := range stations {
+			if to != 0 {
+				c.say(t, speaker, to)
+				pause()
+			}
+		}
+	}
+	eventually(t, waitLimit, fmt.Sprintf("%d flows", want), func() bool { return v.info(t).Stats.Flows == want })
+	before := v.info(t).Stats
+	start := time.Now()
+	for i := range pairs {
+		from := i % stations
+		c.say(t, from, (from+1+i/stations*19)%stations)
+	}
+	took := time.Since(start)
+	v.hits(t, before.Hit+2*pairs)
+	after := v.info(t).Stats
+	t.Logf("%d upcalls until each station was known everywhere; then %d pairs in %v",
+		before.Missed, pairs, took.Round(time.Millisecond))
+	if after.Missed != before.Missed || after.Lost != 0 || after.Flows != want {
+		t.Errorf("%d of %d packets came up, %d were lost, %d flows; want none, none, %d",
+			after.Missed-before.Missed, pairs, after.Lost, after.Flows, want)
+	}
+	stop(t, d)
+}
+
+// hits waits until flows have matched so often.
+func (v view) hits(t *testing.T, count uint64) {
+	t.Helper()
+	eventually(t, waitLimit, fmt.Sprintf("%d hits", count), func() bool { return v.info(t).Stats.Hit >= count })
+}
+
+// TestMoveInTwoStages has a MAC move to and fro. When the packet that shows a move has arrived, flows to the MAC lead
+// to its new port already, and its former port has none from it: no dump has to find them.
+func TestMoveInTwoStages(t *testing.T) {
+	t.Parallel()
+	n := newQuietNetwork(t, 4)
+	d := n.run(t, settings{"flows": "{stages: two, max_idle: 10m}"})
+	v := n.view(t)
+	p := n.sockets(t)
+	const mac = "02:4d:02:33:e0:7a"
+	peers := []string{"", "02:9b:02:33:e0:01", "02:9b:02:33:e0:02"}
+	at := 0
+	send(t, p[at], frame(t, broadcast, mac))
+	for i, peer := range peers {
+		if i == 0 {
+			continue
+		}
+		f := frame(t, mac, peer)
+		send(t, p[i], f)
+		p[at].Expect(t, waitLimit, among(f))
+	}
+	toward := func() (list []string) {
+		for f := range v.flows(t) {
+			if strings.HasSuffix(f.eth, "dst="+mac) && !strings.Contains(f.eth, "src=") {
+				list = append(list, f.actions)
+			}
+		}
+		return list
+	}
+	eventually(t, waitLimit, "both flows to the MAC are there", func() bool { return len(toward()) == len(peers)-1 })
+	var longest time.Duration
+	for move := range 20 {
+		at = 3 - at
+		hello := frame(t, broadcast, mac)
+		watch := lab.StartStopwatch()
+		send(t, p[at], hello)
+		p[1].Expect(t, waitLimit, among(hello))
+		longest = max(longest, watch.Elapsed())
+		now, want := toward(), v.portNo(t, n.hosts[at].port).String()
+		for _, actions := range now {
+			if actions != want {
+				t.Errorf("move %d: a flow to the MAC has actions %s, want %s", move, actions, want)
+			}
+		}
+		if len(now) != len(peers)-1 {
+			t.Errorf("move %d: %d flows to the MAC", move, len(now))
+		}
+	}
+	t.Logf("the packet that told of a move had arrived after at most %v", longest)
+	stop(t, d)
+}
+
+// TestStagesAuto has the pairs of 40 stations come near the limit of flows: their VLAN changes to two stages, keeps
+// them over a restart, and changes back when its stations are forgotten.
+func TestStagesAuto(t *testing.T) {
+	t.Parallel()
+	const stations, limit = 40, 1000
+	n := newQuietNetwork(t, 3)
+	auto := settings{"flows": fmt.Sprintf("{max_idle: 10m, limit: %d}", limit)}
+	d := n.run(t, auto)
+	v := n.view(t)
+	c := newCrowd(t, n)
+	all := func() {
+		for i := range stations * stations {
+			c.say(t, i%stations, i/stations)
+		}
+	}
+	for i := range stations * stations * 2 / 5 {
+		c.say(t, i%stations, i/stations)
+	}
+	e := d.Wait(t, time.Time{}, "flow_stages_changed", nil)
+	if e.Text("vlan") != "0" || e.Text("from") != "one" || e.Text("to") != "two" || e.Int(t, "flows") < limit/2 {
+		t.Errorf("flow_stages_changed: %v", e.Fields)
+	}
+	const most = stations + 4*stations
+	eventually(t, waitLimit, "the flows of pairs have gone", func() bool { return v.info(t).Stats.Flows <= most })
+	// Each station speaks, and each is sent to from each port.
+	eventually(t, waitLimit, "no packet comes up", func() bool {
+		before := v.info(t).Stats
+		all()
+		after := v.info(t).Stats
+		return after.Missed == before.Missed && after.Hit-before.Hit == 2*stations*stations
+	})
+	if got := v.info(t).Stats.Flows; got > most {
+		t.Errorf("%d flows of %d stations, want at most %d", got, stations, most)
+	}
+	// The next daemon finds the flows, and keeps the VLAN in two stages.
+	stop(t, d)
+	if got := d.Events("flow_limit_reached"); len(got) != 0 {
+		t.Errorf("flow_limit_reached: %v", got[0].Fields)
+	}
+	d = n.run(t, auto)
+	d.Wait(t, time.Time{}, "stats", func(e lab.Event) bool { return e.Text("revalidator_cycles") != "0" })
+	before := v.info(t).Stats
+	all()
+	if after := v.info(t).Stats; after.Missed != before.Missed || after.Flows != before.Flows {
+		t.Errorf("after a restart %d packets came up, and there are %d flows instead of %d",
+			after.Missed-before.Missed, after.Flows, before.Flows)
+	}
+
+	since := time.Now()
+	ask[endpoint.Flushed](t, n, "flush-macs", n.dpName)
+	e = d.Wait(t, since, "flow_stages_changed", nil)
+	if e.Text("from") != "two" || e.Text("to") != "one" {
+		t.Errorf("flow_stages_changed: %v", e.Fields)
+	}
+	reload(t, d, n.config(settings{"flows": "{stages: two, max_idle: 10m}"}))
+	eventually(t, waitLimit, "flows are in two stages", func() bool {
+		c.say(t, 1, 2)
+		for f := range v.flows(t) {
+			if f.actions == "recirc(0x64706966)" {
+				return true
+			}
+		}
+		return false
+	})
+	stop(t, d)
+}
