@@ -30,19 +30,6 @@ var _ = event.Declare[evLogDropped](event.Kind{Name: "log_dropped", Level: event
 		"debug, set it to info.",
 })
 
-type evDatapathRenamed struct {
-	event.OfDatapath
-	LocalPort string `event:"local_port" means:"name of the datapath's local port"`
-	Index     int32  `event:"dp_index"`
-}
-
-var _ = event.Declare[evDatapathRenamed](event.Kind{Name: "datapath_renamed", Level: event.Warn,
-	Meaning: "No datapath has the configured name. The datapath that the previous daemon served exists, but its " +
-		"local port was renamed to `local_port`. dpifd serves it.",
-	Advice: "Rename the local port back (`ip link set LOCAL_PORT name DATAPATH`), or set `datapath.name` to the new " +
-		"name.",
-})
-
 type evPortUnlisted struct {
 	event.OfDatapath
 	Name string     `event:"port"`

@@ -20,53 +20,6 @@ var _ = event.Declare[evStarting](event.Kind{Name: "starting", Level: event.Info
 	Advice:  "Nothing. If the start is unexpected, look for `failed` before it, or for a kill in the journal.",
 })
 
-type evModuleLoading struct {
-	event.Base
-	Module string `event:"module"`
-}
-
-var _ = event.Declare[evModuleLoading](event.Kind{Name: "module_loading", Level: event.Info,
-	Meaning: "The kernel has no openvswitch families. dpifd tries once to load the module.",
-})
-
-type evModuleLoadFailed struct {
-	event.Base
-	Module string `event:"module"`
-	Err    error  `event:"error"`
-}
-
-var _ = event.Declare[evModuleLoadFailed](event.Kind{Name: "module_load_failed", Level: event.Warn,
-	Meaning: "The module could not be loaded. dpifd exits, or waits if wait_for_module is set.",
-	Advice: "Load the module (`modprobe openvswitch`) or configure modules-load.d; the service may not load " +
-		"modules. `error` says what failed.",
-})
-
-type evModuleWaiting struct {
-	event.Base
-	Module string        `event:"module"`
-	Waited time.Duration `event:"waited_s" means:"time since the wait began"`
-}
-
-var _ = event.Declare[evModuleWaiting](event.Kind{Name: "module_waiting", Level: event.Warn,
-	Meaning: "dpifd waits until the module is loaded (wait_for_module). Logged at once, then every minute.",
-	Advice:  "As for module_load_failed. dpifd continues when the module is loaded.",
-})
-
-type evDatapathOpened struct {
-	event.OfDatapath
-	Index   int32  `event:"dp_index" means:"the kernel's number of the datapath: the index of its local port's device"`
-	Created bool   `event:"created"`
-	Flows   uint64 `event:"flows"`
-	Hit     uint64 `event:"hit"`
-	Missed  uint64 `event:"missed"`
-	Lost    uint64 `event:"lost"`
-}
-
-var _ = event.Declare[evDatapathOpened](event.Kind{Name: "datapath_opened", Level: event.Info,
-	Meaning: "dpifd opened the datapath, or created it if `created` is true. The counters are the kernel's, since " +
-		"the datapath was created.",
-})
-
 type evDatapathGone struct {
 	event.OfDatapath
 	Err    error `event:"error"`

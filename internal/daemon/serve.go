@@ -12,6 +12,7 @@ import (
 	"dpifd/internal/event"
 	"dpifd/internal/netlink"
 	"dpifd/internal/odp"
+	"dpifd/internal/opener"
 	"dpifd/internal/policy"
 	"dpifd/internal/portdevice"
 	"dpifd/internal/reconciler"
@@ -39,8 +40,10 @@ func (d *run) serve(ctx context.Context) error {
 		return err
 	}
 	defer d.devices.Close()
+	open := opener.New(conn, opener.Config{Config: d.cfg, Opened: d.served, Notify: d.log.emit,
+		Progress: func() { d.looks.Add(1) }})
 	for {
-		err = d.serveOnce(ctx, conn)
+		err = d.serveOnce(ctx, open)
 		if !errors.Is(err, vswitch.ErrDatapathGone) || ctx.Err() != nil {
 			break
 		}
@@ -58,11 +61,12 @@ func (d *run) serve(ctx context.Context) error {
 
 // serveOnce opens the datapath and serves it until ctx ends or the datapath
 // goes away.
-func (d *run) serveOnce(ctx context.Context, conn *netlink.Conn) error {
-	dp, err := d.openDatapath(ctx, conn)
+func (d *run) serveOnce(ctx context.Context, open *opener.Opener) error {
+	dp, created, err := open.Open(ctx)
 	if err != nil {
 		return err
 	}
+	d.devices.SetDatapathCreated(created)
 	// The datapath may be served under another name: that of its local port may change.
 	lock, err := d.lock(strconv.Itoa(int(dp.Index())), "index")
 	if err != nil {

@@ -1,8 +1,7 @@
-package daemon
+package opener
 
 import (
 	"context"
-	"dpifd/internal/netns"
 	"errors"
 	"fmt"
 	"time"
@@ -13,6 +12,7 @@ import (
 	"dpifd/internal/event"
 	"dpifd/internal/genl"
 	"dpifd/internal/netlink"
+	"dpifd/internal/netns"
 	"dpifd/internal/rundir"
 
 	"golang.org/x/sys/unix"
@@ -27,32 +27,52 @@ const (
 	datapathRetry  = time.Second // between two looks for a datapath that went away
 )
 
+// Config says what to open, and who is told.
+type Config struct {
+	Config   func() *config.Config // in force
+	Opened   bool                  // a datapath was served before: it is waited for
+	Progress func()                // is called at each look while there is nothing to open
+	Notify   event.Sink
+}
+
+// Opener opens the datapath of a daemon, and opens it again after it went away.
+type Opener struct {
+	cfg    Config
+	conn   *netlink.Conn
+	opened bool // before
+}
+
+// New returns an Opener, whose requests go by conn.
+func New(conn *netlink.Conn, cfg Config) *Opener {
+	return &Opener{cfg: cfg, conn: conn, opened: cfg.Opened}
+}
+
 // resolve finds the openvswitch families. Where they are missing it has the
 // module loaded, once, and then waits for it if the configuration says so.
-func (d *run) resolve(ctx context.Context, conn *netlink.Conn) (*dpif.Families, error) {
-	fam, err := dpif.ResolveFamilies(conn)
+func (o *Opener) resolve(ctx context.Context) (*dpif.Families, error) {
+	fam, err := dpif.ResolveFamilies(o.conn)
 	if !errors.Is(err, dpif.ErrNoModule) {
 		return fam, err
 	}
-	if d.served {
-		return d.waitForModule(ctx, conn)
+	if o.opened {
+		return o.waitForModule(ctx)
 	}
-	d.log.emit(evModuleLoading{Module: moduleName})
+	o.cfg.Notify(ModuleLoading{Module: moduleName})
 	if loadErr := genl.LoadModule(ctx, moduleName); loadErr != nil {
-		d.log.emit(evModuleLoadFailed{Module: moduleName, Err: loadErr})
+		o.cfg.Notify(ModuleLoadFailed{Module: moduleName, Err: loadErr})
 	}
-	fam, err = dpif.ResolveFamilies(conn)
+	fam, err = dpif.ResolveFamilies(o.conn)
 	if !errors.Is(err, dpif.ErrNoModule) {
 		return fam, err
 	}
-	if !d.cfg().WaitForModule {
+	if !o.cfg.Config().WaitForModule {
 		return nil, fmt.Errorf("%w; load it with `modprobe %s` (Debian: it is part of the kernel package), "+
 			"or set wait_for_module: true to wait for it", err, moduleName)
 	}
-	return d.waitForModule(ctx, conn)
+	return o.waitForModule(ctx)
 }
 
-func (d *run) waitForModule(ctx context.Context, conn *netlink.Conn) (*dpif.Families, error) {
+func (o *Opener) waitForModule(ctx context.Context) (*dpif.Families, error) {
 	start := time.Now()
 	said := start.Add(-moduleReminder)
 	tick := time.NewTicker(moduleRetry)
@@ -60,69 +80,69 @@ func (d *run) waitForModule(ctx context.Context, conn *netlink.Conn) (*dpif.Fami
 	for {
 		if time.Since(said) >= moduleReminder {
 			said = time.Now()
-			d.log.emit(evModuleWaiting{Module: moduleName, Waited: time.Since(start)})
+			o.cfg.Notify(ModuleWaiting{Module: moduleName, Waited: time.Since(start)})
 		}
 		select {
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		case <-tick.C:
 		}
-		d.looks.Add(1)
-		fam, err := dpif.ResolveFamilies(conn)
+		o.cfg.Progress()
+		fam, err := dpif.ResolveFamilies(o.conn)
 		if !errors.Is(err, dpif.ErrNoModule) {
 			return fam, err
 		}
 	}
 }
 
-// openDatapath finds the families and opens the configured datapath, or
+// Open finds the families and opens the configured datapath, or
 // creates it where it may. One that was served before and may not be created
 // is waited for, and so is the module.
-func (d *run) openDatapath(ctx context.Context, conn *netlink.Conn) (*dpif.Datapath, error) {
+func (o *Opener) Open(ctx context.Context) (dp *dpif.Datapath, created bool, err error) {
 	for {
-		fam, err := d.resolve(ctx, conn)
+		fam, err := o.resolve(ctx)
 		if err != nil {
-			return nil, err
+			return nil, false, err
 		}
-		dp, created, info, err := d.tryDatapath(conn, fam)
+		dp, created, info, err := o.tryDatapath(fam)
 		if err == nil {
-			d.devices.SetDatapathCreated(created)
-			d.log.emit(evDatapathOpened{Index: dp.Index(), Created: created, Flows: info.Stats.Flows,
+			o.cfg.Notify(DatapathOpened{Index: dp.Index(), Created: created, Flows: info.Stats.Flows,
 				Hit: info.Stats.Hit, Missed: info.Stats.Missed, Lost: info.Stats.Lost})
-			return dp, nil
+			o.opened = true
+			return dp, created, nil
 		}
 		if errors.Is(err, unix.EPERM) {
 			err = fmt.Errorf("%w (dpifd needs CAP_NET_ADMIN)", err)
 		}
 		// ENOENT: the module, and with it the families, went meanwhile.
-		if !d.served || !errors.Is(err, unix.ENODEV) && !errors.Is(err, unix.ENOENT) {
-			return nil, err
+		if !o.opened || !errors.Is(err, unix.ENODEV) && !errors.Is(err, unix.ENOENT) {
+			return nil, false, err
 		}
 		select {
 		case <-ctx.Done():
-			return nil, ctx.Err()
+			return nil, false, ctx.Err()
 		case <-time.After(datapathRetry):
 		}
-		d.looks.Add(1)
+		o.cfg.Progress()
 	}
 }
 
 // tryDatapath opens the datapath once, or creates it where it may.
-func (d *run) tryDatapath(conn *netlink.Conn, fam *dpif.Families) (dp *dpif.Datapath, created bool, info dpif.DatapathInfo, err error) {
-	name := d.cfg().Datapath.Name
-	dp, err = dpif.OpenDatapath(conn, fam, name)
+func (o *Opener) tryDatapath(fam *dpif.Families) (dp *dpif.Datapath, created bool, info dpif.DatapathInfo, err error) {
+	name := o.cfg.Config().Datapath.Name
+	dp, err = dpif.OpenDatapath(o.conn, fam, name)
 	if errors.Is(err, unix.ENODEV) {
-		if dp, info, ok := d.formerDatapath(conn, fam); ok {
+		if dp, info, ok := o.formerDatapath(fam); ok {
 			return dp, false, info, nil
 		}
-		if !d.cfg().Datapath.Create {
+		if !o.cfg.Config().Datapath.Create {
 			return nil, false, info, fmt.Errorf("%w (it does not exist, and datapath.create is false)", err)
 		}
-		dp, err = dpif.CreateDatapath(conn, fam, name, 0)
+		dp, err = dpif.CreateDatapath(o.conn, fam, name, 0)
 		created = err == nil
 		if errors.Is(err, unix.EEXIST) {
 			// Somebody else was faster.
-			dp, err = dpif.OpenDatapath(conn, fam, name)
+			dp, err = dpif.OpenDatapath(o.conn, fam, name)
 		}
 	}
 	if err == nil {
@@ -133,8 +153,8 @@ func (d *run) tryDatapath(conn *netlink.Conn, fam *dpif.Families) (dp *dpif.Data
 
 // formerDatapath finds the datapath that the last daemon of this configuration served, by
 // its index: its local port may have another name now.
-func (d *run) formerDatapath(conn *netlink.Conn, fam *dpif.Families) (*dpif.Datapath, dpif.DatapathInfo, bool) {
-	name := d.cfg().Datapath.Name
+func (o *Opener) formerDatapath(fam *dpif.Families) (*dpif.Datapath, dpif.DatapathInfo, bool) {
+	name := o.cfg.Config().Datapath.Name
 	ns, err := netns.Current()
 	if err != nil {
 		return nil, dpif.DatapathInfo{}, false
@@ -143,7 +163,7 @@ func (d *run) formerDatapath(conn *netlink.Conn, fam *dpif.Families) (*dpif.Data
 	if err != nil || before == nil {
 		return nil, dpif.DatapathInfo{}, false // said when the checkpoint is needed
 	}
-	list, err := dpif.Datapaths(conn, fam)
+	list, err := dpif.Datapaths(o.conn, fam)
 	if err != nil {
 		return nil, dpif.DatapathInfo{}, false
 	}
@@ -153,32 +173,9 @@ func (d *run) formerDatapath(conn *netlink.Conn, fam *dpif.Families) (*dpif.Data
 			continue
 		}
 		if now.Datapath = name; before.Precedes(now) {
-			d.log.emit(evDatapathRenamed{LocalPort: info.Name, Index: info.Index})
-			return dpif.NewDatapath(conn, fam, name, info.Index), info, true
+			o.cfg.Notify(DatapathRenamed{LocalPort: info.Name, Index: info.Index})
+			return dpif.NewDatapath(o.conn, fam, name, info.Index), info, true
 		}
 	}
 	return nil, dpif.DatapathInfo{}, false
-}
-
-// leave does what on_exit asks for.
-func (d *run) leave(dp *dpif.Datapath) error {
-	var err error
-	var done event.Event = evFlowsFlushed{}
-	switch d.cfg().Datapath.OnExit {
-	case config.OnExitFlush:
-		err = dp.FlushFlows()
-	case config.OnExitDelete:
-		done = evDatapathDeleted{}
-		if err = dp.Delete(); err == nil {
-			err = d.devices.Sweep(nil)
-		}
-	default:
-		return nil
-	}
-	if err != nil {
-		d.log.emit(evExitFailed{OnExit: string(d.cfg().Datapath.OnExit), Err: err})
-		return err
-	}
-	d.log.emit(done)
-	return nil
 }
