@@ -153,7 +153,7 @@ func (d *difference) text() string {
 		text += "a reload would change " + strings.Join(d.Changed, ", ") + "\n"
 	}
 	if len(d.Ignored) > 0 {
-		text += "takes a restart: " + strings.Join(d.Ignored, ", ") + "\n"
+		text += "needs a restart: " + strings.Join(d.Ignored, ", ") + "\n"
 	}
 	return text
 }

@@ -247,7 +247,7 @@ func delPortCommand() *cobra.Command {
 					return done{}, err
 				}
 				if v.No == 0 {
-					return done{}, fmt.Errorf("%s is the local port of %s, which goes with the datapath only", args[1], args[0])
+					return done{}, fmt.Errorf("%s is the local port of %s, which can only be deleted with the datapath", args[1], args[0])
 				}
 				if err := c.confirm("traffic of port %s stops", args[1]); err != nil {
 					return done{}, err

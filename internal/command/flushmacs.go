@@ -44,7 +44,7 @@ func flushMACsCommand() *cobra.Command {
 				if form == outputJSON {
 					return printJSON(cmd.OutOrStdout(), done)
 				}
-				_, err = fmt.Fprintf(cmd.OutOrStdout(), "%d MACs forgotten\n", done.MACs)
+				_, err = fmt.Fprintf(cmd.OutOrStdout(), "%d MACs removed\n", done.MACs)
 				return err
 			})
 		},

@@ -65,7 +65,7 @@ func monitorUpcallCommand() *cobra.Command {
 				case errors.Is(err, errEnough), errors.Is(err, context.Canceled):
 					err = nil
 				case errors.Is(err, io.EOF):
-					err = errors.New("the daemon has ended")
+					err = errors.New("the daemon has exited")
 				}
 				return errors.Join(err, show.close())
 			})

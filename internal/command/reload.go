@@ -121,7 +121,7 @@ func hangUp(file string) error {
 		return err
 	}
 	if !inService() {
-		return fmt.Errorf("%s names no control socket: send SIGHUP to the daemon, and look for the outcome in the log", file)
+		return fmt.Errorf("%s names no control socket: send SIGHUP to the daemon, and see the log for the result", file)
 	}
 	return unix.Kill(mainPID(), unix.SIGHUP)
 }

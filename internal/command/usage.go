@@ -23,7 +23,7 @@ func arguments(low, high int) cobra.PositionalArgs {
 		case len(args) > high && high == 0:
 			return fmt.Errorf("takes no arguments, found %q", args[0])
 		case len(args) > high:
-			return fmt.Errorf("too many arguments, want %s; the first in excess is %q", want, args[high])
+			return fmt.Errorf("too many arguments, want %s; the first extra one is %q", want, args[high])
 		case len(args) < low:
 			return fmt.Errorf("too few arguments, want %s", want)
 		}

@@ -34,7 +34,7 @@ func (s *Source) parseScalar(text string) error {
 	if err != nil {
 		a, aerr := netip.ParseAddr(text)
 		if aerr != nil || a.Zone() != "" {
-			return fmt.Errorf("%q is neither an address nor a prefix, as in 192.0.2.1 or 2001:db8::/64",
+			return fmt.Errorf("%q is neither an address nor a prefix, such as 192.0.2.1 or 2001:db8::/64",
 				abbreviate(text))
 		}
 		p = netip.PrefixFrom(a, a.BitLen())
@@ -76,7 +76,7 @@ func (d *decoder) allow(entry string, a *Allow) {
 		case list.n == 0 && !d.bad[entry+".allow"]:
 			d.check(errors.New("is empty; without it any is allowed"), path)
 		case list.n > maxAllowed:
-			d.check(fmt.Errorf("has %d entries; at most %d are taken", list.n, maxAllowed), path)
+			d.check(fmt.Errorf("has %d entries; at most %d are allowed", list.n, maxAllowed), path)
 		}
 	}
 }

@@ -20,9 +20,9 @@ func (m *mac) parseScalar(text string) error {
 	*m = mac(a)
 	switch {
 	case m[0]&1 != 0:
-		return fmt.Errorf("%v is a group's address, not a station's", odp.MAC(*m))
+		return fmt.Errorf("%v is a multicast address, not a station", odp.MAC(*m))
 	case *m == mac{}:
-		return errors.New("the zero address is nobody's")
+		return errors.New("the zero address is not a station")
 	}
 	return nil
 }
@@ -49,7 +49,7 @@ func (d *decoder) staticMACs(p *Policy) {
 			at.vlan = 0
 		}
 		if earlier, twice := first[at]; twice {
-			d.check(fmt.Errorf("%v is there twice; the first is on line %d", s.MAC, earlier), entry+".mac")
+			d.check(fmt.Errorf("%v is listed twice; the first is on line %d", s.MAC, earlier), entry+".mac")
 			continue
 		}
 		first[at] = d.at[entry+".mac"].Line

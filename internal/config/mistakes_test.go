@@ -152,15 +152,15 @@ var mistakes = []struct {
 		`1:16: ports[0].name: "abcdefghijklmnop" has 16 bytes; a device name has at most 15`}},
 	{"name of 14 characters in 16 bytes", "datapath: {name: äöcdefghijklmn}\n", []string{
 		`1:18: datapath.name: "äöcdefghijklmn" has 16 bytes; a device name has at most 15`}},
-	{"name with a slash", "ports: [{name: a/b}]\n", []string{`1:16: ports[0].name: "a/b" has a / in it, which no device name has`}},
-	{"name with a colon", "ports: [{name: eth0:1}]\n", []string{`1:16: ports[0].name: "eth0:1" has a : in it, which no device name has`}},
-	{"name with a blank", "datapath: {name: br 0}\n", []string{`1:18: datapath.name: "br 0" has white space or a control character in it`}},
-	{"name with an escaped line end", `datapath: {name: "br\n0"}`, []string{`1:18: datapath.name: "br\n0" has white space or a control character in it`}},
-	{"name with a zero", `datapath: {name: "br\0"}`, []string{`1:18: datapath.name: "br\x00" has white space or a control character in it`}},
-	{"name that the kernel would number", "datapath: {name: 'dp%d'}\n", []string{`1:18: datapath.name: "dp%d" has a % in it, which the kernel takes for a pattern`}},
+	{"name with a slash", "ports: [{name: a/b}]\n", []string{`1:16: ports[0].name: "a/b" contains /, which is not allowed in device names`}},
+	{"name with a colon", "ports: [{name: eth0:1}]\n", []string{`1:16: ports[0].name: "eth0:1" contains :, which is not allowed in device names`}},
+	{"name with a blank", "datapath: {name: br 0}\n", []string{`1:18: datapath.name: "br 0" contains white space or a control character`}},
+	{"name with an escaped line end", `datapath: {name: "br\n0"}`, []string{`1:18: datapath.name: "br\n0" contains white space or a control character`}},
+	{"name with a zero", `datapath: {name: "br\0"}`, []string{`1:18: datapath.name: "br\x00" contains white space or a control character`}},
+	{"name that the kernel would number", "datapath: {name: 'dp%d'}\n", []string{`1:18: datapath.name: "dp%d" contains a %, which the kernel treats as a pattern`}},
 	{"name with a byte that is a blank in Latin-1", "datapath: {name: voilà}\n", []string{
-		`1:18: datapath.name: "voilà" has byte 0xa0 in it, which the kernel takes for white space`}},
-	{"name is a directory", "ports: [{name: ..}]\n", []string{`1:16: ports[0].name: ".." is no device name`}},
+		`1:18: datapath.name: "voilà" contains byte 0xa0, which the kernel treats as white space`}},
+	{"name is a directory", "ports: [{name: ..}]\n", []string{`1:16: ports[0].name: ".." is not a device name`}},
 	{"duplicate port", "ports:\n  - {name: va}\n  - {name: vb}\n  - {name: va, type: internal}\n", []string{
 		`4:12: ports[2].name: duplicate port "va"; the first is on line 2`}},
 	{"port is the datapath", "datapath: {name: br7}\nports: [{name: br7}]\n", []string{
@@ -176,8 +176,8 @@ var mistakes = []struct {
 	{"mode too long", `control: {mode: "02660"}`, []string{`1:17: control.mode: want octal permissions such as 0660, not "02660"`}},
 	{"mode out of range", "control: {mode: 0777}", []string{`1:17: control.mode: 0777 is out of range; want 0600 to 0666`}},
 	{"mode as a list", "control: {mode: [6]}", []string{`1:17: control.mode: want a file mode, not a list`}},
-	{"namespace is a directory", "netns: .\n", []string{`1:8: netns: "." is no namespace`}},
-	{"namespace with a zero", `netns: "a\0b"`, []string{`1:8: netns: "a\x00b" has a control character in it or is not UTF-8`}},
+	{"namespace is a directory", "netns: .\n", []string{`1:8: netns: "." is not a namespace`}},
+	{"namespace with a zero", `netns: "a\0b"`, []string{`1:8: netns: "a\x00b" contains a control character or is not UTF-8`}},
 	{"namespace too long", "netns: " + strings.Repeat("n", 256), []string{`1:8: netns: a name has at most 255 bytes`}},
 	{"namespace path too long", "netns: /" + strings.Repeat("n", 4095), []string{`1:8: netns: a path has at most 4095 bytes`}},
 
@@ -197,13 +197,13 @@ var mistakes = []struct {
 		`1:81: ports[1].vlan.trunk: is empty; without it the port is a trunk of all VLANs`,
 		`1:111: ports[2].vlan.trunk: want a list, not the number 5`}},
 	{"access and trunk", "ports:\n  - name: a\n    vlan: {access: 3, trunk: [4], native: 5}\n", []string{
-		`3:30: ports[0].vlan.trunk: does not go with vlan.access: a port is an access port or a trunk`,
-		`3:43: ports[0].vlan.native: does not go with vlan.access: a port is an access port or a trunk`}},
+		`3:30: ports[0].vlan.trunk: cannot be combined with vlan.access: a port is an access port or a trunk`,
+		`3:43: ports[0].vlan.native: cannot be combined with vlan.access: a port is an access port or a trunk`}},
 	{"VLAN twice", "ports: [{name: a, vlan: {trunk: [1-10, 20, 5]}}]\n", []string{
 		`1:44: ports[0].vlan.trunk[2]: 5 overlaps 1-10, entry 0`}},
 	{"group of no isolated port", "ports: [{name: a, group: g}, {name: b, isolated: true, group: 'a b'}]\n", []string{
 		`1:26: ports[0].group: is for isolated ports; set isolated: true as well`,
-		`1:63: ports[1].group: "a b" has white space or a control character in it`}},
+		`1:63: ports[1].group: "a b" contains white space or a control character`}},
 
 	// Static MACs.
 	{"not to be allowed", "ports: [{name: a, allow: {macs: [x], addresses: [10.0.0.0/8, 10.0.0.1/8, 224.0.0.1, '::', 'fe80::1%a', 10.0.0.0/33]}}, {name: b, allow: {macs: []}}]\n", []string{
@@ -211,18 +211,18 @@ var mistakes = []struct {
 		`1:62: ports[0].allow.addresses[1]: "10.0.0.1/8" has bits beyond its prefix; write 10.0.0.0/8 for the network or 10.0.0.1 for the host`,
 		`1:74: ports[0].allow.addresses[2]: "224.0.0.1" is not the source of any packet`,
 		`1:85: ports[0].allow.addresses[3]: "::" is not the source of any packet`,
-		`1:91: ports[0].allow.addresses[4]: "fe80::1%a" is neither an address nor a prefix, as in 192.0.2.1 or 2001:db8::/64`,
-		`1:104: ports[0].allow.addresses[5]: "10.0.0.0/33" is neither an address nor a prefix, as in 192.0.2.1 or 2001:db8::/64`,
+		`1:91: ports[0].allow.addresses[4]: "fe80::1%a" is neither an address nor a prefix, such as 192.0.2.1 or 2001:db8::/64`,
+		`1:104: ports[0].allow.addresses[5]: "10.0.0.0/33" is neither an address nor a prefix, such as 192.0.2.1 or 2001:db8::/64`,
 		`1:144: ports[1].allow.macs: is empty; without it any is allowed`,
 	}},
 	{"no MAC", "policy: {static_macs: [{port: a}, {mac: x, port: a}, {mac: ff:ff:ff:ff:ff:ff, port: a}, {mac: 02:00:5e:00:00:01}]}\n", []string{
 		`1:24: policy.static_macs[0]: a static MAC has no mac`,
 		`1:41: policy.static_macs[1].mac: want a MAC, such as 02:00:5e:00:00:01, not "x"`,
-		`1:60: policy.static_macs[2].mac: ff:ff:ff:ff:ff:ff is a group's address, not a station's`,
+		`1:60: policy.static_macs[2].mac: ff:ff:ff:ff:ff:ff is a multicast address, not a station`,
 		`1:89: policy.static_macs[3]: a static MAC has no port`}},
 	{"MAC twice", "policy:\n  static_macs: [{mac: 02:00:5e:00:00:01, port: a}, {mac: 02:00:5e:00:00:01, port: b, vlan: 3},\n" +
 		"    {mac: 02-00-5E-00-00-01, port: b}]\n", []string{
-		`3:11: policy.static_macs[2].mac: 02:00:5e:00:00:01 is there twice; the first is on line 2`}},
+		`3:11: policy.static_macs[2].mac: 02:00:5e:00:00:01 is listed twice; the first is on line 2`}},
 
 	// Static flows.
 	{"half a static flow", "flows:\n  static:\n  - match: in_port(1)\n  - {actions: '1', match: ''}\n", []string{
@@ -251,9 +251,9 @@ var mistakes = []struct {
 	{"frame not aligned", "ring: {frame_size: 2562B}\n", []string{
 		`1:20: ring.frame_size: 2562B is not a multiple of 4 bytes`}},
 	{"frame larger than a block", "ring:\n  frame_size: 68KiB\n", []string{
-		`2:15: ring.frame_size: a frame of 68KiB does not fit a block of 64KiB (ring.block_size)`}},
+		`2:15: ring.frame_size: a frame of 68KiB does not fit in a block of 64KiB (ring.block_size)`}},
 	{"block smaller than a frame", "ring: {block_size: 4KiB, frame_size: 8KiB}\n", []string{
-		`1:38: ring.frame_size: a frame of 8KiB does not fit a block of 4KiB (ring.block_size)`}},
+		`1:38: ring.frame_size: a frame of 8KiB does not fit in a block of 4KiB (ring.block_size)`}},
 	{"no blocks", "ring: {blocks: 0}\n", []string{`1:16: ring.blocks: 0 is out of range; want 1 to 1048576`}},
 	{"ring over the default limit", "ring: {blocks: 8193}\n", []string{
 		`1:16: ring.blocks: one ring of 8193 blocks (ring.blocks) of 64KiB (ring.block_size) is 524352KiB, over the limit of 512MiB for all`}},
@@ -309,7 +309,7 @@ var mistakes = []struct {
 		`2:22: ports[1]: want a mapping (key: value), not the string "x"`}},
 	{"all of a file", "handlers: -1\nports:\n  - {name: a b}\n  - {nam: c}\nnetn: x\nlog:\n  level: 3\n", []string{
 		`1:11: handlers: must not be negative`,
-		`3:12: ports[0].name: "a b" has white space or a control character in it`,
+		`3:12: ports[0].name: "a b" contains white space or a control character`,
 		`4:6: unknown key "ports[1].nam"; did you mean "ports[1].name"?`,
 		`5:1: unknown key "netn"; did you mean "netns"?`,
 		`7:10: log.level: want debug, info, warn or error, not the number 3`}},

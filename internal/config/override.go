@@ -67,7 +67,7 @@ func find(c reflect.Value, key string) (v reflect.Value, f reflect.StructField, 
 		case !closed || err != nil || i < 0:
 			return v, f, fmt.Errorf("%s: want an index such as [0], not [%s", path, index)
 		case i >= v.Len():
-			return v, f, fmt.Errorf("%s: has %d entries, so none at [%d]", path, v.Len(), i)
+			return v, f, fmt.Errorf("%s: has %d entries; there is no [%d]", path, v.Len(), i)
 		}
 		v, f, path = v.Index(i), reflect.StructField{}, fmt.Sprintf("%s[%d]", path, i)
 	}

@@ -53,7 +53,7 @@ func TestOverrideMistakes(t *testing.T) {
 		{"handlers=*a", "handlers: aliases (*) are not taken here; write the value out"},
 		{"policy=learning", `policy: want a mapping (key: value), not the string "learning"`},
 		{"policy={type: drop, colour: red}", `unknown key "policy.colour"; known here: `},
-		{"ports[2].name=vc", "ports: has 2 entries, so none at [2]"},
+		{"ports[2].name=vc", "ports: has 2 entries; there is no [2]"},
 		{"ports[x].name=vc", "ports: want an index such as [0], not [x"},
 		{"ports[1=vc", "ports: want an index such as [0], not [1"},
 		{"ports=0", "ports: want a list, not the number 0"},

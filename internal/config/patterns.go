@@ -36,7 +36,7 @@ func (d *decoder) pattern(p *Port, entry string, first map[string]int) {
 	}
 	first[p.Match] = d.at[at].Line
 	if p.Type.IsTunnel() {
-		d.check(fmt.Errorf("is for existing devices and internal ports; a %s port has a name", p.Type), at)
+		d.check(fmt.Errorf("is for existing devices and internal ports; a %s port needs a name", p.Type), at)
 		return
 	}
 	for _, k := range []struct {
@@ -53,13 +53,13 @@ func (d *decoder) pattern(p *Port, entry string, first map[string]int) {
 func devicePattern(match string) error {
 	switch _, err := path.Match(match, ""); {
 	case err != nil:
-		return fmt.Errorf("%q is no pattern such as tap*, veth? or eth[0-3]", abbreviate(match))
+		return fmt.Errorf("%q is not a pattern such as tap*, veth? or eth[0-3]", abbreviate(match))
 	case !strings.ContainsAny(match, "*?["):
-		return fmt.Errorf("%q has no *, ? or [...] in it; one device takes a name instead", abbreviate(match))
+		return fmt.Errorf("%q contains no *, ? or [...]; use name for one device", abbreviate(match))
 	case strings.ContainsFunc(match, func(c rune) bool {
 		return c == '/' || c == ':' || unicode.IsSpace(c) || unicode.IsControl(c)
 	}):
-		return fmt.Errorf("%q has a character in it that no device name has", abbreviate(match))
+		return fmt.Errorf("%q contains a character that is not allowed in device names", abbreviate(match))
 	}
 	return nil
 }

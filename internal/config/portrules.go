@@ -60,7 +60,7 @@ func (d *decoder) isolation(entry string, p *Port) {
 	case p.Group != "" && !p.Isolated:
 		err = errors.New("is for isolated ports; set isolated: true as well")
 	case p.Group != "" && strings.ContainsFunc(p.Group, func(c rune) bool { return !unicode.IsPrint(c) || unicode.IsSpace(c) }):
-		err = fmt.Errorf("%q has white space or a control character in it", abbreviate(p.Group))
+		err = fmt.Errorf("%q contains white space or a control character", abbreviate(p.Group))
 	}
 	d.check(err, entry+".group")
 }
@@ -153,9 +153,9 @@ func (d *decoder) mirrors(ports []Port) {
 		case p.MirrorTo == p.Name:
 			d.check(errors.New("a port cannot be its own mirror"), path)
 		case to < 0:
-			d.check(fmt.Errorf("there is no port %q in the list", abbreviate(p.MirrorTo)), path)
+			d.check(fmt.Errorf("the list has no port %q", abbreviate(p.MirrorTo)), path)
 		case ports[to].MirrorTo != "":
-			d.check(fmt.Errorf("port %q has a mirror itself", p.MirrorTo), path)
+			d.check(fmt.Errorf("port %q is mirrored itself", p.MirrorTo), path)
 		}
 	}
 }

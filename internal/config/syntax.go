@@ -15,7 +15,7 @@ func (a *Addr) parseScalar(text string) error {
 	ip, err := netip.ParseAddr(text)
 	switch {
 	case err != nil:
-		return fmt.Errorf("%q is no IP address", abbreviate(text))
+		return fmt.Errorf("%q is not an IP address", abbreviate(text))
 	case ip.Zone() != "" || ip.Is4In6() || ip.IsUnspecified() || ip.IsMulticast() || ip == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
 		return fmt.Errorf("%q is not the address of one host", abbreviate(text))
 	}
@@ -42,7 +42,7 @@ func (p *Prefix) parseScalar(text string) error {
 	prefix, err := netip.ParsePrefix(text)
 	switch {
 	case err != nil:
-		return fmt.Errorf("%q is no address with a prefix length, as in 10.0.0.1/24", abbreviate(text))
+		return fmt.Errorf("%q is not an address with a prefix length, such as 10.0.0.1/24", abbreviate(text))
 	case prefix.Addr().Is4In6() || prefix.Addr().IsUnspecified() || prefix.Addr().IsMulticast():
 		return fmt.Errorf("%q is not the address of a device", abbreviate(text))
 	}
@@ -81,7 +81,7 @@ func (t *TOS) parseScalar(text string) error {
 	case n < 0 || n > 255:
 		return fmt.Errorf("%s is out of range; want 0 to 255, or inherit", abbreviate(text))
 	case n&3 != 0:
-		return errors.New("the two lowest bits are those of congestion notification (ECN), which the kernel sets")
+		return errors.New("the two lowest bits must be 0: the kernel sets them for congestion notification (ECN)")
 	}
 	*t = ""
 	if n != 0 {

@@ -64,7 +64,7 @@ func (d *decoder) ring(r *Ring) {
 		return
 	}
 	if r.FrameSize > r.BlockSize {
-		d.check(fmt.Errorf("a frame of %s does not fit a block of %s (ring.block_size)",
+		d.check(fmt.Errorf("a frame of %s does not fit in a block of %s (ring.block_size)",
 			formatSize(uint64(r.FrameSize)), formatSize(uint64(r.BlockSize))), frame, block)
 		return
 	}
@@ -87,23 +87,23 @@ func deviceName(name string) error {
 	case len(name) > maxName:
 		return fmt.Errorf("%q has %d bytes; a device name has at most %d", abbreviate(name), len(name), maxName)
 	case name == "." || name == "..":
-		return fmt.Errorf("%q is no device name", name)
+		return fmt.Errorf("%q is not a device name", name)
 	case !utf8.ValidString(name):
 		return fmt.Errorf("%q is not UTF-8", name)
 	}
 	for _, c := range name {
 		switch {
 		case c == '/' || c == ':':
-			return fmt.Errorf("%q has a %c in it, which no device name has", name, c)
+			return fmt.Errorf("%q contains %c, which is not allowed in device names", name, c)
 		case c == '%':
-			return fmt.Errorf("%q has a %% in it, which the kernel takes for a pattern", name)
+			return fmt.Errorf("%q contains a %%, which the kernel treats as a pattern", name)
 		case unicode.IsSpace(c) || unicode.IsControl(c):
-			return fmt.Errorf("%q has white space or a control character in it", name)
+			return fmt.Errorf("%q contains white space or a control character", name)
 		}
 	}
 	// To the kernel, which knows Latin-1 only, this byte is white space.
 	if i := strings.IndexByte(name, 0xa0); i >= 0 {
-		return fmt.Errorf("%q has byte 0xa0 in it, which the kernel takes for white space", name)
+		return fmt.Errorf("%q contains byte 0xa0, which the kernel treats as white space", name)
 	}
 	return nil
 }
@@ -114,7 +114,7 @@ func netnsName(name string) error {
 	isPath := strings.Contains(name, "/")
 	switch {
 	case !utf8.ValidString(name) || strings.ContainsFunc(name, unicode.IsControl):
-		return fmt.Errorf("%q has a control character in it or is not UTF-8", abbreviate(name))
+		return fmt.Errorf("%q contains a control character or is not UTF-8", abbreviate(name))
 	case isPath && !filepath.IsAbs(name):
 		return fmt.Errorf("%q is neither a name nor an absolute path", abbreviate(name))
 	case isPath && len(name) > maxPath:
@@ -122,7 +122,7 @@ func netnsName(name string) error {
 	case !isPath && len(name) > maxFile:
 		return fmt.Errorf("a name has at most %d bytes", maxFile)
 	case name == "." || name == "..":
-		return fmt.Errorf("%q is no namespace", name)
+		return fmt.Errorf("%q is not a namespace", name)
 	}
 	return nil
 }
@@ -138,7 +138,7 @@ func controlSocket(path string) error {
 	case len(path) > maxPath:
 		return fmt.Errorf("a socket's path has at most %d bytes", maxPath)
 	case !utf8.ValidString(path) || strings.ContainsFunc(path, unicode.IsControl):
-		return fmt.Errorf("%q has a control character in it or is not UTF-8", abbreviate(path))
+		return fmt.Errorf("%q contains a control character or is not UTF-8", abbreviate(path))
 	}
 	return nil
 }

@@ -47,7 +47,7 @@ func (d *decoder) vlan(path string, v *forward.VLANConfig) {
 	}
 	for _, key := range []string{"trunk", "native"} {
 		if at("access") && at(key) {
-			d.check(errors.New("does not go with vlan.access: a port is an access port or a trunk"), path+"."+key)
+			d.check(errors.New("cannot be combined with vlan.access: a port is an access port or a trunk"), path+"."+key)
 		}
 	}
 	if d.bad[path] {

@@ -57,14 +57,14 @@ func FindSocket(dir string) (string, error) {
 	found, err := Sockets(dir)
 	switch {
 	case errors.Is(err, fs.ErrPermission):
-		return "", fmt.Errorf("%w (root and the group of control.group may look)", err)
+		return "", fmt.Errorf("%w (only root and members of control.group may list it)", err)
 	case err != nil:
 		return "", err
 	case len(found) == 0:
-		return "", fmt.Errorf("%w: %s has no socket (is the daemon running? one with another control.socket is "+
-			"reached with --socket)", ErrNoDaemon, dir)
+		return "", fmt.Errorf("%w: %s has no socket (check that the daemon runs; for another control.socket use "+
+			"--socket)", ErrNoDaemon, dir)
 	case len(found) > 1:
-		return "", fmt.Errorf("%d daemons have a socket in %s: say which datapath, or --socket: %s", len(found), dir,
+		return "", fmt.Errorf("%d daemons have a socket in %s: name the datapath, or use --socket: %s", len(found), dir,
 			strings.Join(found, ", "))
 	}
 	return filepath.Join(dir, found[0]+suffix), nil
@@ -183,9 +183,9 @@ func (c *Client) do(ctx context.Context, method, path string, body io.Reader) (*
 		}
 		switch {
 		case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ECONNREFUSED), errors.Is(err, unix.ENOTSOCK):
-			return nil, fmt.Errorf("%w at %s: is it running, with this control.socket? (%w)", ErrNoDaemon, c.path, err)
+			return nil, fmt.Errorf("%w at %s: check that it runs with this control.socket (%w)", ErrNoDaemon, c.path, err)
 		case errors.Is(err, unix.EACCES):
-			return nil, fmt.Errorf("%s: %w (control.group of the configuration may connect)", c.path, err)
+			return nil, fmt.Errorf("%s: %w (root and members of control.group may connect)", c.path, err)
 		}
 		return nil, fmt.Errorf("%s: %w", c.path, err)
 	}

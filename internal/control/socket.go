@@ -116,7 +116,7 @@ func clearStale(path string) error {
 	case err != nil:
 		return err
 	case info.Mode().Type() != fs.ModeSocket:
-		return fmt.Errorf("%s: is there and is not a socket", path)
+		return fmt.Errorf("%s: exists and is not a socket", path)
 	}
 	conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: path, Net: "unix"})
 	if err == nil {

@@ -50,7 +50,7 @@ func (s *Server) upcalls(w http.ResponseWriter, r *http.Request) {
 		case s.feeds <- struct{}{}:
 			defer func() { <-s.feeds }()
 		default:
-			err = fmt.Errorf("upcalls are watched by %d clients, which is the limit", maxFeeds)
+			err = fmt.Errorf("%d clients already watch upcalls, which is the limit", maxFeeds)
 		}
 	}
 	if err != nil {

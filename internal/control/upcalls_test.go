@@ -77,7 +77,7 @@ func TestUpcallsEnd(t *testing.T) {
 		})
 		<-b.watched
 	}
-	if err := client(t, path).Upcalls(ctx, control.Watch{}, nil); err == nil || !strings.Contains(err.Error(), "watched by 4 clients") {
+	if err := client(t, path).Upcalls(ctx, control.Watch{}, nil); err == nil || !strings.Contains(err.Error(), "4 clients already watch upcalls") {
 		t.Errorf("a fifth: %v", err)
 	}
 	cancel()

@@ -12,7 +12,7 @@ import (
 )
 
 // ErrDiffers means that a device has the name of a tunnel device, but other attributes.
-var ErrDiffers = errors.New("a device of that name is there and differs")
+var ErrDiffers = errors.New("a device of that name exists and differs")
 
 // greCollectMetadata is IFLA_GRE_COLLECT_METADATA, linux/if_tunnel.h.
 const greCollectMetadata = 18

@@ -19,7 +19,7 @@ type Meter struct {
 
 // ErrNoMeters means that the kernel has no working meters: Linux before 4.15 has none, and
 // before 4.18 keeps only one.
-var ErrNoMeters = errors.New("the kernel has no meters that work")
+var ErrNoMeters = errors.New("the kernel has no working meters")
 
 // SetMeter creates a meter, or sets the rate of an existing one. The error matches ErrNoMeters
 // if the kernel has no working meters.

@@ -112,7 +112,7 @@ func (e *Editor) AddPort(name string, t dpif.VportType) (odp.PortNo, error) {
 	case errors.Is(err, unix.EEXIST):
 		err = fmt.Errorf("%w: a port or device has this name", err)
 	case errors.Is(err, unix.EINVAL) && t == dpif.VportNetdev:
-		err = fmt.Errorf("%w: the kernel takes devices of Ethernet only, and no internal ports or loopback", err)
+		err = fmt.Errorf("%w: the kernel accepts Ethernet devices only, no internal ports and no loopback", err)
 	}
 	return v.No, err
 }

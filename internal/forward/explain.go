@@ -72,7 +72,7 @@ func (l *Learning) explainSource(k *odp.Key, set *portSet, f *frame, refused str
 	case k.EthSrc.IsMulticast():
 		found = "not learned: a multicast address is nobody's source"
 	case k.EthSrc.IsZero():
-		found = "not learned: the zero address is nobody's"
+		found = "not learned: the zero address is not a station"
 	case !l.learnsFrom(k, set, f.vlan):
 		found = "not learned: it is a static MAC"
 	case !set.has(k.InPort):

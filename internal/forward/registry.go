@@ -64,7 +64,7 @@ func Policies() []string {
 func New(name string, cfg Config) (policy.Policy, error) {
 	i := slices.IndexFunc(kinds, func(k kind) bool { return k.name == name })
 	if i < 0 {
-		return nil, fmt.Errorf("policy %q is not known, want %s", name, strings.Join(Policies(), ", "))
+		return nil, fmt.Errorf("unknown policy %q, want %s", name, strings.Join(Policies(), ", "))
 	}
 	return kinds[i].make(cfg)
 }

@@ -178,10 +178,10 @@ func CheckStatic(flows []StaticFlow) (covered int, err error) {
 				continue
 			}
 			if string(c.actions) != string(earlier.actions) {
-				return 0, &StaticError{Flow: i, Earlier: j, Err: errors.New("overlaps an earlier flow that has other actions; the kernel's flows have no priorities")}
+				return 0, &StaticError{Flow: i, Earlier: j, Err: errors.New("overlaps an earlier flow with other actions; flows in the kernel have no priorities")}
 			}
 			if !c.within(earlier) && !earlier.within(c) && (c.looksLike(earlier) || earlier.looksLike(c)) {
-				return 0, &StaticError{Flow: i, Earlier: j, Err: errors.New("overlaps an earlier flow in part, where fields that one matches are zero; the kernel takes the two for one")}
+				return 0, &StaticError{Flow: i, Earlier: j, Err: errors.New("overlaps an earlier flow in part, where fields that one of them matches are zero; the kernel treats the two as one")}
 			}
 		}
 		all = append(all, c)

@@ -19,14 +19,14 @@ func checkStaticMACs(list []StaticMAC, shared bool) error {
 	seen := map[uint64]bool{}
 	for _, s := range list {
 		if s.MAC.IsMulticast() || s.MAC.IsZero() || s.VLAN > maxVLAN {
-			return fmt.Errorf("static MAC %v in VLAN %d on port %s is no station's", s.MAC, s.VLAN, s.Port)
+			return fmt.Errorf("static MAC %v in VLAN %d on port %s is not a unicast address", s.MAC, s.VLAN, s.Port)
 		}
 		key := macKey(s.VLAN, s.MAC)
 		if shared {
 			key = macKey(0, s.MAC)
 		}
 		if seen[key] {
-			return fmt.Errorf("static MAC %v in VLAN %d is there twice", s.MAC, s.VLAN)
+			return fmt.Errorf("static MAC %v in VLAN %d is listed twice", s.MAC, s.VLAN)
 		}
 		seen[key] = true
 	}

@@ -23,7 +23,7 @@ type RingKernel interface {
 }
 
 // errDesynchronised means that a COPY frame announced a message that is not in the queue.
-var errDesynchronised = errors.New("ring and queue have come apart")
+var errDesynchronised = errors.New("ring and queue are out of step")
 
 // mapRing sets up the receiver's ring, or records why there is none.
 func (r *Receiver) mapRing(c ReceiverConfig) {

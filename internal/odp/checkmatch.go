@@ -92,9 +92,9 @@ func CheckMatch(key, mask *Packed) error {
 			return errors.New("encap without vlan, or a vlan without tag")
 		case tci == 0:
 		case tci&0x1000 == 0 || mask[at]&0x10 == 0:
-			return errors.New("vlan(...) has to match the tag's presence")
+			return errors.New("vlan(...) must match the presence of the tag")
 		case tpid != 0x8100 && tpid != 0x88a8 || mask[at+2] != 0xff:
-			return errors.New("vlan(...) needs eth_type(0x8100) or eth_type(0x88a8) before it, and encap(...) behind it")
+			return errors.New("vlan(...) needs eth_type(0x8100) or eth_type(0x88a8) before it, and encap(...) after it")
 		}
 	}
 	for _, l3 := range []struct {
@@ -119,7 +119,7 @@ func CheckMatch(key, mask *Packed) error {
 				l4.proto)
 		}
 		if key[at+3] == fragLater {
-			return fmt.Errorf("%s(...) does not go with frag=later: later fragments have no such header",
+			return fmt.Errorf("%s(...) cannot be combined with frag=later: later fragments have no such header",
 				keyByType(l4.attr).name)
 		}
 	}
@@ -138,11 +138,11 @@ func checkType(key, mask *Packed) error {
 	switch {
 	case mask[offEthertype] == 0:
 	case typ == 0x894f:
-		return errors.New("eth_type(0x894f) needs nsh(...), which static flows do not match on")
+		return errors.New("eth_type(0x894f) needs nsh(...), which static flows cannot match")
 	case !tagged && (typ == 0x8100 || typ == 0x88a8):
 		return fmt.Errorf("eth_type(0x%04x) needs vlan(...) behind it", typ)
 	case typ != 0 && typ < 0x600:
-		return fmt.Errorf("eth_type(0x%04x): the least EtherType is 0x0600; eth_type(0/0xffff) is that of 802.2 frames", typ)
+		return fmt.Errorf("eth_type(0x%04x): the lowest EtherType is 0x0600; eth_type(0/0xffff) matches 802.2 frames", typ)
 	}
 	if mask.hasUnit(KeyAttrARP) && key[offARPOp] != 0 {
 		return errors.New("arp(...): the kernel knows operations up to 255")

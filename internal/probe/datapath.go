@@ -28,12 +28,12 @@ func datapathTrials() []trial[*sandbox] {
 		{"feature_vport_pids", feature(dpif.FeatureVportPIDs), "a vport's upcall PID is a single number, which is " +
 			"what dpifd sets anyway"},
 		{"feature_tc_recirc", tcRecirc, "nothing changes: dpifd does not offload to tc"},
-		{"feature_per_cpu", perCPU, "upcalls are dispatched by vport, whatever the key dispatch says"},
+		{"feature_per_cpu", perCPU, "dispatch is per-vport, whatever the configuration says"},
 		{"ufid", ufid, "flows are identified by their keys, and every dump is a full one"},
 		{"masks_cache", masksCache, "the kernel looks flows up mask by mask"},
-		{"upcall_stats", upcallStats, "what the kernel could not send up is counted by socket drops only"},
+		{"upcall_stats", upcallStats, "upcalls that the kernel could not queue are counted as socket drops only"},
 		{"meter", meter, noMeters},
-		{"ct_limit", ctLimit, "nothing changes: dpifd sets no limits to connections"},
+		{"ct_limit", ctLimit, "nothing changes: dpifd does not limit connections"},
 	}
 	for _, a := range actionTrials {
 		list = append(list, trial[*sandbox]{"action_" + a.name, a.try, a.without})
@@ -65,7 +65,7 @@ func tcRecirc(s *sandbox) (string, error) {
 func checked(s *sandbox) error {
 	refuses, err := s.dp.RefusesUnknown()
 	if err == nil && !refuses {
-		err = errors.New("the kernel keeps it, but keeps whatever it is given")
+		err = errors.New("the kernel keeps it, but it keeps any bit")
 	}
 	return err
 }
@@ -140,7 +140,7 @@ func masksCache(s *sandbox) (string, error) {
 	}
 	changed, err := s.dp.Info()
 	if err == nil && changed.Stats.CacheSize != want {
-		err = fmt.Errorf("size %d stays, though %d was asked for", changed.Stats.CacheSize, want)
+		err = fmt.Errorf("size is still %d, although %d was requested", changed.Stats.CacheSize, want)
 	}
 	return fmt.Sprintf("%d entries per CPU, which can be changed", info.Stats.CacheSize), err
 }
@@ -192,7 +192,7 @@ func ctLimit(s *sandbox) (string, error) {
 	}
 	answer, err := ovsRequest(s.conn, s.fam.CTLimit, cmdGet, s.dp.Index(), nil)
 	if err == nil && len(answer) == 0 {
-		err = errors.New("the kernel tells no limit")
+		err = errors.New("the kernel reports no limit")
 	}
 	return "limits of connections by zone can be read", err
 }

@@ -47,7 +47,7 @@ func (p *prober) openvswitch() {
 		family        *genl.Family
 	}{
 		{"ovs_meter", noMeters, p.fam.Meter},
-		{"ovs_ct_limit", "nothing changes: dpifd sets no limits to connections", p.fam.CTLimit},
+		{"ovs_ct_limit", "nothing changes: dpifd does not limit connections", p.fam.CTLimit},
 	} {
 		p.add(f.name, f.without, func() (string, error) {
 			if f.family == nil {

@@ -65,7 +65,7 @@ func (p *prober) datapaths() {
 	}
 	cause := err
 	if cause == nil || errors.Is(cause, errUntried) {
-		cause = errors.New("there is no datapath to try it on")
+		cause = errors.New("there is no datapath for the test")
 	}
 	for _, t := range trials[tried:] {
 		p.add(t.name, t.without, func() (string, error) { return "", untried(cause) })

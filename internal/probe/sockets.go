@@ -15,7 +15,7 @@ import (
 // socketTrials need no datapath.
 var socketTrials = []trial[struct{}]{
 	{"rx_ring", rxRing, "upcalls are received by recvmmsg"},
-	{"tx_ring", txRing, "requests leave by sendmsg, as with ring.tx: off, the default"},
+	{"tx_ring", txRing, "requests are sent by sendmsg, as with ring.tx: off, the default"},
 	{"recvmmsg", recvmmsg, "dpifd does not start"},
 	{"so_meminfo", memInfo, "drops of upcall sockets are read from /proc/net/netlink"},
 	{"rcvbuf", rcvbuf, "bursts of upcalls beyond the buffer are lost: raise net.core.rmem_max or give " +

@@ -55,7 +55,7 @@ func Configuration(c *config.Config, refuse func(key string, err error)) (n Trie
 		}
 	})
 	if err != nil {
-		err = fmt.Errorf("try the configuration on a datapath of its own: %w", err)
+		err = fmt.Errorf("test the configuration on a temporary datapath: %w", err)
 	}
 	return n, err
 }

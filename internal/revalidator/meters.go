@@ -25,7 +25,7 @@ type meters struct {
 	inForce []meter
 	tried   bool
 	usable  bool
-	never   bool            // the kernel has no meters that work
+	never   bool            // the kernel has no working meters
 	retry   backoff.Backoff // of meters that the kernel refused
 	looked  time.Duration   // when the look under way began, by internal/clock
 	next    int             // of inForce, to be looked at

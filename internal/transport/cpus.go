@@ -81,7 +81,7 @@ func parseCPUList(text string) ([]int, error) {
 		first, err := strconv.Atoi(from)
 		last, lastErr := strconv.Atoi(to)
 		if err != nil || lastErr != nil || first < next || last < first || last >= maxCPUs {
-			return nil, fmt.Errorf("%q is no part of a list of CPUs", part)
+			return nil, fmt.Errorf("%q is not part of a list of CPUs", part)
 		}
 		for cpu := first; cpu <= last; cpu++ {
 			list = append(list, cpu)

@@ -33,7 +33,7 @@ func TestReloadCommand(t *testing.T) {
 	write(n.config(settings{"ports": ports(a.port, b.port, c.port), "handlers": "1", "policy": "{mac_aging: 200s}"}))
 	out := dpifd(t, n.sw, "check", file, "--diff")
 	for _, want := range []string{"\n+  - name: \"" + c.port + "\"\n", "\n-  mac_aging: 5m\n+  mac_aging: 3m20s\n",
-		"\na reload would change ports, policy\ntakes a restart: handlers\n"} {
+		"\na reload would change ports, policy\nneeds a restart: handlers\n"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("check --diff lacks %q:\n%s", want, out)
 		}
