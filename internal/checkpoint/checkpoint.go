@@ -89,8 +89,8 @@ func New(dp *dpif.DatapathInfo) (*Checkpoint, error) {
 		Missed: dp.Stats.Missed, Lost: dp.Stats.Lost}, nil
 }
 
-// Save replaces the file of a name in a runtime directory.
-func (c *Checkpoint) Save(dir, name string) error {
+// Save replaces the file of the datapath, see Name, in a runtime directory.
+func (c *Checkpoint) Save(dir string) error {
 	data, err := json.Marshal(c)
 	if err != nil {
 		return err
@@ -100,7 +100,7 @@ func (c *Checkpoint) Save(dir, name string) error {
 		return err
 	}
 	defer d.Close()
-	return d.WriteFile(name, data)
+	return d.WriteFile(Name(c.Datapath, c.Namespace), data)
 }
 
 // Load reads the file of a name in a runtime directory, nil if there is none.

@@ -14,14 +14,14 @@ import (
 )
 
 func TestCheckpoint(t *testing.T) {
-	dir, name := t.TempDir(), "dp9.1.state"
-	path := filepath.Join(dir, name)
-	if c, err := Load(dir, name); c != nil || err != nil {
-		t.Errorf("without a file: %v, %v", c, err)
-	}
 	c, err := New(&dpif.DatapathInfo{Name: "dp9", Index: 7, Stats: dpif.DatapathStats{Missed: 1 << 60, Lost: 3}})
 	if err != nil {
 		t.Fatal(err)
+	}
+	dir, name := t.TempDir(), Name(c.Datapath, c.Namespace)
+	path := filepath.Join(dir, name)
+	if c, err := Load(dir, name); c != nil || err != nil {
+		t.Errorf("without a file: %v, %v", c, err)
 	}
 	if c.Namespace == "" || c.AtMS == 0 {
 		t.Errorf("checkpoint %+v lacks the namespace or the time", c)
@@ -29,7 +29,7 @@ func TestCheckpoint(t *testing.T) {
 	macs := []forward.MACEntry{{VLAN: 10, MAC: odp.MAC{2, 0, 0, 0xfe, 1, 0xff}, Port: 0xfffe, SeenMS: 1 << 40}, {Port: 1}}
 	c.MACs = Pack(macs)
 	for range 2 { // also over one that is there
-		if err := c.Save(dir, name); err != nil {
+		if err := c.Save(dir); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -25,8 +25,7 @@ func (d *run) takeCheckpoint(server *vswitch.Server, dp *dpif.DatapathInfo) {
 	}
 	now.Datapath = d.cfg().Datapath.Name // the local port may have another name now
 	d.now = *now
-	d.checkpoints = checkpoint.Name(now.Datapath, now.Namespace)
-	before, err := checkpoint.Load(rundir.Path, d.checkpoints)
+	before, err := checkpoint.Load(rundir.Path, checkpoint.Name(now.Datapath, now.Namespace))
 	if err != nil {
 		d.checkpointFailed(err)
 		return
@@ -61,7 +60,7 @@ func (d *run) leaveCheckpoint(server *vswitch.Server, dp *dpif.DatapathInfo, mac
 	c.AtMS, c.Missed, c.Lost, c.MACs = clock.NowMS(), dp.Stats.Missed, dp.Stats.Lost, checkpoint.Pack(macs)
 	c.Groups = groups
 	c.Ports = server.Entries()
-	err := c.Save(rundir.Path, d.checkpoints)
+	err := c.Save(rundir.Path)
 	if err != nil {
 		d.checkpointFailed(err)
 		d.now.Namespace = ""

@@ -54,6 +54,14 @@ type tally struct {
 	held uint64
 }
 
+// clients bounds what is said of the clients of the control socket.
+type clients struct {
+	connections tally
+	complaints  tally // about clients
+}
+
+func newClients() clients { return clients{newTally(), newTally()} }
+
 // newTally allows ten at once, and one a second.
 func newTally() tally { return tally{Limiter: rate.NewLimiter(1, 10)} }
 
@@ -70,13 +78,13 @@ func (t *tally) due() (held uint64, ok bool) {
 }
 
 func (d *run) connected(p control.Peer) {
-	if held, ok := d.connections.due(); ok {
+	if held, ok := d.clients.connections.due(); ok {
 		d.log.emit(evControlConnected{PID: int(p.PID), UID: p.UID, GID: p.GID, HeldBack: held})
 	}
 }
 
 func (d *run) controlFailed(err error) {
-	if held, ok := d.complaints.due(); ok {
+	if held, ok := d.clients.complaints.due(); ok {
 		d.log.emit(evControlError{Err: err, HeldBack: held})
 	}
 }

@@ -67,7 +67,7 @@ func newControlled(t *testing.T) (*run, *control.Client, *lines) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &run{log: logger, connections: newTally(), complaints: newTally()}
+	d := &run{log: logger, clients: newClients()}
 	d.config.Store(cfg)
 	if err := d.policy.use(cfg); err != nil {
 		t.Fatal(err)

@@ -68,8 +68,7 @@ type run struct {
 	past    upcall.PortCounters // of the datapaths that were
 	stats   *statsLog           // of the datapath that is
 
-	connections tally // of the control socket
-	complaints  tally // about its clients
+	clients clients // of the control socket
 
 	store     *fdstore.Store       // of the service manager, nil if it has none
 	inherited []fdstore.Descriptor // not given to a server yet
@@ -77,8 +76,7 @@ type run struct {
 
 	looks atomic.Uint64 // for the module or the datapath, while there is none
 
-	checkpoints string                // file in the runtime directory
-	now         checkpoint.Checkpoint // of the datapath that is; without Namespace, none is written
+	now checkpoint.Checkpoint // of the datapath that is; without Namespace, none is written
 
 	mu      sync.Mutex          // orders reloads and the opening of datapaths; guards stats
 	server  *vswitch.Server     // nil while no datapath is open
@@ -100,7 +98,7 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	d := &run{path: o.ConfigPath, set: o.Overrides, log: log, lines: lines, started: time.Now(), inherited: o.Inherited,
-		connections: newTally(), complaints: newTally()}
+		clients: newClients()}
 	d.config.Store(o.Config)
 	d.policy.tell, d.policy.flaps = log.emit, make(chan struct{}, 1)
 	if err := d.policy.use(o.Config); err != nil {
