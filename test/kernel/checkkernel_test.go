@@ -17,7 +17,7 @@ import (
 )
 
 // configuration is a YAML example of the documentation.
-var configuration = regexp.MustCompile("(?s)```yaml\n(.*?)```")
+var configuration = regexp.MustCompile("(?s)```yaml\n((?:#[^\n]*\n)?(?:datapath|ports|policy|flows|log):.*?)```")
 
 // TestCheckKernel: check --kernel takes what the kernel takes, each example of the
 // documentation among it, refuses what it refuses with the place and the kernel's reason, and
