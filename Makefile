@@ -85,14 +85,16 @@ kernel-test: build $(if $(THENSOAK),bin/soak) $(VM) ## tests with build tag lab 
 		$(TESTFLAGS) $(if $(filter per-cpu,$(DISPATCH)),./test/kernel,./...)
 
 systemd-test: build $(PACKAGES) $(VM) ## tests with build tags lab and systemd, the Debian package among them, in one lab VM under systemd
-	$(VM) test -systemd $(STRICT) -timeout 20m -add bin/dpifd:/usr/sbin/dpifd \
+	$(VM) test -systemd $(STRICT) -memory 2048 -timeout 20m -add bin/dpifd:/usr/sbin/dpifd \
 		-env DPIFD_LOGS=/lab/LOGS.md -add docs/LOGS.md:/lab/LOGS.md \
 		-add deploy/systemd/dpifd.service:/lib/systemd/system/dpifd.service \
 		-add deploy/systemd/dpifd@.service:/lib/systemd/system/dpifd@.service \
 		-add deploy/systemd/dpifd-netns.conf:/lab/dpifd-netns.conf \
 		-add deploy/sysusers.d/dpifd.conf:/usr/lib/sysusers.d/dpifd.conf \
 		-add deploy/modules-load.d/openvswitch.conf:/usr/lib/modules-load.d/dpifd.conf \
-		-add test/systemd/image/etc:/etc \
+		-add test/systemd/image/etc:/etc -add deploy/monitoring:/usr/share/doc/dpifd/deploy/monitoring \
+		-add deploy/mtail/dpifd.mtail:/usr/share/doc/dpifd/deploy/mtail/dpifd.mtail \
+		-add deploy/prometheus/dpifd.rules.yml:/usr/share/doc/dpifd/deploy/prometheus/dpifd.rules.yml \
 		$(if $(PACKAGES),-add bin/packages/old.deb:/lab/packages/old.deb -add bin/packages/new.deb:/lab/packages/new.deb) \
 		-last ./test/packages $(TESTFLAGS) ./...
 

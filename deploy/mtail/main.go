@@ -103,6 +103,8 @@ const body = `
     }
   }
   /"event":"stats"/ {
+    # Read from its middle, a log has no ready.
+    dpifd_up[$datapath] = 1
 `
 
 const between = `  }

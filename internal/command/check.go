@@ -36,8 +36,11 @@ func checkCommand() *cobra.Command {
 			"--kernel also gives all static flows and storm limits to the kernel, on a temporary\n" +
 			"datapath in a temporary network namespace, which needs CAP_SYS_ADMIN and\n" +
 			"CAP_NET_ADMIN. What the kernel refuses counts as a mistake of the file.",
-		Example: "  dpifd check /etc/dpifd/dpifd.yaml\n  dpifd check /etc/dpifd/dpifd.yaml --set policy.type=flood -o json\n" +
-			"  dpifd check /etc/dpifd/dpifd.yaml --diff\n  dpifd check /etc/dpifd/dpifd.yaml --kernel\n  ssh host cat /etc/dpifd/dpifd.yaml | dpifd check -",
+		Example: "  dpifd check /etc/dpifd/dpifd.yaml\n" +
+			"  dpifd check /etc/dpifd/dpifd.yaml --set policy.type=flood -o json\n" +
+			"  dpifd check /etc/dpifd/dpifd.yaml --diff\n" +
+			"  dpifd check /etc/dpifd/dpifd.yaml --kernel\n" +
+			"  ssh host cat /etc/dpifd/dpifd.yaml | dpifd check -",
 		Args: func(cmd *cobra.Command, args []string) error {
 			switch named := cmd.Flags().Changed("config"); {
 			case named && len(args) > 0:
@@ -87,7 +90,8 @@ func checkCommand() *cobra.Command {
 				}
 				fmt.Fprintf(cmd.OutOrStdout(), "%s: ok\n%s", from.path, changes.text())
 				if tried != nil {
-					fmt.Fprintf(cmd.OutOrStdout(), "the kernel takes its %d static flows and %d meters\n", tried.StaticFlows, tried.Meters)
+					fmt.Fprintf(cmd.OutOrStdout(), "the kernel takes its %d static flows and %d meters\n",
+						tried.StaticFlows, tried.Meters)
 				}
 			}
 			return nil
@@ -95,7 +99,7 @@ func checkCommand() *cobra.Command {
 	}
 	from.flags(cmd)
 	cmd.Flags().BoolVar(&diff, "diff", false, "print what a reload of the running daemon would change")
-	cmd.Flags().BoolVar(&kernel, "kernel", false, "have the kernel try static flows and storm limits, on a datapath of their own")
+	cmd.Flags().BoolVar(&kernel, "kernel", false, "try static flows and storm limits on a temporary datapath")
 	socketFlag(cmd, &socket)
 	outputFlag(cmd, &form)
 	return cmd

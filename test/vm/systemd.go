@@ -11,12 +11,16 @@ import (
 	"path/filepath"
 )
 
-// systemdPackages are what a VM with systemd has in addition.
-var systemdPackages = []string{"dpkg", "mount", "systemd", "tar"}
+// systemdPackages are what a VM with systemd has in addition, and what the recipes of
+// docs/MONITORING.md install.
+var systemdPackages = []string{
+	"coreutils", "dpkg", "logrotate", "mount", "mtail", "prometheus", "prometheus-node-exporter", "systemd", "tar",
+}
 
-// systemdTrees are the folders of these packages that the guest gets whole.
+// systemdTrees are the folders and files of these packages that the guest gets whole.
 var systemdTrees = []string{
-	"etc/dpkg", "etc/systemd", "lib/systemd", "usr/lib/dpkg", "usr/lib/sysusers.d", "usr/lib/systemd", "usr/lib/tmpfiles.d",
+	"etc/default", "etc/dpkg", "etc/logrotate.conf", "etc/logrotate.d", "etc/mtail", "etc/prometheus", "etc/systemd",
+	"lib/systemd", "usr/lib/dpkg", "usr/lib/sysusers.d", "usr/lib/systemd", "usr/lib/tmpfiles.d",
 	"usr/share/dpkg",
 }
 
