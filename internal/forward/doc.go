@@ -18,7 +18,7 @@
 // The tables in Learning's methods say which bits are read and why.
 //
 // Where a port has rules of what it may send, and where multicast is snooped, a
-// decision reads further: guard.Rules and classify follow both rules too, and
+// decision reads further: guard.Rules and snoop.Classify follow both rules too, and
 // their bits are added to the mask.
 //
 // # VLANs

@@ -5,6 +5,7 @@ import (
 
 	"dpifd/internal/netlink"
 	"dpifd/internal/odp"
+	"dpifd/internal/snoop"
 )
 
 // Parts of a TCI, linux/if_vlan.h of Linux 6.1.
@@ -38,7 +39,7 @@ type frame struct {
 
 	// snooped says that class and group were read of the frame.
 	snooped bool
-	class   class
+	class   snoop.Class
 	group   netip.Addr
 }
 

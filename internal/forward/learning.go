@@ -152,7 +152,7 @@ func (l *Learning) Decide(u *dpif.Upcall, nowMS int64, v *policy.Verdict) {
 	case refused == "" && stage != policy.SecondStage && l.learnsFrom(&k, set, f.vlan):
 		v.Renew = l.learn(&k, f.vlan, nowMS, true) && stage == policy.FirstStage
 	}
-	if l.snoop(u.Key, &k, &f, refused); f.class == classMessage {
+	if l.snoop(u.Key, &k, &f, refused); f.class == snoop.Control {
 		l.message(u, set, &f, nowMS, v)
 		return
 	}
@@ -207,7 +207,7 @@ func (l *Learning) Redecide(key []byte, v *policy.Verdict) bool {
 		v.Install = true
 		return true
 	}
-	if l.snoop(key, &k, &f, refused); f.class == classMessage {
+	if l.snoop(key, &k, &f, refused); f.class == snoop.Control {
 		v.Reason = reasonMessage
 		return false
 	}
@@ -241,7 +241,7 @@ func (l *Learning) forward(key []byte, k *odp.Key, set *portSet, f *frame, refus
 	case k.EthDst.IsMulticast():
 		src = sourceMask(k.EthSrc)
 		l.limit(&v.Actions, f, stormKind(k.EthDst))
-		if f.class == classGroup {
+		if f.class == snoop.ToGroup {
 			l.toGroup(set, f, v)
 			break
 		}

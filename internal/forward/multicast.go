@@ -1,9 +1,6 @@
 package forward
 
 import (
-	"encoding/binary"
-	"net/netip"
-
 	"dpifd/internal/dpif"
 	"dpifd/internal/netlink"
 	"dpifd/internal/odp"
@@ -33,15 +30,6 @@ type Snooper interface {
 // Groups implements Snooper.
 func (l *Learning) Groups() *snoop.Table { return l.groups }
 
-// class is what snooping makes of a multicast packet.
-type class uint8
-
-const (
-	classOther   class = iota // flooded
-	classGroup                // to the members of a group
-	classMessage              // IGMP or MLD: each comes up
-)
-
 // Values of Verdict.Reason.
 const (
 	reasonGroup        = "multicast_group"
@@ -49,74 +37,6 @@ const (
 	reasonMessage      = "multicast_message"
 	reasonReport       = "multicast_report"
 )
-
-// Offsets in the structures of linux/openvswitch.h, Linux 6.1.
-const (
-	ipv4DstAt, ipv4ProtoAt            = 4, 8
-	ipv6DstAt, ipv6ProtoAt, ipv6Frags = 16, 36, 39
-
-	typeOfIPv4, typeOfIPv6     = 0x0800, 0x86dd
-	protoOfIGMP, protoOfICMPv6 = 2, 58
-	fragmentLater              = 2
-)
-
-// classify tells the class of a multicast packet with key k, and its group, and adds to m
-// the bits read:
-//
-//	destination MAC    two bytes; of 01:00 the third; of 01:00:5e one bit more
-//	IP multicast MAC   EtherType
-//	IPv4               protocol and destination
-//	IPv6               protocol, fragment, and of the destination the scope or all
-//	ICMPv6             type, but for later fragments
-func classify(k, m *odp.Packed) (class, netip.Addr) {
-	eth := k.Part(odp.KeyAttrEthernet)[6:]
-	read := func(attr uint16, off, n int) []byte {
-		mask := m.Part(attr)[off : off+n]
-		for i := range mask {
-			mask[i] = 0xff
-		}
-		return k.Part(attr)[off : off+n]
-	}
-	typ := uint16(typeOfIPv6)
-	switch [2]byte(read(odp.KeyAttrEthernet, 6, 2)) {
-	case [2]byte{0x33, 0x33}:
-	case [2]byte{0x01, 0x00}:
-		if read(odp.KeyAttrEthernet, 8, 1)[0] != 0x5e {
-			return classOther, netip.Addr{}
-		}
-		m.Part(odp.KeyAttrEthernet)[9] |= 0x80
-		if eth[3]&0x80 != 0 {
-			return classOther, netip.Addr{}
-		}
-		typ = typeOfIPv4
-	default:
-		return classOther, netip.Addr{}
-	}
-	if binary.BigEndian.Uint16(read(odp.KeyAttrEthertype, 0, 2)) != typ {
-		return classOther, netip.Addr{}
-	}
-	var group netip.Addr
-	if typ == typeOfIPv4 {
-		if read(odp.KeyAttrIPv4, ipv4ProtoAt, 1)[0] == protoOfIGMP {
-			return classMessage, group
-		}
-		group = netip.AddrFrom4([4]byte(read(odp.KeyAttrIPv4, ipv4DstAt, 4)))
-	} else {
-		proto, frag := read(odp.KeyAttrIPv6, ipv6ProtoAt, 1)[0], read(odp.KeyAttrIPv6, ipv6Frags, 1)[0]
-		if proto == protoOfICMPv6 && frag != fragmentLater && snoop.IsMLD(read(odp.KeyAttrICMPv6, 0, 1)[0]) {
-			return classMessage, group
-		}
-		scope := read(odp.KeyAttrIPv6, ipv6DstAt, 2)
-		if scope[0] != 0xff || scope[1]&0xf <= 2 {
-			return classOther, group // of the link, or no group
-		}
-		group = netip.AddrFrom16([16]byte(read(odp.KeyAttrIPv6, ipv6DstAt, 16)))
-	}
-	if !group.IsMulticast() || snoop.IsLinkScope(group) {
-		return classOther, group
-	}
-	return classGroup, group
-}
 
 // snoop tells f what snooping makes of it.
 func (l *Learning) snoop(key []byte, k *odp.Key, f *frame, refused string) {
@@ -126,7 +46,7 @@ func (l *Learning) snoop(key []byte, k *odp.Key, f *frame, refused string) {
 	var p, m odp.Packed
 	if p.Pack(key) == nil {
 		f.snooped = true
-		f.class, f.group = classify(&p, &m)
+		f.class, f.group = snoop.Classify(&p, &m)
 	}
 }
 

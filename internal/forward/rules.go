@@ -3,6 +3,7 @@ package forward
 import (
 	"dpifd/internal/odp"
 	"dpifd/internal/policy"
+	"dpifd/internal/snoop"
 )
 
 // checkRules asks the in-port's rules about the packet with the key.
@@ -28,7 +29,7 @@ func (f *frame) readMore(key []byte, v *policy.Verdict) bool {
 	if v.Explain != nil && f.guarded {
 		found := "the in-port may send the packet"
 		if f.spoofed {
-			found = "the in-port may not send the packet: dropped"
+			found = "the in-port may not send the packet, dropped: " + v.Reason
 		}
 		v.Explain("allow", found)
 	}
@@ -41,7 +42,7 @@ func (f *frame) readMore(key []byte, v *policy.Verdict) bool {
 		f.in.rules.Check(&k, &m.Packed)
 	}
 	if f.snooped {
-		classify(&k, &m.Packed)
+		snoop.Classify(&k, &m.Packed)
 	}
 	m.put(v, &k)
 	return true

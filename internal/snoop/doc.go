@@ -8,6 +8,11 @@
 // that groups are multicast addresses. Sources of groups are not kept: a port is a member
 // if it wants a group from any source.
 //
+// # Flow keys
+//
+// Classify tells from a flow key what is to become of a multicast packet, and which bits
+// of the key it has read for that.
+//
 // # Ownership and threading
 //
 // A Message borrows the frame that it was parsed from. A Table may be used by several

@@ -42,8 +42,12 @@ func IsLinkScope(group netip.Addr) bool {
 		return a[0] == 224 && a[1] == 0 && a[2] == 0
 	}
 	a := group.As16()
-	return a[0] == 0xff && a[1]&0xf <= 2
+	return a[0] == 0xff && isLinkScope6(a[1])
 }
+
+// isLinkScope6 reports whether a multicast address of IPv6 with this second byte is of
+// the link or less (RFC 4291, 2.7).
+func isLinkScope6(b byte) bool { return b&0xf <= 2 }
 
 // Take takes a message that came from a port of a VLAN at nowMS, and reports whether
 // decisions change.

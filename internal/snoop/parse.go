@@ -160,13 +160,13 @@ const (
 	mldLen, mldQuery2Len, mldReport2Len = 24, 28, 8
 )
 
-// IsMLD reports whether a type of ICMPv6 messages is MLD's.
-func IsMLD(typ byte) bool {
+// isMLD reports whether a type of ICMPv6 messages is MLD's.
+func isMLD(typ byte) bool {
 	return typ >= mldQuery && typ <= mldDone || typ == mldReport2
 }
 
 func (m *Message) parseMLD(b []byte) error {
-	if !IsMLD(b[0]) {
+	if !isMLD(b[0]) {
 		return ErrNotSnooped
 	}
 	if b[0] == mldReport2 {
