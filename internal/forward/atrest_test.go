@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"math/rand/v2"
 	"slices"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -40,7 +39,6 @@ type atRest struct {
 	since  map[odp.PortNo]int64
 	flying []*tableFlow // decided by a handler, and not yet in the kernel
 
-	mu    sync.Mutex
 	table []*tableFlow
 }
 
@@ -52,7 +50,7 @@ type tableFlow struct {
 	used    int64 // ms
 }
 
-// find returns a flow by its identifier, nil if there is none. mu is held.
+// find returns a flow by its identifier, nil if there is none.
 func (m *atRest) find(id dpif.UFID) *tableFlow {
 	i := slices.IndexFunc(m.table, func(f *tableFlow) bool { return f.id == id })
 	if i < 0 {
@@ -61,7 +59,7 @@ func (m *atRest) find(id dpif.UFID) *tableFlow {
 	return m.table[i]
 }
 
-// taking returns a flow that takes the packet, any if there are several. mu is held.
+// taking returns a flow that takes the packet, any if there are several.
 func (m *atRest) taking(k *swKey) *tableFlow {
 	var all []*tableFlow
 	for _, f := range m.table {
@@ -77,8 +75,6 @@ func (m *atRest) taking(k *swKey) *tableFlow {
 
 // put is ovs_flow_cmd_new of net/openvswitch/datapath.c.
 func (m *atRest) put(f *tableFlow) unix.Errno {
-	m.mu.Lock()
-	defer m.mu.Unlock()
 	if m.find(f.id) != nil || m.taking(&f.key) != nil {
 		return unix.EEXIST
 	}
@@ -122,8 +118,6 @@ func (m *atRest) kernel(r dpiftest.Request) (replies [][]byte, errno unix.Errno)
 		}
 		return nil, m.put(&tableFlow{f, id, actions, 0})
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
 	f := m.find(id)
 	if f == nil {
 		return nil, unix.ENOENT
@@ -139,8 +133,6 @@ func (m *atRest) kernel(r dpiftest.Request) (replies [][]byte, errno unix.Errno)
 }
 
 func (m *atRest) dump(terse bool) (list [][]byte) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
 	for _, f := range m.table {
 		list = append(list, m.message(f, terse))
 	}
@@ -203,8 +195,6 @@ func (m *atRest) packet() {
 
 // forwards has the kernel's flows forward a packet, and reports whether there are such. If not, k is what comes up.
 func (m *atRest) forwards(k *swKey) bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
 	for {
 		f := m.taking(k)
 		if f == nil {
@@ -230,8 +220,6 @@ func (m *atRest) fly(key []byte, v *policy.Verdict) {
 
 // renew has the handler's requests change flows in the table.
 func (m *atRest) renew(of []byte) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
 	var key netlink.Encoder
 	var v policy.Verdict
 	for i := 0; learningOf(m.policy).Renewal(of, i, &key, &v); i++ {
@@ -301,11 +289,9 @@ func (m *atRest) any() {
 			l.Flush(clock.NowMS(), func(uint16, odp.PortNo) bool { return m.random.IntN(2) == 0 })
 		}
 	default: // another program deletes a flow
-		m.mu.Lock()
 		if n := len(m.table); n > 0 {
 			m.table = slices.Delete(m.table, n-1, n)
 		}
-		m.mu.Unlock()
 	}
 }
 

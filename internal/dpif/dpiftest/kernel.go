@@ -2,7 +2,7 @@ package dpiftest
 
 import (
 	"encoding/binary"
-	"sync"
+	"errors"
 	"testing"
 
 	"dpifd/internal/dpif"
@@ -31,20 +31,21 @@ type Request struct {
 }
 
 // kernel plays the kernel's side of request sockets over socket pairs. It calls answer for
-// each request, one at a time, and sends the attributes that it returns, one message for
-// each element, or refuses the request with errno.
+// each request, within the call that sends it, as a kernel does, and queues the attributes
+// that answer returns, one message for each element, or refuses the request with errno.
 type kernel struct {
-	answer func(Request) (attrs [][]byte, errno unix.Errno)
-
-	t  testing.TB
-	mu sync.Mutex
 	mmapring.Kernel
+	t      testing.TB
+	answer func(Request) (attrs [][]byte, errno unix.Errno)
+	peers  map[int]int // the kernel's end by descriptor
+	in     []byte      // what was sent
+	queued []byte      // of the datagram that is put together
 }
 
 // NewDatapath returns a datapath whose requests answer gets. It ends with the test.
 func NewDatapath(t testing.TB, answer func(Request) (attrs [][]byte, errno unix.Errno)) *dpif.Datapath {
 	t.Helper()
-	conn, err := netlink.Dial(unix.NETLINK_GENERIC, netlink.Config{Kernel: &kernel{answer: answer, t: t}})
+	conn, err := netlink.Dial(unix.NETLINK_GENERIC, netlink.Config{Kernel: &kernel{t: t, answer: answer, peers: map[int]int{}, in: make([]byte, 1<<20)}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,20 +59,17 @@ func NewDatapath(t testing.TB, answer func(Request) (attrs [][]byte, errno unix.
 
 // Socket implements mmapring.Syscalls.
 func (k *kernel) Socket(int, int, int) (int, error) {
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
 		return -1, err
 	}
-	if err := unix.SetNonblock(fds[0], true); err != nil {
-		return -1, err
-	}
-	done := make(chan struct{})
-	go func() {
-		k.serve(fds[1], uint32(fds[0]))
-		close(done)
-	}()
-	k.t.Cleanup(func() { <-done })
+	k.peers[fds[0]] = fds[1]
 	return fds[0], nil
+}
+
+// Close implements mmapring.Syscalls.
+func (k *kernel) Close(fd int) error {
+	return errors.Join(unix.Close(k.peers[fd]), unix.Close(fd))
 }
 
 // Recv implements netlink.RingKernel.
@@ -87,56 +85,76 @@ func (k *kernel) Poll(fd int) (int16, error) {
 // SoError implements netlink.RingKernel.
 func (k *kernel) SoError(int) (unix.Errno, error) { return 0, nil }
 
-// serve answers what comes from the socket with that port id, until it is closed.
-func (k *kernel) serve(fd int, portID uint32) {
-	defer unix.Close(fd)
-	b := make([]byte, 1<<20)
-	for {
-		n, err := unix.Read(fd, b)
-		if n <= 0 || err != nil {
-			return
-		}
-		for rest := b[:n]; len(rest) > 0; {
-			h, payload, next, err := netlink.SplitMessage(rest)
-			if err != nil || len(payload) < 8 {
-				k.t.Errorf("request of %d bytes: %v", len(rest), err)
-				return
-			}
-			rest = next
-			k.request(fd, portID, h, payload)
-		}
+// Sendmsg implements mmapring.Syscalls.
+func (k *kernel) Sendmsg(fd int, msg *unix.Msghdr, flags int) (int, error) {
+	sent, err := k.Kernel.Sendmsg(fd, msg, flags)
+	if err != nil {
+		return 0, err
 	}
+	n, err := unix.Read(k.peers[fd], k.in)
+	if err != nil {
+		return 0, err
+	}
+	for rest := k.in[:n]; len(rest) > 0; {
+		h, payload, next, err := netlink.SplitMessage(rest)
+		if err != nil || len(payload) < requestHeaders {
+			k.t.Fatalf("request of %d bytes: %v", len(rest), err)
+		}
+		rest = next
+		k.request(fd, h, payload)
+	}
+	k.flush(fd)
+	return sent, nil
 }
 
-func (k *kernel) request(fd int, portID uint32, h netlink.Header, payload []byte) {
+// requestHeaders is the length of struct genlmsghdr and struct ovs_header.
+const requestHeaders = 8
+
+func (k *kernel) request(fd int, h netlink.Header, payload []byte) {
 	dump := h.Flags&unix.NLM_F_DUMP == unix.NLM_F_DUMP
-	k.mu.Lock()
-	list, errno := k.answer(Request{Family: h.Type, Cmd: payload[0], Dump: dump, Attrs: payload[8:]})
-	k.mu.Unlock()
-	send := func(typ, flags uint16, body []byte) {
-		m := make([]byte, 16, 16+len(body))
-		binary.NativeEndian.PutUint32(m, uint32(16+len(body)))
-		binary.NativeEndian.PutUint16(m[4:], typ)
-		binary.NativeEndian.PutUint16(m[6:], flags)
-		binary.NativeEndian.PutUint32(m[8:], h.Seq)
-		binary.NativeEndian.PutUint32(m[12:], portID)
-		if _, err := unix.Write(fd, append(m, body...)); err != nil && err != unix.EPIPE {
-			k.t.Errorf("answer: %v", err)
-		}
-	}
+	list, errno := k.answer(Request{Family: h.Type, Cmd: payload[0], Dump: dump, Attrs: payload[requestHeaders:]})
 	for _, attrs := range list {
-		body := make([]byte, 8, 8+len(attrs))
+		body := make([]byte, requestHeaders, requestHeaders+len(attrs))
 		genl.PutHeader(body, payload[0], 1)
 		binary.NativeEndian.PutUint32(body[4:], Index)
-		send(h.Type, 0, append(body, attrs...))
+		k.queue(fd, h, h.Type, 0, append(body, attrs...))
 	}
 	// struct nlmsgerr; its first number alone ends a dump.
 	end := make([]byte, 20)
 	binary.NativeEndian.PutUint32(end, uint32(-int32(errno)))
 	switch {
 	case dump && errno == 0:
-		send(unix.NLMSG_DONE, 0, end[:4])
+		k.queue(fd, h, unix.NLMSG_DONE, 0, end[:4])
 	case dump || errno != 0 || h.Flags&unix.NLM_F_ACK != 0:
-		send(unix.NLMSG_ERROR, unix.NLM_F_CAPPED, end)
+		k.queue(fd, h, unix.NLMSG_ERROR, unix.NLM_F_CAPPED, end)
 	}
+}
+
+// queue adds a message that answers h to the datagram that is put together. Few large ones
+// find room in the socket's buffer.
+func (k *kernel) queue(fd int, h netlink.Header, typ, flags uint16, body []byte) {
+	const header, datagram = 16, 32 << 10
+	if len(k.queued)+header+len(body) > datagram {
+		k.flush(fd)
+	}
+	var m [header]byte
+	binary.NativeEndian.PutUint32(m[:], uint32(header+len(body)))
+	binary.NativeEndian.PutUint16(m[4:], typ)
+	binary.NativeEndian.PutUint16(m[6:], flags)
+	binary.NativeEndian.PutUint32(m[8:], h.Seq)
+	binary.NativeEndian.PutUint32(m[12:], uint32(fd)) // which stands for the port id
+	k.queued = append(append(k.queued, m[:]...), body...)
+	for len(k.queued)%4 != 0 {
+		k.queued = append(k.queued, 0)
+	}
+}
+
+func (k *kernel) flush(fd int) {
+	if len(k.queued) == 0 {
+		return
+	}
+	if _, err := unix.Write(k.peers[fd], k.queued); err != nil {
+		k.t.Fatalf("answer of %d bytes: %v", len(k.queued), err)
+	}
+	k.queued = k.queued[:0]
 }
