@@ -7,31 +7,31 @@ import (
 	"dpifd/internal/netlink"
 )
 
-// RingConfig says which rings sockets have.
+// RingConfig configures the rings of sockets.
 type RingConfig struct {
 	Mode     mmapring.Mode     // "" is off
-	TX       bool              // request sockets have TX rings where the kernel has them
+	TX       bool              // request sockets have TX rings if the kernel has them
 	Geometry mmapring.Geometry // of each upcall socket's RX ring
-	// MemoryLimit bounds the rings of all sockets together, in bytes. It is
-	// kept before the kernel is asked. Ports come before handlers: one of these
-	// has a TX ring only if a port's ring still fits.
+	// MemoryLimit limits the rings of all sockets together, in bytes. It is checked before the
+	// kernel is asked. Ports have priority over handlers: a handler gets a TX ring only if the
+	// ring of a port still fits.
 	MemoryLimit uint64
-	// Kernel is nil but in tests.
+	// Kernel is nil except in tests.
 	Kernel netlink.RingKernel
 }
 
-// DefaultRcvBuf is Config.RcvBuf where that is zero.
+// DefaultRcvBuf is the default of Config.RcvBuf.
 const DefaultRcvBuf = 16 << 20
 
-// Config says which upcall sockets there are.
+// Config configures upcall sockets.
 type Config struct {
-	RcvBuf int // bytes of receive buffer asked for each upcall socket, 0 for DefaultRcvBuf
+	RcvBuf int // requested receive buffer of each upcall socket in bytes, 0 for DefaultRcvBuf
 	Ring   RingConfig
-	// Inherited are descriptors of upcall sockets that this process did not open. They
-	// are the Sockets' from New on, whatever it returns.
+	// Inherited are descriptors of upcall sockets that this process did not open. Sockets owns
+	// them from New on, whatever it returns.
 	Inherited []fdstore.Descriptor
-	// Store is given each upcall socket to keep, so that it outlives the process; nil is
-	// none. The caller closes it.
+	// Store keeps each upcall socket, so that it outlives the process; nil is none. The caller
+	// closes it.
 	Store *fdstore.Store
 	// Notify is called with each event. It must not block for long.
 	Notify event.Sink

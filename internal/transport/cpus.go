@@ -11,18 +11,18 @@ import (
 // cpuDir has the kernel's lists of CPUs (Documentation/admin-guide/cputopology.rst).
 const cpuDir = "/sys/devices/system/cpu/"
 
-// maxCPUs bounds what is believed of a list: NR_CPUS of x86 is 8192 at most.
+// maxCPUs limits the numbers accepted from a list: NR_CPUS of x86 is at most 8192.
 const maxCPUs = 1 << 14
 
-// cpus are the CPUs of the machine: those that may ever be, and those that are.
+// cpus are the possible and the online CPUs of the machine.
 type cpus struct {
-	possible int    // one more than the greatest number there may be
+	possible int    // greatest possible number plus 1
 	online   []int  // ascending
 	list     string // the kernel's list of the latter
 }
 
-// cpuReader reads the CPUs again and again by one descriptor: a file opened for
-// each look would need one when there may be none left.
+// cpuReader reads the CPUs repeatedly with one descriptor, because opening a file each time
+// could fail for lack of descriptors.
 type cpuReader struct {
 	possible int
 	online   *os.File
@@ -61,15 +61,14 @@ func (r *cpuReader) read() (cpus, error) {
 	return c, nil
 }
 
-// close is idempotent, and nothing to a reader that was not opened.
+// close is idempotent, and does nothing if the reader was not opened.
 func (r *cpuReader) close() {
 	if r != nil {
 		_ = r.online.Close()
 	}
 }
 
-// parseCPUList reads a list such as 0-3,5, which names one CPU at least, in
-// ascending order.
+// parseCPUList reads a list such as 0-3,5 of at least one CPU, in ascending order.
 func parseCPUList(text string) ([]int, error) {
 	var list []int
 	next := 0
@@ -91,8 +90,8 @@ func parseCPUList(text string) ([]int, error) {
 	return list, nil
 }
 
-// spread gives each possible CPU one of the values in turn, the online ones first,
-// so that each value serves as many of these as the others.
+// spread assigns the values to the possible CPUs in turn, online CPUs first, so that all values
+// serve equally many online CPUs.
 func spread[T any](c cpus, values []T) []T {
 	out := make([]T, c.possible)
 	for cpu := range out {

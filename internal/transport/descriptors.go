@@ -7,12 +7,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// spareDescriptors are kept for what the process opens besides upcall sockets while it
-// runs.
+// spareDescriptors are reserved for descriptors other than upcall sockets that the process
+// opens while it runs.
 const spareDescriptors = 16
 
-// CheckDescriptors makes sure that the process may open an upcall socket for each of so
-// many ports, before it takes the first one's upcalls.
+// CheckDescriptors checks that the process may open an upcall socket for each of the given
+// number of ports, before it serves the first one.
 func (s *Sockets) CheckDescriptors(ports int) error {
 	if s.Shared() != nil {
 		return nil
@@ -23,12 +23,12 @@ func (s *Sockets) CheckDescriptors(ports int) error {
 	}
 	open, err := os.ReadDir("/proc/self/fd")
 	if err != nil {
-		return nil // without proc the first socket too many says it
+		return nil // without /proc the first socket beyond the limit fails
 	}
 	return enoughDescriptors(ports-len(s.inherited.sockets), len(open), limit.Cur)
 }
 
-// enoughDescriptors says what is missing, and what to do.
+// enoughDescriptors returns an error with the missing number and the remedy.
 func enoughDescriptors(sockets, open int, limit uint64) error {
 	need := uint64(max(sockets, 0) + open + spareDescriptors)
 	if need <= limit {

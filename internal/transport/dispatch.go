@@ -12,11 +12,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// noPerCPU is why dispatch is not by CPU where that was configured.
+// noPerCPU is the reason why configured dispatch by CPU is not used.
 const noPerCPU = "the kernel cannot dispatch by CPU (Linux >= 5.15)"
 
-// Dispatcher has the kernel send upcalls to the sockets there are, by the user features
-// of the datapath.
+// Dispatcher makes the kernel send upcalls to the sockets, through the user features of the
+// datapath.
 type Dispatcher struct {
 	kernel   dpif.FeatureKernel
 	sockets  *Sockets
@@ -26,13 +26,13 @@ type Dispatcher struct {
 	reader   *cpuReader    // nil under per-vport dispatch
 }
 
-// NewDispatcher returns a Dispatcher for sockets, which have their handlers.
+// NewDispatcher returns a Dispatcher for sockets, whose handlers must be set.
 func NewDispatcher(k dpif.FeatureKernel, sockets *Sockets) *Dispatcher {
 	return &Dispatcher{kernel: k, sockets: sockets, notify: sockets.notify}
 }
 
-// Negotiate sets the user features, and with them the dispatch: the one wanted where the
-// kernel has it.
+// Negotiate sets the user features, and with them the dispatch: the wanted one if the kernel
+// has it.
 func (d *Dispatcher) Negotiate(wanted dpif.Dispatch) error {
 	before, err := d.kernel.Info()
 	if err != nil {
@@ -68,8 +68,7 @@ func (d *Dispatcher) Negotiate(wanted dpif.Dispatch) error {
 	return nil
 }
 
-// setFeatures sets features with the table of upcall PIDs, and notes what the kernel
-// keeps.
+// setFeatures sets features with the table of upcall PIDs, and records what the kernel keeps.
 func (d *Dispatcher) setFeatures(f dpif.Features) error {
 	kept, err := dpif.SetFeatures(d.kernel, f, d.perCPUPIDs())
 	if err == nil {
@@ -78,10 +77,10 @@ func (d *Dispatcher) setFeatures(f dpif.Features) error {
 	return err
 }
 
-// dispatchesByCPU reports whether the kernel does what was asked of it. That it
-// keeps the feature is not enough, see RefusesUnknown; one that has the table of
-// PIDs knows what it is for, but Linux < 6.1 does not tell it. Where it does not,
-// the feature is taken back.
+// dispatchesByCPU reports whether the kernel really dispatches by CPU. It is not enough that
+// the kernel keeps the feature, see RefusesUnknown. A kernel that reports the table of PIDs
+// supports it, but Linux < 6.1 does not report the table. If it is not supported, the feature
+// is removed again.
 func (d *Dispatcher) dispatchesByCPU() (bool, error) {
 	if d.features&dpif.FeatureDispatchPerCPU == 0 {
 		return false, nil
@@ -105,8 +104,8 @@ func (d *Dispatcher) dispatch() dpif.Dispatch {
 	return dpif.DispatchPerVport
 }
 
-// openShared opens a socket for each handler, or takes over one of those that
-// the datapath's upcalls go to. They queue what comes until Serve.
+// openShared opens a socket for each handler, or takes over one to which the datapath sends
+// upcalls. They queue upcalls until Serve.
 func (d *Dispatcher) openShared(before dpif.DatapathInfo) (err error) {
 	if d.reader, err = openCPUs(); err != nil {
 		return err
@@ -117,7 +116,7 @@ func (d *Dispatcher) openShared(before dpif.DatapathInfo) (err error) {
 	s := d.sockets
 	pids := before.PerCPUPIDs
 	if pids == nil && before.Features&dpif.FeatureDispatchPerCPU != 0 {
-		// The kernel does not tell, but no others than these can be meant.
+		// The kernel does not report them, but only these are possible.
 		pids = s.inheritedPIDs()
 	}
 	var shared []*Socket
@@ -138,9 +137,8 @@ func (d *Dispatcher) openShared(before dpif.DatapathInfo) (err error) {
 	return nil
 }
 
-// Serve has the handlers take what comes to the sockets of per-CPU dispatch. Not before
-// the policy knows the ports, lest it drop what was queued while one process followed
-// another.
+// Serve makes the handlers serve the sockets of per-CPU dispatch. Call it when the policy knows
+// the ports; otherwise it would drop upcalls that were queued between two processes.
 func (d *Dispatcher) Serve() error {
 	for _, sock := range d.sockets.Shared() {
 		for _, err := range sock.handler.Attach(sock.Socket) {
@@ -150,7 +148,7 @@ func (d *Dispatcher) Serve() error {
 	return nil
 }
 
-// closeShared gives up the sockets that no handler serves yet.
+// closeShared closes the sockets that no handler serves yet.
 func (d *Dispatcher) closeShared() {
 	for _, sock := range d.sockets.Shared() {
 		d.sockets.store.remove(sock)
@@ -160,8 +158,8 @@ func (d *Dispatcher) closeShared() {
 	d.sockets.shared.Store(nil)
 }
 
-// perCPUPIDs are the upcall PIDs by CPU, nil without per-CPU dispatch. CPUs that
-// are not online have one as well: whatever comes, the kernel finds a handler.
+// perCPUPIDs are the upcall PIDs by CPU, nil without per-CPU dispatch. CPUs that are not online
+// have one too, so that the kernel always finds a handler.
 func (d *Dispatcher) perCPUPIDs() []uint32 {
 	shared := d.sockets.Shared()
 	if shared == nil {
@@ -174,22 +172,22 @@ func (d *Dispatcher) perCPUPIDs() []uint32 {
 	return spread(d.cpus, pids)
 }
 
-// Changed reports whether the datapath has other features, or another table of upcall
-// PIDs as far as the kernel tells it, than it is to have.
+// Changed reports whether the datapath's features, or its table of upcall PIDs if the kernel
+// reports it, differ from the wanted ones.
 func (d *Dispatcher) Changed(info dpif.DatapathInfo) bool {
 	return info.Features != d.features ||
 		d.sockets.Shared() != nil && info.PerCPUPIDs != nil && !slices.Equal(info.PerCPUPIDs, d.perCPUPIDs())
 }
 
-// Restore sets features and table anew, and returns the features that the kernel kept.
-// What it does not keep is not asked for again: the change is notified like anybody's.
+// Restore sets features and table again, and returns the features that the kernel kept. It does
+// not request others again, because its own change is notified like that of any program.
 func (d *Dispatcher) Restore() (dpif.Features, error) {
 	err := d.setFeatures(d.features)
 	return d.features, err
 }
 
-// CheckCPUs looks whether CPUs went or came, and has the handlers share those that
-// are online. Without per-CPU dispatch it does nothing.
+// CheckCPUs checks whether CPUs went offline or online, and makes the handlers share the online
+// ones. Without per-CPU dispatch it does nothing.
 func (d *Dispatcher) CheckCPUs() error {
 	shared := d.sockets.Shared()
 	if shared == nil {
@@ -208,8 +206,7 @@ func (d *Dispatcher) CheckCPUs() error {
 	return nil
 }
 
-// Off has the kernel send no more upcalls to the sockets of CPUs. That the datapath has
-// gone is no error.
+// Off stops the upcalls to the sockets of CPUs. A deleted datapath is no error.
 func (d *Dispatcher) Off() error {
 	if d.sockets.Shared() == nil {
 		return nil

@@ -16,7 +16,7 @@ type drops struct {
 	byPID map[uint32]uint64
 }
 
-// open opens the table of kernels that do not tell each socket.
+// open opens the table for kernels that do not report drops per socket.
 func (d *drops) open() error {
 	r, err := netlink.OpenReceiver(unix.NETLINK_GENERIC, netlink.ReceiverConfig{})
 	if err != nil {
@@ -37,12 +37,11 @@ func (d *drops) close() {
 	}
 }
 
-// ReadDrops notes at each of the sockets how many upcalls the kernel could not queue. Any
-// goroutine may call it.
+// ReadDrops updates the drop counter of each socket. Any goroutine may call it.
 func (s *Sockets) ReadDrops(socks []*Socket) {
 	s.drops.mu.Lock()
 	defer s.drops.mu.Unlock()
-	// If the table cannot be read the sockets' reports of overflow stand in.
+	// If the table cannot be read, the overflows reported by the sockets count.
 	table := s.drops.table != nil && s.drops.table.Read(unix.NETLINK_GENERIC, s.drops.byPID) == nil
 	for _, sock := range socks {
 		if table {

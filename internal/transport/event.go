@@ -6,8 +6,8 @@ import (
 	"dpifd/internal/odp"
 )
 
-// DispatchSelected tells by what the kernel chooses the socket for an upcall,
-// and why. The fields after Reason are of per-CPU dispatch.
+// DispatchSelected reports how the kernel picks the socket of an upcall, and why. The fields
+// after Reason are for per-CPU dispatch.
 type DispatchSelected struct {
 	event.OfDatapath
 	Dispatch   dpif.Dispatch `event:"dispatch" means:"per-vport or per-cpu: how the kernel picks the socket of an upcall"`
@@ -23,7 +23,7 @@ var _ = event.Declare[DispatchSelected](event.Kind{Name: "dispatch_selected", Le
 		"logged with port `handler N`.",
 })
 
-// CPUsChanged says that CPUs went off or came on.
+// CPUsChanged reports that CPUs went offline or online.
 type CPUsChanged struct {
 	event.OfDatapath
 	Online   string `event:"cpus"`
@@ -35,7 +35,7 @@ var _ = event.Declare[CPUsChanged](event.Kind{Name: "cpus_changed", Level: event
 	Meaning: "CPUs went offline or online. With per-CPU dispatch the handlers share the CPUs that are online now.",
 })
 
-// FeaturesSet tells which user features the datapath has at start.
+// FeaturesSet reports the user features of the datapath at start.
 type FeaturesSet struct {
 	event.OfDatapath
 	Asked  dpif.Features `event:"asked" means:"features requested"`
@@ -49,8 +49,8 @@ var _ = event.Declare[FeaturesSet](event.Kind{Name: "features_set", Level: event
 		"`rings`, unaligned is not requested: an upcall larger than its frame would overwrite the next frame.",
 })
 
-// SocketsAdopted tells how many upcall sockets of the process before are served
-// on, and how many were closed because no vport's upcalls went to them.
+// SocketsAdopted reports how many upcall sockets of the previous process are used, and how many
+// were closed because no vport used them.
 type SocketsAdopted struct {
 	event.OfDatapath
 	Adopted int `event:"adopted" means:"sockets of the previous process that are used"`
@@ -70,7 +70,7 @@ var _ = event.Declare[SocketsAdopted](event.Kind{Name: "sockets_adopted", Level:
 		"ports whose upcalls are answered out of order.",
 })
 
-// SocketRefused says that an inherited descriptor is not an upcall socket. It was closed.
+// SocketRefused reports that an inherited descriptor is not an upcall socket. It was closed.
 type SocketRefused struct {
 	event.OfDatapath
 	Name string `event:"name" means:"name"`
@@ -84,7 +84,7 @@ var _ = event.Declare[SocketRefused](event.Kind{Name: "socket_refused", Level: e
 		"as the kernel's `lost`.",
 })
 
-// SocketNotKept says that a port's upcall socket will not outlive the process.
+// SocketNotKept reports that a port's upcall socket will not outlive the process.
 type SocketNotKept struct {
 	event.OfDatapath
 	Name string     `event:"port"`
@@ -98,8 +98,7 @@ var _ = event.Declare[SocketNotKept](event.Kind{Name: "socket_not_kept", Level: 
 	Advice: "Raise FileDescriptorStoreMax of the service above the number of ports.",
 })
 
-// RingDenied says that a port is served without ring though rings are
-// wanted and the kernel has them.
+// RingDenied reports that a port has no ring although rings are wanted and the kernel has them.
 type RingDenied struct {
 	event.OfDatapath
 	Name       string `event:"port"`

@@ -13,12 +13,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// An upcall socket is where the kernel queues a vport's upcalls, and its port id
-// is what the vport knows. If the socket lives on while one process ends and
-// another begins, nothing that came up meanwhile is lost, and the vport need not
-// be told anything.
+// The kernel queues a vport's upcalls on an upcall socket, which the vport knows by its port
+// id. If the socket stays open while one process ends and the next starts, no upcall is lost,
+// and the vport does not change.
 
-// inherited are the upcall sockets that this process did not open.
+// inherited has the upcall sockets that this process did not open.
 type inherited struct {
 	sockets map[uint32]inheritedSocket // by port id, until they are adopted or closed
 	adopted int                        // sockets that serve a vport or a handler
@@ -30,7 +29,7 @@ type inheritedSocket struct {
 	name string // in the store
 }
 
-// foundRings sums what was found in rings of the process before.
+// foundRings sums the frames found in rings of the previous process.
 type foundRings struct{ rings, frames, answered, guessed int }
 
 func (f *foundRings) add(sock *netlink.Receiver) {
@@ -46,7 +45,7 @@ func (f *foundRings) add(sock *netlink.Receiver) {
 	}
 }
 
-// take returns the socket of a port id for good.
+// take removes and returns the socket of a port id.
 func (in *inherited) take(pid uint32) (inheritedSocket, bool) {
 	sock, ok := in.sockets[pid]
 	if ok {
@@ -56,9 +55,9 @@ func (in *inherited) take(pid uint32) (inheritedSocket, bool) {
 	return sock, ok
 }
 
-// takeInherited makes receivers of the inherited descriptors, and closes what
-// cannot be one. Rings are mapped as they are, whatever the configuration says: what is
-// in their frames cannot be had otherwise.
+// takeInherited creates receivers from the inherited descriptors, and closes unusable ones. It
+// maps rings as they are, whatever the configuration says, because their frames can only be
+// read this way.
 func (s *Sockets) takeInherited(list []fdstore.Descriptor) {
 	sockets := make(map[uint32]inheritedSocket, len(list))
 	s.inherited.sockets = sockets
@@ -70,7 +69,7 @@ func (s *Sockets) takeInherited(list []fdstore.Descriptor) {
 				netlink.ReceiverConfig{RcvBuf: s.rcvBuf, Kernel: s.rings.cfg.Kernel})
 		}
 		if err != nil {
-			unix.Close(d.FD) // whatever it is, nobody else has a use for it
+			unix.Close(d.FD) // nobody else uses it
 			s.store.removeName(d.Name)
 			s.notify(SocketRefused{Name: d.Name, Err: err})
 			continue
@@ -85,8 +84,8 @@ func (s *Sockets) takeInherited(list []fdstore.Descriptor) {
 	}
 }
 
-// Adopt makes the inherited socket with one of these port ids, the vport's upcall PIDs,
-// the port's. It returns nil if there is none that the configuration asks for.
+// Adopt returns the inherited socket with one of these port ids, the vport's upcall PIDs, for
+// the port. It returns nil if there is none that fits the configuration.
 func (s *Sockets) Adopt(p *upcall.Port, pids []uint32) *Socket {
 	if len(pids) != 1 || s.Shared() != nil {
 		return nil
@@ -116,9 +115,9 @@ func (s *Sockets) adoptShared(pids []uint32, handler int) *Socket {
 // inheritedPIDs are the port ids of the inherited sockets that are not adopted.
 func (s *Sockets) inheritedPIDs() []uint32 { return slices.Sorted(maps.Keys(s.inherited.sockets)) }
 
-// DrainInherited ends the taking over. What waits in sockets that serve nothing any
-// more, because ports went or dispatch is another, is answered before they are closed. It
-// returns what was counted meanwhile.
+// DrainInherited completes the take-over. Sockets that are no longer needed, because ports were
+// removed or dispatch changed, are drained before they are closed. It returns the counters of
+// that.
 func (s *Sockets) DrainInherited() (counted upcall.PortCounters) {
 	for _, in := range s.inherited.sockets {
 		sock := upcall.NewSocket(in.Receiver, upcall.NewPort(odp.MaxPorts, "inherited", 0))
@@ -135,8 +134,7 @@ func (s *Sockets) DrainInherited() (counted upcall.PortCounters) {
 	return counted
 }
 
-// DropInherited closes the inherited sockets that serve nothing, and returns how many
-// these were.
+// DropInherited closes the unused inherited sockets, and returns their number.
 func (s *Sockets) DropInherited() int {
 	closed := len(s.inherited.sockets)
 	for _, in := range s.inherited.sockets {

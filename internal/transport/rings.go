@@ -11,8 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrRingRequired says that a ring could not be had and the configuration
-// demands it.
+// ErrRingRequired means that a ring could not be set up and the configuration requires it.
 var ErrRingRequired = errors.New("rings are required")
 
 var (
@@ -21,10 +20,10 @@ var (
 	errRingLimit = errors.New("memory limit of rings is reached")
 )
 
-// haveRings is why a socket has a ring.
+// haveRings is the reason for having a ring.
 const haveRings = "the kernel has rings"
 
-// rings says which sockets may have rings, and keeps their memory below the limit.
+// rings decides which sockets have rings, and keeps their memory below the limit.
 type rings struct {
 	cfg  RingConfig
 	noRX error  // why upcall sockets have no rings, nil if they may
@@ -52,19 +51,19 @@ func (r *rings) probe() error {
 	return nil
 }
 
-// features are the user features of the datapath to ask for.
+// features are the user features of the datapath to request.
 func (r *rings) features() dpif.Features {
 	f := dpif.FeatureVportPIDs
 	if r.noRX != nil && r.used == 0 {
-		// With a ring, be it one of the process before, an upcall that exceeds the frame would be written
-		// over the next frame's header.
+		// With a ring, even one of the previous process, an upcall larger than its frame would
+		// overwrite the header of the next frame.
 		f |= dpif.FeatureUnaligned
 	}
 	return f
 }
 
-// fit reports whether an inherited socket is one that the configuration asks for.
-// What is in another one is answered before it is closed.
+// fit reports whether an inherited socket fits the configuration. Others are drained before
+// they are closed.
 func (r *rings) fit(sock *netlink.Receiver) bool {
 	if sock.Transport() == netlink.Ring {
 		return r.noRX == nil && sock.Geometry() == r.cfg.Geometry
@@ -72,8 +71,8 @@ func (r *rings) fit(sock *netlink.Receiver) bool {
 	return r.cfg.Mode != mmapring.ModeRequire
 }
 
-// receiver opens an upcall socket, with a ring if it can have one, or else tells why
-// it has none.
+// receiver opens an upcall socket, with a ring if possible, and returns the reason if it has
+// none.
 func (r *rings) receiver(rcvBuf int) (sock *netlink.Receiver, denied, err error) {
 	cfg := netlink.ReceiverConfig{RcvBuf: rcvBuf}
 	size := r.cfg.Geometry.Bytes()
@@ -97,23 +96,23 @@ func (r *rings) receiver(rcvBuf int) (sock *netlink.Receiver, denied, err error)
 	return sock, denied, nil
 }
 
-// A handler's TX ring has few large frames, each for many requests. A batch of 64 upcalls of
-// full Ethernet frames takes 8 of them. The kernel copies a frame into memory in one piece,
-// which it may not have for larger ones.
+// A handler's TX ring has few large frames, each for many requests. A batch of 64 upcalls with
+// full Ethernet frames takes 8 of them. The kernel copies a frame to contiguous memory, which
+// it may lack for larger frames.
 const (
 	txBlocks    = 8
 	txFrameSize = 16 << 10
 )
 
-// txGeometry is the shape of a handler's TX ring beside RX rings of the shape rx.
+// txGeometry is the geometry of a handler's TX ring beside RX rings with geometry rx.
 func txGeometry(rx mmapring.Geometry) mmapring.Geometry {
 	rx.Blocks = min(rx.Blocks, txBlocks)
 	rx.FrameSize = max(rx.FrameSize, min(rx.BlockSize, txFrameSize))
 	return rx
 }
 
-// dial opens a request socket, with a TX ring if it can have one, and says why it has
-// or has not.
+// dial opens a request socket, with a TX ring if possible, and returns the reason for having
+// one or not.
 func (r *rings) dial(cfg netlink.Config) (conn *netlink.Conn, why string, err error) {
 	var denied error
 	rx, g := r.cfg.Geometry, txGeometry(r.cfg.Geometry)
@@ -121,7 +120,7 @@ func (r *rings) dial(cfg netlink.Config) (conn *netlink.Conn, why string, err er
 	case r.noTX != nil:
 		denied = r.noTX
 	case r.used+g.Bytes()+rx.Bytes() > r.cfg.MemoryLimit:
-		denied = errRingLimit // what is left is for a port
+		denied = errRingLimit // the rest is for a port
 	default:
 		cfg.TXRing, cfg.Kernel = g, r.cfg.Kernel
 	}
@@ -138,7 +137,7 @@ func (r *rings) dial(cfg netlink.Config) (conn *netlink.Conn, why string, err er
 	return conn, reason(denied), nil
 }
 
-// reason is what err means to who reads why a socket has no ring.
+// reason converts err to a reason for having no ring.
 func reason(err error) string {
 	var errno unix.Errno
 	if errors.Is(err, mmapring.ErrNotSupported) && errors.As(err, &errno) {

@@ -5,14 +5,14 @@ import (
 	"dpifd/internal/upcall"
 )
 
-// Socket is an upcall socket with what belongs to it. The methods of nil, which stands
-// for a port without a socket of its own, may be called.
+// Socket is an upcall socket with its state. A nil Socket means that a port has no socket; its
+// methods may be called.
 type Socket struct {
 	*upcall.Socket
 	Reason    string // for its transport
 	RingBytes uint64 // memory of its ring, 0 without
 	handler   *upcall.Handler
-	stored    string // name under which the store keeps it, empty if it does not
+	stored    string // its name in the store, empty if it is not stored
 }
 
 // PortID is the netlink port id of the socket, a vport's upcall PID; 0 without.
@@ -40,8 +40,8 @@ func (s *Socket) RingFrames() uint32 {
 	return g.Frames()
 }
 
-// HandlerID is the number of the handler that owns the socket, -1 without socket: then
-// all handlers take the port's upcalls.
+// HandlerID is the number of the handler that owns the socket, -1 without a socket: then all
+// handlers serve the port.
 func (s *Socket) HandlerID() int {
 	if s == nil {
 		return -1

@@ -24,12 +24,12 @@ type Sockets struct {
 	drops     drops
 	handlers  []*upcall.Handler
 	load      map[*upcall.Handler]int   // number of ports' sockets that it owns
-	shared    atomic.Pointer[[]*Socket] // each handler's under per-CPU dispatch, else nil
+	shared    atomic.Pointer[[]*Socket] // one per handler with per-CPU dispatch, else nil
 	left      []fdstore.Descriptor      // of sockets that outlive the process
 }
 
-// New finds out which rings there may be, and takes the inherited sockets over. The
-// caller closes the Sockets once the handlers are closed.
+// New finds out which rings are possible, and takes over the inherited sockets. The caller
+// closes the Sockets after the handlers.
 func New(cfg Config) (*Sockets, error) {
 	if cfg.RcvBuf <= 0 {
 		cfg.RcvBuf = DefaultRcvBuf
@@ -48,31 +48,30 @@ func New(cfg Config) (*Sockets, error) {
 	return s, nil
 }
 
-// Close closes what no handler owns. It is idempotent.
+// Close closes sockets without an owner. It is idempotent.
 func (s *Sockets) Close() error {
 	s.DropInherited()
 	for _, sock := range s.Shared() {
-		sock.Close() // those of a start that failed have no owner
+		sock.Close() // after a failed start they have no owner
 	}
 	s.drops.close()
 	return nil
 }
 
-// Dial opens a handler's request socket, with a TX ring if it can have one, and says
-// why it has or has not.
+// Dial opens a handler's request socket, with a TX ring if possible, and returns the reason for
+// having one or not.
 func (s *Sockets) Dial(cfg netlink.Config) (conn *netlink.Conn, why string, err error) {
 	return s.rings.dial(cfg)
 }
 
-// SetHandlers names the handlers that sockets are given to. It is called once, before
-// there is a socket.
+// SetHandlers sets the handlers that own sockets. It is called once, before the first socket.
 func (s *Sockets) SetHandlers(handlers []*upcall.Handler) { s.handlers = handlers }
 
 // HasRings reports whether ports' sockets may have rings.
 func (s *Sockets) HasRings() bool { return s.rings.noRX == nil }
 
-// Shared returns the handlers' sockets of per-CPU dispatch, nil where ports have their
-// own. Any goroutine may call it.
+// Shared returns the handlers' sockets of per-CPU dispatch, nil with per-vport dispatch. Any
+// goroutine may call it.
 func (s *Sockets) Shared() []*Socket {
 	if p := s.shared.Load(); p != nil {
 		return *p
@@ -80,9 +79,9 @@ func (s *Sockets) Shared() []*Socket {
 	return nil
 }
 
-// Open opens an upcall socket for a port, with a ring if it can have one. Under per-CPU
-// dispatch there is none: nil. ErrRingRequired is returned where the configuration
-// demands a ring, but not once the start is over.
+// Open opens an upcall socket for a port, with a ring if possible. With per-CPU dispatch it
+// returns nil. It returns ErrRingRequired if the configuration requires a ring that cannot be
+// set up, but only during the start.
 func (s *Sockets) Open(p *upcall.Port, running bool) (*Socket, error) {
 	if s.Shared() != nil {
 		return nil, nil
@@ -115,8 +114,8 @@ func (s *Sockets) Discard(socks ...*Socket) {
 	}
 }
 
-// Attach gives each socket to the handler that has the fewest. It closes those that no
-// handler could take, and returns them with the reason.
+// Attach assigns each socket to the handler with the fewest. It closes those that no handler
+// could take, and returns them with the reason.
 func (s *Sockets) Attach(socks []*Socket) (failed map[*Socket]error) {
 	failed = map[*Socket]error{}
 	shares := map[*upcall.Handler][]*Socket{}
@@ -143,8 +142,8 @@ func (s *Sockets) Attach(socks []*Socket) (failed map[*Socket]error) {
 	return failed
 }
 
-// Detach has the owner answer what is queued on a socket and close it. It returns the
-// last counters of the socket's port.
+// Detach makes the owner drain and close a socket. It returns the final counters of the
+// socket's port.
 func (s *Sockets) Detach(sock *Socket) upcall.PortCounters {
 	last := sock.handler.Detach(sock.Socket)
 	s.load[sock.handler]--
@@ -153,7 +152,7 @@ func (s *Sockets) Detach(sock *Socket) upcall.PortCounters {
 	return last
 }
 
-// Keep has the store keep a socket for the next process.
+// Keep puts a socket into the store for the next process.
 func (s *Sockets) Keep(sock *Socket) {
 	if err := s.store.add(sock); err != nil {
 		s.notKept(sock, err)
@@ -166,8 +165,8 @@ func (s *Sockets) notKept(sock *Socket, err error) {
 	s.notify(SocketNotKept{No: p.No, Name: p.Name(), Err: err})
 }
 
-// HandOver takes sockets that live on from the handlers, which answer what they had
-// received. It returns the sockets that stay.
+// HandOver takes the sockets that outlive the process from the handlers, which answer received
+// upcalls. It returns the sockets that are not handed over.
 func (s *Sockets) HandOver(socks []*Socket) (stay []*Socket) {
 	byHandler := map[*upcall.Handler][]*Socket{}
 	for _, sock := range socks {
@@ -202,12 +201,10 @@ func (s *Sockets) HandOver(socks []*Socket) (stay []*Socket) {
 	return stay
 }
 
-// Left returns the descriptors of the sockets that HandOver took from the handlers. They
-// are the caller's.
+// Left returns the descriptors of the sockets that HandOver took. The caller owns them.
 func (s *Sockets) Left() []fdstore.Descriptor { return s.left }
 
-// RemoveClosed takes those of the sockets out of the store that are closed and were
-// not handed over.
+// RemoveClosed removes from the store the sockets that are closed and were not handed over.
 func (s *Sockets) RemoveClosed(socks []*Socket) {
 	for _, sock := range socks {
 		if sock.FD() < 0 && !slices.ContainsFunc(s.left, func(d fdstore.Descriptor) bool { return d.Name == sock.stored }) {

@@ -15,15 +15,15 @@ type store struct {
 	names   int            // bytes of their names, with a separator each
 }
 
-// add has the store keep a socket. One that was inherited is there already. With a ring
-// its name tells the geometry, but no head: that is found in the ring after a crash.
+// add puts a socket into the store. An inherited socket is there already. For a ring the name
+// contains the geometry, but no head: after a crash the head is found in the ring.
 func (s *store) add(sock *Socket) error {
 	if s.manager == nil {
 		return nil
 	}
 	name := storeName(sock, mmapring.State{Geometry: sock.Geometry(), Head: -1})
 	if sock.Transport() == netlink.Ring && sock.stored != name {
-		// The head in the name is where the process before left off.
+		// The head in the name is the position of the previous process.
 		s.removeName(sock.stored)
 		sock.stored = ""
 	}
@@ -41,17 +41,17 @@ func (s *store) add(sock *Socket) error {
 	return nil
 }
 
-// storeName is the name under which the store keeps a socket.
+// storeName is the name of a socket in the store.
 func storeName(sock *Socket, ring mmapring.State) string {
 	return fdstore.WithState(fdstore.Name(sock.Port().Name(), sock.PortID()), ring.String())
 }
 
-// lacks reports whether there is a store, but not with this socket in it.
+// lacks reports whether there is a store without this socket.
 func (s *store) lacks(sock *Socket) bool { return s.manager != nil && sock.stored == "" }
 
-// setState has the store's name of a socket with a ring tell where the reader left off.
-// The manager takes a descriptor that it has under another name for the one it has, so
-// that one goes first.
+// setState sets the position of the reader in the store's name of a socket with a ring. The
+// manager ignores a descriptor that it has under another name, so the old name is removed
+// first.
 func (s *store) setState(sock *Socket, fd int, ring mmapring.State) error {
 	if s.manager == nil || ring.Geometry.IsZero() {
 		return nil
@@ -65,7 +65,7 @@ func (s *store) setState(sock *Socket, fd int, ring mmapring.State) error {
 	return nil
 }
 
-// remove takes a socket out of the store.
+// remove removes a socket from the store.
 func (s *store) remove(sock *Socket) {
 	if sock.stored != "" {
 		s.removeName(sock.stored)
@@ -75,8 +75,8 @@ func (s *store) remove(sock *Socket) {
 	}
 }
 
-// removeName takes a name out of the store. Where that fails the manager keeps a
-// socket that the next process closes.
+// removeName removes a name from the store. If that fails, the manager keeps a socket that the
+// next process closes.
 func (s *store) removeName(name string) {
 	if s.manager != nil && name != "" {
 		_ = s.manager.Forget(name)
