@@ -28,6 +28,10 @@ type StaticFlowStats struct {
 // static flow counts as refused.
 const maxTries = 4
 
+// looksPerCycle is the number of flows in place that a cycle looks at: more are looked at in
+// several cycles.
+const looksPerCycle = 1000
+
 // statics keeps the static flows in the datapath. It belongs to the revalidator's goroutine,
 // except the fields that mu guards.
 type statics struct {
@@ -110,9 +114,11 @@ func (s *statics) keep() (again bool, err error) {
 	s.asked = s.asked[:0]
 	clear(s.told)
 	now := clock.Now()
-	for id, t := range s.flows {
+	looked := 0
+	for id, t := range s.flows { // in another order each time
+		inPlace := t.Installed && t.kernel != nil && !t.dropped
 		switch {
-		case !t.dropped && !t.retry.Due(now):
+		case !t.dropped && !t.retry.Due(now), inPlace && looked == looksPerCycle:
 			continue
 		case t.Missing != "":
 			if t.dropped {
@@ -126,6 +132,9 @@ func (s *statics) keep() (again bool, err error) {
 			s.batch.DeleteFlow(t.flow())
 		default:
 			s.batch.GetFlow(t.flow())
+		}
+		if inPlace {
+			looked++
 		}
 		s.asked = append(s.asked, t)
 	}

@@ -172,3 +172,62 @@ func TestRefusedTriedAgain(t *testing.T) {
 		}
 	}
 }
+
+// many is a policy with static flows.
+type many struct {
+	one
+	flows []policy.StaticFlow
+}
+
+func (p *many) StaticFlows() []policy.StaticFlow { return p.flows }
+
+// TestManyStaticFlows: all are installed at once; then a cycle looks at a part of them, and
+// in time finds each that is missing.
+func TestManyStaticFlows(t *testing.T) {
+	p := &many{one: *newOne()}
+	for i := range 3 * looksPerCycle {
+		f := p.flow
+		f.UFID = dpif.UFID{byte(i), byte(i >> 8)}
+		p.flows = append(p.flows, f)
+	}
+	kernel, gets := map[dpif.UFID][]byte{}, 0
+	dp := dpiftest.NewDatapath(t, func(r dpiftest.Request) ([][]byte, unix.Errno) {
+		var id dpif.UFID
+		it := netlink.NewAttrs(r.Attrs)
+		for it.Next() {
+			if it.Type() == 9 { // OVS_FLOW_ATTR_UFID
+				copy(id[:], it.Data())
+			}
+		}
+		if r.Cmd == 1 { // OVS_FLOW_CMD_NEW
+			kernel[id] = bytes.Clone(r.Attrs)
+			return nil, 0
+		}
+		gets++
+		if kernel[id] == nil {
+			return nil, unix.ENOENT
+		}
+		return [][]byte{kernel[id]}, 0
+	})
+	s := newStatics(dp, p, func(event.Event) {})
+	s.configured()
+	keep := func() {
+		t.Helper()
+		gets = 0
+		if _, err := s.keep(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if keep(); len(kernel) != len(p.flows) {
+		t.Fatalf("%d flows are installed at once, want %d", len(kernel), len(p.flows))
+	}
+	if keep(); gets != looksPerCycle {
+		t.Errorf("%d flows are looked at in a cycle", gets)
+	}
+	delete(kernel, p.flows[7].UFID)
+	for cycles := 0; len(kernel) < len(p.flows); cycles++ {
+		if keep(); cycles == 200 {
+			t.Fatal("a missing flow is not found")
+		}
+	}
+}
