@@ -140,6 +140,12 @@ func TestMoveInTwoStages(t *testing.T) {
 		if len(now) != len(peers)-1 {
 			t.Errorf("move %d: %d flows to the MAC", move, len(now))
 		}
+		// The flow from the MAC is put after its packet is forwarded. A move before that leaves it to the revalidator.
+		from := flow{v.portNo(t, n.hosts[at].port), "src=" + mac, "recirc(0x64706966)"}
+		eventually(t, waitLimit, "the flow from the MAC is there", func() bool {
+			_, is := v.flows(t)[from]
+			return is
+		})
 	}
 	t.Logf("the packet that told of a move had arrived after at most %v", longest)
 	stop(t, d)
