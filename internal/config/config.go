@@ -34,9 +34,11 @@ type Config struct {
 	Ports []Port `yaml:"ports"`
 	// PortsUnlisted is what to do with vports that are not in Ports; see DropsUnlisted.
 	PortsUnlisted Unlisted `yaml:"ports_unlisted"`
-	Policy        Policy   `yaml:"policy"`
-	Flows         Flows    `yaml:"flows"`
-	Log           Log      `yaml:"log"`
+	// LoopGuard is what to do against loops at ports that do not say it themselves.
+	LoopGuard LoopGuard `yaml:"loop_guard"`
+	Policy    Policy    `yaml:"policy"`
+	Flows     Flows     `yaml:"flows"`
+	Log       Log       `yaml:"log"`
 	// Control is how commands reach the running daemon.
 	Control Control `yaml:"control"`
 }
@@ -119,6 +121,8 @@ type Port struct {
 	RouterAdvertisements bool `yaml:"router_advertisements"`
 	// MulticastRouter has the port get what members of all groups do.
 	MulticastRouter bool `yaml:"multicast_router"`
+	// LoopGuard is what to do against loops at the port; "" is Config.LoopGuard.
+	LoopGuard LoopGuard `yaml:"loop_guard" optional:"true"`
 }
 
 // Tunnel is the endpoints and the encapsulation of a tunnel port.
@@ -319,6 +323,7 @@ func Default() *Config {
 		Socket:        Socket{Rcvbuf: 16 << 20},
 		Ports:         []Port{},
 		PortsUnlisted: UnlistedAuto,
+		LoopGuard:     LoopGuardOff,
 		Policy: Policy{
 			Type: PolicyLearning, MACAging: 300 * time.Second, MACLimit: 8192, StaticMACs: []forward.StaticMAC{},
 			MulticastFloodUnregistered: true, MulticastGroupLimit: snoop.DefaultGroupLimit,

@@ -30,6 +30,7 @@ netns: /run/netns/blue
 wait_for_module: true
 dispatch: per-cpu
 ports_unlisted: serve
+loop_guard: block
 handlers: 1024
 ring:
   mode: off  # a word, not a boolean
@@ -47,6 +48,7 @@ ports:
   dhcp_server: false
   router_advertisements: false
   multicast_router: true
+  loop_guard: log
 - {"name": 'int0', type: "internal", address: [10.0.0.1/24, "fd00::1/64"], up: true, mtu: 9000, mac: "02:00:5e:00:00:07", vlan: {access: 4094}, isolated: true, group: a, mac_limit: 5, storm: {multicast: 7/s}}
 -
   type: netdev
@@ -98,6 +100,7 @@ func everyKeyConfig() *Config {
 		WaitForModule: true,
 		Dispatch:      dpif.DispatchPerCPU,
 		PortsUnlisted: UnlistedServe,
+		LoopGuard:     LoopGuardBlock,
 		Handlers:      1024,
 		Ring:          Ring{Mode: mmapring.ModeOff, TX: TXAuto, FrameSize: 16384, BlockSize: 131072, Blocks: 3, MemoryLimit: 1073741824},
 		Socket:        Socket{Rcvbuf: 536870912},
@@ -122,7 +125,7 @@ func unrestricted(ports ...Port) []Port {
 }
 
 func everyPort() []Port {
-	va := Port{Name: "va", Type: PortNetdev, MaxUpcalls: 2500, MulticastRouter: true, Allow: Allow{MACs: []odp.MAC{{2, 0, 0x5e, 0, 0, 3}}}}
+	va := Port{Name: "va", Type: PortNetdev, MaxUpcalls: 2500, MulticastRouter: true, LoopGuard: LoopGuardLog, Allow: Allow{MACs: []odp.MAC{{2, 0, 0x5e, 0, 0, 3}}}}
 	for _, s := range []string{"192.0.2.0/25", "192.0.2.200/32", "2001:db8::/32", "fe80::3/128"} {
 		va.Allow.Addresses = append(va.Allow.Addresses, Source{netip.MustParsePrefix(s)})
 	}
@@ -298,6 +301,7 @@ ports:
     router_advertisements: true
     multicast_router: false
 ports_unlisted: serve
+loop_guard: block
 policy:
   type: flood
   mac_aging: 1h30m

@@ -201,6 +201,10 @@ var mistakes = []struct {
 		`3:43: ports[0].vlan.native: cannot be combined with vlan.access: a port is an access port or a trunk`}},
 	{"VLAN twice", "ports: [{name: a, vlan: {trunk: [1-10, 20, 5]}}]\n", []string{
 		`1:44: ports[0].vlan.trunk[2]: 5 overlaps 1-10, entry 0`}},
+	{"loop guard of a tunnel and a mirror", "ports: [{name: v, type: vxlan, tunnel: {remote: 192.0.2.1}, loop_guard: log}, {name: a, mirror_to: m}, {name: m, loop_guard: block}]\n", []string{
+		`1:73: ports[0].loop_guard: is not for tunnels: set it at the peer's other ports`,
+		`1:126: ports[2].loop_guard: port "m" is a mirror, which forwards nothing`,
+	}},
 	{"group of no isolated port", "ports: [{name: a, group: g}, {name: b, isolated: true, group: 'a b'}]\n", []string{
 		`1:26: ports[0].group: is for isolated ports; set isolated: true as well`,
 		`1:63: ports[1].group: "a b" contains white space or a control character`}},

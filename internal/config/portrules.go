@@ -51,6 +51,7 @@ func (d *decoder) ports(c *Config) {
 	}
 	d.tunnels(c.Ports)
 	d.mirrors(c.Ports)
+	d.loopGuards(c.Ports)
 }
 
 // isolation checks that only isolated ports have a group.

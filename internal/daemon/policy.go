@@ -12,6 +12,8 @@ import (
 	"dpifd/internal/dpif"
 	"dpifd/internal/event"
 	"dpifd/internal/forward"
+	"dpifd/internal/loopguard"
+	"dpifd/internal/netlink"
 	"dpifd/internal/odp"
 	"dpifd/internal/policy"
 	"dpifd/internal/snoop"
@@ -31,6 +33,10 @@ type policySwitch struct {
 	said          map[odp.PortNo]string // vports that carry nothing, of which tell was called
 	tell          event.Sink            // nil before the log is open
 	flaps         chan struct{}         // of one place; nil if nobody is told
+
+	guard    *loopguard.Guard    // nil if nobody sends probes
+	closed   map[odp.PortNo]bool // because of loops
+	silences atomic.Uint64       // part of the generation
 }
 
 // inForce is one policy with what is special about it.
@@ -47,12 +53,14 @@ type inForce struct {
 	// over are not learned twice.
 	past       forward.Stats
 	pastGroups snoop.Counters
-	// unlisted are the vports that carry nothing: those without an entry in the
-	// configuration, if dropsUnlisted.
+	// silent are the vports that carry nothing, with the reason: those without an entry in
+	// the configuration, if dropsUnlisted, and those closed because of a loop.
+	silent        atomic.Pointer[map[odp.PortNo]string]
 	dropsUnlisted bool
 	// dropsLocal and hasVLANs are about the local port, see config.Config.
 	dropsLocal, hasVLANs bool
-	unlisted             atomic.Pointer[map[odp.PortNo]bool]
+	file                 *config.Config
+	guarded              bool // ports have loop_guard
 }
 
 var (
@@ -63,7 +71,8 @@ var (
 // use puts the configured policy into force. MACs that the one before has
 // learned are taken over. The error leaves the one before in force.
 func (s *policySwitch) use(file *config.Config) error {
-	p, cfg := &inForce{dropsUnlisted: file.DropsUnlisted(), dropsLocal: file.DropsLocal(), hasVLANs: file.HasVLANs()}, &file.Policy
+	p, cfg := &inForce{dropsUnlisted: file.DropsUnlisted(), dropsLocal: file.DropsLocal(), hasVLANs: file.HasVLANs(),
+		file: file, guarded: s.guard != nil && file.GuardsLoops()}, &file.Policy
 	ports, patterns := forwardingPorts(file)
 	tunnels := number(ports)
 	base, err := forward.New(string(cfg.Type), forward.Config{
@@ -204,7 +213,7 @@ func forwardsAlike(a, b *config.Config) bool {
 	portsA, patternsA := forwardingPorts(a)
 	portsB, patternsB := forwardingPorts(b)
 	return reflect.DeepEqual(a.Policy, b.Policy) && a.Flows.Stages == b.Flows.Stages &&
-		a.DropsUnlisted() == b.DropsUnlisted() && a.DropsLocal() == b.DropsLocal() &&
+		a.DropsUnlisted() == b.DropsUnlisted() && a.DropsLocal() == b.DropsLocal() && guardAlike(a, b) &&
 		slices.Equal(a.Flows.Static, b.Flows.Static) && reflect.DeepEqual(portsA, portsB) && reflect.DeepEqual(patternsA, patternsB)
 }
 
@@ -261,24 +270,39 @@ func (s *policySwitch) portNumber(name string) (odp.PortNo, bool) {
 // Decide implements policy.Policy.
 func (s *policySwitch) Decide(u *dpif.Upcall, nowMS int64, v *policy.Verdict) {
 	p := s.current.Load()
-	if p.drops(u.InPort) {
-		p.dropUnlisted(u.InPort, v)
-		explainUnlisted(v)
+	if reason := p.silence(u.InPort); reason != "" {
+		p.dropAll(u.InPort, v, reason)
 		return
 	}
-	p.Decide(u, nowMS, v)
+	if !p.guarded {
+		p.Decide(u, nowMS, v)
+		return
+	}
+	if s.guard.Decide(u, v) {
+		return
+	}
+	if p.Decide(u, nowMS, v); v.Install {
+		v.Install = s.guard.Narrow(u.Fields().Get(odp.KeyAttrEthernet), v)
+	}
 }
 
 // Redecide implements policy.Policy.
 func (s *policySwitch) Redecide(key []byte, v *policy.Verdict) bool {
 	p := s.current.Load()
-	if p.unlisted.Load() != nil {
-		if in, err := odp.InPort(key); err == nil && p.drops(in) {
-			p.dropUnlisted(in, v)
+	if set := p.silent.Load(); set != nil && len(*set) > 0 {
+		if in, err := odp.InPort(key); err == nil && (*set)[in] != "" {
+			p.dropAll(in, v, (*set)[in])
 			return v.Install
 		}
 	}
-	return p.Redecide(key, v)
+	if !p.Redecide(key, v) {
+		return false
+	}
+	if p.guarded && v.Install && !s.guard.Narrow(netlink.FindAttr(key, odp.KeyAttrEthernet), v) {
+		v.Reason = "probe_addresses"
+		return false
+	}
+	return true
 }
 
 // Observe implements policy.Policy.
@@ -293,7 +317,7 @@ func (s *policySwitch) Expire(nowMS int64) { s.current.Load().Expire(nowMS) }
 // Generation implements policy.Policy.
 func (s *policySwitch) Generation() uint64 {
 	p := s.current.Load()
-	return p.since + p.Policy.Generation()
+	return p.since + p.Policy.Generation() + s.silences.Load()
 }
 
 // SetPorts implements policy.Policy.

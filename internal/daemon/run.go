@@ -16,6 +16,7 @@ import (
 	"dpifd/internal/control"
 	"dpifd/internal/fdstore"
 	"dpifd/internal/logqueue"
+	"dpifd/internal/loopguard"
 	"dpifd/internal/portdevice"
 	"dpifd/internal/revalidator"
 	"dpifd/internal/transport"
@@ -100,7 +101,7 @@ func Run(ctx context.Context, o Options) error {
 	d := &run{path: o.ConfigPath, set: o.Overrides, log: log, lines: lines, started: time.Now(), inherited: o.Inherited,
 		clients: newClients()}
 	d.config.Store(o.Config)
-	d.policy.tell, d.policy.flaps = log.emit, make(chan struct{}, 1)
+	d.policy.tell, d.policy.flaps, d.policy.guard = log.emit, make(chan struct{}, 1), loopguard.New()
 	if err := d.policy.use(o.Config); err != nil {
 		log.emit(evFailed{Err: err})
 		return err
@@ -113,6 +114,7 @@ func Run(ctx context.Context, o Options) error {
 	reloads.Go(func() error { d.reloads(reloading, o.Reload, o.Dump); return nil })
 	reloads.Go(func() error { d.watch(reloading); return nil })
 	reloads.Go(func() error { d.policy.tellFlapping(reloading); return nil })
+	reloads.Go(func() error { d.guardLoops(reloading); return nil })
 	err = d.serveAcrossRestarts(ctx, &o)
 	stopReloads()
 	_ = reloads.Wait() // it has no error to return

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"maps"
 	"slices"
 
 	"dpifd/internal/forward"
@@ -11,69 +12,87 @@ import (
 // localPort is the number of the datapath's local port, OVSP_LOCAL of linux/openvswitch.h.
 const localPort odp.PortNo = 0
 
-// dropUnlisted decides packets of a vport that may carry nothing: one flow drops them all,
+// Reasons for which a vport carries nothing.
+const (
+	reasonUnlisted = "port_unlisted"
+	reasonBlocked  = "port_blocked"
+)
+
+// silence returns why a vport carries nothing, "" if it does not.
+func (p *inForce) silence(no odp.PortNo) string {
+	if set := p.silent.Load(); set != nil {
+		return (*set)[no]
+	}
+	return ""
+}
+
+// dropAll decides any packet of a vport that carries nothing: one flow drops them all,
 // unless a static flow names the vport by its number, which that one would overlap.
-func (p *inForce) dropUnlisted(in odp.PortNo, v *policy.Verdict) {
+func (p *inForce) dropAll(in odp.PortNo, v *policy.Verdict, reason string) {
 	odp.AppendInPortMask(&v.Mask)
 	o, static := p.Policy.(*forward.Overlay)
 	v.Install = !static || !o.NamesInPort(in)
-	v.Refused, v.Reason = true, "port_unlisted"
+	v.Refused, v.Reason = true, reason
+	switch {
+	case v.Explain == nil:
+	case reason == reasonBlocked:
+		v.Explain(reason, "the port is closed because of a loop: dropped (loop_guard: block)")
+	default:
+		v.Explain(reason, "the port has no entry in the configuration: dropped (ports_unlisted: drop)")
+	}
 }
 
-// drops reports whether what comes in by a vport is dropped, because it has no entry in
-// the configuration.
-func (p *inForce) drops(no odp.PortNo) bool {
-	set := p.unlisted.Load()
-	return set != nil && (*set)[no]
-}
-
-// setPorts tells p of the ports that may carry traffic, and tells of others once. s.mu is
-// held.
+// setPorts tells p of the ports that may carry traffic, and tells of those without an entry
+// once. s.mu is held.
 func (s *policySwitch) setPorts(p *inForce) {
-	ports := slices.Clone(s.ports)
-	for i := range ports {
-		ports[i].OnlyVLAN0 = ports[i].No == localPort && p.hasVLANs
-	}
-	if !p.dropsUnlisted {
-		p.unlisted.Store(nil)
-		s.said = nil
-		p.SetPorts(ports)
-		return
-	}
-	unlisted, said := map[odp.PortNo]bool{}, map[odp.PortNo]string{}
-	var listed []policy.Port
-	for _, port := range ports {
-		if port.Listed || port.No == localPort && !p.dropsLocal {
-			listed = append(listed, port)
-			continue
-		}
-		unlisted[port.No] = true
-		said[port.No] = port.Device
-		if _, before := s.said[port.No]; !before && s.tell != nil {
-			s.tell(evPortUnlisted{Name: port.Device, No: port.No})
+	silent, said := map[odp.PortNo]string{}, map[odp.PortNo]string{}
+	var ports []policy.Port
+	for _, port := range s.ports {
+		port.OnlyVLAN0 = port.No == localPort && p.hasVLANs
+		switch {
+		case s.closed[port.No]:
+			silent[port.No] = reasonBlocked
+		case p.dropsUnlisted && !port.Listed && (port.No != localPort || p.dropsLocal):
+			silent[port.No] = reasonUnlisted
+			said[port.No] = port.Device
+			if _, before := s.said[port.No]; !before && s.tell != nil {
+				s.tell(evPortUnlisted{Name: port.Device, No: port.No})
+			}
+		default:
+			ports = append(ports, port)
 		}
 	}
 	s.said = said
 	// Before the policy forgets a port its packets are dropped, and after it knows it
 	// they are not.
-	before := p.unlisted.Load()
-	both := map[odp.PortNo]bool{}
-	for no := range unlisted {
-		both[no] = true
+	before := map[odp.PortNo]string{}
+	if set := p.silent.Load(); set != nil {
+		before = *set
 	}
-	if before != nil {
-		for no := range *before {
-			both[no] = true
-		}
+	both := maps.Clone(before)
+	maps.Copy(both, silent)
+	p.silent.Store(&both)
+	p.SetPorts(ports)
+	p.silent.Store(&silent)
+	if !maps.Equal(before, silent) {
+		s.silences.Add(1) // flows that were decided in between
 	}
-	p.unlisted.Store(&both)
-	p.SetPorts(listed)
-	p.unlisted.Store(&unlisted)
+	if s.guard != nil {
+		s.guard.Wake()
+	}
 }
 
-// explainUnlisted adds the step to a decision that is only asked about.
-func explainUnlisted(v *policy.Verdict) {
-	if v.Explain != nil {
-		v.Explain("port_unlisted", "the port has no entry in the configuration: dropped (ports_unlisted: drop)")
-	}
+// close has ports carry nothing, and those that it does not name carry traffic again.
+func (s *policySwitch) close(closed map[odp.PortNo]bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = closed
+	s.setPorts(s.current.Load())
+}
+
+// portList returns the ports of the datapath and the policy in force.
+func (s *policySwitch) portList() ([]policy.Port, *inForce) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.ports), s.current.Load()
 }

@@ -21,8 +21,8 @@ func TestUnlistedLocalPort(t *testing.T) {
 		want string
 	}{
 		{"ports: [{name: a}, {name: b, vlan: {access: 10}}]", false, "multicast"},
-		{"ports: [{name: a}, {name: b, vlan: {access: 10}}]\nports_unlisted: drop", true, "port_unlisted"},
-		{"ports: [{name: a}, {name: b, isolated: true}]", true, "port_unlisted"},
+		{"ports: [{name: a}, {name: b, vlan: {access: 10}}]\nports_unlisted: drop", true, reasonUnlisted},
+		{"ports: [{name: a}, {name: b, isolated: true}]", true, reasonUnlisted},
 		{"ports: [{name: a}, {name: b}]", false, "multicast"},
 	} {
 		file, err := config.Parse("x", []byte(c.file))

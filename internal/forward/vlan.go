@@ -39,6 +39,23 @@ type VLANConfig struct {
 // IsSet reports whether c is other than a trunk of all VLANs.
 func (c *VLANConfig) IsSet() bool { return c.Access != 0 || c.Native != 0 || len(c.Trunk) > 0 }
 
+// Sent returns the VLANs of the frames that a port sends: 0 for those without tag, then
+// those of a trunk's list, which have one.
+func (c *VLANConfig) Sent() []uint16 {
+	var list []uint16
+	if c.Trunk == nil || c.Native != 0 {
+		list = append(list, 0)
+	}
+	for _, r := range c.Trunk {
+		for vlan := r.First; vlan <= r.Last; vlan++ {
+			if vlan != c.Native {
+				list = append(list, vlan)
+			}
+		}
+	}
+	return list
+}
+
 func (c *VLANConfig) check() error {
 	switch {
 	case c.Access > maxVLAN:

@@ -56,3 +56,86 @@ func TestFlappingInLoop(t *testing.T) {
 	after := v.info(t).Stats
 	t.Logf("hits: %d in the loop, %d once it is cut", before.Hit, after.Hit-before.Hit)
 }
+
+// hitCount returns how many packets flows of the datapath have taken.
+func (v view) hitCount(t *testing.T) uint64 { return v.info(t).Stats.Hit }
+
+// TestLoopGuardBlock: a storm ends when a probe has come back, and the port is closed for
+// twice the time when the loop is still there. The test logs how soon.
+func TestLoopGuardBlock(t *testing.T) {
+	p := newPatched(t)
+	d := p.run(t, settings{"ports": p.ports(", loop_guard: block"), "flows": "{max_idle: 10m}"})
+	v := p.view(t)
+	sock := p.sockets(t)
+	younger := p.ends[0]
+	if v.portNo(t, p.ends[1]) > v.portNo(t, younger) {
+		younger = p.ends[1]
+	}
+	since := time.Now()
+	send(t, sock[0], lab.Frame(t, broadcast, "02:5c:00:00:00:78", 0x0806, make([]byte, 28)))
+	e := d.Wait(t, time.Time{}, "port_blocked", nil)
+	calm := func() {
+		t.Helper()
+		eventually(t, waitLimit, "the storm has ended", func() bool {
+			before := v.hitCount(t)
+			time.Sleep(100 * time.Millisecond)
+			return v.hitCount(t) == before
+		})
+	}
+	calm()
+	talk := func() { // by sockets that are not full of the storm
+		t.Helper()
+		sock := p.sockets(t)
+		exchange(t, sock[0], sock[1])
+	}
+	t.Logf("port_blocked after %v, calm after %v, %d hits", e.Time.Sub(since), time.Since(since), v.hitCount(t))
+	if e.Text("port") != younger || e.Int(t, "for_ms") != 10_000 {
+		t.Errorf("port_blocked: %v, want %s", e.Fields, younger)
+	}
+	if e := d.Wait(t, time.Time{}, "loop_detected", nil); e.Text("port") == e.Text("back_port") {
+		t.Errorf("loop_detected: %v", e.Fields)
+	}
+	talk()
+
+	since = time.Now()
+	opened := d.Wait(t, since, "port_opened", nil)
+	if opened.Text("port") != younger {
+		t.Errorf("port_opened: %v", opened.Fields)
+	}
+	again := d.Wait(t, opened.Time, "port_blocked", nil)
+	if again.Text("port") != younger || again.Int(t, "for_ms") != 20_000 {
+		t.Errorf("port_blocked for the second time: %v", again.Fields)
+	}
+	calm()
+
+	// Without the setting the port is opened at once.
+	p.sw.SetLink(t, p.ends[0], false)
+	since = reload(t, d, p.config(settings{"ports": p.ports("")}))
+	if e := d.Wait(t, since, "port_opened", nil); e.Text("port") != younger {
+		t.Errorf("port_opened by a reload: %v", e.Fields)
+	}
+	talk()
+}
+
+// TestLoopGuardLog: probes come back though flows take everything else that comes in, and no
+// port is closed. They go in the VLAN that a port carries, and to no host.
+func TestLoopGuardLog(t *testing.T) {
+	p := newPatched(t)
+	d := p.run(t, settings{"ports": p.ports(", vlan: {trunk: [30]}"), "loop_guard": "log", "policy": "{type: flood}",
+		"flows": "{max_idle: 10m}"})
+	sock := p.sockets(t)
+	first := d.Wait(t, time.Time{}, "loop_detected", nil)
+	if first.Int(t, "vlan") != 30 {
+		t.Errorf("loop_detected: %v", first.Fields)
+	}
+	send(t, sock[0], frame(t, broadcast, "02:5c:00:00:00:79")) // makes flows, of VLAN 0
+	inner := tagged(t, 30, broadcast, "02:5c:00:00:00:7a")
+	send(t, sock[1], inner) // circles in VLAN 30
+	v := p.view(t)
+	eventually(t, waitLimit, "a storm", func() bool { return v.hitCount(t) > 1000 })
+	again := d.Wait(t, time.Now(), "loop_detected", nil)
+	t.Logf("%v, and after %d hits %v", first.Fields, v.hitCount(t), again.Fields)
+	if e := d.Events("port_blocked"); len(e) > 0 {
+		t.Errorf("port_blocked: %v", e)
+	}
+}

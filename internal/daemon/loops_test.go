@@ -1,0 +1,157 @@
+package daemon
+
+import (
+	"slices"
+	"testing"
+
+	"dpifd/internal/config"
+	"dpifd/internal/dpif"
+	"dpifd/internal/loopguard"
+	"dpifd/internal/netlink"
+	"dpifd/internal/odp"
+	"dpifd/internal/policy"
+)
+
+func guarded(t *testing.T, file string) (*policySwitch, *config.Config) {
+	t.Helper()
+	cfg, err := config.Parse("x", []byte(file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &policySwitch{guard: loopguard.New()}
+	if err := s.use(cfg); err != nil {
+		t.Fatal(err)
+	}
+	return s, cfg
+}
+
+// TestLoopPorts: which ports send probes, and in which VLANs.
+func TestLoopPorts(t *testing.T) {
+	_, cfg := guarded(t, `
+loop_guard: log
+ports:
+  - {name: a}
+  - {name: b, loop_guard: block, vlan: {access: 10}}
+  - {name: c, loop_guard: off}
+  - {name: d, vlan: {trunk: [20-22], native: 21}}
+  - {name: e, vlan: {trunk: [30, 40]}, mirror_to: m}
+  - {name: m}
+  - {name: vx, type: vxlan, tunnel: {remote: 192.0.2.1}}
+  - {match: "tap*", loop_guard: block}
+`)
+	var ports []policy.Port
+	for i, name := range []string{"dp0", "a", "b", "c", "d", "e", "m", "vxlan_sys_4789", "tap1", "stray"} {
+		ports = append(ports, policy.Port{No: odp.PortNo(i), Name: name})
+	}
+	want := map[string]loopguard.Port{
+		"dp0": {}, "a": {Mode: loopguard.Log, VLANs: []uint16{0}}, "b": {Mode: loopguard.Block, VLANs: []uint16{0}}, "c": {},
+		"d": {Mode: loopguard.Log, VLANs: []uint16{0, 20, 22}}, "e": {Mode: loopguard.Log, VLANs: []uint16{30, 40}}, "m": {},
+		"vxlan_sys_4789": {}, "tap1": {Mode: loopguard.Block, VLANs: []uint16{0}}, "stray": {},
+	}
+	for _, p := range loopPorts(cfg, ports, func(no odp.PortNo) bool { return no == 9 }) {
+		if w := want[p.Name]; p.Mode != w.Mode || w.Mode != loopguard.Off && !slices.Equal(p.VLANs, w.VLANs) {
+			t.Errorf("%+v, want %+v", p, w)
+		}
+	}
+}
+
+// TestProbesPassFlows: under each policy a probe is dropped without a flow, and no flow of
+// another packet takes it.
+func TestProbesPassFlows(t *testing.T) {
+	for _, name := range []string{"learning", "flood", "drop", "static"} {
+		s, _ := guarded(t, "loop_guard: log\nports: [{name: a}, {name: b}]\npolicy: {type: "+name+"}")
+		s.SetPorts([]policy.Port{{No: 1, Name: "a", Listed: true}, {No: 2, Name: "b", Listed: true}})
+		key := func(src, dst odp.MAC) []byte {
+			var e netlink.Encoder
+			odp.AppendInPort(&e, 1)
+			odp.AppendEthernet(&e, src, dst)
+			odp.AppendEthertype(&e, 0x88b5)
+			return e.Bytes()
+		}
+		probe := s.guard.Probe(2, 0)
+		probed := key(odp.MAC(probe[6:]), odp.MAC(probe))
+		var v policy.Verdict
+		s.Decide(&dpif.Upcall{InPort: 1, Key: probed, Packet: probe}, 1000, &v)
+		if v.Install || v.Actions.Len() > 0 || v.Reason != "loop_probe" {
+			t.Errorf("%s: a probe is decided as %s", name, v.Reason)
+		}
+		for _, dst := range []odp.MAC{{2, 0, 0, 0, 0, 9}, {0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, {0x33, 0x33}, {0x01, 0x80, 0xc2}, odp.MAC(probe)} {
+			k := key(odp.MAC{2, 0, 0, 0, 0, 1}, dst)
+			v.Clear()
+			s.Decide(&dpif.Upcall{InPort: 1, Key: k, Packet: make([]byte, 60)}, 1000, &v)
+			m := netlink.FindAttr(v.Mask.Bytes(), odp.KeyAttrEthernet)
+			apart := false
+			for i, bits := range m {
+				apart = apart || bits&(k[12+i]^probed[12+i]) != 0
+			}
+			if !v.Install || !apart {
+				t.Errorf("%s: the flow to %v has the mask %x, which takes probes", name, dst, m)
+			}
+			mask := slices.Clone(v.Mask.Bytes())
+			if v.Clear(); !s.Redecide(k, &v) || !slices.Equal(v.Mask.Bytes(), mask) {
+				t.Errorf("%s: the flow to %v is re-decided with mask %x, not %x", name, dst, v.Mask.Bytes(), mask)
+			}
+		}
+		v.Clear()
+		s.Decide(&dpif.Upcall{InPort: 1, Key: probed, Packet: make([]byte, 60)}, 1000, &v)
+		if v.Install {
+			t.Errorf("%s: a packet with a probe's addresses gets a flow", name)
+		}
+	}
+}
+
+// TestGuardAlike: what a reload has to notice.
+func TestGuardAlike(t *testing.T) {
+	parse := func(text string) *config.Config { _, cfg := guarded(t, text); return cfg }
+	base := parse("loop_guard: log\nports: [{name: a}, {name: b, loop_guard: block}]")
+	for text, want := range map[string]bool{
+		"loop_guard: log\nports: [{name: a}, {name: b, loop_guard: block}]": true,
+		"loop_guard: off\nports: [{name: a}, {name: b, loop_guard: block}]": false,
+		"loop_guard: log\nports: [{name: a}, {name: b}]":                    false,
+		"loop_guard: log\nports: [{name: a}, {name: b, loop_guard: off}]":   false,
+		"ports: [{name: a}, {name: b}]":                                     false,
+		"loop_guard: log\nports: [{name: a, loop_guard: block}, {name: b}]": false,
+	} {
+		if got := forwardsAlike(base, parse(text)); got != want {
+			t.Errorf("%s: alike %v", text, got)
+		}
+	}
+	if !forwardsAlike(parse("ports: [{name: a}]"), parse("ports: [{name: a}, {name: b}]")) {
+		t.Error("without loop_guard, a port more is another policy")
+	}
+}
+
+// TestClosedPort: a port that is closed takes and gets nothing, by flows of it alone.
+func TestClosedPort(t *testing.T) {
+	s, _ := guarded(t, "loop_guard: block\nports: [{name: a}, {name: b}, {name: c}]")
+	s.SetPorts([]policy.Port{{No: 1, Name: "a", Listed: true}, {No: 2, Name: "b", Listed: true}, {No: 3, Name: "c", Listed: true}})
+	var v policy.Verdict
+	decide := func(in odp.PortNo) int {
+		var e netlink.Encoder
+		odp.AppendInPort(&e, in)
+		odp.AppendEthernet(&e, odp.MAC{2, 0, 0, 0, 0, byte(in)}, odp.MAC{0xff, 0xff, 0xff, 0xff, 0xff, 0xff})
+		odp.AppendEthertype(&e, 0x88b5)
+		v.Clear()
+		s.Decide(&dpif.Upcall{InPort: in, Key: e.Bytes(), Packet: make([]byte, 60)}, 1000, &v)
+		return v.Actions.Len() / odp.OutputLen
+	}
+	g := s.Generation()
+	if n := decide(1); n != 2 {
+		t.Errorf("%d outputs, want 2", n)
+	}
+	s.close(map[odp.PortNo]bool{2: true})
+	if n := decide(1); n != 1 || s.Generation() == g {
+		t.Errorf("%d outputs beside a closed port, want 1; the generation grew: %v", n, s.Generation() != g)
+	}
+	if n := decide(2); n != 0 || !v.Install || v.Reason != reasonBlocked || !v.Refused {
+		t.Errorf("a packet of a closed port is decided as %s, %d outputs, a flow: %v", v.Reason, n, v.Install)
+	}
+	if len(s.guard.Probe(2, 0)) > 0 && netlink.FindAttr(v.Mask.Bytes(), odp.KeyAttrEthernet) != nil {
+		t.Error("the flow of a closed port reads addresses: copies of a probe in a storm come up")
+	}
+	g = s.Generation()
+	s.close(nil)
+	if n := decide(2); n != 2 || s.Generation() == g {
+		t.Errorf("%d outputs from the port when it is open again", n)
+	}
+}

@@ -1,0 +1,187 @@
+package loopguard
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"time"
+
+	"dpifd/internal/event"
+	"dpifd/internal/odp"
+)
+
+// Interval is the time from one round of probes to the next.
+const Interval = 2 * time.Second
+
+const (
+	firstBlock = 10 * time.Second
+	maxBlock   = 10 * time.Minute
+	// sayPause bounds how often a pair of ports is told of.
+	sayPause = 10 * time.Second
+	// vlansPerRound is how many VLANs of a port get a probe in a round. Those of a port that
+	// has more take turns.
+	vlansPerRound = 8
+)
+
+// Mode is what a port does against loops.
+type Mode uint8
+
+// Off sends no probes, Log sends them and tells, Block closes the port as well.
+const (
+	Off Mode = iota
+	Log
+	Block
+)
+
+// Port is a port of the datapath.
+type Port struct {
+	No      odp.PortNo
+	Name    string
+	Mode    Mode
+	SinceMS int64    // when it came, as in policy.Port; the younger of two ports is closed
+	VLANs   []uint16 // to be probed, 0 for frames without tag
+}
+
+// Ports are the ports of a datapath, and which of them are closed. Times are those of
+// internal/clock.
+type Ports struct {
+	notify event.Sink
+	ports  map[odp.PortNo]*state
+	said   map[[2]odp.PortNo]time.Duration
+}
+
+type state struct {
+	Port
+	closed bool
+	until  time.Duration // closed, or since when it is open again
+	block  time.Duration // that it was closed last, 0 for never
+	vlan   int           // of VLANs, to be probed next
+}
+
+// NewPorts returns no ports. Events go to notify.
+func NewPorts(notify event.Sink) *Ports {
+	return &Ports{notify: notify, ports: map[odp.PortNo]*state{}, said: map[[2]odp.PortNo]time.Duration{}}
+}
+
+// Set replaces the ports. One that has its name and number keeps its state, as far as its
+// mode allows. It reports whether other ports are closed now.
+func (p *Ports) Set(list []Port) (changed bool) {
+	next := make(map[odp.PortNo]*state, len(list))
+	for _, port := range list {
+		s := p.ports[port.No]
+		if s == nil || s.Name != port.Name || s.SinceMS != port.SinceMS {
+			s = &state{}
+		}
+		s.Port = port
+		if s.closed && s.Mode != Block {
+			p.open(s, 0)
+			changed = true
+		}
+		next[port.No] = s
+	}
+	for no, s := range p.ports {
+		changed = changed || s.closed && next[no] != s
+	}
+	p.ports = next
+	maps.DeleteFunc(p.said, func(pair [2]odp.PortNo, _ time.Duration) bool { return next[pair[0]] == nil })
+	return changed
+}
+
+// Saw takes a probe that came back, and reports whether a port was closed.
+func (p *Ports) Saw(s Sighting, now time.Duration) (changed bool) {
+	from, in := p.ports[s.From], p.ports[s.In]
+	if from == nil || from.Mode == Off || from.closed || in != nil && in.closed {
+		return false // sent before the settings changed, or the loop is cut already
+	}
+	pair := [2]odp.PortNo{s.From, s.In}
+	if said, is := p.said[pair]; !is || now-said >= sayPause {
+		p.said[pair] = now
+		e := LoopDetected{Port: from.Name, PortNo: from.No, BackNo: s.In, VLAN: int(s.VLAN)}
+		if in != nil {
+			e.Back = in.Name
+		}
+		p.notify(e)
+	}
+	victim := younger(from, in)
+	if victim == nil {
+		return false
+	}
+	victim.block = min(max(firstBlock, 2*victim.block), maxBlock)
+	victim.closed, victim.until = true, now+victim.block
+	p.notify(PortBlocked{Port: victim.Name, PortNo: victim.No, For: victim.block})
+	return true
+}
+
+// younger returns the port to close of two, b of which may be nil: the one that came later of
+// those that may be closed, nil if there is none.
+func younger(a, b *state) *state {
+	switch {
+	case b == nil || b.Mode != Block:
+		b = a
+	case a.Mode == Block && cmp.Or(cmp.Compare(a.SinceMS, b.SinceMS), cmp.Compare(a.No, b.No)) > 0:
+		b = a
+	}
+	if b.Mode != Block {
+		return nil
+	}
+	return b
+}
+
+// Expire opens the ports whose time is over, and reports whether there were any. A port that
+// stays open for as long as it was closed, and a minute, begins with the shortest time anew.
+func (p *Ports) Expire(now time.Duration) (changed bool) {
+	for _, no := range slices.Sorted(maps.Keys(p.ports)) {
+		switch s := p.ports[no]; {
+		case s.closed && now >= s.until:
+			p.open(s, now)
+			changed = true
+		case !s.closed && s.block > 0 && now-s.until >= s.block+time.Minute:
+			s.block = 0
+		}
+	}
+	return changed
+}
+
+func (p *Ports) open(s *state, now time.Duration) {
+	s.closed, s.until = false, now
+	p.notify(PortOpened{Port: s.Name, PortNo: s.No})
+}
+
+// Closed returns the ports that are closed, nil for none. The caller owns it.
+func (p *Ports) Closed() map[odp.PortNo]bool {
+	var all map[odp.PortNo]bool
+	for no, s := range p.ports {
+		if s.closed {
+			if all == nil {
+				all = map[odp.PortNo]bool{}
+			}
+			all[no] = true
+		}
+	}
+	return all
+}
+
+// Guards reports whether a port has a mode other than Off.
+func (p *Ports) Guards() bool {
+	for _, s := range p.ports {
+		if s.Mode != Off {
+			return true
+		}
+	}
+	return false
+}
+
+// Probe calls fn with the probes of one round: a port and a VLAN.
+func (p *Ports) Probe(fn func(port odp.PortNo, vlan uint16)) {
+	for _, no := range slices.Sorted(maps.Keys(p.ports)) {
+		s := p.ports[no]
+		if s.Mode == Off || s.closed {
+			continue
+		}
+		for range min(vlansPerRound, len(s.VLANs)) {
+			s.vlan %= len(s.VLANs)
+			fn(no, s.VLANs[s.vlan])
+			s.vlan++
+		}
+	}
+}

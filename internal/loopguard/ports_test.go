@@ -1,0 +1,172 @@
+package loopguard
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"dpifd/internal/event"
+	"dpifd/internal/odp"
+)
+
+// told writes events in short.
+func told(list *[]string) event.Sink {
+	return func(e event.Event) {
+		switch e := e.(type) {
+		case LoopDetected:
+			*list = append(*list, fmt.Sprintf("%s>%s", e.Port, e.Back))
+		case PortBlocked:
+			*list = append(*list, fmt.Sprintf("%s closed %v", e.Port, e.For))
+		case PortOpened:
+			*list = append(*list, e.Port+" open")
+		}
+	}
+}
+
+func TestWhichPortIsClosed(t *testing.T) {
+	for _, c := range []struct {
+		from, in   Mode
+		fromMS, ms int64
+		want       string
+	}{
+		{Block, Block, 0, 0, "b closed 10s"}, {Block, Block, 5, 4, "a closed 10s"}, {Block, Block, 4, 5, "b closed 10s"},
+		{Block, Log, 0, 9, "a closed 10s"}, {Block, Off, 0, 9, "a closed 10s"}, {Log, Block, 9, 0, "b closed 10s"},
+		{Log, Log, 0, 0, ""}, {Log, Off, 0, 0, ""}, {Off, Block, 0, 0, "none"},
+	} {
+		var list []string
+		p := NewPorts(told(&list))
+		p.Set([]Port{{No: 1, Name: "a", Mode: c.from, SinceMS: c.fromMS}, {No: 2, Name: "b", Mode: c.in, SinceMS: c.ms}})
+		changed := p.Saw(Sighting{From: 1, In: 2}, time.Hour)
+		want := []string{"a>b", c.want}
+		switch c.want {
+		case "":
+			want = want[:1]
+		case "none":
+			want = nil
+		}
+		if !slices.Equal(list, want) || changed != (len(want) == 2) || len(p.Closed()) != max(0, len(want)-1) {
+			t.Errorf("%v %v: %q, want %q", c.from, c.in, list, want)
+		}
+	}
+	var list []string
+	p := NewPorts(told(&list))
+	p.Set([]Port{{No: 1, Name: "a", Mode: Block}})
+	p.Saw(Sighting{From: 1, In: 1}, 0)
+	p.Saw(Sighting{From: 1, In: 9}, 0) // it is closed already
+	p.Saw(Sighting{From: 9, In: 1}, 0)
+	if want := []string{"a>a", "a closed 10s"}; !slices.Equal(list, want) {
+		t.Errorf("%q, want %q", list, want)
+	}
+}
+
+// TestDoubling: the time doubles while the loop is there, and begins anew after calm.
+func TestDoubling(t *testing.T) {
+	var list []string
+	p := NewPorts(told(&list))
+	ports := []Port{{No: 1, Name: "a", Mode: Block}, {No: 2, Name: "b", Mode: Block}}
+	p.Set(ports)
+	now := time.Hour
+	closedFor := func() (d time.Duration) {
+		t.Helper()
+		if !p.Saw(Sighting{From: 1, In: 2}, now) {
+			t.Fatal("not closed")
+		}
+		for began := now; !p.Expire(now); now += time.Second {
+			d = now + time.Second - began
+		}
+		return d
+	}
+	var got []time.Duration
+	for range 8 {
+		got = append(got, closedFor())
+		now += Interval
+		p.Expire(now)
+	}
+	now += maxBlock + time.Minute
+	p.Expire(now)
+	got = append(got, closedFor())
+	s := time.Second
+	if want := []time.Duration{10 * s, 20 * s, 40 * s, 80 * s, 160 * s, 320 * s, 600 * s, 600 * s, 10 * s}; !slices.Equal(got, want) {
+		t.Errorf("closed for %v, want %v", got, want)
+	}
+}
+
+// TestSaidOncePerPair: a loop that stays is told every sayPause.
+func TestSaidOncePerPair(t *testing.T) {
+	var list []string
+	p := NewPorts(told(&list))
+	p.Set([]Port{{No: 1, Name: "a", Mode: Log}, {No: 2, Name: "b", Mode: Log}})
+	for now := time.Duration(0); now < 30*time.Second; now += Interval {
+		p.Saw(Sighting{From: 1, In: 2}, now)
+		p.Saw(Sighting{From: 2, In: 1}, now)
+	}
+	if len(list) != 6 {
+		t.Errorf("told %q", list)
+	}
+}
+
+// TestSet: what becomes of a closed port when the ports change.
+func TestSet(t *testing.T) {
+	b := Port{No: 2, Name: "b", Mode: Block, SinceMS: 7}
+	for _, c := range []struct {
+		name    string
+		set     []Port
+		closed  bool
+		changed bool
+		says    int
+	}{
+		{"the same", []Port{b}, true, false, 0},
+		{"it is to log", []Port{{No: 2, Name: "b", Mode: Log, SinceMS: 7}}, false, true, 1},
+		{"it has gone", nil, false, true, 0},
+		{"another device", []Port{{No: 2, Name: "c", Mode: Block, SinceMS: 7}}, false, true, 0},
+		{"another port", []Port{{No: 2, Name: "b", Mode: Block, SinceMS: 9}}, false, true, 0},
+	} {
+		var list []string
+		p := NewPorts(told(&list))
+		p.Set([]Port{b})
+		p.Saw(Sighting{From: 2, In: 2}, 0)
+		list = nil
+		if changed := p.Set(c.set); changed != c.changed || p.Closed()[2] != c.closed || len(list) != c.says {
+			t.Errorf("%s: changed %v, closed %v, %q", c.name, changed, p.Closed(), list)
+		}
+	}
+}
+
+// TestRounds: each port is probed in its VLANs, in turn where they are many.
+func TestRounds(t *testing.T) {
+	p := NewPorts(func(event.Event) {})
+	var many []uint16
+	for vlan := range uint16(20) {
+		many = append(many, vlan+100)
+	}
+	if p.Guards() {
+		t.Error("no ports guard")
+	}
+	p.Set([]Port{{No: 1, Mode: Log, VLANs: []uint16{0}}, {No: 2, Mode: Off, VLANs: []uint16{0}}, {No: 3, Mode: Block, VLANs: many}})
+	if !p.Guards() {
+		t.Error("ports do not guard")
+	}
+	count := map[odp.PortNo]map[uint16]int{1: {}, 2: {}, 3: {}}
+	for range 5 {
+		n := 0
+		p.Probe(func(no odp.PortNo, vlan uint16) { count[no][vlan]++; n++ })
+		if n != 1+vlansPerRound {
+			t.Errorf("%d probes in a round", n)
+		}
+	}
+	if count[1][0] != 5 || len(count[2]) != 0 || len(count[3]) != 20 {
+		t.Errorf("%v", count)
+	}
+	for vlan, n := range count[3] {
+		if n != 2 {
+			t.Errorf("VLAN %d: %d probes", vlan, n)
+		}
+	}
+	p.Saw(Sighting{From: 3, In: 3}, 0)
+	p.Probe(func(no odp.PortNo, _ uint16) {
+		if no == 3 {
+			t.Error("a closed port is probed")
+		}
+	})
+}
