@@ -18,7 +18,7 @@ var modules = []string{
 	"crc32c_generic", "openvswitch", "vport_vxlan", "vport_geneve", "vport_gre",
 	"veth", "dummy", "8021q", "vxlan", "geneve", "ip_gre", "ip6_gre", "nlmon", "tun", "bridge",
 	"sch_netem", "sch_tbf", "sch_ingress", "cls_matchall", "cls_u32", "act_mirred",
-	"netlink_diag", "af_packet", "psample",
+	"netlink_diag", "af_packet", "psample", "bonding",
 	"nf_conntrack", "nf_nat", "nf_conntrack_ftp", "nf_nat_ftp",
 }
 
