@@ -1,4 +1,4 @@
-// Package checkpoint keeps what a daemon leaves to the next one of the same datapath, in
+// Package checkpoint saves the state of a daemon for the next daemon of the same datapath, in
 // the runtime directory.
 package checkpoint
 

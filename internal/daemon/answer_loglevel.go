@@ -30,7 +30,7 @@ func (d *run) setLogLevel(to endpoint.Level, by control.Peer) (endpoint.Change, 
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	before := d.log.level.Level()
-	// The event is logged while the more verbose of the two is in force.
+	// The event is logged with the more verbose of the two levels.
 	changed := evLogLevel{From: before.String(), To: next.String(), PID: int(by.PID), UID: by.UID}
 	if next > before {
 		d.log.emit(changed)

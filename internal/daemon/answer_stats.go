@@ -51,7 +51,7 @@ func (s *statsLog) snapshot() (*endpoint.Stats, error) {
 	for _, port := range slices.Sorted(maps.Keys(st.Storm)) {
 		no, ok := s.daemon.policy.portNumber(port)
 		if !ok {
-			no = wholeDatapath // a tunnel has no number of its own
+			no = wholeDatapath // a tunnel has no port number in the datapath
 		}
 		drops := st.Storm[port]
 		for kind, n := range drops {

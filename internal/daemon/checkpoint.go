@@ -14,9 +14,9 @@ import (
 	"dpifd/internal/vswitch"
 )
 
-// takeCheckpoint says what the datapath lost since its last checkpoint, and
-// keeps the MACs left there for when the ports are known. It runs in the
-// network namespace, before upcalls are received.
+// takeCheckpoint reports what the datapath lost since its last checkpoint, and keeps the saved
+// MACs until the ports are known. It runs in the network namespace, before upcalls are
+// received.
 func (d *run) takeCheckpoint(server *vswitch.Server, dp *dpif.DatapathInfo) {
 	now, err := checkpoint.New(dp)
 	if err != nil {
@@ -38,8 +38,8 @@ func (d *run) takeCheckpoint(server *vswitch.Server, dp *dpif.DatapathInfo) {
 		d.checkpointFailed(err)
 		return
 	}
-	// A number that another device has now does not inherit MACs. Tunnels have numbers of
-	// their own.
+	// A number that now has another device does not inherit MACs. Tunnels have separate
+	// numbers.
 	other := func(no odp.PortNo) bool { return no < forward.FirstTunnelNo && !same[no] }
 	d.policy.await(slices.DeleteFunc(before.MACs.Entries(), func(e forward.MACEntry) bool { return other(e.Port) }),
 		slices.DeleteFunc(before.Groups, func(e snoop.Entry) bool { return other(e.Port) }))
@@ -49,12 +49,12 @@ func (d *run) takeCheckpoint(server *vswitch.Server, dp *dpif.DatapathInfo) {
 	}
 }
 
-// leaveCheckpoint writes the counters down, and the MACs and groups if there are any.
+// leaveCheckpoint saves the counters, and the MACs and groups if there are any.
 func (d *run) leaveCheckpoint(server *vswitch.Server, dp *dpif.DatapathInfo, macs []forward.MACEntry,
 	groups []snoop.Entry,
 ) {
 	if d.now.Namespace == "" {
-		return // there is no way to tell the datapath from others
+		return // the datapath cannot be distinguished from others
 	}
 	c := d.now
 	c.AtMS, c.Missed, c.Lost, c.MACs = clock.NowMS(), dp.Stats.Missed, dp.Stats.Lost, checkpoint.Pack(macs)

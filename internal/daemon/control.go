@@ -12,8 +12,8 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// listen opens the control socket, if there is to be one, and returns what
-// closes it. Without it the daemon does its work all the same.
+// listen opens the control socket, if configured, and returns a function that closes it. The
+// daemon works without it too.
 func (d *run) listen() (stop func()) {
 	cfg := d.cfg().Control
 	path := cfg.Socket
@@ -47,14 +47,14 @@ func newSample(n uint32) *tally {
 	return &tally{Limiter: rate.NewLimiter(rate.Limit(n), int(n))}
 }
 
-// tally bounds how often something is said, and counts what is held back.
+// tally limits how often something is logged, and counts what is held back.
 type tally struct {
 	*rate.Limiter
 	mu   sync.Mutex
 	held uint64
 }
 
-// clients bounds what is said of the clients of the control socket.
+// clients limits the events about clients of the control socket.
 type clients struct {
 	connections tally
 	complaints  tally // about clients
@@ -65,7 +65,7 @@ func newClients() clients { return clients{newTally(), newTally()} }
 // newTally allows ten at once, and one a second.
 func newTally() tally { return tally{Limiter: rate.NewLimiter(1, 10)} }
 
-// due reports whether to say it, and how many were not said before.
+// due reports whether to log it, and how many were held back before.
 func (t *tally) due() (held uint64, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -89,12 +89,11 @@ func (d *run) controlFailed(err error) {
 	}
 }
 
-// answers are what the daemon answers on its control socket, one for each endpoint.
+// answers are the routes of the control socket, one per endpoint.
 var answers []func(*run) control.Route
 
-// answer has the daemon answer the requests of an endpoint by fn, which is called by
-// several goroutines at once. It is called while the package is initialised; its value
-// says nothing.
+// answer registers fn to answer the requests of an endpoint. fn is called concurrently. answer
+// is called while the package is initialised.
 func answer[Request, Answer any](e control.Endpoint[Request, Answer],
 	fn func(*run, Request, control.Peer) (Answer, error)) struct{} {
 	answers = append(answers, func(d *run) control.Route {
@@ -111,7 +110,7 @@ func (d *run) routes() []control.Route {
 	return list
 }
 
-// watched is the daemon as clients that watch upcalls see it.
+// watched is the daemon as a source of upcalls for clients.
 type watched struct{ *run }
 
 var _ control.Upcalls = watched{}

@@ -11,8 +11,8 @@ import (
 	"dpifd/internal/vswitch"
 )
 
-// evStats has a field for each entry of totals.Table, and with a suffix what some of them
-// grew by.
+// evStats has a field for each entry of totals.Table, and for some of them a field with their
+// increase.
 type evStats struct {
 	event.OfDatapath
 	Interval time.Duration `event:"interval_ms" means:"time since the previous stats event"`
@@ -64,7 +64,7 @@ var _ = event.Declare[evPortStats](event.Kind{Name: "port_stats", Level: event.D
 		"rx and tx are counters of the kernel, and so are upcall_success and upcall_fail (0 before Linux 6.2).",
 })
 
-// List implements event.Lister. What a field means that stats has too is said there.
+// List implements event.Lister. Fields that stats has too are explained there.
 func (evPortStats) List() []event.Field {
 	said := evStats{}.List()
 	var out []event.Field

@@ -6,7 +6,7 @@ import (
 	"dpifd/internal/event"
 )
 
-// leave does what on_exit asks for.
+// leave carries out on_exit.
 func (d *run) leave(dp *dpif.Datapath) error {
 	var err error
 	var done event.Event = evFlowsFlushed{}

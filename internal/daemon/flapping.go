@@ -7,13 +7,13 @@ import (
 	"dpifd/internal/clock"
 )
 
-// flapsAtOnce and flapPause bound how often mac_flapping is told.
+// flapsAtOnce and flapPause limit how often mac_flapping is logged.
 const (
 	flapsAtOnce = 4
 	flapPause   = time.Second
 )
 
-// flapping says that a MAC has begun to flap. It is called on the packet path.
+// flapping signals that a MAC has begun to flap. It is called on the packet path.
 func (s *policySwitch) flapping() {
 	select {
 	case s.flaps <- struct{}{}:
@@ -21,7 +21,7 @@ func (s *policySwitch) flapping() {
 	}
 }
 
-// tellFlapping tells of MACs that flap until ctx ends.
+// tellFlapping logs flapping MACs until ctx ends.
 func (s *policySwitch) tellFlapping(ctx context.Context) {
 	pause := time.NewTimer(0)
 	defer pause.Stop()
@@ -43,7 +43,7 @@ func (s *policySwitch) tellFlapping(ctx context.Context) {
 	}
 }
 
-// tellFlappingNow tells of some MACs that flap, and returns how many more there are.
+// tellFlappingNow logs some flapping MACs, and returns the number of others.
 func (s *policySwitch) tellFlappingNow() (others int) {
 	t := s.current.Load().table
 	if t == nil {

@@ -8,12 +8,12 @@ import (
 	"dpifd/internal/odp"
 )
 
-// maxFlowActions is the most bytes of actions that a flow has room for beside its key and
-// mask, in the one attribute that the kernel dumps it in (Linux >= 4.15).
+// maxFlowActions is the maximum size of a flow's actions in bytes: the kernel dumps them with
+// key and mask in one attribute (Linux >= 4.15).
 const maxFlowActions = 65_000
 
-// FloodWarning says that floods of a configuration get no flow, since they go to more
-// ports than one can name. It is "" if they do.
+// FloodWarning returns a warning that floods of a configuration get no flow, because they go to
+// more ports than a flow can name; "" if they do.
 func FloodWarning(cfg *config.Config) string {
 	if cfg.Policy.Type != config.PolicyLearning && cfg.Policy.Type != "flood" {
 		return ""

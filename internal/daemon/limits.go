@@ -6,7 +6,7 @@ import (
 	"dpifd/internal/vswitch"
 )
 
-// evictions writes macs_evicted for each port that had to give up MACs.
+// evictions logs macs_evicted for each port that lost MACs.
 func (s *statsLog) evictions(st *vswitch.Stats) {
 	macs := s.daemon.policy.macs()
 	for no, n := range macs.PortEvicted {
@@ -27,8 +27,7 @@ func (s *statsLog) evictions(st *vswitch.Stats) {
 	s.evicted = macs.PortEvicted
 }
 
-// requestOverflows writes request_overflow for each request socket that has
-// lost answers.
+// requestOverflows logs request_overflow for each request socket that has lost answers.
 func (s *statsLog) requestOverflows(st *vswitch.Stats) {
 	for _, r := range st.RequestSockets {
 		before := s.overflows[r.Owner]
@@ -39,7 +38,7 @@ func (s *statsLog) requestOverflows(st *vswitch.Stats) {
 	}
 }
 
-// droppedLines writes log_dropped when the log's reader goes on.
+// droppedLines logs log_dropped when the log's reader continues.
 func (s *statsLog) droppedLines() {
 	n := s.daemon.lines.Dropped()
 	if n == s.logDropped || s.daemon.lines.Stalled() {

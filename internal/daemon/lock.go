@@ -8,16 +8,16 @@ import (
 	"dpifd/internal/rundir"
 )
 
-// datapathLock keeps other daemons from serving the same datapath.
+// datapathLock prevents other daemons from serving the same datapath.
 type datapathLock struct {
 	dir  *rundir.Dir
 	lock *rundir.Lock
 }
 
-// lock takes the lock of a datapath in the calling thread's network namespace, by what
-// identifies it there. It returns an error if another process serves the datapath. Where
-// no lock can be had, because the runtime directory cannot be used, that is logged and
-// the daemon does without. The caller releases the lock.
+// lock takes the lock of a datapath in the calling thread's network namespace. It returns an
+// error if another process serves the datapath. If no lock can be taken because the runtime
+// directory cannot be used, this is logged and the daemon continues without it. The caller
+// releases the lock.
 func (d *run) lock(datapath, kind string) (*datapathLock, error) {
 	l := &datapathLock{}
 	ns, err := netns.Current()

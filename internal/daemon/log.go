@@ -24,14 +24,14 @@ type logger struct {
 	datapath zap.Field // of events of the datapath
 }
 
-// schemaVersion is the field schema of each event. It grows when an event or a
-// field is renamed or removed, or changes its meaning, unit or level; not when
-// events or fields are added.
+// schemaVersion is the field schema of each event. It increases when an event or a field is
+// renamed or removed, or changes its meaning, unit or level, but not when events or fields are
+// added.
 const schemaVersion = 2
 
-// newLogger returns a logger as the configuration has it. Each line goes to w in one
-// Write. With priorities it begins with its level as journald and syslog number
-// it, <6>, which journald takes off again (sd-daemon(3)).
+// newLogger returns a logger for the configuration. Each line goes to w in one Write. With
+// priorities it starts with its level as a number of syslog, <6>, which journald removes
+// (sd-daemon(3)).
 func newLogger(w io.Writer, cfg *config.Config, priorities bool) (*logger, error) {
 	level, err := zap.ParseAtomicLevel(string(cfg.Log.Level))
 	if err != nil {
@@ -55,7 +55,7 @@ func newLogger(w io.Writer, cfg *config.Config, priorities bool) (*logger, error
 		datapath: zap.String("datapath", cfg.Datapath.Name)}, nil
 }
 
-// prioritised puts the priority before each line.
+// prioritised adds the priority before each line.
 type prioritised struct{ zapcore.Encoder }
 
 // priorities are those of syslog(3), by level.
@@ -95,8 +95,8 @@ func (l *logger) emit(e event.Event) {
 	l.zap.Log(level, k.Name, fields...)
 }
 
-// field makes a value of an event a field of the log. Each field is printed,
-// whatever its value; a duration in the unit that its name ends with.
+// field converts a value of an event to a field of the log. Each field is printed, whatever its
+// value; a duration in the unit of its name's suffix.
 func (l *logger) field(name string, value any) zap.Field {
 	switch v := value.(type) {
 	case nil:

@@ -15,7 +15,7 @@ func multicastConfig(p *config.Policy) forward.MulticastConfig {
 		GroupLimit: p.MulticastGroupLimit}
 }
 
-// takeGroups takes over the groups of the policy before, and what it has counted.
+// takeGroups takes over the groups and counters of the previous policy.
 func (p *inForce) takeGroups(old *inForce) {
 	p.pastGroups = old.groupCounters()
 	if p.groups != nil && old.groups != nil {
@@ -23,7 +23,7 @@ func (p *inForce) takeGroups(old *inForce) {
 	}
 }
 
-// groupCounters returns what the policy and those before it have counted.
+// groupCounters returns the counters of the policy and of those before it.
 func (p *inForce) groupCounters() snoop.Counters {
 	var now snoop.Counters
 	if p.groups != nil {

@@ -19,38 +19,38 @@ import (
 	"dpifd/internal/snoop"
 )
 
-// policySwitch is the policy in force, which a reload may replace while
-// handlers use it. It is a policy.Policy itself.
+// policySwitch is the current policy, which a reload may replace while handlers use it. It is a
+// policy.Policy itself.
 type policySwitch struct {
 	current atomic.Pointer[inForce]
 
 	mu    sync.Mutex // orders replacements and changes of the ports
 	ports []policy.Port
-	// awaited are MACs to be taken over once ports are known.
+	// awaited are MACs to take over when ports are known.
 	awaited       []forward.MACEntry
 	awaitedGroups []snoop.Entry
 	tunnels       map[odp.PortNo]string // names of tunnels by their numbers
-	said          map[odp.PortNo]string // vports that carry nothing, of which tell was called
+	said          map[odp.PortNo]string // vports without service that were already reported
 	tell          event.Sink            // nil before the log is open
-	flaps         chan struct{}         // of one place; nil if nobody is told
+	flaps         chan struct{}         // capacity 1; nil if nothing is logged
 
 	guard    *loopguard.Guard    // nil if nobody sends probes
 	closed   map[odp.PortNo]bool // because of loops
 	silences atomic.Uint64       // part of the generation
 }
 
-// inForce is one policy with what is special about it.
+// inForce is one policy with its optional interfaces.
 type inForce struct {
 	policy.Policy
 	table  forward.MACTable    // nil unless the policy learns
 	meters policy.MeterPolicy  // nil unless the policy has meters
 	staged policy.StagedPolicy // nil unless the policy may have flows in two stages
 	groups *snoop.Table        // nil unless the policy snoops
-	// since is the generation that the switch had when the policy came into
-	// force: the sum with the policy's own never goes back.
+	// since is the generation of the switch when the policy was installed: the sum with the
+	// policy's own generation never decreases.
 	since uint64
-	// past is what the policies before it have counted. MACs that were taken
-	// over are not learned twice.
+	// past has the counters of earlier policies. MACs that were taken over do not count as
+	// learned again.
 	past       forward.Stats
 	pastGroups snoop.Counters
 	// silent are the vports that carry nothing, with the reason: those without an entry in
@@ -68,8 +68,8 @@ var (
 	_ policy.MeterPolicy  = (*policySwitch)(nil)
 )
 
-// use puts the configured policy into force. MACs that the one before has
-// learned are taken over. The error leaves the one before in force.
+// use installs the configured policy. It takes over the MACs of the previous one. After an
+// error the previous policy stays.
 func (s *policySwitch) use(file *config.Config) error {
 	p, cfg := &inForce{dropsUnlisted: file.DropsUnlisted(), dropsLocal: file.DropsLocal(), hasVLANs: file.HasVLANs(),
 		file: file, guarded: s.guard != nil && file.GuardsLoops()}, &file.Policy
@@ -117,8 +117,7 @@ func (s *policySwitch) use(file *config.Config) error {
 	return nil
 }
 
-// await has MACs and groups taken over with the next SetPorts, unless something newer is
-// known.
+// await makes the next SetPorts take over MACs and groups, unless something newer is known.
 func (s *policySwitch) await(macs []forward.MACEntry, groups []snoop.Entry) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -163,9 +162,8 @@ func tunnelConfig(p *config.Port) *forward.TunnelConfig {
 	return c
 }
 
-// number gives tunnels their numbers, and returns their names by these. A number
-// is a hash of the name, so that what was learned on a tunnel is still its own
-// after a reload or a restart with other tunnels.
+// number assigns numbers to tunnels, and returns their names by number. A number is a hash of
+// the name, so that a tunnel keeps its MACs after a reload or a restart with other tunnels.
 func number(ports forward.PortConfigs) map[odp.PortNo]string {
 	names := map[odp.PortNo]string{}
 	for _, name := range slices.Sorted(maps.Keys(ports)) {
@@ -207,8 +205,7 @@ func (s *policySwitch) UseMeters(ok bool) {
 	}
 }
 
-// forwardsAlike reports whether two configurations have packets decided in the
-// same way.
+// forwardsAlike reports whether packets are decided in the same way with two configurations.
 func forwardsAlike(a, b *config.Config) bool {
 	portsA, patternsA := forwardingPorts(a)
 	portsB, patternsB := forwardingPorts(b)
@@ -221,7 +218,7 @@ func forwardsAlike(a, b *config.Config) bool {
 // there is none.
 func (s *policySwitch) macs() forward.Stats { return s.current.Load().stats() }
 
-// stats returns what the policy and those before it have counted.
+// stats returns the counters of the policy and of those before it.
 func (p *inForce) stats() forward.Stats {
 	var now forward.Stats
 	if p.table != nil {

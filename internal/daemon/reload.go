@@ -15,8 +15,8 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// reloads reads the configuration file again, or logs the state, each time it
-// is asked to, until ctx ends.
+// reloads reads the configuration file again, or logs the state, on each request until ctx
+// ends.
 func (d *run) reloads(ctx context.Context, asked, dump <-chan os.Signal) {
 	for {
 		select {
@@ -30,15 +30,15 @@ func (d *run) reloads(ctx context.Context, asked, dump <-chan os.Signal) {
 	}
 }
 
-// tellReloading tells the service manager, which wants the time as well
-// (Type=notify-reload, systemd 253).
+// tellReloading reports a reload to the service manager, with the time (Type=notify-reload,
+// systemd 253).
 func (d *run) tellReloading() {
 	d.tellManager(sd.SdNotifyReloading, "MONOTONIC_USEC="+strconv.FormatInt(clock.Now().Microseconds(), 10))
 }
 
-// reload puts the file's configuration into force. A file that cannot be used
-// changes nothing; what takes a restart keeps its value. The log and the service
-// manager are told the outcome.
+// reload applies the file's configuration. A file that cannot be used changes nothing; keys
+// that need a restart keep their values. The result is logged and reported to the service
+// manager.
 func (d *run) reload() (endpoint.Reloaded, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -54,7 +54,7 @@ func (d *run) reload() (endpoint.Reloaded, error) {
 	return done, err
 }
 
-// use is reload without telling of a failure. d.mu is held.
+// use is reload without reporting a failure. d.mu is held.
 func (d *run) use() (endpoint.Reloaded, error) {
 	next, err := config.Load(d.path, d.set...)
 	if err != nil {

@@ -12,14 +12,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// errRestart ends the serving for a successor to go on with it.
+// errRestart ends the service so that a successor can continue it.
 var errRestart = errors.New("restart")
 
 // isRestart reports whether ctx ended for a successor.
 func isRestart(ctx context.Context) bool { return errors.Is(context.Cause(ctx), errRestart) }
 
-// serveAcrossRestarts serves until ctx ends, or until a successor has been left
-// the sockets. When the successor cannot be started it goes on itself.
+// serveAcrossRestarts serves until ctx ends, or until the sockets are handed to a successor. If
+// the successor cannot be started, it continues.
 func (d *run) serveAcrossRestarts(ctx context.Context, o *Options) (err error) {
 	if d.store, err = fdstore.Open(); err != nil {
 		return err
@@ -57,8 +57,7 @@ func (d *run) serveAcrossRestarts(ctx context.Context, o *Options) (err error) {
 	}
 }
 
-// restarts ends the serving, by end, when a restart is asked for and can be
-// done.
+// restarts ends the service, by end, when a restart is requested and possible.
 func (d *run) restarts(ctx context.Context, o *Options, end context.CancelCauseFunc) {
 	for {
 		select {
@@ -66,7 +65,7 @@ func (d *run) restarts(ctx context.Context, o *Options, end context.CancelCauseF
 			return
 		case <-o.Restart:
 		}
-		// The service manager looks at the program itself, when it starts it.
+		// The service manager checks the program when it starts it.
 		if d.store == nil {
 			if err := o.Check(ctx); err != nil {
 				d.log.emit(evRestartFailed{Err: err})
@@ -83,7 +82,7 @@ func (d *run) restarts(ctx context.Context, o *Options, end context.CancelCauseF
 	}
 }
 
-// handOver notes which sockets the server left, and says so.
+// handOver records the sockets that the server left, and logs them.
 func (d *run) handOver(server *vswitch.Server) {
 	d.left = server.Sockets()
 	if st, err := server.Stats(); err == nil {
@@ -96,8 +95,7 @@ func (d *run) handOver(server *vswitch.Server) {
 	d.log.emit(evHandedOver{To: to, Sockets: len(d.left), NotHandedOver: server.Abandoned()})
 }
 
-// tellEnding tells the service manager what the end of ctx means. An exec is no
-// end to it.
+// tellEnding reports the end of ctx to the service manager, except for an exec.
 func (d *run) tellEnding(ctx context.Context) {
 	if isRestart(ctx) && d.store == nil {
 		d.tellReloading()

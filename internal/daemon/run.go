@@ -27,33 +27,31 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Options say what to run besides the configuration itself.
+// Options are the parameters of a run.
 type Options struct {
 	Config     *config.Config
 	ConfigPath string    // as given, for the log
 	Version    string    // of the program, for the log
 	Log        io.Writer // where the log goes
 	Priorities bool      // begin each line with its level for journald, <6>
-	// Overrides are put in place of what the file says, as config.Load takes
-	// them, when it is read again.
+	// Overrides override the file, in the form of config.Load, when it is read again.
 	Overrides []string
-	// Dump has the state logged at each receive; nil never.
+	// Dump requests logging of the state; nil is never.
 	Dump <-chan os.Signal
-	// Reload has the file at ConfigPath read again at each receive; nil never.
+	// Reload requests a reload of the file at ConfigPath; nil is never.
 	Reload <-chan os.Signal
-	// Inherited are the descriptors that this process was passed. Run owns them.
+	// Inherited are the descriptors passed to this process. Run owns them.
 	Inherited []fdstore.Descriptor
-	// Restart has the daemon hand its upcall sockets over at each receive: to
-	// the service manager's store, and end, or else to the program that Exec puts
-	// into this one's place; nil never.
+	// Restart requests a hand-over of the upcall sockets: to the service manager's store, after
+	// which the daemon exits, or to the program that Exec starts in this process; nil is never.
 	Restart <-chan os.Signal
-	// Check tells whether that program could run the configuration. Exec
-	// returns only if it cannot be put in place.
+	// Check reports whether that program could run the configuration. Exec returns only if the
+	// program cannot be started.
 	Check func(context.Context) error
 	Exec  func(descriptors []fdstore.Descriptor) error
 }
 
-// logFlush is how long the end of a run waits for the log's reader.
+// logFlush limits the wait for the log's reader at the end of a run.
 const logFlush = time.Second
 
 // run is one run of the daemon.
@@ -66,7 +64,7 @@ type run struct {
 	policy  policySwitch
 	started time.Time
 	served  bool                // a datapath was served before
-	past    upcall.PortCounters // of the datapaths that were
+	past    upcall.PortCounters // of previous datapaths
 	stats   *statsLog           // of the datapath that is
 
 	clients clients // of the control socket
@@ -87,10 +85,9 @@ type run struct {
 
 func (d *run) cfg() *config.Config { return d.config.Load() }
 
-// Run serves the configured datapath until ctx ends, and returns nil then. The
-// cause of ctx is logged as the reason. An error is logged as event failed,
-// and returned. READY, STOPPING and STATUS go to the service manager if
-// there is one.
+// Run serves the configured datapath until ctx ends, and returns nil then. The cause of ctx is
+// logged as the reason. An error is logged as event failed, and returned. READY, STOPPING and
+// STATUS are sent to the service manager if there is one.
 func Run(ctx context.Context, o Options) error {
 	lines := logqueue.New(o.Log)
 	defer lines.Close(logFlush)
@@ -106,7 +103,7 @@ func Run(ctx context.Context, o Options) error {
 		log.emit(evFailed{Err: err})
 		return err
 	}
-	host, _ := os.Hostname() // "" where the kernel does not tell
+	host, _ := os.Hostname() // "" if unknown
 	log.emit(evStarting{Host: host, Version: o.Version, PID: os.Getpid(), Config: o.ConfigPath, Netns: o.Config.Netns})
 	stopControl := d.listen()
 	reloading, stopReloads := context.WithCancel(ctx)
@@ -125,9 +122,8 @@ func Run(ctx context.Context, o Options) error {
 	return err
 }
 
-// Fail logs event failed for a start that Run was not called for, since the
-// configuration cannot be used. Of the Options it reads Log, Priorities, and of
-// Config the name of the datapath and the form of the log.
+// Fail logs the event failed for a start without Run, because the configuration cannot be used.
+// It reads only Log, Priorities, and the datapath's name and log format of Config.
 func Fail(o Options, err error) {
 	log, logErr := newLogger(o.Log, o.Config, o.Priorities)
 	if logErr != nil {
@@ -154,12 +150,12 @@ func (d *run) ready(server *vswitch.Server, waiting int) {
 	d.log.emit(evReady{Policy: string(d.cfg().Policy.Type), Handlers: server.Handlers(), Ports: ports,
 		PortsWaiting: waiting, Startup: time.Since(d.started)})
 	d.tellManager(sd.SdNotifyReady, fmt.Sprintf("STATUS=serving %d ports of %s", ports, d.cfg().Datapath.Name))
-	// What the start needed is garbage now, and little will follow.
+	// Memory of the start is garbage now, and little will follow.
 	debug.FreeOSMemory()
 }
 
-// tellManager sends to the service manager; without one it does nothing. A
-// manager that does not listen is no reason to stop forwarding.
+// tellManager sends lines to the service manager, if there is one. It ignores errors:
+// forwarding continues without the manager.
 func (d *run) tellManager(lines ...string) { _, _ = sd.SdNotify(false, strings.Join(lines, "\n")) }
 
 func (d *run) stopped() {
@@ -168,7 +164,7 @@ func (d *run) stopped() {
 		FlowsPut: t.FlowsPut, Lost: t.Lost() + d.stats.storm.Sum()})
 }
 
-// flowLimits returns what bounds the flows of the datapath.
+// flowLimits returns the limits of the datapath's flows.
 func flowLimits(cfg *config.Config) revalidator.Limits {
 	return revalidator.Limits{MaxIdle: cfg.Flows.MaxIdle, Flows: cfg.Flows.Limit, MaxDump: cfg.Flows.MaxDump}
 }

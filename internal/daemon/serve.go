@@ -22,9 +22,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// serve is all of a run that belongs to the network namespace. When the
-// datapath goes away, or the module with it, it begins anew; what the policy has
-// learned stays.
+// serve is the part of a run in the network namespace. If the datapath is deleted, or the
+// module removed, it starts again; learned MACs stay.
 func (d *run) serve(ctx context.Context) error {
 	conn, err := netlink.Dial(unix.NETLINK_GENERIC, netlink.Config{})
 	if err != nil {
@@ -59,15 +58,15 @@ func (d *run) serve(ctx context.Context) error {
 	return err
 }
 
-// serveOnce opens the datapath and serves it until ctx ends or the datapath
-// goes away.
+// serveOnce opens the datapath and serves it until ctx ends or the datapath is deleted.
 func (d *run) serveOnce(ctx context.Context, open *opener.Opener) error {
 	dp, created, err := open.Open(ctx)
 	if err != nil {
 		return err
 	}
 	d.devices.SetDatapathCreated(created)
-	// The datapath may be served under another name: that of its local port may change.
+	// The datapath may be served under another name, because its local port may have been
+	// renamed.
 	lock, err := d.lock(strconv.Itoa(int(dp.Index())), "index")
 	if err != nil {
 		return err
@@ -91,7 +90,7 @@ func (d *run) serveOnce(ctx context.Context, open *opener.Opener) error {
 	return d.leave(dp)
 }
 
-// openDevices has reloads reach the devices from then on.
+// openDevices opens the devices and makes them available to reloads.
 func (d *run) openDevices() (err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -99,8 +98,8 @@ func (d *run) openDevices() (err error) {
 	return err
 }
 
-// newServer makes the server of dp, with the configuration in force, and has
-// reloads reach it from then on.
+// newServer creates the server of dp with the current configuration, and makes it available to
+// reloads.
 func (d *run) newServer(ctx context.Context, dp *dpif.Datapath) (*vswitch.Server, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -124,8 +123,8 @@ func (d *run) closeServer(server *vswitch.Server) {
 	server.Close()
 }
 
-// trace has each upcall told to those who want to know, the log at level debug
-// and clients that watch, or to nobody. d.mu is held.
+// trace sets the receivers of upcalls: the log at level debug, and clients that watch. d.mu is
+// held.
 func (d *run) trace() {
 	if d.server == nil {
 		return

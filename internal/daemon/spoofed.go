@@ -38,16 +38,16 @@ var _ = event.Declare[evSourceRefused](event.Kind{Name: "source_refused", Level:
 		"what is nobody's is an attack or a wrong setting of the host.",
 })
 
-// spoofedReport is the least time from one source_refused of a port to the next.
+// spoofedReport is the minimum interval of source_refused per port.
 const spoofedReport = 10 * time.Second
 
-// spoofedLog is what source_refused has said, by the serials of ports.
+// spoofedLog is what source_refused has reported, by the serials of ports.
 type spoofedLog map[uint64]struct {
 	packets uint64
 	at      time.Time
 }
 
-// spoofedPackets writes source_refused for each port that has sent what it may not.
+// spoofedPackets logs source_refused for each port that has sent packets that it may not send.
 func (s *statsLog) spoofedPackets(st *vswitch.Stats, now time.Time) {
 	told := make(spoofedLog, len(s.spoofed))
 	for i := range st.Ports {

@@ -8,7 +8,7 @@ import (
 	"dpifd/internal/vswitch"
 )
 
-// dumpState logs what the daemon is about, and the configuration in force.
+// dumpState logs the state of the daemon and the configuration in force.
 func (d *run) dumpState() {
 	d.mu.Lock() // the server stays open, and the configuration is of one piece
 	defer d.mu.Unlock()

@@ -20,15 +20,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lossInterval is how often losses are looked for, and so how often one port
-// and cause may appear in the log.
+// lossInterval is the interval of checks for losses, and so the minimum interval of
+// upcalls_lost per port and cause.
 const lossInterval = time.Second
 
-// cpuInterval is how often the CPU limit is read.
+// cpuInterval is the interval of reading the CPU limit.
 const cpuInterval = 10 * time.Second
 
-// statsLog writes stats, port_stats and upcalls_lost from the server's
-// counters.
+// statsLog logs stats, port_stats and upcalls_lost from the server's counters.
 type statsLog struct {
 	daemon *run
 	server *vswitch.Server
@@ -41,8 +40,8 @@ type statsLog struct {
 	upcalls [2]metric.Distribution
 	total   upcall.PortCounters // as of the last look
 	storm   policy.StormDrops   // as of the last look
-	// reported holds what upcalls_lost has said of the ports there are, next
-	// is filled by the look under way.
+	// reported has the losses that upcalls_lost has reported for current ports; the current
+	// look fills next.
 	reported, next map[lossKey]uint64
 	failing        bool
 	evicted        map[odp.PortNo]uint64 // as macs_evicted has said
@@ -73,8 +72,8 @@ func newStatsLog(d *run, server *vswitch.Server) *statsLog {
 	return s
 }
 
-// run looks for losses every lossInterval, and writes stats every
-// log.stats_interval unless that is 0, until ctx ends.
+// run checks for losses every lossInterval, and logs stats every log.stats_interval unless that
+// is 0, until ctx ends.
 func (s *statsLog) run(ctx context.Context) {
 	loss := time.NewTicker(lossInterval)
 	defer loss.Stop()
@@ -108,7 +107,7 @@ func (s *statsLog) run(ctx context.Context) {
 	}
 }
 
-// last writes what there is to say when the server has stopped.
+// last logs the final events after the server has stopped.
 func (s *statsLog) last() { s.look(s.daemon.cfg().Log.StatsInterval > 0) }
 
 // look reads all counters once.
@@ -121,7 +120,7 @@ func (s *statsLog) look(print bool) {
 	}
 	st, err := count()
 	if errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ENOENT) {
-		// The datapath has gone, which the server says.
+		// The datapath is gone, which the server reports.
 		s.total = s.server.Totals()
 		s.total.Add(s.daemon.past)
 		return
@@ -148,7 +147,7 @@ func (s *statsLog) look(print bool) {
 	}
 }
 
-// losses writes upcalls_lost for each port and cause whose count has grown.
+// losses logs upcalls_lost for each port and cause whose count has increased.
 func (s *statsLog) losses(st *vswitch.Stats) {
 	s.eachLoss(st, func(k lossKey, port string, n uint64) { s.lossGrew(k, port, n, st) })
 	s.reported, s.next = s.next, s.reported
@@ -173,7 +172,7 @@ func lossesOf(c *upcall.PortCounters) [7]loss {
 	}
 }
 
-// eachLoss calls fn with what each port has lost, by cause, zeros included.
+// eachLoss calls fn with the losses of each port, by cause, including zeros.
 func (s *statsLog) eachLoss(st *vswitch.Stats, fn func(k lossKey, port string, n uint64)) {
 	var drops uint64
 	for _, list := range [...][]vswitch.PortStats{st.Ports, st.Shared} {
@@ -186,8 +185,8 @@ func (s *statsLog) eachLoss(st *vswitch.Stats, fn func(k lossKey, port string, n
 		}
 	}
 	drops += st.Past.SocketDrops
-	// The kernel counts in one number what no port's socket took. Its number
-	// was read before the sockets', so what is left over is never too large.
+	// The kernel has one counter for all losses. It was read before the counters of the
+	// sockets, so the remainder is never too large.
 	if lost := st.Datapath.Stats.Lost - s.start.Lost; lost > drops {
 		fn(lossKey{wholeDatapath, 0, "no_listener"}, "", lost-drops)
 	}
@@ -220,7 +219,7 @@ func ringFrames(st *vswitch.Stats, k lossKey) uint32 {
 	return 0
 }
 
-// read puts all counters of the daemon together.
+// read collects all counters of the daemon.
 func (s *statsLog) read(st *vswitch.Stats) *totals.Reading {
 	return &totals.Reading{
 		Uptime: time.Since(s.daemon.started), Goroutines: runtime.NumGoroutine(),
@@ -230,7 +229,7 @@ func (s *statsLog) read(st *vswitch.Stats) *totals.Reading {
 	}
 }
 
-// print writes the stats line, and one for each port.
+// print logs stats, and port_stats for each port.
 func (s *statsLog) print(st *vswitch.Stats) {
 	now, r := time.Now(), s.read(st)
 	r.Longest, r.RingFill = s.server.LongestBatch(), s.server.RingFill()
@@ -249,7 +248,7 @@ func (s *statsLog) print(st *vswitch.Stats) {
 	}
 }
 
-// cpuLimit tells when the number of CPUs that the process may use has changed.
+// cpuLimit logs a change of the number of CPUs that the process may use.
 func (s *statsLog) cpuLimit() {
 	cpus := cgroup.UsableCPUs()
 	if s.daemon.cfg().Handlers == 0 && cpus != s.cpus {

@@ -1,20 +1,20 @@
-// Package reconciler compares the vports that a datapath has with those that the
-// configuration wants, and mends the difference: it serves, attaches, follows, and
-// removes ports, gives them numbers, and has their devices prepared and set up.
+// Package reconciler compares the vports of a datapath with those of the configuration, and
+// corrects the difference: it serves, attaches, follows and removes ports, assigns their
+// numbers, and has their devices prepared and set up.
 //
-// A vport is known by its number, type and device (network namespace and ifindex), never
-// by a name; which entry of the configuration it belongs to is package binding's.
+// A vport is identified by its number, type and device (network namespace and ifindex), never
+// by a name; package binding maps it to an entry of the configuration.
 //
 // # A look
 //
-// The caller calls Remove, tells the policy which ports are left, waits until what was
-// decided before is in the kernel, and has the numbers that are free now quarantined. Then
-// it calls Add, tells the policy the ports there are, and calls SetUpDevices: what a device
-// sends when it is set up is forwarded. Each Diff says what changed; its events are
-// for after the policy knows.
+// The caller calls Remove, passes the remaining ports to the policy, waits until earlier
+// decisions are in the kernel, and quarantines the numbers that are now free. Then it calls
+// Add, passes the ports to the policy, and calls SetUpDevices, so that packets that a device
+// sends when it is set up are forwarded. Each Diff contains the changes; emit its events after
+// the policy knows the ports.
 //
 // # Threads
 //
-// The methods of a Reconciler belong to one goroutine, but Entries. The Table it keeps
-// may be read by any.
+// All methods of a Reconciler, except Entries, belong to one goroutine. Any goroutine may read
+// its Table.
 package reconciler

@@ -1,5 +1,5 @@
-// Package totals is the table of all counters of a daemon. The event stats, the answer to
-// GetStats, the metrics text and mtail's program are made from it.
+// Package totals has the table of all counters of a daemon, from which the event stats, the
+// answer to GetStats, the metrics text and the mtail program are generated.
 package totals
 
 import (

@@ -11,20 +11,18 @@ import (
 	"dpifd/internal/watchdog"
 )
 
-// Reconfigure changes, while the Server runs, which ports the datapath is to
-// have and what bounds its flows; zero values of the latter select the
-// defaults. Ports that were configured and are not any more are taken off the
-// datapath. It returns at once; what comes of it is told by events. It may be
-// called from any goroutine.
+// Reconfigure changes the wanted ports and the flow limits while the Server runs; zero limits
+// select the defaults. Ports that are no longer configured are removed from the datapath. It
+// returns at once; events report the result. It may be called from any goroutine.
 func (s *Server) Reconfigure(ports []reconciler.PortConfig, flows revalidator.Limits) {
 	s.revalidator.SetLimits(flows)
 	s.wanted.Store(&ports)
 	s.notifier.requestLook()
 }
 
-// Restore takes over which vports belonged to which entries of the configuration, as
-// Entries of the process before returned them. It is called before Run, on its
-// goroutine. It returns the numbers of the vports that are the same as then.
+// Restore takes over the mapping of vports to entries of the configuration, as Entries returned
+// it in the previous process. It is called before Run, on its goroutine. It returns the numbers
+// of the vports that are still the same.
 func (s *Server) Restore(former []binding.Port) (map[odp.PortNo]bool, error) {
 	return s.reconciler.Restore(former)
 }
@@ -50,10 +48,9 @@ func (s *Server) SetTracer(t upcall.Tracer) {
 // changes; nil removes it.
 func (s *Server) SetFlowTracer(t revalidator.Tracer) { s.revalidator.SetTracer(t) }
 
-// Rounds tells how often each goroutine that the datapath depends on went
-// round. It may be called from any goroutine. During the start, which can be
-// long, the port poll stands for the flows and ports gone through, and there is
-// no revalidator.
+// Rounds returns the number of rounds of each goroutine that the datapath depends on. It may be
+// called from any goroutine. During the start, which can be long, the rounds of the port poll
+// count processed flows and ports, and there is no revalidator.
 func (s *Server) Rounds() []watchdog.Rounds {
 	list := make([]watchdog.Rounds, 0, len(s.handlers)+2)
 	for _, h := range s.handlers {
@@ -63,8 +60,8 @@ func (s *Server) Rounds() []watchdog.Rounds {
 	return appendRounds(list, s.rounds.Load(), flows, running)
 }
 
-// appendRounds adds the port poll and, once it runs, the revalidator; before that
-// the port poll stands for it.
+// appendRounds adds the port poll and, when it runs, the revalidator; before that the port poll
+// represents it.
 func appendRounds(list []watchdog.Rounds, polls, cycles uint64, running bool) []watchdog.Rounds {
 	if !running {
 		return append(list, watchdog.Rounds{Name: "port poll", Count: polls + cycles})
@@ -73,9 +70,8 @@ func appendRounds(list []watchdog.Rounds, polls, cycles uint64, running bool) []
 		watchdog.Rounds{Name: "revalidator", Count: cycles})
 }
 
-// Nudge has the goroutines that sleep go round once. The revalidator does so by
-// itself, every half second. It may be called from any goroutine while the
-// Server is open.
+// Nudge makes sleeping goroutines run a round. The revalidator does so by itself every half
+// second. It may be called from any goroutine while the Server is open.
 func (s *Server) Nudge() {
 	for _, h := range s.handlers {
 		h.Wake()

@@ -1,5 +1,5 @@
-// Package vswitch serves one openvswitch kernel datapath. It composes the parts and has
-// no mechanism of its own but the port poll, which waits for the kernel's notifications.
+// Package vswitch serves one openvswitch kernel datapath. It composes the parts; its only own
+// mechanism is the port poll, which waits for the kernel's notifications.
 //
 // # Threads
 //
@@ -8,6 +8,6 @@
 // belong to it. Stats and the other methods for any goroutine read counters, and tables
 // that are replaced whole.
 //
-// The package does not log. What an operator should know reaches the caller
-// as events, and as counters that Server.Stats collects.
+// The package does not log. It passes information for the operator to the caller as events, and
+// as counters that Server.Stats collects.
 package vswitch

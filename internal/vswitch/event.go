@@ -6,7 +6,7 @@ import (
 	"dpifd/internal/netlink"
 )
 
-// HandlerStarted tells how a handler sends its requests, and why.
+// HandlerStarted reports how a handler sends its requests, and why.
 type HandlerStarted struct {
 	event.OfDatapath
 	Handler   int               `event:"handler"`
@@ -18,7 +18,7 @@ var _ = event.Declare[HandlerStarted](event.Kind{Name: "handler_started", Level:
 	Meaning: "How a handler sends its requests, and why.",
 })
 
-// FeaturesRestored says that somebody had changed the datapath's user features.
+// FeaturesRestored reports that another program had changed the datapath's user features.
 type FeaturesRestored struct {
 	event.OfDatapath
 	Found    dpif.Features `event:"found" means:"features found"`
@@ -33,7 +33,7 @@ var _ = event.Declare[FeaturesRestored](event.Kind{Name: "features_restored", Le
 	Advice: "Do not run ovs-dpctl on this host. `dpifd show` and `dpifd dump-flows` change nothing.",
 })
 
-// NotifierOverflow says that notifications were lost; everything is listed anew.
+// NotifierOverflow reports that notifications were lost; everything is listed again.
 type NotifierOverflow struct {
 	event.OfDatapath
 	Source string `event:"source" means:"which notifications: ovs or link"`

@@ -9,21 +9,21 @@ import (
 	"dpifd/internal/transport"
 )
 
-// HandOver has Run, when its context ends, leave the upcall sockets as they are
-// for the next process: those that the store keeps or, without a store, those
-// that Sockets returns. Vports without such a socket are left as at any other end.
+// HandOver makes Run, when its context ends, leave the upcall sockets open for the next
+// process: those in the store or, without a store, those that Sockets returns. Other vports are
+// treated as at any other end.
 func (s *Server) HandOver() { s.leaving.Store(true) }
 
-// Sockets returns the descriptors of the upcall sockets that were left open, after
-// HandOver and Run. They are the caller's.
+// Sockets returns the descriptors of the upcall sockets that were left open, after HandOver and
+// Run. The caller owns them.
 func (s *Server) Sockets() []fdstore.Descriptor { return s.sockets.Left() }
 
 // Abandoned is the number of ports, after HandOver and Run, whose upcalls go to no
 // socket that was left open.
 func (s *Server) Abandoned() int { return s.abandoned }
 
-// leave hands the upcall sockets over. It returns the ports that have none which lives
-// on, and whether a socket of per-CPU dispatch is left behind.
+// leave hands the upcall sockets over. It returns the ports whose sockets are not handed over,
+// and whether a socket of per-CPU dispatch is left behind.
 func (s *Server) leave() (others []odp.PortNo, shared bool) {
 	for _, sock := range s.sockets.HandOver(s.everySocket()) {
 		if slices.Contains(s.sockets.Shared(), sock) {
@@ -39,8 +39,8 @@ func (s *Server) leave() (others []odp.PortNo, shared bool) {
 	return others, shared
 }
 
-// upcallsOff has the kernel send no more upcalls to the sockets of these vports,
-// nor to those of CPUs unless these are handed over.
+// upcallsOff stops upcalls to the sockets of these vports, and to those of CPUs unless they are
+// handed over.
 func (s *Server) upcallsOff(ports []odp.PortNo, shared bool) error {
 	err := s.dp.ClearUpcallPIDs(ports)
 	if shared {

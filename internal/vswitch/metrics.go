@@ -9,7 +9,7 @@ import (
 	"dpifd/internal/upcall"
 )
 
-// PortStatsMetrics are what is told of each port, see Stats.Ports.
+// PortStatsMetrics are the metrics of each port, see Stats.Ports.
 var PortStatsMetrics = metric.Join(
 	metric.Table[PortStats]{
 		metric.Gauge("handler", metric.None, "number of the handler, from 0; -1 if all handlers serve the port",
@@ -29,8 +29,8 @@ var PortStatsMetrics = metric.Join(
 	metric.Of(dpif.VportMetrics, func(p *PortStats) *dpif.VportStats { return &p.Vport }),
 )
 
-// Metrics are what is told of a served datapath besides the kernel's counters and
-// the sum over its ports.
+// Metrics are the metrics of a served datapath besides the kernel's counters and the sum over
+// its ports.
 var Metrics = metric.Join(
 	metric.Of(revalidator.Metrics, func(s *Stats) *revalidator.Counters { return &s.Revalidator }),
 	metric.Of(revalidator.StormMetrics, func(s *Stats) *policy.StormDrops { return &s.Revalidator.Storm }),

@@ -33,14 +33,14 @@ const (
 	offIfiIndex     = 4
 )
 
-// linkFilter reports whether news about a device calls for a look.
+// linkFilter reports whether a change of a device requires a look.
 type linkFilter func(ifindex uint32, name string, deleted bool) bool
 
-// noticeFilter reports whether a notification calls for a look.
+// noticeFilter reports whether a notification requires a look.
 type noticeFilter func(h netlink.Header, payload []byte) bool
 
-// notifier waits for notifications of the kernel. What one says is not relied upon: it
-// only tells when to look.
+// notifier waits for notifications of the kernel. Their content is not used, only that a look
+// is needed.
 type notifier struct {
 	dp        *dpif.Datapath
 	links     linkFilter
@@ -99,17 +99,17 @@ func (n *notifier) close() {
 	}
 }
 
-// requestLook has wait report at once that a look is needed. Any goroutine may call it.
+// requestLook makes wait report at once that a look is needed. Any goroutine may call it.
 func (n *notifier) requestLook() {
 	n.requested.Store(true)
 	n.wake()
 }
 
-// wake has wait return. Any goroutine may call it.
+// wake makes wait return. Any goroutine may call it.
 func (n *notifier) wake() { _ = n.poller.Wake() } // it fails only when the poller is closed
 
-// wait waits for notifications, at most for the timeout, and reports whether one of
-// them, an overflow or requestLook calls for a look.
+// wait waits for notifications, at most for the timeout, and reports whether one of them, an
+// overflow or requestLook requires a look.
 func (n *notifier) wait(timeout time.Duration) (changed bool, err error) {
 	var events [2]epoll.Event
 	count, err := n.poller.Wait(events[:], timeout)
@@ -131,8 +131,8 @@ func (n *notifier) wait(timeout time.Duration) (changed bool, err error) {
 	return changed, nil
 }
 
-// drain reads all notifications queued, and reports whether one of them, or
-// an overflow, calls for a look.
+// drain reads all queued notifications, and reports whether one of them, or an overflow,
+// requires a look.
 func (n *notifier) drain(r *netlink.Receiver, source string, concerns noticeFilter) (changed bool, err error) {
 	for {
 		count, err := r.Receive(n.batch, noticeBatch)
@@ -161,7 +161,7 @@ func (n *notifier) concernsDatapath(_ netlink.Header, payload []byte) bool {
 	return n.dp.ConcernedBy(payload)
 }
 
-// concernsLink reports whether a link notification calls for a look.
+// concernsLink reports whether a link notification requires a look.
 func (n *notifier) concernsLink(h netlink.Header, payload []byte) bool {
 	if h.Type != unix.RTM_NEWLINK && h.Type != unix.RTM_DELLINK || len(payload) < sizeofIfinfomsg {
 		return false
@@ -176,7 +176,7 @@ func (n *notifier) concernsLink(h netlink.Header, payload []byte) bool {
 	return false
 }
 
-// counters sums those of the sockets.
+// counters returns the sum of the sockets' counters.
 func (n *notifier) counters() netlink.Counters {
 	c := n.ovs.Counters()
 	c.Add(n.link.Counters())

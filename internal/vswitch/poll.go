@@ -9,10 +9,10 @@ import (
 )
 
 const (
-	// lookInterval is the time between two looks of the port poll that nobody asked for.
+	// lookInterval is the interval of unrequested looks of the port poll.
 	lookInterval = 10 * time.Second
-	// cpuPoll is how often the port poll looks which CPUs are online under per-CPU
-	// dispatch: the kernel's notices of CPUs come by another protocol.
+	// cpuPoll is the interval at which the port poll checks which CPUs are online with per-CPU
+	// dispatch: the kernel reports CPU changes by another protocol.
 	cpuPoll = time.Second
 )
 
@@ -45,9 +45,8 @@ func (s *Server) pollPorts(ctx context.Context) error {
 	return nil
 }
 
-// nextLook is when the port poll looks again, by internal/clock, though nothing has
-// changed: in time for the next configured port that waits, and for what is still to be
-// restored.
+// nextLook is the time of the next look without a change, by internal/clock: in time for the
+// next configured port that waits, and for pending restores.
 func (s *Server) nextLook(now time.Duration) time.Duration {
 	next := s.reconciler.NextRetry(now + lookInterval)
 	if s.restores.Postponed() {

@@ -23,14 +23,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Config says how a Server serves a datapath.
+// Config configures a Server.
 type Config struct {
 	Handlers int // 0: one per CPU that the process may use, by affinity and cgroup quota
 	Dispatch dpif.Dispatch
 	RcvBuf   int // as transport.Config has it
 	Ring     transport.RingConfig
 	Flows    revalidator.Limits
-	Prime    bool // put the flow of a packet's answers with its own, while answers come
+	Prime    bool // install the flow of a packet's answers with its own, while answers come
 	Policy   policy.Policy
 	// Ports are attached where they are not. Vports of the datapath beyond
 	// these are served as well. An entry with a pattern stands for any number of ports.
@@ -43,14 +43,14 @@ type Config struct {
 	// Store is given each upcall socket to keep, so that it outlives the
 	// process; nil is none. The caller closes it after the Server.
 	Store *fdstore.Store
-	// Devices sees to the devices behind Ports; nil if nobody does.
+	// Devices prepares the devices of Ports; nil is none.
 	Devices reconciler.Devices
 	// Notify is called with each event, by several goroutines at once. It
 	// must not block for long, nor call the Server.
 	Notify event.Sink
 }
 
-// ErrDatapathGone says that the datapath was deleted while it was served.
+// ErrDatapathGone means that the datapath was deleted while it was served.
 var ErrDatapathGone = errors.New("datapath is gone")
 
 // Server serves all vports of one datapath.
@@ -153,11 +153,10 @@ func (s *Server) openHandlers(table *upcall.Table, hasher *odp.MaskedHasher, has
 // sockets.
 const requestBuf = 1 << 20
 
-// Run serves the datapath until ctx ends, then turns upcalls off, answers
-// what is queued, and returns nil. After HandOver it leaves upcalls and what is
-// queued as they are. ready is called once every port that exists is served, with the
-// number of configured ports that wait. Other errors end the run: ErrDatapathGone, or
-// what the kernel refused.
+// Run serves the datapath until ctx ends, then turns upcalls off, answers queued ones, and
+// returns nil. After HandOver it leaves upcalls and queues unchanged. It calls ready when every
+// port that exists is served, with the number of configured ports that wait. Other errors end
+// the run: ErrDatapathGone, or an error of the kernel.
 func (s *Server) Run(ctx context.Context, ready func(waiting int)) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -216,8 +215,7 @@ func (s *Server) start() error {
 		return err
 	}
 	if flows > 0 && s.reconciler.LacksConfigured() {
-		// What was adopted may lead to ports that have gone since, whose
-		// numbers are free for the ports to come.
+		// Adopted flows may lead to removed ports, whose numbers new ports may get.
 		if err := s.revalidator.Cycle(context.Background(), true); err != nil {
 			return err
 		}
@@ -230,9 +228,8 @@ func (s *Server) start() error {
 	return err
 }
 
-// reconcile compares what the kernel has with what is served, and mends the
-// difference. Only the loss of the datapath, or of the means to ask about
-// it, is an error.
+// reconcile compares the kernel's ports with the served ones, and corrects the difference. It
+// fails only if the datapath is gone or cannot be queried.
 func (s *Server) reconcile(look reconciler.Look) error {
 	s.restores.Begin()
 	if err := s.checkFeatures(look); err != nil {
@@ -245,8 +242,8 @@ func (s *Server) reconcile(look reconciler.Look) error {
 	}
 	removed, err := s.reconciler.Remove(look)
 	if err == nil && len(removed.Removed) > 0 {
-		// Before a number has a new owner the policy forgets what it knew
-		// about the former one.
+		// Before a number has a new owner, the policy removes what it knows about the previous
+		// one.
 		s.setPorts(removed.Ports)
 		s.barrier()
 		s.reconciler.Quarantine(removed.Removed)
@@ -258,22 +255,23 @@ func (s *Server) reconcile(look reconciler.Look) error {
 	added, err := s.reconciler.Add(look)
 	if err == nil {
 		s.setPorts(added.Ports)
-		// What a device sends when it is set up is forwarded: the policy knows the port.
+		// Packets that a device sends when it is set up are forwarded, because the policy knows
+		// the port.
 		s.reconciler.SetUpDevices()
 	}
-	// Who is told of a port may send there: the policy knows it by now.
+	// Receivers of the event may send to the port, because the policy knows it.
 	s.emit(&added)
 	return err
 }
 
-// emit tells what a look has changed.
+// emit emits the changes of a look.
 func (s *Server) emit(diff *reconciler.Diff) {
 	for e := range diff.Events() {
 		s.cfg.Notify(e)
 	}
 }
 
-// setPorts tells the policy which ports there are.
+// setPorts passes the current ports to the policy.
 func (s *Server) setPorts(ports []policy.Port) {
 	generation := s.cfg.Policy.Generation()
 	s.cfg.Policy.SetPorts(ports)
@@ -302,15 +300,15 @@ func (s *Server) checkFeatures(look reconciler.Look) error {
 	return err
 }
 
-// barrier waits until what handlers have decided so far is in the kernel.
+// barrier waits until everything that handlers have decided is in the kernel.
 func (s *Server) barrier() {
 	for _, h := range s.handlers {
 		h.Barrier()
 	}
 }
 
-// gone turns what the kernel says about a datapath that is not there into
-// ErrDatapathGone: ENODEV, or ENOENT when the family has gone with the module.
+// gone converts the kernel's errors about a missing datapath to ErrDatapathGone: ENODEV, or
+// ENOENT if the family was removed with the module.
 func (s *Server) gone(err error) error {
 	if dpif.IsGone(err) {
 		return fmt.Errorf("%s: %w", s.dp.Name(), ErrDatapathGone)
@@ -318,7 +316,7 @@ func (s *Server) gone(err error) error {
 	return err
 }
 
-// Close releases everything that Run did not. It is idempotent.
+// Close releases the remaining resources. It is idempotent.
 func (s *Server) Close() error {
 	for _, h := range s.handlers {
 		h.Close()

@@ -17,7 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Stats is everything countable about a served datapath.
+// Stats has all counters of a served datapath.
 type Stats struct {
 	Datapath    dpif.DatapathInfo
 	Ports       []PortStats         // in order of their numbers
@@ -27,26 +27,26 @@ type Stats struct {
 	FlowLimit   int64                        // in force now
 	Storm       map[string]policy.StormDrops // of Revalidator.Storm, by the name of a port's entry
 	StaticFlows int                          // of the datapath's flows, those of the configuration
-	Polls       uint64                       // times that a handler asked epoll
+	Polls       uint64                       // calls of epoll by handlers
 	Batches     uint64                       // batches of upcalls answered
-	BatchTime   time.Duration                // from a batch's receipt until its answers were sent, sum over Batches
+	BatchTime   time.Duration                // from receipt of a batch until its answers were sent, sum over Batches
 	CPUWait     time.Duration                // of the handlers' threads, summed, see upcall.Handler.CPUWait; 0 from Losses
-	SendErrors  uint64                       // batches that could not be sent whole
+	SendErrors  uint64                       // batches that could not be sent completely
 	LastRefusal unix.Errno
 	Requests    netlink.Counters // of the handlers' request sockets, summed
 	RingBytes   uint64           // memory of all RX rings
 	Restored    RestoredCounters
 	Notifiers   netlink.Counters // of the sockets of the port poll, summed
-	// RequestSockets are all sockets that requests go by, the handlers' first.
+	// RequestSockets are all request sockets, the handlers' first.
 	RequestSockets []RequestSocket
 }
 
-// RestoredCounters count since the Server was made what was found changed and
-// put back, and how often notifications were lost.
+// RestoredCounters count, since the Server was created, changes by other programs that were
+// restored, and lost notifications.
 type RestoredCounters struct {
 	Features          uint64 // changes of the datapath's user features
 	UpcallPIDs        uint64 // changes of a vport's upcall PIDs
-	NotifierOverflows uint64 // everything was listed anew after each
+	NotifierOverflows uint64 // everything was listed again after each
 }
 
 // RequestSocket is one request socket.
@@ -71,7 +71,7 @@ type PortStats struct {
 	Kernel     dpif.UpcallStats
 }
 
-// statistics are what Stats asks the kernel with.
+// statistics is the request state of Stats.
 type statistics struct {
 	mu   sync.Mutex
 	dp   *dpif.Datapath
@@ -82,10 +82,9 @@ type statistics struct {
 // Server is open.
 func (s *Server) Stats() (Stats, error) { return s.stats(true) }
 
-// Losses is Stats without what the kernel counts about each vport, for a look
-// once in a while: it takes one request to the kernel, however many ports there
-// are, and a system call for each port only when the datapath has lost upcalls
-// since the last call of either.
+// Losses is Stats without the kernel's counters of each vport, for periodic checks: it makes
+// one request to the kernel, independent of the number of ports, and a system call per port
+// only if the datapath has lost upcalls since the last call of either.
 func (s *Server) Losses() (Stats, error) { return s.stats(false) }
 
 func (s *Server) stats(all bool) (Stats, error) {
@@ -106,7 +105,7 @@ func (s *Server) stats(all bool) (Stats, error) {
 			vports[list[i].No] = &list[i]
 		}
 	}
-	// A ring drops what the datapath does not count as lost.
+	// The datapath does not count drops of rings as lost.
 	if lost := st.Datapath.Stats.Lost; all || lost != s.statistics.lost || s.sockets.HasRings() {
 		s.statistics.lost = lost
 		s.sockets.ReadDrops(s.everySocket())
@@ -189,8 +188,8 @@ func (s *Server) RingFill() uint32 {
 	return most
 }
 
-// StaticFlows returns the static flows with what became of them, those that wait
-// for a port included. It may be called from any goroutine.
+// StaticFlows returns the static flows with their state, including those that wait for a port.
+// It may be called from any goroutine.
 func (s *Server) StaticFlows() []revalidator.StaticFlowStats { return s.revalidator.StaticFlows() }
 
 // stormDrops returns what was dropped of each port, from that of each entry.
@@ -207,9 +206,8 @@ func (s *Server) stormDrops(byEntry map[string]policy.StormDrops) map[odp.PortNo
 	return byPort
 }
 
-// Totals sums the counters of all ports, those that have gone included, without
-// asking about the datapath, which may be gone. It may be called from any
-// goroutine, also after Run.
+// Totals returns the sum of the counters of all ports, including removed ones, without querying
+// the datapath, which may be gone. It may be called from any goroutine, also after Run.
 func (s *Server) Totals() upcall.PortCounters {
 	ports := s.reconciler.Table().Load()
 	sum := ports.Past
@@ -222,7 +220,7 @@ func (s *Server) Totals() upcall.PortCounters {
 	return sum
 }
 
-// Total sums the counters of all ports, those that have gone included.
+// Total returns the sum of the counters of all ports, including removed ones.
 func (st *Stats) Total() upcall.PortCounters {
 	sum := st.Past
 	for _, ports := range [][]PortStats{st.Ports, st.Shared} {

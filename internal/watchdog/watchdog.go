@@ -1,5 +1,5 @@
-// Package watchdog tells the service manager that a daemon does its work, only while each
-// of its goroutines goes round.
+// Package watchdog notifies the service manager that a daemon works, as long as each of its
+// goroutines makes rounds.
 package watchdog
 
 import (
