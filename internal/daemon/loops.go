@@ -58,6 +58,16 @@ func guardAlike(a, b *config.Config) bool {
 		})
 }
 
+// passesProbes keeps the flows of v from taking probes, for a packet whose key has the
+// addresses eth. It reports false if there must be no flow. Of flows in two stages the first
+// matches the source, so nothing reaches the second that a probe could be.
+func (s *policySwitch) passesProbes(eth []byte, v *policy.Verdict) bool {
+	if v.Stage != policy.OneStage {
+		return !s.guard.IsSource(eth)
+	}
+	return s.guard.Narrow(eth, v)
+}
+
 // loopGuard sends probes, and closes and opens ports. It belongs to one goroutine.
 type loopGuard struct {
 	d       *run

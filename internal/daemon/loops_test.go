@@ -100,6 +100,39 @@ func TestProbesPassFlows(t *testing.T) {
 	}
 }
 
+// TestProbesPassStagedFlows: the first of two flows tells packets from probes by the source, the
+// second one is as without loop_guard.
+func TestProbesPassStagedFlows(t *testing.T) {
+	decide := func(file string, src *odp.MAC) (*policySwitch, *policy.Verdict) {
+		s, _ := guarded(t, file+"ports: [{name: a}, {name: b}]\nflows: {stages: two}")
+		s.SetPorts([]policy.Port{{No: 1, Name: "a", Listed: true}, {No: 2, Name: "b", Listed: true}})
+		var e netlink.Encoder
+		odp.AppendRecircID(&e, 0)
+		odp.AppendInPort(&e, 1)
+		if src == nil {
+			m := odp.MAC(s.guard.Probe(1, 0)[6:])
+			src = &m
+		}
+		odp.AppendEthernet(&e, *src, odp.MAC{0xff, 0xff, 0xff, 0xff, 0xff, 0xff})
+		odp.AppendEthertype(&e, 0x88b5)
+		v := &policy.Verdict{}
+		s.Decide(&dpif.Upcall{InPort: 1, Key: e.Bytes(), Packet: make([]byte, 60)}, 1000, v)
+		return s, v
+	}
+	station := odp.MAC{2, 0, 0, 0, 0, 1}
+	_, plain := decide("", &station)
+	_, v := decide("loop_guard: log\n", &station)
+	if v.Stage != policy.FirstStage || !v.Install || !slices.Equal(v.Mask.Bytes(), plain.Mask.Bytes()) {
+		t.Errorf("stage %v, a flow: %v, mask %x, without loop_guard %x", v.Stage, v.Install, v.Mask.Bytes(), plain.Mask.Bytes())
+	}
+	if m := netlink.FindAttr(v.SourceMask.Bytes(), odp.KeyAttrEthernet); len(m) != 12 || odp.MAC(m) != (odp.MAC{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}) {
+		t.Errorf("the first flow has the mask %x of addresses", m)
+	}
+	if _, v := decide("loop_guard: log\n", nil); v.Install {
+		t.Error("a packet with the source of probes gets a flow")
+	}
+}
+
 // TestGuardAlike: what a reload has to notice.
 func TestGuardAlike(t *testing.T) {
 	parse := func(text string) *config.Config { _, cfg := guarded(t, text); return cfg }

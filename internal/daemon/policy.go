@@ -279,7 +279,7 @@ func (s *policySwitch) Decide(u *dpif.Upcall, nowMS int64, v *policy.Verdict) {
 		return
 	}
 	if p.Decide(u, nowMS, v); v.Install {
-		v.Install = s.guard.Narrow(u.Fields().Get(odp.KeyAttrEthernet), v)
+		v.Install = s.passesProbes(u.Fields().Get(odp.KeyAttrEthernet), v)
 	}
 }
 
@@ -295,7 +295,7 @@ func (s *policySwitch) Redecide(key []byte, v *policy.Verdict) bool {
 	if !p.Redecide(key, v) {
 		return false
 	}
-	if p.guarded && v.Install && !s.guard.Narrow(netlink.FindAttr(key, odp.KeyAttrEthernet), v) {
+	if p.guarded && v.Install && !s.passesProbes(netlink.FindAttr(key, odp.KeyAttrEthernet), v) {
 		v.Reason = "probe_addresses"
 		return false
 	}

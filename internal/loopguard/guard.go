@@ -165,6 +165,12 @@ func (g *Guard) Take(fn func(Sighting)) {
 	}
 }
 
+// IsSource reports whether a packet whose key has the addresses eth has the source of
+// probes.
+func (g *Guard) IsSource(eth []byte) bool {
+	return len(eth) == addrsLen && odp.MAC(eth) == g.src
+}
+
 // Narrow makes the mask of v so narrow that its flow takes no probe, for a packet whose key
 // has the addresses eth (struct ovs_key_ethernet: source, destination). It reports false if
 // the packet has those of a probe, though it is none: then there must be no flow.
