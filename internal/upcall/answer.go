@@ -118,7 +118,7 @@ func (h *Handler) decide(s *Socket, datagram []byte, now int64, trace *Tracer) b
 	switch {
 	case !v.Install:
 	case v.Stage != policy.OneStage:
-		h.installStages(p, u, v)
+		h.installStages(p, u, v, now)
 	default:
 		key, id := h.identify(u, v, now)
 		if h.install(p, id, key, v) && v.Spoofed {

@@ -10,17 +10,31 @@ import (
 // maxRenewed bounds the flows that the requests of one batch renew. The revalidator finds the others.
 const maxRenewed = 64
 
+const (
+	recentSlots = 256
+	// recentMS is how long a flow of the second stage counts as installed, ms.
+	recentMS = 1000
+)
+
 // stages is what flows in two stages are made with.
 type stages struct {
 	first   policy.Verdict  // of the flow of the first stage, or of one that is renewed
 	key     netlink.Encoder // of the latter
 	second  []byte          // the key of the flow of the second stage
 	renewed int             // flows in this batch
+	recent  [recentSlots]recentFlow
+}
+
+// recentFlow is a flow of the second stage that the handler has put.
+type recentFlow struct {
+	hash uint64 // of its UFID
+	at   int64  // ms
 }
 
 // installStages adds requests for the flows of a verdict in two stages: for the second one first, so that no
-// packet comes up between. They have UFIDs that renew finds again.
-func (h *Handler) installStages(p *Port, u *dpif.Upcall, v *policy.Verdict) {
+// packet comes up between. They have UFIDs that renew finds again. The second one is left out if it was put
+// lately. If it is not there all the same, the next packet comes up behind the first stage and puts it.
+func (h *Handler) installStages(p *Port, u *dpif.Upcall, v *policy.Verdict, now int64) {
 	if v.Stage == policy.SecondStage {
 		h.install(p, dpif.NewTimelessUFID(h.hasher.HashTable(u.Fields(), v.Mask.Bytes())), u.Key, v)
 		return
@@ -29,7 +43,13 @@ func (h *Handler) installStages(p *Port, u *dpif.Upcall, v *policy.Verdict) {
 	if !odp.SetRecircID(h.second, policy.RecircID) {
 		return // stages are for keys with an id
 	}
-	h.install(p, dpif.NewTimelessUFID(h.hasher.HashMasked(h.second, v.Mask.Bytes())), h.second, v)
+	hash := h.hasher.HashMasked(h.second, v.Mask.Bytes())
+	recent := &h.recent[hash%recentSlots]
+	if recent.hash != hash || now-recent.at > recentMS {
+		if h.install(p, dpif.NewTimelessUFID(hash), h.second, v) {
+			*recent = recentFlow{hash, now}
+		}
+	}
 	first := &h.first
 	first.Clear()
 	first.Mask.Raw(v.SourceMask.Bytes()...)
