@@ -9,8 +9,8 @@ import (
 
 	"dpifd/internal/config"
 	"dpifd/internal/control"
-	"dpifd/internal/daemon"
 	"dpifd/internal/endpoint"
+	"dpifd/internal/policyswitch"
 	"dpifd/internal/probe"
 
 	textdiff "github.com/rogpeppe/go-internal/diff"
@@ -111,7 +111,7 @@ func warnings(cfg *config.Config, mistakes error) (list []string) {
 	if mistakes != nil {
 		return nil
 	}
-	if w := daemon.FloodWarning(cfg); w != "" {
+	if w := policyswitch.FloodWarning(cfg); w != "" {
 		list = append(list, w)
 	}
 	return list

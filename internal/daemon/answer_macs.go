@@ -18,13 +18,13 @@ var (
 
 func (d *run) macTable(control.None, control.Peer) ([]endpoint.MAC, error) {
 	now, out := clock.NowMS(), []endpoint.MAC{}
-	for _, e := range d.policy.snapshot() {
-		out = append(out, endpoint.MAC{VLAN: e.VLAN, MAC: e.MAC.String(), Port: d.policy.portName(e.Port),
+	for _, e := range d.policy.Snapshot() {
+		out = append(out, endpoint.MAC{VLAN: e.VLAN, MAC: e.MAC.String(), Port: d.policy.PortName(e.Port),
 			PortNo: uint32(e.Port), AgeMS: max(0, now-e.SeenMS)})
 	}
-	if t := d.policy.current.Load().table; t != nil {
+	if t := d.policy.Table(); t != nil {
 		for _, e := range t.Static() {
-			out = append(out, endpoint.MAC{VLAN: e.VLAN, MAC: e.MAC.String(), Port: d.policy.portName(e.Port),
+			out = append(out, endpoint.MAC{VLAN: e.VLAN, MAC: e.MAC.String(), Port: d.policy.PortName(e.Port),
 				PortNo: uint32(e.Port), Static: true})
 		}
 		slices.SortFunc(out, func(a, b endpoint.MAC) int {
@@ -35,14 +35,14 @@ func (d *run) macTable(control.None, control.Peer) ([]endpoint.MAC, error) {
 }
 
 func (d *run) flushMACs(f endpoint.Flush, by control.Peer) (endpoint.Flushed, error) {
-	t := d.policy.current.Load().table
+	t := d.policy.Table()
 	if t == nil {
 		return endpoint.Flushed{}, control.BadRequest(fmt.Errorf("policy %s learns no MACs", d.cfg().Policy.Type))
 	}
 	var only odp.PortNo
 	if f.Port != "" {
 		var ok bool
-		if only, ok = d.policy.portNumber(f.Port); !ok {
+		if only, ok = d.policy.PortNumber(f.Port); !ok {
 			return endpoint.Flushed{}, control.BadRequest(fmt.Errorf("%s has no port %s", d.cfg().Datapath.Name, f.Port))
 		}
 	}

@@ -49,7 +49,7 @@ func (s *statsLog) snapshot() (*endpoint.Stats, error) {
 		}
 	})
 	for _, port := range slices.Sorted(maps.Keys(st.Storm)) {
-		no, ok := s.daemon.policy.portNumber(port)
+		no, ok := s.daemon.policy.PortNumber(port)
 		if !ok {
 			no = wholeDatapath // a tunnel has no port number in the datapath
 		}

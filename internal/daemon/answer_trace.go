@@ -20,7 +20,7 @@ func (d *run) tracePacket(r endpoint.TraceRequest, _ control.Peer) (*endpoint.Tr
 	if r.Datapath != cfg.Datapath.Name {
 		return nil, control.BadRequest(fmt.Errorf("datapath %q: this daemon serves %s", r.Datapath, cfg.Datapath.Name))
 	}
-	key, given, err := odp.Text{PortNumber: d.policy.portNumber}.ParseKey(r.Key)
+	key, given, err := odp.Text{PortNumber: d.policy.PortNumber}.ParseKey(r.Key)
 	if err != nil {
 		return nil, control.BadRequest(fmt.Errorf("key: %w", err))
 	}
@@ -30,7 +30,7 @@ func (d *run) tracePacket(r endpoint.TraceRequest, _ control.Peer) (*endpoint.Tr
 	}
 	text := odp.Text{}
 	if r.Names {
-		text.PortName = d.policy.portName
+		text.PortName = d.policy.PortName
 	}
 	key, assumed := odp.Complete(key, given)
 	out := &endpoint.Trace{Datapath: cfg.Datapath.Name, Policy: string(cfg.Policy.Type),

@@ -41,7 +41,7 @@ func (d *run) takeCheckpoint(server *vswitch.Server, dp *dpif.DatapathInfo) {
 	// A number that now has another device does not inherit MACs. Tunnels have separate
 	// numbers.
 	other := func(no odp.PortNo) bool { return no < forward.FirstTunnelNo && !same[no] }
-	d.policy.await(slices.DeleteFunc(before.MACs.Entries(), func(e forward.MACEntry) bool { return other(e.Port) }),
+	d.policy.Await(slices.DeleteFunc(before.MACs.Entries(), func(e forward.MACEntry) bool { return other(e.Port) }),
 		slices.DeleteFunc(before.Groups, func(e snoop.Entry) bool { return other(e.Port) }))
 	if lost := now.Lost - before.Lost; lost > 0 {
 		d.log.emit(evLostWhileDown{Lost: lost, Missed: now.Missed - before.Missed,

@@ -116,10 +116,10 @@ type watched struct{ *run }
 var _ control.Upcalls = watched{}
 
 // PortNumber implements control.Upcalls.
-func (c watched) PortNumber(name string) (odp.PortNo, bool) { return c.policy.portNumber(name) }
+func (c watched) PortNumber(name string) (odp.PortNo, bool) { return c.policy.PortNumber(name) }
 
 // PortName implements control.Upcalls.
-func (c watched) PortName(no odp.PortNo) string { return c.policy.portName(no) }
+func (c watched) PortName(no odp.PortNo) string { return c.policy.PortName(no) }
 
 // Watch implements control.Upcalls.
 func (c watched) Watch(feed *control.Feed) (string, func()) {

@@ -20,6 +20,7 @@ import (
 	"dpifd/internal/forward"
 	"dpifd/internal/odp"
 	"dpifd/internal/policy"
+	"dpifd/internal/policyswitch"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -67,9 +68,9 @@ func newControlled(t *testing.T) (*run, *control.Client, *lines) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &run{log: logger, clients: newClients()}
+	d := &run{log: logger, policy: policyswitch.New(logger.emit), clients: newClients()}
 	d.config.Store(cfg)
-	if err := d.policy.use(cfg); err != nil {
+	if err := d.policy.Use(cfg); err != nil {
 		t.Fatal(err)
 	}
 	d.policy.SetPorts([]policy.Port{{No: 0, Name: "dp0"}, {No: 1, Name: "va"}, {No: 2, Name: "vb"}, {No: 5, Name: "vc"}})
@@ -95,7 +96,7 @@ func (d *run) sees(t *testing.T, key string) {
 func TestControlTrace(t *testing.T) {
 	d, c, _ := newControlled(t)
 	d.sees(t, "in_port(5),eth(src=02:00:00:00:00:05,dst=ff:ff:ff:ff:ff:ff)")
-	before := d.policy.snapshot()
+	before := d.policy.Snapshot()
 	for _, tc := range []struct {
 		key   string
 		want  endpoint.Trace
@@ -149,7 +150,7 @@ func TestControlTrace(t *testing.T) {
 			t.Errorf("%s %s: %v, want %s", tc.dp, tc.key, err, tc.want)
 		}
 	}
-	if diff := cmp.Diff(before, d.policy.snapshot()); diff != "" {
+	if diff := cmp.Diff(before, d.policy.Snapshot()); diff != "" {
 		t.Errorf("the traces changed the MAC table:\n%s", diff)
 	}
 }

@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"dpifd/internal/event"
-	"dpifd/internal/odp"
 )
 
 type evLockUnavailable struct {
@@ -28,18 +27,4 @@ var _ = event.Declare[evLogDropped](event.Kind{Name: "log_dropped", Level: event
 		"it. `lines` counts the lines dropped since the last such event.",
 	Advice: "Find out why the reader is slow or stopped (journald, the container's log driver). If `log.level` is " +
 		"debug, set it to info.",
-})
-
-type evPortUnlisted struct {
-	event.OfDatapath
-	Name string     `event:"port"`
-	No   odp.PortNo `event:"port_no"`
-}
-
-var _ = event.Declare[evPortUnlisted](event.Kind{Name: "port_unlisted", Level: event.Warn,
-	Meaning: "A vport of the datapath has no entry in `ports`, so nothing is forwarded from or to it " +
-		"(`ports_unlisted: drop`, the default in a file that sets vlan, isolated, mirror_to or a limit for any " +
-		"port; with vlan the local port is in VLAN 0 instead).",
-	Advice: "Add an entry for the port, remove the port from the datapath, or set `ports_unlisted: serve` if it may " +
-		"reach all VLANs.",
 })

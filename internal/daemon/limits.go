@@ -8,7 +8,7 @@ import (
 
 // evictions logs macs_evicted for each port that lost MACs.
 func (s *statsLog) evictions(st *vswitch.Stats) {
-	macs := s.daemon.policy.macs()
+	macs := s.daemon.policy.Stats()
 	for no, n := range macs.PortEvicted {
 		before := s.evicted[no]
 		if n < before {

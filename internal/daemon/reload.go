@@ -9,6 +9,7 @@ import (
 	"dpifd/internal/clock"
 	"dpifd/internal/config"
 	"dpifd/internal/endpoint"
+	"dpifd/internal/policyswitch"
 	"dpifd/internal/portdevice"
 
 	sd "github.com/coreos/go-systemd/v22/daemon"
@@ -62,8 +63,8 @@ func (d *run) use() (endpoint.Reloaded, error) {
 	}
 	was := d.cfg()
 	ignored, changed := config.ReloadChanges(next, was)
-	if !forwardsAlike(next, was) {
-		if err := d.policy.use(next); err != nil {
+	if !policyswitch.ForwardsAlike(next, was) {
+		if err := d.policy.Use(next); err != nil {
 			return endpoint.Reloaded{}, err
 		}
 	}

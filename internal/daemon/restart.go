@@ -86,7 +86,7 @@ func (d *run) restarts(ctx context.Context, o *Options, end context.CancelCauseF
 func (d *run) handOver(server *vswitch.Server) {
 	d.left = server.Sockets()
 	if st, err := server.Stats(); err == nil {
-		d.leaveCheckpoint(server, &st.Datapath, d.policy.snapshot(), d.policy.groups())
+		d.leaveCheckpoint(server, &st.Datapath, d.policy.Snapshot(), d.policy.Groups())
 	}
 	to := "exec"
 	if d.store != nil {

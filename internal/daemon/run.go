@@ -16,7 +16,7 @@ import (
 	"dpifd/internal/control"
 	"dpifd/internal/fdstore"
 	"dpifd/internal/logqueue"
-	"dpifd/internal/loopguard"
+	"dpifd/internal/policyswitch"
 	"dpifd/internal/portdevice"
 	"dpifd/internal/revalidator"
 	"dpifd/internal/transport"
@@ -61,7 +61,7 @@ type run struct {
 	config  atomic.Pointer[config.Config] // in force; it does not change
 	log     *logger
 	lines   *logqueue.Queue // between the log and its reader
-	policy  policySwitch
+	policy  *policyswitch.Switch
 	started time.Time
 	served  bool                // a datapath was served before
 	past    upcall.PortCounters // of previous datapaths
@@ -98,8 +98,8 @@ func Run(ctx context.Context, o Options) error {
 	d := &run{path: o.ConfigPath, set: o.Overrides, log: log, lines: lines, started: time.Now(), inherited: o.Inherited,
 		clients: newClients()}
 	d.config.Store(o.Config)
-	d.policy.tell, d.policy.flaps, d.policy.guard = log.emit, make(chan struct{}, 1), loopguard.New()
-	if err := d.policy.use(o.Config); err != nil {
+	d.policy = policyswitch.New(log.emit)
+	if err := d.policy.Use(o.Config); err != nil {
 		log.emit(evFailed{Err: err})
 		return err
 	}
@@ -110,7 +110,7 @@ func Run(ctx context.Context, o Options) error {
 	var reloads errgroup.Group
 	reloads.Go(func() error { d.reloads(reloading, o.Reload, o.Dump); return nil })
 	reloads.Go(func() error { d.watch(reloading); return nil })
-	reloads.Go(func() error { d.policy.tellFlapping(reloading); return nil })
+	reloads.Go(func() error { d.policy.TellFlapping(reloading); return nil })
 	reloads.Go(func() error { d.guardLoops(reloading); return nil })
 	err = d.serveAcrossRestarts(ctx, &o)
 	stopReloads()
@@ -139,7 +139,7 @@ func (d *run) serverConfig() vswitch.Config {
 		Ring: transport.RingConfig{Mode: cfg.Ring.Mode, TX: cfg.Ring.TX == config.TXAuto, Geometry: cfg.Ring.Geometry(),
 			MemoryLimit: cfg.Ring.MemoryLimit},
 		Flows: flowLimits(cfg), Prime: cfg.Flows.Prime,
-		Policy: &d.policy, Notify: d.log.emit,
+		Policy: d.policy, Notify: d.log.emit,
 		Ports: portdevice.Ports(cfg), Devices: d.devices,
 		Inherited: d.inherited, Store: d.store,
 	}

@@ -3,21 +3,10 @@ package daemon
 import (
 	"time"
 
-	"dpifd/internal/config"
 	"dpifd/internal/event"
-	"dpifd/internal/guard"
 	"dpifd/internal/odp"
 	"dpifd/internal/vswitch"
 )
-
-// guardConfig returns what a port may send.
-func guardConfig(p *config.Port) guard.Config {
-	c := guard.Config{MACs: p.Allow.MACs, NoDHCPServer: !p.DHCPServer, NoRouterAdvertisements: !p.RouterAdvertisements}
-	for _, a := range p.Allow.Addresses {
-		c.Addresses = append(c.Addresses, a.Prefix)
-	}
-	return c
-}
 
 type evSourceRefused struct {
 	event.OfDatapath

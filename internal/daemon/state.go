@@ -23,7 +23,7 @@ func (d *run) dumpState() {
 		}
 		sockets, handlers = d.server.PortSockets(), d.server.Handlers()
 	}
-	macs := d.policy.macs()
+	macs := d.policy.Stats()
 	d.log.emit(evStateDaemon{PID: os.Getpid(), Uptime: time.Since(d.started), Served: d.server != nil,
 		LogLevel: d.log.level.String(), Policy: string(cfg.Policy.Type), Features: st.Datapath.Features,
 		Handlers: handlers, Goroutines: runtime.NumGoroutine(), Ports: len(st.Ports),

@@ -223,8 +223,8 @@ func ringFrames(st *vswitch.Stats, k lossKey) uint32 {
 func (s *statsLog) read(st *vswitch.Stats) *totals.Reading {
 	return &totals.Reading{
 		Uptime: time.Since(s.daemon.started), Goroutines: runtime.NumGoroutine(),
-		Kernel: st.Datapath.Stats.Since(&s.start), Ports: s.total, Served: *st, MACs: s.daemon.policy.macs(),
-		Groups:     s.daemon.policy.groupCounters(),
+		Kernel: st.Datapath.Stats.Since(&s.start), Ports: s.total, Served: *st, MACs: s.daemon.policy.Stats(),
+		Groups:     s.daemon.policy.GroupCounters(),
 		LogDropped: s.daemon.lines.Dropped(),
 	}
 }

@@ -1,4 +1,4 @@
-package daemon
+package policyswitch
 
 import (
 	"testing"
@@ -6,6 +6,7 @@ import (
 
 	"dpifd/internal/config"
 	"dpifd/internal/dpif"
+	"dpifd/internal/event"
 	"dpifd/internal/netlink"
 	"dpifd/internal/odp"
 	"dpifd/internal/policy"
@@ -17,8 +18,8 @@ func TestCountersOutliveAReload(t *testing.T) {
 	learning := func(limit int) *config.Config {
 		return &config.Config{Policy: config.Policy{Type: config.PolicyLearning, MACAging: time.Minute, MACLimit: limit}}
 	}
-	s := &policySwitch{}
-	if err := s.use(learning(8)); err != nil {
+	s := New(func(event.Event) {})
+	if err := s.Use(learning(8)); err != nil {
 		t.Fatal(err)
 	}
 	s.SetPorts([]policy.Port{{No: 1, Name: "a"}, {No: 2, Name: "b"}})
@@ -33,7 +34,7 @@ func TestCountersOutliveAReload(t *testing.T) {
 	}
 	want := func(when string, entries int, learned, moved, evicted uint64) {
 		t.Helper()
-		got := s.macs()
+		got := s.Stats()
 		if got.Entries != entries || got.Learned != learned || got.Moved != moved || got.Evicted != evicted {
 			t.Errorf("%s: %+v, want %d entries, learned %d, moved %d, evicted %d", when, got, entries, learned, moved, evicted)
 		}
@@ -55,7 +56,7 @@ func TestCountersOutliveAReload(t *testing.T) {
 		{"another policy", &config.Config{Policy: config.Policy{Type: "flood"}}, 0, 10, 1, 2},
 		{"from nothing", learning(8), 0, 10, 1, 2},
 	} {
-		if err := s.use(step.cfg); err != nil {
+		if err := s.Use(step.cfg); err != nil {
 			t.Fatal(err)
 		}
 		want(step.when, step.entries, step.learned, step.moved, step.evicted)

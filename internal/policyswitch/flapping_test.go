@@ -1,4 +1,4 @@
-package daemon
+package policyswitch
 
 import (
 	"context"
@@ -18,18 +18,18 @@ import (
 // TestFlappingIsTold: a MAC that moves to and fro is told with the names of its ports, after
 // a reload as well.
 func TestFlappingIsTold(t *testing.T) {
-	said := make(chan evMACFlapping, 1)
-	s := &policySwitch{flaps: make(chan struct{}, 1), tell: func(e event.Event) { said <- e.(evMACFlapping) }}
+	said := make(chan MACFlapping, 1)
+	s := New(func(e event.Event) { said <- e.(MACFlapping) })
 	ctx, stop := context.WithCancel(t.Context())
 	var told sync.WaitGroup
 	defer told.Wait()
 	defer stop()
-	if err := s.use(config.Default()); err != nil {
+	if err := s.Use(config.Default()); err != nil {
 		t.Fatal(err)
 	}
-	told.Go(func() { s.tellFlapping(ctx) })
+	told.Go(func() { s.TellFlapping(ctx) })
 	for range 2 {
-		if err := s.use(config.Default()); err != nil {
+		if err := s.Use(config.Default()); err != nil {
 			t.Fatal(err)
 		}
 		s.SetPorts([]policy.Port{{No: 1, Name: "a"}, {No: 2, Name: "b"}})

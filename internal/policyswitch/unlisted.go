@@ -1,4 +1,4 @@
-package daemon
+package policyswitch
 
 import (
 	"maps"
@@ -44,7 +44,7 @@ func (p *inForce) dropAll(in odp.PortNo, v *policy.Verdict, reason string) {
 
 // setPorts tells p of the ports that may carry traffic, and tells of those without an entry
 // once. s.mu is held.
-func (s *policySwitch) setPorts(p *inForce) {
+func (s *Switch) setPorts(p *inForce) {
 	silent, said := map[odp.PortNo]string{}, map[odp.PortNo]string{}
 	var ports []policy.Port
 	for _, port := range s.ports {
@@ -55,8 +55,8 @@ func (s *policySwitch) setPorts(p *inForce) {
 		case p.dropsUnlisted && !port.Listed && (port.No != localPort || p.dropsLocal):
 			silent[port.No] = reasonUnlisted
 			said[port.No] = port.Device
-			if _, before := s.said[port.No]; !before && s.tell != nil {
-				s.tell(evPortUnlisted{Name: port.Device, No: port.No})
+			if _, before := s.said[port.No]; !before {
+				s.tell(PortUnlisted{Name: port.Device, No: port.No})
 			}
 		default:
 			ports = append(ports, port)
@@ -77,13 +77,11 @@ func (s *policySwitch) setPorts(p *inForce) {
 	if !maps.Equal(before, silent) {
 		s.silences.Add(1) // flows that were decided in between
 	}
-	if s.guard != nil {
-		s.guard.Wake()
-	}
+	s.guard.Wake()
 }
 
-// close has ports carry nothing, and those that it does not name carry traffic again.
-func (s *policySwitch) close(closed map[odp.PortNo]bool) {
+// Close has ports carry nothing, and those that it does not name carry traffic again.
+func (s *Switch) Close(closed map[odp.PortNo]bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closed = closed
@@ -91,7 +89,7 @@ func (s *policySwitch) close(closed map[odp.PortNo]bool) {
 }
 
 // portList returns the ports of the datapath and the policy in force.
-func (s *policySwitch) portList() ([]policy.Port, *inForce) {
+func (s *Switch) portList() ([]policy.Port, *inForce) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.ports), s.current.Load()

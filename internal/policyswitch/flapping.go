@@ -1,4 +1,4 @@
-package daemon
+package policyswitch
 
 import (
 	"context"
@@ -14,7 +14,7 @@ const (
 )
 
 // flapping signals that a MAC has begun to flap. It is called on the packet path.
-func (s *policySwitch) flapping() {
+func (s *Switch) flapping() {
 	select {
 	case s.flaps <- struct{}{}:
 	default: // it has been said, or nobody is told
@@ -22,7 +22,7 @@ func (s *policySwitch) flapping() {
 }
 
 // tellFlapping logs flapping MACs until ctx ends.
-func (s *policySwitch) tellFlapping(ctx context.Context) {
+func (s *Switch) TellFlapping(ctx context.Context) {
 	pause := time.NewTimer(0)
 	defer pause.Stop()
 	for {
@@ -44,16 +44,16 @@ func (s *policySwitch) tellFlapping(ctx context.Context) {
 }
 
 // tellFlappingNow logs some flapping MACs, and returns the number of others.
-func (s *policySwitch) tellFlappingNow() (others int) {
+func (s *Switch) tellFlappingNow() (others int) {
 	t := s.current.Load().table
 	if t == nil {
 		return 0
 	}
 	list, others := t.TakeFlapping(clock.NowMS(), flapsAtOnce)
 	for i, f := range list {
-		e := evMACFlapping{MAC: f.MAC, VLAN: int(f.VLAN), Moves: f.Moves, Over: time.Duration(f.OverMS) * time.Millisecond}
+		e := MACFlapping{MAC: f.MAC, VLAN: int(f.VLAN), Moves: f.Moves, Over: time.Duration(f.OverMS) * time.Millisecond}
 		for _, no := range f.Ports {
-			e.Between = append(e.Between, s.portName(no))
+			e.Between = append(e.Between, s.PortName(no))
 		}
 		if i == len(list)-1 {
 			e.HeldBack = others

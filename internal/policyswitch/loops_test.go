@@ -1,4 +1,4 @@
-package daemon
+package policyswitch
 
 import (
 	"slices"
@@ -6,20 +6,21 @@ import (
 
 	"dpifd/internal/config"
 	"dpifd/internal/dpif"
+	"dpifd/internal/event"
 	"dpifd/internal/loopguard"
 	"dpifd/internal/netlink"
 	"dpifd/internal/odp"
 	"dpifd/internal/policy"
 )
 
-func guarded(t *testing.T, file string) (*policySwitch, *config.Config) {
+func guarded(t *testing.T, file string) (*Switch, *config.Config) {
 	t.Helper()
 	cfg, err := config.Parse("x", []byte(file))
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &policySwitch{guard: loopguard.New()}
-	if err := s.use(cfg); err != nil {
+	s := New(func(event.Event) {})
+	if err := s.Use(cfg); err != nil {
 		t.Fatal(err)
 	}
 	return s, cfg
@@ -103,7 +104,7 @@ func TestProbesPassFlows(t *testing.T) {
 // TestProbesPassStagedFlows: the first of two flows tells packets from probes by the source, the
 // second one is as without loop_guard.
 func TestProbesPassStagedFlows(t *testing.T) {
-	decide := func(file string, src *odp.MAC) (*policySwitch, *policy.Verdict) {
+	decide := func(file string, src *odp.MAC) (*Switch, *policy.Verdict) {
 		s, _ := guarded(t, file+"ports: [{name: a}, {name: b}]\nflows: {stages: two}")
 		s.SetPorts([]policy.Port{{No: 1, Name: "a", Listed: true}, {No: 2, Name: "b", Listed: true}})
 		var e netlink.Encoder
@@ -145,11 +146,11 @@ func TestGuardAlike(t *testing.T) {
 		"ports: [{name: a}, {name: b}]":                                     false,
 		"loop_guard: log\nports: [{name: a, loop_guard: block}, {name: b}]": false,
 	} {
-		if got := forwardsAlike(base, parse(text)); got != want {
+		if got := ForwardsAlike(base, parse(text)); got != want {
 			t.Errorf("%s: alike %v", text, got)
 		}
 	}
-	if !forwardsAlike(parse("ports: [{name: a}]"), parse("ports: [{name: a}, {name: b}]")) {
+	if !ForwardsAlike(parse("ports: [{name: a}]"), parse("ports: [{name: a}, {name: b}]")) {
 		t.Error("without loop_guard, a port more is another policy")
 	}
 }
@@ -172,7 +173,7 @@ func TestClosedPort(t *testing.T) {
 	if n := decide(1); n != 2 {
 		t.Errorf("%d outputs, want 2", n)
 	}
-	s.close(map[odp.PortNo]bool{2: true})
+	s.Close(map[odp.PortNo]bool{2: true})
 	if n := decide(1); n != 1 || s.Generation() == g {
 		t.Errorf("%d outputs beside a closed port, want 1; the generation grew: %v", n, s.Generation() != g)
 	}
@@ -183,7 +184,7 @@ func TestClosedPort(t *testing.T) {
 		t.Error("the flow of a closed port reads addresses: copies of a probe in a storm come up")
 	}
 	g = s.Generation()
-	s.close(nil)
+	s.Close(nil)
 	if n := decide(2); n != 2 || s.Generation() == g {
 		t.Errorf("%d outputs from the port when it is open again", n)
 	}

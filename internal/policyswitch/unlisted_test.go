@@ -1,4 +1,4 @@
-package daemon
+package policyswitch
 
 import (
 	"slices"
@@ -30,8 +30,8 @@ func TestUnlistedLocalPort(t *testing.T) {
 			t.Fatal(err)
 		}
 		var said []event.Event
-		s := &policySwitch{tell: func(e event.Event) { said = append(said, e) }}
-		if err := s.use(file); err != nil {
+		s := New(func(e event.Event) { said = append(said, e) })
+		if err := s.Use(file); err != nil {
 			t.Fatal(err)
 		}
 		s.SetPorts([]policy.Port{{No: localPort, Name: "dp0", Device: "dp0"}, {No: 1, Name: "a", Listed: true}, {No: 2, Name: "b", Listed: true}})
@@ -62,8 +62,8 @@ func TestUnlistedStatic(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s := &policySwitch{}
-		if err := s.use(file); err != nil {
+		s := New(func(event.Event) {})
+		if err := s.Use(file); err != nil {
 			t.Fatal(err)
 		}
 		s.SetPorts([]policy.Port{{No: 1, Name: "a", Listed: true}, {No: 2, Name: "b", Listed: true}, {No: 3, Name: "other"}})
@@ -92,8 +92,8 @@ func TestUnlistedFlow(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s := &policySwitch{}
-		if err := s.use(file); err != nil {
+		s := New(func(event.Event) {})
+		if err := s.Use(file); err != nil {
 			t.Fatal(err)
 		}
 		s.SetPorts([]policy.Port{{No: 1, Name: "a", Listed: true}, {No: 2, Name: "b", Listed: true}, {No: 3, Name: "other"}})

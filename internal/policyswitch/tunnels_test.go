@@ -1,12 +1,10 @@
-package daemon
+package policyswitch
 
 import (
 	"testing"
 
 	"dpifd/internal/config"
-	"dpifd/internal/device"
 	"dpifd/internal/forward"
-	"dpifd/internal/portdevice"
 )
 
 func loadPorts(t *testing.T, ports string) *config.Config {
@@ -46,18 +44,9 @@ func TestTunnelNumbers(t *testing.T) {
 	}
 }
 
-func TestTunnelPorts(t *testing.T) {
+// TestTunnelSettings: a tunnel's settings are those of its port, and what they leave open.
+func TestTunnelSettings(t *testing.T) {
 	cfg := loadPorts(t, "- {name: eth1}\n"+onePort+twoPort+threePort)
-	var names []string
-	for _, p := range portdevice.Ports(cfg) {
-		names = append(names, p.Name)
-		if p.MaxUpcalls != 0 {
-			t.Errorf("port %s is limited, though one of its tunnels is not", p.Name)
-		}
-	}
-	if len(names) != 3 || names[1] != (device.Tunnel{Kind: device.VXLAN, DstPort: 4789}).Name() || names[2] != "ip6gre_sys" {
-		t.Errorf("vports %q", names)
-	}
 	all, _ := forwardingPorts(cfg)
 	two, three := all["two"].Tunnel, all["three"].Tunnel
 	if two.Key != 2 || two.TTL != 3 || !two.TOSInherit || two.DstPort != 4789 || two.KeyOptional {
@@ -69,11 +58,8 @@ func TestTunnelPorts(t *testing.T) {
 	if _, is := all["eth1"]; is {
 		t.Error("a port without settings has some")
 	}
-	if !forwardsAlike(cfg, loadPorts(t, "- {name: eth1}\n"+onePort+twoPort+threePort)) ||
-		forwardsAlike(cfg, loadPorts(t, "- {name: eth1}\n"+onePort+twoPort)) {
+	if !ForwardsAlike(cfg, loadPorts(t, "- {name: eth1}\n"+onePort+twoPort+threePort)) ||
+		ForwardsAlike(cfg, loadPorts(t, "- {name: eth1}\n"+onePort+twoPort)) {
 		t.Error("configurations are not told apart by their tunnels")
-	}
-	if got := portdevice.Ports(loadPorts(t, twoPort)); got[0].MaxUpcalls != 7 {
-		t.Errorf("a limited tunnel alone: %+v", got)
 	}
 }

@@ -1,4 +1,4 @@
-package daemon
+package policyswitch
 
 import (
 	"hash/fnv"
@@ -19,9 +19,9 @@ import (
 	"dpifd/internal/snoop"
 )
 
-// policySwitch is the current policy, which a reload may replace while handlers use it. It is a
+// Switch is the current policy, which a reload may replace while handlers use it. It is a
 // policy.Policy itself.
-type policySwitch struct {
+type Switch struct {
 	current atomic.Pointer[inForce]
 
 	mu    sync.Mutex // orders replacements and changes of the ports
@@ -31,10 +31,10 @@ type policySwitch struct {
 	awaitedGroups []snoop.Entry
 	tunnels       map[odp.PortNo]string // names of tunnels by their numbers
 	said          map[odp.PortNo]string // vports without service that were already reported
-	tell          event.Sink            // nil before the log is open
-	flaps         chan struct{}         // capacity 1; nil if nothing is logged
+	tell          event.Sink
+	flaps         chan struct{} // capacity 1; nil if nothing is logged
 
-	guard    *loopguard.Guard    // nil if nobody sends probes
+	guard    *loopguard.Guard
 	closed   map[odp.PortNo]bool // because of loops
 	silences atomic.Uint64       // part of the generation
 }
@@ -64,15 +64,24 @@ type inForce struct {
 }
 
 var (
-	_ policy.StaticPolicy = (*policySwitch)(nil)
-	_ policy.MeterPolicy  = (*policySwitch)(nil)
+	_ policy.StaticPolicy = (*Switch)(nil)
+	_ policy.MeterPolicy  = (*Switch)(nil)
 )
+
+// New returns a Switch without a policy. Call Use before anything else. tell is called
+// with each event.
+func New(tell event.Sink) *Switch {
+	return &Switch{tell: tell, flaps: make(chan struct{}, 1), guard: loopguard.New()}
+}
+
+// Table returns the MAC table of the policy in force, nil where it does not learn.
+func (s *Switch) Table() forward.MACTable { return s.current.Load().table }
 
 // use installs the configured policy. It takes over the MACs of the previous one. After an
 // error the previous policy stays.
-func (s *policySwitch) use(file *config.Config) error {
+func (s *Switch) Use(file *config.Config) error {
 	p, cfg := &inForce{dropsUnlisted: file.DropsUnlisted(), dropsLocal: file.DropsLocal(), hasVLANs: file.HasVLANs(),
-		file: file, guarded: s.guard != nil && file.GuardsLoops()}, &file.Policy
+		file: file, guarded: file.GuardsLoops()}, &file.Policy
 	ports, patterns := forwardingPorts(file)
 	tunnels := number(ports)
 	base, err := forward.New(string(cfg.Type), forward.Config{
@@ -118,7 +127,7 @@ func (s *policySwitch) use(file *config.Config) error {
 }
 
 // await makes the next SetPorts take over MACs and groups, unless something newer is known.
-func (s *policySwitch) await(macs []forward.MACEntry, groups []snoop.Entry) {
+func (s *Switch) Await(macs []forward.MACEntry, groups []snoop.Entry) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.awaited, s.awaitedGroups = macs, groups
@@ -183,7 +192,7 @@ func number(ports forward.PortConfigs) map[odp.PortNo]string {
 }
 
 // StaticFlows implements policy.StaticPolicy.
-func (s *policySwitch) StaticFlows() []policy.StaticFlow {
+func (s *Switch) StaticFlows() []policy.StaticFlow {
 	if p, ok := s.current.Load().Policy.(policy.StaticPolicy); ok {
 		return p.StaticFlows()
 	}
@@ -191,7 +200,7 @@ func (s *policySwitch) StaticFlows() []policy.StaticFlow {
 }
 
 // Meters implements policy.MeterPolicy.
-func (s *policySwitch) Meters() []policy.Meter {
+func (s *Switch) Meters() []policy.Meter {
 	if m := s.current.Load().meters; m != nil {
 		return m.Meters()
 	}
@@ -199,14 +208,14 @@ func (s *policySwitch) Meters() []policy.Meter {
 }
 
 // UseMeters implements policy.MeterPolicy.
-func (s *policySwitch) UseMeters(ok bool) {
+func (s *Switch) UseMeters(ok bool) {
 	if m := s.current.Load().meters; m != nil {
 		m.UseMeters(ok)
 	}
 }
 
-// forwardsAlike reports whether packets are decided in the same way with two configurations.
-func forwardsAlike(a, b *config.Config) bool {
+// ForwardsAlike reports whether packets are decided in the same way with two configurations.
+func ForwardsAlike(a, b *config.Config) bool {
 	portsA, patternsA := forwardingPorts(a)
 	portsB, patternsB := forwardingPorts(b)
 	return reflect.DeepEqual(a.Policy, b.Policy) && a.Flows.Stages == b.Flows.Stages &&
@@ -214,9 +223,9 @@ func forwardsAlike(a, b *config.Config) bool {
 		slices.Equal(a.Flows.Static, b.Flows.Static) && reflect.DeepEqual(portsA, portsB) && reflect.DeepEqual(patternsA, patternsB)
 }
 
-// macs returns the counters of the MAC table since the start, zeros where
+// Stats returns the counters of the MAC table since the start, zeros where
 // there is none.
-func (s *policySwitch) macs() forward.Stats { return s.current.Load().stats() }
+func (s *Switch) Stats() forward.Stats { return s.current.Load().stats() }
 
 // stats returns the counters of the policy and of those before it.
 func (p *inForce) stats() forward.Stats {
@@ -232,16 +241,16 @@ func (p *inForce) stats() forward.Stats {
 	return now
 }
 
-// snapshot returns the MAC table, nil where there is none.
-func (s *policySwitch) snapshot() []forward.MACEntry {
+// Snapshot returns the MAC table, nil where there is none.
+func (s *Switch) Snapshot() []forward.MACEntry {
 	if t := s.current.Load().table; t != nil {
 		return t.Snapshot()
 	}
 	return nil
 }
 
-// portName returns the name of a port of the datapath, "" if there is none.
-func (s *policySwitch) portName(no odp.PortNo) string {
+// PortName returns the name of a port of the datapath, "" if there is none.
+func (s *Switch) PortName(no odp.PortNo) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if i := slices.IndexFunc(s.ports, func(p policy.Port) bool { return p.No == no }); i >= 0 {
@@ -250,8 +259,8 @@ func (s *policySwitch) portName(no odp.PortNo) string {
 	return s.tunnels[no]
 }
 
-// portNumber returns the number of a port of the datapath.
-func (s *policySwitch) portNumber(name string) (odp.PortNo, bool) {
+// PortNumber returns the number of a port of the datapath.
+func (s *Switch) PortNumber(name string) (odp.PortNo, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, is := range []func(p policy.Port) bool{
@@ -265,7 +274,7 @@ func (s *policySwitch) portNumber(name string) (odp.PortNo, bool) {
 }
 
 // Decide implements policy.Policy.
-func (s *policySwitch) Decide(u *dpif.Upcall, nowMS int64, v *policy.Verdict) {
+func (s *Switch) Decide(u *dpif.Upcall, nowMS int64, v *policy.Verdict) {
 	p := s.current.Load()
 	if reason := p.silence(u.InPort); reason != "" {
 		p.dropAll(u.InPort, v, reason)
@@ -284,7 +293,7 @@ func (s *policySwitch) Decide(u *dpif.Upcall, nowMS int64, v *policy.Verdict) {
 }
 
 // Redecide implements policy.Policy.
-func (s *policySwitch) Redecide(key []byte, v *policy.Verdict) bool {
+func (s *Switch) Redecide(key []byte, v *policy.Verdict) bool {
 	p := s.current.Load()
 	if set := p.silent.Load(); set != nil && len(*set) > 0 {
 		if in, err := odp.InPort(key); err == nil && (*set)[in] != "" {
@@ -303,22 +312,22 @@ func (s *policySwitch) Redecide(key []byte, v *policy.Verdict) bool {
 }
 
 // Observe implements policy.Policy.
-func (s *policySwitch) Observe(key []byte, usedMS int64) { s.current.Load().Observe(key, usedMS) }
+func (s *Switch) Observe(key []byte, usedMS int64) { s.current.Load().Observe(key, usedMS) }
 
 // Expiring implements policy.Policy.
-func (s *policySwitch) Expiring(nowMS int64) bool { return s.current.Load().Expiring(nowMS) }
+func (s *Switch) Expiring(nowMS int64) bool { return s.current.Load().Expiring(nowMS) }
 
 // Expire implements policy.Policy.
-func (s *policySwitch) Expire(nowMS int64) { s.current.Load().Expire(nowMS) }
+func (s *Switch) Expire(nowMS int64) { s.current.Load().Expire(nowMS) }
 
 // Generation implements policy.Policy.
-func (s *policySwitch) Generation() uint64 {
+func (s *Switch) Generation() uint64 {
 	p := s.current.Load()
 	return p.since + p.Policy.Generation() + s.silences.Load()
 }
 
 // SetPorts implements policy.Policy.
-func (s *policySwitch) SetPorts(ports []policy.Port) {
+func (s *Switch) SetPorts(ports []policy.Port) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.ports = slices.Clone(ports)
