@@ -19,9 +19,9 @@ import (
 	"dpifd/internal/snoop"
 )
 
-// Checkpoint is what a daemon leaves to the next one of the datapath, so that
-// this knows what was lost while nobody listened, and which station is where.
-// It is a file in memory (/run), written at each look at the counters.
+// Checkpoint is the state that a daemon saves for the next daemon of the same datapath. From it
+// the next one knows how many packets were lost while no daemon listened, and the port of each
+// station. It is a file in memory (/run), written each time the counters are read.
 type Checkpoint struct {
 	Datapath  string `json:"datapath"`
 	Index     int32  `json:"dp_index"`
@@ -29,17 +29,15 @@ type Checkpoint struct {
 	AtMS      int64  `json:"at_ms"` // CLOCK_MONOTONIC
 	Missed    uint64 `json:"missed"`
 	Lost      uint64 `json:"lost"`
-	// MACs is the MAC table, left at a hand-over only: other successors learn
-	// from the flows.
+	// MACs is the MAC table, saved at a hand-over only: other successors learn from the flows.
 	MACs MACTable `json:"macs,omitempty"`
-	// Groups are the members of multicast groups, left like MACs.
+	// Groups are the members of multicast groups, saved at a hand-over only.
 	Groups []snoop.Entry `json:"groups,omitempty"`
 	// Ports are the vports with their devices and entries in the configuration.
 	Ports []binding.Port `json:"ports,omitempty"`
 }
 
-// MACTable is a MAC table in fixed records: reading it takes time in which
-// upcalls wait.
+// MACTable is a MAC table in records of fixed size, because upcalls wait while it is read.
 type MACTable []byte
 
 // recordSize is the size of a record: VLAN, MAC, port and time, big-endian.
@@ -57,7 +55,7 @@ func Pack(entries []forward.MACEntry) MACTable {
 	return t
 }
 
-// Entries returns the records that are whole.
+// Entries returns the complete records.
 func (t MACTable) Entries() []forward.MACEntry {
 	list := make([]forward.MACEntry, 0, len(t)/recordSize)
 	for ; len(t) >= recordSize; t = t[recordSize:] {
@@ -69,7 +67,7 @@ func (t MACTable) Entries() []forward.MACEntry {
 	return list
 }
 
-// maxSize bounds the file that is read, in bytes: two million MACs.
+// maxSize limits the size of the file in bytes: it has room for two million MACs.
 const maxSize = 64 << 20
 
 // Name is the file of a datapath's checkpoint in the runtime directory.

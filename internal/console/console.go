@@ -1,4 +1,4 @@
-// Package console encodes events for people: zapcore entries as one line of text each.
+// Package console encodes events for people: each zapcore entry becomes one line of text.
 package console
 
 import (
@@ -15,15 +15,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// console encodes events for people: time, level, event, then KEY=VALUE. Fields
-// that are empty are left out, and so are those of all events, as the schema is.
+// console encodes events for people: time, level, event, then KEY=VALUE. It leaves out empty
+// fields and the fields that every event has, for example the schema.
 type console struct {
 	zapcore.ObjectEncoder      // takes the fields of all events, which are not printed
 	terminal              bool // a value of several lines is printed as it is
 	colour                bool
 }
 
-// New returns an encoder for what is written to w.
+// New returns an encoder for output to w.
 func New(w io.Writer) zapcore.Encoder { return NewFor(onTerminal(w)) }
 
 // NewFor returns an encoder for a terminal or a file. NO_COLOR
@@ -128,8 +128,8 @@ var statsTrouble = []string{
 	"truncated", "malformed", "features_restored", "upcall_pids_restored",
 }
 
-// appendStats appends what a person wants to know of event stats: rates of the
-// interval, sizes now, and totals of what went wrong. The JSON log has all fields.
+// appendStats appends the part of event stats that a person wants to know: rates of the
+// interval, current sizes, and totals of problems. The JSON log has all fields.
 func appendStats(out *buffer.Buffer, fields []zapcore.Field, values map[string]any) {
 	ms := counter(values["interval_ms"])
 	for _, f := range fields {
@@ -149,12 +149,12 @@ func appendStats(out *buffer.Buffer, fields []zapcore.Field, values map[string]a
 	}
 }
 
-// isTrouble reports whether a total counts something that went wrong.
+// isTrouble reports whether a total counts a problem.
 func isTrouble(name string) bool {
 	return slices.ContainsFunc(statsTrouble, func(end string) bool { return strings.HasSuffix(name, end) })
 }
 
-// counter returns the value of a counter, 0 of what is none.
+// counter returns the value of a counter, or 0 if v is not a counter.
 func counter(v any) float64 {
 	switch n := v.(type) {
 	case int64:

@@ -1,7 +1,6 @@
-// Package endpoint lists what a running daemon can be asked over its control socket. Each
-// endpoint is one value with path, request and answer, which the daemon answers and
-// commands ask.
+// Package endpoint lists the requests that a running daemon answers on its control socket. Each
+// endpoint is one value with path, request and answer: the daemon answers it, commands call it.
 //
-// Answers are JSON for programs as well: fields are added, and neither renamed nor
+// Programs read the answers as JSON, too: fields may be added, but are never renamed or
 // removed.
 package endpoint

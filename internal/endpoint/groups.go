@@ -6,7 +6,7 @@ import (
 	"dpifd/internal/control"
 )
 
-// Group is a port that is a member of a multicast group, or behind which a querier is.
+// Group is a port that is a member of a multicast group, or that leads to a querier.
 type Group struct {
 	VLAN      uint16 `json:"vlan"`  // 0 for untagged
 	Group     string `json:"group"` // "" for a router
@@ -17,6 +17,6 @@ type Group struct {
 	ExpiresMS int64  `json:"expires_ms"` // unless it is heard of again
 }
 
-// GetGroups asks for the members of multicast groups by VLAN, group and port, those of a VLAN
-// after its routers. There are none without snooping.
+// GetGroups asks for the members of multicast groups in the order of VLAN, group and port. The
+// routers of a VLAN come before its members. Without snooping the list is empty.
 var GetGroups = control.Endpoint[control.None, []Group]{Method: http.MethodGet, Path: "/v1/groups"}

@@ -11,7 +11,7 @@ type Level struct {
 	Level string `json:"level"`
 }
 
-// Change tells a level before and after it was set.
+// Change holds the level before and after a change.
 type Change struct {
 	Before string `json:"before"`
 	Level  string `json:"level"`

@@ -20,16 +20,16 @@ type MAC struct {
 // with a policy that does not learn.
 var GetMACs = control.Endpoint[control.None, []MAC]{Method: http.MethodGet, Path: "/v1/macs"}
 
-// Flush says which MACs to forget: those of a port and a VLAN.
+// Flush selects the MACs to forget by port and VLAN.
 type Flush struct {
 	Port string  `json:"port,omitempty"` // "" is any
 	VLAN *uint16 `json:"vlan,omitempty"` // 0 is untagged, nil is any
 }
 
-// Flushed tells how many MACs were forgotten.
+// Flushed holds the number of MACs that were forgotten.
 type Flushed struct {
 	MACs int `json:"macs"`
 }
 
-// FlushMACs has the daemon forget MACs that it has learned. Static ones stay.
+// FlushMACs makes the daemon forget learned MACs. Static ones stay.
 var FlushMACs = control.Endpoint[Flush, Flushed]{Method: http.MethodPost, Path: "/v1/macs/flush"}

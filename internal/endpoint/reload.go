@@ -6,7 +6,7 @@ import (
 	"dpifd/internal/control"
 )
 
-// Reloaded tells what a reload changed.
+// Reloaded lists the changes of a reload.
 type Reloaded struct {
 	Config  string   `json:"config"`  // path of the file
 	Changed []string `json:"changed"` // top-level keys
@@ -14,16 +14,16 @@ type Reloaded struct {
 	Ignored []string `json:"ignored"`
 }
 
-// InForce is the configuration that a daemon goes by.
+// InForce is the configuration that a daemon uses.
 type InForce struct {
 	Config string `json:"config"` // path of the file
 	YAML   string `json:"yaml"`   // each key, also those at their default
 }
 
-// Reload has the daemon read its configuration file again. The answer comes when
-// policy, limits and log are changed; ports are attached and detached after that.
-// An error says why the file cannot be used, and that nothing has changed.
-// GetConfig asks for the configuration in force.
+// Reload makes the daemon read its configuration file again. The answer comes after policy,
+// limits and log are changed; ports are attached and detached later. After an error, which
+// contains the reason why the file cannot be used, nothing has changed. GetConfig asks for the
+// configuration in force.
 var (
 	Reload    = control.Endpoint[control.None, Reloaded]{Method: http.MethodPost, Path: "/v1/reload"}
 	GetConfig = control.Endpoint[control.None, InForce]{Method: http.MethodGet, Path: "/v1/config"}

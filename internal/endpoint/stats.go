@@ -8,30 +8,30 @@ import (
 	"dpifd/internal/metric"
 )
 
-// Stats are a daemon's counters. Names and units are those of the log.
+// Stats are a daemon's counters. Names and units are the same as in the log.
 type Stats struct {
 	Datapath string `json:"datapath"`
-	// Totals are the figures of totals.Table, but for those of the log's interval. The upcall_us
-	// ones are of the time since the log's last stats line but one, or since the start.
+	// Totals are the figures of totals.Table, except those of the log's interval. The upcall_us
+	// figures cover the time since the last but one stats line of the log, or since the start.
 	Totals metric.Values `json:"totals"`
-	// UpcallTimes are what the upcall_us figures are taken from, since the start.
+	// UpcallTimes is the histogram from which the upcall_us figures are computed, since the
+	// start.
 	UpcallTimes Histogram `json:"upcall_times"`
 	// Ports are the ports that are served, in order of their numbers.
 	Ports []PortStats `json:"ports"`
-	// Losses are those of the ports served, and of the datapath. Zeros are
-	// left out.
+	// Losses are the losses of the served ports and of the datapath. Zeros are left out.
 	Losses []Loss `json:"losses"`
 }
 
-// Histogram says how long things took.
+// Histogram counts durations.
 type Histogram struct {
 	Count   uint64          `json:"count"`
 	SumUS   int64           `json:"sum_us"`
 	Buckets []metric.Bucket `json:"buckets"`
 }
 
-// PortStats are the figures of vswitch.PortStatsMetrics of one port. In JSON name
-// and number come before them, in the same object.
+// PortStats are the figures of vswitch.PortStatsMetrics for one port. In JSON the same object
+// begins with name and number.
 type PortStats struct {
 	Port   string        `json:"port"`
 	PortNo uint32        `json:"port_no"`
@@ -65,8 +65,8 @@ func (p *PortStats) UnmarshalJSON(data []byte) error {
 	return p.Values.UnmarshalNumbers(data, "port", "port_no")
 }
 
-// Loss counts packets lost by one port and cause: those that event upcalls_lost and
-// docs/LOGS.md name, and storm_ with a kind of storm control.
+// Loss counts lost packets of one port and cause. Causes are those of event upcalls_lost in
+// docs/LOGS.md, and storm_ followed by a kind of storm control.
 type Loss struct {
 	Port   string `json:"port"` // "" for what belongs to none
 	PortNo uint32 `json:"port_no"`

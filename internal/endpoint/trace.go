@@ -13,8 +13,8 @@ type TraceRequest struct {
 	Names    bool   `json:"names"`
 }
 
-// Trace is what the policy would do, and how it comes to that. Key, Assumed, Match and
-// Actions are ODP text, with names of ports if these were asked for.
+// Trace is the policy's decision and the steps that led to it. Key, Assumed, Match and Actions
+// are ODP text, with port names if the request asks for them.
 type Trace struct {
 	Datapath string `json:"datapath"`
 	Policy   string `json:"policy"`
@@ -27,7 +27,7 @@ type Trace struct {
 	Actions  string `json:"actions"`
 }
 
-// Step is something that a policy looked at.
+// Step is something that a policy considered.
 type Step struct {
 	Step  string `json:"step"`  // snake_case
 	Found string `json:"found"` // for people

@@ -19,8 +19,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// usable says why the device of a port cannot be one, if that is so. The kernel takes devices
-// without Ethernet (ARPHRD_NONE), and says only that a device is busy.
+// usable returns the reason why a device cannot be a port, if there is one. The kernel accepts
+// devices without Ethernet (ARPHRD_NONE), and reports only that a device is busy.
 func (s *Manager) usable(p reconciler.PortConfig) (name string, err error) {
 	if p.Type != dpif.VportNetdev {
 		return p.Name, nil
@@ -83,8 +83,8 @@ func (s *Manager) datapathOf(l *device.Link) string {
 // addressCache is how long a list of all addresses is used, so that many ports share one.
 const addressCache = time.Second
 
-// warnAddresses warns of a port whose device has IP addresses: the datapath takes the packets
-// that are for them.
+// warnAddresses warns about a port whose device has IP addresses: the datapath takes the
+// packets for these addresses.
 func (s *Manager) warnAddresses(name string, v *dpif.Vport) {
 	if v.Elsewhere || v.Ifindex == 0 {
 		return
@@ -123,8 +123,8 @@ func (s *Manager) Candidates() ([]string, error) {
 	return names, err
 }
 
-// mac returns the MAC that an internal port is to have, zeros if it keeps its own: the
-// configured one or, for a port that was made just now, one that is the same each time.
+// mac returns the MAC for an internal port: the configured one or, for a port that was just
+// created, one that is the same each time. It returns zeros if the port keeps its own MAC.
 func (s *Manager) mac(p *config.Port, created bool) odp.MAC {
 	if p.MAC != (odp.MAC{}) || !created {
 		return p.MAC

@@ -5,7 +5,7 @@ import (
 	"dpifd/internal/odp"
 )
 
-// DeviceCreated says that the device of a tunnel was made.
+// DeviceCreated says that the device of a tunnel was created.
 type DeviceCreated struct {
 	event.OfDatapath
 	Device string `event:"device"`
@@ -16,7 +16,7 @@ var _ = event.Declare[DeviceCreated](event.Kind{Name: "device_created", Level: e
 	Meaning: "dpifd created the network device of a tunnel. All tunnels of the same kind and UDP port share it.",
 })
 
-// DeviceRemoved says that a device that was made here was removed.
+// DeviceRemoved says that a device that dpifd had created was removed.
 type DeviceRemoved struct {
 	event.OfDatapath
 	Device string `event:"device"`
@@ -43,7 +43,7 @@ var _ = event.Declare[PortElsewhere](event.Kind{Name: "port_elsewhere", Level: e
 		"It says so once for each namespace.",
 })
 
-// PortHasAddresses warns of a port whose device has IP addresses.
+// PortHasAddresses warns about a port whose device has IP addresses.
 type PortHasAddresses struct {
 	event.OfDatapath
 	Name      string     `event:"port"`

@@ -19,34 +19,34 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Manager prepares and sets up the devices of configured ports. It is a
-// reconciler.Devices. Its methods belong to one goroutine, but Configure.
+// Manager prepares and sets up the devices of configured ports. It is a reconciler.Devices. Its
+// methods belong to one goroutine, except Configure.
 type Manager struct {
 	conn     *device.Conn
 	datapath string
 	netns    string
 	notify   event.Sink
-	// datapathCreated tells that this process made the datapath, and its local port.
+	// datapathCreated says that this process created the datapath, and with it the local port.
 	datapathCreated bool
-	// given holds the addresses that the device of each internal port got from here.
+	// given holds the addresses that the Manager gave to the device of each internal port.
 	given map[string][]netip.Prefix
-	// elsewhere holds the namespaces of internal ports that are said to be in one that
-	// cannot be entered.
+	// elsewhere holds the namespaces of internal ports that were reported to be in a namespace
+	// that cannot be entered.
 	elsewhere map[string]int32
 	// addresses are those of all devices by ifindex, as of listed.
 	addresses map[int][]netip.Addr
 	listed    time.Time
 
 	mu sync.Mutex // guards the next two
-	// tunnels and internal are what is configured, by the vport's name.
+	// tunnels and internal hold the configured devices by the vport's name.
 	tunnels  map[string]device.Tunnel
 	internal map[string]config.Port
 }
 
 var _ reconciler.Devices = (*Manager)(nil)
 
-// New opens a socket in the network namespace of the calling thread, and takes ports and
-// datapath of the configuration. The caller closes the Manager.
+// New opens a socket in the network namespace of the calling thread, and reads ports and
+// datapath from the configuration. The caller closes the Manager.
 func New(cfg *config.Config, notify event.Sink) (*Manager, error) {
 	conn, err := device.Dial()
 	if err != nil {
@@ -61,11 +61,11 @@ func New(cfg *config.Config, notify event.Sink) (*Manager, error) {
 // Close closes the socket.
 func (s *Manager) Close() error { return s.conn.Close() }
 
-// SetDatapathCreated says whether this process made the datapath: then its local port is
-// new.
+// SetDatapathCreated tells the Manager whether this process created the datapath: then its
+// local port is new.
 func (s *Manager) SetDatapathCreated(created bool) { s.datapathCreated = created }
 
-// Configure changes which ports are configured. Any goroutine may call it.
+// Configure changes the configured ports. Any goroutine may call it.
 func (s *Manager) Configure(ports []config.Port) {
 	tunnels, internal := map[string]device.Tunnel{}, map[string]config.Port{}
 	for _, p := range ports {
@@ -82,7 +82,7 @@ func (s *Manager) Configure(ports []config.Port) {
 	s.mu.Unlock()
 }
 
-// alias is the mark of devices made for this datapath.
+// alias marks the devices created for this datapath.
 func (s *Manager) alias() string { return "dpifd: " + s.datapath }
 
 // Prepare implements reconciler.Devices.
@@ -145,8 +145,9 @@ func (s *Manager) SetUp(p reconciler.PortConfig, v *dpif.Vport, created bool) er
 // localPort is the number of the local port, OVSP_LOCAL of linux/openvswitch.h.
 const localPort odp.PortNo = 0
 
-// setUpElsewhere sets up the device of an internal port in the network namespace where it
-// is, if there is one of /run/netns that may be entered. Otherwise it says once that it does not.
+// setUpElsewhere sets up the device of an internal port in the network namespace where it is,
+// if /run/netns has it and the process may enter it. Otherwise it reports once that the device
+// is not set up.
 func (s *Manager) setUpElsewhere(port *config.Port, v *dpif.Vport, created bool) error {
 	if !port.Up && port.MTU == 0 && len(port.Address) == 0 && port.MAC == (odp.MAC{}) {
 		return nil
@@ -191,8 +192,8 @@ func (s *Manager) setUpDevice(conn *device.Conn, port *config.Port, v *dpif.Vpor
 	return errors.Join(errs...)
 }
 
-// identify gives an internal port's device its MAC. Of one that was made just now, which may
-// stand for one that neighbours know, addresses are announced when it goes up.
+// identify gives an internal port's device its MAC. A port that was just created may replace
+// one that neighbours know: its addresses are announced when it goes up.
 func (s *Manager) identify(conn *device.Conn, l device.Link, port *config.Port, created bool) error {
 	var errs []error
 	if mac := s.mac(port, created); mac != (odp.MAC{}) && l.Address != mac.String() {
@@ -204,8 +205,8 @@ func (s *Manager) identify(conn *device.Conn, l device.Link, port *config.Port, 
 	return errors.Join(errs...)
 }
 
-// SetUpLocalPort gives the local port of a datapath that was made just now its MAC, where
-// the configuration has no entry for it that does.
+// SetUpLocalPort gives the local port of a datapath that was just created its MAC, if no entry
+// of the configuration does.
 func (s *Manager) SetUpLocalPort(dp *dpif.Datapath) error {
 	s.mu.Lock()
 	_, configured := s.internal[s.datapath]
@@ -220,9 +221,9 @@ func (s *Manager) SetUpLocalPort(dp *dpif.Datapath) error {
 	return s.identify(s.conn, l, &config.Port{Name: s.datapath}, true)
 }
 
-// address gives a device its addresses and takes away those that it had from
-// here before. That comes first: the kernel takes with an address the later ones
-// of the same network.
+// address gives a device its addresses and removes those that it got from the Manager before.
+// It removes first: when the kernel removes an address, it also removes later ones of the same
+// network.
 func (s *Manager) address(conn *device.Conn, l device.Link, port *config.Port) error {
 	want := port.Address
 	var errs []error

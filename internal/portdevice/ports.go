@@ -8,8 +8,8 @@ import (
 	"dpifd/internal/reconciler"
 )
 
-// Ports returns the vports that the datapath is to have: tunnels share
-// those of their devices.
+// Ports returns the vports that the datapath must have: tunnels of the same device share its
+// vport.
 func Ports(cfg *config.Config) []reconciler.PortConfig {
 	var ports []reconciler.PortConfig
 	for _, p := range cfg.Ports {
@@ -29,8 +29,8 @@ func Ports(cfg *config.Config) []reconciler.PortConfig {
 	return ports
 }
 
-// shareLimit adds what one more tunnel of a device may send up: no limit if one
-// has none.
+// shareLimit adds the limit of one more tunnel of a device: there is no limit if one of the
+// tunnels has none.
 func shareLimit(p *reconciler.PortConfig, more uint32) {
 	if p.MaxUpcalls == 0 || more == 0 {
 		p.MaxUpcalls = 0

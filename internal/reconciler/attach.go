@@ -11,14 +11,14 @@ import (
 	"dpifd/internal/transport"
 )
 
-// waiting is the state of a configured port that cannot be attached now.
+// waiting is the state of a configured port that cannot be attached at present.
 type waiting struct {
 	reason string // as told
 	retry  backoff.Backoff
 }
 
-// due reports whether a configured port that is not attached is to be tried at the time
-// now.
+// due reports whether the Reconciler must now try to attach a configured port that is not
+// attached.
 func (r *Reconciler) due(name string, look Look, now time.Duration) bool {
 	return look.Changed || r.waiting[name].retry.Due(now)
 }
@@ -92,8 +92,8 @@ func (r *Reconciler) attachBatch(ports []PortConfig, free *freeNumbers, look Loo
 		requests = append(requests, dpif.NewVport{Name: name, Type: p.Type, No: free.take(),
 			UpcallPID: a.port.Socket.PortID()})
 	}
-	// Sockets exist before the vports do, and their queues hold what comes before a
-	// handler owns them. A fault of the request socket reaches the function as well.
+	// Sockets exist before the vports, and their queues hold upcalls that arrive before a
+	// handler owns them. The function also receives a fault of the request socket.
 	_ = r.kernel.AddVports(requests, func(i int, v dpif.Vport, err error) {
 		a := asked[i]
 		a.vport, a.err, a.port.No, a.port.ifindex = v, err, v.No, v.Ifindex
@@ -117,8 +117,8 @@ func (r *Reconciler) attachBatch(ports []PortConfig, free *freeNumbers, look Loo
 	return r.noteResults(list, diff)
 }
 
-// noteResults returns the ports that were attached, and notes what others wait for. An
-// error says that it is the datapath that is missing.
+// noteResults returns the ports that were attached, and notes why others wait. It returns an
+// error if the datapath is missing.
 func (r *Reconciler) noteResults(list []*attachment, diff *Diff) (added []dpif.Vport, err error) {
 	asked := false
 	for _, a := range list {

@@ -9,21 +9,21 @@ import (
 	"dpifd/internal/upcall"
 )
 
-// PortConfig is a port that the datapath is to have.
+// PortConfig is a port that the datapath must have.
 type PortConfig struct {
 	Name string
 	// Match, if not empty, is a pattern of path.Match for names: the entry stands for the
-	// devices and vports of the type that match and that no other entry names. Config only
-	// has Match without Name; a port that is there because of a pattern has both.
+	// devices and vports of the type that match and that no other entry names. Only entries in
+	// Config have Match without Name; a port that a pattern added has both.
 	Match string
 	Type  dpif.VportType // VportNetdev or VportInternal
-	// MaxUpcalls is how many upcalls a second are served, 0 all of them. Those
-	// beyond are dropped before they are decoded, and counted as shed. After a
-	// second without any, as many may come at once.
+	// MaxUpcalls is the number of upcalls served per second; 0 means no limit. Upcalls above it
+	// are dropped before they are decoded, and counted as shed. After a second without upcalls,
+	// a burst of the same number is served.
 	MaxUpcalls uint32
 }
 
-// vport is p without what can be changed without touching the vport.
+// vport is p without the fields that can change without a change of the vport.
 func (p PortConfig) vport() PortConfig {
 	p.MaxUpcalls, p.Match = 0, ""
 	return p
@@ -41,20 +41,20 @@ type Kernel interface {
 	SetUpcallPIDs(ports []odp.PortNo, pids []uint32, done func(i int, err error)) error
 }
 
-// FlowSweeps is what the quarantine of port numbers needs to know of the revalidator.
+// FlowSweeps is the part of the revalidator that the quarantine of port numbers uses.
 type FlowSweeps interface {
-	// RequestFullDump has the next cycle look at all flows, at once.
+	// RequestFullDump makes the next cycle start at once and dump all flows.
 	RequestFullDump()
-	// Looks returns how many cycles ended well.
+	// Looks returns the number of successful cycles.
 	Looks() uint64
 }
 
-// Config says what a Reconciler works on.
+// Config holds the parts that a Reconciler uses.
 type Config struct {
 	Kernel  Kernel
 	Sockets *transport.Sockets // with its handlers
-	// Ports are attached where they are not. Vports of the datapath beyond these are
-	// served as well. An entry with a pattern stands for any number of ports.
+	// Ports are attached if they are not yet. Other vports of the datapath are served, too. An
+	// entry with a pattern stands for any number of ports.
 	Ports    []PortConfig
 	Devices  Devices       // behind Ports; nil if nobody sees to them
 	Sweeps   FlowSweeps    // of the datapath's flows
@@ -97,8 +97,8 @@ func New(cfg Config) *Reconciler {
 	return r
 }
 
-// Configure changes which ports the datapath is to have. Ports that were configured and
-// are not any more are taken off the datapath; the next look does the rest.
+// Configure changes the configured ports. Ports that are no longer configured are removed from
+// the datapath; the next look does the rest.
 func (r *Reconciler) Configure(ports []PortConfig) error {
 	was := r.configured
 	r.take(ports)
@@ -125,7 +125,7 @@ func (r *Reconciler) Configure(ports []PortConfig) error {
 	return r.retire(removed, vports)
 }
 
-// take puts entries of the configuration into force.
+// take applies entries of the configuration.
 func (r *Reconciler) take(entries []PortConfig) {
 	r.patterns, r.configured = nil, nil
 	for _, p := range entries {
@@ -138,13 +138,13 @@ func (r *Reconciler) take(entries []PortConfig) {
 	r.maxUpcalls = maxUpcalls(r.configured)
 }
 
-// forgetPort drops the state of a port that is not configured any more.
+// forgetPort drops the state of a port that is no longer configured.
 func (r *Reconciler) forgetPort(name string) {
 	delete(r.waiting, name)
 	r.devices.forget(name)
 }
 
-// maxUpcalls returns the limits of ports by name, of those that have one.
+// maxUpcalls returns the limits by name of the ports that have one.
 func maxUpcalls(ports []PortConfig) map[string]uint32 {
 	limits := map[string]uint32{}
 	for _, p := range ports {

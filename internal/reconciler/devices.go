@@ -6,32 +6,32 @@ import (
 	"dpifd/internal/dpif"
 )
 
-// Devices sees to the network devices behind configured ports. The Reconciler calls it
-// from its goroutine, one call at a time.
+// Devices manages the network devices of configured ports. The Reconciler calls it from its
+// goroutine, one call at a time.
 type Devices interface {
-	// Prepare is called before a configured port is attached, so that its device is there. It
-	// returns the device's own name: p may have an altname, which newer kernels (Linux 6.12) do not
-	// take for a vport. With an error the port waits.
+	// Prepare is called before a configured port is attached, to make sure that its device
+	// exists. It returns the device's own name: p may have an altname, which newer kernels
+	// (Linux 6.12) do not accept for a vport. After an error the port waits.
 	Prepare(p PortConfig) (name string, err error)
-	// Find returns the ifindex of the device that has a name, be it an altname, in the
-	// datapath's network namespace, 0 if there is none.
+	// Find returns the ifindex of the device with a name or altname in the datapath's network
+	// namespace, 0 if there is none.
 	Find(name string) uint32
 	// Indexes returns the ifindexes of the devices of that namespace by name.
 	Indexes() (map[string]uint32, error)
-	// Candidates returns the names of the devices of that namespace that a pattern may
-	// attach: those of Ethernet that belong to no other device.
+	// Candidates returns the names of the devices of that namespace that a pattern may attach:
+	// Ethernet devices that belong to no other device.
 	Candidates() ([]string, error)
-	// SetUp is called when a configured port is attached or was found, and
-	// again after each Configure and when its device has moved to another network
-	// namespace; after an error also at each later look. The device is
-	// the vport's, whatever its name is; created tells that the vport was made just now.
+	// SetUp is called when a configured port is attached or found, again after each Configure,
+	// and when its device has moved to another network namespace; after an error also at each
+	// later look. The device is that of the vport, independent of its name; created says that
+	// the vport was just created.
 	SetUp(p PortConfig, v *dpif.Vport, created bool) error
-	// Sweep is called at start and after each Configure: devices that were
-	// made for a port that is not among ports go.
+	// Sweep is called at start and after each Configure. It removes devices that were created
+	// for a port that is not among ports.
 	Sweep(ports []PortConfig) error
 }
 
-// devices is what has been done about the devices of configured ports.
+// devices holds the state of the devices of configured ports.
 type devices struct {
 	Devices                        // nil if nobody sees to them
 	result  map[string]setUpResult // by port
@@ -39,14 +39,14 @@ type devices struct {
 	stale   bool // there may be devices of ports that are not configured any more
 }
 
-// setUpResult is what came of SetUp.
+// setUpResult is the result of SetUp.
 type setUpResult struct {
 	failed    string // "" for nothing
 	elsewhere bool   // where the device was, as in dpif.Vport
 	netns     int32
 }
 
-// deviceSetup is a device that is to be set up.
+// deviceSetup is a device that must be set up.
 type deviceSetup struct {
 	port    PortConfig
 	vport   dpif.Vport
@@ -57,16 +57,16 @@ func newDevices(d Devices) devices {
 	return devices{Devices: d, result: map[string]setUpResult{}, stale: true}
 }
 
-// reset has all devices set up anew: that may be in another way now.
+// reset makes all devices be set up again, because their configuration may have changed.
 func (d *devices) reset() {
 	clear(d.result)
 	d.stale = true
 }
 
-// forget has the device of a port that is not attached set up anew.
+// forget makes the device of a port that is not attached be set up again.
 func (d *devices) forget(name string) { delete(d.result, name) }
 
-// prepare makes the device of a port and returns its own name.
+// prepare creates the device of a port and returns its own name.
 func (d *devices) prepare(p PortConfig) (name string, err error) {
 	if d.Devices == nil {
 		return p.Name, nil
@@ -82,7 +82,7 @@ func (d *devices) find(name string) uint32 {
 	return d.Find(name)
 }
 
-// fillIfindex looks up the devices of vports where the kernel does not tell them (before
+// fillIfindex looks up the ifindexes of vports if the kernel does not report them (before Linux
 // 4.15).
 func (d *devices) fillIfindex(vports []dpif.Vport) {
 	if d.Devices == nil || !slices.ContainsFunc(vports, func(v dpif.Vport) bool { return v.Ifindex == 0 }) {
@@ -108,7 +108,7 @@ func (r *Reconciler) SetUpDevices() {
 	d.pending = d.pending[:0]
 }
 
-// setUpDevice sets up a device, unless that is done.
+// setUpDevice sets up a device, unless it is set up already.
 func (r *Reconciler) setUpDevice(s *deviceSetup) {
 	d := &r.devices
 	if d.Devices == nil {
@@ -129,7 +129,7 @@ func (r *Reconciler) setUpDevice(s *deviceSetup) {
 	}
 }
 
-// sweepDevices removes the devices of ports that are not configured any more.
+// sweepDevices removes the devices of ports that are no longer configured.
 func (r *Reconciler) sweepDevices() {
 	d := &r.devices
 	if d.Devices == nil || !d.stale {

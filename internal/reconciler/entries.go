@@ -10,9 +10,9 @@ import (
 	"dpifd/internal/policy"
 )
 
-// Restore takes over which vports belonged to which entries of the configuration, as
-// Entries of the process before returned them. It is called before Begin. It returns the
-// numbers of the vports that are the same as then.
+// Restore takes the bindings of vports to entries of the configuration that Entries returned in
+// the previous process. It is called before Begin. It returns the numbers of the vports that
+// are still the same.
 func (r *Reconciler) Restore(former []binding.Port) (map[odp.PortNo]bool, error) {
 	vports, err := r.vports()
 	if err != nil {
@@ -26,9 +26,9 @@ func (r *Reconciler) Restore(former []binding.Port) (map[odp.PortNo]bool, error)
 	return same, nil
 }
 
-// Begin removes the vports of entries of the process before that are not configured any
-// more, and returns the ports that the policy is to know before the first look, and how
-// many there will be with those to be attached.
+// Begin removes the vports of the previous process whose entries are no longer configured. It
+// returns the ports that the policy must know before the first look, and the number of ports
+// including those that will be attached.
 func (r *Reconciler) Begin() (ports []policy.Port, expected int, err error) {
 	vports, err := r.vports()
 	if err == nil {
@@ -69,12 +69,12 @@ func (r *Reconciler) vports() ([]dpif.Vport, error) {
 	return vports, err
 }
 
-// entry is p as the table of bindings knows it.
+// entry is p in the form of the table of bindings.
 func (r *Reconciler) entry(p PortConfig) binding.Entry {
 	return binding.Entry{Name: p.Name, Type: p.Type, Local: p.Name == r.kernel.Name()}
 }
 
-// bind ties configured ports to vports of the datapath.
+// bind binds configured ports to vports of the datapath.
 func (r *Reconciler) bind(vports []dpif.Vport) {
 	r.bound.Update(vports)
 	r.matchPatterns(vports)
@@ -85,8 +85,8 @@ func (r *Reconciler) bind(vports []dpif.Vport) {
 	r.bound.Bind(entries, vports, r.devices.find)
 }
 
-// retire takes the vports of entries off the datapath that are not configured any more.
-// An entry of another name that finds the same device takes the vport over.
+// retire removes the vports of entries that are no longer configured. An entry of another name
+// that finds the same device takes the vport over.
 func (r *Reconciler) retire(entries []string, vports []dpif.Vport) error {
 	has := byNo(vports)
 	gone := map[odp.PortNo]string{}
@@ -97,7 +97,7 @@ func (r *Reconciler) retire(entries []string, vports []dpif.Vport) error {
 		}
 		gone[no] = name
 		if slices.ContainsFunc(r.configured, func(p PortConfig) bool { return p.Name == name }) {
-			// It is a port of another type now.
+			// The port has another type now.
 			if err := r.remove(*has[no]); err != nil {
 				return err
 			}
@@ -119,8 +119,8 @@ func (r *Reconciler) retire(entries []string, vports []dpif.Vport) error {
 	return nil
 }
 
-// remove deletes a vport. That it has gone already is no error, nor that the kernel
-// refuses it, which is said.
+// remove deletes a vport. It returns no error if the vport is already gone. If the kernel
+// refuses, remove only emits an event.
 func (r *Reconciler) remove(v dpif.Vport) error {
 	err := r.kernel.DeleteVport(v.No)
 	switch {
@@ -135,8 +135,8 @@ func (r *Reconciler) remove(v dpif.Vport) error {
 	return nil
 }
 
-// removeFormer takes ports off the datapath that were configured for the process before
-// and are not any more, and returns the vports that stay.
+// removeFormer removes ports that were configured for the previous process and no longer are,
+// and returns the remaining vports.
 func (r *Reconciler) removeFormer(vports []dpif.Vport) ([]dpif.Vport, error) {
 	r.matchPatterns(vports)
 	var former []string

@@ -23,7 +23,7 @@ var _ = event.Declare[PortAdded](event.Kind{Name: "port_added", Level: event.Inf
 		"dispatch `handler` is -1 and `upcall_pid` 0.",
 })
 
-// PortRemoved says that a vport has gone.
+// PortRemoved says that a vport is gone.
 type PortRemoved struct {
 	event.OfDatapath
 	Name     string     `event:"port"`
@@ -78,8 +78,8 @@ var _ = event.Declare[PortSetupFailed](event.Kind{Name: "port_setup_failed", Lev
 	Advice: "Act on `error`, then reload.",
 })
 
-// DeviceSweepFailed says that devices of ports that are not configured any more
-// could not be removed.
+// DeviceSweepFailed says that devices of ports that are no longer configured could not be
+// removed.
 type DeviceSweepFailed struct {
 	event.OfDatapath
 	Err error `event:"error"`
@@ -104,7 +104,7 @@ var _ = event.Declare[PortFailed](event.Kind{Name: "port_failed", Level: event.E
 	Advice: "Act on `error`, then reload.",
 })
 
-// TransportSelected tells how a port's upcalls are received.
+// TransportSelected says how a port's upcalls are received.
 type TransportSelected struct {
 	event.OfDatapath
 	Name      string            `event:"port"`
@@ -119,7 +119,7 @@ var _ = event.Declare[TransportSelected](event.Kind{Name: "transport_selected", 
 	Meaning: "How dpifd receives the upcalls of a port, and why.",
 })
 
-// UpcallPIDRestored says that somebody had changed a vport's upcall PIDs.
+// UpcallPIDRestored says that another program had changed a vport's upcall PIDs.
 type UpcallPIDRestored struct {
 	event.OfDatapath
 	Name     string     `event:"port"`

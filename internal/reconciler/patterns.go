@@ -17,9 +17,9 @@ func (r *Reconciler) matches(name string) *PortConfig {
 	return nil
 }
 
-// matchPatterns has the ports of patterns among the configured ones: vports that are
-// bound to such an entry, whatever their name is by now, vports without an entry, and
-// devices that could be attached. The table of bindings is up to date.
+// matchPatterns adds the ports of patterns to the configured ones: vports bound to such an
+// entry, even under a new name, vports without an entry, and devices that could be attached.
+// The table of bindings must be up to date.
 func (r *Reconciler) matchPatterns(vports []dpif.Vport) {
 	if len(r.patterns) == 0 {
 		return

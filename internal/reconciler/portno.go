@@ -7,9 +7,9 @@ import (
 	"dpifd/internal/odp"
 )
 
-// quarantine keeps the numbers of ports that have gone from being given to new ones
-// for as long as flows may lead to them, or from them: such flows would deliver
-// to the wrong device, and have its number learned for the former's stations.
+// quarantine prevents that new ports get the numbers of removed ports while flows may still
+// lead to or from these numbers. Such flows would deliver packets to the wrong device, and the
+// policy would learn the stations of the removed port at the new one.
 type quarantine struct {
 	sweeps FlowSweeps
 	until  map[odp.PortNo]uint64 // number of looks that ends it
@@ -17,10 +17,10 @@ type quarantine struct {
 
 func newQuarantine(s FlowSweeps) quarantine { return quarantine{s, map[odp.PortNo]uint64{}} }
 
-// add begins the quarantine of numbers that the policy does not know any more. All
-// flows that were decided before are in the kernel.
+// add begins the quarantine of numbers that the policy no longer knows. All flows decided
+// earlier must be in the kernel.
 func (q *quarantine) add(gone []odp.PortNo) {
-	// So the next cycle to begin finds all of it. One may be under way.
+	// So the next cycle that begins finds all these flows. Another may be running.
 	q.sweeps.RequestFullDump()
 	until := q.sweeps.Looks() + 2
 	for _, no := range gone {
@@ -28,9 +28,8 @@ func (q *quarantine) add(gone []odp.PortNo) {
 	}
 }
 
-// free returns the numbers that no vport has, no flow can lead to, and no port is
-// served under. The kernel would take up that of a vport which went after they were
-// listed.
+// free returns the numbers that no vport and no served port has, and to which no flow can lead.
+// The kernel itself could reuse the number of a vport that was removed after the list was read.
 func (q *quarantine) free(vports []dpif.Vport, served []odp.PortNo) *freeNumbers {
 	looks := q.sweeps.Looks()
 	maps.DeleteFunc(q.until, func(_ odp.PortNo, until uint64) bool { return looks >= until })
@@ -47,14 +46,13 @@ func (q *quarantine) free(vports []dpif.Vport, served []odp.PortNo) *freeNumbers
 	return f
 }
 
-// freeNumbers gives out numbers for ports to be attached.
+// freeNumbers assigns numbers to ports that will be attached.
 type freeNumbers struct {
 	taken map[odp.PortNo]bool
 	next  odp.PortNo // all below are taken
 }
 
-// take takes the lowest free number. 0, when there is none, leaves it to the
-// kernel to say so.
+// take takes the lowest free number, or 0 if there is none: then the kernel reports the error.
 func (f *freeNumbers) take() odp.PortNo {
 	for ; f.next < odp.MaxPorts; f.next++ {
 		if !f.taken[f.next] {

@@ -13,13 +13,13 @@ import (
 	"dpifd/internal/upcall"
 )
 
-// Look says why the datapath is looked at.
+// Look holds the reasons for a look at the datapath.
 type Look struct {
 	Start   bool // it is the first look
 	Changed bool // something has changed: what waits is tried, whatever its back-off says
 }
 
-// Diff is what a part of a look changed. It is valid with an error as well.
+// Diff holds the changes by one part of a look. It is valid even with an error.
 type Diff struct {
 	Removed []PortRemoved
 	Renamed []PortRenamed
@@ -28,13 +28,13 @@ type Diff struct {
 	Ports   []policy.Port // that the policy is to know now; not with an error
 }
 
-// Added is a port that is served now.
+// Added is a port whose service has begun.
 type Added struct {
 	*Port
 	Created bool // the vport was attached
 }
 
-// Events returns what an operator is told of the Diff.
+// Events returns the events about the changes in the Diff.
 func (d *Diff) Events() iter.Seq[event.Event] {
 	return func(yield func(event.Event) bool) {
 		ok := true
@@ -60,8 +60,8 @@ func (d *Diff) Events() iter.Seq[event.Event] {
 	}
 }
 
-// Remove ends the service of vports that have gone, or whose number another device has
-// now. Devices of ports that are not configured any more go as well.
+// Remove ends the service of vports that are gone, or whose number another device has now. It
+// also removes devices of ports that are no longer configured.
 func (r *Reconciler) Remove(look Look) (diff Diff, err error) {
 	r.sweepDevices()
 	vports, err := r.vports()
@@ -78,8 +78,8 @@ func (r *Reconciler) Remove(look Look) (diff Diff, err error) {
 	return diff, nil
 }
 
-// Quarantine keeps the numbers of removed ports, which the policy does not know any
-// more, from new ports while flows may lead there. All that was decided before is in
+// Quarantine prevents that new ports get the numbers of removed ports while flows may lead
+// there. The policy must no longer know the removed ports, and all earlier decisions must be in
 // the kernel.
 func (r *Reconciler) Quarantine(removed []PortRemoved) {
 	numbers := make([]odp.PortNo, len(removed))
@@ -89,9 +89,9 @@ func (r *Reconciler) Quarantine(removed []PortRemoved) {
 	r.quarantine.add(numbers)
 }
 
-// Add serves each vport that Remove found, and attaches the configured ports that the
-// datapath lacks. It returns transport.ErrRingRequired, or an error about the datapath or
-// the means to ask about it.
+// Add serves each vport that Remove found, and attaches the configured ports that the datapath
+// lacks. It returns transport.ErrRingRequired, or an error about the datapath or about the
+// request socket.
 func (r *Reconciler) Add(look Look) (diff Diff, err error) {
 	vports := r.listed
 	r.bind(vports)
@@ -109,8 +109,8 @@ func (r *Reconciler) Add(look Look) (diff Diff, err error) {
 	return diff, nil
 }
 
-// dropMissing ends the service of vports that are not there. A device that was renamed is
-// the same port.
+// dropMissing ends the service of vports that no longer exist. A device that was renamed is the
+// same port.
 func (r *Reconciler) dropMissing(vports []dpif.Vport, diff *Diff) {
 	has := byNo(vports)
 	for _, p := range r.table.Load().List {
@@ -131,10 +131,10 @@ func (r *Reconciler) dropMissing(vports []dpif.Vport, diff *Diff) {
 	}
 }
 
-// isOf reports whether p serves the vport, and not another one that had the
-// number before: by the device's index, or where that is not known by its name. An
-// internal port that moves to another network namespace may get another index there;
-// its upcalls go where they went.
+// isOf reports whether p serves this vport, and not an earlier one with the same number. It
+// compares the device's index, or its name if the index is not known. An internal port that
+// moves to another network namespace may get another index there; its upcalls still go to the
+// same socket.
 func (p *Port) isOf(v dpif.Vport) bool {
 	if v.No != p.No || v.Type != p.Type {
 		return false
@@ -145,7 +145,7 @@ func (p *Port) isOf(v dpif.Vport) bool {
 	return v.Type == dpif.VportInternal && p.Socket != nil && slices.Equal(v.UpcallPIDs, []uint32{p.Socket.PortID()})
 }
 
-// follow notes the name and the index that a port's device has now.
+// follow notes the current name and index of a port's device.
 func (r *Reconciler) follow(p *Port, v dpif.Vport, diff *Diff) {
 	if p.ifindex != v.Ifindex {
 		if r.byIfindex[p.ifindex] == p {
@@ -160,7 +160,7 @@ func (r *Reconciler) follow(p *Port, v dpif.Vport, diff *Diff) {
 	}
 }
 
-// drop answers what is still queued for a port, and closes its socket.
+// drop answers the upcalls that are still queued for a port, and closes its socket.
 func (r *Reconciler) drop(p *Port, diff *Diff) {
 	var last upcall.PortCounters
 	if p.Socket != nil {
@@ -178,17 +178,17 @@ func (r *Reconciler) drop(p *Port, diff *Diff) {
 		Executed: last.Executed, Lost: last.Lost()})
 }
 
-// tellHandlers lets handlers with sockets of all ports see the ports there are.
+// tellHandlers gives the current ports to handlers whose sockets serve all ports.
 func (r *Reconciler) tellHandlers() {
 	if r.sockets.Shared() != nil {
 		r.handlers.Set(r.table.Load().upcallPorts())
 	}
 }
 
-// ConcernedByLink reports whether news about a device calls for a look: a configured port
-// waits for it, be it to see it gone; a pattern matches it; the device of a port has
-// another name; or that of an internal port has moved to another network namespace, of which the
-// groups of openvswitch say nothing.
+// ConcernedByLink reports whether a message about a device requires a look: a configured port
+// waits for the device to appear or disappear; a pattern matches it; the device of a port has
+// another name; or the device of an internal port has moved to another network namespace, which
+// the multicast groups of openvswitch do not report.
 func (r *Reconciler) ConcernedByLink(ifindex uint32, name string, deleted bool) bool {
 	_, waits := r.waiting[name]
 	p := r.byIfindex[ifindex]
@@ -198,16 +198,16 @@ func (r *Reconciler) ConcernedByLink(ifindex uint32, name string, deleted bool) 
 	return waits || deleted || p.Name() != name
 }
 
-// flowTickMS bounds how much later than a packet a flow's time of use may be: the
-// kernel keeps it in ticks (ovs_flow_used_time, net/openvswitch/flow_netlink.c, Linux
-// 6.1), of which there are at least 100 in a second.
+// flowTickMS limits how much later a flow's time of use may be than the packet: the kernel
+// stores the time in ticks (ovs_flow_used_time, net/openvswitch/flow_netlink.c, Linux 6.1), and
+// a second has at least 100 ticks.
 const flowTickMS = 10
 
-// sinceNow is policy.Port.SinceMS of a port that has just been found.
+// sinceNow is policy.Port.SinceMS for a port that has just been found.
 func sinceNow() int64 { return clock.NowMS() + flowTickMS }
 
-// NextRetry is when, by internal/clock, a configured port that waits is tried again,
-// latest at the most.
+// NextRetry is the time (see internal/clock) of the next attempt to attach a waiting port, but
+// not after latest.
 func (r *Reconciler) NextRetry(latest time.Duration) time.Duration {
 	for _, w := range r.waiting {
 		latest = min(latest, w.retry.At)

@@ -9,9 +9,9 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// Limits of what is restored that another program changes. A program that changes it back each
-// time, for ever, must cost little. One that changes it now and then, or in a loop of a script
-// (ovs-dpctl does), must not cost the upcalls of a second.
+// Limits on restoring values that another program changes. A program that changes a value back
+// every time, forever, must cost little. A program that changes it now and then, or in a
+// script's loop (as with ovs-dpctl), must not cause the loss of a second's upcalls.
 const (
 	RestoreInterval = time.Second
 	restoreBurst    = 100
@@ -20,14 +20,14 @@ const (
 	sayBurst = 5
 )
 
-// Restores paces what is restored, and counts it. It belongs to one goroutine, but its
-// counters.
+// Restores limits the rate of restores, and counts them. It belongs to one goroutine, except
+// its counters.
 type Restores struct {
 	pids    atomic.Uint64 // changes of a vport's upcall PIDs
 	limiter *rate.Limiter
 	asked   bool // in this look
 	granted bool
-	// said limits the events of each port. odp.MaxPorts stands for the datapath.
+	// said limits the events about each port. odp.MaxPorts stands for the datapath.
 	said map[odp.PortNo]*saying
 }
 
@@ -36,7 +36,7 @@ type saying struct {
 	held    uint64 // back since the last event
 }
 
-// NewRestores returns a Restores that has counted nothing.
+// NewRestores returns a Restores with counters at zero.
 func NewRestores() *Restores {
 	return &Restores{limiter: rate.NewLimiter(rate.Every(RestoreInterval), restoreBurst), said: map[odp.PortNo]*saying{}}
 }
@@ -44,7 +44,7 @@ func NewRestores() *Restores {
 // Begin begins a look.
 func (r *Restores) Begin() { r.asked, r.granted = false, false }
 
-// Allow reports whether this look may restore what it finds changed.
+// Allow reports whether this look may restore changed values.
 func (r *Restores) Allow() bool {
 	if !r.asked {
 		r.asked, r.granted = true, r.limiter.Allow()
@@ -52,11 +52,11 @@ func (r *Restores) Allow() bool {
 	return r.granted
 }
 
-// Postponed reports whether the look left something changed.
+// Postponed reports whether the look left a changed value as it is.
 func (r *Restores) Postponed() bool { return r.asked && !r.granted }
 
-// Say reports whether an event of a port is due at the time now, and how many were held
-// back before.
+// Say reports whether an event about a port is due at the time now, and how many were held back
+// before.
 func (r *Restores) Say(no odp.PortNo, now time.Time) (held uint64, due bool) {
 	s := r.said[no]
 	if s == nil {

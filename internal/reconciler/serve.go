@@ -12,12 +12,12 @@ import (
 	"dpifd/internal/upcall"
 )
 
-// portBatch is the number of ports handled per batch: requests about them share
-// system calls, and a handler is asked once to own all of its part.
+// portBatch is the number of ports per batch: requests about them share system calls, and each
+// handler takes all its ports of a batch at once.
 const portBatch = 64
 
-// batchSize is portBatch, or 1 where sockets may have rings: the ring of a port
-// that turns out not to be there would be missing for the next one of its batch.
+// batchSize is portBatch, or 1 if sockets may have rings: a ring for a port that turns out not
+// to exist would be missing for the next port of the batch.
 func (r *Reconciler) batchSize() int {
 	if r.sockets.HasRings() && r.sockets.Shared() == nil {
 		return 1
@@ -25,8 +25,8 @@ func (r *Reconciler) batchSize() int {
 	return portBatch
 }
 
-// serve makes sure that each vport of the datapath has an upcall socket, and
-// that the kernel sends its upcalls there. Only transport.ErrRingRequired is returned.
+// serve makes sure that each vport of the datapath has an upcall socket, and that the kernel
+// sends its upcalls there. The only error it returns is transport.ErrRingRequired.
 func (r *Reconciler) serve(vports []dpif.Vport, look Look, diff *Diff) error {
 	var others []dpif.Vport
 	ports := r.table.Load()
@@ -48,8 +48,8 @@ func (r *Reconciler) serve(vports []dpif.Vport, look Look, diff *Diff) error {
 	return nil
 }
 
-// sortForRings brings vports into the order in which they get rings while the memory
-// limit has room: those of the file in its order, then the others by number.
+// sortForRings sorts vports into the order in which they get rings while the memory limit has
+// room: those in the configuration file in its order, then the others by number.
 func (r *Reconciler) sortForRings(vports []dpif.Vport) {
 	place := make(map[string]int, len(r.configured))
 	for i, p := range r.configured {
@@ -60,8 +60,8 @@ func (r *Reconciler) sortForRings(vports []dpif.Vport) {
 	})
 }
 
-// serveBatch opens a socket for each of the vports, or adopts one, and has the
-// vports' upcalls go there. Only transport.ErrRingRequired is returned.
+// serveBatch opens or adopts a socket for each of the vports, and directs the vports' upcalls
+// to it. The only error it returns is transport.ErrRingRequired.
 func (r *Reconciler) serveBatch(vports []dpif.Vport, look Look, diff *Diff) error {
 	var ports, opened []*Port
 	for _, v := range vports {
@@ -98,15 +98,15 @@ func (r *Reconciler) serveBatch(vports []dpif.Vport, look Look, diff *Diff) erro
 	return nil
 }
 
-// setUpcallPIDs has the kernel send the upcalls of vports to their sockets. It returns
-// the sockets for which the kernel refused that.
+// setUpcallPIDs makes the kernel send the upcalls of vports to their sockets. It returns the
+// sockets for which the kernel refused.
 func (r *Reconciler) setUpcallPIDs(list []*Port) (refused map[*transport.Socket]error) {
 	ports, pids := make([]odp.PortNo, len(list)), make([]uint32, len(list))
 	for i, p := range list {
 		ports[i], pids[i] = p.No, p.Socket.PortID()
 	}
 	refused = map[*transport.Socket]error{}
-	// A fault of the socket reaches the function as well.
+	// The function also receives a fault of the socket.
 	_ = r.kernel.SetUpcallPIDs(ports, pids, func(i int, err error) {
 		if err != nil {
 			refused[list[i].Socket] = err
@@ -123,8 +123,7 @@ func withoutFailed(ports []*Port, failed map[*transport.Socket]error) []*Port {
 	return slices.DeleteFunc(ports, func(p *Port) bool { return failed[p.Socket] != nil })
 }
 
-// cannotServe tells why a vport of the datapath is not served, once for each
-// reason.
+// cannotServe reports why a vport of the datapath is not served, once for each reason.
 func (r *Reconciler) cannotServe(p *upcall.Port, err error) {
 	if !dpif.IsGone(err) && r.failed[p.No] != err.Error() {
 		r.failed[p.No] = err.Error()

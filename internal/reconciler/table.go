@@ -28,13 +28,13 @@ type Table struct {
 	now atomic.Pointer[Ports]
 }
 
-// Ports is a Table as it was at one time. It does not change.
+// Ports is the content of a Table at one time. It does not change.
 type Ports struct {
 	List []*Port             // by number
 	Past upcall.PortCounters // the sum over ports that have gone
 }
 
-// Load returns the ports there are now.
+// Load returns the current ports.
 func (t *Table) Load() *Ports {
 	if p := t.now.Load(); p != nil {
 		return p
@@ -42,7 +42,7 @@ func (t *Table) Load() *Ports {
 	return &Ports{}
 }
 
-// Get returns the port of that number, nil if there is none.
+// Get returns the port with a number, nil if there is none.
 func (p *Ports) Get(no odp.PortNo) *Port {
 	if i, ok := p.find(no); ok {
 		return p.List[i]
@@ -84,7 +84,7 @@ func (t *Table) add(ports ...*Port) {
 	t.now.Store(now)
 }
 
-// remove takes a port out, and adds its last counters to the past.
+// remove removes a port, and adds its last counters to the past.
 func (t *Table) remove(port *Port, last upcall.PortCounters) {
 	was := t.Load()
 	now := &Ports{List: slices.DeleteFunc(slices.Clone(was.List), func(p *Port) bool { return p == port }), Past: was.Past}
@@ -92,7 +92,7 @@ func (t *Table) remove(port *Port, last upcall.PortCounters) {
 	t.now.Store(now)
 }
 
-// AddPast adds counters of something that has gone.
+// AddPast adds the counters of something that is gone.
 func (t *Table) AddPast(last upcall.PortCounters) {
 	was := t.Load()
 	now := &Ports{List: was.List, Past: was.Past}
@@ -100,7 +100,7 @@ func (t *Table) AddPast(last upcall.PortCounters) {
 	t.now.Store(now)
 }
 
-// upcallPorts returns the ports as handlers look them up.
+// upcallPorts returns the ports in the form that handlers use for lookups.
 func (p *Ports) upcallPorts() map[odp.PortNo]*upcall.Port {
 	m := make(map[odp.PortNo]*upcall.Port, len(p.List))
 	for _, port := range p.List {

@@ -1,5 +1,5 @@
 // Package watchdog notifies the service manager that a daemon works, as long as each of its
-// goroutines makes rounds.
+// goroutines completes rounds of its loop.
 package watchdog
 
 import (
@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Rounds counts how often a goroutine went round its loop.
+// Rounds counts the completed rounds of a goroutine's loop.
 type Rounds struct {
 	Name  string // "handler 0", "port poll"
 	Count uint64
@@ -17,22 +17,23 @@ type Rounds struct {
 // Pulse tells whether work is done.
 type Pulse interface {
 	Rounds() []Rounds
-	// Nudge has those who sleep go round once.
+	// Nudge wakes sleeping goroutines for one round.
 	Nudge()
 }
 
-// Config says what is watched. All of it is needed.
+// Config selects the goroutines to watch. All fields are required.
 type Config struct {
 	Interval time.Duration // at most, between two feeds
 	Pulse    func() Pulse  // of now
 	Feed     func()
-	// Withheld is called once when the feed is late, with those who made no round.
+	// Withheld is called once when the feed is late, with the names of the goroutines that
+	// completed no round.
 	Withheld func(late []string, since time.Duration)
 }
 
-// Watchdog feeds the service manager's watchdog, twice in each interval, only if each of
-// the goroutines went round since the last time. It looks more often than that once one is
-// late.
+// Watchdog feeds the service manager's watchdog twice in each interval, but only if each
+// goroutine has completed a round since the last feed. When a goroutine is late, the Watchdog
+// checks more often.
 type Watchdog struct {
 	cfg      Config
 	from     Pulse
@@ -41,11 +42,10 @@ type Watchdog struct {
 	reported bool
 }
 
-// New returns a Watchdog that has not begun.
+// New returns a Watchdog. Run starts it.
 func New(cfg Config) *Watchdog { return &Watchdog{cfg: cfg} }
 
-// looks is how many looks there are in half an interval while a
-// goroutine is late.
+// looks is the number of checks in half an interval while a goroutine is late.
 const looks = 16
 
 // Run works until ctx ends.
@@ -75,7 +75,7 @@ func (w *Watchdog) Run(ctx context.Context) {
 	}
 }
 
-// begin notes the rounds of now, and has who sleeps make another.
+// begin notes the current rounds, and wakes sleeping goroutines for another.
 func (w *Watchdog) begin() {
 	w.from, w.fed, w.reported = w.cfg.Pulse(), time.Now(), false
 	w.before = map[string]uint64{}
@@ -85,8 +85,8 @@ func (w *Watchdog) begin() {
 	w.from.Nudge()
 }
 
-// late names who made no round since begin. Where another pulse has taken over,
-// that is progress enough.
+// late names the goroutines that have completed no round since begin. If another pulse has
+// taken over, that counts as progress.
 func (w *Watchdog) late() (names []string) {
 	now := w.cfg.Pulse()
 	if now != w.from {
