@@ -36,8 +36,9 @@ func (s *statsLog) snapshot() (*endpoint.Stats, error) {
 	r, upcalls := s.read(&st), s.server.UpcallTimes()
 	r.Upcalls = upcalls.Since(&s.upcalls[1])
 	out := &endpoint.Stats{Datapath: s.daemon.cfg().Datapath.Name, Totals: totals.Table.Lasting().Read(r),
-		UpcallTimes: endpoint.Histogram{Count: upcalls.Count(), SumUS: upcalls.Sum.Microseconds(), Buckets: upcalls.Buckets()},
-		Ports:       []endpoint.PortStats{}, Losses: []endpoint.Loss{}}
+		UpcallTimes: endpoint.Histogram{Count: upcalls.Count(), SumUS: upcalls.Sum.Microseconds(),
+			Buckets: upcalls.Buckets()},
+		Ports: []endpoint.PortStats{}, Losses: []endpoint.Loss{}}
 	for i := range st.Ports {
 		p := &st.Ports[i]
 		out.Ports = append(out.Ports, endpoint.PortStats{Port: p.Name, PortNo: uint32(p.No),

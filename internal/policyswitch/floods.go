@@ -42,5 +42,6 @@ func FloodWarning(cfg *config.Config) string {
 	default:
 		return ""
 	}
-	return fmt.Sprintf("a flood in VLAN %d takes %d bytes of actions, too many for a flow%s: each broadcast packet will be an upcall", vlan, bytes, kernels)
+	return fmt.Sprintf("a flood in VLAN %d takes %d bytes of actions, too many for a flow%s: each broadcast packet "+
+		"will be an upcall", vlan, bytes, kernels)
 }

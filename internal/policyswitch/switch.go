@@ -162,8 +162,9 @@ func forwardingPorts(cfg *config.Config) (forward.PortConfigs, []forward.PortPat
 func tunnelConfig(p *config.Port) *forward.TunnelConfig {
 	device, t := p.Device(), &p.Tunnel
 	c := &forward.TunnelConfig{
-		Device: device.Name(), Remote: t.Remote.Addr, Local: t.Local.Addr, Key: uint64(t.Key), KeyOptional: p.Type == config.PortGRE,
-		DstPort: device.DstPort, TTL: 64, TOS: t.TOS.Number(), TOSInherit: t.TOS == config.TOSInherit, CSum: t.CSum,
+		Device: device.Name(), Remote: t.Remote.Addr, Local: t.Local.Addr, Key: uint64(t.Key),
+		KeyOptional: p.Type == config.PortGRE,
+		DstPort:     device.DstPort, TTL: 64, TOS: t.TOS.Number(), TOSInherit: t.TOS == config.TOSInherit, CSum: t.CSum,
 	}
 	if t.TTL != 0 {
 		c.TTL = uint8(t.TTL)
@@ -220,7 +221,8 @@ func ForwardsAlike(a, b *config.Config) bool {
 	portsB, patternsB := forwardingPorts(b)
 	return reflect.DeepEqual(a.Policy, b.Policy) && a.Flows.Stages == b.Flows.Stages &&
 		a.DropsUnlisted() == b.DropsUnlisted() && a.DropsLocal() == b.DropsLocal() && guardAlike(a, b) &&
-		slices.Equal(a.Flows.Static, b.Flows.Static) && reflect.DeepEqual(portsA, portsB) && reflect.DeepEqual(patternsA, patternsB)
+		slices.Equal(a.Flows.Static, b.Flows.Static) && reflect.DeepEqual(portsA, portsB) &&
+		reflect.DeepEqual(patternsA, patternsB)
 }
 
 // Stats returns the counters of the MAC table since the start, zeros where
