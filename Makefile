@@ -5,18 +5,18 @@ SHELL := /bin/bash
 
 CACHE := .cache
 VM := $(CACHE)/vm
-# On another kernel what it lacks is skipped; on the default one that fails.
+# Tests of features that another kernel lacks are skipped; on the default kernel they fail.
 STRICT := $(if $(LAB_KERNEL),,-env DPIFD_LAB_STRICT=1)
 TESTFLAGS ?=
-# Without TESTFLAGS the tests of test/kernel run with either dispatch.
+# Without TESTFLAGS the tests of test/kernel run twice: with dispatch per vport and per CPU.
 DISPATCH ?= $(if $(TESTFLAGS),per-vport,both)
 DISPATCHES_per-vport :=
 DISPATCHES_per-cpu = -env DPIFD_LAB_DISPATCH=per-cpu -skip '$(DISPATCHSKIP)'
 DISPATCHES_both = -also ./test/kernel:DPIFD_LAB_DISPATCH=per-cpu -also-skip '$(DISPATCHSKIP)'
-# How a packet is forwarded is told from its key, not from the socket that it came
-# by, and takes long to show: tunnels (one test is left), VLANs (one is left), static
-# flows over learning, a full MAC table. So do the flow limit, the aging of MACs and
-# many reloads of the policy.
+# Slow tests that run with dispatch per vport only, since forwarding depends on the key
+# of a packet, not on the socket of its upcall: tunnels (one test runs with both), VLANs
+# (one test runs with both), static flows over learning, a full MAC table, the flow
+# limit, the aging of MACs and many reloads of the policy.
 DISPATCHSKIP ?= TestVLANMatrix|TestTunnelsBetween|TestTunnelAgainst|TestTunnelTakesOver|TestTunnelDevices|TestFoundTunnel|TestStaticFlowsOver|TestRandomSources|TestFlowLimitAdapts|TestMACAging|TestThousandReloads
 KERNELS ?=
 # Single tests of systemd-test do not wait for packages to be built.
@@ -29,7 +29,7 @@ SOAKTIME ?= 10m
 SOAKSEED ?= 0
 SOAKDISPATCH ?=
 SOAKLOG ?= $(CACHE)/soak
-# How long kernel-test has soak run after the tests, in the same VM; empty for not.
+# Time for which kernel-test runs soak after the tests, in the same VM; empty to skip it.
 THENSOAK ?=
 
 .PHONY: help build docs dist deb rpm sample-log test unit kernel-test systemd-test kernels demo lint soak stress mutants fuzz bench bench-programs bench-count bench-parts scale microbench clean FORCE

@@ -7,21 +7,21 @@ import (
 	"dpifd/internal/odp"
 )
 
-// Config is what a port may send. The zero value is anything.
+// Config says what a port may send. The zero value allows everything.
 type Config struct {
-	// MACs are the sources of its frames, ARP packets and neighbour discovery;
-	// none is any.
+	// MACs are the allowed sources of its frames, ARP packets and neighbour discovery. An empty
+	// list allows all.
 	MACs []odp.MAC
-	// Addresses are the sources of its IPv4 and IPv6 packets, the senders of its
-	// ARP packets and the targets of its neighbour advertisements; none is any.
-	// Where there are some, a family without one sends nothing.
+	// Addresses are the allowed sources of its IPv4 and IPv6 packets, senders of its ARP
+	// packets and targets of its neighbour advertisements. An empty list allows all. If the
+	// list has addresses of one family only, nothing of the other family is allowed.
 	Addresses []netip.Prefix
-	// NoDHCPServer refuses what goes to the ports of DHCP clients,
-	// NoRouterAdvertisements those and redirects of IPv6.
+	// NoDHCPServer refuses packets to the UDP ports of DHCP clients. NoRouterAdvertisements
+	// refuses router advertisements and redirects of IPv6.
 	NoDHCPServer, NoRouterAdvertisements bool
 }
 
-// IsZero reports whether a port may send anything.
+// IsZero reports whether a port may send everything.
 func (c *Config) IsZero() bool {
 	return len(c.MACs) == 0 && len(c.Addresses) == 0 && !c.NoDHCPServer && !c.NoRouterAdvertisements
 }
@@ -36,7 +36,7 @@ type Rules struct {
 	noRouter   bool
 }
 
-// Reasons why a packet is refused, snake_case, as logs and traces have them.
+// Reasons why a packet is refused, as logs and traces show them.
 const (
 	SourceMAC           = "source_mac_refused"
 	SourceAddress       = "source_address_refused"
@@ -49,7 +49,7 @@ const (
 	Tags                = "tags_refused"      // more than the kernel reads
 )
 
-// New returns the rules of c, nil if it allows anything.
+// New returns the rules of c, nil if it allows everything.
 func New(c *Config) *Rules {
 	if c.IsZero() {
 		return nil
@@ -77,7 +77,7 @@ func New(c *Config) *Rules {
 	return r
 }
 
-// withUnspecified adds the zero address to those of a family that has any.
+// withUnspecified adds the zero address to a list that is not empty.
 func withUnspecified(list []prefix, bits int) []prefix {
 	if len(list) == 0 {
 		return nil
@@ -95,7 +95,7 @@ const (
 	ip4Size, ip6Size, macSize, portNumSize = 4, 16, 6, 2
 )
 
-// Numbers of protocols. Later fragments are those of enum ovs_frag_type.
+// Numbers of protocols, and the value of enum ovs_frag_type for later fragments.
 const (
 	typeIPv4, typeARP, typeRARP, typeIPv6 = 0x0800, 0x0806, 0x8035, 0x86dd
 	typeVLAN, typeServiceVLAN             = 0x8100, 0x88a8
@@ -110,8 +110,8 @@ const (
 	redirect                          = 137
 )
 
-// UDP ports. Those of DHCP's clients come with 0, which is that of a first fragment
-// without its UDP header.
+// UDP ports. The list of DHCP client ports contains 0, the port of a first fragment without its
+// UDP header.
 var (
 	dhcpServer    = udpPorts(67)
 	dhcpClients   = udpPorts(68, 0)
@@ -127,8 +127,8 @@ func udpPorts(list ...uint16) (out []prefix) {
 	return out
 }
 
-// Check returns why a packet with key k is refused, "" if it is not, and adds to
-// m the bits that it has read.
+// Check returns the reason why a packet with key k is refused, "" if it is allowed. It adds the
+// bits that it has read to m.
 func (r *Rules) Check(k, m *odp.Packed) (reason string) {
 	p := packet{k, m}
 	if r.macs != nil && p.find(r.macs, odp.KeyAttrEthernet, 0, macSize) == nil {
@@ -149,7 +149,7 @@ func (r *Rules) Check(k, m *odp.Packed) (reason string) {
 	return ""
 }
 
-// packet is a key, and the mask of what was read of it.
+// packet is a key and the mask of the bits read.
 type packet struct{ k, m *odp.Packed }
 
 func (p packet) field(attr uint16, off, size int) (value, mask []byte) {
@@ -165,19 +165,19 @@ func (p packet) exact(attr uint16, off, size int) []byte {
 
 func (p packet) byte(attr uint16, off int) byte { return p.exact(attr, off, 1)[0] }
 
-// find reads of an address as much as find does.
+// find looks up an address in list, and adds the bits that it reads to the mask.
 func (p packet) find(list []prefix, attr uint16, off, size int) *prefix {
 	value, mask := p.field(attr, off, size)
 	return find(list, value, mask, addressStep)
 }
 
-// port returns that of ports to which a UDP packet goes, nil if it goes to none.
+// port returns the element of ports that is a UDP packet's destination, nil if there is none.
 func (p packet) port(ports []prefix) *prefix {
 	value, mask := p.field(odp.KeyAttrUDP, udpDst, portNumSize)
 	return find(ports, value, mask, portStep)
 }
 
-// checkUDP refuses what goes to clients of DHCP, and what may.
+// checkUDP refuses packets that go, or may go, to clients of DHCP.
 func (p packet) checkUDP(clients []prefix, frag byte) string {
 	switch port := p.port(clients); {
 	case port == nil, port.unspecified && frag == fragNone:
@@ -195,8 +195,8 @@ func (r *Rules) checkHardware(p packet) string {
 	return ""
 }
 
-// checkARP takes a probe (RFC 5227), which has no sender address, by the address
-// that it asks for.
+// checkARP checks ARP packets. A probe (RFC 5227) has no sender address: it is checked by the
+// address that it asks for.
 func (r *Rules) checkARP(p packet) string {
 	if reason := r.checkHardware(p); reason != "" || !r.byAddress {
 		return reason
@@ -211,8 +211,8 @@ func (r *Rules) checkARP(p packet) string {
 	return ""
 }
 
-// checkIPv4 takes packets of hosts that have no address yet: what they send to
-// DHCP servers, and IGMP.
+// checkIPv4 checks IPv4 packets. A host that has no address yet may send to DHCP servers, and
+// IGMP.
 func (r *Rules) checkIPv4(p packet) string {
 	unspecified := false
 	if r.byAddress {
@@ -268,8 +268,8 @@ func (r *Rules) checkIPv6(p packet) string {
 	return ""
 }
 
-// checkICMPv6 takes packets of hosts that have no address yet: those that find out
-// about it, and reports of groups.
+// checkICMPv6 checks ICMPv6 packets. A host that has no address yet may send the packets by
+// which hosts get or check an address, and reports of groups.
 func (r *Rules) checkICMPv6(p packet, frag byte, unspecified bool) string {
 	if !r.noRouter && !r.byAddress && r.macs == nil {
 		return ""

@@ -10,19 +10,18 @@ import (
 type prefix struct {
 	addr [16]byte
 	bits int
-	// unspecified: the prefix is that of the zero address alone, which is not
-	// allowed as such.
+	// unspecified: the prefix covers only the zero address, which is not allowed in general.
 	unspecified bool
 }
 
-// Steps in which a value that no prefix covers is read, in bits: larger ones make
-// fewer masks and more flows.
+// A value that no prefix covers is read in steps of so many bits: larger steps cause fewer
+// masks and more flows.
 const (
 	addressStep = 8
 	portStep    = 4
 )
 
-// disjoint returns the prefixes that lie within no other one.
+// disjoint returns the prefixes that no other prefix contains.
 func disjoint(list []prefix) []prefix {
 	slices.SortStableFunc(list, func(a, b prefix) int { return cmp.Compare(a.bits, b.bits) })
 	var out []prefix
@@ -34,8 +33,8 @@ func disjoint(list []prefix) []prefix {
 	return out
 }
 
-// find returns the prefix of list that covers value, nil if there is none, and
-// sets in mask the bits that tell.
+// find returns the prefix of list that covers value, nil if there is none. It sets the bits in
+// mask that decide this.
 func find(list []prefix, value, mask []byte, step int) *prefix {
 	if len(list) == 0 {
 		return nil
@@ -50,13 +49,13 @@ func find(list []prefix, value, mask []byte, step int) *prefix {
 		}
 		longest = max(longest, n)
 	}
-	// Each prefix differs from value in one of the bits up to this.
+	// Each prefix differs from value in at least one bit up to this one.
 	setBits(mask, (longest/step+1)*step)
 	return nil
 }
 
-// commonBits returns how many leading bits of a, which is no shorter than b, are
-// those of b.
+// commonBits returns the number of leading bits that a and b have in common. a is not shorter
+// than b.
 func commonBits(a, b []byte) int {
 	for i := range b {
 		if d := a[i] ^ b[i]; d != 0 {

@@ -1,9 +1,9 @@
 // Package loopguard finds loops by probes: frames that a daemon sends out of its ports, and
-// that come back by one of them only through a loop.
+// that come back through one of them only if there is a loop.
 //
-// Guard is the part on the packet path: it knows its own probes among upcalls, and keeps
-// flows from taking them. Ports decides what becomes of a port that a probe came back by.
-// Who sends the probes, and closes ports, is the caller's business.
+// Guard is the part on the packet path: it recognizes its own probes among upcalls, and
+// prevents that flows match them. Ports decides what happens to a port through which a probe
+// came back. The caller sends the probes, and closes ports.
 //
 // # The probe
 //
@@ -23,9 +23,9 @@
 //	42 16  the first bytes of SHA-256 over a secret of the process and bytes 14 to 41
 //	58  2  0
 //
-// The hash keeps others from making probes. One that is played back within a few rounds
-// looks like a loop; it can close the port by which it came in, or the one to which it was
-// sent.
+// Because of the hash nobody else can create probes. A probe that is replayed within a few
+// rounds looks like a loop; it can close the port through which it came in, or the one to which
+// it was sent.
 //
 // # Threading
 //

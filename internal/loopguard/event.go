@@ -45,6 +45,6 @@ type PortOpened struct {
 }
 
 var _ = event.Declare[PortOpened](event.Kind{Name: "port_opened", Level: event.Info,
-	Meaning: "A port that was closed because of a loop is open again: its time is over, or it is not to be closed any " +
-		"more.",
+	Meaning: "A port that was closed because of a loop is open again: its time is over, or its " +
+		"`loop_guard` is no longer `block`.",
 })

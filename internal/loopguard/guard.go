@@ -13,10 +13,10 @@ import (
 	"dpifd/internal/policy"
 )
 
-// EtherType is that of probes.
+// EtherType is the EtherType of probes.
 const EtherType = 0x88b5
 
-// Destination is where probes are sent to: every switch floods it.
+// Destination is the destination of probes: every switch floods it.
 var Destination = odp.MAC{0x03, 'd', 'p', 'i', 'f', 'd'}
 
 const (
@@ -30,13 +30,13 @@ const (
 	version    = 1
 	magic      = "dpLG"
 
-	// freshRounds is how many rounds ago a probe may have been sent that shows a loop.
+	// freshRounds is the number of rounds after which a probe no longer shows a loop.
 	freshRounds = 4
-	// sightings is how many different sightings wait for Take; more are left out.
+	// sightings is the number of different sightings that can wait for Take; more are dropped.
 	sightings = 64
 )
 
-// Guard knows the probes of one process.
+// Guard recognizes the probes of one process.
 type Guard struct {
 	src    odp.MAC
 	id     [8]byte
@@ -62,7 +62,7 @@ func New() *Guard {
 	return g
 }
 
-// NextRound begins a round of probes. Those of rounds long gone show no loop.
+// NextRound begins a round of probes. Probes of rounds long ago show no loop.
 func (g *Guard) NextRound() { g.round.Add(1) }
 
 // Probe returns the probe of this round for a port and VLAN. The caller owns it.
@@ -96,7 +96,7 @@ func (g *Guard) hash(signed *[signedLen]byte) (hash [hashLen]byte) {
 	return hash
 }
 
-// own returns what a packet says if it is a probe of this process, of whatever round.
+// own returns the content of a packet if it is a probe of this process, from any round.
 func (g *Guard) own(packet []byte) (s Sighting, round uint64, ok bool) {
 	if len(packet) < probeLen || odp.MAC(packet[:6]) != Destination || odp.MAC(packet[6:]) != g.src {
 		return s, 0, false
@@ -145,7 +145,7 @@ func (g *Guard) note(s Sighting) {
 	g.Wake()
 }
 
-// Wake has Woken receive.
+// Wake makes Woken receive.
 func (g *Guard) Wake() {
 	select {
 	case g.wake <- struct{}{}:
@@ -153,10 +153,10 @@ func (g *Guard) Wake() {
 	}
 }
 
-// Woken receives once there are sightings to take, or Wake was called.
+// Woken receives when there are sightings to take, or Wake was called.
 func (g *Guard) Woken() <-chan struct{} { return g.wake }
 
-// Take calls fn with each probe that came back since the last call, alike ones once.
+// Take calls fn with each probe that came back since the last call; equal ones once.
 func (g *Guard) Take(fn func(Sighting)) {
 	for i := range g.seen {
 		if p := g.seen[i].Swap(0); p != 0 {
@@ -171,12 +171,12 @@ func (g *Guard) IsSource(eth []byte) bool {
 	return len(eth) == addrsLen && odp.MAC(eth) == g.src
 }
 
-// Narrow makes the mask of v so narrow that its flow takes no probe, for a packet whose key
-// has the addresses eth (struct ovs_key_ethernet: source, destination). It reports false if
-// the packet has those of a probe, though it is none: then there must be no flow.
+// Narrow makes the mask of v so narrow that its flow matches no probe. The key of the packet
+// has the addresses eth (struct ovs_key_ethernet: source, destination). Narrow returns false if
+// the packet has the addresses of a probe but is none: then no flow may be installed.
 //
-// Bytes are added in a fixed order up to the first at which the packet differs, so that
-// flows that did not overlap before do not overlap then.
+// It adds bytes in a fixed order up to the first in which the packet differs, so that flows
+// that did not overlap before do not overlap afterwards.
 func (g *Guard) Narrow(eth []byte, v *policy.Verdict) bool {
 	if len(eth) != addrsLen {
 		return false

@@ -16,17 +16,17 @@ const Interval = 2 * time.Second
 const (
 	firstBlock = 10 * time.Second
 	maxBlock   = 10 * time.Minute
-	// sayPause bounds how often a pair of ports is told of.
+	// sayPause is the least time between two events about a pair of ports.
 	sayPause = 10 * time.Second
-	// vlansPerRound is how many VLANs of a port get a probe in a round. Those of a port that
-	// has more take turns.
+	// vlansPerRound is the number of VLANs of a port that get a probe in a round. If a port has
+	// more, they take turns.
 	vlansPerRound = 8
 )
 
-// Mode is what a port does against loops.
+// Mode is the reaction of a port to loops.
 type Mode uint8
 
-// Off sends no probes, Log sends them and tells, Block closes the port as well.
+// Off sends no probes. Log sends them and reports loops. Block also closes the port.
 const (
 	Off Mode = iota
 	Log
@@ -42,7 +42,7 @@ type Port struct {
 	VLANs   []uint16 // to be probed, 0 for frames without tag
 }
 
-// Ports are the ports of a datapath, and which of them are closed. Times are those of
+// Ports holds the ports of a datapath, and which of them are closed. Times are those of
 // internal/clock.
 type Ports struct {
 	notify event.Sink
@@ -58,7 +58,7 @@ type state struct {
 	vlan   int           // of VLANs, to be probed next
 }
 
-// NewPorts returns no ports. Events go to notify.
+// NewPorts returns a Ports without ports. Events go to notify.
 func NewPorts(notify event.Sink) *Ports {
 	return &Ports{notify: notify, ports: map[odp.PortNo]*state{}, said: map[[2]odp.PortNo]time.Duration{}}
 }
@@ -87,7 +87,7 @@ func (p *Ports) Set(list []Port) (changed bool) {
 	return changed
 }
 
-// Saw takes a probe that came back, and reports whether a port was closed.
+// Saw processes a probe that came back, and reports whether a port was closed.
 func (p *Ports) Saw(s Sighting, now time.Duration) (changed bool) {
 	from, in := p.ports[s.From], p.ports[s.In]
 	if from == nil || from.Mode == Off || from.closed || in != nil && in.closed {
@@ -112,8 +112,8 @@ func (p *Ports) Saw(s Sighting, now time.Duration) (changed bool) {
 	return true
 }
 
-// younger returns the port to close of two, b of which may be nil: the one that came later of
-// those that may be closed, nil if there is none.
+// younger returns the port to close: the one that came later of those that may be closed, nil
+// if there is none. b may be nil.
 func younger(a, b *state) *state {
 	switch {
 	case b == nil || b.Mode != Block:
@@ -128,7 +128,7 @@ func younger(a, b *state) *state {
 }
 
 // Expire opens the ports whose time is over, and reports whether there were any. A port that
-// stays open for as long as it was closed, and a minute, begins with the shortest time anew.
+// stays open a minute longer than it was closed begins with the shortest time again.
 func (p *Ports) Expire(now time.Duration) (changed bool) {
 	for _, no := range slices.Sorted(maps.Keys(p.ports)) {
 		switch s := p.ports[no]; {
@@ -161,7 +161,7 @@ func (p *Ports) Closed() map[odp.PortNo]bool {
 	return all
 }
 
-// Guards reports whether a port has a mode other than Off.
+// Guards reports whether at least one port has a mode other than Off.
 func (p *Ports) Guards() bool {
 	for _, s := range p.ports {
 		if s.Mode != Off {

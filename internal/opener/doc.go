@@ -1,3 +1,3 @@
-// Package opener opens the datapath that a daemon serves: it has the module loaded or waits
-// for it, opens or creates the datapath, and finds one whose local port was renamed.
+// Package opener opens the datapath that a daemon serves: it loads the module or waits for it,
+// opens or creates the datapath, and finds one whose local port was renamed.
 package opener

@@ -16,7 +16,7 @@ var _ = event.Declare[ModuleLoading](event.Kind{Name: "module_loading", Level: e
 	Meaning: "The kernel has no openvswitch families. dpifd tries once to load the module.",
 })
 
-// ModuleLoadFailed says that it could not be.
+// ModuleLoadFailed says that the module could not be loaded.
 type ModuleLoadFailed struct {
 	event.Base
 	Module string `event:"module"`
@@ -29,7 +29,7 @@ var _ = event.Declare[ModuleLoadFailed](event.Kind{Name: "module_load_failed", L
 		"modules. `error` says what failed.",
 })
 
-// ModuleWaiting says that the module is waited for.
+// ModuleWaiting says that the daemon waits for the module.
 type ModuleWaiting struct {
 	event.Base
 	Module string        `event:"module"`
@@ -41,7 +41,7 @@ var _ = event.Declare[ModuleWaiting](event.Kind{Name: "module_waiting", Level: e
 	Advice:  "As for module_load_failed. dpifd continues when the module is loaded.",
 })
 
-// DatapathOpened says which datapath is served.
+// DatapathOpened names the datapath that the daemon serves.
 type DatapathOpened struct {
 	event.OfDatapath
 	Index   int32  `event:"dp_index" means:"the kernel's number of the datapath: the index of its local port's device"`
@@ -57,7 +57,7 @@ var _ = event.Declare[DatapathOpened](event.Kind{Name: "datapath_opened", Level:
 		"the datapath was created.",
 })
 
-// DatapathRenamed says that the datapath of the daemon before has another name.
+// DatapathRenamed says that the datapath of the previous daemon has another name.
 type DatapathRenamed struct {
 	event.OfDatapath
 	LocalPort string `event:"local_port" means:"name of the datapath's local port"`

@@ -27,7 +27,7 @@ const (
 	datapathRetry  = time.Second // between two looks for a datapath that went away
 )
 
-// Config says what to open, and who is told.
+// Config says which datapath to open, and holds the functions to call.
 type Config struct {
 	Config   func() *config.Config // in force
 	Opened   bool                  // a datapath was served before: it is waited for
@@ -35,20 +35,20 @@ type Config struct {
 	Notify   event.Sink
 }
 
-// Opener opens the datapath of a daemon, and opens it again after it went away.
+// Opener opens the datapath of a daemon, and opens it again after it was removed.
 type Opener struct {
 	cfg    Config
 	conn   *netlink.Conn
 	opened bool // before
 }
 
-// New returns an Opener, whose requests go by conn.
+// New returns an Opener that sends its requests on conn.
 func New(conn *netlink.Conn, cfg Config) *Opener {
 	return &Opener{cfg: cfg, conn: conn, opened: cfg.Opened}
 }
 
-// resolve finds the openvswitch families. Where they are missing it has the
-// module loaded, once, and then waits for it if the configuration says so.
+// resolve finds the openvswitch families. If they are missing, it loads the module, once, and
+// then waits for it if the configuration says so.
 func (o *Opener) resolve(ctx context.Context) (*dpif.Families, error) {
 	fam, err := dpif.ResolveFamilies(o.conn)
 	if !errors.Is(err, dpif.ErrNoModule) {
@@ -95,9 +95,9 @@ func (o *Opener) waitForModule(ctx context.Context) (*dpif.Families, error) {
 	}
 }
 
-// Open finds the families and opens the configured datapath, or
-// creates it where it may. One that was served before and may not be created
-// is waited for, and so is the module.
+// Open finds the families and opens the configured datapath, or creates it if the configuration
+// allows it. It waits for a datapath that was served before and must not be created, and for
+// the module.
 func (o *Opener) Open(ctx context.Context) (dp *dpif.Datapath, created bool, err error) {
 	for {
 		fam, err := o.resolve(ctx)
@@ -114,7 +114,7 @@ func (o *Opener) Open(ctx context.Context) (dp *dpif.Datapath, created bool, err
 		if errors.Is(err, unix.EPERM) {
 			err = fmt.Errorf("%w (dpifd needs CAP_NET_ADMIN)", err)
 		}
-		// ENOENT: the module, and with it the families, went meanwhile.
+		// ENOENT: the module, and with it the families, has been removed meanwhile.
 		if !o.opened || !errors.Is(err, unix.ENODEV) && !errors.Is(err, unix.ENOENT) {
 			return nil, false, err
 		}
@@ -127,7 +127,7 @@ func (o *Opener) Open(ctx context.Context) (dp *dpif.Datapath, created bool, err
 	}
 }
 
-// tryDatapath opens the datapath once, or creates it where it may.
+// tryDatapath opens the datapath once, or creates it if the configuration allows it.
 func (o *Opener) tryDatapath(fam *dpif.Families) (dp *dpif.Datapath, created bool, info dpif.DatapathInfo, err error) {
 	name := o.cfg.Config().Datapath.Name
 	dp, err = dpif.OpenDatapath(o.conn, fam, name)
@@ -141,7 +141,7 @@ func (o *Opener) tryDatapath(fam *dpif.Families) (dp *dpif.Datapath, created boo
 		dp, err = dpif.CreateDatapath(o.conn, fam, name, 0)
 		created = err == nil
 		if errors.Is(err, unix.EEXIST) {
-			// Somebody else was faster.
+			// Another program was faster.
 			dp, err = dpif.OpenDatapath(o.conn, fam, name)
 		}
 	}
@@ -151,8 +151,8 @@ func (o *Opener) tryDatapath(fam *dpif.Families) (dp *dpif.Datapath, created boo
 	return dp, created, info, err
 }
 
-// formerDatapath finds the datapath that the last daemon of this configuration served, by
-// its index: its local port may have another name now.
+// formerDatapath finds the datapath that the previous daemon of this configuration served by
+// its index, because its local port may have another name now.
 func (o *Opener) formerDatapath(fam *dpif.Families) (*dpif.Datapath, dpif.DatapathInfo, bool) {
 	name := o.cfg.Config().Datapath.Name
 	ns, err := netns.Current()

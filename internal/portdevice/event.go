@@ -24,7 +24,7 @@ type DeviceRemoved struct {
 }
 
 var _ = event.Declare[DeviceRemoved](event.Kind{Name: "device_removed", Level: event.Info,
-	Meaning: "dpifd removed a network device that it had created: no tunnel port needs it any more, or the datapath " +
+	Meaning: "dpifd removed a network device that it had created: no tunnel port needs it now, or the datapath " +
 		"was deleted at exit.",
 })
 

@@ -86,7 +86,7 @@ type DeviceSweepFailed struct {
 }
 
 var _ = event.Declare[DeviceSweepFailed](event.Kind{Name: "device_removal_failed", Level: event.Error,
-	Meaning: "Network devices that dpifd created and no port needs any more could not be removed.",
+	Meaning: "Network devices that dpifd created, and that no port needs now, could not be removed.",
 	Advice:  "Remove the device by hand (`ip link delete DEVICE`).",
 })
 

@@ -7,15 +7,15 @@ import (
 	"dpifd/internal/odp"
 )
 
-// Class is what snooping makes of a multicast packet.
+// Class is the way in which snooping treats a multicast packet.
 type Class uint8
 
 const (
-	// Flooded packets go to all ports: they are of the link, or of no group.
+	// Flooded packets go to all ports: their group has link scope, or they belong to no group.
 	Flooded Class = iota
-	// ToGroup are those for the members of a group.
+	// ToGroup packets go to the members of a group.
 	ToGroup
-	// Control are IGMP and MLD messages, of which each comes up.
+	// Control packets are IGMP and MLD messages: each one must be an upcall.
 	Control
 )
 
@@ -27,8 +27,8 @@ const (
 	fragLater                        = 2 // enum ovs_frag_type
 )
 
-// Classify tells the class of a multicast packet with the flow key k, and its group, and
-// adds to the mask m the bits read, in this order:
+// Classify returns the class and the group of a multicast packet with the flow key k. It adds
+// the bits that it reads to the mask m, in this order:
 //
 //	destination MAC    two bytes; of 01:00 the third; of 01:00:5e one bit more
 //	IP multicast MAC   EtherType
@@ -37,7 +37,7 @@ const (
 //	ICMPv6             type, but for later fragments
 //	IPv6 but MLD       of the destination the scope, and all beyond the link
 //
-// All packets that have these bits in common are of the same class, with the same mask.
+// All packets that have these bits in common have the same class, with the same mask.
 func Classify(k, m *odp.Packed) (Class, netip.Addr) {
 	p := packet{k, m}
 	typ := uint16(typeIPv6)
@@ -65,7 +65,7 @@ func Classify(k, m *odp.Packed) (Class, netip.Addr) {
 	return p.classifyIPv6()
 }
 
-// packet is a flow key, and the mask of what was read of it.
+// packet is a flow key and the mask of the bits read.
 type packet struct{ k, m *odp.Packed }
 
 func (p packet) read(attr uint16, off, n int) []byte {

@@ -1,17 +1,17 @@
-// Package snoop reads IGMP and MLD, and keeps which ports of which VLANs have
-// members of which multicast groups, and which lead to routers.
+// Package snoop reads IGMP and MLD, and keeps a table of the multicast groups by VLAN: the
+// ports that have members, and the ports that lead to routers.
 //
 // # Messages
 //
-// Parse reads one message out of an Ethernet frame: IGMP versions 1 to 3 and MLD
-// versions 1 and 2. It checks lengths and checksums, the hop limit and source of MLD, and
-// that groups are multicast addresses. Sources of groups are not kept: a port is a member
-// if it wants a group from any source.
+// Parse reads one message from an Ethernet frame: IGMP versions 1 to 3 and MLD versions 1 and
+// 2. It checks lengths and checksums, the hop limit and source of MLD, and that groups are
+// multicast addresses. Sources of groups are not kept: a port is a member if it wants a group
+// from any source.
 //
 // # Flow keys
 //
-// Classify tells from a flow key what is to become of a multicast packet, and which bits
-// of the key it has read for that.
+// Classify decides from a flow key how a multicast packet is forwarded, and returns the bits of
+// the key that it has read.
 //
 // # Ownership and threading
 //

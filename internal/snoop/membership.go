@@ -7,7 +7,8 @@ import (
 	"dpifd/internal/odp"
 )
 
-// Times of the protocols where no querier says others: RFC 3376, 8, and RFC 3810, 9.
+// Default times of the protocols, used unless a querier announces others: RFC 3376, 8, and RFC
+// 3810, 9.
 const (
 	defaultRobustness = 2
 	defaultInterval   = 125 * time.Second
@@ -15,27 +16,27 @@ const (
 	lastMemberQuery   = time.Second
 )
 
-// querier is what is known of the querier of a VLAN.
+// querier is the state of the querier of a VLAN.
 type querier struct {
 	robustness         int
 	interval, response time.Duration
 	until              int64 // when it counts as gone
 }
 
-// membership is how long a report holds: Group Membership Interval of RFC 3376, 8.4,
-// Multicast Address Listening Interval of RFC 3810, 9.4.
+// membership is the time for which a report is valid: Group Membership Interval of RFC 3376,
+// 8.4, Multicast Address Listening Interval of RFC 3810, 9.4.
 func (q *querier) membership() time.Duration {
 	return time.Duration(q.robustness)*q.interval + q.response
 }
 
-// present is how long a query tells of a router: Other Querier Present Interval of RFC
-// 3376, 8.5, and RFC 3810, 9.5.
+// present is the time for which a query shows the presence of a router: Other Querier Present
+// Interval of RFC 3376, 8.5, and RFC 3810, 9.5.
 func (q *querier) present() time.Duration {
 	return time.Duration(q.robustness)*q.interval + q.response/2
 }
 
-// IsLinkScope reports whether a group is one of the link, which all ports get and of
-// which no members are kept: 224.0.0.0/24 (RFC 4541, 2.1.2) and ff00::/16 to ff02::/16.
+// IsLinkScope reports whether a group has link scope. Its packets go to all ports, and the
+// table keeps no members of it: 224.0.0.0/24 (RFC 4541, 2.1.2) and ff00::/16 to ff02::/16.
 func IsLinkScope(group netip.Addr) bool {
 	if group.Is4() {
 		a := group.As4()
@@ -45,11 +46,11 @@ func IsLinkScope(group netip.Addr) bool {
 	return a[0] == 0xff && isLinkScope6(a[1])
 }
 
-// isLinkScope6 reports whether a multicast address of IPv6 with this second byte is of
-// the link or less (RFC 4291, 2.7).
+// isLinkScope6 reports whether a multicast address of IPv6 with this second byte has link scope
+// or a smaller one (RFC 4291, 2.7).
 func isLinkScope6(b byte) bool { return b&0xf <= 2 }
 
-// Take takes a message that came from a port of a VLAN at nowMS, and reports whether
+// Take processes a message that came from a port of a VLAN at nowMS, and reports whether
 // decisions change.
 func (t *Table) Take(vlan uint16, port odp.PortNo, m *Message, nowMS int64) (changed bool) {
 	t.mu.Lock()
@@ -80,7 +81,7 @@ func (t *Table) NoteMalformed() {
 	t.mu.Unlock()
 }
 
-// querier returns what is known of the querier, and whether there is one. mu is held.
+// querier returns the state of the querier, and whether there is one. mu is held.
 func (t *Table) querier(link linkKey, nowMS int64) (querier, bool) {
 	if q, known := t.queriers[link]; known && q.until > nowMS {
 		return q, true
@@ -88,8 +89,8 @@ func (t *Table) querier(link linkKey, nowMS int64) (querier, bool) {
 	return querier{robustness: defaultRobustness, interval: defaultInterval, response: defaultResponse}, false
 }
 
-// query learns the router and its times, and has members of a group that it asks for
-// expire unless they answer. mu is held.
+// query learns the router and its times. If the query asks for a group, the members of that
+// group expire unless they answer. mu is held.
 func (t *Table) query(link linkKey, port odp.PortNo, m *Message, nowMS int64) (changed bool) {
 	q, _ := t.querier(link, nowMS)
 	if m.Robustness != 0 {
@@ -101,7 +102,7 @@ func (t *Table) query(link linkKey, port odp.PortNo, m *Message, nowMS int64) (c
 	if !m.Group.IsValid() {
 		q.response = m.MaxResponse
 	}
-	// A query without source is of a switch that has no address (RFC 4541, 2.1.1).
+	// A query without source comes from a switch that has no address (RFC 4541, 2.1.1).
 	if !m.Source.IsUnspecified() {
 		q.until = nowMS + q.present().Milliseconds()
 		t.queriers[link] = q
@@ -114,7 +115,8 @@ func (t *Table) query(link linkKey, port odp.PortNo, m *Message, nowMS int64) (c
 	return changed
 }
 
-// shorten has no member of a group outlast a time without another report. mu is held.
+// shorten makes the members of a group expire at a time at the latest, unless they report
+// again. mu is held.
 func (t *Table) shorten(k groupKey, until int64) {
 	m := t.groups[t.hash(k)%shards].groups[k]
 	if m == nil {
@@ -126,9 +128,9 @@ func (t *Table) shorten(k groupKey, until int64) {
 	t.next.Store(min(t.next.Load(), until))
 }
 
-// report takes one group of a report. Who leaves stays a member while others behind the
-// port may answer the querier, who asks for them; without a querier as long as that would
-// take. mu is held.
+// report processes one group of a report. After a leave the port stays a member while other
+// members behind it may still answer the querier; without a querier it stays a member for the
+// same time. mu is held.
 func (t *Table) report(link linkKey, k groupKey, port odp.PortNo, joins bool, nowMS int64) (changed bool) {
 	q, known := t.querier(link, nowMS)
 	if joins {

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// ErrMalformed is matched by the errors of Parse about messages that their protocol says
-// to ignore. ErrNotSnooped is that of a frame that has no IGMP or MLD in it.
+// ErrMalformed matches the errors of Parse about messages that must be ignored according to
+// their protocol. ErrNotSnooped is the error for a frame without IGMP or MLD.
 var (
 	ErrMalformed  = errors.New("malformed message")
 	ErrNotSnooped = errors.New("neither IGMP nor MLD")
@@ -20,11 +20,11 @@ func malformed(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", ErrMalformed, fmt.Sprintf(format, args...))
 }
 
-// Kind is what a message is about.
+// Kind is the kind of a message.
 type Kind uint8
 
 const (
-	// Other is a message of a type that is not known, which all ports get.
+	// Other is a message of an unknown type, which goes to all ports.
 	Other Kind = iota
 	// Query asks for members of a group, or of all.
 	Query
@@ -39,10 +39,11 @@ type Message struct {
 	Version uint8      // of IGMP or MLD
 	Source  netip.Addr // of the IP packet
 
-	// Group is the one that a query asks for; not valid if it asks for all.
+	// Group is the group that a query asks for; not valid if it asks for all.
 	Group       netip.Addr
 	MaxResponse time.Duration // within which members answer a query
-	// Robustness and Interval are those of the querier, 0 if its query does not tell.
+	// Robustness and Interval are the values of the querier, 0 if its query does not contain
+	// them.
 	Robustness int
 	Interval   time.Duration
 	Suppress   bool // other routers are not to shorten their timers
@@ -89,8 +90,8 @@ const (
 	blockOldSources
 )
 
-// changes returns what a record with so many sources says of membership: nothing if it
-// does not tell.
+// changes returns what a record with this number of sources means for the membership: tells is
+// false if it means nothing.
 func changes(typ byte, sources int) (joins, tells bool) {
 	switch typ {
 	case modeIsExclude, changeToExclude:
@@ -151,7 +152,7 @@ func (m *Message) takeGroup(b []byte, report bool) error {
 	return nil
 }
 
-// takeQuerier takes what queries of the last version say of the querier: S flag and
+// takeQuerier takes the querier's values that queries of the last version contain: S flag and
 // robustness, interval, and the number of sources.
 func (m *Message) takeQuerier(b []byte) error {
 	const fixed = 4
@@ -179,8 +180,8 @@ func float16(code uint16) int {
 	return (int(code&0xfff) | 0x1000) << (code>>12&7 + 3)
 }
 
-// checksum returns the Internet checksum (RFC 1071) of parts of even length, but for the
-// last: 0 if one is in there and right.
+// checksum returns the Internet checksum (RFC 1071) of parts; all but the last have an even
+// length. It is 0 if the parts contain a correct checksum.
 func checksum(parts ...[]byte) uint16 {
 	sum := uint32(0)
 	for _, b := range parts {

@@ -2,7 +2,7 @@ package snoop
 
 import "dpifd/internal/metric"
 
-// Metrics are what a table counts.
+// Metrics are the counters of a table.
 var Metrics = metric.Table[Counters]{
 	metric.Gauge("group_members", metric.None, "memberships of multicast groups by port",
 		func(c *Counters) int { return c.Groups }),

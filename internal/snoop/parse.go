@@ -93,7 +93,7 @@ func (m *Message) parseIGMP(b []byte) error {
 	return nil
 }
 
-// parseIGMPQuery tells versions as RFC 3376, 7.1, does.
+// parseIGMPQuery distinguishes versions as in RFC 3376, 7.1.
 func (m *Message) parseIGMPQuery(b []byte) error {
 	m.Kind, m.MaxResponse = Query, time.Duration(b[1])*tenth
 	switch {
@@ -150,7 +150,7 @@ func (m *Message) parseIPv6(b []byte) error {
 	return nil
 }
 
-// Types of ICMPv6 messages that are MLD's.
+// Types of ICMPv6 messages that belong to MLD.
 const (
 	mldQuery   = 130
 	mldReport1 = 131
@@ -160,7 +160,7 @@ const (
 	mldLen, mldQuery2Len, mldReport2Len = 24, 28, 8
 )
 
-// isMLD reports whether a type of ICMPv6 messages is MLD's.
+// isMLD reports whether a type of ICMPv6 messages belongs to MLD.
 func isMLD(typ byte) bool {
 	return typ >= mldQuery && typ <= mldDone || typ == mldReport2
 }

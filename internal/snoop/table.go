@@ -13,7 +13,7 @@ import (
 	"dpifd/internal/odp"
 )
 
-// DefaultGroupLimit is the number of groups per port where a configuration sets none.
+// DefaultGroupLimit is the number of groups per port if the configuration sets none.
 const DefaultGroupLimit = 256
 
 const (
@@ -21,13 +21,13 @@ const (
 	askedBits = 1 << 16
 )
 
-// Table is the groups of a switch by VLAN and port. Times are milliseconds of one
-// monotonic clock. Ports without an entry in Members are not members.
+// Table holds the groups of a switch by VLAN and port. Times are milliseconds of one monotonic
+// clock. Ports without an entry in Members are not members.
 type Table struct {
 	limit int
 	seed  uint64
-	// asked are the groups, by hash, that somebody has looked up since they were last
-	// changed: only a change of one of those changes decisions.
+	// asked has a bit, by hash, for each group that was looked up since its last change: only a
+	// change of such a group changes decisions.
 	asked   [askedBits / 32]atomic.Uint32
 	groups  [shards]shard
 	routers [families]atomic.Pointer[map[uint16][]odp.PortNo] // by VLAN, ascending; not changed
@@ -40,7 +40,7 @@ type Table struct {
 	counters Counters
 }
 
-// Places of what IPv4 and IPv6 have each.
+// Indexes of the values that IPv4 and IPv6 each have.
 const (
 	ipv4 = iota
 	ipv6
@@ -74,7 +74,7 @@ type members struct {
 	until []int64      // when each expires
 }
 
-// Counters count since the table was made, but for Groups and Routers.
+// Counters count since the table was created, except Groups and Routers.
 type Counters struct {
 	Groups    int // members of groups known now, each port counted
 	Routers   int // ports that lead to routers, learned
@@ -84,7 +84,7 @@ type Counters struct {
 	Refused   uint64 // joins over the limit of a port
 }
 
-// NewTable returns an empty table, with at most so many groups a port.
+// NewTable returns an empty table, with at most groupLimit groups per port.
 func NewTable(groupLimit int) *Table {
 	t := &Table{limit: groupLimit, seed: rand.Uint64(),
 		ports: map[odp.PortNo]int{}, seen: map[routerKey]int64{}, queriers: map[linkKey]querier{}}
@@ -121,7 +121,7 @@ func (t *Table) hash(k groupKey) uint64 {
 func (t *Table) Members(vlan uint16, group netip.Addr) (ports []odp.PortNo, known bool) {
 	k := groupKey{vlan, group}
 	h := t.hash(k)
-	// Before the look-up, so that who changes the group finds it asked for.
+	// Set before the look-up, so that a concurrent change of the group sees the bit.
 	if word, bit := t.askedBit(h); word.Load()&bit == 0 {
 		word.Or(bit)
 	}
@@ -134,8 +134,8 @@ func (t *Table) Members(vlan uint16, group netip.Addr) (ports []odp.PortNo, know
 	return nil, false
 }
 
-// Routers returns the ports of a VLAN behind which queriers of a family are, in ascending
-// order. The result does not change.
+// Routers returns the ports of a VLAN that lead to queriers of a family, in ascending order.
+// The result does not change.
 func (t *Table) Routers(vlan uint16, is6 bool) []odp.PortNo {
 	family := ipv4
 	if is6 {
@@ -149,7 +149,7 @@ func (t *Table) askedBit(hash uint64) (*atomic.Uint32, uint32) {
 	return &t.asked[i/32], 1 << (i % 32)
 }
 
-// changed reports whether somebody has looked the group up since it last was changed.
+// changed reports whether the group was looked up since its last change.
 func (t *Table) changed(hash uint64) bool {
 	word, bit := t.askedBit(hash)
 	return word.Load()&bit != 0 && word.And(^bit)&bit != 0
@@ -184,8 +184,8 @@ func (t *Table) set(k groupKey, port odp.PortNo, until int64) bool {
 	return t.changed(h)
 }
 
-// retain keeps the members that keep tells. It reports whether decisions change. mu is
-// held.
+// retain keeps the members for which keep returns true. It reports whether decisions change. mu
+// is held.
 func (t *Table) retain(keep func(port odp.PortNo, until int64) bool) (changed bool) {
 	for i := range t.groups {
 		s := &t.groups[i]
@@ -258,8 +258,8 @@ func (t *Table) changeRouters(k linkKey, change func([]odp.PortNo) []odp.PortNo)
 	t.routers[k.family].Store(&all)
 }
 
-// Expire forgets what is older than it may be at nowMS, and reports whether decisions
-// change.
+// Expire removes the members and routers whose time is over at nowMS, and reports whether
+// decisions change.
 func (t *Table) Expire(nowMS int64) (changed bool) {
 	if nowMS < t.next.Load() {
 		return false
@@ -277,8 +277,8 @@ func (t *Table) Expire(nowMS int64) (changed bool) {
 	return changed
 }
 
-// Retain forgets what is behind ports that has does not tell, and reports whether decisions
-// change.
+// Retain removes the members and routers of ports for which has returns false, and reports
+// whether decisions change.
 func (t *Table) Retain(has func(odp.PortNo) bool) (changed bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

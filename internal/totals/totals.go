@@ -1,5 +1,5 @@
-// Package totals has the table of all counters of a daemon, from which the event stats, the
-// answer to GetStats, the metrics text and the mtail program are generated.
+// Package totals contains the table of all counters of a daemon. The event stats, the answer to
+// GetStats, the metrics text and the mtail program are generated from it.
 package totals
 
 import (
@@ -14,13 +14,13 @@ import (
 	"dpifd/internal/vswitch"
 )
 
-// The names of all metrics for Prometheus begin so, those of a port with the second.
+// Prefixes of the names of all metrics for Prometheus; the second is for metrics of a port.
 const (
 	Prefix     = "dpifd_"
 	PortPrefix = "dpifd_port_"
 )
 
-// Reading is all counters of a daemon as they were read once.
+// Reading holds one reading of all counters of a daemon.
 type Reading struct {
 	Uptime     time.Duration
 	Goroutines int
@@ -66,8 +66,8 @@ var Table = metric.Join(
 	metric.Of(snoop.Metrics, func(r *Reading) *snoop.Counters { return &r.Groups }),
 )
 
-// foreignRequests sums the messages that other processes managed to put into
-// sockets that are not of a port: to a multicast group, say.
+// foreignRequests sums the messages that other processes put into sockets that belong to no
+// port, for example through a multicast group.
 func foreignRequests(st *vswitch.Stats) uint64 {
 	n := st.Notifiers.Foreign
 	for _, r := range st.RequestSockets {
