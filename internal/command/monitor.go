@@ -50,4 +50,4 @@ func monitorCommand() *cobra.Command {
 	return cmd
 }
 
-// noArguments has a command take no datapath.
+// noArguments is for a command that takes no datapath.

@@ -9,7 +9,7 @@ import (
 	"dpifd/internal/odp"
 )
 
-// Allow is what a port may send as.
+// Allow holds the source addresses that a port may use.
 type Allow struct {
 	// MACs and Addresses are the sources that the port may use; none is any.
 	MACs      []odp.MAC `yaml:"macs" optional:"true"`
@@ -62,7 +62,7 @@ func (s Source) String() string {
 // Equal reports whether both are the same addresses.
 func (s Source) Equal(t Source) bool { return s == t }
 
-// allow checks what a port may send as.
+// allow checks the source addresses that a port may use.
 func (d *decoder) allow(entry string, a *Allow) {
 	for _, list := range []struct {
 		key string

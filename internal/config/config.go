@@ -119,7 +119,7 @@ type Port struct {
 	// of routers.
 	DHCPServer           bool `yaml:"dhcp_server"`
 	RouterAdvertisements bool `yaml:"router_advertisements"`
-	// MulticastRouter has the port get what members of all groups do.
+	// MulticastRouter makes the port get the packets of all groups.
 	MulticastRouter bool `yaml:"multicast_router"`
 	// LoopGuard is what to do against loops at the port; "" is Config.LoopGuard.
 	LoopGuard LoopGuard `yaml:"loop_guard" optional:"true"`
@@ -153,9 +153,10 @@ type Policy struct {
 	SharedLearning bool `yaml:"shared_learning"`
 	// ForwardBPDU forwards reserved multicast.
 	ForwardBPDU bool `yaml:"forward_bpdu"`
-	// MulticastSnooping has the learning policy send packets of multicast groups to their
-	// members and to routers; those of groups without members to all ports if
-	// MulticastFloodUnregistered. MulticastGroupLimit is how many groups a port may have.
+	// MulticastSnooping makes the learning policy send packets of multicast groups to their
+	// members and to routers. Packets of groups without members go to all ports if
+	// MulticastFloodUnregistered is set. MulticastGroupLimit is the number of groups that a
+	// port may have.
 	MulticastSnooping          bool `yaml:"multicast_snooping"`
 	MulticastFloodUnregistered bool `yaml:"multicast_flood_unregistered"`
 	MulticastGroupLimit        int  `yaml:"multicast_group_limit" min:"1" max:"10000"`

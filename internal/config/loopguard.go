@@ -9,8 +9,8 @@ import (
 // LoopGuard is what to do against loops at a port.
 type LoopGuard string
 
-// LoopGuardOff sends no probes, LoopGuardLog sends them and tells of those that come back,
-// LoopGuardBlock closes a port as well.
+// LoopGuardOff sends no probes. LoopGuardLog sends them and reports those that come back.
+// LoopGuardBlock also closes a port.
 const (
 	LoopGuardOff   LoopGuard = "off"
 	LoopGuardLog   LoopGuard = "log"

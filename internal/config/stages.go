@@ -3,8 +3,8 @@ package config
 // Stages says in how many stages the flows of the learning switch are put.
 type Stages string
 
-// StagesOne has a flow for each pair of stations, StagesTwo one for each source and one for each destination.
-// StagesAuto is either of them, by VLAN.
+// StagesOne uses one flow for each pair of stations, StagesTwo one for each source and one for
+// each destination. StagesAuto chooses one of them for each VLAN.
 const (
 	StagesAuto Stages = "auto"
 	StagesOne  Stages = "one"

@@ -80,7 +80,7 @@ type Server struct {
 	once     sync.Once
 
 	mu       sync.Mutex
-	closing  bool           // no request begins any more
+	closing  bool           // no further request begins
 	requests sync.WaitGroup // those that began
 }
 

@@ -15,7 +15,7 @@ type loopGuard struct {
 	d       *run
 	ports   *loopguard.Ports
 	next    time.Duration // when the next round of probes is due, by internal/clock
-	failure string        // that was told
+	failure string        // that was reported
 }
 
 // guardLoops works until ctx ends.

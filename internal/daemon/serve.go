@@ -186,7 +186,7 @@ func (d *run) serveDatapath(ctx context.Context, server *vswitch.Server) error {
 	})
 	defer func() {
 		if !unwatch() {
-			<-said // before what comes after the stop is said
+			<-said // before events after the stop
 		}
 	}()
 	err := server.Run(ctx, func(waiting int) {

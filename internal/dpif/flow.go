@@ -105,7 +105,7 @@ func (b *Batch) DeleteFlow(f *Flow) {
 	b.send.End()
 }
 
-// RemoveFlow is DeleteFlow without an answer but for an error.
+// RemoveFlow is DeleteFlow with an answer only for an error.
 func (b *Batch) RemoveFlow(f *Flow) {
 	e := b.send.Begin(b.fam.Flow.ID, unix.NLM_F_REQUEST)
 	appendHeaders(e, &b.fam.Flow, cmdDel, b.idx)

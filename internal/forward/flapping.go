@@ -11,12 +11,12 @@ import (
 // One that moves to another machine or over to a standby does not.
 const (
 	flapMoves  = 3
-	flapWindow = 10_000 // ms, and how often a MAC is told at most
+	flapWindow = 10_000 // ms; also the least time between two reports of a MAC
 	flapSlots  = 16     // MACs whose moves are counted
 	flapPorts  = 4      // told of one MAC
 )
 
-// Flapping is what a MAC did that moves to and fro.
+// Flapping describes the moves of a MAC that moves back and forth between ports.
 type Flapping struct {
 	VLAN   uint16
 	MAC    odp.MAC
@@ -30,7 +30,7 @@ type Flapping struct {
 // found. The table's mutex guards it.
 type flaps struct {
 	slots [flapSlots]flap
-	found func() // called when a MAC is to be told; does not block
+	found func() // called when there is a MAC to report; does not block
 }
 
 type flap struct {
@@ -98,8 +98,7 @@ func (f *flap) due(nowMS int64) bool {
 	return f.moves >= flapMoves && f.back && (f.toldMS == 0 || nowMS-f.toldMS >= flapWindow)
 }
 
-// take returns at most n MACs that are to be told, those that move most, and how many more
-// there are.
+// take returns at most n MACs to report, those that move most, and the number of the others.
 func (s *flaps) take(nowMS int64, n int) (list []Flapping, others int) {
 	var due []*flap
 	for i := range s.slots {

@@ -360,7 +360,7 @@ func (l *Learning) Restore(entries []MACEntry) {
 // Expiring implements policy.Policy. All flows are also checked when relearn has increased;
 // like aging, this is not urgent.
 func (l *Learning) Expiring(nowMS int64) bool {
-	// Members of groups go by reports alone, so no flow is to be observed before.
+	// Members of groups depend on reports only, so no flow needs to be read before they expire.
 	if l.groups != nil && l.groups.Expire(nowMS) {
 		l.generation.Add(1)
 	}

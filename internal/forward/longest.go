@@ -39,7 +39,7 @@ func LongestFlood(cfg PortConfigs, names []string) (bytes int, vlan uint16) {
 				bytes, vlan = e.Len(), v
 			}
 			if f.in.isolation == 0 {
-				break // from the other ports it is as long, but for a few bytes
+				break // from the other ports the length is the same except for a few bytes
 			}
 		}
 	}

@@ -196,7 +196,7 @@ type packedMask struct {
 	tunnelLen int
 }
 
-// take sets m to v's mask. It reports false if that cannot be told.
+// take sets m to v's mask. It returns false if the mask cannot be determined.
 func (m *packedMask) take(v *policy.Verdict) bool {
 	other, err := m.PackMask(v.Mask.Bytes())
 	if err == nil && other == odp.KeyAttrTunnel {

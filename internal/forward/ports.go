@@ -31,9 +31,10 @@ type PortConfig struct {
 	// MirrorTo names the port that gets a copy of each frame that this port receives or sends.
 	// That port carries nothing else.
 	MirrorTo string
-	// Guard is what the port may send.
+	// Guard says what the port may send.
 	Guard guard.Config
-	// MulticastRouter has the port get what members of groups do, and their reports.
+	// MulticastRouter makes the port get the packets of all groups, and the reports of their
+	// members.
 	MulticastRouter bool
 }
 

@@ -22,8 +22,8 @@ type MACTable interface {
 	// Restore learns the entries of another table whose ports exist, unless something newer is
 	// known.
 	Restore([]MACEntry)
-	// TakeFlapping returns at most n MACs that move to and fro and were not returned in
-	// the last 10 s, those that move most first, and how many more there are.
+	// TakeFlapping returns at most n MACs that move back and forth between ports and were not
+	// returned in the last 10 s, and the number of the others. Those that move most come first.
 	TakeFlapping(nowMS int64, n int) (list []Flapping, others int)
 	// Flush removes the learned MACs that of selects, and returns their number.
 	Flush(nowMS int64, of func(vlan uint16, port odp.PortNo) bool) int

@@ -18,9 +18,9 @@ func (f *frame) checkRules(key []byte) (refused string) {
 	return refused
 }
 
-// readMore adds to v's mask what the in-port's rules and snooping read of the packet, and
-// says in v whether the rules refuse it. Both read a second time, so that other frames
-// need no room for a mask. It reports whether the mask can be told.
+// readMore adds the bits that the in-port's rules and snooping read to v's mask, and notes in v
+// whether the rules refuse the packet. Both read a second time, so that other frames need no
+// memory for a mask. readMore reports whether the mask can be determined.
 func (f *frame) readMore(key []byte, v *policy.Verdict) bool {
 	if !f.guarded && !f.snooped {
 		return true

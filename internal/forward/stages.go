@@ -26,7 +26,7 @@ const (
 type stages struct {
 	mode Stages
 	two  [vlanIDs / 64]atomic.Uint64 // a bit for each VLAN
-	// settled says that flows found at the start do not choose any more.
+	// settled says that flows found at the start no longer influence the choice.
 	settled atomic.Bool
 }
 
@@ -108,8 +108,8 @@ func (l *Learning) forwardStaged(k *odp.Key, f *frame, dst odp.MAC, v *policy.Ve
 	}
 }
 
-// appendSourceMask appends the mask of the first of two stages. What came through a tunnel is told from other
-// tunnels of the device.
+// appendSourceMask appends the mask of the first of two stages. The mask distinguishes the
+// tunnels of a device.
 func appendSourceMask(e *netlink.Encoder, k *odp.Key, f *frame) {
 	odp.AppendInPortMask(e)
 	if f.tunneled {

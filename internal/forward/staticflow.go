@@ -94,8 +94,8 @@ func (c *compiled) encode() {
 	c.keyAttrs, c.maskAttrs = key.Bytes(), mask.Bytes()
 }
 
-// perPort divides c, if it matches packets of any port, into flows for one port each, but
-// for those that lie within another flow of the list.
+// perPort divides c, if it matches packets of any port, into flows for one port each. It leaves
+// out those that another flow of the list contains.
 func (c *compiled) perPort(ports []policy.Port, all []*compiled) (list []*compiled) {
 	if c.matchesInPort() {
 		return []*compiled{c}

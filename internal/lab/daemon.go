@@ -107,10 +107,9 @@ func DaemonPath(t testing.TB) string {
 	return path
 }
 
-// StartDaemon starts `dpifd run` in the namespace with a configuration file of
-// the given text, and with NAME=VALUE pairs added to its environment. When the
-// test ends the daemon is told to stop, if it has not yet, and its log is
-// checked: each line must be an event as docs/LOGS.md lists it.
+// StartDaemon starts `dpifd run` in the namespace with a configuration file of the given text,
+// and with NAME=VALUE pairs added to its environment. When the test ends, the daemon is stopped
+// if it still runs, and its log is checked: each line must be an event listed in docs/LOGS.md.
 func (n *NetNS) StartDaemon(t testing.TB, config string, env ...string) *Daemon {
 	t.Helper()
 	return n.StartDaemonFile(t, WriteConfig(t, config), append([]string{"env"}, env...)...)

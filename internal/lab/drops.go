@@ -12,9 +12,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// SocketDrops sums, over generic netlink sockets of the namespace given by their
-// port ids, what the kernel could not queue since they were opened, whichever
-// process has them.
+// SocketDrops returns the number of messages that the kernel could not queue on generic netlink
+// sockets of the namespace since they were opened. The sockets are given by their port ids and
+// may belong to any process.
 func (n *NetNS) SocketDrops(t testing.TB, portIDs ...uint32) int {
 	t.Helper()
 	return n.sumSockets(t, "Drops", portIDs)

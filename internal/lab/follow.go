@@ -15,7 +15,7 @@ type Follower struct {
 	rest   string
 }
 
-// Follow returns a reader of what the daemon logs from now on.
+// Follow returns a reader of the daemon's log, from this time on.
 func (d *Daemon) Follow() *Follower { return &Follower{daemon: d, at: len(d.Output())} }
 
 // Next returns the next event that match accepts; those before it are passed

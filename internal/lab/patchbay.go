@@ -22,15 +22,14 @@ import (
 // one.
 const patchEtherType = 0x88b6
 
-// Patchbay is many hosts around a switch, of which most come and go. Plug i is
-// a veth pair between device "plug-i" of the switch's namespace and one of the
-// same name far away, whose stations have addresses of their own. Each frame is
-// for the first station of one plug. A plug that is never sent to, the witness,
-// shows which frames were flooded: what reaches another plug than it was for,
-// and not the witness, was misdelivered.
+// Patchbay simulates many hosts around a switch, most of which come and go. Plug i is a veth
+// pair between device "plug-i" of the switch's namespace and one of the same name far away,
+// whose stations have addresses of their own. Each frame is for the first station of one plug.
+// A plug that is never sent to, the witness, shows which frames were flooded: a frame that
+// reaches the wrong plug, but not the witness, was misdelivered.
 //
-// Its methods may be called from several goroutines, but for each plug Plug and
-// Unplug from one.
+// Its methods may be called from several goroutines, except that Plug and Unplug of one plug
+// must be called from one goroutine.
 type Patchbay struct {
 	Switch, Far *NetNS
 
@@ -118,8 +117,8 @@ func (b *Patchbay) Plugs(first int) []int {
 	return slices.DeleteFunc(list, func(i int) bool { return i < first })
 }
 
-// Send sends one frame from a station of a plug to another plug's first station,
-// and returns its number. That the plug goes meanwhile, or is down, is no error.
+// Send sends one frame from a station of a plug to another plug's first station, and returns
+// its number. It is no error if the plug is removed meanwhile, or is down.
 func (b *Patchbay) Send(from, station, to, tag int) (uint32, error) {
 	b.mu.Lock()
 	index, plugged := b.ifindex[from]

@@ -41,8 +41,8 @@ func (n *NetNS) Run(t testing.TB, name string, args ...string) string {
 // carries its output; an *exec.ExitError inside has the exit code.
 func (n *NetNS) Try(name string, args ...string) (string, error) { return n.try(true, name, args...) }
 
-// try is Try with or without what the command writes to standard error, which an
-// error has in any case.
+// try is Try. The result contains the command's standard error only if both is set; an error
+// always contains it.
 func (n *NetNS) try(both bool, name string, args ...string) (string, error) {
 	ctx, cancel := withLimit(runLimit)
 	defer cancel()
@@ -93,11 +93,11 @@ func parsePing(out string) (sent, received int, err error) {
 	return 0, 0, fmt.Errorf("no summary in ping's output:\n%s", out)
 }
 
-// DPCtl runs ovs-dpctl in the namespace and returns its output. From Open
-// vSwitch 2.16 on, on kernels from 5.15 on, any of its commands that opens a
-// datapath changes that datapath's user features, so a running daemon must not
-// be watched with it unless that is what is tested. On kernels that lack what it
-// knows it warns on standard error, which is left out.
+// DPCtl runs ovs-dpctl in the namespace and returns its output. From Open vSwitch 2.16 on, on
+// kernels from 5.15 on, any of its commands that opens a datapath changes that datapath's user
+// features, so a test must not use it beside a running daemon unless it tests this effect. On
+// kernels without features that ovs-dpctl knows, it prints warnings on standard error, which
+// DPCtl leaves out.
 func (n *NetNS) DPCtl(t testing.TB, args ...string) string {
 	t.Helper()
 	out, err := n.try(false, "ovs-dpctl", args...)
@@ -250,7 +250,7 @@ func (p *Process) WaitExit(t testing.TB) int {
 	return p.cmd.ProcessState.ExitCode()
 }
 
-// output collects what a process writes and wakes those who wait for more.
+// output collects the output of a process, and wakes goroutines that wait for more.
 type output struct {
 	mu    sync.Mutex
 	buf   []byte

@@ -44,7 +44,7 @@ func (v Values) MarshalJSON() ([]byte, error) {
 // UnmarshalJSON implements json.Unmarshaler. It takes an object of numbers.
 func (v *Values) UnmarshalJSON(data []byte) error { return v.UnmarshalNumbers(data) }
 
-// UnmarshalNumbers takes an object of numbers, but for the keys in except.
+// UnmarshalNumbers reads an object of numbers, without the keys in except.
 func (v *Values) UnmarshalNumbers(data []byte, except ...string) error {
 	d := json.NewDecoder(bytes.NewReader(data))
 	if t, err := d.Token(); err != nil || t != json.Delim('{') {

@@ -17,11 +17,11 @@ const (
 func (s *Switch) flapping() {
 	select {
 	case s.flaps <- struct{}{}:
-	default: // it has been said, or nobody is told
+	default: // the signal is already there, or nobody receives it
 	}
 }
 
-// tellFlapping logs flapping MACs until ctx ends.
+// TellFlapping logs flapping MACs until ctx ends.
 func (s *Switch) TellFlapping(ctx context.Context) {
 	pause := time.NewTimer(0)
 	defer pause.Stop()
@@ -37,7 +37,7 @@ func (s *Switch) TellFlapping(ctx context.Context) {
 		case <-pause.C:
 		}
 		if s.tellFlappingNow() > 0 {
-			s.flapping() // the rest is told after the pause
+			s.flapping() // the rest is reported after the pause
 		}
 		pause.Reset(flapPause)
 	}

@@ -53,9 +53,9 @@ func guardAlike(a, b *config.Config) bool {
 		})
 }
 
-// passesProbes keeps the flows of v from taking probes, for a packet whose key has the
-// addresses eth. It reports false if there must be no flow. Of flows in two stages the first
-// matches the source, so nothing reaches the second that a probe could be.
+// passesProbes prevents that the flows of v match probes, for a packet whose key has the
+// addresses eth. It returns false if there must be no flow. In flows of two stages the first
+// stage matches the source, so no probe reaches the second.
 func (s *Switch) passesProbes(eth []byte, v *policy.Verdict) bool {
 	if v.Stage != policy.OneStage {
 		return !s.guard.IsSource(eth)

@@ -45,6 +45,6 @@ func (s *Server) Output(frames []Frame) error {
 	return err
 }
 
-// Revalidate has the revalidator's next cycle begin at once. It may be called from any
+// Revalidate makes the revalidator's next cycle begin at once. It may be called from any
 // goroutine while the Server is open.
 func (s *Server) Revalidate() { s.revalidator.Wake() }
