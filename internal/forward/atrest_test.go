@@ -469,7 +469,7 @@ func (m *atRest) live(what string) (flows int) {
 // more, no flow of the kernel differs from what the policy says.
 func TestAtRest(t *testing.T) {
 	t.Parallel()
-	flows, answers := 0, 0
+	n, flows, answers := 0, 0, 0
 	var m *atRest
 	dp := dpiftest.NewDatapath(t, func(r dpiftest.Request) ([][]byte, unix.Errno) { return m.kernel(r) })
 	rounds(t, func(random *rand.Rand) {
@@ -483,10 +483,12 @@ func TestAtRest(t *testing.T) {
 			m.serve(dp)
 			flows += m.live(what)
 			answers += m.answers
+			n++
 		})
 	})
-	t.Logf("%d flows were compared, %d decided for answers", flows, answers)
-	if flows == 0 || answers == 0 {
+	t.Logf("%d rounds, %d flows were compared, %d decided for answers", n, flows, answers)
+	// Few rounds, on a slow machine, may be of policies without answers.
+	if flows == 0 || answers == 0 && n > 30 {
 		t.Error("the model lacks flows")
 	}
 }

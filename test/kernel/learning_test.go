@@ -243,9 +243,6 @@ func macAging(t *testing.T, stages string) {
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
-	if flooded < aging-50*time.Millisecond || flooded > aging+cycle+slack+stalled {
-		t.Errorf("the flow to the silent MAC changed after %v, want %v and at most one cycle more", flooded, aging)
-	}
 	if now := v.info(t).Stats.Missed; now != missed {
 		t.Errorf("missed rose from %d to %d: the talker did not stay in the kernel", missed, now)
 	}
@@ -254,4 +251,12 @@ func macAging(t *testing.T, stages string) {
 	p[0].Expect(t, waitLimit, among(f))
 	p[2].Expect(t, waitLimit, among(f))
 	stop(t, d)
+	// Dumps for MACs that age take at most a fiftieth of the time, and are slow in a slow guest.
+	var pace time.Duration
+	for _, e := range d.Events("stats") {
+		pace = max(pace, 50*time.Duration(e.Int(t, "revalidator_dump_ms")+1)*time.Millisecond)
+	}
+	if flooded < aging-50*time.Millisecond || flooded > aging+cycle+pace+slack+stalled {
+		t.Errorf("the flow to the silent MAC changed after %v, want %v and at most a cycle and %v more", flooded, aging, pace)
+	}
 }

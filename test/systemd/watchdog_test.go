@@ -3,7 +3,11 @@
 package systemd_test
 
 import (
+	"bytes"
 	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -42,6 +46,8 @@ func TestWatchdog(t *testing.T) {
 	if err := unix.Kill(pid, unix.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
+	// What a thread that has not stopped yet receives would be lost with it.
+	s.eventually(t, "all threads are stopped", func() bool { return stopped(t, pid) })
 	s.send(t, 100, 1_000)
 	s.eventually(t, "the watchdog has the daemon started again", func() bool { return s.number(t, "NRestarts") == before+1 })
 	s.journal.Wait(t, since, "ready", nil)
@@ -50,4 +56,24 @@ func TestWatchdog(t *testing.T) {
 	if lost := s.stats(t).Lost; lost != 0 {
 		t.Errorf("lost %d", lost)
 	}
+}
+
+// stopped reports whether all threads of a process are in state T (proc(5), stat).
+func stopped(t *testing.T, pid int) bool {
+	t.Helper()
+	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("threads of process %d: %v, %v", pid, files, err)
+	}
+	for _, file := range files {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// The state follows the name, which is in parentheses and may have any.
+		if _, state, _ := strings.Cut(string(b[bytes.LastIndexByte(b, ')'):]), " "); !strings.HasPrefix(state, "T") {
+			return false
+		}
+	}
+	return true
 }
