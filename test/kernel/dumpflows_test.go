@@ -226,7 +226,13 @@ func TestDumpFlowsSorted(t *testing.T) {
 		if len(sorted) != len(all) || !slices.IsSortedFunc(sorted, func(a, b flow) int { return cmplib.Compare(value(b), value(a)) }) {
 			t.Errorf("--sort %s: %+v", sort, sorted)
 		}
-		if top := dump("--sort", sort, "--top", "2"); len(top) != 2 || top[0].Key != sorted[0].Key {
+		top := dump("--sort", sort, "--top", "2")
+		if len(top) != 2 {
+			t.Fatalf("--sort %s --top 2: %+v", sort, top)
+		}
+		// Of flows that were used within a jiffy, of up to 10 ms, either may be the first.
+		i := slices.IndexFunc(sorted, func(f flow) bool { return f.Key == top[0].Key })
+		if i < 0 || value(sorted[0])-value(sorted[i]) > 0.01 {
 			t.Errorf("--sort %s --top 2: %+v, want the first two of %+v", sort, top, sorted)
 		}
 	}
