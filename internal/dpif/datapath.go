@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 
@@ -253,8 +254,12 @@ type FeatureKernel interface {
 }
 
 // IsGone reports whether err means that the object of a request no longer exists: ENODEV, or
-// ENOENT for flows and for families whose module was removed.
+// ENOENT for flows and for families whose module was removed. A file that does not exist is
+// no such object.
 func IsGone(err error) bool {
+	if file := (*fs.PathError)(nil); errors.As(err, &file) {
+		return false
+	}
 	return errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ENOENT)
 }
 

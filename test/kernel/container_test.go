@@ -19,7 +19,7 @@ import (
 )
 
 // TestContainer runs the daemon as docs/CONTAINERS.md has it: the program alone in a root
-// directory, with /proc and the files that are mounted there, and with CAP_NET_ADMIN, as
+// directory, with /proc, /sys and the files that are mounted there, and with CAP_NET_ADMIN, as
 // another user than root. It serves, and a command in the same directory reaches it.
 func TestContainer(t *testing.T) {
 	t.Parallel()
@@ -49,18 +49,20 @@ func TestContainer(t *testing.T) {
 	if err := os.Chown(run, nobody, nobody); err != nil {
 		t.Fatal(err)
 	}
-	proc := filepath.Join(root, "proc")
-	if err := os.Mkdir(proc, 0o555); err != nil {
-		t.Fatal(err)
-	}
-	if err := unix.Mount("proc", proc, "proc", 0, ""); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := unix.Unmount(proc, unix.MNT_DETACH); err != nil {
-			t.Error(err)
+	for name, fs := range map[string]string{"proc": "proc", "sys": "sysfs"} {
+		dir := filepath.Join(root, name)
+		if err := os.Mkdir(dir, 0o555); err != nil {
+			t.Fatal(err)
 		}
-	})
+		if err := unix.Mount(fs, dir, fs, 0, ""); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
+				t.Error(err)
+			}
+		})
+	}
 	for dir := root; dir != "/" && dir != os.TempDir(); dir = filepath.Dir(dir) {
 		if err := os.Chmod(dir, 0o755); err != nil {
 			t.Fatal(err)
