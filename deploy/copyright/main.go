@@ -152,7 +152,8 @@ func holders(text string) string {
 	var found []string
 	for line := range strings.Lines(text) {
 		line = strings.TrimSpace(line)
-		if rest, ok := strings.CutPrefix(line, "Copyright "); ok && !strings.Contains(rest, "[yyyy]") && strings.ContainsAny(rest, "0123456789") {
+		rest, ok := strings.CutPrefix(line, "Copyright ")
+		if ok && !strings.Contains(rest, "[yyyy]") && strings.ContainsAny(rest, "0123456789") {
 			found = append(found, strings.TrimSpace(strings.TrimPrefix(rest, "(c)")))
 		}
 	}

@@ -44,7 +44,8 @@ func TestEveryModuleHasALicence(t *testing.T) {
 }
 
 func TestLicenceIsRequired(t *testing.T) {
-	if err := stanza(io.Discard, module{"example.com/m", "v1.0.0", t.TempDir()}); err == nil || !strings.Contains(err.Error(), "example.com/m v1.0.0") {
+	if err := stanza(io.Discard, module{"example.com/m", "v1.0.0", t.TempDir()}); err == nil ||
+		!strings.Contains(err.Error(), "example.com/m v1.0.0") {
 		t.Errorf("a module without licence gives %v", err)
 	}
 }

@@ -25,7 +25,9 @@ func configurationPage(text string, titleLine string) ([]byte, error) {
 	var out strings.Builder
 	out.WriteString(titleLine + "# NAME\ndpifd.yaml - configuration of dpifd\n\n# DESCRIPTION\n")
 	body = link.ReplaceAllString(body, "$1")
-	body = head.ReplaceAllStringFunc(body, func(s string) string { return "# " + strings.ToUpper(strings.TrimPrefix(s, "## ")) })
+	body = head.ReplaceAllStringFunc(body, func(s string) string {
+		return "# " + strings.ToUpper(strings.TrimPrefix(s, "## "))
+	})
 	keys := 0
 	for line := range strings.Lines(body) {
 		cells := strings.Split(strings.Trim(strings.TrimSpace(line), "|"), "|")

@@ -50,7 +50,8 @@ func pages(t *testing.T) []string {
 func TestLint(t *testing.T) {
 	mandoc := tool(t, "mandoc")
 	for _, page := range pages(t) {
-		if out, err := exec.Command(mandoc, "-T", "lint", "-W", "warning", page).CombinedOutput(); err != nil || len(out) > 0 {
+		if out, err := exec.Command(mandoc, "-T", "lint", "-W", "warning", page).CombinedOutput(); err != nil ||
+			len(out) > 0 {
 			t.Errorf("mandoc: %v\n%s", err, out)
 		}
 	}
@@ -196,7 +197,8 @@ func TestReferences(t *testing.T) {
 // TestCompletionSyntax has each shell read its script without running it.
 func TestCompletionSyntax(t *testing.T) {
 	dir := filepath.Join(generated(t), "completions")
-	for _, argv := range [][]string{{"bash", "-n", "dpifd"}, {"zsh", "-n", "_dpifd"}, {"fish", "--no-execute", "dpifd.fish"}} {
+	for _, argv := range [][]string{{"bash", "-n", "dpifd"}, {"zsh", "-n", "_dpifd"},
+		{"fish", "--no-execute", "dpifd.fish"}} {
 		t.Run(argv[0], func(t *testing.T) {
 			cmd := exec.Command(tool(t, argv[0]), argv[1:]...)
 			cmd.Dir = dir
@@ -238,7 +240,8 @@ func TestBashCompletes(t *testing.T) {
 		if err != nil {
 			t.Errorf("%q: %v", line, err)
 		}
-		if got := strings.Fields(string(out)); want == "" && len(got) > 0 || want != "" && !strings.Contains(" "+strings.Join(got, " ")+" ", " "+want+" ") {
+		if got := strings.Fields(string(out)); want == "" && len(got) > 0 ||
+			want != "" && !strings.Contains(" "+strings.Join(got, " ")+" ", " "+want+" ") {
 			t.Errorf("%q is completed to %q, want %q among it", line, got, want)
 		}
 	}

@@ -73,7 +73,8 @@ func commandPage(c *cobra.Command, titleLine string) []byte {
 	if c.Example != "" {
 		fmt.Fprintf(&b, "# EXAMPLES\n```\n%s\n```\n\n", c.Example)
 	}
-	b.WriteString("# EXIT STATUS\n0 if all went well, 1 if something failed, 2 if the command line is wrong.\n\n# SEE ALSO\n")
+	b.WriteString("# EXIT STATUS\n0 if all went well, 1 if something failed, 2 if the command line is wrong.\n\n" +
+		"# SEE ALSO\n")
 	for _, path := range related {
 		fmt.Fprintf(&b, "**%s(%s)**, ", strings.ReplaceAll(path, " ", "-"), section)
 	}

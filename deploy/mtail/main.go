@@ -37,7 +37,8 @@ func assignments(b *strings.Builder, figures []metric.Info, prefix, key, indent 
 		if i.Scale() != 1 {
 			value += fmt.Sprintf(" / %.1f", i.Scale())
 		}
-		fmt.Fprintf(b, "%[1]s/\"%[2]s\":(?P<n>-?\\d+)/ {\n%[1]s  %[3]s%[4]s = %[5]s\n%[1]s}\n", indent, i.Field(), i.Prometheus(prefix), key, value)
+		fmt.Fprintf(b, "%[1]s/\"%[2]s\":(?P<n>-?\\d+)/ {\n%[1]s  %[3]s%[4]s = %[5]s\n%[1]s}\n",
+			indent, i.Field(), i.Prometheus(prefix), key, value)
 	}
 }
 

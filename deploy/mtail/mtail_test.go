@@ -35,7 +35,8 @@ func TestProgramIsCurrent(t *testing.T) {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(string(got), want.String()); diff != "" {
-		t.Errorf("dpifd.mtail lags behind the code; `go run ./deploy/mtail >deploy/mtail/dpifd.mtail` writes it anew (-file +want):\n%s", diff)
+		t.Errorf("dpifd.mtail lags behind the code; `go run ./deploy/mtail >deploy/mtail/dpifd.mtail` writes it anew "+
+			"(-file +want):\n%s", diff)
 	}
 }
 
@@ -127,7 +128,8 @@ func expected(t *testing.T, log string) map[string]string {
 			if err != nil {
 				t.Fatal(err)
 			}
-			lost[fmt.Sprintf("dpifd_upcalls_lost_total{cause=%q,datapath=%q,port=%q}", e["cause"], e["datapath"], e["port"])] += n
+			lost[fmt.Sprintf("dpifd_upcalls_lost_total{cause=%q,datapath=%q,port=%q}", e["cause"], e["datapath"],
+				e["port"])] += n
 		case "stats":
 			add(t, want, e, stats, "dpifd_", of)
 		case "port_stats":
@@ -165,7 +167,8 @@ func TestMetricsAreTheDaemonsFigures(t *testing.T) {
 	}
 	// What the comparison stands on.
 	all := slices.Sorted(maps.Keys(mtail(t, log)))
-	for _, want := range []string{"^dpifd_upcalls_lost_total", "^dpifd_port_rx_packets_total", `^dpifd_events_total\{event="reload_failed"`, "^dpifd_batch_seconds_total"} {
+	for _, want := range []string{"^dpifd_upcalls_lost_total", "^dpifd_port_rx_packets_total",
+		`^dpifd_events_total\{event="reload_failed"`, "^dpifd_batch_seconds_total"} {
 		if !slices.ContainsFunc(all, regexp.MustCompile(want).MatchString) {
 			t.Errorf("the sample gives no metric %s; make sample-log makes it anew", want)
 		}
@@ -217,7 +220,8 @@ func TestHostileNames(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return fmt.Sprintf(`{"level":"WARN","ts":"2026-11-22T20:58:39Z","event":"upcalls_lost","datapath":"dp0","port":%s,"port_no":1,"cause":"ring_full","lost":%d,"lost_total":9,"last_errno":""}`+"\n", name, lost)
+		return fmt.Sprintf(`{"level":"WARN","ts":"2026-11-22T20:58:39Z","event":"upcalls_lost","datapath":"dp0",`+
+			`"port":%s,"port_no":1,"cause":"ring_full","lost":%d,"lost_total":9,"last_errno":""}`+"\n", name, lost)
 	}
 	got := mtail(t, line(`a","event":"x`, 3)+"panic: not a line of the log\n\n{\"level\":\n"+line("b", 4)+line("b", 5))
 	delete(got, "dpifd_reload_failed")

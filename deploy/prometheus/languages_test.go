@@ -57,8 +57,9 @@ func TestOneLiners(t *testing.T) {
 	log := "panic: not a line of the log\n" + read(t, sample)
 	// What happened in the sample, and what shows of it.
 	want := map[string]string{
-		"DpifdDown": `"event":"stopped"`, "DpifdRestarting": "2", "DpifdPacketsLost": "socket_overflow\t", "DpifdLosesMuch": `"lost":`,
-		"DpifdFlowLimitReached": `"event":"flow_limit_cleared"`, "DpifdReloadFailed": "nmae", "DpifdError": `"event":"reload_failed"`,
+		"DpifdDown": `"event":"stopped"`, "DpifdRestarting": "2", "DpifdPacketsLost": "socket_overflow\t",
+		"DpifdLosesMuch": `"lost":`, "DpifdFlowLimitReached": `"event":"flow_limit_cleared"`,
+		"DpifdReloadFailed": "nmae", "DpifdError": `"event":"reload_failed"`,
 		"DpifdDatapathChangedByOthers": `"event":"features_restored"`,
 	}
 	// These depend on how fast the machine was that made the sample.

@@ -170,7 +170,8 @@ type candidates struct {
 }
 
 func (t *Table) candidates(vports []dpif.Vport) *candidates {
-	c := &candidates{named: map[string]*dpif.Vport{}, indexed: map[uint32]*dpif.Vport{}, elsewhere: map[string][]*dpif.Vport{}}
+	c := &candidates{named: map[string]*dpif.Vport{}, indexed: map[uint32]*dpif.Vport{},
+		elsewhere: map[string][]*dpif.Vport{}}
 	for i := range vports {
 		v := &vports[i]
 		switch {

@@ -22,7 +22,8 @@ func internal(no odp.PortNo, name string, ifindex uint32, netns int32) dpif.Vpor
 
 func TestBind(t *testing.T) {
 	vports := []dpif.Vport{
-		internal(0, "br0", 2, -1), netdev(1, "va", 10), netdev(2, "vb", 11), internal(3, "tap0", 12, 4), internal(4, "eth0", 13, 4), internal(5, "eth0", 13, 5),
+		internal(0, "br0", 2, -1), netdev(1, "va", 10), netdev(2, "vb", 11), internal(3, "tap0", 12, 4),
+		internal(4, "eth0", 13, 4), internal(5, "eth0", 13, 5),
 		internal(6, "tap1", 20, -1),
 	}
 	entries := []Entry{
@@ -59,7 +60,8 @@ func TestBind(t *testing.T) {
 
 func TestRestore(t *testing.T) {
 	before := NewTable()
-	for _, v := range []dpif.Vport{netdev(1, "va", 10), netdev(2, "vb", 11), internal(3, "tap0", 12, 4), netdev(4, "vd", 0), netdev(5, "ve", 0)} {
+	for _, v := range []dpif.Vport{netdev(1, "va", 10), netdev(2, "vb", 11), internal(3, "tap0", 12, 4),
+		netdev(4, "vd", 0), netdev(5, "ve", 0)} {
 		before.Set(v, "entry-"+v.Name)
 	}
 	text, err := json.Marshal(before.Ports())

@@ -139,7 +139,8 @@ func compare(socket, path string, next *config.Config) (*difference, error) {
 	if err != nil {
 		return nil, failed(fmt.Errorf("the daemon has another version of dpifd: %w", err))
 	}
-	_, text, _ := strings.Cut(string(textdiff.Diff("in force", []byte(in.YAML), path, next.Effective())), "\n") // without diff's command
+	diff := string(textdiff.Diff("in force", []byte(in.YAML), path, next.Effective()))
+	_, text, _ := strings.Cut(diff, "\n") // without diff's command
 	ignored, changed := config.ReloadChanges(next, was)
 	return &difference{changed, ignored, text}, nil
 }

@@ -44,7 +44,8 @@ func pages(t *testing.T) []page {
 var (
 	fenced   = regexp.MustCompile("(?ms)^```\\w*\n(.*?)^```")
 	indented = regexp.MustCompile(`(?m)(?:^    .*\n)+`)
-	topKey   = regexp.MustCompile(`^(?:#.*\n)?(?:datapath|netns|dispatch|handlers|ring|socket|ports|policy|flows|log|control):`)
+	topKey   = regexp.MustCompile(`^(?:#.*\n)?` +
+		`(?:datapath|netns|dispatch|handlers|ring|socket|ports|policy|flows|log|control):`)
 	inline   = regexp.MustCompile("`(dpifd [a-z][^`]*)`")
 	shell    = regexp.MustCompile(`(?m)^\s*(?:[#$] )?(?:sudo )?(dpifd [a-z].*)$`)
 	word     = regexp.MustCompile(`(?:'[^']*'|"[^"]*"|[^\s'"])+`)
@@ -115,7 +116,8 @@ var placeholder = regexp.MustCompile(`\b(ID|N)\b`)
 // parseCommand reads a command line without running it. Words in capitals are arguments.
 func parseCommand(line string) error {
 	var args []string
-	for _, w := range word.FindAllString(placeholder.ReplaceAllString(strings.NewReplacer("[", "", "]", "", `\|`, "|").Replace(line), "1"), -1) {
+	line = strings.NewReplacer("[", "", "]", "", `\|`, "|").Replace(line)
+	for _, w := range word.FindAllString(placeholder.ReplaceAllString(line, "1"), -1) {
 		first, _, _ := strings.Cut(w, "|") // of alternatives
 		args = append(args, strings.NewReplacer("'", "", `"`, "").Replace(first))
 	}

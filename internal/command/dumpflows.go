@@ -111,7 +111,8 @@ func dumpFlowsCommand() *cobra.Command {
 			"first. --top N prints N flows, by bytes unless --sort is given.\n\n" +
 			"dump-flows works with any program that serves the datapath, changes nothing and needs\n" +
 			"no privilege.",
-		Example: "  dpifd dump-flows\n  dpifd dump-flows dp0 --names --filter 'in_port(va),eth_type(0x0800),ipv4(dst=10.0.0.2)'\n" +
+		Example: "  dpifd dump-flows\n" +
+			"  dpifd dump-flows dp0 --names --filter 'in_port(va),eth_type(0x0800),ipv4(dst=10.0.0.2)'\n" +
 			"  dpifd dump-flows dp0 --sort packets --top 10\n" +
 			"  dpifd dump-flows dp0 -o json | jq 'select(.packets > 1000) | .key'",
 		Args: arguments(0, 1),
@@ -149,7 +150,8 @@ func dumpFlowsCommand() *cobra.Command {
 				return refused("dump-flows", err)
 			}
 			if dump.selected == 0 && f.filter != "" {
-				fmt.Fprintf(cmd.ErrOrStderr(), "0 of %d flows match; %d of them wildcard what --filter names\n", dump.seen, dump.wild)
+				fmt.Fprintf(cmd.ErrOrStderr(), "0 of %d flows match; %d of them wildcard what --filter names\n",
+					dump.seen, dump.wild)
 			}
 			return failed(dump.write(cmd.OutOrStdout()))
 		},

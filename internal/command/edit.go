@@ -124,7 +124,8 @@ func delDPCommand() *cobra.Command {
 				if err != nil {
 					return done{}, err
 				}
-				if err := c.confirm("deletes %s, which %s serves, with its ports and flows", args[0], cmp.Or(owner, "nobody")); err != nil {
+				err = c.confirm("deletes %s, which %s serves, with its ports and flows", args[0], cmp.Or(owner, "nobody"))
+				if err != nil {
 					return done{}, err
 				}
 				return done{Datapath: args[0], text: args[0] + " deleted"}, e.DeleteDatapath()
@@ -148,7 +149,8 @@ func delFlowsCommand() *cobra.Command {
 			"static_flow_restored). --yes is required without --filter, or if nobody serves the\n" +
 			"datapath: all packets then become upcalls, or are lost.\n\n" +
 			filterHelp + changeHelp,
-		Example: "  dpifd del-flows dp0 --filter 'in_port(va)'\n  dpifd del-flows dp0 --filter 'eth_type(0x0800),ipv4(dst=10.0.0.2)'\n" +
+		Example: "  dpifd del-flows dp0 --filter 'in_port(va)'\n" +
+			"  dpifd del-flows dp0 --filter 'eth_type(0x0800),ipv4(dst=10.0.0.2)'\n" +
 			"  dpifd del-flows dp0 --yes",
 		Args: arguments(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -219,7 +221,8 @@ func addPortCommand() *cobra.Command {
 					}
 				}
 				no, err := e.AddPort(args[1], kind)
-				return done{Datapath: args[0], Port: args[1], PortNo: &no, text: fmt.Sprintf("%s is port %d of %s", args[1], no, args[0])}, err
+				return done{Datapath: args[0], Port: args[1], PortNo: &no,
+					text: fmt.Sprintf("%s is port %d of %s", args[1], no, args[0])}, err
 			})
 		},
 	}
@@ -247,12 +250,14 @@ func delPortCommand() *cobra.Command {
 					return done{}, err
 				}
 				if v.No == 0 {
-					return done{}, fmt.Errorf("%s is the local port of %s, which can only be deleted with the datapath", args[1], args[0])
+					return done{}, fmt.Errorf("%s is the local port of %s, which can only be deleted with the datapath",
+						args[1], args[0])
 				}
 				if err := c.confirm("traffic of port %s stops", args[1]); err != nil {
 					return done{}, err
 				}
-				return done{Datapath: args[0], Port: args[1], PortNo: &v.No, text: fmt.Sprintf("%s is no longer a port of %s", args[1], args[0])}, e.DeletePort(v.No)
+				return done{Datapath: args[0], Port: args[1], PortNo: &v.No,
+					text: fmt.Sprintf("%s is no longer a port of %s", args[1], args[0])}, e.DeletePort(v.No)
 			})
 		},
 	}

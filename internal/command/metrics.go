@@ -56,8 +56,8 @@ func printMetrics(out io.Writer, s *endpoint.Stats) error {
 		}
 	}
 	if len(s.UpcallTimes.Buckets) > 0 {
-		all = append(all, histogram("dpifd_upcall_seconds", "time from an upcall's arrival until its answer was sent: a bound",
-			&s.UpcallTimes, s.Datapath))
+		all = append(all, histogram("dpifd_upcall_seconds",
+			"time from an upcall's arrival until its answer was sent: a bound", &s.UpcallTimes, s.Datapath))
 	}
 	for _, i := range vswitch.PortStatsMetrics.Infos() {
 		f := family(i.Prometheus(totals.PortPrefix), i.Help, i.Kind)
@@ -68,7 +68,8 @@ func printMetrics(out io.Writer, s *endpoint.Stats) error {
 		}
 		all = append(all, f)
 	}
-	lost := family("dpifd_upcalls_lost_total", "packets lost on their way through the daemon, by port and cause", metric.Count)
+	lost := family("dpifd_upcalls_lost_total",
+		"packets lost on their way through the daemon, by port and cause", metric.Count)
 	for _, l := range s.Losses {
 		sample(lost, float64(l.Lost), "datapath", s.Datapath, "port", l.Port, "cause", l.Cause)
 	}

@@ -53,7 +53,8 @@ func watchCommand(use string, cfg monitor.Config) *cobra.Command {
 	if cfg.Flows {
 		w.flows.add(cmd)
 	} else {
-		cmd.Flags().StringVar(&w.pattern, "filter", "", "print only devices, ports and datapaths whose name matches the shell `PATTERN`")
+		cmd.Flags().StringVar(&w.pattern, "filter", "",
+			"print only devices, ports and datapaths whose name matches the shell `PATTERN`")
 	}
 	cmd.Flags().Uint64Var(&w.count, "count", 0, "exit after `N` events (default: never)")
 	return cmd

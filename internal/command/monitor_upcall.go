@@ -71,7 +71,8 @@ func monitorUpcallCommand() *cobra.Command {
 			})
 		},
 	}
-	cmd.Flags().StringVar(&watch.Filter, "filter", "", "print only upcalls whose key matches `KEY`, in the syntax of ovs-dpctl, with masks and port names")
+	cmd.Flags().StringVar(&watch.Filter, "filter", "",
+		"print only upcalls whose key matches `KEY`, in the syntax of ovs-dpctl, with masks and port names")
 	namesFlag(cmd, &watch.Names)
 	cmd.Flags().IntVar(&watch.Rate, "rate", control.DefaultRate, "print at most `N` upcalls a second")
 	cmd.Flags().Uint64Var(&count, "count", 0, "exit after `N` upcalls; 0 is never")
@@ -140,8 +141,8 @@ func (p *upcallPrinter) print(n control.Notice) (err error) {
 		if u.Install {
 			flow = "flow"
 		}
-		_, err = fmt.Fprintf(p.out, "%s %s(%d) %d bytes %s, %s: %s actions:%s\n", u.Time.Format(time.RFC3339Nano), u.Port, u.PortNo,
-			u.PacketBytes, u.Decision, flow, u.Key, u.Actions)
+		_, err = fmt.Fprintf(p.out, "%s %s(%d) %d bytes %s, %s: %s actions:%s\n",
+			u.Time.Format(time.RFC3339Nano), u.Port, u.PortNo, u.PacketBytes, u.Decision, flow, u.Key, u.Actions)
 	}
 	return err
 }

@@ -25,7 +25,8 @@ func odpCommand() *cobra.Command {
 		Short: "Check flow keys or actions in the syntax of ovs-dpctl",
 		Long: "Check flow keys or actions in the syntax of ovs-dpctl, and print their normal form.\n" +
 			"Needs no datapath.",
-		Example: "  echo 'in_port(1),eth_type(0x800)' | dpifd odp key\n  echo 'push_vlan(vid=10,pcp=0),2' | dpifd odp actions",
+		Example: "  echo 'in_port(1),eth_type(0x800)' | dpifd odp key\n" +
+			"  echo 'push_vlan(vid=10,pcp=0),2' | dpifd odp actions",
 	}
 	group(cmd)
 	cmd.AddCommand(

@@ -57,7 +57,8 @@ func runCommand() *cobra.Command {
 			// If the log's reader is gone, writes fail instead of killing the daemon.
 			signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 			next := successor{from: &from, reload: reload, dump: dump}
-			err = daemon.Run(ctx, daemon.Options{Config: cfg, ConfigPath: from.path, Overrides: from.overrides(), Version: version(), Log: os.Stderr, Priorities: toJournal(), Reload: reload, Dump: dump,
+			err = daemon.Run(ctx, daemon.Options{Config: cfg, ConfigPath: from.path, Overrides: from.overrides(),
+				Version: version(), Log: os.Stderr, Priorities: toJournal(), Reload: reload, Dump: dump,
 				Inherited: inherited, Restart: restart, Check: next.check, Exec: next.exec})
 			if err != nil {
 				return failure{error: err, logged: true}

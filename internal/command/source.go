@@ -21,9 +21,11 @@ type source struct {
 func (s *source) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVarP(&s.path, "config", "c", "", "configuration `FILE`")
-	f.Var(&s.set, "set", "`KEY=VALUE` overrides a key of the file, such as log.level=debug or ports[0].name=eth1; may be repeated")
+	f.Var(&s.set, "set",
+		"`KEY=VALUE` overrides a key of the file, such as log.level=debug or ports[0].name=eth1; may be repeated")
 	f.Var(&s.log, "log-format", "`FORMAT` of the log, overrides the file: json or console")
-	err := cmd.RegisterFlagCompletionFunc("log-format", cobra.FixedCompletions(config.LogFormats(), cobra.ShellCompDirectiveNoFileComp))
+	err := cmd.RegisterFlagCompletionFunc("log-format",
+		cobra.FixedCompletions(config.LogFormats(), cobra.ShellCompDirectiveNoFileComp))
 	if err != nil {
 		panic(err) // the flag was defined above
 	}

@@ -70,7 +70,8 @@ func statusCommand() *cobra.Command {
 
 // sample calls fn with a function that reads samples of the datapath that args name, or of the
 // only one.
-func (k *kernel) sample(socket string, args []string, fn func(r *inspect.Reader, take func() (*overview.Sample, error)) error) error {
+func (k *kernel) sample(socket string, args []string,
+	fn func(r *inspect.Reader, take func() (*overview.Sample, error)) error) error {
 	return k.read(func(r *inspect.Reader) error {
 		name, err := pick(r, args)
 		if err != nil {

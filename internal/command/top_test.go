@@ -57,7 +57,8 @@ func TestTop(t *testing.T) {
 	view := &top{screen: screen, interval: 5 * time.Millisecond, take: func() (*overview.Sample, error) {
 		n++
 		return &overview.Sample{At: time.Unix(int64(n), 0), Err: errors.New("none"), Kernel: inspect.Datapath{Name: "dp0",
-			Ports: []inspect.Port{{No: 1, Name: "slow", Stats: dpif.VportStats{RxBytes: 10 * n}}, {No: 2, Name: "fast", Stats: dpif.VportStats{RxBytes: 1000 * n}}}}}, nil
+			Ports: []inspect.Port{{No: 1, Name: "slow", Stats: dpif.VportStats{RxBytes: 10 * n}},
+				{No: 2, Name: "fast", Stats: dpif.VportStats{RxBytes: 1000 * n}}}}}, nil
 	}}
 	done := make(chan error, 1)
 	go func() { done <- view.run() }()
@@ -82,7 +83,8 @@ func TestTop(t *testing.T) {
 		return -1
 	}
 	shows("the busiest first", func(l []string) bool {
-		return strings.HasPrefix(l[0], "dp0") && find(l, "fast") > 0 && find(l, "fast") < find(l, "slow") && strings.HasPrefix(l[7], "p ports")
+		return strings.HasPrefix(l[0], "dp0") && find(l, "fast") > 0 && find(l, "fast") < find(l, "slow") &&
+			strings.HasPrefix(l[7], "p ports")
 	})
 	for range 3 { // tx, loss, port
 		screen.InjectKey(tcell.KeyRune, 's', tcell.ModNone)

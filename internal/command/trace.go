@@ -33,7 +33,8 @@ func traceCommand() *cobra.Command {
 		ValidArgsFunction: completeDatapath,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return ask(socket, args[0], func(ctx context.Context, c *control.Client) error {
-				t, err := endpoint.TracePacket.Ask(ctx, c, endpoint.TraceRequest{Datapath: args[0], Key: args[1], Names: named(cmd, names)})
+				t, err := endpoint.TracePacket.Ask(ctx, c,
+					endpoint.TraceRequest{Datapath: args[0], Key: args[1], Names: named(cmd, names)})
 				if err != nil {
 					return err
 				}

@@ -102,15 +102,19 @@ func everyKeyConfig() *Config {
 		PortsUnlisted: UnlistedServe,
 		LoopGuard:     LoopGuardBlock,
 		Handlers:      1024,
-		Ring:          Ring{Mode: mmapring.ModeOff, TX: TXAuto, FrameSize: 16384, BlockSize: 131072, Blocks: 3, MemoryLimit: 1073741824},
-		Socket:        Socket{Rcvbuf: 536870912},
-		Ports:         everyPort(),
-		Policy: Policy{Type: "flood", MACAging: 90 * time.Minute, MACLimit: 1000000, SharedLearning: true, ForwardBPDU: true, MulticastSnooping: true, MulticastGroupLimit: 10000, StaticMACs: []forward.StaticMAC{
-			{MAC: odp.MAC{2, 0, 0x5e, 0, 0, 1}, Port: "va"}, {MAC: odp.MAC{2, 0, 0x5e, 0, 0, 2}, Port: "12", VLAN: 4094},
-		}},
-		Flows: Flows{MaxIdle: 1500 * time.Millisecond, Limit: 10000000, MaxDump: time.Minute, Stages: StagesTwo, Static: []forward.StaticFlow{
-			{Match: `in_port(va),eth(dst=02:00:00:00:00:07)`, Actions: `int0,"12"`}, {Match: "recirc_id(0x1),in_port(vb)", Actions: "drop"},
-		}},
+		Ring: Ring{Mode: mmapring.ModeOff, TX: TXAuto, FrameSize: 16384, BlockSize: 131072, Blocks: 3,
+			MemoryLimit: 1073741824},
+		Socket: Socket{Rcvbuf: 536870912},
+		Ports:  everyPort(),
+		Policy: Policy{Type: "flood", MACAging: 90 * time.Minute, MACLimit: 1000000, SharedLearning: true,
+			ForwardBPDU: true, MulticastSnooping: true, MulticastGroupLimit: 10000, StaticMACs: []forward.StaticMAC{
+				{MAC: odp.MAC{2, 0, 0x5e, 0, 0, 1}, Port: "va"}, {MAC: odp.MAC{2, 0, 0x5e, 0, 0, 2}, Port: "12", VLAN: 4094},
+			}},
+		Flows: Flows{MaxIdle: 1500 * time.Millisecond, Limit: 10000000, MaxDump: time.Minute, Stages: StagesTwo,
+			Static: []forward.StaticFlow{
+				{Match: `in_port(va),eth(dst=02:00:00:00:00:07)`, Actions: `int0,"12"`},
+				{Match: "recirc_id(0x1),in_port(vb)", Actions: "drop"},
+			}},
 		Log:     Log{Level: LevelError, Format: FormatConsole, UpcallRate: 9},
 		Control: Control{Socket: ControlOff, Group: "27", Mode: 0o640, PProf: true},
 	}
@@ -125,7 +129,8 @@ func unrestricted(ports ...Port) []Port {
 }
 
 func everyPort() []Port {
-	va := Port{Name: "va", Type: PortNetdev, MaxUpcalls: 2500, MulticastRouter: true, LoopGuard: LoopGuardLog, Allow: Allow{MACs: []odp.MAC{{2, 0, 0x5e, 0, 0, 3}}}}
+	va := Port{Name: "va", Type: PortNetdev, MaxUpcalls: 2500, MulticastRouter: true, LoopGuard: LoopGuardLog,
+		Allow: Allow{MACs: []odp.MAC{{2, 0, 0x5e, 0, 0, 3}}}}
 	for _, s := range []string{"192.0.2.0/25", "192.0.2.200/32", "2001:db8::/32", "fe80::3/128"} {
 		va.Allow.Addresses = append(va.Allow.Addresses, Source{netip.MustParsePrefix(s)})
 	}
@@ -161,13 +166,15 @@ func TestParse(t *testing.T) {
 				c.Ring = Ring{Mode: mmapring.ModeAuto, TX: TXOff, FrameSize: 24, BlockSize: 4096, Blocks: 1, MemoryLimit: 4096}
 				c.Socket.Rcvbuf = 65536
 				c.Policy.MACAging, c.Policy.MACLimit = time.Second, 1
-				c.Flows = Flows{MaxIdle: 100 * time.Millisecond, Limit: 1, MaxDump: 100 * time.Millisecond, Prime: true, Stages: StagesAuto, Static: []forward.StaticFlow{}}
+				c.Flows = Flows{MaxIdle: 100 * time.Millisecond, Limit: 1, MaxDump: 100 * time.Millisecond, Prime: true,
+					Stages: StagesAuto, Static: []forward.StaticFlow{}}
 				c.Log.StatsInterval = 100 * time.Millisecond
 			})},
 		{"a ring of just the limit", "ring: {blocks: 8192}", edit(func(c *Config) { c.Ring.Blocks = 8192 })},
 		{"largest ring in 64 bits", "ring: {block_size: 1GiB, frame_size: 1GiB, blocks: 16, memory_limit: 16GiB}",
 			edit(func(c *Config) {
-				c.Ring = Ring{Mode: mmapring.ModeAuto, TX: TXOff, FrameSize: 1 << 30, BlockSize: 1 << 30, Blocks: 16, MemoryLimit: 1 << 34}
+				c.Ring = Ring{Mode: mmapring.ModeAuto, TX: TXOff, FrameSize: 1 << 30, BlockSize: 1 << 30, Blocks: 16,
+					MemoryLimit: 1 << 34}
 			})},
 		{"off in quotes", "ring: {mode: 'off'}", edit(func(c *Config) { c.Ring.Mode = mmapring.ModeOff })},
 		{"require", "ring: {mode: require}", edit(func(c *Config) { c.Ring.Mode = mmapring.ModeRequire })},
@@ -380,7 +387,8 @@ func TestLoad(t *testing.T) {
 		}
 	}
 	full := "handlers: 6 #"
-	if c, err := Load(write("full.yaml", full+strings.Repeat("x", maxFile-len(full)), 0o600)); err != nil || c.Handlers != 6 {
+	if c, err := Load(write("full.yaml", full+strings.Repeat("x", maxFile-len(full)), 0o600)); err != nil ||
+		c.Handlers != 6 {
 		t.Errorf("Load of a file of the greatest size: %v", err)
 	}
 

@@ -113,7 +113,8 @@ func (k Check) parse(name string, data []byte, overrides ...string) (*Config, er
 // decode returns the configuration of the file and the decoder, which has its mistakes.
 func decode(name string, data []byte, overrides ...string) (*decoder, *Config) {
 	r := &report{file: name}
-	d := &decoder{report: r, at: make(map[string]*token.Position), bad: make(map[string]bool), flags: make(map[string]string)}
+	d := &decoder{report: r, at: make(map[string]*token.Position), bad: make(map[string]bool),
+		flags: make(map[string]string)}
 	c := Default()
 	if len(data) > maxFile {
 		r.add(0, 0, "larger than %d bytes", maxFile)

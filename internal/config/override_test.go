@@ -77,13 +77,15 @@ func TestOverrideMistakes(t *testing.T) {
 		}
 	}
 	// A mistake of the file is told by its place all the same.
-	if _, err := Parse("f", []byte("handlers: x\n"), "handlers=3"); err == nil || !strings.HasPrefix(err.Error(), "f:1:11: handlers: ") {
+	if _, err := Parse("f", []byte("handlers: x\n"), "handlers=3"); err == nil ||
+		!strings.HasPrefix(err.Error(), "f:1:11: handlers: ") {
 		t.Errorf("a mistake of the file: %v", err)
 	}
 }
 
 func FuzzOverride(f *testing.F) {
-	for _, s := range []string{"log.level=debug", "ports[0].name=x", "ports=[{name: x}]", "ring={mode: off", "ports[9", "policy.type=\x00", "=", "a.b.c=1", "ports=0", "ports[0]={name: 1}"} {
+	for _, s := range []string{"log.level=debug", "ports[0].name=x", "ports=[{name: x}]", "ring={mode: off", "ports[9",
+		"policy.type=\x00", "=", "a.b.c=1", "ports=0", "ports[0]={name: 1}"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, flag string) {

@@ -4,7 +4,8 @@ import "testing"
 
 // TestPort: names come before patterns, and the first pattern that matches counts.
 func TestPort(t *testing.T) {
-	c, err := Parse("f", []byte("ports: [{match: 'tap1*', mac_limit: 1}, {match: 'tap*', mac_limit: 2}, {name: tap12, mac_limit: 3}]"))
+	c, err := Parse("f",
+		[]byte("ports: [{match: 'tap1*', mac_limit: 1}, {match: 'tap*', mac_limit: 2}, {name: tap12, mac_limit: 3}]"))
 	if err != nil {
 		t.Fatal(err)
 	}

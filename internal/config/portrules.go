@@ -60,7 +60,9 @@ func (d *decoder) isolation(entry string, p *Port) {
 	switch {
 	case p.Group != "" && !p.Isolated:
 		err = errors.New("is for isolated ports; set isolated: true as well")
-	case p.Group != "" && strings.ContainsFunc(p.Group, func(c rune) bool { return !unicode.IsPrint(c) || unicode.IsSpace(c) }):
+	case p.Group != "" && strings.ContainsFunc(p.Group, func(c rune) bool {
+		return !unicode.IsPrint(c) || unicode.IsSpace(c)
+	}):
 		err = fmt.Errorf("%q contains white space or a control character", abbreviate(p.Group))
 	}
 	d.check(err, entry+".group")
@@ -124,7 +126,8 @@ func (d *decoder) portKind(p *Port, entry string) {
 		only(p.Tunnel != (Tunnel{}), "tunnel", "a tunnel (vxlan, geneve, gre)")
 		return
 	}
-	remote, local, port, key := entry+".tunnel.remote", entry+".tunnel.local", entry+".tunnel.dst_port", entry+".tunnel.key"
+	remote, local := entry+".tunnel.remote", entry+".tunnel.local"
+	port, key := entry+".tunnel.dst_port", entry+".tunnel.key"
 	t := &p.Tunnel
 	switch {
 	case d.bad[entry+".tunnel"]:
@@ -190,7 +193,8 @@ func (d *decoder) tunnels(ports []Port) {
 	}
 	for i, p := range ports {
 		if tunnel, taken := devices[p.Name]; taken {
-			d.check(fmt.Errorf("%q is the device of tunnel port %q", p.Name, ports[tunnel].Name), fmt.Sprintf("ports[%d].name", i))
+			d.check(fmt.Errorf("%q is the device of tunnel port %q", p.Name, ports[tunnel].Name),
+				fmt.Sprintf("ports[%d].name", i))
 		}
 	}
 }

@@ -111,8 +111,10 @@ func TestTunnelsShareDevices(t *testing.T) {
 		t.Fatal(err)
 	}
 	vxlan := device.Tunnel{Kind: device.VXLAN, DstPort: 4789}
-	want := []device.Tunnel{vxlan, vxlan, vxlan, vxlan, {Kind: device.VXLAN, DstPort: 8472}, {Kind: device.Geneve, DstPort: 6081}, {Kind: device.GRE}, {Kind: device.GRE6}}
-	names := []string{"vxlan_sys_4789", "vxlan_sys_4789", "vxlan_sys_4789", "vxlan_sys_4789", "vxlan_sys_8472", "genev_sys_6081", "gre_sys", "ip6gre_sys"}
+	want := []device.Tunnel{vxlan, vxlan, vxlan, vxlan, {Kind: device.VXLAN, DstPort: 8472},
+		{Kind: device.Geneve, DstPort: 6081}, {Kind: device.GRE}, {Kind: device.GRE6}}
+	names := []string{"vxlan_sys_4789", "vxlan_sys_4789", "vxlan_sys_4789", "vxlan_sys_4789", "vxlan_sys_8472",
+		"genev_sys_6081", "gre_sys", "ip6gre_sys"}
 	for i := range c.Ports {
 		if got := c.Ports[i].Device(); got != want[i] || got.Name() != names[i] {
 			t.Errorf("port %s has device %v, %s; want %v, %s", c.Ports[i].Name, got, got.Name(), want[i], names[i])

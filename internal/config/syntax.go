@@ -16,7 +16,8 @@ func (a *Addr) parseScalar(text string) error {
 	switch {
 	case err != nil:
 		return fmt.Errorf("%q is not an IP address", abbreviate(text))
-	case ip.Zone() != "" || ip.Is4In6() || ip.IsUnspecified() || ip.IsMulticast() || ip == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
+	case ip.Zone() != "" || ip.Is4In6() || ip.IsUnspecified() || ip.IsMulticast() ||
+		ip == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
 		return fmt.Errorf("%q is not the address of one host", abbreviate(text))
 	}
 	a.Addr = ip

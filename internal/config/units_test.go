@@ -37,7 +37,8 @@ func TestSize(t *testing.T) {
 			t.Errorf("formatSize(%d) = %q, want %q", got, s, tt.formatted)
 		}
 	}
-	for _, in := range []string{"", "1", "00", "B", "KiB", "1.0KiB", "1e3B", "+1B", "1 B", " 1B", "1B ", "1kB", "1K", "1KB", "1Kib", "1TiB", "1KiBB", "1KiB1", "0x10B", "1_0B", "--1B", "-B", "-1.5B"} {
+	for _, in := range []string{"", "1", "00", "B", "KiB", "1.0KiB", "1e3B", "+1B", "1 B", " 1B", "1B ", "1kB", "1K",
+		"1KB", "1Kib", "1TiB", "1KiBB", "1KiB1", "0x10B", "1_0B", "--1B", "-B", "-1.5B"} {
 		if got, err := parseSize(in); err == nil || errors.Is(err, errNegative) {
 			t.Errorf("parseSize(%q) = %d, %v; want an error about its form", in, got, err)
 		}
@@ -60,7 +61,8 @@ func TestRate(t *testing.T) {
 			t.Errorf("parseRate(formatRate(%d)) = %d, %v", got, again, err)
 		}
 	}
-	for _, in := range []string{"", "1", "00", "/s", "s", "1/", "1/S", "1/m", "1 /s", "1.5/s", "+1/s", "1/s/s", "1k/s", "--1/s"} {
+	for _, in := range []string{"", "1", "00", "/s", "s", "1/", "1/S", "1/m", "1 /s", "1.5/s", "+1/s", "1/s/s",
+		"1k/s", "--1/s"} {
 		if got, err := parseRate(in); err == nil || errors.Is(err, errNegative) {
 			t.Errorf("parseRate(%q) = %d, %v; want an error about its form", in, got, err)
 		}

@@ -52,7 +52,8 @@ func (d *decoder) ring(r *Ring) {
 	page := uint32(os.Getpagesize())
 	var err error
 	if r.BlockSize%page != 0 {
-		err = fmt.Errorf("%s is not a multiple of the page size, %s", formatSize(uint64(r.BlockSize)), formatSize(uint64(page)))
+		err = fmt.Errorf("%s is not a multiple of the page size, %s",
+			formatSize(uint64(r.BlockSize)), formatSize(uint64(page)))
 	}
 	d.check(err, block)
 	err = nil
@@ -146,7 +147,9 @@ func controlSocket(path string) error {
 // groupName says what keeps name from being that of a group.
 func groupName(name string) error {
 	const maxName = 32 // of useradd and systemd-sysusers
-	if len(name) > maxName || strings.ContainsFunc(name, func(c rune) bool { return unicode.IsSpace(c) || unicode.IsControl(c) || c == ':' }) {
+	if len(name) > maxName || strings.ContainsFunc(name, func(c rune) bool {
+		return unicode.IsSpace(c) || unicode.IsControl(c) || c == ':'
+	}) {
 		return fmt.Errorf("%q is not a group's name: 1 to %d bytes without white space and colons", abbreviate(name), maxName)
 	}
 	return nil

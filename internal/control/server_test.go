@@ -118,7 +118,8 @@ func TestRequests(t *testing.T) {
 	if l, err := getLevel.Ask(ctx, c, control.None{}); err != nil || l.Level != "debug" {
 		t.Errorf("log level: %v, %v", l, err)
 	}
-	if _, err := setLevel.Ask(ctx, c, level{"loud"}); err == nil || err.Error() != `level "loud": want debug, info, warn or error` {
+	if _, err := setLevel.Ask(ctx, c, level{"loud"}); err == nil ||
+		err.Error() != `level "loud": want debug, info, warn or error` {
 		t.Errorf("set level loud: %v", err)
 	}
 	me := control.Peer{PID: int32(os.Getpid()), UID: uint32(os.Getuid()), GID: uint32(os.Getgid())}
@@ -136,9 +137,10 @@ func TestLimits(t *testing.T) {
 	_, _, path := serve(t, nil)
 	ask := func(method, target, body string) (int, string) {
 		t.Helper()
-		hc := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(context.Context, string, string) (net.Conn, error) {
-			return net.Dial("unix", path)
-		}}}
+		hc := http.Client{Transport: &http.Transport{DisableKeepAlives: true,
+			DialContext: func(context.Context, string, string) (net.Conn, error) {
+				return net.Dial("unix", path)
+			}}}
 		r, err := http.NewRequestWithContext(t.Context(), method, "http://x"+target, strings.NewReader(body))
 		if err != nil {
 			t.Fatal(err)

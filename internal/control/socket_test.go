@@ -28,8 +28,10 @@ func TestSocketFile(t *testing.T) {
 	if err != nil || len(entries) != 1 {
 		t.Errorf("folder: %v, %v; want the socket alone", entries, err)
 	}
-	again := control.Config{Path: path, Mode: 0o660, Upcalls: &backend{}, Connected: func(control.Peer) {}, Failed: func(error) {}}
-	if _, err := control.Listen(again); !errors.Is(err, control.ErrInUse) || !strings.Contains(err.Error(), fmt.Sprintf("process %d", os.Getpid())) {
+	again := control.Config{Path: path, Mode: 0o660, Upcalls: &backend{}, Connected: func(control.Peer) {},
+		Failed: func(error) {}}
+	if _, err := control.Listen(again); !errors.Is(err, control.ErrInUse) ||
+		!strings.Contains(err.Error(), fmt.Sprintf("process %d", os.Getpid())) {
 		t.Errorf("a live socket: %v, want that this process serves it", err)
 	}
 	s.Close()

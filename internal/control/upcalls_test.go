@@ -20,13 +20,15 @@ import (
 
 func upcall(t testing.TB, in int) (*dpif.Upcall, *policy.Verdict) {
 	t.Helper()
-	key, _, err := odp.Text{}.ParseKey(fmt.Sprintf("in_port(%d),eth(src=02:00:00:00:00:01,dst=02:00:00:00:00:02),eth_type(0x0800)", in))
+	key, _, err := odp.Text{}.ParseKey(fmt.Sprintf("in_port(%d),eth(src=02:00:00:00:00:01,dst=02:00:00:00:00:02),"+
+		"eth_type(0x0800)", in))
 	if err != nil {
 		t.Fatal(err)
 	}
 	v := &policy.Verdict{Reason: "learned_unicast", Install: true}
 	odp.AppendOutput(&v.Actions, 9)
-	return &dpif.Upcall{Kind: dpif.Miss, InPort: odp.PortNo(in), Key: key, Packet: []byte("packet of thirty-three bytes long")}, v
+	return &dpif.Upcall{Kind: dpif.Miss, InPort: odp.PortNo(in), Key: key,
+		Packet: []byte("packet of thirty-three bytes long")}, v
 }
 
 func TestUpcalls(t *testing.T) {
@@ -34,7 +36,8 @@ func TestUpcalls(t *testing.T) {
 	got := make(chan control.Notice, 100)
 	end := make(chan error, 1)
 	go func() {
-		end <- client(t, path).Upcalls(t.Context(), control.Watch{Filter: "in_port(p4)", Snap: 6, Names: true}, func(n control.Notice) error { got <- n; return nil })
+		end <- client(t, path).Upcalls(t.Context(), control.Watch{Filter: "in_port(p4)", Snap: 6, Names: true},
+			func(n control.Notice) error { got <- n; return nil })
 	}()
 	<-b.watched
 	for in := range 6 {
@@ -51,8 +54,9 @@ func TestUpcalls(t *testing.T) {
 		t.Fatalf("notice %+v", n)
 	}
 	n.Upcall.Time = time.Time{}
-	want := &control.Upcall{Datapath: "dp7", Port: "p4", PortNo: 4, PacketBytes: 33, Decision: "learned_unicast", Install: true,
-		Key: "in_port(p4),eth(src=02:00:00:00:00:01,dst=02:00:00:00:00:02),eth_type(0x0800)", Actions: "9", Packet: []byte("packet")}
+	want := &control.Upcall{Datapath: "dp7", Port: "p4", PortNo: 4, PacketBytes: 33, Decision: "learned_unicast",
+		Install: true, Key: "in_port(p4),eth(src=02:00:00:00:00:01,dst=02:00:00:00:00:02),eth_type(0x0800)",
+		Actions: "9", Packet: []byte("packet")}
 	if diff := cmp.Diff(want, n.Upcall); diff != "" {
 		t.Errorf("upcall -want +got:\n%s", diff)
 	}
@@ -71,13 +75,15 @@ func TestUpcallsEnd(t *testing.T) {
 	var clients sync.WaitGroup
 	for range 4 {
 		clients.Go(func() {
-			if err := client(t, path).Upcalls(ctx, control.Watch{}, func(control.Notice) error { return nil }); !errors.Is(err, context.Canceled) {
+			err := client(t, path).Upcalls(ctx, control.Watch{}, func(control.Notice) error { return nil })
+			if !errors.Is(err, context.Canceled) {
 				t.Errorf("cancelled: %v", err)
 			}
 		})
 		<-b.watched
 	}
-	if err := client(t, path).Upcalls(ctx, control.Watch{}, nil); err == nil || !strings.Contains(err.Error(), "4 clients already watch upcalls") {
+	if err := client(t, path).Upcalls(ctx, control.Watch{}, nil); err == nil ||
+		!strings.Contains(err.Error(), "4 clients already watch upcalls") {
 		t.Errorf("a fifth: %v", err)
 	}
 	cancel()

@@ -33,15 +33,18 @@ func TestControlReload(t *testing.T) {
 	if err != nil || !strings.Contains(in.YAML, "mac_aging: 1m\n") || in.Config != d.path {
 		t.Errorf("%+v, %v", in, err)
 	}
-	if same, err := config.Parse("in force", []byte(in.YAML)); err != nil || !bytes.Equal(same.Effective(), d.cfg().Effective()) {
+	if same, err := config.Parse("in force", []byte(in.YAML)); err != nil ||
+		!bytes.Equal(same.Effective(), d.cfg().Effective()) {
 		t.Errorf("%v in\n%s", err, in.YAML)
 	}
 	write("handlers: 7\n" + strings.Replace(in.YAML, "handlers: 0\n", "", 1))
-	if done, err = endpoint.Reload.Ask(t.Context(), c, control.None{}); err != nil || len(done.Changed) != 0 || !slices.Equal(done.Ignored, []string{"handlers"}) {
+	if done, err = endpoint.Reload.Ask(t.Context(), c, control.None{}); err != nil || len(done.Changed) != 0 ||
+		!slices.Equal(done.Ignored, []string{"handlers"}) {
 		t.Errorf("%+v, %v", done, err)
 	}
 	write("policy: {type: flod}\n")
-	if _, err = endpoint.Reload.Ask(t.Context(), c, control.None{}); err == nil || !strings.Contains(err.Error(), d.path+":1:16: policy.type: want ") {
+	if _, err = endpoint.Reload.Ask(t.Context(), c, control.None{}); err == nil ||
+		!strings.Contains(err.Error(), d.path+":1:16: policy.type: want ") {
 		t.Errorf("a bad file: %v", err)
 	}
 	if n, m := len(log.events(t, "reloaded")), len(log.events(t, "reload_failed")); n != 2 || m != 1 {
@@ -65,7 +68,8 @@ func TestControlFlushMACs(t *testing.T) {
 			t.Errorf("%+v: %+v, %v; want %d", tc.flush, done, err, tc.want)
 		}
 	}
-	if _, err := endpoint.FlushMACs.Ask(t.Context(), c, endpoint.Flush{Port: "nosuch"}); err == nil || err.Error() != "dp0 has no port nosuch" {
+	if _, err := endpoint.FlushMACs.Ask(t.Context(), c, endpoint.Flush{Port: "nosuch"}); err == nil ||
+		err.Error() != "dp0 has no port nosuch" {
 		t.Errorf("port nosuch: %v", err)
 	}
 	e := log.events(t, "macs_flushed")

@@ -106,7 +106,8 @@ func TestControlTrace(t *testing.T) {
 			Key:      "in_port(1),eth(src=02:00:00:00:00:01,dst=02:00:00:00:00:05),eth_type(0x0800)",
 			Decision: "learned_unicast", Install: true, Actions: "5",
 			Match: "in_port(1),eth(src=02:00:00:00:00:01,dst=02:00:00:00:00:05)",
-		}, []string{"in_port", "source: 02:00:00:00:00:01: unknown", "mac_lookup: 02:00:00:00:00:05 is known on port 5", "destination"}},
+		}, []string{"in_port", "source: 02:00:00:00:00:01: unknown", "mac_lookup: 02:00:00:00:00:05 is known on port 5",
+			"destination"}},
 		{"in_port(9),eth(src=02:00:00:00:00:05,dst=33:33:00:00:00:16)", endpoint.Trace{
 			Key: "in_port(9),eth(src=02:00:00:00:00:05,dst=33:33:00:00:00:16),eth_type(0x0800)", Assumed: "eth_type(0x0800)",
 			Decision: "multicast", Actions: "0,1,2,5",
@@ -133,7 +134,8 @@ func TestControlTrace(t *testing.T) {
 			t.Errorf("%s: -want +got:\n%s", tc.key, diff)
 		}
 	}
-	named, err := endpoint.TracePacket.Ask(t.Context(), c, endpoint.TraceRequest{Datapath: "dp0", Key: "in_port(1),eth(src=02:00:00:00:00:01,dst=02:00:00:00:00:05)", Names: true})
+	named, err := endpoint.TracePacket.Ask(t.Context(), c, endpoint.TraceRequest{Datapath: "dp0",
+		Key: "in_port(1),eth(src=02:00:00:00:00:01,dst=02:00:00:00:00:05)", Names: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -146,7 +148,8 @@ func TestControlTrace(t *testing.T) {
 		{"dp0", "in_port(1", "key: 1:10: "},
 		{"dp0", "eth(src=02:00:00:00:00:05)", "key: 1:1: in_port is missing"},
 	} {
-		if _, err := endpoint.TracePacket.Ask(t.Context(), c, endpoint.TraceRequest{Datapath: tc.dp, Key: tc.key}); err == nil || !strings.HasPrefix(err.Error(), tc.want) {
+		_, err := endpoint.TracePacket.Ask(t.Context(), c, endpoint.TraceRequest{Datapath: tc.dp, Key: tc.key})
+		if err == nil || !strings.HasPrefix(err.Error(), tc.want) {
 			t.Errorf("%s %s: %v, want %s", tc.dp, tc.key, err, tc.want)
 		}
 	}
@@ -157,7 +160,8 @@ func TestControlTrace(t *testing.T) {
 
 func TestControlMACs(t *testing.T) {
 	d, c, _ := newControlled(t)
-	if macs, err := endpoint.GetMACs.Ask(t.Context(), c, control.None{}); err != nil || len(macs) != 1 || !macs[0].Static || macs[0].Port != "vb" {
+	if macs, err := endpoint.GetMACs.Ask(t.Context(), c, control.None{}); err != nil || len(macs) != 1 ||
+		!macs[0].Static || macs[0].Port != "vb" {
 		t.Errorf("a table with the static MAC: %v, %v", macs, err)
 	}
 	d.sees(t, "in_port(5),eth(src=02:00:00:00:00:05,dst=ff:ff:ff:ff:ff:ff)")
@@ -172,7 +176,8 @@ func TestControlMACs(t *testing.T) {
 		}
 		macs[i].AgeMS = 0
 	}
-	want := []endpoint.MAC{{MAC: "02:00:00:00:00:01", Port: "va", PortNo: 1}, {MAC: "02:00:00:00:00:05", Port: "vc", PortNo: 5},
+	want := []endpoint.MAC{{MAC: "02:00:00:00:00:01", Port: "va", PortNo: 1},
+		{MAC: "02:00:00:00:00:05", Port: "vc", PortNo: 5},
 		{MAC: "02:00:00:00:00:ee", Port: "vb", PortNo: 2, Static: true}}
 	if diff := cmp.Diff(want, macs); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
@@ -181,7 +186,8 @@ func TestControlMACs(t *testing.T) {
 
 func TestControlLogLevel(t *testing.T) {
 	d, c, log := newControlled(t)
-	for i, step := range []struct{ before, level string }{{"info", "error"}, {"error", "debug"}, {"debug", "debug"}, {"debug", "warn"}} {
+	for i, step := range []struct{ before, level string }{{"info", "error"}, {"error", "debug"}, {"debug", "debug"},
+		{"debug", "warn"}} {
 		ch, err := endpoint.SetLogLevel.Ask(t.Context(), c, endpoint.Level{Level: step.level})
 		if err != nil || ch.Before != step.before || ch.Level != step.level {
 			t.Errorf("to %s: %v, %v", step.level, ch, err)
@@ -193,17 +199,20 @@ func TestControlLogLevel(t *testing.T) {
 			c.Close() // the next connection is logged
 		}
 		e := log.events(t, "log_level_changed")
-		if len(e) != i+1 || e[i]["from"] != step.before || e[i]["to"] != step.level || e[i]["pid"] != float64(os.Getpid()) || e[i]["uid"] != float64(os.Getuid()) {
+		if len(e) != i+1 || e[i]["from"] != step.before || e[i]["to"] != step.level || e[i]["pid"] != float64(os.Getpid()) ||
+			e[i]["uid"] != float64(os.Getuid()) {
 			t.Errorf("events %v, want %v last", e, step)
 		}
 	}
 	if d.log.enabled(event.Info) || !d.log.enabled(event.Warn) {
 		t.Error("the level in force is not warn")
 	}
-	if _, err := endpoint.SetLogLevel.Ask(t.Context(), c, endpoint.Level{Level: "INFO"}); err == nil || err.Error() != `level "INFO": want debug, info, warn, error` {
+	if _, err := endpoint.SetLogLevel.Ask(t.Context(), c, endpoint.Level{Level: "INFO"}); err == nil ||
+		err.Error() != `level "INFO": want debug, info, warn, error` {
 		t.Errorf("level INFO: %v", err)
 	}
-	if e := log.events(t, "control_connected"); len(e) == 0 || e[0]["pid"] != float64(os.Getpid()) || e[0]["uid"] != float64(os.Getuid()) || e[0]["held_back"] != float64(0) {
+	if e := log.events(t, "control_connected"); len(e) == 0 || e[0]["pid"] != float64(os.Getpid()) ||
+		e[0]["uid"] != float64(os.Getuid()) || e[0]["held_back"] != float64(0) {
 		t.Errorf("control_connected: %v", e)
 	}
 }
@@ -211,10 +220,12 @@ func TestControlLogLevel(t *testing.T) {
 // TestControlNotReady: what needs a datapath says that there is none yet.
 func TestControlNotReady(t *testing.T) {
 	_, c, _ := newControlled(t)
-	if _, err := endpoint.GetStats.Ask(t.Context(), c, control.None{}); err == nil || err.Error() != control.ErrNotReady.Error() {
+	if _, err := endpoint.GetStats.Ask(t.Context(), c, control.None{}); err == nil ||
+		err.Error() != control.ErrNotReady.Error() {
 		t.Errorf("stats: %v", err)
 	}
-	if _, err := endpoint.GetRings.Ask(t.Context(), c, control.None{}); err == nil || err.Error() != control.ErrNotReady.Error() {
+	if _, err := endpoint.GetRings.Ask(t.Context(), c, control.None{}); err == nil ||
+		err.Error() != control.ErrNotReady.Error() {
 		t.Errorf("rings: %v", err)
 	}
 }
@@ -224,7 +235,8 @@ func TestControlUnavailable(t *testing.T) {
 	d, _, log := newControlled(t)
 	stop := d.listen() // the socket is served already, by this process
 	stop()
-	if e := log.events(t, "control_unavailable"); len(e) != 1 || !strings.Contains(fmt.Sprint(e[0]["error"]), control.ErrInUse.Error()) {
+	if e := log.events(t, "control_unavailable"); len(e) != 1 ||
+		!strings.Contains(fmt.Sprint(e[0]["error"]), control.ErrInUse.Error()) {
 		t.Errorf("control_unavailable: %v", e)
 	}
 	cfg := d.cfg().Clone()

@@ -107,7 +107,8 @@ func generated(t *testing.T, file, name, want string) {
 		return
 	}
 	if diff := cmp.Diff(got, want); diff != "" {
-		t.Errorf("%s, %s: differs from the code; `go test ./internal/daemon -run Docs -update` writes it anew (-file +code):\n%s", file, name, diff)
+		t.Errorf("%s, %s: differs from the code; `go test ./internal/daemon -run Docs -update` writes it anew (-file "+
+			"+code):\n%s", file, name, diff)
 	}
 }
 
@@ -151,12 +152,14 @@ func TestLoggerFormats(t *testing.T) {
 			if err := json.Unmarshal([]byte(line), &m); err != nil {
 				t.Fatal(err)
 			}
-			if m["event"] != "notifier_overflow" || m["level"] != "WARN" || m["source"] != "link" || m["schema"] != 2.0 || m["datapath"] != "br \"7\"" || m["ts"] == nil {
+			if m["event"] != "notifier_overflow" || m["level"] != "WARN" || m["source"] != "link" || m["schema"] != 2.0 ||
+				m["datapath"] != "br \"7\"" || m["ts"] == nil {
 				t.Errorf("got %v", m)
 			}
 		}},
 		{config.FormatConsole, func(t *testing.T, line string) {
-			if !regexp.MustCompile(`^\d\d:\d\d:\d\d\.\d{3} WARN  notifier_overflow datapath="br \\"7\\"" source=link\n$`).MatchString(line) {
+			if !regexp.MustCompile(`^\d\d:\d\d:\d\d\.\d{3} WARN  notifier_overflow datapath="br \\"7\\"" ` +
+				`source=link\n$`).MatchString(line) {
 				t.Errorf("got %q", line)
 			}
 		}},

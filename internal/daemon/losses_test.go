@@ -28,7 +28,8 @@ func TestLossesOfAPortWhoseSocketChanged(t *testing.T) {
 		causes []string
 	}{
 		{"a ring overruns", vswitch.PortStats{Serial: 1, UpcallPID: 7, Transport: netlink.Ring,
-			Counters: upcall.PortCounters{SocketDrops: 5, RingDrops: 5, DecodeErrors: 2}}, []string{"ring_full", "decode_error"}},
+			Counters: upcall.PortCounters{SocketDrops: 5, RingDrops: 5, DecodeErrors: 2}},
+			[]string{"ring_full", "decode_error"}},
 		{"the port becomes linear", vswitch.PortStats{Serial: 1, UpcallPID: 8,
 			Counters: upcall.PortCounters{SocketDrops: 5, RingDrops: 5, DecodeErrors: 2}}, nil},
 		{"its queue overflows", vswitch.PortStats{Serial: 1, UpcallPID: 8,

@@ -24,7 +24,8 @@ func printed(t *testing.T, k *event.Kind) object {
 	t.Helper()
 	line := object{}
 	if _, ok := k.Zero().(event.Lister); ok {
-		line = object{"level": k.Level.String(), "ts": "2026-01-01T00:00:00Z", "event": k.Name, "schema": float64(schemaVersion)}
+		line = object{"level": k.Level.String(), "ts": "2026-01-01T00:00:00Z", "event": k.Name,
+			"schema": float64(schemaVersion)}
 		for _, f := range k.Fields() {
 			line[f.Name] = 0.0
 			if f.Name == "datapath" || f.Name == "port" {
@@ -81,7 +82,8 @@ func logSchema(t *testing.T) []byte {
 		"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "A line of dpifd's log with log.format: json",
 		"type": "object", "required": []string{"level", "ts", "event", "schema"},
 		"properties": object{
-			"level": object{"enum": []string{"DEBUG", "INFO", "WARN", "ERROR"}}, "ts": object{"type": "string", "format": "date-time"},
+			"level": object{"enum": []string{"DEBUG", "INFO", "WARN", "ERROR"}},
+			"ts":    object{"type": "string", "format": "date-time"},
 			"event": object{"enum": names}, "schema": object{"const": schemaVersion},
 		},
 		"allOf": rules,

@@ -16,7 +16,8 @@ func TestStateWithoutDatapath(t *testing.T) {
 	d.set = []string{"log.level=info"}
 	d.dumpState()
 	e := log.events(t, "state_daemon")
-	if len(e) != 1 || e[0]["served"] != false || e[0]["macs"] != 1.0 || e[0]["mac_limit"] != 8192.0 || e[0]["log_level"] != "info" {
+	if len(e) != 1 || e[0]["served"] != false || e[0]["macs"] != 1.0 || e[0]["mac_limit"] != 8192.0 ||
+		e[0]["log_level"] != "info" {
 		t.Errorf("state_daemon: %v", e)
 	}
 	if e := log.events(t, "state_port"); len(e) != 0 {

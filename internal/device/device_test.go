@@ -71,7 +71,8 @@ func TestParseLink(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if l.Index != 17 || l.Name != "vxlan_sys_4789" || l.Alias != "dpifd: dp0" || l.Kind != "vxlan" || l.MTU != 65000 || !l.Up() {
+	if l.Index != 17 || l.Name != "vxlan_sys_4789" || l.Alias != "dpifd: dp0" || l.Kind != "vxlan" ||
+		l.MTU != 65000 || !l.Up() {
 		t.Errorf("link %+v", l)
 	}
 	if _, err := ParseLink(make([]byte, ifinfomsgLen-1)); !errors.Is(err, netlink.ErrMalformed) {

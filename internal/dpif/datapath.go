@@ -204,7 +204,8 @@ func parseReply(b []byte) (reply, error) {
 		return reply{}, err
 	}
 	if len(rest) < ovsHeaderLen {
-		return reply{}, fmt.Errorf("%w: %d bytes where struct ovs_header takes %d", netlink.ErrMalformed, len(rest), ovsHeaderLen)
+		return reply{}, fmt.Errorf("%w: %d bytes where struct ovs_header takes %d",
+			netlink.ErrMalformed, len(rest), ovsHeaderLen)
 	}
 	return reply{cmd, int32(binary.NativeEndian.Uint32(rest)), rest[ovsHeaderLen:]}, nil
 }

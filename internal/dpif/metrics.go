@@ -35,7 +35,8 @@ func (s DatapathStats) Since(before *DatapathStats) DatapathStats {
 var UpcallMetrics = metric.Table[UpcallStats]{
 	metric.Counter("upcall_success", metric.None, "upcalls that the kernel queued; 0 if the kernel does not count them",
 		func(s *UpcallStats) uint64 { return s.Success }),
-	metric.Counter("upcall_fail", metric.None, "upcalls that the kernel could not queue; 0 if the kernel does not count them",
+	metric.Counter("upcall_fail", metric.None,
+		"upcalls that the kernel could not queue; 0 if the kernel does not count them",
 		func(s *UpcallStats) uint64 { return s.Fail }),
 }
 

@@ -50,21 +50,26 @@ func TestParseNotice(t *testing.T) {
 			t.Fatalf("notice %+v, %v, %v", n, ok, err)
 		}
 		got = append(got, n)
-		if _, ok, err := noticeFamilies.ParseNotice(h, payload[:len(payload)-4]); ok || !errors.Is(err, netlink.ErrMalformed) {
+		if _, ok, err := noticeFamilies.ParseNotice(h, payload[:len(payload)-4]); ok ||
+			!errors.Is(err, netlink.ErrMalformed) {
 			t.Errorf("cut message: %v, %v", ok, err)
 		}
 	}
-	if n := got[0]; n.Op != Changed || n.Datapath == nil || n.Datapath.Name != "dp0" || n.Datapath.Features != 3 || n.Vport != nil || n.Flow != nil {
+	if n := got[0]; n.Op != Changed || n.Datapath == nil || n.Datapath.Name != "dp0" || n.Datapath.Features != 3 ||
+		n.Vport != nil || n.Flow != nil {
 		t.Errorf("datapath: %+v", n)
 	}
-	if n := got[1]; n.Op != Deleted || n.Vport == nil || n.Vport.Name != "va" || n.Vport.No != 2 || n.Datapath != nil || n.Flow != nil {
+	if n := got[1]; n.Op != Deleted || n.Vport == nil || n.Vport.Name != "va" || n.Vport.No != 2 || n.Datapath != nil ||
+		n.Flow != nil {
 		t.Errorf("vport: %+v", n)
 	}
-	if n := got[2]; n.Op != New || n.Flow == nil || !bytes.Equal(n.Flow.Actions, []byte{8, 0, 1, 0, 4, 0, 0, 0}) || n.Datapath != nil || n.Vport != nil {
+	if n := got[2]; n.Op != New || n.Flow == nil || !bytes.Equal(n.Flow.Actions, []byte{8, 0, 1, 0, 4, 0, 0, 0}) ||
+		n.Datapath != nil || n.Vport != nil {
 		t.Errorf("flow: %+v", n)
 	}
 	// What is not a notification of these.
-	for _, msg := range [][]byte{upcallMessage(0x1d, cmdNew, 5, func(*netlink.Encoder) {}), upcallMessage(0x1a, cmdGet, 5, func(*netlink.Encoder) {})} {
+	for _, msg := range [][]byte{upcallMessage(0x1d, cmdNew, 5, func(*netlink.Encoder) {}),
+		upcallMessage(0x1a, cmdGet, 5, func(*netlink.Encoder) {})} {
 		h, payload, _, _ := netlink.SplitMessage(msg)
 		if n, ok, err := noticeFamilies.ParseNotice(h, payload); ok || err != nil {
 			t.Errorf("notice %+v, %v, %v", n, ok, err)

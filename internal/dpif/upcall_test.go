@@ -63,7 +63,8 @@ func TestParseUpcall(t *testing.T) {
 		Hash                     uint64
 		HasHash                  bool
 	}
-	complete := want{Action, 17, packet, []byte("cookie"), []byte{8, 0, 1, 0, 1, 2, 3, 4}, []byte{8, 0, 1, 0, 3, 0, 0, 0}, 1400, 5000, 0x1_0000_beef, true}
+	complete := want{Action, 17, packet, []byte("cookie"), []byte{8, 0, 1, 0, 1, 2, 3, 4}, []byte{8, 0, 1, 0, 3, 0, 0, 0},
+		1400, 5000, 0x1_0000_beef, true}
 	unpadded := upcallMessage(testFamily, packetCmdMiss, testDPIndex, func(e *netlink.Encoder) {
 		appendTestKey(e, 9)
 		e.Attr(packetAttrPacket, packet[:61])

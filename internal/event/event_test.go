@@ -65,7 +65,8 @@ func TestValues(t *testing.T) {
 			t.Errorf("%T: fields %q, want %q", tc.e, names, want)
 		}
 	}
-	if kinds := Kinds(); len(kinds) != 2 || kinds[0].Name != "listed" || kinds[1] != kindOfPlugged || KindOf(plugged{}) != kindOfPlugged {
+	if kinds := Kinds(); len(kinds) != 2 || kinds[0].Name != "listed" || kinds[1] != kindOfPlugged ||
+		KindOf(plugged{}) != kindOfPlugged {
 		t.Errorf("kinds: %v", kinds)
 	}
 }

@@ -140,7 +140,8 @@ func before() int {
 	if err != nil {
 		return complain(err)
 	}
-	if err := Exec("/nonexistent/program", os.Args, []Descriptor{{FD: fd}}); !errors.Is(err, unix.ENOENT) || !strings.Contains(err.Error(), "/nonexistent/program") {
+	if err := Exec("/nonexistent/program", os.Args, []Descriptor{{FD: fd}}); !errors.Is(err, unix.ENOENT) ||
+		!strings.Contains(err.Error(), "/nonexistent/program") {
 		return complain(fmt.Errorf("exec of a missing program: %w", err))
 	}
 	if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil || flags&unix.FD_CLOEXEC == 0 {

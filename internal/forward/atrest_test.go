@@ -342,7 +342,8 @@ func newAtRest(t *testing.T, random *rand.Rand) (*atRest, string) {
 		o.made = false
 		p.SetPorts(portList(1, 2, 3, deviceNo))
 	}
-	return &atRest{t: t, random: random, policy: p, ports: []odp.PortNo{1, 2, 3, deviceNo}, since: map[odp.PortNo]int64{}}, what
+	return &atRest{t: t, random: random, policy: p, ports: []odp.PortNo{1, 2, 3, deviceNo},
+		since: map[odp.PortNo]int64{}}, what
 }
 
 // serve starts the revalidator, whose requests to dp m answers.
@@ -357,9 +358,10 @@ func (m *atRest) serve(dp *dpif.Datapath) {
 		}
 	}
 	m.reval = revalidator.New(revalidator.Config{
-		Datapath: dp, Policy: policyAtRest{m.policy, m}, Limits: revalidator.Limits{MaxIdle: time.Duration(1+random.IntN(30)) * time.Second},
-		Budget: revalidator.NewBudget(0), Hasher: odp.NewMaskedHasher(), Notify: func(event.Event) {}, Barrier: func() { m.land(len(m.flying)) },
-		CreditSpoofed: func(odp.PortNo, uint64) {},
+		Datapath: dp, Policy: policyAtRest{m.policy, m},
+		Limits: revalidator.Limits{MaxIdle: time.Duration(1+random.IntN(30)) * time.Second},
+		Budget: revalidator.NewBudget(0), Hasher: odp.NewMaskedHasher(), Notify: func(event.Event) {},
+		Barrier: func() { m.land(len(m.flying)) }, CreditSpoofed: func(odp.PortNo, uint64) {},
 	})
 }
 

@@ -89,16 +89,20 @@ var wireFields = []func(r *rand.Rand, p *wirePacket){
 		p.tunnelTTL, p.tunnelTOS = anyOf[byte](r, 60, 61), anyOf[byte](r, 0, 4)
 	},
 	func(r *rand.Rand, p *wirePacket) {
-		p.src = anyOf(r, odp.MAC{2}, odp.MAC{2, 0, 0, 0, 0, 1}, odp.MAC{2, 0, 0, 0, 0, 2}, odp.MAC{}, odp.MAC{3, 1}, odp.MAC{1, 2})
+		p.src = anyOf(r, odp.MAC{2}, odp.MAC{2, 0, 0, 0, 0, 1}, odp.MAC{2, 0, 0, 0, 0, 2}, odp.MAC{}, odp.MAC{3, 1},
+			odp.MAC{1, 2})
 	},
 	func(r *rand.Rand, p *wirePacket) {
-		p.dst = anyOf(r, odp.MAC{2}, odp.MAC{2, 0, 0, 0, 0, 1}, odp.MAC{2, 0, 0, 0, 0, 2}, odp.MAC{2, 0, 0, 0, 0, 3}, broadcast, odp.MAC{0xff, 0xff, 0xff, 0xff, 0xff},
-			odp.MAC{0x33, 0x33}, odp.MAC{0x33, 0x33, 1}, odp.MAC{1, 0x80, 0xc2, 0, 0, 0}, odp.MAC{1, 0x80, 0xc2, 0, 0, 0x10}, odp.MAC{1, 0, 0x5e}, odp.MAC{1, 0, 0x5e, 0, 0, 1}, odp.MAC{1, 0, 0x5e, 0x80}, odp.MAC{1, 0, 0xc, 0xcc, 0xcc, 0xcc})
+		p.dst = anyOf(r, odp.MAC{2}, odp.MAC{2, 0, 0, 0, 0, 1}, odp.MAC{2, 0, 0, 0, 0, 2}, odp.MAC{2, 0, 0, 0, 0, 3},
+			broadcast, odp.MAC{0xff, 0xff, 0xff, 0xff, 0xff},
+			odp.MAC{0x33, 0x33}, odp.MAC{0x33, 0x33, 1}, odp.MAC{1, 0x80, 0xc2, 0, 0, 0}, odp.MAC{1, 0x80, 0xc2, 0, 0, 0x10},
+			odp.MAC{1, 0, 0x5e}, odp.MAC{1, 0, 0x5e, 0, 0, 1}, odp.MAC{1, 0, 0x5e, 0x80}, odp.MAC{1, 0, 0xc, 0xcc, 0xcc, 0xcc})
 	},
 	func(r *rand.Rand, p *wirePacket) {
 		p.tags, p.cut = nil, r.IntN(12) == 0
 		for range anyOf(r, 0, 0, 1, 1, 2, 3) {
-			p.tags = append(p.tags, frameTag{anyOf[uint16](r, vlanTag, vlanTag, serviceTag), kernelsPresent | anyOf[uint16](r, 0, 5, 6, 7, 4095) | anyOf[uint16](r, 0, 3)<<13})
+			p.tags = append(p.tags, frameTag{anyOf[uint16](r, vlanTag, vlanTag, serviceTag),
+				kernelsPresent | anyOf[uint16](r, 0, 5, 6, 7, 4095) | anyOf[uint16](r, 0, 3)<<13})
 		}
 	},
 	func(r *rand.Rand, p *wirePacket) {
@@ -123,7 +127,8 @@ var wireFields = []func(r *rand.Rand, p *wirePacket){
 		p.group = anyOf[uint16](r, 0, 239<<8, 239<<8, 224<<8, 0xff02, 0xff05, 0xff05)
 	},
 	func(r *rand.Rand, p *wirePacket) {
-		p.sha, p.tha = anyOf(r, p.src, p.src, odp.MAC{2, 0, 0, 0, 0, 2}), anyOf(r, odp.MAC{}, p.src, odp.MAC{2, 0, 0, 0, 0, 3})
+		p.sha, p.tha = anyOf(r, p.src, p.src, odp.MAC{2, 0, 0, 0, 0, 2}),
+			anyOf(r, odp.MAC{}, p.src, odp.MAC{2, 0, 0, 0, 0, 3})
 	},
 }
 
@@ -260,7 +265,8 @@ func randomConfigs(r *rand.Rand) PortConfigs {
 		}
 		c.Isolated, c.Hairpin = r.IntN(4) == 0, r.IntN(5) == 0
 		if r.IntN(3) == 0 {
-			c.Storm = StormConfig{Broadcast: anyOf[uint32](r, 0, 100), Multicast: anyOf[uint32](r, 0, 200), UnknownUnicast: anyOf[uint32](r, 0, 300)}
+			c.Storm = StormConfig{Broadcast: anyOf[uint32](r, 0, 100), Multicast: anyOf[uint32](r, 0, 200),
+				UnknownUnicast: anyOf[uint32](r, 0, 300)}
 		}
 		if name != "p3" && r.IntN(6) == 0 {
 			c.MirrorTo = "p3"
@@ -274,7 +280,8 @@ func randomConfigs(r *rand.Rand) PortConfigs {
 	}
 	if r.IntN(2) == 0 {
 		for i, name := range []string{"t0", "t1", "t2"} {
-			t := &TunnelConfig{No: FirstTunnelNo + odp.PortNo(i), Device: "p7", Remote: netip.MustParseAddr("192.0.2.9"), Key: 42 + uint64(i&1), DstPort: 4789, TTL: 64, TOSInherit: r.IntN(3) == 0}
+			t := &TunnelConfig{No: FirstTunnelNo + odp.PortNo(i), Device: "p7", Remote: netip.MustParseAddr("192.0.2.9"),
+				Key: 42 + uint64(i&1), DstPort: 4789, TTL: 64, TOSInherit: r.IntN(3) == 0}
 			if i == 2 {
 				t.Local = netip.MustParseAddr("192.0.2.1")
 			}
@@ -297,7 +304,8 @@ func randomConfigs(r *rand.Rand) PortConfigs {
 // randomGroups returns members of groups of wirePacket, and routers.
 func randomGroups(r *rand.Rand) (list []snoop.Entry) {
 	for range 12 {
-		e := snoop.Entry{VLAN: anyOf[uint16](r, 0, 5, 6), IPv6: r.IntN(2) == 0, Port: anyOf[odp.PortNo](r, 1, 2, 3, FirstTunnelNo), UntilMS: 1 << 40}
+		e := snoop.Entry{VLAN: anyOf[uint16](r, 0, 5, 6), IPv6: r.IntN(2) == 0,
+			Port: anyOf[odp.PortNo](r, 1, 2, 3, FirstTunnelNo), UntilMS: 1 << 40}
 		if r.IntN(4) != 0 {
 			e.Group = netip.AddrFrom4([4]byte{239, 0, byte(r.IntN(3)), 1})
 			if e.IPv6 {
@@ -313,9 +321,11 @@ func randomGroups(r *rand.Rand) (list []snoop.Entry) {
 func randomGuard(r *rand.Rand) guard.Config {
 	c := guard.Config{NoDHCPServer: r.IntN(2) == 0, NoRouterAdvertisements: r.IntN(2) == 0}
 	if r.IntN(2) == 0 {
-		c.MACs = anyOf(r, []odp.MAC{{2, 0, 0, 0, 0, 1}}, []odp.MAC{{2, 0, 0, 0, 0, 1}, {2}}, []odp.MAC{{2, 0, 0, 0, 0, 1}, {2, 0, 0, 0, 0, 2}, {2}})
+		c.MACs = anyOf(r, []odp.MAC{{2, 0, 0, 0, 0, 1}}, []odp.MAC{{2, 0, 0, 0, 0, 1}, {2}},
+			[]odp.MAC{{2, 0, 0, 0, 0, 1}, {2, 0, 0, 0, 0, 2}, {2}})
 	}
-	for _, text := range anyOf(r, nil, []string{"10.0.0.1/32"}, []string{"10.0.0.0/31", "fd00::2/127"}, []string{"10.0.0.2/32", "10.0.0.0/24", "::/0"},
+	for _, text := range anyOf(r, nil, []string{"10.0.0.1/32"}, []string{"10.0.0.0/31", "fd00::2/127"},
+		[]string{"10.0.0.2/32", "10.0.0.0/24", "::/0"},
 		[]string{"fd00::1/128", "fd00::2/128"}, []string{"fd00::/8", "0.0.0.0/0"}) {
 		c.Addresses = append(c.Addresses, netip.MustParsePrefix(text))
 	}
@@ -416,8 +426,10 @@ func install(t *testing.T, p policy.Policy, k *swKey) (*policy.Verdict, *swFlow)
 func checkSecond(t *testing.T, p policy.Policy, k *swKey, v *policy.Verdict) {
 	t.Helper()
 	second := between(p, k)
-	if second.Stage != policy.SecondStage || !bytes.Equal(second.Mask.Bytes(), v.Mask.Bytes()) || !bytes.Equal(second.Actions.Bytes(), v.Actions.Bytes()) {
-		t.Fatalf("%s: decided in two stages as %s, mask %x, then as %s, mask %x", text(k), said(v), v.Mask.Bytes(), said(second), second.Mask.Bytes())
+	if second.Stage != policy.SecondStage || !bytes.Equal(second.Mask.Bytes(), v.Mask.Bytes()) ||
+		!bytes.Equal(second.Actions.Bytes(), v.Actions.Bytes()) {
+		t.Fatalf("%s: decided in two stages as %s, mask %x, then as %s, mask %x", text(k), said(v), v.Mask.Bytes(),
+			said(second), second.Mask.Bytes())
 	}
 }
 
@@ -493,11 +505,13 @@ func TestDifferential(t *testing.T) {
 					continue
 				}
 				if !bytes.Equal(v.Actions.Bytes(), w.Actions.Bytes()) || w.Reason == reasonStatic {
-					t.Fatalf("%s\none flow takes both, with mask %s\n%s: %s\n%s: %s", what, odp.Text{}.AppendKey(nil, k.attributes(&k, false), v.Mask.Bytes()),
+					t.Fatalf("%s\none flow takes both, with mask %s\n%s: %s\n%s: %s", what,
+						odp.Text{}.AppendKey(nil, k.attributes(&k, false), v.Mask.Bytes()),
 						text(&k), said(v), text(&q), said(w))
 				}
 				if g != nil && !g.same(f) {
-					t.Fatalf("%s\nflows overlap and differ\n%s, mask %x\n%s, mask %x", what, text(&k), v.Mask.Bytes(), text(&q), w.Mask.Bytes())
+					t.Fatalf("%s\nflows overlap and differ\n%s, mask %x\n%s, mask %x", what, text(&k), v.Mask.Bytes(), text(&q),
+						w.Mask.Bytes())
 				}
 			}
 		}

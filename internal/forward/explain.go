@@ -20,7 +20,8 @@ func explainInPort(in odp.PortNo, set *portSet, v *policy.Verdict) {
 		v.Explain("in_port", fmt.Sprintf("came out of tunnel %s, which is port %d to the switch", p.name, in))
 		return
 	case set.isDevice(in):
-		v.Explain("in_port", fmt.Sprintf("port %d is a device of tunnels, and none has the packet's addresses and key: dropped", in))
+		v.Explain("in_port",
+			fmt.Sprintf("port %d is a device of tunnels, and none has the packet's addresses and key: dropped", in))
 		return
 	case p != nil:
 		v.Explain("in_port", fmt.Sprintf("%s is one of the datapath's %d ports", set.label(in), len(set.ports)))

@@ -37,13 +37,16 @@ func TestExplainIsDecide(t *testing.T) {
 				var steps []string
 				asked.Explain = func(step, found string) { steps = append(steps, step+": "+found) }
 				p.Decide(u, int64(i), &asked)
-				if diff := cmp.Diff(before, learning.Snapshot()) + cmp.Diff(stats, learning.Stats()); diff != "" || p.Generation() != generation {
+				if diff := cmp.Diff(before, learning.Snapshot()) + cmp.Diff(stats, learning.Stats()); diff != "" ||
+					p.Generation() != generation {
 					t.Fatalf("asking changed the MAC table or the generation:\n%s", diff)
 				}
 				p.Decide(u, int64(i), &decided)
 				if asked.Reason != decided.Reason || asked.Install != decided.Install ||
-					!bytes.Equal(asked.Actions.Bytes(), decided.Actions.Bytes()) || !bytes.Equal(asked.Mask.Bytes(), decided.Mask.Bytes()) {
-					t.Fatalf("packet %d: asked %s %x, decided %s %x; steps %q", i, asked.Reason, asked.Actions.Bytes(), decided.Reason, decided.Actions.Bytes(), steps)
+					!bytes.Equal(asked.Actions.Bytes(), decided.Actions.Bytes()) ||
+					!bytes.Equal(asked.Mask.Bytes(), decided.Mask.Bytes()) {
+					t.Fatalf("packet %d: asked %s %x, decided %s %x; steps %q", i, asked.Reason, asked.Actions.Bytes(), decided.Reason,
+						decided.Actions.Bytes(), steps)
 				}
 				if len(steps) < 2 {
 					t.Fatalf("%s: only steps %q", decided.Reason, steps)

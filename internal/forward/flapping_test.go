@@ -43,7 +43,8 @@ func TestFlapping(t *testing.T) {
 			t.Errorf("%s: %v, %d others, told %d times", c.name, list, others, *found)
 			continue
 		}
-		if c.moves > 0 && (list[0].MAC != host(1) || list[0].Moves != c.moves || !slices.Equal(list[0].Ports, c.ports) || list[0].OverMS != c.over) {
+		if c.moves > 0 && (list[0].MAC != host(1) || list[0].Moves != c.moves || !slices.Equal(list[0].Ports, c.ports) ||
+			list[0].OverMS != c.over) {
 			t.Errorf("%s: %+v", c.name, list[0])
 		}
 	}

@@ -18,7 +18,8 @@ func TestFlush(t *testing.T) {
 	if n := l.Flush(at, func(_ uint16, port odp.PortNo) bool { return port == 9 }); n != 0 || l.Generation() != before {
 		t.Errorf("%d MACs of a port without any, generation %d after %d", n, l.Generation(), before)
 	}
-	if n := l.Flush(at, func(vlan uint16, port odp.PortNo) bool { return port == 1 && vlan == 10 }); n != 1 || l.Generation() == before {
+	if n := l.Flush(at, func(vlan uint16, port odp.PortNo) bool { return port == 1 && vlan == 10 }); n != 1 ||
+		l.Generation() == before {
 		t.Errorf("%d MACs of port 1 and VLAN 10, want 1; generation %d after %d", n, l.Generation(), before)
 	}
 	for i, want := range []bool{true, false, true, true} {

@@ -350,7 +350,8 @@ func TestMasksPartition(t *testing.T) {
 		f.srcMask, f.dstMask = maskOf(t, v)
 		f.dumped = masked(t, k, v)
 		again, ok := redecide(l, f.dumped)
-		if !ok || string(again.Actions.Bytes()) != string(v.Actions.Bytes()) || string(again.Mask.Bytes()) != string(v.Mask.Bytes()) {
+		if !ok || string(again.Actions.Bytes()) != string(v.Actions.Bytes()) ||
+			string(again.Mask.Bytes()) != string(v.Mask.Bytes()) {
 			t.Fatalf("%v to %v: %s, re-decided %v as %s", f.src, f.dst, v.Reason, ok, again.Reason)
 		}
 		flows = append(flows, f)

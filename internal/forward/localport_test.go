@@ -31,7 +31,8 @@ func TestOnlyVLAN0(t *testing.T) {
 			map[odp.PortNo]string{local: "[{8100 100a}]", trunk: "[{8100 100a}]"}},
 	} {
 		cfg := PortConfigs{"access": {VLAN: VLANConfig{Access: 10}}, "dp": {VLAN: c.vlan}}
-		ports := []policy.Port{{No: local, Name: "dp", OnlyVLAN0: true}, {No: trunk, Name: "trunk"}, {No: access, Name: "access"}}
+		ports := []policy.Port{{No: local, Name: "dp", OnlyVLAN0: true}, {No: trunk, Name: "trunk"},
+			{No: access, Name: "access"}}
 		for _, name := range []string{"learning", "flood"} {
 			p, err := New(name, Config{Ports: cfg})
 			if err != nil {

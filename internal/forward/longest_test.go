@@ -20,7 +20,8 @@ func TestLongestFlood(t *testing.T) {
 		isolated[name] = PortConfig{Isolated: i > 0}
 		access[name] = PortConfig{VLAN: VLANConfig{Access: uint16(1 + i%2)}}
 		if i < 700 {
-			tunnels[name] = PortConfig{Tunnel: &TunnelConfig{No: FirstTunnelNo + odp.PortNo(i), Device: "vxlan", Remote: netip.MustParseAddr("192.0.2.9"), Key: uint64(i)}}
+			tunnels[name] = PortConfig{Tunnel: &TunnelConfig{No: FirstTunnelNo + odp.PortNo(i), Device: "vxlan",
+				Remote: netip.MustParseAddr("192.0.2.9"), Key: uint64(i)}}
 		}
 	}
 	const output, least = 8, 40 // bytes of an output, and of one into a tunnel at least

@@ -137,7 +137,8 @@ func TestModel(t *testing.T) {
 				return host(random.IntN(25))
 			}
 		}
-		m := &model{macs: map[odp.MAC]MACEntry{}, flooded: map[odp.MAC]bool{}, wanted: map[odp.MAC]bool{}, was: map[odp.MAC]odp.PortNo{}}
+		m := &model{macs: map[odp.MAC]MACEntry{}, flooded: map[odp.MAC]bool{}, wanted: map[odp.MAC]bool{},
+			was: map[odp.MAC]odp.PortNo{}}
 		l := newLearning(t, 64)
 		for anyShared(l) {
 			l = newLearning(t, 64)
@@ -176,19 +177,22 @@ func TestModel(t *testing.T) {
 				keep := m.has(in) && (!m.teaches(in, src, dst) || known && e.Port == in)
 				v, ok := redecide(l, k)
 				if ok != keep {
-					t.Fatalf("seed %d step %d: %v to %v on %v: kept %v (%s), the model %v", seed, step, src, dst, in, ok, v.Reason, keep)
+					t.Fatalf("seed %d step %d: %v to %v on %v: kept %v (%s), the model %v", seed, step, src, dst, in, ok,
+						v.Reason, keep)
 				}
 				if !ok {
 					break
 				}
 				if want := m.forward(in, dst); !slices.Equal(outputs(t, v), want) {
-					t.Fatalf("seed %d step %d: %v to %v on %v: re-decided %v (%s), the model %v", seed, step, src, dst, in, outputs(t, v), v.Reason, want)
+					t.Fatalf("seed %d step %d: %v to %v on %v: re-decided %v (%s), the model %v", seed, step, src, dst, in,
+						outputs(t, v), v.Reason, want)
 				}
 			default:
 				now += random.Int64N(20)
 				v, want := decide(l, k, now), m.frame(in, src, dst, now)
 				if got := outputs(t, v); !slices.Equal(got, want) || v.Install != m.has(in) {
-					t.Fatalf("seed %d step %d: %v to %v on %v: %v (%s, install %v), the model %v", seed, step, src, dst, in, got, v.Reason, v.Install, want)
+					t.Fatalf("seed %d step %d: %v to %v on %v: %v (%s, install %v), the model %v", seed, step, src, dst, in, got,
+						v.Reason, v.Install, want)
 				}
 			}
 			switch grew := l.Generation() != generation; {

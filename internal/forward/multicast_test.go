@@ -14,7 +14,8 @@ import (
 // snooper is a learning switch of five ports with snooping; p4 leads to a router.
 func snooper(t *testing.T, floodUnregistered bool, ports PortConfigs) *Learning {
 	t.Helper()
-	l, err := NewLearning(Config{Ports: ports, Multicast: MulticastConfig{Snooping: true, FloodUnregistered: floodUnregistered, GroupLimit: 2}})
+	l, err := NewLearning(Config{Ports: ports, Multicast: MulticastConfig{Snooping: true,
+		FloodUnregistered: floodUnregistered, GroupLimit: 2}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,8 +34,10 @@ func parseKey(t *testing.T, text string) []byte {
 
 const (
 	from1  = "in_port(1),eth(src=02:00:00:00:00:01,dst="
-	group4 = from1 + "01:00:5e:01:02:03),eth_type(0x0800),ipv4(src=10.0.0.1,dst=239.1.2.3,proto=17,tos=0,ttl=1,frag=no),udp(src=1,dst=2)"
-	group6 = from1 + "33:33:00:00:00:05),eth_type(0x86dd),ipv6(src=fe80::1,dst=ff05::5,label=0,proto=17,tclass=0,hlimit=1,frag=no),udp(src=1,dst=2)"
+	group4 = from1 + "01:00:5e:01:02:03),eth_type(0x0800)," +
+		"ipv4(src=10.0.0.1,dst=239.1.2.3,proto=17,tos=0,ttl=1,frag=no),udp(src=1,dst=2)"
+	group6 = from1 + "33:33:00:00:00:05),eth_type(0x86dd)," +
+		"ipv6(src=fe80::1,dst=ff05::5,label=0,proto=17,tclass=0,hlimit=1,frag=no),udp(src=1,dst=2)"
 )
 
 // TestGroups: packets of a group go to its members and to routers.
@@ -69,7 +72,8 @@ func TestGroups(t *testing.T) {
 			if got := outputs(t, v); !slices.Equal(got, tt.want) || v.Reason != tt.reason || !v.Install {
 				t.Errorf("%s to %v, want %s to %v", v.Reason, got, tt.reason, tt.want)
 			}
-			if again, keep := redecide(l, k); !keep || !slices.Equal(outputs(t, again), tt.want) || string(again.Mask.Bytes()) != string(v.Mask.Bytes()) {
+			if again, keep := redecide(l, k); !keep || !slices.Equal(outputs(t, again), tt.want) ||
+				string(again.Mask.Bytes()) != string(v.Mask.Bytes()) {
 				t.Errorf("re-decided: %s", said(again))
 			}
 			var w policy.Verdict
@@ -98,7 +102,8 @@ func TestMessages(t *testing.T) {
 	l := snooper(t, false, nil)
 	message := func(in string, typ, code byte, group string) *policy.Verdict {
 		t.Helper()
-		k := parseKey(t, "in_port("+in+"),eth(src=02:00:00:00:00:0"+in+",dst=01:00:5e:01:02:03),eth_type(0x0800),ipv4(src=10.0.0.1,dst="+group+",proto=2,tos=0,ttl=1,frag=no)")
+		k := parseKey(t, "in_port("+in+"),eth(src=02:00:00:00:00:0"+in+",dst=01:00:5e:01:02:03),eth_type(0x0800),"+
+			"ipv4(src=10.0.0.1,dst="+group+",proto=2,tos=0,ttl=1,frag=no)")
 		u := dpif.Upcall{InPort: odp.PortNo(in[0] - '0'), Key: k, Packet: igmpFrame(typ, code, group)}
 		v := &policy.Verdict{}
 		l.Decide(&u, 10, v)
@@ -155,7 +160,8 @@ func TestMessages(t *testing.T) {
 	if c := l.Groups().Counters(); c.Queries != 2 || c.Reports != 6 || c.Groups != 1 || c.Routers != 0 {
 		t.Errorf("%+v", c)
 	}
-	broken := dpif.Upcall{InPort: 1, Key: parseKey(t, from1+"01:00:5e:01:02:03),eth_type(0x0800),ipv4(src=10.0.0.1,dst=239.1.2.3,proto=2,tos=0,ttl=1,frag=no)")}
+	broken := dpif.Upcall{InPort: 1, Key: parseKey(t, from1+"01:00:5e:01:02:03),eth_type(0x0800),"+
+		"ipv4(src=10.0.0.1,dst=239.1.2.3,proto=2,tos=0,ttl=1,frag=no)")}
 	broken.Packet = igmpFrame(report, 0, "239.1.2.3")
 	broken.Packet[36]++
 	var v policy.Verdict
@@ -168,7 +174,8 @@ func TestMessages(t *testing.T) {
 
 // TestGroupVLANs: members are those of a VLAN, and get its tag as their ports have it.
 func TestGroupVLANs(t *testing.T) {
-	l := snooper(t, false, PortConfigs{"p1": {VLAN: VLANConfig{Access: 5}}, "p2": {VLAN: VLANConfig{Access: 5}}, "p3": {}, "p4": {VLAN: VLANConfig{Access: 6}},
+	l := snooper(t, false, PortConfigs{"p1": {VLAN: VLANConfig{Access: 5}}, "p2": {VLAN: VLANConfig{Access: 5}}, "p3": {},
+		"p4": {VLAN: VLANConfig{Access: 6}},
 		"p5": {VLAN: VLANConfig{Access: 5}}})
 	for _, no := range []odp.PortNo{2, 3, 4} {
 		l.Groups().Restore([]snoop.Entry{{VLAN: 5, Group: netip.MustParseAddr("239.1.2.3"), Port: no, UntilMS: 1000}})

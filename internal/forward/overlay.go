@@ -66,7 +66,8 @@ func (o *Overlay) explainAbsent(key []byte, v *policy.Verdict) {
 	}
 	for _, r := range o.rules.Load().absent {
 		if k.Matches(&r.key, &r.mask) {
-			v.Explain(reasonStatic, fmt.Sprintf("the static flow %s would match, but is not installed: there is no port %s", r.text, r.missing))
+			v.Explain(reasonStatic, fmt.Sprintf(
+				"the static flow %s would match, but is not installed: there is no port %s", r.text, r.missing))
 		}
 	}
 }
@@ -287,7 +288,8 @@ func newRuleSet(flows []StaticFlow, ports []policy.Port, perPort bool) *ruleSet 
 	for i, f := range flows {
 		add := func(c *compiled, id dpif.UFID) {
 			set.flows = append(set.flows, policy.StaticFlow{
-				Match: f.Match, Actions: f.Actions, Missing: missing[i], UFID: id, Key: c.keyAttrs, Mask: c.maskAttrs, Do: c.actions,
+				Match: f.Match, Actions: f.Actions, Missing: missing[i],
+				UFID: id, Key: c.keyAttrs, Mask: c.maskAttrs, Do: c.actions,
 			})
 		}
 		c := all[i]

@@ -26,7 +26,8 @@ func randomPayload(random *rand.Rand) string {
 	l4 := func(proto int) string {
 		switch proto {
 		case 6:
-			return fmt.Sprintf(",tcp(src=%d,dst=%d),tcp_flags(%s)", anyOf(random, 1, 2), anyOf(random, 80, 81), anyOf(random, "syn", "ack"))
+			return fmt.Sprintf(",tcp(src=%d,dst=%d),tcp_flags(%s)", anyOf(random, 1, 2), anyOf(random, 80, 81),
+				anyOf(random, "syn", "ack"))
 		case 17:
 			return fmt.Sprintf(",udp(src=%d,dst=%d)", anyOf(random, 1, 2), anyOf(random, 53, 80))
 		case 1:
@@ -40,20 +41,24 @@ func randomPayload(random *rand.Rand) string {
 	switch random.IntN(4) {
 	case 0:
 		proto := anyOf(random, 6, 17, 1, 99)
-		s := fmt.Sprintf("eth_type(0x0800),ipv4(src=10.0.0.%d,dst=10.0.%d.1,proto=%d,tos=0,ttl=64,frag=%s)", random.IntN(3), random.IntN(3), proto, frag)
+		s := fmt.Sprintf("eth_type(0x0800),ipv4(src=10.0.0.%d,dst=10.0.%d.1,proto=%d,tos=0,ttl=64,frag=%s)", random.IntN(3),
+			random.IntN(3), proto, frag)
 		if frag != "later" {
 			s += l4(proto)
 		}
 		return s
 	case 1:
 		proto := anyOf(random, 6, 17, 58)
-		s := fmt.Sprintf("eth_type(0x86dd),ipv6(src=fd00::%d,dst=fd00::%d,label=0,proto=%d,tclass=0,hlimit=9,frag=%s)", random.IntN(3), random.IntN(3), proto, frag)
+		s := fmt.Sprintf("eth_type(0x86dd),ipv6(src=fd00::%d,dst=fd00::%d,label=0,proto=%d,tclass=0,hlimit=9,frag=%s)",
+			random.IntN(3), random.IntN(3), proto, frag)
 		if frag != "later" {
 			s += l4(proto)
 		}
 		return s
 	case 2:
-		return fmt.Sprintf("eth_type(0x0806),arp(sip=10.0.0.%d,tip=10.0.0.%d,op=%d,sha=02:00:00:00:00:01,tha=00:00:00:00:00:00)", random.IntN(3), random.IntN(3), 1+random.IntN(2))
+		return fmt.Sprintf("eth_type(0x0806),"+
+			"arp(sip=10.0.0.%d,tip=10.0.0.%d,op=%d,sha=02:00:00:00:00:01,tha=00:00:00:00:00:00)",
+			random.IntN(3), random.IntN(3), 1+random.IntN(2))
 	default:
 		return "eth_type(0x88b5)"
 	}
@@ -63,10 +68,12 @@ func randomPayload(random *rand.Rand) string {
 func randomKey(random *rand.Rand) string {
 	payload := randomPayload(random)
 	for range anyOf(random, 0, 0, 1, 2) {
-		payload = fmt.Sprintf("eth_type(0x%04x),vlan(vid=%d,pcp=%d),encap(%s)", anyOf(random, 0x8100, 0x88a8), anyOf(random, 0, 5, 6), anyOf(random, 0, 3), payload)
+		payload = fmt.Sprintf("eth_type(0x%04x),vlan(vid=%d,pcp=%d),encap(%s)", anyOf(random, 0x8100, 0x88a8),
+			anyOf(random, 0, 5, 6), anyOf(random, 0, 3), payload)
 	}
-	return fmt.Sprintf("recirc_id(0x%x),skb_mark(0x%x),in_port(%d),eth(src=02:00:00:00:00:0%d,dst=%s),%s", anyOf(random, 0, 0, 0, 1), anyOf(random, 0, 7),
-		1+random.IntN(3), random.IntN(3), anyOf(random, "02:00:00:00:00:00", "02:00:00:00:00:01", "ff:ff:ff:ff:ff:ff", "01:80:c2:00:00:00"), payload)
+	return fmt.Sprintf("recirc_id(0x%x),skb_mark(0x%x),in_port(%d),eth(src=02:00:00:00:00:0%d,dst=%s),%s",
+		anyOf(random, 0, 0, 0, 1), anyOf(random, 0, 7), 1+random.IntN(3), random.IntN(3),
+		anyOf(random, "02:00:00:00:00:00", "02:00:00:00:00:01", "ff:ff:ff:ff:ff:ff", "01:80:c2:00:00:00"), payload)
 }
 
 // parse reads a key in ODP text.
@@ -97,7 +104,8 @@ func staticLike(random *rand.Rand, key string) string {
 			key = key[:at] + strings.TrimPrefix(key[end:], ",")
 		}
 	}
-	for _, f := range []string{"src", "dst", "tos", "ttl", "label", "tclass", "hlimit", "frag", "sip", "tip", "op", "sha", "tha", "pcp"} {
+	for _, f := range []string{"src", "dst", "tos", "ttl", "label", "tclass", "hlimit", "frag", "sip", "tip", "op", "sha",
+		"tha", "pcp"} {
 		wild(f)
 	}
 	key = strings.NewReplacer(",)", ")", "(,", "(", ",,", ",").Replace(key)
@@ -236,7 +244,8 @@ func TestOverlayKeepsApart(t *testing.T) {
 			}
 			dumped := maskedKey(k, v.Mask.Bytes())
 			again, ok := redecide(o, dumped)
-			if !ok || !bytes.Equal(again.Mask.Bytes(), v.Mask.Bytes()) || !bytes.Equal(again.Actions.Bytes(), v.Actions.Bytes()) {
+			if !ok || !bytes.Equal(again.Mask.Bytes(), v.Mask.Bytes()) ||
+				!bytes.Equal(again.Actions.Bytes(), v.Actions.Bytes()) {
 				t.Fatalf("%s: re-decided %v (%s), mask %s, was %s", text, ok, again.Reason,
 					odp.Text{}.AppendKey(nil, dumped, again.Mask.Bytes()), odp.Text{}.AppendKey(nil, k, v.Mask.Bytes()))
 			}
@@ -271,7 +280,8 @@ func TestOverlayPorts(t *testing.T) {
 	o.SetPorts(portList(1, 2))
 	g := o.Generation()
 	list := o.StaticFlows()
-	if len(list) != 3 || list[0].Missing != "" || list[1].Missing != "p9" || list[2].Missing != "p9" || list[1].UFID == list[2].UFID {
+	if len(list) != 3 || list[0].Missing != "" || list[1].Missing != "p9" || list[2].Missing != "p9" ||
+		list[1].UFID == list[2].UFID {
 		t.Fatalf("%+v", list)
 	}
 	if v := decide(o, key(2, host(1), host(2)), 1); v.Reason != "drop" || !v.Install {
@@ -358,12 +368,14 @@ func TestOverlayPerPort(t *testing.T) {
 			matches[f.Match]++
 			ids[f.UFID] = true
 		}
-		want := map[string]int{"eth_type(0x0806)": len(ports), "in_port(p2),eth_type(0x88b5)": 1, "in_port(p1),skb_mark(7)": 1}
+		want := map[string]int{"eth_type(0x0806)": len(ports), "in_port(p2),eth_type(0x88b5)": 1,
+			"in_port(p1),skb_mark(7)": 1}
 		if !maps.Equal(matches, want) || len(ids) != len(ports)+2 {
 			t.Errorf("%d ports: flows by match %v, %d identifiers", len(ports), matches, len(ids))
 		}
 	}
-	if v := decide(o, parse(t, "in_port(2),eth(src=02:00:00:00:00:01,dst=ff:ff:ff:ff:ff:ff),eth_type(0x0806),arp(op=1)"), 1); v.Reason != reasonStatic {
+	if v := decide(o, parse(t, "in_port(2),eth(src=02:00:00:00:00:01,dst=ff:ff:ff:ff:ff:ff),eth_type(0x0806),"+
+		"arp(op=1)"), 1); v.Reason != reasonStatic {
 		t.Errorf("decided as %s", v.Reason)
 	}
 }

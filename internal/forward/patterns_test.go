@@ -29,7 +29,8 @@ func TestPortPatterns(t *testing.T) {
 	access := func(vlan uint16) PortConfig { return PortConfig{VLAN: VLANConfig{Access: vlan}} }
 	cfg := PortConfigs{"tap9": {}}
 	patterns := []PortPattern{{"tap1*", access(10)}, {"tap*", access(20)}}
-	list := []policy.Port{{No: 1, Name: "tap1", Listed: true}, {No: 2, Name: "tap2", Listed: true}, {No: 3, Name: "tap9", Listed: true},
+	list := []policy.Port{{No: 1, Name: "tap1", Listed: true}, {No: 2, Name: "tap2", Listed: true},
+		{No: 3, Name: "tap9", Listed: true},
 		{No: 4, Name: "tap14"}, {No: 5, Name: "tap15", Listed: true}, {No: 6, Name: "eth1", Listed: true}}
 	flood, err := NewFlood(cfg, patterns...)
 	if err != nil {
@@ -60,7 +61,8 @@ func TestPatternWithoutPorts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.SetPorts([]policy.Port{{No: 1, Name: "p1", Listed: true}, {No: 2, Name: "p2", Listed: true}, {No: 3, Name: "p3", Listed: true}})
+	f.SetPorts([]policy.Port{{No: 1, Name: "p1", Listed: true}, {No: 2, Name: "p2", Listed: true},
+		{No: 3, Name: "p3", Listed: true}})
 	if got := untagged(t, decide(f, key(1, host(1), broadcast), 1)); !cmp.Equal(got, []odp.PortNo{2}) {
 		t.Errorf("port 1 reaches %v", got)
 	}

@@ -49,7 +49,8 @@ func TestPeer(t *testing.T) {
 				t.Fatalf("the way back is not installed: %s", r.Reason)
 			}
 			direct := decide(l, back, 1000)
-			if string(r.Actions.Bytes()) != string(direct.Actions.Bytes()) || string(r.Mask.Bytes()) != string(direct.Mask.Bytes()) {
+			if string(r.Actions.Bytes()) != string(direct.Actions.Bytes()) ||
+				string(r.Mask.Bytes()) != string(direct.Mask.Bytes()) {
 				t.Errorf("the way back is %x, its packet %x", r.Actions.Bytes(), direct.Actions.Bytes())
 			}
 		})

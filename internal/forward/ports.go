@@ -141,7 +141,8 @@ type portSet struct {
 func newPortSet(list []policy.Port, cfg PortConfigs, meters map[string]stormMeters) *portSet {
 	s := &portSet{plain: len(cfg) == 0}
 	tunnels, sinks := cfg.tunnelsOf(), cfg.mirrors()
-	b := setBuilder{portSet: s, groups: map[string]int{}, edges: []uint16{0, 1}, mirrors: map[string]string{}, meters: meters}
+	b := setBuilder{portSet: s, groups: map[string]int{}, edges: []uint16{0, 1}, mirrors: map[string]string{},
+		meters: meters}
 	for _, p := range list {
 		names, isDevice := tunnels[p.Name]
 		for _, name := range names {

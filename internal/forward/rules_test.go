@@ -24,8 +24,8 @@ func TestRules(t *testing.T) {
 	flood := newFlood(cfg)
 	flood.SetPorts(portList(1, 2, 3))
 	ipv4 := func(in, src string) []byte {
-		b, _, err := odp.Text{}.ParseKey("in_port(" + in + "),eth(src=02:00:00:00:00:02,dst=ff:ff:ff:ff:ff:ff),eth_type(0x0800)," +
-			"ipv4(src=" + src + ",dst=10.0.0.9,proto=1,tos=0,ttl=64,frag=no),icmp(type=8,code=0)")
+		b, _, err := odp.Text{}.ParseKey("in_port(" + in + "),eth(src=02:00:00:00:00:02,dst=ff:ff:ff:ff:ff:ff)," +
+			"eth_type(0x0800),ipv4(src=" + src + ",dst=10.0.0.9,proto=1,tos=0,ttl=64,frag=no),icmp(type=8,code=0)")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -54,7 +54,8 @@ func TestRules(t *testing.T) {
 					t.Error("it was learned from")
 				}
 			}
-			if again, keep := redecide(l, tt.key); !keep || again.Spoofed != tt.spoofed || string(again.Mask.Bytes()) != string(v.Mask.Bytes()) {
+			if again, keep := redecide(l, tt.key); !keep || again.Spoofed != tt.spoofed ||
+				string(again.Mask.Bytes()) != string(v.Mask.Bytes()) {
 				t.Errorf("re-decided %v: %s", keep, said(again))
 			}
 			if v := decide(flood, tt.key, 10); v.Spoofed != tt.spoofed || (v.Actions.Len() == 0) != tt.spoofed {

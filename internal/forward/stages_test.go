@@ -45,7 +45,8 @@ func TestStages(t *testing.T) {
 	if v.Stage != policy.FirstStage || !v.Install || v.HasPeer || !cmp.Equal(outputs(t, v), []odp.PortNo{2}) {
 		t.Errorf("%s, stage %d, install %v, peer %v: want both stages to port 2", said(v), v.Stage, v.Install, v.HasPeer)
 	}
-	const masks = "recirc_id(0),in_port(1),eth(src=02:00:5e:01:00:01), then recirc_id(0),in_port(1),eth(dst=02:00:5e:02:00:02)"
+	const masks = "recirc_id(0),in_port(1),eth(src=02:00:5e:01:00:01), then recirc_id(0),in_port(1)," +
+		"eth(dst=02:00:5e:02:00:02)"
 	if got := maskText(&v.SourceMask) + ", then " + maskText(&v.Mask); got != masks {
 		t.Errorf("masks %s, want %s", got, masks)
 	}
@@ -57,7 +58,8 @@ func TestStages(t *testing.T) {
 		t.Errorf("first stage kept %v as %s", ok, said(first))
 	}
 	second, ok := redecide(l, stagedKey(policy.RecircID, 1, odp.MAC{}, host(2)))
-	if !ok || !bytes.Equal(second.Actions.Bytes(), v.Actions.Bytes()) || !bytes.Equal(second.Mask.Bytes(), v.Mask.Bytes()) {
+	if !ok || !bytes.Equal(second.Actions.Bytes(), v.Actions.Bytes()) ||
+		!bytes.Equal(second.Mask.Bytes(), v.Mask.Bytes()) {
 		t.Errorf("second stage kept %v as %s", ok, said(second))
 	}
 	for name, key := range map[string][]byte{
@@ -98,11 +100,12 @@ func TestStagesWithoutRecirculation(t *testing.T) {
 	}
 }
 
-// TestRenew lets a MAC that is sent to move: flows from it elsewhere and flows to it are told, at each port in the way that
-// frames of the VLAN come in there.
+// TestRenew lets a MAC that is sent to move: flows from it elsewhere and flows to it are told, at each port in the way
+// that frames of the VLAN come in there.
 func TestRenew(t *testing.T) {
 	t.Parallel()
-	ports := PortConfigs{"p1": {VLAN: VLANConfig{Access: 5}}, "p2": {VLAN: VLANConfig{Access: 5}}, "p3": {VLAN: VLANConfig{Trunk: []VLANRange{{5, 6}}}}, "p4": {VLAN: VLANConfig{Access: 7}}}
+	ports := PortConfigs{"p1": {VLAN: VLANConfig{Access: 5}}, "p2": {VLAN: VLANConfig{Access: 5}},
+		"p3": {VLAN: VLANConfig{Trunk: []VLANRange{{5, 6}}}}, "p4": {VLAN: VLANConfig{Access: 7}}}
 	l := newStaged(t, Config{Stages: StagesTwo, Ports: ports}, 1, 2, 3, 4)
 	if v := decide(l, stagedKey(0, 1, host(1), broadcast), 1); v.Renew {
 		t.Error("a MAC that nobody sent to is to be renewed")
@@ -119,7 +122,8 @@ func TestRenew(t *testing.T) {
 		if v.Install {
 			flow := string(odp.Text{}.AppendKey(nil, key.Bytes(), nil))
 			again, ok := redecide(l, key.Bytes())
-			if second := v.Stage == policy.SecondStage; ok != second || second && !bytes.Equal(again.Mask.Bytes(), v.Mask.Bytes()) {
+			if second := v.Stage == policy.SecondStage; ok != second ||
+				second && !bytes.Equal(again.Mask.Bytes(), v.Mask.Bytes()) {
 				t.Errorf("%s: stage %d, re-decided %v as %s", flow, v.Stage, ok, said(again))
 			}
 			if v.Stage == policy.SecondStage {

@@ -62,7 +62,8 @@ func compile(f StaticFlow, number func(string) (odp.PortNo, bool)) (*compiled, e
 		return nil, fault(true, err)
 	}
 	if len(c.actions) > odp.MaxActions {
-		return nil, fault(true, fmt.Errorf("%d bytes of actions, of which flows have at most %d", len(c.actions), odp.MaxActions))
+		return nil, fault(true,
+			fmt.Errorf("%d bytes of actions, of which flows have at most %d", len(c.actions), odp.MaxActions))
 	}
 	named := c.keyAttrs
 	other, err := c.mask.PackMask(c.maskAttrs)
@@ -178,10 +179,13 @@ func CheckStatic(flows []StaticFlow) (covered int, err error) {
 				continue
 			}
 			if string(c.actions) != string(earlier.actions) {
-				return 0, &StaticError{Flow: i, Earlier: j, Err: errors.New("overlaps an earlier flow with other actions; flows in the kernel have no priorities")}
+				return 0, &StaticError{Flow: i, Earlier: j,
+					Err: errors.New("overlaps an earlier flow with other actions; flows in the kernel have no priorities")}
 			}
 			if !c.within(earlier) && !earlier.within(c) && (c.looksLike(earlier) || earlier.looksLike(c)) {
-				return 0, &StaticError{Flow: i, Earlier: j, Err: errors.New("overlaps an earlier flow in part, where fields that one of them matches are zero; the kernel treats the two as one")}
+				return 0, &StaticError{Flow: i, Earlier: j,
+					Err: errors.New("overlaps an earlier flow in part, where fields that one of them matches are zero; " +
+						"the kernel treats the two as one")}
 			}
 		}
 		all = append(all, c)

@@ -71,7 +71,8 @@ func TestStormControl(t *testing.T) {
 			if ids, n := metersOf(t, v); fmt.Sprint(ids) != fmt.Sprint(tt.want) || n == 0 {
 				t.Errorf("usable %v: from port %v to %v: meters %v, want %v; %d outputs", ready, tt.in, tt.dst, ids, tt.want, n)
 			}
-			if again, ok := redecide(l, masked(t, k, v)); !ok || string(again.Actions.Bytes()) != string(v.Actions.Bytes()) || string(again.Mask.Bytes()) != string(v.Mask.Bytes()) {
+			if again, ok := redecide(l, masked(t, k, v)); !ok || string(again.Actions.Bytes()) != string(v.Actions.Bytes()) ||
+				string(again.Mask.Bytes()) != string(v.Mask.Bytes()) {
 				t.Errorf("from port %v to %v: re-decided %v otherwise", tt.in, tt.dst, ok)
 			}
 		}

@@ -101,13 +101,15 @@ func low(p place) place { return place{p.off + 1, 1} }
 var swAttrs = map[uint16][]place{
 	odp.KeyAttrRecircID: {swRecirc}, odp.KeyAttrDPHash: {swHash}, odp.KeyAttrPriority: {swPriority},
 	odp.KeyAttrInPort: {swInPort}, odp.KeyAttrSkbMark: {swMark},
-	odp.KeyAttrCTState: {swCTState}, odp.KeyAttrCTMark: {swCTMark}, odp.KeyAttrCTZone: {pad(2)}, odp.KeyAttrCTLabels: {pad(16)},
+	odp.KeyAttrCTState: {swCTState}, odp.KeyAttrCTMark: {swCTMark}, odp.KeyAttrCTZone: {pad(2)},
+	odp.KeyAttrCTLabels: {pad(16)},
 	odp.KeyAttrEthernet: {swSrc, swDst}, odp.KeyAttrEthertype: {swType},
 	odp.KeyAttrIPv4: {swSrc4, swDst4, swProto, swTOS, swTTL, swFrag},
 	odp.KeyAttrIPv6: {swSrc6, swDst6, swLabel, swProto, swTOS, swTTL, swFrag},
 	odp.KeyAttrARP:  {swSrc4, swDst4, pad(1), swProto, swSHA, swTHA, pad(2)},
-	odp.KeyAttrTCP:  {swSrcPort, swDstPort}, odp.KeyAttrUDP: {swSrcPort, swDstPort}, odp.KeyAttrSCTP: {swSrcPort, swDstPort},
-	odp.KeyAttrTCPFlags: {swTCPFlags}, odp.KeyAttrICMP: {low(swSrcPort), low(swDstPort)}, odp.KeyAttrICMPv6: {low(swSrcPort), low(swDstPort)},
+	odp.KeyAttrTCP:  {swSrcPort, swDstPort}, odp.KeyAttrUDP: {swSrcPort, swDstPort},
+	odp.KeyAttrSCTP: {swSrcPort, swDstPort}, odp.KeyAttrTCPFlags: {swTCPFlags},
+	odp.KeyAttrICMP: {low(swSrcPort), low(swDstPort)}, odp.KeyAttrICMPv6: {low(swSrcPort), low(swDstPort)},
 	odp.KeyAttrND: {swTarget, swSHA, swTHA},
 }
 
@@ -138,7 +140,8 @@ func (k *swKey) attributes(out *swKey, isMask bool) []byte {
 	if !k.isZero(swTunProto) {
 		e.Nested(odp.KeyAttrTunnel, out.putTunnel)
 	}
-	put(odp.KeyAttrInPort, odp.KeyAttrSkbMark, odp.KeyAttrCTState, odp.KeyAttrCTZone, odp.KeyAttrCTMark, odp.KeyAttrCTLabels, odp.KeyAttrEthernet)
+	put(odp.KeyAttrInPort, odp.KeyAttrSkbMark, odp.KeyAttrCTState, odp.KeyAttrCTZone, odp.KeyAttrCTMark,
+		odp.KeyAttrCTLabels, odp.KeyAttrEthernet)
 	payload := func(e *netlink.Encoder) { k.putPayload(e, out, isMask) }
 	typ := k.u16(swType)
 	if k.isZero(swTCI) && !isTag(typ) {

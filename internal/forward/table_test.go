@@ -30,7 +30,8 @@ func (t *table) verify() error {
 		for i := r.hand; i != none && (n == 0 || i != r.hand); i = t.entries[i].next {
 			e := &t.entries[i]
 			if e.port != no || !chained[i] || e.seen.Load() == never || t.entries[e.next].prev != i {
-				return fmt.Errorf("entry %d in the ring of port %v: port %v, chained %v, seen %d", i, no, e.port, chained[i], e.seen.Load())
+				return fmt.Errorf("entry %d in the ring of port %v: port %v, chained %v, seen %d", i, no, e.port, chained[i],
+					e.seen.Load())
 			}
 			n++
 		}
@@ -91,7 +92,8 @@ func TestEvictionHurtsOnlyTheGreedyPort(t *testing.T) {
 	}
 	verify(t, l)
 	s := l.Stats()
-	if s.Entries != limit || s.PortEntries[1] != 10 || s.PortEntries[2] != 10 || s.PortEntries[3] != 44 || s.Evicted != 1020-limit || s.PortEvicted[3] != s.Evicted || s.PortEvicted[1] != 0 {
+	if s.Entries != limit || s.PortEntries[1] != 10 || s.PortEntries[2] != 10 || s.PortEntries[3] != 44 ||
+		s.Evicted != 1020-limit || s.PortEvicted[3] != s.Evicted || s.PortEvicted[1] != 0 {
 		t.Errorf("%+v", s)
 	}
 	// The port with the most pays for others too, down to its fair share.
@@ -232,7 +234,8 @@ func TestSnapshotAndVLANKeys(t *testing.T) {
 	l.table.learn(macKey(4094, host(3)), 2, 70, true)
 	l.table.learn(macKey(0, host(4)), 1, 80, true)
 	l.table.learn(macKey(0, host(3)), 1, 90, true)
-	want := []MACEntry{{VLAN: 0, MAC: host(3), Port: 1, SeenMS: 90}, {VLAN: 0, MAC: host(4), Port: 1, SeenMS: 80}, {VLAN: 4094, MAC: host(3), Port: 2, SeenMS: 70}}
+	want := []MACEntry{{VLAN: 0, MAC: host(3), Port: 1, SeenMS: 90}, {VLAN: 0, MAC: host(4), Port: 1, SeenMS: 80},
+		{VLAN: 4094, MAC: host(3), Port: 2, SeenMS: 70}}
 	got := l.Snapshot()
 	if len(got) != len(want) {
 		t.Fatalf("%v", got)

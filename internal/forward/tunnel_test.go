@@ -20,7 +20,8 @@ const (
 // tunnelPorts are a host's port 1, a mirror 2, and tunnels through two devices.
 func tunnelPorts() PortConfigs {
 	t := func(no odp.PortNo, device, remote string, key uint64) *TunnelConfig {
-		return &TunnelConfig{No: FirstTunnelNo + no, Device: device, Remote: netip.MustParseAddr(remote), Key: key, DstPort: 4789, TTL: 64}
+		return &TunnelConfig{No: FirstTunnelNo + no, Device: device, Remote: netip.MustParseAddr(remote), Key: key,
+			DstPort: 4789, TTL: 64}
 	}
 	local := t(2, "dev", "192.0.2.9", 42)
 	local.Local = netip.MustParseAddr("192.0.2.1")
@@ -111,7 +112,8 @@ func TestTunnels(t *testing.T) {
 		if v.Install != (v.Reason != reasonMalformedKey) {
 			t.Errorf("%s: install %v", tt.name, v.Install)
 		}
-		if again, ok := redecide(l, tt.key); ok != v.Install || ok && (said(again) != said(v) || !slices.Equal(again.Mask.Bytes(), v.Mask.Bytes())) {
+		if again, ok := redecide(l, tt.key); ok != v.Install ||
+			ok && (said(again) != said(v) || !slices.Equal(again.Mask.Bytes(), v.Mask.Bytes())) {
 			t.Errorf("%s: re-decided %v, %s", tt.name, ok, said(again))
 		}
 	}
@@ -124,7 +126,8 @@ func TestTunnels(t *testing.T) {
 	if got := said(decide(l, key(1, host(1), host(5)), 6)); got != "unknown_unicast "+toOne+","+toTwo+","+toLocal {
 		t.Errorf("without dev6: %s", got)
 	}
-	if v, ok := redecide(l, tunneledKey(deviceNo6, host(5), host(1), 0, "2001:db8::9", "2001:db8::1")); ok || v.Reason != reasonInPortGone {
+	if v, ok := redecide(l, tunneledKey(deviceNo6, host(5), host(1), 0, "2001:db8::9", "2001:db8::1")); ok ||
+		v.Reason != reasonInPortGone {
 		t.Errorf("without dev6: %v, %s", ok, v.Reason)
 	}
 }
@@ -211,10 +214,12 @@ func TestIsolatedTunnels(t *testing.T) {
 		cfg[name] = p
 	}
 	l := newTunnelSwitch(t, cfg)
-	if got := said(decide(l, tunneledKey(deviceNo, host(2), broadcast, 42, "192.0.2.9", "192.0.2.5"), 1)); got != "multicast 1,"+toLocal {
+	flood := tunneledKey(deviceNo, host(2), broadcast, 42, "192.0.2.9", "192.0.2.5")
+	if got := said(decide(l, flood, 1)); got != "multicast 1,"+toLocal {
 		t.Errorf("flood out of an isolated tunnel: %s", got)
 	}
-	if got := said(decide(l, tunneledKey(deviceNo, host(3), host(2), 43, "192.0.2.9", "192.0.2.5"), 1)); got != "isolated drop" {
+	between := tunneledKey(deviceNo, host(3), host(2), 43, "192.0.2.9", "192.0.2.5")
+	if got := said(decide(l, between, 1)); got != "isolated drop" {
 		t.Errorf("from one isolated tunnel to another: %s", got)
 	}
 }
@@ -307,7 +312,8 @@ func FuzzTunnels(f *testing.F) {
 	f.Add(key(1, host(1), host(2)))
 	f.Add(tunneledKey(deviceNo, host(2), broadcast, 42, "192.0.2.9", "192.0.2.5"))
 	f.Add(tunneledKey(deviceNo6, host(3), host(2), 0, "2001:db8::9", "2001:db8::1"))
-	f.Add(append(tunneledKey(deviceNo, host(2), host(3), 43, "192.0.2.9", "192.0.2.1"), taggedKey(deviceNo, host(2), host(3), 0x100a)...))
+	f.Add(append(tunneledKey(deviceNo, host(2), host(3), 43, "192.0.2.9", "192.0.2.1"),
+		taggedKey(deviceNo, host(2), host(3), 0x100a)...))
 	f.Fuzz(func(t *testing.T, k []byte) {
 		cfg := tunnelPorts()
 		cfg["two"].Tunnel.TOSInherit = true

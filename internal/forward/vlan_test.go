@@ -243,16 +243,19 @@ func TestVLANModel(t *testing.T) {
 				t.Fatalf("%s: sent %v, the model %v", what, got, want)
 			}
 			again, ok := redecide(l, masked(t, k, v))
-			if !ok || string(again.Actions.Bytes()) != string(v.Actions.Bytes()) || string(again.Mask.Bytes()) != string(v.Mask.Bytes()) {
+			if !ok || string(again.Actions.Bytes()) != string(v.Actions.Bytes()) ||
+				string(again.Mask.Bytes()) != string(v.Mask.Bytes()) {
 				t.Fatalf("%s: re-decided %v as %s", what, ok, again.Reason)
 			}
-			flooded, nowhere := decide(f, k, 10), (&vlanModel{cfg: m.cfg, macs: map[string]odp.PortNo{}}).decide(in, src, broadcast, tags)
+			flooded := decide(f, k, 10)
+			nowhere := (&vlanModel{cfg: m.cfg, macs: map[string]odp.PortNo{}}).decide(in, src, broadcast, tags)
 			if got := sent(t, flooded, tags); !maps.Equal(got, nowhere) {
 				t.Fatalf("%s: flood sent %v, the model %v", what, got, nowhere)
 			}
 		}
 	}
-	for _, reason := range []string{"vlan_not_carried", "isolated", "same_port", "learned_unicast", "unknown_unicast", "multicast"} {
+	for _, reason := range []string{"vlan_not_carried", "isolated", "same_port", "learned_unicast", "unknown_unicast",
+		"multicast"} {
 		if reasons[reason] < 100 {
 			t.Errorf("only %d times %s", reasons[reason], reason)
 		}

@@ -35,7 +35,8 @@ var (
 	other = odp.MAC{2, 0, 0, 0, 1, 0x20}
 
 	all = Config{
-		MACs: []odp.MAC{own, other}, Addresses: prefixes("192.0.2.10/32", "198.51.100.0/25", "2001:db8::10/128", "fe80::10/128"),
+		MACs:         []odp.MAC{own, other},
+		Addresses:    prefixes("192.0.2.10/32", "198.51.100.0/25", "2001:db8::10/128", "fe80::10/128"),
 		NoDHCPServer: true, NoRouterAdvertisements: true,
 	}
 )

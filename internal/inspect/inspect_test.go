@@ -135,7 +135,8 @@ func testFlow(t *testing.T) *dpif.Flow {
 func TestFlowText(t *testing.T) {
 	text := FlowText{NowMS: 12_756}
 	f := testFlow(t)
-	const want = "in_port(1),eth(),eth_type(0x0800),ipv4(proto=6), packets:5, bytes:490, used:2.506s, flags:SFPRU.EC, actions:2"
+	const want = "in_port(1),eth(),eth_type(0x0800),ipv4(proto=6), packets:5, bytes:490, used:2.506s, flags:SFPRU.EC, " +
+		"actions:2"
 	if got := string(text.Append(nil, f)); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
@@ -156,11 +157,13 @@ func TestFlowText(t *testing.T) {
 	if got := string(text.Append(nil, f)); !strings.HasSuffix(got, ", used:never, actions:vb") {
 		t.Errorf("unused flow: %s", got)
 	}
-	if b, err := text.AppendJSON(nil, f); err != nil || !strings.Contains(string(b), `"unused_s":null`) || strings.Contains(string(b), "ufid") {
+	if b, err := text.AppendJSON(nil, f); err != nil || !strings.Contains(string(b), `"unused_s":null`) ||
+		strings.Contains(string(b), "ufid") {
 		t.Errorf("unused flow: %s, %v", b, err)
 	}
 	f.HasUFID, text.Verbose = true, true
-	if got := string(text.Append(nil, f)); !strings.HasPrefix(got, "ufid:89abcdef-0123-4567-0001-020304050607, ") || !strings.Contains(got, ", dp:ovs, actions:") {
+	if got := string(text.Append(nil, f)); !strings.HasPrefix(got, "ufid:89abcdef-0123-4567-0001-020304050607, ") ||
+		!strings.Contains(got, ", dp:ovs, actions:") {
 		t.Errorf("verbose: %s", got)
 	}
 }

@@ -135,7 +135,8 @@ func controlMessage(level, typ int32, data []byte) []byte {
 
 func TestProcess(t *testing.T) {
 	ns := NewNetNS(t, "proc")
-	p := ns.Start(t, "sh", "-c", `trap 'echo "ended by TERM"; exit 7' TERM; printf par; echo tial; while :; do sleep 0.1; done`)
+	p := ns.Start(t, "sh", "-c",
+		`trap 'echo "ended by TERM"; exit 7' TERM; printf par; echo tial; while :; do sleep 0.1; done`)
 	if got := p.WaitLine(t, 20*time.Second, func(string) bool { return true }); got != "partial" {
 		t.Errorf("first line %q, want %q", got, "partial")
 	}
@@ -172,7 +173,8 @@ func TestPacket(t *testing.T) {
 	peer := sw.OpenPacket(t, "p1")
 
 	// A tagged frame arrives with its tag, whichever way the driver took it.
-	want := Frame(t, "02:00:00:00:00:02", "02:00:00:00:00:03", unix.ETH_P_8021Q, []byte{0x20, 0x07, 0x88, 0xb5, 0xca, 0xfe})
+	want := Frame(t, "02:00:00:00:00:02", "02:00:00:00:00:03", unix.ETH_P_8021Q,
+		[]byte{0x20, 0x07, 0x88, 0xb5, 0xca, 0xfe})
 	if err := peer.Send(want); err != nil {
 		t.Fatal(err)
 	}

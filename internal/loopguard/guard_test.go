@@ -28,7 +28,8 @@ func TestProbe(t *testing.T) {
 	g := New()
 	g.NextRound()
 	plain, tagged := g.Probe(7, 0), g.Probe(65534, 4094)
-	if len(plain) != 60 || len(tagged) != 64 || binary.BigEndian.Uint16(plain[12:]) != EtherType || string(plain[14:18]) != "dpLG" {
+	if len(plain) != 60 || len(tagged) != 64 || binary.BigEndian.Uint16(plain[12:]) != EtherType ||
+		string(plain[14:18]) != "dpLG" {
 		t.Errorf("probes %x, %x", plain, tagged)
 	}
 	provider := slices.Concat(tagged[:12], []byte{0x88, 0xa8, 0, 9}, tagged[12:])

@@ -87,7 +87,8 @@ func TestDoubling(t *testing.T) {
 	p.Expire(now)
 	got = append(got, closedFor())
 	s := time.Second
-	if want := []time.Duration{10 * s, 20 * s, 40 * s, 80 * s, 160 * s, 320 * s, 600 * s, 600 * s, 10 * s}; !slices.Equal(got, want) {
+	want := []time.Duration{10 * s, 20 * s, 40 * s, 80 * s, 160 * s, 320 * s, 600 * s, 600 * s, 10 * s}
+	if !slices.Equal(got, want) {
 		t.Errorf("closed for %v, want %v", got, want)
 	}
 }
@@ -143,7 +144,8 @@ func TestRounds(t *testing.T) {
 	if p.Guards() {
 		t.Error("no ports guard")
 	}
-	p.Set([]Port{{No: 1, Mode: Log, VLANs: []uint16{0}}, {No: 2, Mode: Off, VLANs: []uint16{0}}, {No: 3, Mode: Block, VLANs: many}})
+	p.Set([]Port{{No: 1, Mode: Log, VLANs: []uint16{0}}, {No: 2, Mode: Off, VLANs: []uint16{0}},
+		{No: 3, Mode: Block, VLANs: many}})
 	if !p.Guards() {
 		t.Error("ports do not guard")
 	}

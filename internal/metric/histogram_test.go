@@ -23,7 +23,8 @@ func TestBuckets(t *testing.T) {
 			t.Fatalf("%v is in bucket %d below %d", d, b, boundOf(b))
 		}
 	}
-	for d, want := range map[time.Duration]int{-1: 0, 0: 0, 62: 0, 63: 1, time.Microsecond: 16, time.Hour: buckets - 1, math.MaxInt64 / 16: buckets - 1} {
+	for d, want := range map[time.Duration]int{-1: 0, 0: 0, 62: 0, 63: 1, time.Microsecond: 16, time.Hour: buckets - 1,
+		math.MaxInt64 / 16: buckets - 1} {
 		if got := bucketOf(d); got != want {
 			t.Errorf("%v is in bucket %d, want %d", d, got, want)
 		}
@@ -71,7 +72,8 @@ func TestQuantiles(t *testing.T) {
 	var now Distribution
 	h.AddTo(&now)
 	grown := now.Since(&later)
-	if q := grown.Quantile(1); grown.Count() != 7 || grown.Sum != 7*time.Second || q < time.Second || q > 1063*time.Millisecond {
+	if q := grown.Quantile(1); grown.Count() != 7 || grown.Sum != 7*time.Second || q < time.Second ||
+		q > 1063*time.Millisecond {
 		t.Errorf("grew by %d of %v, the first at most %v", grown.Count(), grown.Sum, q)
 	}
 	var none Distribution

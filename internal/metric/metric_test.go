@@ -55,13 +55,15 @@ func TestNames(t *testing.T) {
 	for _, i := range servers.Infos() {
 		got = append(got, [2]string{i.Kind.String(), i.Prometheus("x_")})
 	}
-	want := [][2]string{{"counter", "x_drops_total"}, {"counter", "x_received_bytes_total"}, {"counter", "x_busy_seconds_total"},
+	want := [][2]string{{"counter", "x_drops_total"}, {"counter", "x_received_bytes_total"},
+		{"counter", "x_busy_seconds_total"},
 		{"gauge", "x_ports"}, {"gauge", "x_longest_seconds"}}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	q := Quantiles("took", "time taken", func(d *Distribution) *Distribution { return d })
-	if p := q[0]; p.Field() != "took_us_p50" || p.Prometheus("x_") != "x_took_p50_seconds" || q[3].Field() != "took_us_max" {
+	if p := q[0]; p.Field() != "took_us_p50" || p.Prometheus("x_") != "x_took_p50_seconds" ||
+		q[3].Field() != "took_us_max" {
 		t.Errorf("quantiles are %s, %s, %s", p.Field(), p.Prometheus("x_"), q[3].Field())
 	}
 	for unit, scale := range map[Unit]float64{None: 1, Bytes: 1, Microseconds: 1e6, Milliseconds: 1e3, Seconds: 1} {
@@ -84,7 +86,8 @@ func TestValuesKeepTheirOrder(t *testing.T) {
 	if err := json.Unmarshal(data, &got); err != nil || !slices.Equal(got, want) {
 		t.Errorf("%v, %v", got, err)
 	}
-	if err := got.UnmarshalNumbers([]byte(`{"port":"x","b":2,"n":[1]}`), "port", "n"); err != nil || !slices.Equal(got, Values{{"b", 2}}) {
+	if err := got.UnmarshalNumbers([]byte(`{"port":"x","b":2,"n":[1]}`), "port", "n"); err != nil ||
+		!slices.Equal(got, Values{{"b", 2}}) {
 		t.Errorf("%v, %v", got, err)
 	}
 	for _, bad := range []string{`[1]`, `{"a":"x"}`, `{"a":1.5}`, `{"a":`, `{"a":1,`} {

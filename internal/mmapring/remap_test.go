@@ -226,7 +226,8 @@ func TestRemapFull(t *testing.T) {
 			}
 			o.r.Mark()
 			o.crash(t)
-			if found := o.remap(t, State{small, tt.head}); found != (Found{InUse: 16, Answered: tt.marked, Guessed: tt.guessed}) {
+			if found := o.remap(t, State{small, tt.head}); found != (Found{InUse: 16, Answered: tt.marked,
+				Guessed: tt.guessed}) {
 				t.Errorf("found %+v", found)
 			}
 			for i, seq := range tt.want {

@@ -139,7 +139,8 @@ func (m *Monitor) openDatapaths() error {
 }
 
 // add makes sock a source. The Monitor then owns it.
-func (m *Monitor) add(name string, sock *netlink.Receiver, parse func(netlink.Header, []byte) (Event, bool, error), groups ...uint32) error {
+func (m *Monitor) add(name string, sock *netlink.Receiver,
+	parse func(netlink.Header, []byte) (Event, bool, error), groups ...uint32) error {
 	m.sources = append(m.sources, &source{name, sock, parse})
 	m.rings = m.rings || sock.Transport() == netlink.Ring
 	for _, g := range groups {

@@ -149,7 +149,8 @@ func notice(family uint16, cmd byte, attrs func(*netlink.Encoder)) (netlink.Head
 func TestNames(t *testing.T) {
 	m := &Monitor{cfg: Config{Vports: true, Flows: true}}
 	m.names.datapaths = map[int32]*datapath{}
-	m.names.fam = &dpif.Families{Datapath: genl.Family{ID: 0x1a}, Vport: genl.Family{ID: 0x1b}, Flow: genl.Family{ID: 0x1c}}
+	m.names.fam = &dpif.Families{Datapath: genl.Family{ID: 0x1a}, Vport: genl.Family{ID: 0x1b},
+		Flow: genl.Family{ID: 0x1c}}
 	flow := func(e *netlink.Encoder) {
 		e.Nested(1, func(e *netlink.Encoder) { odp.AppendInPort(e, 2) })
 		e.Nested(2, func(e *netlink.Encoder) { odp.AppendOutput(e, 3) })

@@ -57,7 +57,8 @@ func TestDetachAndAdopt(t *testing.T) {
 	if n, err := to.Receive(b, 4); n != 0 || err != nil || to.Counters().Foreign != 1 {
 		t.Errorf("received %d, %v, counters %+v; want one foreign message", n, err, to.Counters())
 	}
-	if err := unix.Sendto(tx.fd, msg, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Pid: to.PortID()}); err != unix.ECONNREFUSED {
+	owner := &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Pid: to.PortID()}
+	if err := unix.Sendto(tx.fd, msg, 0, owner); err != unix.ECONNREFUSED {
 		t.Errorf("send to the adopted socket: %v, want ECONNREFUSED", err)
 	}
 }
@@ -128,7 +129,8 @@ func TestAdoptRefuses(t *testing.T) {
 		{"unbound", unbound, unix.EINVAL},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			if _, err := AdoptReceiver(unix.NETLINK_GENERIC, tt.fd, mmapring.State{}, ReceiverConfig{}); !errors.Is(err, tt.want) {
+			_, err := AdoptReceiver(unix.NETLINK_GENERIC, tt.fd, mmapring.State{}, ReceiverConfig{})
+			if !errors.Is(err, tt.want) {
 				t.Errorf("error %v, want %v", err, tt.want)
 			}
 		})

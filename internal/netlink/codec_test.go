@@ -85,7 +85,8 @@ func TestAttrsReadWhatEncoderWrote(t *testing.T) {
 			got, want = it.String(), "dp0"
 		case 8:
 			in := it.Nested()
-			if !in.Next() || in.Type() != 1 || in.Uint16() != 42 || !in.Next() || in.Type() != 2 || in.Next() || in.Err() != nil {
+			if !in.Next() || in.Type() != 1 || in.Uint16() != 42 || !in.Next() || in.Type() != 2 || in.Next() ||
+				in.Err() != nil {
 				t.Errorf("nested attributes not read back: %v", in.Err())
 			}
 		}
@@ -325,7 +326,8 @@ func sameAttrs(t *testing.T, b []byte) {
 			want = len(b)
 		}
 		if got := table.Before(typ); len(got) != want || !bytes.HasPrefix(b, got) || is != table.HasAny(1<<typ) {
-			t.Errorf("% x: before type %d: % x; the type is there: %v; want %d bytes, %v", b, typ, got, table.HasAny(1<<typ), want, is)
+			t.Errorf("% x: before type %d: % x; the type is there: %v; want %d bytes, %v", b, typ, got,
+				table.HasAny(1<<typ), want, is)
 		}
 	}
 	if typ, _, _ := CutAttr(rest); typ != NoAttr || (len(rest) > 0) != (it.Err() != nil) {

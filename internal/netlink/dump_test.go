@@ -40,7 +40,8 @@ func TestDump(t *testing.T) {
 			return [][]byte{part(q, 0, 1), message(unix.NLMSG_DONE, 0, q, peerPort)}
 		}, nil, []byte{1}, 0, nil, ""},
 		{"several parts", func(_ int, q uint32) [][]byte {
-			return [][]byte{slices.Concat(part(q, 0, 1), part(q, 0, 2)), part(q, 0, 3), slices.Concat(part(q, 0, 4), done(q, 0, 0))}
+			return [][]byte{slices.Concat(part(q, 0, 1), part(q, 0, 2)), part(q, 0, 3),
+				slices.Concat(part(q, 0, 4), done(q, 0, 0))}
 		}, nil, []byte{1, 2, 3, 4}, 0, nil, ""},
 		{"stale parts", func(_ int, q uint32) [][]byte {
 			return [][]byte{part(q-1, 0, never), done(q-1, 0, 0), part(q, 0, 1), done(q, 0, 0)}

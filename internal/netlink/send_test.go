@@ -116,7 +116,8 @@ func TestSendSplits(t *testing.T) {
 			}
 			var s sent
 			for i, h := range hs {
-				if h.Flags != unix.NLM_F_REQUEST || h.PortID != peerPort || !bytes.Equal(payloads[i][4:], pattern(int(h.Type), 400)) {
+				if h.Flags != unix.NLM_F_REQUEST || h.PortID != peerPort ||
+					!bytes.Equal(payloads[i][4:], pattern(int(h.Type), 400)) {
 					t.Errorf("request %+v, or its bytes", h)
 				}
 				s.seqs, s.bytes = append(s.seqs, h.Seq), s.bytes+int(h.Len)

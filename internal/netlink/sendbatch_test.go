@@ -22,7 +22,8 @@ func (b *SendBatch) wire() []byte {
 // its length does to the alignment and whatever stands before and after.
 func TestSendBatchGathersWhatEncoderCopies(t *testing.T) {
 	var b SendBatch
-	for round, sizes := range [][]int{{0}, {1}, {2, 3, 4}, {1500, 0, 9001, 65531}, {copyLimit - 1, copyLimit, copyLimit + 1, copyLimit + 2}, {-1, 5, -1, -1, 7, -1}} {
+	for round, sizes := range [][]int{{0}, {1}, {2, 3, 4}, {1500, 0, 9001, 65531},
+		{copyLimit - 1, copyLimit, copyLimit + 1, copyLimit + 2}, {-1, 5, -1, -1, 7, -1}} {
 		b.Reset()
 		var want Encoder
 		for i, n := range sizes {

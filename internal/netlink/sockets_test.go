@@ -21,7 +21,8 @@ ffff88003b4a2800 15  1042   00000000 0        0        0 2        77       8126
 
 func TestParseSockets(t *testing.T) {
 	var got []SocketEntry
-	if err := parseSockets([]byte(sockets44), unix.NETLINK_GENERIC, func(s SocketEntry) { got = append(got, s) }); err != nil {
+	add := func(s SocketEntry) { got = append(got, s) }
+	if err := parseSockets([]byte(sockets44), unix.NETLINK_GENERIC, add); err != nil {
 		t.Fatal(err)
 	}
 	want := []SocketEntry{
@@ -32,7 +33,8 @@ func TestParseSockets(t *testing.T) {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 	head, _, _ := strings.Cut(sockets44, "\n")
-	for _, bad := range []string{"", "sk Eth Pid\n", head + "\nx 16 1\n", head + "\nx 16 1 0 0 0 0 2 many 6\n", head + "\nx 16 1 0 0 0 0 2 1 ?\n"} {
+	for _, bad := range []string{"", "sk Eth Pid\n", head + "\nx 16 1\n", head + "\nx 16 1 0 0 0 0 2 many 6\n",
+		head + "\nx 16 1 0 0 0 0 2 1 ?\n"} {
 		err := parseSockets([]byte(bad), unix.NETLINK_GENERIC, func(SocketEntry) {})
 		if !errors.Is(err, ErrMalformed) {
 			t.Errorf("%q: error %v", bad, err)

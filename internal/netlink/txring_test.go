@@ -97,7 +97,8 @@ func contents(t *testing.T, sent []ringtest.Sent, port uint32) (list []arrived) 
 			id := int(binary.NativeEndian.Uint32(payload))
 			body := pattern(id, int(binary.NativeEndian.Uint32(payload[4:])))
 			half := len(body) / 4 &^ 3
-			if want := slices.Concat(body[:half], attr(3, body[half:]...)); !bytes.Equal(payload[8:], want) || h.PortID != port || h.Flags != unix.NLM_F_REQUEST {
+			if want := slices.Concat(body[:half], attr(3, body[half:]...)); !bytes.Equal(payload[8:], want) ||
+				h.PortID != port || h.Flags != unix.NLM_F_REQUEST {
 				t.Fatalf("message %d came as %+v, %d bytes", id, h, len(payload))
 			}
 			list, b = append(list, arrived{id, s.Ring}), rest
@@ -242,7 +243,8 @@ func TestTXRingThatDoesNotSend(t *testing.T) {
 		}
 		got := taken(t, k, c.PortID())
 		first := 50 * round
-		if want := []int{first, first + 1, first + 2, first + 3, first + 4}; !slices.Equal(ids(got), want) || rings(got) != 0 {
+		if want := []int{first, first + 1, first + 2, first + 3, first + 4}; !slices.Equal(ids(got), want) ||
+			rings(got) != 0 {
 			t.Errorf("arrived %v, want %v, linear", got, want)
 		}
 		if c.Transport() != Linear || !errors.Is(c.RingError(), mmapring.ErrBroken) {
@@ -530,7 +532,8 @@ func (k *swift) Sendmsg(_ int, msg *unix.Msghdr, _ int) (n int, err error) {
 	}
 	for i := range txFrames {
 		// A frame's first word is its status, aligned by testRing's sizes.
-		if st := (*uint32)(unsafe.Pointer(&k.mem[i*int(testRing.FrameSize)])); atomic.LoadUint32(st) == uint32(mmapring.Valid) {
+		st := (*uint32)(unsafe.Pointer(&k.mem[i*int(testRing.FrameSize)]))
+		if atomic.LoadUint32(st) == uint32(mmapring.Valid) {
 			atomic.StoreUint32(st, uint32(mmapring.Unused))
 			n++
 		}

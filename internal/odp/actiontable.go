@@ -100,14 +100,17 @@ var (
 )
 
 func flatString(typ uint16, name string) member {
-	return member{typ: typ, syntax: &layout{size: 2, fields: []field{{name: name, form: stringForm}}}, is: func(b []byte) bool {
-		for _, c := range b[:len(b)-1] {
-			if !isNameByte(c) {
-				return false
+	return member{
+		typ: typ, syntax: &layout{size: 2, fields: []field{{name: name, form: stringForm}}},
+		is: func(b []byte) bool {
+			for _, c := range b[:len(b)-1] {
+				if !isNameByte(c) {
+					return false
+				}
 			}
-		}
-		return b[len(b)-1] == 0
-	}}
+			return b[len(b)-1] == 0
+		},
+	}
 }
 
 // nothing is the syntax of an attribute without payload that is written with

@@ -161,7 +161,8 @@ func BenchmarkParseKey(b *testing.B) {
 // TestHashL2 tells flows apart where HashMasked does, and never by the same hash.
 func TestHashL2(t *testing.T) {
 	h := NewMaskedHasher()
-	masks := [][]byte{mask(ones, ones), mask(MAC{}, ones), mask(ones, MAC{}), mask(groupBit, MAC{0xff}), mask(MAC{}, MAC{5: 1})}
+	masks := [][]byte{mask(ones, ones), mask(MAC{}, ones), mask(ones, MAC{}), mask(groupBit, MAC{0xff}),
+		mask(MAC{}, MAC{5: 1})}
 	r := rand.New(rand.NewPCG(1, 2))
 	few := func() MAC { return MAC{byte(r.IntN(2)), 0, 0, 0, 0, byte(r.IntN(2))} }
 	byL2, byMasked := map[uint64]uint64{}, map[uint64]uint64{}

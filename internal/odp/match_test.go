@@ -59,13 +59,13 @@ func TestSelects(t *testing.T) {
 }
 
 func TestMasked(t *testing.T) {
-	key, _, err := odp.Text{}.ParseKey("in_port(3),eth(src=02:00:00:00:00:01,dst=33:33:00:00:00:16),eth_type(0x8100),vlan(vid=10,pcp=3)," +
-		"encap(eth_type(0x0800),ipv4(src=10.1.2.3,dst=10.0.0.2,proto=1,tos=0,ttl=64,frag=no))")
+	key, _, err := odp.Text{}.ParseKey("in_port(3),eth(src=02:00:00:00:00:01,dst=33:33:00:00:00:16),eth_type(0x8100)," +
+		"vlan(vid=10,pcp=3),encap(eth_type(0x0800),ipv4(src=10.1.2.3,dst=10.0.0.2,proto=1,tos=0,ttl=64,frag=no))")
 	if err != nil {
 		t.Fatal(err)
 	}
-	const want = "in_port(3),eth(src=02:00:00:00:00:01,dst=33:00:00:00:00:00/ff:00:00:00:00:00),eth_type(0x8100),vlan(vid=10,pcp=3)," +
-		"encap(eth_type(0x0800),ipv4(src=10.1.0.0/255.255.0.0))"
+	const want = "in_port(3),eth(src=02:00:00:00:00:01,dst=33:00:00:00:00:00/ff:00:00:00:00:00),eth_type(0x8100)," +
+		"vlan(vid=10,pcp=3),encap(eth_type(0x0800),ipv4(src=10.1.0.0/255.255.0.0))"
 	_, mask, err := odp.Text{}.ParseKey(want)
 	if err != nil {
 		t.Fatal(err)
@@ -90,7 +90,8 @@ func FuzzSelects(f *testing.F) {
 	f.Fuzz(func(t *testing.T, key, want, mask []byte) {
 		odp.Selects(key, want, mask)
 		odp.Masked(want, mask)
-		if _, _, err := (odp.Text{}).ParseKey(string(odp.Text{}.AppendKey(nil, key, nil))); err == nil && !odp.Selects(key, key, nil) {
+		if _, _, err := (odp.Text{}).ParseKey(string(odp.Text{}.AppendKey(nil, key, nil))); err == nil &&
+			!odp.Selects(key, key, nil) {
 			t.Errorf("a filter without mask refuses %x", key)
 		}
 	})

@@ -9,7 +9,8 @@ import (
 
 func TestSelectsFlow(t *testing.T) {
 	const (
-		web  = "in_port(1),eth(src=02:00:00:00:00:01,dst=02:00:00:00:00:02),eth_type(0x0800),ipv4(dst=10.1.2.0/255.255.255.0,proto=6,frag=no),tcp(dst=80)"
+		web = "in_port(1),eth(src=02:00:00:00:00:01,dst=02:00:00:00:00:02),eth_type(0x0800)," +
+			"ipv4(dst=10.1.2.0/255.255.255.0,proto=6,frag=no),tcp(dst=80)"
 		wide = "in_port(2),eth(dst=33:33:00:00:00:00/ff:ff:00:00:00:00)"
 		vlan = "in_port(3),eth(),eth_type(0x8100),vlan(vid=99,pcp=0/0),encap(eth_type(0x0806),arp(op=1,tip=10.0.0.7))"
 		tun  = "tunnel(tun_id=0x7,dst=10.0.0.2,flags(df|key)),in_port(4),eth()"
@@ -101,7 +102,8 @@ func TestSelectsFlowExact(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for text, want := range map[string]bool{"eth_type(0x0800)": true, "eth_type(0x0806)": false, "eth(src=02:00:00:00:00:01)": true} {
+	for text, want := range map[string]bool{"eth_type(0x0800)": true, "eth_type(0x0806)": false,
+		"eth(src=02:00:00:00:00:01)": true} {
 		value, mask, err := Text{}.ParseKey(text)
 		if err != nil {
 			t.Fatal(err)

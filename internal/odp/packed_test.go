@@ -63,7 +63,8 @@ func TestPackedFlows(t *testing.T) {
 }
 
 func TestNarrow(t *testing.T) {
-	const ip = "in_port(1),eth(src=02:00:00:00:00:01,dst=02:00:00:00:00:02),eth_type(0x0800),ipv4(src=10.0.0.1,dst=10.0.0.2,proto=6,tos=0,ttl=64,frag=no),tcp(src=5,dst=81),tcp_flags(syn)"
+	const ip = "in_port(1),eth(src=02:00:00:00:00:01,dst=02:00:00:00:00:02),eth_type(0x0800)," +
+		"ipv4(src=10.0.0.1,dst=10.0.0.2,proto=6,tos=0,ttl=64,frag=no),tcp(src=5,dst=81),tcp_flags(syn)"
 	for _, tt := range []struct{ k, from, static, want string }{
 		{ip, "in_port(1)", "in_port(2)", "in_port(1),eth()"},
 		{ip, "in_port(1)", "eth_type(0x0806),arp()", "in_port(1),eth(),eth_type(0x0800)"},
@@ -74,7 +75,8 @@ func TestNarrow(t *testing.T) {
 		{"in_port(1),eth(),eth_type(0x0800),ipv4(src=10.0.0.1,dst=10.0.0.2,proto=6,tos=0,ttl=64,frag=later)", "in_port(1)",
 			"eth_type(0x0800),ipv4(proto=6),tcp(dst=80)", "in_port(1),eth(),eth_type(0x0800),ipv4(proto=6,frag=later)"},
 		{"in_port(1),eth(),eth_type(0x8100),vlan(vid=5,pcp=1),encap(eth_type(0x86dd),ipv6(proto=17,frag=no),udp(src=1,dst=2))", "in_port(1)",
-			"eth_type(0x8100),vlan(vid=5),encap(eth_type(0x0800))", "in_port(1),eth(),eth_type(0x8100),vlan(vid=5,pcp=1),encap(eth_type(0x86dd))"},
+			"eth_type(0x8100),vlan(vid=5),encap(eth_type(0x0800))",
+			"in_port(1),eth(),eth_type(0x8100),vlan(vid=5,pcp=1),encap(eth_type(0x86dd))"},
 		{"in_port(1),eth(),eth_type(0x8100),vlan(vid=5,pcp=1),encap(eth_type(0x86dd))", "in_port(1)", "eth_type(0x88a8),vlan(vid=5),encap()",
 			"eth(),eth_type(0x8100),vlan(vid=5,pcp=1),encap(key3(/ff ff ff ff))"},
 	} {

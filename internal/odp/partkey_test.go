@@ -29,7 +29,8 @@ func metadata(more ...func(e *netlink.Encoder)) []byte {
 }
 
 func TestMetadataKey(t *testing.T) {
-	packet := frame{port: 4, src: macA, dst: macB, etherType: 0x0800, l3: []byte{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12}}.key()
+	packet := frame{port: 4, src: macA, dst: macB, etherType: 0x0800,
+		l3: []byte{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12}}.key()
 	ethernet := bytes.Index(packet, encode(func(e *netlink.Encoder) { AppendEthernet(e, macA, macB) }))
 	if ethernet < 0 {
 		t.Fatal("the key has no addresses")

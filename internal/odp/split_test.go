@@ -57,7 +57,8 @@ func TestSplitActions(t *testing.T) {
 				}
 				vlan = !vlan
 			case 1, 2, 3:
-				AppendSetTunnel(&e, &SetTunnel{ID: random.Uint64(), HasID: true, Dst: netip.AddrFrom4([4]byte{192, 0, 2, 1}), TTL: 64})
+				AppendSetTunnel(&e, &SetTunnel{ID: random.Uint64(), HasID: true,
+					Dst: netip.AddrFrom4([4]byte{192, 0, 2, 1}), TTL: 64})
 			}
 			AppendOutput(&e, PortNo(random.IntN(1000)))
 		}

@@ -170,8 +170,9 @@ func TestKeyAttributesSurvive(t *testing.T) {
 func TestExactKeySurvives(t *testing.T) {
 	f := frame{port: 7, src: macA, dst: macB, tags: []uint16{0x1064, 0xb005}, etherType: 0x0800,
 		l3: []byte{10, 0, 0, 1, 10, 0, 0, 2, 6, 0, 64, 0}}
-	const want = "recirc_id(0),dp_hash(0),skb_priority(0),in_port(veth-7),skb_mark(0),eth(src=02:10:20:30:40:5a,dst=52:54:00:c0:ff:ee)," +
-		"eth_type(0x8100),vlan(vid=100,pcp=0),encap(eth_type(0x8100),vlan(vid=5,pcp=5),encap(eth_type(0x0800)," +
+	const want = "recirc_id(0),dp_hash(0),skb_priority(0),in_port(veth-7),skb_mark(0)," +
+		"eth(src=02:10:20:30:40:5a,dst=52:54:00:c0:ff:ee),eth_type(0x8100),vlan(vid=100,pcp=0)," +
+		"encap(eth_type(0x8100),vlan(vid=5,pcp=5),encap(eth_type(0x0800)," +
 		"ipv4(src=10.0.0.1,dst=10.0.0.2,proto=6,tos=0,ttl=64,frag=no)))"
 	text := string(ports.AppendKey([]byte("key "), f.key(), nil))
 	if text != "key "+want {

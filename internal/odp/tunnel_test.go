@@ -64,7 +64,8 @@ func TestSetTunnel(t *testing.T) {
 		"set(tunnel(tun_id=0x2a,dst=192.0.2.1,ttl=64,tp_dst=4789,flags(df|key)))": {
 			ID: 42, HasID: true, Dst: netip.MustParseAddr("192.0.2.1"), TTL: 64, DontFragment: true, DstPort: 4789},
 		"set(tunnel(tun_id=0,src=192.0.2.9,dst=192.0.2.1,tos=0xb8,ttl=1,flags(csum|key)))": {
-			HasID: true, Src: netip.MustParseAddr("192.0.2.9"), Dst: netip.MustParseAddr("192.0.2.1"), TOS: 0xb8, TTL: 1, CSum: true},
+			HasID: true, Src: netip.MustParseAddr("192.0.2.9"), Dst: netip.MustParseAddr("192.0.2.1"), TOS: 0xb8, TTL: 1,
+			CSum: true},
 		"set(tunnel(ipv6_src=2001:db8::9,ipv6_dst=2001:db8::1,ttl=255,flags(df)))": {
 			Src: netip.MustParseAddr("2001:db8::9"), Dst: netip.MustParseAddr("2001:db8::1"), TTL: 255, DontFragment: true},
 	} {

@@ -18,7 +18,8 @@ import (
 
 func sample(t *testing.T, seconds int, scale uint64) *Sample {
 	t.Helper()
-	cfg, err := config.Parse("test", []byte("ports: [{name: a, vlan: {access: 10}}, {name: b, vlan: {trunk: [20-29, 40], native: 7}}, {name: c}]"))
+	cfg, err := config.Parse("test",
+		[]byte("ports: [{name: a, vlan: {access: 10}}, {name: b, vlan: {trunk: [20-29, 40], native: 7}}, {name: c}]"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,7 +66,8 @@ NO  PORT  TYPE    VLAN                    LINK        MACS  RX/s  TX/s  RX bit/s
 		return s
 	}
 	text := string(New(alone(1), alone(2)).AppendText(nil))
-	if !strings.HasPrefix(text, "dp0  flows 7  masks 2\n") || !strings.Contains(text, "\nproblem: no daemon answers: nobody is there\n") {
+	if !strings.HasPrefix(text, "dp0  flows 7  masks 2\n") ||
+		!strings.Contains(text, "\nproblem: no daemon answers: nobody is there\n") {
 		t.Errorf("without a daemon:\n%s", text)
 	}
 	// A datapath that was made anew has counted less, which is no rate.
@@ -94,7 +96,8 @@ func TestBusiest(t *testing.T) {
 	}
 	dump(10, 1000, 1000, 1000)
 	dump(12, 1200, 9000, 5000)
-	want := "packets/s     bit/s  flow\n       40       32k  in_port(2) actions:drop\n       20       16k  in_port(3) actions:drop\n"
+	want := "packets/s     bit/s  flow\n       40       32k  in_port(2) actions:drop\n" +
+		"       20       16k  in_port(3) actions:drop\n"
 	if got := string(list.AppendText(nil)); got != want {
 		t.Errorf("got\n%swant\n%s", got, want)
 	}

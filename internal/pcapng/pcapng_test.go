@@ -25,8 +25,10 @@ func ping(t *testing.T, seq uint16) []byte {
 	t.Helper()
 	buf := gopacket.NewSerializeBuffer()
 	err := gopacket.SerializeLayers(buf, gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true},
-		&layers.Ethernet{SrcMAC: net.HardwareAddr{2, 0, 0, 0, 0, 1}, DstMAC: net.HardwareAddr{2, 0, 0, 0, 0, 2}, EthernetType: layers.EthernetTypeIPv4},
-		&layers.IPv4{Version: 4, TTL: 64, Protocol: layers.IPProtocolICMPv4, SrcIP: net.IP{10, 0, 0, 1}, DstIP: net.IP{10, 0, 0, 2}},
+		&layers.Ethernet{SrcMAC: net.HardwareAddr{2, 0, 0, 0, 0, 1}, DstMAC: net.HardwareAddr{2, 0, 0, 0, 0, 2},
+			EthernetType: layers.EthernetTypeIPv4},
+		&layers.IPv4{Version: 4, TTL: 64, Protocol: layers.IPProtocolICMPv4, SrcIP: net.IP{10, 0, 0, 1},
+			DstIP: net.IP{10, 0, 0, 2}},
 		&layers.ICMPv4{TypeCode: layers.CreateICMPv4TypeCode(8, 0), Id: 7, Seq: seq},
 		gopacket.Payload("dpifd"))
 	if err != nil {
@@ -101,7 +103,8 @@ func TestRoundTrip(t *testing.T) {
 
 func TestLongComment(t *testing.T) {
 	long := "x" + strings.Repeat("ß", 70_000)
-	got := read(t, write(t, []pcapng.Packet{{Time: start, Port: "va", Data: ping(t, 1), Comments: []string{long}}, packets(t)[0]}))
+	got := read(t,
+		write(t, []pcapng.Packet{{Time: start, Port: "va", Data: ping(t, 1), Comments: []string{long}}, packets(t)[0]}))
 	if len(got) != 2 || len(got[0].Comments) != 1 {
 		t.Fatalf("read %d packets", len(got))
 	}
@@ -141,8 +144,10 @@ func TestTshark(t *testing.T) {
 	if err := os.WriteFile(file, write(t, packets(t)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(tool, "-n", "-r", file, "-T", "fields", "-E", "separator=|", "-e", "frame.time_epoch", "-e", "frame.interface_name",
-		"-e", "frame.packet_flags_direction", "-e", "frame.len", "-e", "frame.cap_len", "-e", "icmp.seq", "-e", "frame.comment")
+	cmd := exec.Command(tool, "-n", "-r", file, "-T", "fields", "-E", "separator=|",
+		"-e", "frame.time_epoch", "-e", "frame.interface_name",
+		"-e", "frame.packet_flags_direction", "-e", "frame.len", "-e", "frame.cap_len", "-e", "icmp.seq",
+		"-e", "frame.comment")
 	cmd.Env = append(os.Environ(), "LC_ALL=C.UTF-8", "HOME="+t.TempDir())
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr

@@ -44,7 +44,8 @@ func TestFlappingIsTold(t *testing.T) {
 		}
 		e := <-said
 		slices.Sort(e.Between)
-		if e.Moves < 3 || e.MAC != (odp.MAC{2, 0, 0, 0, 0, 7}) || !slices.Equal(e.Between, []string{"a", "b"}) || e.HeldBack != 0 {
+		if e.Moves < 3 || e.MAC != (odp.MAC{2, 0, 0, 0, 0, 7}) || !slices.Equal(e.Between, []string{"a", "b"}) ||
+			e.HeldBack != 0 {
 			t.Errorf("%+v", e)
 		}
 	}

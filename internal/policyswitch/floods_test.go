@@ -9,7 +9,8 @@ import (
 )
 
 func TestFloodWarning(t *testing.T) {
-	const access, tunnel = "{name: p%d, vlan: {access: %d}}", "{name: p%d, type: vxlan, vlan: {access: %d}, tunnel: {remote: 192.0.2.9, key: %d}}"
+	const access, tunnel = "{name: p%d, vlan: {access: %d}}",
+		"{name: p%d, type: vxlan, vlan: {access: %d}, tunnel: {remote: 192.0.2.9, key: %d}}"
 	for _, tt := range []struct {
 		policy, port string
 		ports, vlans int

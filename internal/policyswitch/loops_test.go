@@ -76,7 +76,8 @@ func TestProbesPassFlows(t *testing.T) {
 		if v.Install || v.Actions.Len() > 0 || v.Reason != "loop_probe" {
 			t.Errorf("%s: a probe is decided as %s", name, v.Reason)
 		}
-		for _, dst := range []odp.MAC{{2, 0, 0, 0, 0, 9}, {0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, {0x33, 0x33}, {0x01, 0x80, 0xc2}, odp.MAC(probe)} {
+		for _, dst := range []odp.MAC{{2, 0, 0, 0, 0, 9}, {0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, {0x33, 0x33},
+			{0x01, 0x80, 0xc2}, odp.MAC(probe)} {
 			k := key(odp.MAC{2, 0, 0, 0, 0, 1}, dst)
 			v.Clear()
 			s.Decide(&dpif.Upcall{InPort: 1, Key: k, Packet: make([]byte, 60)}, 1000, &v)
@@ -124,9 +125,11 @@ func TestProbesPassStagedFlows(t *testing.T) {
 	_, plain := decide("", &station)
 	_, v := decide("loop_guard: log\n", &station)
 	if v.Stage != policy.FirstStage || !v.Install || !slices.Equal(v.Mask.Bytes(), plain.Mask.Bytes()) {
-		t.Errorf("stage %v, a flow: %v, mask %x, without loop_guard %x", v.Stage, v.Install, v.Mask.Bytes(), plain.Mask.Bytes())
+		t.Errorf("stage %v, a flow: %v, mask %x, without loop_guard %x", v.Stage, v.Install, v.Mask.Bytes(),
+			plain.Mask.Bytes())
 	}
-	if m := netlink.FindAttr(v.SourceMask.Bytes(), odp.KeyAttrEthernet); len(m) != 12 || odp.MAC(m) != (odp.MAC{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}) {
+	if m := netlink.FindAttr(v.SourceMask.Bytes(), odp.KeyAttrEthernet); len(m) != 12 ||
+		odp.MAC(m) != (odp.MAC{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}) {
 		t.Errorf("the first flow has the mask %x of addresses", m)
 	}
 	if _, v := decide("loop_guard: log\n", nil); v.Install {
@@ -158,7 +161,8 @@ func TestGuardAlike(t *testing.T) {
 // TestClosedPort: a port that is closed takes and gets nothing, by flows of it alone.
 func TestClosedPort(t *testing.T) {
 	s, _ := guarded(t, "loop_guard: block\nports: [{name: a}, {name: b}, {name: c}]")
-	s.SetPorts([]policy.Port{{No: 1, Name: "a", Listed: true}, {No: 2, Name: "b", Listed: true}, {No: 3, Name: "c", Listed: true}})
+	s.SetPorts([]policy.Port{{No: 1, Name: "a", Listed: true}, {No: 2, Name: "b", Listed: true},
+		{No: 3, Name: "c", Listed: true}})
 	var v policy.Verdict
 	decide := func(in odp.PortNo) int {
 		var e netlink.Encoder

@@ -34,7 +34,8 @@ func TestUnlistedLocalPort(t *testing.T) {
 		if err := s.Use(file); err != nil {
 			t.Fatal(err)
 		}
-		s.SetPorts([]policy.Port{{No: localPort, Name: "dp0", Device: "dp0"}, {No: 1, Name: "a", Listed: true}, {No: 2, Name: "b", Listed: true}})
+		s.SetPorts([]policy.Port{{No: localPort, Name: "dp0", Device: "dp0"}, {No: 1, Name: "a", Listed: true},
+			{No: 2, Name: "b", Listed: true}})
 		var e netlink.Encoder
 		odp.AppendInPort(&e, localPort)
 		odp.AppendEthernet(&e, odp.MAC{2, 0, 0, 0, 0, 1}, odp.MAC{0xff, 0xff, 0xff, 0xff, 0xff, 0xff})
@@ -88,7 +89,8 @@ func TestUnlistedFlow(t *testing.T) {
 		static  string
 		install bool
 	}{{"eth_type(0x88b5)", true}, {"in_port(3),eth_type(0x88b5)", false}} {
-		file, err := config.Parse("x", []byte("ports: [{name: a}, {name: b, isolated: true}]\nflows: {static: [{match: '"+c.static+"', actions: 'b'}]}"))
+		file, err := config.Parse("x",
+			[]byte("ports: [{name: a}, {name: b, isolated: true}]\nflows: {static: [{match: '"+c.static+"', actions: 'b'}]}"))
 		if err != nil {
 			t.Fatal(err)
 		}

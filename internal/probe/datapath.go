@@ -97,7 +97,8 @@ func perCPU(s *sandbox) (string, error) {
 // flow returns an exact flow from a port that does not exist, with the attributes that actions
 // may need.
 func flow(actions []byte) *dpif.Flow {
-	key, mask, err := odp.Text{}.ParseKey("in_port(9),eth(src=02:00:00:00:00:01,dst=02:00:00:00:00:02),eth_type(0x0800),ipv4(frag=no)")
+	key, mask, err := odp.Text{}.ParseKey("in_port(9),eth(src=02:00:00:00:00:01,dst=02:00:00:00:00:02)," +
+		"eth_type(0x0800),ipv4(frag=no)")
 	if err != nil {
 		panic(err) // a constant text
 	}

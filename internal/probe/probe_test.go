@@ -22,7 +22,8 @@ func TestRun(t *testing.T) {
 	name := regexp.MustCompile(`^[a-z_]+$`)
 	seen, runs := map[string]bool{}, true
 	for _, f := range r.Findings {
-		if !name.MatchString(f.Name) || seen[f.Name] || f.Detail == "" || f.Without == "" || strings.Contains(f.Detail, "\n") {
+		if !name.MatchString(f.Name) || seen[f.Name] || f.Detail == "" || f.Without == "" ||
+			strings.Contains(f.Detail, "\n") {
 			t.Errorf("finding %+v", f)
 		}
 		seen[f.Name] = true

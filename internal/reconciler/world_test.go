@@ -43,7 +43,8 @@ func TestUpcallPIDFight(t *testing.T) {
 	for i := range looks {
 		k.vports[0].UpcallPIDs = []uint32{4}
 		look(t, r, Look{Changed: true})
-		if restored := k.vports[0].UpcallPIDs[0] == own; i < restoreBurst-1 && !restored || restored == r.restores.Postponed() {
+		if restored := k.vports[0].UpcallPIDs[0] == own; i < restoreBurst-1 && !restored ||
+			restored == r.restores.Postponed() {
 			t.Fatalf("look %d: restored %v, postponed %v", i, restored, r.restores.Postponed())
 		}
 	}

@@ -42,7 +42,8 @@ func TestBrowserSizes(t *testing.T) {
 // picture.
 func TestBrowser(t *testing.T) {
 	page := browse(t)
-	if dom := page.run(t, "--dump-dom"); bytes.Count(dom, []byte("</svg>")) != 9 || !bytes.Contains(dom, []byte("<h2>Datapath ")) {
+	if dom := page.run(t, "--dump-dom"); bytes.Count(dom, []byte("</svg>")) != 9 ||
+		!bytes.Contains(dom, []byte("<h2>Datapath ")) {
 		t.Errorf("the browser makes of the page:\n%s", dom)
 	}
 	img := page.screenshot(t, 1000, 2000, false)
@@ -54,7 +55,8 @@ func TestBrowser(t *testing.T) {
 		}
 	}
 	// The legend alone has 100 of each.
-	for name, colour := range map[string]string{"upcalls": blue, "missed": orange, "hit ratio": green, "socket_overflow": vermilion, "longest batch": sky} {
+	for name, colour := range map[string]string{"upcalls": blue, "missed": orange, "hit ratio": green,
+		"socket_overflow": vermilion, "longest batch": sky} {
 		v, err := strconv.ParseUint(colour[1:], 16, 32)
 		if err != nil {
 			t.Fatal(err)
@@ -88,8 +90,9 @@ func browse(t *testing.T) page {
 // run opens the page with more flags of Chromium and returns what it prints.
 func (p page) run(t *testing.T, args ...string) []byte {
 	t.Helper()
-	cmd := exec.Command(p.browser, append([]string{"--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars",
-		"--user-data-dir=" + filepath.Join(p.dir, "profile")}, append(args, "file://"+p.file)...)...)
+	options := []string{"--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars",
+		"--user-data-dir=" + filepath.Join(p.dir, "profile")}
+	cmd := exec.Command(p.browser, append(options, append(args, "file://"+p.file)...)...)
 	cmd.Env = append(os.Environ(), "HOME="+p.dir)
 	var errs bytes.Buffer
 	cmd.Stderr = &errs
@@ -108,7 +111,8 @@ func (p page) screenshot(t *testing.T, width, height int, dark bool) image.Image
 		scheme = "0"
 	}
 	shot := filepath.Join(p.dir, "report.png")
-	p.run(t, fmt.Sprintf("--window-size=%d,%d", width, height), "--blink-settings=preferredColorScheme="+scheme, "--screenshot="+shot)
+	p.run(t, fmt.Sprintf("--window-size=%d,%d", width, height), "--blink-settings=preferredColorScheme="+scheme,
+		"--screenshot="+shot)
 	f, err := os.Open(shot)
 	if err != nil {
 		t.Fatal(err)

@@ -119,7 +119,8 @@ func (p *plot) drawMarks(b *strings.Builder, x func(time.Time) float64) {
 func (c *curve) draw(b *strings.Builder, x func(time.Time) float64, y func(float64) float64) {
 	if c.bars {
 		for _, p := range c.points {
-			fmt.Fprintf(b, `<line class="bar" stroke="%s" x1="%.1f" x2="%.1f" y1="%.1f" y2="%.1f"><title>%s %s: %s</title></line>`,
+			fmt.Fprintf(b, `<line class="bar" stroke="%s" x1="%.1f" x2="%.1f" y1="%.1f" y2="%.1f">`+
+				`<title>%s %s: %s</title></line>`,
 				c.colour, x(p.at), x(p.at), y(0), y(p.y), p.at.UTC().Format(time.TimeOnly), escape(c.name), short(p.y))
 		}
 		return

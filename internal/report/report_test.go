@@ -59,7 +59,8 @@ func sums(t *testing.T, text string) (events int, hit, missed, upcalls, lost, ca
 		n := func(field string) int64 { v, _ := e[field].(float64); return int64(v) }
 		switch e["event"] {
 		case "stats":
-			hit, missed, upcalls, lost = hit+n("hit_delta"), missed+n("missed_delta"), upcalls+n("upcalls_delta"), lost+n("lost_delta")
+			hit, missed, upcalls, lost = hit+n("hit_delta"), missed+n("missed_delta"), upcalls+n("upcalls_delta"),
+				lost+n("lost_delta")
 		case "upcalls_lost":
 			caused += n("lost")
 		}
@@ -101,8 +102,10 @@ func TestFiguresAreTheLogs(t *testing.T) {
 	if got := strings.Count(html, "<svg "); got != 9 {
 		t.Errorf("%d plots, want 9", got)
 	}
-	for _, event := range []string{"reload_failed", "features_restored", "flow_limit_reached", "port_removed", "starting"} {
-		if got, want := strings.Count(html, `<td class="event">`+event+"</td>"), strings.Count(text, `"event":"`+event+`"`); got != want || want == 0 {
+	for _, event := range []string{"reload_failed", "features_restored", "flow_limit_reached", "port_removed",
+		"starting"} {
+		got := strings.Count(html, `<td class="event">`+event+"</td>")
+		if want := strings.Count(text, `"event":"`+event+`"`); got != want || want == 0 {
 			t.Errorf("%s is listed %d times, want %d", event, got, want)
 		}
 	}
@@ -112,13 +115,16 @@ func TestFiguresAreTheLogs(t *testing.T) {
 // tell nobody that it is read.
 func TestNothingFromOutside(t *testing.T) {
 	html := render(t, read(t, sampleText(t)))
-	if m := regexp.MustCompile(`(?i)(https?:|//[a-z]|src=|href=|@import|url\(|<script|<iframe|<link)`).FindString(html); m != "" {
+	outside := regexp.MustCompile(`(?i)(https?:|//[a-z]|src=|href=|@import|url\(|<script|<iframe|<link)`)
+	if m := outside.FindString(html); m != "" {
 		t.Errorf("the page has %q", m)
 	}
 }
 
 func statsLine(at time.Time, dp string, upcalls, flows int) string {
-	return fmt.Sprintf(`{"level":"INFO","ts":%q,"event":"stats","datapath":%q,"interval_ms":1000,"hit_delta":5,"missed_delta":%d,"upcalls":%d,"upcalls_delta":%d,"flows":%d,"flow_limit":100,"batches":%d,"batch_us":%d,"batch_max_us":700,"upcall_us_p99":900}`+"\n",
+	return fmt.Sprintf(`{"level":"INFO","ts":%q,"event":"stats","datapath":%q,"interval_ms":1000,`+
+		`"hit_delta":5,"missed_delta":%d,"upcalls":%d,"upcalls_delta":%d,"flows":%d,"flow_limit":100,`+
+		`"batches":%d,"batch_us":%d,"batch_max_us":700,"upcall_us_p99":900}`+"\n",
 		at.Format(time.RFC3339Nano), dp, upcalls, upcalls, upcalls, flows, upcalls, 100*upcalls)
 }
 
@@ -131,8 +137,10 @@ func TestHostileText(t *testing.T) {
 		t.Fatal(err)
 	}
 	log := strings.ReplaceAll(statsLine(start, "DP", 1, 1), `"DP"`, string(quoted)) +
-		fmt.Sprintf(`{"level":"WARN","ts":"2026-11-22T20:00:01Z","event":"upcalls_lost","datapath":%s,"cause":%s,"lost":3}`, quoted, quoted) + "\n" +
-		fmt.Sprintf(`{"level":"WARN","ts":"2026-11-22T20:00:01Z","event":"port_waiting","datapath":%s,"port":%s}`, quoted, quoted) + "\n"
+		fmt.Sprintf(`{"level":"WARN","ts":"2026-11-22T20:00:01Z","event":"upcalls_lost","datapath":%s,"cause":%s,"lost":3}`,
+			quoted, quoted) + "\n" +
+		fmt.Sprintf(`{"level":"WARN","ts":"2026-11-22T20:00:01Z","event":"port_waiting","datapath":%s,"port":%s}`, quoted,
+			quoted) + "\n"
 	if html := render(t, read(t, log)); strings.Contains(html, "<script") {
 		t.Errorf("a name gets into the page as it is:\n%s", html)
 	}
@@ -226,7 +234,8 @@ func TestThinning(t *testing.T) {
 		got, peak, spanned = got+s.Upcalls, max(peak, s.Flows), spanned+s.Interval
 	}
 	if len(d.Samples) > 2*maxSamples || got != want || peak != 99 || spanned != lines*time.Second {
-		t.Errorf("%d samples, %d upcalls, peak %d, %v; want at most %d, %d, 99, %v", len(d.Samples), got, peak, spanned, 2*maxSamples, want, lines*time.Second)
+		t.Errorf("%d samples, %d upcalls, peak %d, %v; want at most %d, %d, 99, %v", len(d.Samples), got, peak, spanned,
+			2*maxSamples, want, lines*time.Second)
 	}
 	if p99 := d.Samples[0].P99; p99 != 900*time.Microsecond {
 		t.Errorf("p99 of upcalls: %v, want 900µs", p99)
@@ -239,7 +248,8 @@ func TestThinning(t *testing.T) {
 		t.Errorf("%d events kept, %d not, want %d and %d", len(d.Marks), d.Unshown, maxMarks+maxRoutine, want)
 	}
 	// They are all at one time, so each plot has one mark for them.
-	if html := render(t, l); strings.Count(html, `class="mark `) != strings.Count(html, "<svg ") || strings.Count(html, "and 1992 more") != strings.Count(html, "<svg ") {
+	if html := render(t, l); strings.Count(html, `class="mark `) != strings.Count(html, "<svg ") ||
+		strings.Count(html, "and 1992 more") != strings.Count(html, "<svg ") {
 		t.Error("the marks are not drawn as one")
 	}
 }
@@ -297,8 +307,12 @@ func TestPorts(t *testing.T) {
 	for i, rx := range []int{0, 1000, 4000, 500, 1500} {
 		at := start.Add(time.Duration(i) * time.Second)
 		log.WriteString(statsLine(at, "dp0", i, i))
-		fmt.Fprintf(&log, `{"level":"DEBUG","ts":%q,"event":"port_stats","datapath":"dp0","port":"eth1","rx_bytes":%d,"tx_bytes":7}`+"\n", at.Format(time.RFC3339), rx)
-		fmt.Fprintf(&log, `{"level":"DEBUG","ts":%q,"event":"port_stats","datapath":"dp0","port":"idle","rx_bytes":0,"tx_bytes":0}`+"\n", at.Format(time.RFC3339))
+		fmt.Fprintf(&log,
+			`{"level":"DEBUG","ts":%q,"event":"port_stats","datapath":"dp0","port":"eth1","rx_bytes":%d,"tx_bytes":7}`+"\n",
+			at.Format(time.RFC3339), rx)
+		fmt.Fprintf(&log,
+			`{"level":"DEBUG","ts":%q,"event":"port_stats","datapath":"dp0","port":"idle","rx_bytes":0,"tx_bytes":0}`+"\n",
+			at.Format(time.RFC3339))
 	}
 	l := read(t, log.String())
 	var got []uint64
@@ -312,7 +326,8 @@ func TestPorts(t *testing.T) {
 	if want := []uint64{1000, 3000, 0, 1000}; !slices.Equal(got, want) || !ports[0].Samples[2].First {
 		t.Errorf("received %v, want %v and a gap at the third", got, want)
 	}
-	if html := render(t, l); !strings.Contains(html, "<title>dpifd report: dp0 on node7</title>") || !strings.Contains(html, "<h3>Received by port</h3>") {
+	if html := render(t, l); !strings.Contains(html, "<title>dpifd report: dp0 on node7</title>") ||
+		!strings.Contains(html, "<h3>Received by port</h3>") {
 		t.Error("the page lacks the host or the plot of ports")
 	}
 }

@@ -17,9 +17,12 @@ func TestMeterDrops(t *testing.T) {
 	var said []event.Event
 	r := &Revalidator{}
 	m := newMeters(nil, nil, func(e event.Event) { said = append(said, e) }, &r.counters.storm)
-	broadcast := &meter{Meter: policy.Meter{Meter: dpif.Meter{ID: 1, PacketsPerSecond: 20}, Port: "a", Kind: policy.StormBroadcast}}
-	unicast := &meter{Meter: policy.Meter{Meter: dpif.Meter{ID: 2, PacketsPerSecond: 30}, Port: "a", Kind: policy.StormUnknownUnicast}}
-	other := &meter{Meter: policy.Meter{Meter: dpif.Meter{ID: 3, PacketsPerSecond: 40}, Port: "b", Kind: policy.StormBroadcast}}
+	broadcast := &meter{Meter: policy.Meter{Meter: dpif.Meter{ID: 1, PacketsPerSecond: 20}, Port: "a",
+		Kind: policy.StormBroadcast}}
+	unicast := &meter{Meter: policy.Meter{Meter: dpif.Meter{ID: 2, PacketsPerSecond: 30}, Port: "a",
+		Kind: policy.StormUnknownUnicast}}
+	other := &meter{Meter: policy.Meter{Meter: dpif.Meter{ID: 3, PacketsPerSecond: 40}, Port: "b",
+		Kind: policy.StormBroadcast}}
 	now := time.Hour
 	for _, step := range []struct {
 		m       *meter
@@ -33,8 +36,10 @@ func TestMeterDrops(t *testing.T) {
 		m.count(step.m, step.dropped, now+step.after)
 	}
 	want := []event.Event{
-		StormLimited{Port: "a", Kind: "broadcast", Lost: 5, Limit: 20}, StormLimited{Port: "a", Kind: "unknown_unicast", Lost: 7, Limit: 30},
-		StormLimited{Port: "a", Kind: "broadcast", Lost: 4, Limit: 20}, StormLimited{Port: "a", Kind: "broadcast", Lost: 2, Limit: 20},
+		StormLimited{Port: "a", Kind: "broadcast", Lost: 5, Limit: 20},
+		StormLimited{Port: "a", Kind: "unknown_unicast", Lost: 7, Limit: 30},
+		StormLimited{Port: "a", Kind: "broadcast", Lost: 4, Limit: 20},
+		StormLimited{Port: "a", Kind: "broadcast", Lost: 2, Limit: 20},
 		StormLimited{Port: "b", Kind: "broadcast", Lost: 100, Limit: 40},
 	}
 	if d := cmp.Diff(want, said); d != "" {

@@ -105,12 +105,14 @@ type Config struct {
 func New(cfg Config) *Revalidator {
 	limits := cfg.Limits.withDefaults()
 	r := &Revalidator{
-		dp: cfg.Datapath, policy: cfg.Policy, budget: cfg.Budget, hasher: cfg.Hasher, notify: cfg.Notify, barrier: cfg.Barrier,
+		dp: cfg.Datapath, policy: cfg.Policy, budget: cfg.Budget, hasher: cfg.Hasher,
+		notify: cfg.Notify, barrier: cfg.Barrier,
 		limit: newFlowLimit(limits.Flows), kick: make(chan struct{}, 1),
 		statics: newStatics(cfg.Datapath, cfg.Policy, cfg.Notify),
 	}
 	r.meters = newMeters(cfg.Datapath, cfg.Policy, cfg.Notify, &r.counters.storm)
-	r.pass = pass{hasDrop: cfg.HasDrop, sweep: cfg.Datapath.NewBatch(), unused: map[dpif.UFID]int64{}, unusedBefore: map[dpif.UFID]int64{},
+	r.pass = pass{hasDrop: cfg.HasDrop, sweep: cfg.Datapath.NewBatch(),
+		unused: map[dpif.UFID]int64{}, unusedBefore: map[dpif.UFID]int64{},
 		spoofed: newSpoofed(cfg.Datapath, cfg.CreditSpoofed)}
 	r.limits.Store(&limits)
 	r.budget.limit.Store(int64(r.limit.current))
@@ -239,7 +241,8 @@ func (r *Revalidator) cycle(ctx context.Context, full bool) error {
 	// Checks that are deferred for lack of time stay due.
 	urgent := full || changed || r.again || r.full.Load()
 	full = urgent && r.fullPace.allows(time.Now(), urgentShare) || expiring && r.fullPace.allows(time.Now(), lazyShare)
-	if !full && !r.spoofed.due(r.budget, time.Now()) && !r.pace.due(now, limits.MaxIdle, int(r.budget.count.Load()), r.limit.current, limits.Flows) {
+	if !full && !r.spoofed.due(r.budget, time.Now()) &&
+		!r.pace.due(now, limits.MaxIdle, int(r.budget.count.Load()), r.limit.current, limits.Flows) {
 		r.looked()
 		r.balanceStages(int(r.budget.count.Load()), false)
 		return r.rest()
@@ -289,7 +292,8 @@ func (r *Revalidator) looked() {
 // asks the kernel only now and then, for flows of other programs.
 func (r *Revalidator) rest() error {
 	r.rested++
-	if r.rested < restCycles && !r.overLimit && r.budget.count.Load() == r.counters.flows.Load() && !r.budget.refused.Load() {
+	if r.rested < restCycles && !r.overLimit && r.budget.count.Load() == r.counters.flows.Load() &&
+		!r.budget.refused.Load() {
 		return nil
 	}
 	return r.recount()

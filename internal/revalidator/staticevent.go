@@ -110,6 +110,6 @@ var _ = event.Declare[StormLimited](event.Kind{Name: "storm_limited", Level: eve
 	Meaning: "Packets of a port were dropped by storm control: more of the kind came than `limit` a second " +
 		"(ports[].storm). `lost` counts them since the last such line of the same port and kind; at most one every 10 s " +
 		"for each.",
-	Advice: "Find out what sends that much: a loop (mac_flapping), a broken or malicious station. If the traffic is wanted, " +
-		"raise the limit.",
+	Advice: "Find out what sends that much: a loop (mac_flapping), a broken or malicious station. If the traffic " +
+		"is wanted, raise the limit.",
 })

@@ -39,7 +39,8 @@ func newOne() *one {
 	odp.AppendEthernet(&key, odp.MAC{}, odp.MAC{})
 	odp.AppendInPortMask(&mask)
 	odp.AppendOutput(&actions, 2)
-	return &one{flow: policy.StaticFlow{Match: "in_port(1)", Actions: "2", UFID: dpif.UFID{7}, Key: key.Bytes(), Mask: mask.Bytes(), Do: actions.Bytes()},
+	return &one{flow: policy.StaticFlow{Match: "in_port(1)", Actions: "2", UFID: dpif.UFID{7}, Key: key.Bytes(),
+		Mask: mask.Bytes(), Do: actions.Bytes()},
 		meter: policy.Meter{Meter: dpif.Meter{ID: 3, PacketsPerSecond: 100}, Port: "a"}}
 }
 
@@ -91,7 +92,8 @@ func (k *table) answer(r dpiftest.Request) ([][]byte, unix.Errno) {
 
 func (k *table) revalidator(t *testing.T, p *one, notify event.Sink) *Revalidator {
 	t.Helper()
-	return New(Config{Datapath: dpiftest.NewDatapath(t, k.answer), Policy: p, Budget: NewBudget(0), Hasher: odp.NewMaskedHasher(),
+	return New(Config{Datapath: dpiftest.NewDatapath(t, k.answer), Policy: p, Budget: NewBudget(0),
+		Hasher: odp.NewMaskedHasher(),
 		Notify: notify, Barrier: func() {}})
 }
 
@@ -117,7 +119,8 @@ func TestStaticFlowAtStart(t *testing.T) {
 	for range 3 {
 		cycle(t, r, true)
 	}
-	if list := r.StaticFlows(); k.puts != 0 || k.dels != 0 || len(list) != 1 || !list[0].Installed || list[0].Packets != 5 {
+	if list := r.StaticFlows(); k.puts != 0 || k.dels != 0 || len(list) != 1 || !list[0].Installed ||
+		list[0].Packets != 5 {
 		t.Errorf("%d puts, %d deletions, %+v", k.puts, k.dels, list)
 	}
 }
@@ -153,7 +156,8 @@ func TestRefusedTriedAgain(t *testing.T) {
 		minutes(10)
 		least, most := int(10*time.Minute/backoff.Last), int(10*time.Minute/backoff.Last*5/4)+6
 		if p.usable || k.puts < least || k.puts > most || k.tries < least || k.tries > most {
-			t.Errorf("in 10 minutes the flow was tried %d times, the meter %d times, want %d to %d; usable: %v", k.puts, k.tries, least, most, p.usable)
+			t.Errorf("in 10 minutes the flow was tried %d times, the meter %d times, want %d to %d; usable: %v", k.puts, k.tries,
+				least, most, p.usable)
 		}
 		k.refuse = 0
 		minutes(1)

@@ -42,7 +42,8 @@ func TestSweepGoesOn(t *testing.T) {
 		odp.AppendInPort(&v.Actions, in)
 		odp.AppendEthernet(&v.Actions, odp.MAC{}, odp.MAC{})
 		odp.AppendInPortMask(&v.Mask)
-		return &dpif.Flow{UFID: dpif.UFID{byte(in)}, HasUFID: true, Key: v.Actions.Bytes(), Mask: v.Mask.Bytes(), UsedMS: 1000}
+		return &dpif.Flow{UFID: dpif.UFID{byte(in)}, HasUFID: true, Key: v.Actions.Bytes(), Mask: v.Mask.Bytes(),
+			UsedMS: 1000}
 	}
 	for in := odp.PortNo(1); in < 5; in++ {
 		r.look(flow(in), 1000, true)

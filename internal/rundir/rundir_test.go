@@ -73,7 +73,8 @@ func TestLinks(t *testing.T) {
 }
 
 func TestDirectory(t *testing.T) {
-	for mode, trusted := range map[fs.FileMode]bool{0o755: true, 0o700: true, 0o775: false, 0o757: false, 0o777 | fs.ModeSticky: false} {
+	for mode, trusted := range map[fs.FileMode]bool{0o755: true, 0o700: true, 0o775: false, 0o757: false,
+		0o777 | fs.ModeSticky: false} {
 		path := t.TempDir()
 		if err := os.Chmod(path, mode); err != nil {
 			t.Fatal(err)

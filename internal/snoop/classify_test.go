@@ -12,18 +12,21 @@ import (
 // randomKey is the key of a packet that is multicast, or nearly.
 func randomKey(r *rand.Rand) (k odp.Packed) {
 	pick := func(list ...[]byte) []byte { return list[r.IntN(len(list))] }
-	copy(k.Part(odp.KeyAttrEthernet)[dstMACAt:], pick([]byte{0x33, 0x33}, []byte{0x33, 0x33}, []byte{1, 0, 0x5e, 1}, []byte{1, 0, 0x5e, 1},
+	copy(k.Part(odp.KeyAttrEthernet)[dstMACAt:], pick([]byte{0x33, 0x33}, []byte{0x33, 0x33},
+		[]byte{1, 0, 0x5e, 1}, []byte{1, 0, 0x5e, 1},
 		[]byte{1, 0, 0x5e, 0x81}, []byte{1, 0, 0xc}, []byte{1, 0x80}, []byte{0xff, 0xff}, []byte{0x33, 0x34}))
 	typ := []uint16{typeIPv4, typeIPv4, typeIPv6, typeIPv6, 0x88b5, 0}[r.IntN(6)]
 	binary.BigEndian.PutUint16(k.Part(odp.KeyAttrEthertype), typ)
 	switch typ {
 	case typeIPv4:
-		copy(k.Part(odp.KeyAttrIPv4)[ipv4DstAt:], pick([]byte{239, 1, 2, 3}, []byte{224, 0, 0, 5}, []byte{224, 0, 1, 5}, []byte{10, 0, 0, 1}))
+		copy(k.Part(odp.KeyAttrIPv4)[ipv4DstAt:], pick([]byte{239, 1, 2, 3}, []byte{224, 0, 0, 5}, []byte{224, 0, 1, 5},
+			[]byte{10, 0, 0, 1}))
 		k.Part(odp.KeyAttrIPv4)[ipv4ProtoAt] = pick([]byte{protoIGMP}, []byte{17})[0]
 	case typeIPv6:
 		b := k.Part(odp.KeyAttrIPv6)
 		copy(b[ipv6DstAt:], pick([]byte{0xff, 5, 15: 5}, []byte{0xff, 2, 15: 5}, []byte{0xff, 0x12}, []byte{0x20, 1}))
-		b[ipv6ProtoAt], b[ipv6Frag] = pick([]byte{protoICMPv6}, []byte{17})[0], pick([]byte{0}, []byte{1}, []byte{fragLater})[0]
+		b[ipv6ProtoAt], b[ipv6Frag] = pick([]byte{protoICMPv6}, []byte{17})[0],
+			pick([]byte{0}, []byte{1}, []byte{fragLater})[0]
 		if b[ipv6ProtoAt] == protoICMPv6 && b[ipv6Frag] != fragLater {
 			k.Part(odp.KeyAttrICMPv6)[0] = pick([]byte{mldQuery}, []byte{mldReport2}, []byte{128}, []byte{135})[0]
 		}

@@ -86,7 +86,8 @@ var messages = []struct {
 	{"v2 report behind tags", igmp("192.0.2.2", []byte{0x16, 0, 0, 0, 239, 1, 2, 3}, 0x88a8, 0x8100), "report 4.2 of 192.0.2.2 +239.1.2.3"},
 	{"v2 leave", igmp("192.0.2.2", []byte{0x17, 0, 0, 0, 239, 1, 2, 3}), "report 4.2 of 192.0.2.2 -239.1.2.3"},
 	{"v3 report", igmp("192.0.2.2", report3(record(1, "239.1.1.1"), record(1, "239.1.1.2", "192.0.2.9"), record(2, "239.1.1.3"), record(3, "239.1.1.4"),
-		record(3, "239.1.1.5", "192.0.2.9"), record(4, "239.1.1.6"), record(5, "239.1.1.7", "192.0.2.9"), record(6, "239.1.1.8", "192.0.2.9"), record(7, "239.1.1.9"))),
+		record(3, "239.1.1.5", "192.0.2.9"), record(4, "239.1.1.6"), record(5, "239.1.1.7", "192.0.2.9"),
+		record(6, "239.1.1.8", "192.0.2.9"), record(7, "239.1.1.9"))),
 		"report 4.3 of 192.0.2.2 +239.1.1.2 +239.1.1.3 -239.1.1.4 +239.1.1.5 +239.1.1.6 +239.1.1.7"},
 	{"v3 report with auxiliary data", igmp("192.0.2.2", report3([]byte{4, 1, 0, 0, 239, 1, 2, 3, 9, 9, 9, 9}, record(4, "239.1.2.4"))), "report 4.3 of 192.0.2.2 +239.1.2.3 +239.1.2.4"},
 	{"empty v3 report", igmp("192.0.2.2", report3()), "report 4.3 of 192.0.2.2"},
@@ -229,7 +230,8 @@ func FuzzParse(f *testing.F) {
 			check(group)
 			n++
 		}
-		if n > len(frame)/8 || n > 0 && m.Kind != Report || m.MaxResponse < 0 || m.MaxResponse > 3*time.Hour || m.Robustness > 7 {
+		if n > len(frame)/8 || n > 0 && m.Kind != Report || m.MaxResponse < 0 || m.MaxResponse > 3*time.Hour ||
+			m.Robustness > 7 {
 			t.Fatalf("%s: %d groups of %d bytes", say(&m), n, len(frame))
 		}
 	})

@@ -26,7 +26,8 @@ func NewRound(p policy.Policy, flowLimit int) (*Round, error) {
 	}
 	dp := dpiftest.Datapath(conn)
 	r := &Round{s: NewSocket(&netlink.Receiver{}, NewPort(1, "test", 0)), budget: &places{limit: int64(flowLimit)}}
-	if r.h, err = New(Config{Datapath: dp, Policy: p, Budget: r.budget, Hasher: odp.NewMaskedHasher(), Ports: &Table{}}); err != nil {
+	r.h, err = New(Config{Datapath: dp, Policy: p, Budget: r.budget, Hasher: odp.NewMaskedHasher(), Ports: &Table{}})
+	if err != nil {
 		conn.Close()
 		return nil, err
 	}
@@ -72,9 +73,11 @@ func (r *Round) Refuse(i int, errno unix.Errno) { r.h.requestFailed(i, errno) }
 
 func (r *Round) Counters() string {
 	c := r.s.port
-	return fmt.Sprintf("upcalls %d executed %d dropped %d put %d existing %d refused %d over %d decode %d foreign %d execrefused %d flows %d",
-		c.upcalls.Load(), c.executed.Load(), c.dropped.Load(), c.flowsPut.Load(), c.flowsExisting.Load(), c.flowsRefused.Load(),
-		c.flowsOverLimit.Load(), c.decodeErrors.Load(), c.foreign.Load(), c.executeRefused.Load(), r.budget.taken)
+	return fmt.Sprintf("upcalls %d executed %d dropped %d put %d existing %d refused %d over %d decode %d foreign %d "+
+		"execrefused %d flows %d",
+		c.upcalls.Load(), c.executed.Load(), c.dropped.Load(), c.flowsPut.Load(), c.flowsExisting.Load(),
+		c.flowsRefused.Load(), c.flowsOverLimit.Load(), c.decodeErrors.Load(), c.foreign.Load(),
+		c.executeRefused.Load(), r.budget.taken)
 }
 
 // Limit bounds the upcalls a second; all batches are of the same moment.

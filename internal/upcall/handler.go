@@ -193,9 +193,9 @@ func New(cfg Config) (*Handler, error) {
 		poller.Close()
 		return nil, fmt.Errorf("handler %d: %w", cfg.ID, err)
 	}
-	h := &Handler{id: cfg.ID, dp: cfg.Datapath, policy: cfg.Policy, notify: cfg.Notify, sends: cfg.Datapath.Conn().Transport(),
-		budget: cfg.Budget, hasher: cfg.Hasher, table: cfg.Ports, primer: cfg.Primer,
-		hasDrop: cfg.HasDrop}
+	h := &Handler{id: cfg.ID, dp: cfg.Datapath, policy: cfg.Policy, notify: cfg.Notify,
+		sends: cfg.Datapath.Conn().Transport(), budget: cfg.Budget, hasher: cfg.Hasher, table: cfg.Ports,
+		primer: cfg.Primer, hasDrop: cfg.HasDrop}
 	h.staged, _ = cfg.Policy.(policy.StagedPolicy)
 	h.readiness = readiness{poller: poller, rescan: ringRescan}
 	h.timing.clock = clock.Now()

@@ -77,7 +77,8 @@ func TestAddDrops(t *testing.T) {
 	for i, step := range []struct {
 		read uint32
 		want uint64
-	}{{0, 0}, {5, 5}, {5, 5}, {3, 5}, {1 << 31, 1 << 31}, {1<<32 - 2, 1<<32 - 2}, {4, 1<<32 + 4}, {1<<32 - 1, 1<<32 + 4}, {9, 1<<32 + 9}} {
+	}{{0, 0}, {5, 5}, {5, 5}, {3, 5}, {1 << 31, 1 << 31}, {1<<32 - 2, 1<<32 - 2}, {4, 1<<32 + 4}, {1<<32 - 1, 1<<32 + 4},
+		{9, 1<<32 + 9}} {
 		if s.addDrops(step.read); s.drops.Load() != step.want {
 			t.Errorf("step %d: %d drops, want %d", i, s.drops.Load(), step.want)
 		}

@@ -55,10 +55,10 @@ func (p *Port) Counters() PortCounters {
 	c := PortCounters{
 		Upcalls: p.upcalls.Load(), Bytes: p.bytes.Load(), ActionUpcalls: p.actionUpcalls.Load(),
 		Executed: p.executed.Load(), Dropped: p.dropped.Load(), ExecuteRefused: p.executeRefused.Load(),
-		FlowsPut: p.flowsPut.Load(), FlowsPrimed: p.flowsPrimed.Load(), FlowsExisting: p.flowsExisting.Load(), FlowsRefused: p.flowsRefused.Load(),
-		FlowsOverLimit: p.flowsOverLimit.Load(),
-		DecodeErrors:   p.decodeErrors.Load(), ReceiveErrors: p.receiveErrors.Load(), Foreign: p.foreign.Load(), PolicyErrors: p.policyErrors.Load(),
-		Shed: p.shed.Load(), Spoofed: p.spoofed.packets.Load(),
+		FlowsPut: p.flowsPut.Load(), FlowsPrimed: p.flowsPrimed.Load(), FlowsExisting: p.flowsExisting.Load(),
+		FlowsRefused: p.flowsRefused.Load(), FlowsOverLimit: p.flowsOverLimit.Load(),
+		DecodeErrors: p.decodeErrors.Load(), ReceiveErrors: p.receiveErrors.Load(), Foreign: p.foreign.Load(),
+		PolicyErrors: p.policyErrors.Load(), Shed: p.shed.Load(), Spoofed: p.spoofed.packets.Load(),
 	}
 	if p.socket == nil {
 		return c

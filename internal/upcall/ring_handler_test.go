@@ -202,7 +202,8 @@ func TestRingOverrun(t *testing.T) {
 			}
 			c := ch.port.Counters()
 			if c.Socket.Overruns != 1 || c.Socket.Overflows != 1 || c.SocketDrops != 1 || c.ReceiveErrors != 0 {
-				t.Errorf("counters: %d overruns, %d overflows, %d drops, %d errors", c.Socket.Overruns, c.Socket.Overflows, c.SocketDrops, c.ReceiveErrors)
+				t.Errorf("counters: %d overruns, %d overflows, %d drops, %d errors", c.Socket.Overruns, c.Socket.Overflows,
+					c.SocketDrops, c.ReceiveErrors)
 			}
 			if s.Congested() {
 				t.Error("the kernel was not polled: it takes no COPY")

@@ -65,14 +65,16 @@ func TestRoundAnswersEachUpcall(t *testing.T) {
 	if diff := cmp.Diff(want, r.Requests()); diff != "" {
 		t.Errorf("requests -want +got:\n%s", diff)
 	}
-	if got, want := r.Counters(), "upcalls 4 executed 3 dropped 1 put 3 existing 0 refused 0 over 0 decode 1 foreign 0 execrefused 0 flows 3"; got != want {
+	if got, want := r.Counters(), "upcalls 4 executed 3 dropped 1 put 3 existing 0 refused 0 over 0 decode 1 foreign 0 "+
+		"execrefused 0 flows 3"; got != want {
 		t.Errorf("counters\n got %s\nwant %s", got, want)
 	}
 	r.Refuse(1, unix.EEXIST)
 	r.Refuse(4, unix.ENOMEM)
 	r.Refuse(2, unix.EINVAL)
 	r.Refuse(99, unix.EINVAL)
-	if got, want := r.Counters(), "upcalls 4 executed 3 dropped 1 put 3 existing 1 refused 1 over 0 decode 1 foreign 0 execrefused 1 flows 1"; got != want {
+	if got, want := r.Counters(), "upcalls 4 executed 3 dropped 1 put 3 existing 1 refused 1 over 0 decode 1 foreign 0 "+
+		"execrefused 1 flows 1"; got != want {
 		t.Errorf("counters after refusals\n got %s\nwant %s", got, want)
 	}
 }
@@ -134,7 +136,8 @@ func TestRoundKeepsTheFlowLimit(t *testing.T) {
 	if puts != 5 || !slices.Equal(r.Requests()[10:], slices.Repeat([]string{"execute"}, 35)) {
 		t.Errorf("%d flows put of 5; requests %v", puts, r.Requests())
 	}
-	if got, want := r.Counters(), "upcalls 40 executed 40 dropped 0 put 5 existing 0 refused 0 over 35 decode 0 foreign 0 execrefused 0 flows 5"; got != want {
+	if got, want := r.Counters(), "upcalls 40 executed 40 dropped 0 put 5 existing 0 refused 0 over 35 decode 0 "+
+		"foreign 0 execrefused 0 flows 5"; got != want {
 		t.Errorf("counters\n got %s\nwant %s", got, want)
 	}
 }
@@ -179,7 +182,8 @@ func TestRoundShedsBeforeItDecodes(t *testing.T) {
 	if err := r.Do(up, up, up, up, []byte("not an upcall"), up); err != nil {
 		t.Fatal(err)
 	}
-	if got, want := r.Counters(), "upcalls 3 executed 3 dropped 0 put 1 existing 0 refused 0 over 0 decode 0 foreign 0 execrefused 0 flows 1"; got != want || r.Shed() != 3 {
+	if got, want := r.Counters(), "upcalls 3 executed 3 dropped 0 put 1 existing 0 refused 0 over 0 decode 0 foreign 0 "+
+		"execrefused 0 flows 1"; got != want || r.Shed() != 3 {
 		t.Errorf("shed %d, want 3; counters\n got %s\nwant %s", r.Shed(), got, want)
 	}
 	r.Limit(0)

@@ -37,8 +37,8 @@ func stagedKey(recirc uint32, in odp.PortNo, src, dst odp.MAC) []byte {
 	return e.Bytes()
 }
 
-// TestRoundInTwoStages has both flows put, the second one not again so soon, and those to a station that speaks up renewed before its
-// packet goes out.
+// TestRoundInTwoStages has both flows put, the second one not again so soon, and those to a station that speaks up
+// renewed before its packet goes out.
 func TestRoundInTwoStages(t *testing.T) {
 	everyone := odp.MAC{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
 	packet := make([]byte, 60)

@@ -44,11 +44,14 @@ func TestActionsTooLong(t *testing.T) {
 		b.deliver(s2, 2, 2, 1, 300)
 		b.step()
 		b.step()
-		if one.port.executed.Load() != 1 || two.port.executed.Load() != 1 || b.h.sendErrors.Load() != 0 || one.port.policyErrors.Load() != 0 {
-			t.Errorf("%d ports: executed %d and %d, %d batches not sent", tt.ports, one.port.executed.Load(), two.port.executed.Load(), b.h.sendErrors.Load())
+		if one.port.executed.Load() != 1 || two.port.executed.Load() != 1 || b.h.sendErrors.Load() != 0 ||
+			one.port.policyErrors.Load() != 0 {
+			t.Errorf("%d ports: executed %d and %d, %d batches not sent", tt.ports, one.port.executed.Load(),
+				two.port.executed.Load(), b.h.sendErrors.Load())
 		}
 		if got := int(one.port.flowsRefused.Load()); got != tt.refused || two.port.flowsRefused.Load() != 0 {
-			t.Errorf("%d ports: %d flows refused, want %d; of the other port %d", tt.ports, got, tt.refused, two.port.flowsRefused.Load())
+			t.Errorf("%d ports: %d flows refused, want %d; of the other port %d", tt.ports, got, tt.refused,
+				two.port.flowsRefused.Load())
 		}
 		if got := int(b.h.budget.(*places).taken); got != 2-tt.refused || b.h.budget.(*places).inFlight != 0 {
 			t.Errorf("%d ports: %d places taken, %d in flight", tt.ports, got, b.h.budget.(*places).inFlight)

@@ -15,7 +15,8 @@ func TestRoundsOfTheStart(t *testing.T) {
 		t.Errorf("rounds during the start %v", got)
 	}
 	got = appendRounds(nil, 3, 100, true)
-	if want := []watchdog.Rounds{{Name: "port poll", Count: 3}, {Name: "revalidator", Count: 100}}; !slices.Equal(got, want) {
+	want := []watchdog.Rounds{{Name: "port poll", Count: 3}, {Name: "revalidator", Count: 100}}
+	if !slices.Equal(got, want) {
 		t.Errorf("rounds %v", got)
 	}
 }

@@ -72,7 +72,8 @@ func TestCPUPerUpcall(t *testing.T) {
 }
 
 func TestWriteAndRead(t *testing.T) {
-	want := Run{Kernel: "6.1", CPUs: 2, OVS: "3.1", Results: []Result{{Load: "5k", Switch: Dpifd, Round: 4, Sent: 9, P99: 2.5}}}
+	want := Run{Kernel: "6.1", CPUs: 2, OVS: "3.1",
+		Results: []Result{{Load: "5k", Switch: Dpifd, Round: 4, Sent: 9, P99: 2.5}}}
 	file := filepath.Join(t.TempDir(), "run.json")
 	if err := want.Write(file); err != nil {
 		t.Fatal(err)
@@ -119,7 +120,8 @@ func TestScaleRun(t *testing.T) {
 	if _, ok := r.Ratio(Dpifd, Vswitchd, 2, 50, ready); ok {
 		t.Error("a ratio to what was not measured")
 	}
-	if s, ok := r.Ratio(Dpifd, Vswitchd, 1000, 0, func(p *ScalePoint) float64 { return float64(len(p.Switch) - len(Dpifd)) }); ok {
+	zero := func(p *ScalePoint) float64 { return float64(len(p.Switch) - len(Dpifd)) }
+	if s, ok := r.Ratio(Dpifd, Vswitchd, 1000, 0, zero); ok {
 		t.Errorf("%v, a ratio of what was not measured", s)
 	}
 	if got := r.Failure(Vswitchd, 1000, 0); got != "not ready within 120 s" {

@@ -42,7 +42,8 @@ func TestBondPort(t *testing.T) {
 	d := n.run(t, settings{"ports": lab.Ports(n.hosts[0].port, uplink), "loop_guard": "block"})
 	eventually(t, waitLimit, "LACP has made one aggregator of both links", func() bool {
 		state := n.sw.Run(t, "cat", "/proc/net/bonding/"+uplink)
-		return strings.Contains(state, "Number of ports: 2") && !strings.Contains(state, "Partner Mac Address: 00:00:00:00:00:00")
+		return strings.Contains(state, "Number of ports: 2") &&
+			!strings.Contains(state, "Partner Mac Address: 00:00:00:00:00:00")
 	})
 	host, peer := n.hosts[0].OpenPacket(t, "eth0"), far.OpenPacket(t, "bond0")
 	crosses := func(what string) {

@@ -40,7 +40,8 @@ func TestCheckKernel(t *testing.T) {
 	good := `ports: [{name: va, storm: {broadcast: 10/s, multicast: 20/s}}, {match: "tap*", storm: {broadcast: 5/s}}]
 flows: {static: [{match: "in_port(va),eth_type(0x0800),tcp(dst=22)", actions: "vb"}, {match: "in_port(vb),ipv6()", actions: "push_vlan(vid=3,pcp=0),va"}]}
 `
-	if out, code := check(good, nil); code != 0 || !strings.HasSuffix(out, "the kernel takes its 2 static flows and 3 meters\n") {
+	if out, code := check(good, nil); code != 0 ||
+		!strings.HasSuffix(out, "the kernel takes its 2 static flows and 3 meters\n") {
 		t.Errorf("exit code %d: %s", code, out)
 	}
 	examples := 0
@@ -63,10 +64,13 @@ flows: {static: [{match: "in_port(va),eth_type(0x0800),tcp(dst=22)", actions: "v
 	if examples < 2 {
 		t.Errorf("%d examples", examples)
 	}
-	bad := "flows:\n  static:\n    - match: \"in_port(va)\"\n      actions: \"set(ipv4(ttl=3)),vb\"\n    - {match: \"in_port(vb)\", actions: va}\n"
+	bad := "flows:\n  static:\n    - match: \"in_port(va)\"\n      actions: \"set(ipv4(ttl=3)),vb\"\n" +
+		"    - {match: \"in_port(vb)\", actions: va}\n"
 	out, code := check(bad, nil)
 	t.Log(out)
-	if code != 1 || !strings.Contains(out, "standard input:4:16: flows.static[0].actions: the kernel refuses it: invalid argument") || strings.Contains(out, "static[1]") {
+	if code != 1 ||
+		!strings.Contains(out, "standard input:4:16: flows.static[0].actions: the kernel refuses it: invalid argument") ||
+		strings.Contains(out, "static[1]") {
 		t.Errorf("exit code %d: %s", code, out)
 	}
 	out, code = check(good, &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}})

@@ -51,7 +51,8 @@ func TestChurn(t *testing.T) {
 		add(stablePlugs + i)
 	}
 	full := b.holdings(t, d, stablePlugs+1+count)
-	t.Logf("%d ports attached after %v: %v, %d goroutines", count, time.Since(start).Round(time.Millisecond), full.Census, full.goroutines)
+	t.Logf("%d ports attached after %v: %v, %d goroutines", count, time.Since(start).Round(time.Millisecond), full.Census,
+		full.goroutines)
 	want := count
 	if perCPU {
 		want = 0 // sockets are the handlers'

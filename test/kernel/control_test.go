@@ -124,7 +124,8 @@ func TestControlCommands(t *testing.T) {
 	}
 	v.unchanged(t, "log-level", func() {
 		since := time.Now()
-		if ch := ask[endpoint.Change](t, n, "log-level", "-d", n.dpName, "debug"); ch != (endpoint.Change{Before: "info", Level: "debug"}) {
+		ch := ask[endpoint.Change](t, n, "log-level", "-d", n.dpName, "debug")
+		if ch != (endpoint.Change{Before: "info", Level: "debug"}) {
 			t.Errorf("log-level debug: %+v", ch)
 		}
 		n.compareStats(t, d)
@@ -140,7 +141,8 @@ func TestControlCommands(t *testing.T) {
 	stop(t, d)
 	_, err := n.sw.Try(lab.DaemonPath(t), "stats", n.dpName)
 	var exit *exec.ExitError
-	if !errors.As(err, &exit) || exit.ExitCode() != 1 || !strings.Contains(err.Error(), "no dpifd answers at "+control.SocketPath(n.dpName)) {
+	if !errors.As(err, &exit) || exit.ExitCode() != 1 ||
+		!strings.Contains(err.Error(), "no dpifd answers at "+control.SocketPath(n.dpName)) {
 		t.Errorf("stats of a daemon that has stopped: %v", err)
 	}
 	if _, err := os.Stat(control.SocketPath(n.dpName)); !os.IsNotExist(err) {
@@ -247,7 +249,8 @@ func TestControlAfterKill(t *testing.T) {
 	// A second daemon, of another datapath, is told the first one's socket.
 	other := network{sw: lab.NewNetNS(t, "sw"), dpName: lab.Name("dp")}
 	second := other.run(t, settings{"control": "{socket: " + control.SocketPath(n.dpName) + "}"})
-	if e := second.Wait(t, time.Time{}, "control_unavailable", nil); !strings.Contains(e.Text("error"), fmt.Sprintf("process %d", d.PID())) {
+	if e := second.Wait(t, time.Time{}, "control_unavailable", nil); !strings.Contains(e.Text("error"),
+		fmt.Sprintf("process %d", d.PID())) {
 		t.Errorf("control_unavailable: %v", e.Fields)
 	}
 	stop(t, second)

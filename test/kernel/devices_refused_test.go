@@ -33,12 +33,14 @@ func TestNoPort(t *testing.T) {
 	n.sw.DPCtl(t, "add-dp", other)
 	n.sw.DPCtl(t, "add-if", other, taken)
 	n.sw.Run(t, "ip", "address", "add", "192.0.2.77/24", "dev", n.hosts[1].port)
-	d := n.sw.StartDaemon(t, n.config(settings{"ports": fmt.Sprintf("[{name: %s}, {name: %s}, {name: %s}, {name: %s}, {name: %s}]",
-		n.hosts[0].port, n.hosts[1].port, tun, taken, bridged)}))
+	ports := fmt.Sprintf("[{name: %s}, {name: %s}, {name: %s}, {name: %s}, {name: %s}]",
+		n.hosts[0].port, n.hosts[1].port, tun, taken, bridged)
+	d := n.sw.StartDaemon(t, n.config(settings{"ports": ports}))
 	if e := d.Wait(t, time.Time{}, "ready", nil); e.Text("ports_waiting") != "3" {
 		t.Errorf("ready: %v, want 3 ports to wait", e.Fields)
 	}
-	for port, want := range map[string]string{tun: "no Ethernet", taken: "port of datapath " + other, bridged: "belongs to bridge " + bridge} {
+	for port, want := range map[string]string{tun: "no Ethernet", taken: "port of datapath " + other,
+		bridged: "belongs to bridge " + bridge} {
 		if e := d.Wait(t, time.Time{}, "port_waiting", forPort(port)); !strings.Contains(e.Text("error"), want) {
 			t.Errorf("%s waits: %q, want %q", port, e.Text("error"), want)
 		}
@@ -62,11 +64,17 @@ func TestUDPBusy(t *testing.T) {
 	t.Parallel()
 	n := newQuietNetwork(t, 1)
 	var held net.PacketConn
-	if err := n.sw.Do(func() (err error) { held, err = net.ListenPacket("udp4", "0.0.0.0:6089"); return err }); err != nil {
+	err := n.sw.Do(func() (err error) {
+		held, err = net.ListenPacket("udp4", "0.0.0.0:6089")
+		return err
+	})
+	if err != nil {
 		t.Fatal(err)
 	}
 	defer held.Close()
-	d := n.sw.StartDaemon(t, n.config(settings{"ports": list("{name: "+n.hosts[0].port+"}", tunnel("gnv", "geneve", "remote: 192.0.2.1, dst_port: 6089"))}))
+	d := n.sw.StartDaemon(t,
+		n.config(settings{"ports": list("{name: "+n.hosts[0].port+"}",
+			tunnel("gnv", "geneve", "remote: 192.0.2.1, dst_port: 6089"))}))
 	d.Wait(t, time.Time{}, "ready", nil)
 	d.Wait(t, time.Time{}, "port_waiting", nil)
 	since := time.Now()
@@ -102,7 +110,9 @@ func TestSetUpElsewhere(t *testing.T) {
 	n := newQuietNetwork(t, 1)
 	tap, hidden := lab.Name("tap"), lab.Name("hidden")
 	ports := func(mtu int) settings {
-		return settings{"ports": fmt.Sprintf("[{name: %s}, {name: %s, type: internal, address: [10.98.0.1/24], up: true, mtu: %d}, {name: %s, type: internal, mtu: %[3]d}]",
+		return settings{"ports": fmt.Sprintf("[{name: %s}, "+
+			"{name: %s, type: internal, address: [10.98.0.1/24], up: true, mtu: %d}, "+
+			"{name: %s, type: internal, mtu: %[3]d}]",
 			n.hosts[0].port, tap, mtu, hidden)}
 	}
 	d := n.run(t, ports(1300))
@@ -146,7 +156,9 @@ func TestStableMAC(t *testing.T) {
 	setIPv6(t, n.sw, true)
 	d := n.run(t, settings{
 		"datapath": "{name: " + n.dpName + ", create: true}",
-		"ports": fmt.Sprintf("[{name: %s}, {name: %s, type: internal, address: [%s/24], up: true, mac: %q}, {name: %s, type: internal, address: [%s/24, 'fd00:99::1/64'], up: true}]",
+		"ports": fmt.Sprintf("[{name: %s}, "+
+			"{name: %s, type: internal, address: [%s/24], up: true, mac: %q}, "+
+			"{name: %s, type: internal, address: [%s/24, 'fd00:99::1/64'], up: true}]",
 			h.port, n.dpName, ip(200), mac, tap, ip(201)),
 	})
 	address := func(device string) string {
@@ -182,7 +194,8 @@ func TestStableMAC(t *testing.T) {
 			announced[net.HardwareAddr(f[6:12]).String()+" "+from.String()] = true
 		}
 		// Neighbour advertisements to all nodes, RFC 4861.
-		if len(f) >= 78 && f[12] == 0x86 && f[13] == 0xdd && f[20] == unix.IPPROTO_ICMPV6 && f[54] == 136 && bytes.Equal(f[:6], []byte{0x33, 0x33, 0, 0, 0, 1}) {
+		if len(f) >= 78 && f[12] == 0x86 && f[13] == 0xdd && f[20] == unix.IPPROTO_ICMPV6 && f[54] == 136 &&
+			bytes.Equal(f[:6], []byte{0x33, 0x33, 0, 0, 0, 1}) {
 			target, _ := netip.AddrFromSlice(f[62:78])
 			announced[net.HardwareAddr(f[6:12]).String()+" "+target.String()] = true
 		}

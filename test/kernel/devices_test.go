@@ -69,12 +69,14 @@ func TestInternalPort(t *testing.T) {
 	reload(t, d, n.config(ports(fmt.Sprintf(", address: [%s.2/24], mtu: 1300", subnet))))
 	eventually(t, waitLimit, "int0 has the other address, and that of others", func() bool {
 		a := addresses()
-		return strings.Contains(a, subnet+".2/24") && !strings.Contains(a, subnet+".1/24") && strings.Contains(a, "172.30.0.1/24")
+		return strings.Contains(a, subnet+".2/24") && !strings.Contains(a, subnet+".1/24") &&
+			strings.Contains(a, "172.30.0.1/24")
 	})
 	shows(t, n.sw, "int0", "mtu 1300", "UP")
 	ping(t, h.NetNS, subnet+".2", 2, 100)
 
-	since := reload(t, d, n.config(ports(fmt.Sprintf(", address: [%s.2/24]}, {name: int1, type: internal, mtu: 68, address: ['fd00:78::1/64']", subnet))))
+	since := reload(t, d, n.config(ports(fmt.Sprintf(", address: [%s.2/24]}, "+
+		"{name: int1, type: internal, mtu: 68, address: ['fd00:78::1/64']", subnet))))
 	// IPv6 takes no MTU below 1280, so this one has none.
 	e := d.Wait(t, since, "port_setup_failed", forPort("int1"))
 	if msg := e.Text("error"); !strings.Contains(msg, "int1") || !strings.Contains(msg, "fd00:78::1/64") {
@@ -202,7 +204,8 @@ func TestFoundTunnelDevice(t *testing.T) {
 	add("vxlan_sys_4789", "type", "vxlan", "external", "dstport", "4789", "nolearning", "udp6zerocsumrx")
 	add("genev_sys_6081", "type", "geneve", "external", "dstport", "6082", "udp6zerocsumrx")
 	add("gre_sys", "type", "dummy")
-	tunnels := []string{tunnel("vx", "vxlan", "remote: 192.0.2.1"), tunnel("gnv", "geneve", "remote: 192.0.2.1"), tunnel("gre", "gre", "remote: 192.0.2.1")}
+	tunnels := []string{tunnel("vx", "vxlan", "remote: 192.0.2.1"), tunnel("gnv", "geneve", "remote: 192.0.2.1"),
+		tunnel("gre", "gre", "remote: 192.0.2.1")}
 	waiting := map[string]string{
 		"genev_sys_6081": "its port is 6082, not 6081",
 		"gre_sys":        "it is dummy, not gretap",

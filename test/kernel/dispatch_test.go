@@ -111,7 +111,8 @@ func TestCPUsUnderTraffic(t *testing.T) {
 			since := time.Now()
 			setCPU(t, state)
 			e := d.Wait(t, since, "cpus_changed", nil)
-			if got := v.info(t).PerCPUPIDs; len(got) != len(full) || slices.Contains(got, 0) || state == "1" && !slices.Equal(got, full) {
+			if got := v.info(t).PerCPUPIDs; len(got) != len(full) || slices.Contains(got, 0) ||
+				state == "1" && !slices.Equal(got, full) {
 				t.Errorf("with CPUs %s the upcall PIDs by CPU are %d, were %d with all", e.Text("cpus"), got, full)
 			}
 		}
@@ -162,7 +163,8 @@ func TestRestartChangesDispatch(t *testing.T) {
 		left := d.Wait(t, since, "handed_over", nil).Int(t, "sockets")
 		e := d.Wait(t, since, "sockets_adopted", nil)
 		if adopted, closed := e.Int(t, "adopted"), e.Int(t, "closed"); adopted+closed != left || closed == 0 {
-			t.Errorf("dispatch %s, %s handlers: %d sockets handed over, %d adopted, %d closed; want some closed", next["dispatch"], next["handlers"], left, adopted, closed)
+			t.Errorf("dispatch %s, %s handlers: %d sockets handed over, %d adopted, %d closed; want some closed",
+				next["dispatch"], next["handlers"], left, adopted, closed)
 		}
 		d.Wait(t, since, "ready", nil)
 		if e := d.Wait(t, since, "dispatch_selected", nil); e.Text("dispatch") != next["dispatch"] {
@@ -264,7 +266,8 @@ func TestCPUBeyondTable(t *testing.T) {
 			t.Fatal(err)
 		}
 		if zero, one := load(); zero == 0 || one != 0 {
-			t.Errorf("packets of CPU 1, which is beyond the table, queue %d bytes on the socket of CPU 0 and %d on the other", zero, one)
+			t.Errorf("packets of CPU 1, which is beyond the table, queue %d bytes on the socket of CPU 0 and %d on the other",
+				zero, one)
 		}
 	})
 	if got := arrivals(t, p[1], count); got != count {
@@ -295,7 +298,8 @@ func TestDispatchChanges(t *testing.T) {
 		if want := dispatch == "per-cpu"; perCPU != want {
 			t.Errorf("dispatch %s: per CPU %v", dispatch, perCPU)
 		}
-		if e := d.Events("dispatch_selected"); len(e) != 1 || e[0].Text("dispatch") != dispatch || e[0].Text("reason") != "configured" {
+		if e := d.Events("dispatch_selected"); len(e) != 1 || e[0].Text("dispatch") != dispatch ||
+			e[0].Text("reason") != "configured" {
 			t.Errorf("dispatch %s: dispatch_selected %v", dispatch, e)
 		}
 		if err := d.Stop(t, unix.SIGKILL, lab.DaemonLimit); err == nil {

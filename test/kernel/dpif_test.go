@@ -63,7 +63,8 @@ func TestDatapathLifecycle(t *testing.T) {
 	}
 	// A bit that no kernel knows must not cost the others.
 	const unknown = 1 << 30
-	if kept, err := dp.SetFeatures(dpif.FeatureVportPIDs|unknown, nil); err != nil || kept&^unknown != dpif.FeatureVportPIDs {
+	if kept, err := dp.SetFeatures(dpif.FeatureVportPIDs|unknown, nil); err != nil ||
+		kept&^unknown != dpif.FeatureVportPIDs {
 		t.Errorf("set features with an unknown bit: kept %q, error %v; want vport_pids", kept, err)
 	}
 	if err := dp.Delete(); err != nil {

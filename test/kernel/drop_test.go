@@ -17,7 +17,8 @@ import (
 func TestDropReasons(t *testing.T) {
 	t.Parallel()
 	n := newQuietNetwork(t, 2)
-	n.run(t, settings{"ports": fmt.Sprintf("[{name: %s, vlan: {access: 10}}, {name: %s, vlan: {access: 10}}]", n.hosts[0].port, n.hosts[1].port)})
+	n.run(t, settings{"ports": fmt.Sprintf("[{name: %s, vlan: {access: 10}}, {name: %s, vlan: {access: 10}}]",
+		n.hosts[0].port, n.hosts[1].port)})
 	v := n.view(t)
 	forwarding, refusing := "drop", "drop"
 	if lab.Has(t, "drop-action", func() error {

@@ -68,7 +68,8 @@ func variedFlows(t *testing.T) (*network, *dpif.Datapath) {
 	// Two hosts that reach each other by flows of ovs-dpctl; TCP by its ports,
 	// with an identifier.
 	for i, f := range [][2]string{{"1", "2"}, {"2", "1"}} {
-		for _, key := range []string{"eth_type(0x0806),arp()", "eth_type(0x0800),ipv4(proto=1),icmp()", "eth_type(0x86dd),ipv6(frag=no)"} {
+		for _, key := range []string{"eth_type(0x0806),arp()", "eth_type(0x0800),ipv4(proto=1),icmp()",
+			"eth_type(0x86dd),ipv6(frag=no)"} {
 			n.sw.DPCtl(t, "add-flow", n.dpName, "in_port("+f[0]+"),eth(),"+key, f[1])
 		}
 		put(&dpif.Flow{UFID: dpif.UFID{0x01, 0x23, 4: 0x45, 15: byte(i)}, HasUFID: true},
@@ -78,7 +79,8 @@ func variedFlows(t *testing.T) (*network, *dpif.Datapath) {
 	for i, key := range keyTemplates {
 		for j := range 3 {
 			// In-ports from 3 up: not those of the hosts.
-			key := strings.Replace(fill(r, strings.ReplaceAll(key, "in_port({4})", "in_port(IN)")), "IN", fmt.Sprint(3+(i+7*j)%13), 1)
+			key := strings.Replace(fill(r, strings.ReplaceAll(key, "in_port({4})", "in_port(IN)")), "IN",
+				fmt.Sprint(3+(i+7*j)%13), 1)
 			actions := fill(r, actionTemplates[(3*i+j)%len(actionTemplates)])
 			var f dpif.Flow
 			if j == 1 {
@@ -168,7 +170,8 @@ func TestDumpFlowsFilter(t *testing.T) {
 		}
 		lines := slices.Collect(strings.Lines(dpifd(t, n.sw, "dump-flows", n.dpName, "--filter", tt.filter, "-o", "json")))
 		if want == 0 {
-			if text := fmt.Sprintf("0 of %d flows match; 0 of them wildcard what --filter names\n", len(all)); !slices.Equal(lines, []string{text}) {
+			text := fmt.Sprintf("0 of %d flows match; 0 of them wildcard what --filter names\n", len(all))
+			if !slices.Equal(lines, []string{text}) {
 				t.Errorf("filter %s prints %q, want %q", tt.filter, lines, text)
 			}
 			continue
@@ -223,7 +226,8 @@ func TestDumpFlowsSorted(t *testing.T) {
 		},
 	} {
 		sorted := dump("--sort", sort)
-		if len(sorted) != len(all) || !slices.IsSortedFunc(sorted, func(a, b flow) int { return cmplib.Compare(value(b), value(a)) }) {
+		if len(sorted) != len(all) ||
+			!slices.IsSortedFunc(sorted, func(a, b flow) int { return cmplib.Compare(value(b), value(a)) }) {
 			t.Errorf("--sort %s: %+v", sort, sorted)
 		}
 		top := dump("--sort", sort, "--top", "2")
@@ -236,12 +240,14 @@ func TestDumpFlowsSorted(t *testing.T) {
 			t.Errorf("--sort %s --top 2: %+v, want the first two of %+v", sort, top, sorted)
 		}
 	}
-	if top := dump("--top", "1"); len(top) != 1 || top[0].Bytes != slices.MaxFunc(all, func(a, b flow) int { return cmplib.Compare(a.Bytes, b.Bytes) }).Bytes {
+	if top := dump("--top", "1"); len(top) != 1 ||
+		top[0].Bytes != slices.MaxFunc(all, func(a, b flow) int { return cmplib.Compare(a.Bytes, b.Bytes) }).Bytes {
 		t.Errorf("--top 1: %+v", top)
 	}
 	// A filter that no flow passes, but whose packets some flows match.
 	out := dpifd(t, n.sw, "dump-flows", n.dpName, "--filter", "in_port(1),eth(src=02:00:00:00:00:99)")
-	if m := regexp.MustCompile(`^0 of (\d+) flows match; (\d+) of them wildcard`).FindStringSubmatch(out); m == nil || m[1] != fmt.Sprint(len(all)) || m[2] == "0" {
+	if m := regexp.MustCompile(`^0 of (\d+) flows match; (\d+) of them wildcard`).FindStringSubmatch(out); m == nil ||
+		m[1] != fmt.Sprint(len(all)) || m[2] == "0" {
 		t.Errorf("dump-flows prints %q", out)
 	}
 }

@@ -31,7 +31,9 @@ func TestDelFlows(t *testing.T) {
 	if diff := cmp.Diff(before, dump()); diff != "" {
 		t.Fatalf("flows changed:\n%s", diff)
 	}
-	kept := slices.DeleteFunc(slices.Clone(before), func(line string) bool { return strings.HasPrefix(line, "in_port(1),") })
+	kept := slices.DeleteFunc(slices.Clone(before), func(line string) bool {
+		return strings.HasPrefix(line, "in_port(1),")
+	})
 	if len(kept) == 0 || len(kept) == len(before) {
 		t.Fatalf("%d of %d flows are not of port 1", len(kept), len(before))
 	}

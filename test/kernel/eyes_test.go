@@ -51,7 +51,8 @@ func TestIndependentEyes(t *testing.T) {
 	n := newNetwork(t, 3, 0)
 	d := n.run(t, settings{
 		"datapath": fmt.Sprintf("{name: %s, on_exit: keep}", n.dpName),
-		"ports":    fmt.Sprintf("[{name: %s}, {name: %s}, {name: %s}, {name: int-x, type: internal}]", n.hosts[0].port, n.hosts[1].port, n.hosts[2].port),
+		"ports": fmt.Sprintf("[{name: %s}, {name: %s}, {name: %s}, {name: int-x, type: internal}]",
+			n.hosts[0].port, n.hosts[1].port, n.hosts[2].port),
 	})
 	for i, from := range n.hosts[:2] {
 		to := n.hosts[i+1]
@@ -60,7 +61,8 @@ func TestIndependentEyes(t *testing.T) {
 	}
 	p := n.sockets(t)
 	const src = "02:e7:e5:00:00:01"
-	send(t, p[0], frame(t, "01:80:c2:00:00:00", src), frame(t, "01:00:5e:00:00:16", src), frame(t, "02:e7:e5:00:00:02", src))
+	send(t, p[0], frame(t, "01:80:c2:00:00:00", src), frame(t, "01:00:5e:00:00:16", src),
+		frame(t, "02:e7:e5:00:00:02", src))
 	for _, h := range n.hosts {
 		h.SetLink(t, "eth0", false)
 	}

@@ -30,7 +30,8 @@ func watchFeatures(t *testing.T, ns *lab.NetNS) (end func() []flip) {
 	_, fam := dial(t, ns)
 	var r *netlink.Receiver
 	err := ns.Do(func() (err error) {
-		r, err = netlink.OpenNotifier(unix.NETLINK_GENERIC, []uint32{fam.Datapath.Groups["ovs_datapath"]}, netlink.ReceiverConfig{RcvBuf: 1 << 20})
+		r, err = netlink.OpenNotifier(unix.NETLINK_GENERIC, []uint32{fam.Datapath.Groups["ovs_datapath"]},
+			netlink.ReceiverConfig{RcvBuf: 1 << 20})
 		return err
 	})
 	if err != nil {
@@ -124,7 +125,8 @@ func TestHundredFlips(t *testing.T) {
 	all := d.Events("stats")
 	counted := all[len(all)-1].Int(t, "features_restored")
 	if len(undone) < runs || counted < runs || len(events) == 0 {
-		t.Fatalf("%d changes undone, %d counted, %d events, want %d at least and an event", len(undone), counted, len(events), runs)
+		t.Fatalf("%d changes undone, %d counted, %d events, want %d at least and an event", len(undone), counted,
+			len(events), runs)
 	}
 	slices.Sort(undone)
 	lost := v.info(t).Stats.Lost

@@ -244,7 +244,8 @@ func TestBatchGoesOn(t *testing.T) {
 	}
 	p[0].Expect(t, waitLimit, among(jumbo))
 	p[1].Expect(t, waitLimit, among(jumbo))
-	wantErrno(t, "execute a packet of 5 bytes", executePacket(dp, &dpif.Upcall{Packet: make([]byte, 5)}, outputs(1)), unix.ERANGE)
+	wantErrno(t, "execute a packet of 5 bytes", executePacket(dp, &dpif.Upcall{Packet: make([]byte, 5)}, outputs(1)),
+		unix.ERANGE)
 }
 
 // executePacket runs actions on a packet and waits for the kernel's answer.

@@ -136,7 +136,10 @@ func notified(ns *lab.NetNS, group uint32, fn func() error) (commands []byte, er
 	}
 	for buf := make([]byte, 64<<10); ; {
 		n, recvErr := 0, error(nil)
-		if err := raw.Control(func(fd uintptr) { n, _, recvErr = unix.Recvfrom(int(fd), buf, unix.MSG_DONTWAIT) }); err != nil {
+		err := raw.Control(func(fd uintptr) {
+			n, _, recvErr = unix.Recvfrom(int(fd), buf, unix.MSG_DONTWAIT)
+		})
+		if err != nil {
 			return nil, err
 		}
 		if recvErr == unix.EAGAIN {

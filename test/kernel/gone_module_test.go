@@ -61,7 +61,8 @@ func TestModuleGoesAway(t *testing.T) {
 			if tt.create == "false" {
 				n.sw.DPCtl(t, "add-dp", n.dpName)
 			}
-			d := n.run(t, settings{"datapath": fmt.Sprintf("{name: %s, create: %s, on_exit: delete}", n.dpName, tt.create), "log": "{stats_interval: 500ms}"})
+			d := n.run(t, settings{"datapath": fmt.Sprintf("{name: %s, create: %s, on_exit: delete}", n.dpName, tt.create),
+				"log": "{stats_interval: 500ms}"})
 			p := n.sockets(t)
 			exchange(t, p[0], p[1])
 			first := d.Wait(t, time.Now(), "stats", nil)

@@ -81,7 +81,8 @@ func TestInjection(t *testing.T) {
 		t.Fatalf("%d port_added, want 3", len(added))
 	}
 	for _, e := range added {
-		if pid := uint32(e.Int(t, "upcall_pid")); (pid == 0) != perCPU || !slices.Equal(v.vports(t)[e.Text("port")].UpcallPIDs, []uint32{pid}) {
+		if pid := uint32(e.Int(t, "upcall_pid")); (pid == 0) != perCPU ||
+			!slices.Equal(v.vports(t)[e.Text("port")].UpcallPIDs, []uint32{pid}) {
 			t.Errorf("port_added names PID %d, which is not the port's", pid)
 		}
 	}

@@ -104,7 +104,8 @@ func hostilePayloads() []struct {
 		{"UDP, ICMP, SCTP cut short", typed(0x0800, ipv4(17), ipv4(17, 1, 2, 3), ipv4(1), ipv4(1, 8), ipv4(132, 1, 2, 3, 4, 5))},
 		{"IPv6 cut short", typed(0x86dd, prefixes(ipv6(6))[:40]...)},
 		{"IPv6 payload", typed(0x86dd, ipv6(6), ipv6(6, tcp[:13]...), ipv6(17, 1), ipv6(58), ipv6(58, nd...), ipv6(58, altered(nd, 25, 200)...),
-			ipv6(0, hopByHop...), ipv6(0, 6, 255, 1, 4), ipv6(44, 6), ipv6(44, 6, 0, 0, 9, 1, 2, 3, 4), altered(ipv6(6, tcp...), 4, 0xff, 0xff))},
+			ipv6(0, hopByHop...), ipv6(0, 6, 255, 1, 4), ipv6(44, 6), ipv6(44, 6, 0, 0, 9, 1, 2, 3, 4),
+			altered(ipv6(6, tcp...), 4, 0xff, 0xff))},
 		{"ARP", typed(0x0806, prefixes(append([]byte{0, 1, 8, 0, 6, 4, 0, 1}, make([]byte, 20)...))...)},
 		{"MPLS, NSH", append(typed(0x8847, nil, []byte{0, 1}, make([]byte, 4), make([]byte, 400), []byte{0, 0, 0x11, 64}),
 			typed(0x894f, nil, []byte{0, 1}, []byte{0, 0x7f, 1, 3, 0, 0, 1, 0xff}, make([]byte, 8))...)},
@@ -163,7 +164,8 @@ func TestHostileFrames(t *testing.T) {
 		after := v.info(t).Stats
 		missed := int(after.Missed-before.Missed) - 1
 		gone += missed - int(after.Lost-before.Lost) - arrived
-		t.Logf("%s: %d sent, %d refused; %d missed, %d lost, %d arrived", h.kind, len(want), refused, missed, after.Lost-before.Lost, arrived)
+		t.Logf("%s: %d sent, %d refused; %d missed, %d lost, %d arrived", h.kind, len(want), refused, missed,
+			after.Lost-before.Lost, arrived)
 	}
 
 	seed := rand.Uint64()
@@ -195,7 +197,8 @@ func TestHostileFrames(t *testing.T) {
 	v.explained(t, d)
 	all := d.Events("stats")
 	last := all[len(all)-1]
-	t.Logf("seed %d: upcalls %s, decode_errors %s, execute_refused %s, flows_refused %s, dropped %s, jumbo %s", seed, last.Text("upcalls"), last.Text("decode_errors"),
+	t.Logf("seed %d: upcalls %s, decode_errors %s, execute_refused %s, flows_refused %s, dropped %s, jumbo %s",
+		seed, last.Text("upcalls"), last.Text("decode_errors"),
 		last.Text("execute_refused"), last.Text("flows_refused"), last.Text("dropped"), last.Text("jumbo"))
 	// A packet of 65,535 bytes does not fit a request with its actions, which counts as
 	// the policy's error.
@@ -203,7 +206,8 @@ func TestHostileFrames(t *testing.T) {
 		t.Errorf("%d frames came up and did not arrive; the kernel refused to forward %s, the policy's errors are %s", gone,
 			last.Text("execute_refused"), last.Text("policy_errors"))
 	}
-	if got := last.Int(t, "executed") + last.Int(t, "dropped") + last.Int(t, "policy_errors"); got != last.Int(t, "upcalls") {
+	got, want := last.Int(t, "executed")+last.Int(t, "dropped")+last.Int(t, "policy_errors"), last.Int(t, "upcalls")
+	if got != want {
 		t.Errorf("%s upcalls, %d were executed, dropped or refused by the policy", last.Text("upcalls"), got)
 	}
 }
@@ -231,13 +235,15 @@ func TestForeignMessages(t *testing.T) {
 	t.Parallel()
 	const rounds = 50
 	n := newQuietNetwork(t, 2)
-	d := n.run(t, settings{"ports": fmt.Sprintf("[{name: %s}, {name: %s}, {name: absent7}]", n.hosts[0].port, n.hosts[1].port)})
+	d := n.run(t,
+		settings{"ports": fmt.Sprintf("[{name: %s}, {name: %s}, {name: absent7}]", n.hosts[0].port, n.hosts[1].port)})
 	v := n.view(t)
 	p := n.sockets(t)
 	exchange(t, p[0], p[1])
 	_, fam := dial(t, n.sw)
 	packet := frame(t, broadcast, "02:ba:d0:00:00:02")
-	upcall := fakeUpcall(fam, v.Index(), key(v.portNo(t, n.hosts[0].port), [6]byte(packet[6:12]), [6]byte(packet[:6])), packet)
+	upcall := fakeUpcall(fam, v.Index(), key(v.portNo(t, n.hosts[0].port), [6]byte(packet[6:12]), [6]byte(packet[:6])),
+		packet)
 	var link netlink.Encoder
 	link.Begin(unix.RTM_NEWLINK, 0)
 	link.Raw(make([]byte, unix.SizeofIfInfomsg)...)
@@ -247,7 +253,8 @@ func TestForeignMessages(t *testing.T) {
 	done.Begin(unix.NLMSG_DONE, unix.NLM_F_MULTI)
 	done.RawUint32(0)
 	done.End()
-	messages := [][]byte{upcall, link.Bytes(), done.Bytes(), altered(upcall, 0, 0xff, 0xff, 0xff, 0x7f), upcall[:16], {1, 2, 3}, make([]byte, 70_000)}
+	messages := [][]byte{upcall, link.Bytes(), done.Bytes(), altered(upcall, 0, 0xff, 0xff, 0xff, 0x7f), upcall[:16],
+		{1, 2, 3}, make([]byte, 70_000)}
 
 	open := func(protocol int) int {
 		fd := -1
@@ -261,7 +268,8 @@ func TestForeignMessages(t *testing.T) {
 		t.Cleanup(func() { _ = unix.Close(fd) })
 		return fd
 	}
-	attackers := map[int]int{unix.NETLINK_GENERIC: open(unix.NETLINK_GENERIC), unix.NETLINK_ROUTE: open(unix.NETLINK_ROUTE)}
+	attackers := map[int]int{unix.NETLINK_GENERIC: open(unix.NETLINK_GENERIC),
+		unix.NETLINK_ROUTE: open(unix.NETLINK_ROUTE)}
 	sockets := daemonSockets(t, d)
 	if len(sockets) < 8 {
 		t.Errorf("the daemon has %d netlink sockets, want 3 of ports, 2 notifiers and 3 for requests at least", len(sockets))
@@ -271,7 +279,8 @@ func TestForeignMessages(t *testing.T) {
 		for i, m := range messages {
 			what := fmt.Sprintf("message %d to port id %d of protocol %d", i, s.portID, s.protocol)
 			wantErrno(t, what+" from root", unix.Sendto(attackers[s.protocol], m, 0, to), unix.ECONNREFUSED)
-			wantErrno(t, what+" from nobody", asNobody(func() error { return unix.Sendto(attackers[s.protocol], m, 0, to) }), unix.EPERM)
+			wantErrno(t, what+" from nobody", asNobody(func() error { return unix.Sendto(attackers[s.protocol], m, 0, to) }),
+				unix.EPERM)
 		}
 	}
 
@@ -279,7 +288,8 @@ func TestForeignMessages(t *testing.T) {
 	for _, group := range []struct {
 		protocol int
 		number   uint32
-	}{{unix.NETLINK_GENERIC, fam.Vport.Groups["ovs_vport"]}, {unix.NETLINK_GENERIC, fam.Datapath.Groups["ovs_datapath"]}, {unix.NETLINK_ROUTE, unix.RTNLGRP_LINK}} {
+	}{{unix.NETLINK_GENERIC, fam.Vport.Groups["ovs_vport"]}, {unix.NETLINK_GENERIC, fam.Datapath.Groups["ovs_datapath"]},
+		{unix.NETLINK_ROUTE, unix.RTNLGRP_LINK}} {
 		to := &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: 1 << (group.number - 1)}
 		for range rounds {
 			for _, m := range messages[:6] {
@@ -303,7 +313,8 @@ func TestForeignMessages(t *testing.T) {
 	if got := p[1].Count(t, among(packet)); got != 0 {
 		t.Errorf("the injected packet arrived %d times", got)
 	}
-	for _, name := range []string{"notifier_overflow", "features_restored", "upcall_pid_restored", "revalidator_failed", "request_overflow"} {
+	for _, name := range []string{"notifier_overflow", "features_restored", "upcall_pid_restored", "revalidator_failed",
+		"request_overflow"} {
 		if got := d.Events(name); len(got) != 0 {
 			t.Errorf("%d events %s", len(got), name)
 		}

@@ -140,7 +140,8 @@ func TestRemovedWhileDown(t *testing.T) {
 	for _, how := range []unix.Signal{unix.SIGTERM, unix.SIGKILL} {
 		t.Run(how.String(), func(t *testing.T) {
 			n := newQuietNetwork(t, 3)
-			d := n.sw.StartDaemonFile(t, lab.WriteConfig(t, n.config(settings{"ports": n.access(n.hosts[0].port, n.hosts[1].port)})))
+			d := n.sw.StartDaemonFile(t,
+				lab.WriteConfig(t, n.config(settings{"ports": n.access(n.hosts[0].port, n.hosts[1].port)})))
 			d.Wait(t, time.Time{}, "ready", nil)
 			p := n.sockets(t)
 			isolated(t, "before", p)
@@ -214,7 +215,8 @@ func TestInternalMoved(t *testing.T) {
 	n := newQuietNetwork(t, 0)
 	a, b, up := lab.Name("tap"), lab.Name("tap"), lab.Name("up")
 	n.sw.Run(t, "ip", "link", "add", up, "type", "veth", "peer", "name", lab.Name("peer"))
-	ports := fmt.Sprintf("[{name: %s, type: internal, vlan: {access: 10}}, {name: %s, type: internal, vlan: {access: 20}}, {name: %s}]", a, b, up)
+	ports := fmt.Sprintf("[{name: %s, type: internal, vlan: {access: 10}}, "+
+		"{name: %s, type: internal, vlan: {access: 20}}, {name: %s}]", a, b, up)
 	d := n.run(t, settings{"ports": ports})
 	var p []*lab.Packet
 	for _, tap := range []string{a, b} {
@@ -254,7 +256,8 @@ func TestInternalMoved(t *testing.T) {
 func TestNamespaceGone(t *testing.T) {
 	n := newQuietNetwork(t, 1)
 	tap := lab.Name("tap")
-	n.run(t, settings{"ports": fmt.Sprintf("[{name: %s}, {name: %s, type: internal, address: [10.99.0.1/24], up: true, mtu: 1300}]", n.hosts[0].port, tap)})
+	n.run(t, settings{"ports": fmt.Sprintf("[{name: %s}, "+
+		"{name: %s, type: internal, address: [10.99.0.1/24], up: true, mtu: 1300}]", n.hosts[0].port, tap)})
 	pod := exec.Command("sleep", "1000")
 	pod.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
 	if err := pod.Start(); err != nil {
@@ -265,7 +268,8 @@ func TestNamespaceGone(t *testing.T) {
 	n.sw.Run(t, "ip", "link", "add", tap, "type", "dummy")
 	n.sw.DPCtl(t, "show", n.dpName) // a change of the datapath
 	time.Sleep(2 * time.Second)
-	if out := n.sw.Run(t, "ip", "address", "show", "dev", tap); strings.Contains(out, "10.99.0.1") || strings.Contains(out, "mtu 1300") || strings.Contains(out, ",UP") {
+	if out := n.sw.Run(t, "ip", "address", "show", "dev", tap); strings.Contains(out, "10.99.0.1") ||
+		strings.Contains(out, "mtu 1300") || strings.Contains(out, ",UP") {
 		t.Errorf("a device that is not the port's was changed: %s", out)
 	}
 	n.sw.Run(t, "ip", "link", "delete", tap)

@@ -27,7 +27,8 @@ func TestLab(t *testing.T) {
 		t.Fatal("a datapath without flows and without a daemon forwards")
 	}
 	for _, flow := range [][2]string{{"1", "2"}, {"2", "1"}} {
-		for _, key := range []string{"eth_type(0x0806),arp()", "eth_type(0x0800),ipv4(frag=no)", "eth_type(0x86dd),ipv6(frag=no)"} {
+		for _, key := range []string{"eth_type(0x0806),arp()", "eth_type(0x0800),ipv4(frag=no)",
+			"eth_type(0x86dd),ipv6(frag=no)"} {
 			sw.DPCtl(t, "add-flow", "dp0", "in_port("+flow[0]+"),eth(),"+key, flow[1])
 		}
 	}

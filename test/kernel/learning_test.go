@@ -206,7 +206,8 @@ func TestMACAging(t *testing.T) { inStages(t, macAging) }
 func macAging(t *testing.T, stages string) {
 	const aging = 3 * time.Second
 	n := newQuietNetwork(t, 3)
-	d := n.run(t, settings{"policy": "{type: learning, mac_aging: 3s}", "flows": "{max_idle: 30s, stages: " + stages + "}"})
+	d := n.run(t, settings{"policy": "{type: learning, mac_aging: 3s}",
+		"flows": "{max_idle: 30s, stages: " + stages + "}"})
 	v := n.view(t)
 	p := n.sockets(t)
 	const silent, talker, sink = "02:51:1e:47:00:01", "02:7a:1c:47:00:02", "02:51:4c:47:00:03"
@@ -235,7 +236,8 @@ func macAging(t *testing.T, stages string) {
 				t.Fatalf("after %v the flow to the talker has actions %s", time.Since(heard), f.actions)
 			case strings.HasSuffix(f.eth, "dst="+silent) && f.actions != port(0) && flooded == 0:
 				flooded, stalled = time.Since(heard), watch.Stalled()
-				t.Logf("flow to the silent MAC has actions %s after %v, stalled for %v of that", f.actions, flooded.Round(time.Millisecond), stalled)
+				t.Logf("flow to the silent MAC has actions %s after %v, stalled for %v of that", f.actions,
+					flooded.Round(time.Millisecond), stalled)
 			}
 		}
 		if watch.Elapsed() > waitLimit {

@@ -66,7 +66,8 @@ func TestRandomSources(t *testing.T) {
 	}
 	now := rss(t, d.PID())
 	e := d.Wait(t, time.Now(), "stats", nil)
-	t.Logf("at most %d flows; memory %d KiB, before %d KiB; MACs learned %s, evicted %s", most, now>>10, memory>>10, e.Text("macs_learned"), e.Text("macs_evicted"))
+	t.Logf("at most %d flows; memory %d KiB, before %d KiB; MACs learned %s, evicted %s", most, now>>10, memory>>10,
+		e.Text("macs_learned"), e.Text("macs_evicted"))
 	if now > memory+32<<20 {
 		t.Errorf("memory grew from %d to %d KiB", memory>>10, now>>10)
 	}
@@ -111,7 +112,8 @@ func TestFlowLimitAdapts(t *testing.T) {
 	const count, low = 14_000, 1500
 	n := newQuietNetwork(t, 2)
 	with := func(limit int) settings {
-		return settings{"policy": "{type: learning, mac_limit: 30000}", "flows": fmt.Sprintf("{max_idle: 120s, limit: %d}", limit)}
+		return settings{"policy": "{type: learning, mac_limit: 30000}",
+			"flows": fmt.Sprintf("{max_idle: 120s, limit: %d}", limit)}
 	}
 	d := n.run(t, with(40_000))
 	v := n.view(t)

@@ -119,7 +119,8 @@ func newFlows(t *testing.T) int {
 	took := paced(t, p[0], sink, count, rate)
 	got := arrivals(t, p[1], count)
 	info := v.info(t).Stats
-	t.Logf("%d packets in %v, %d arrived; kernel: missed %d, lost %d, flows %d", count, took.Round(time.Millisecond), got, info.Missed, info.Lost, info.Flows)
+	t.Logf("%d packets in %v, %d arrived; kernel: missed %d, lost %d, flows %d", count, took.Round(time.Millisecond), got,
+		info.Missed, info.Lost, info.Flows)
 	stop(t, d)
 
 	// Whatever the speed, nothing goes without being counted.
@@ -163,6 +164,7 @@ func TestFlowLimit(t *testing.T) {
 	last := stats[len(stats)-1]
 	put, over := last.Int(t, "flows_put"), last.Int(t, "flows_over_limit")
 	if put+over != count || put < limit || over == 0 || last.Int(t, "lost") != 0 {
-		t.Errorf("flows_put %d, flows_over_limit %d, lost %s; want %d at least, %d in all, and 0", put, over, last.Text("lost"), limit, count)
+		t.Errorf("flows_put %d, flows_over_limit %d, lost %s; want %d at least, %d in all, and 0", put, over,
+			last.Text("lost"), limit, count)
 	}
 }

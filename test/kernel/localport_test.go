@@ -42,7 +42,8 @@ func TestLocalPortVLAN(t *testing.T) {
 	d.Wait(t, since, "reloaded", nil)
 	check("listed, access", p[1], frame(t, broadcast, "02:51:00:00:01:05"))
 
-	since = reload(t, d, n.config(settings{"ports": fmt.Sprintf("[%s, {name: %s, type: internal, vlan: {access: 10}}]", ports, n.dpName)}))
+	since = reload(t, d,
+		n.config(settings{"ports": fmt.Sprintf("[%s, {name: %s, type: internal, vlan: {access: 10}}]", ports, n.dpName)}))
 	d.Wait(t, since, "reloaded", nil)
 	f := frame(t, broadcast, "02:51:00:00:01:06")
 	send(t, p[1], f)

@@ -14,7 +14,8 @@ import (
 func TestMeterDeleted(t *testing.T) {
 	t.Parallel()
 	n := newQuietNetwork(t, 2)
-	d := n.run(t, settings{"ports": "[{name: " + n.hosts[0].port + ", storm: {broadcast: 100/s}}, {name: " + n.hosts[1].port + "}]"})
+	d := n.run(t,
+		settings{"ports": "[{name: " + n.hosts[0].port + ", storm: {broadcast: 100/s}}, {name: " + n.hosts[1].port + "}]"})
 	v := n.view(t)
 	var id uint32
 	eventually(t, waitLimit, "a meter", func() bool {

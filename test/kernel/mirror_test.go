@@ -42,7 +42,8 @@ func TestMirror(t *testing.T) {
 		fmt.Sprintf("{name: %s, mirror_to: %s}", a.port, mirror.port),
 		"{name: "+b.port+"}", "{name: "+other.port+"}", "{name: "+mirror.port+"}",
 	)})
-	dump := mirror.Start(t, "tcpdump", "-Z", "root", "-n", "-e", "-xx", "-U", "-l", "-s", "0", "--immediate-mode", "-i", "eth0")
+	dump := mirror.Start(t, "tcpdump", "-Z", "root", "-n", "-e", "-xx", "-U", "-l", "-s", "0", "--immediate-mode",
+		"-i", "eth0")
 	dump.WaitLine(t, lab.DaemonLimit, func(line string) bool { return strings.Contains(line, "listening on") })
 	p := n.sockets(t)
 	mirrored := func(f []byte) {

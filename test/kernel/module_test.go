@@ -24,7 +24,8 @@ func unload(t *testing.T) {
 	lab.Need(t, "openvswitch as a module", func() error {
 		var err error
 		for range 100 {
-			if _, err = lab.Root(t).Try("modprobe", "-r", "vport_vxlan", "vport_geneve", "vport_gre", "openvswitch"); err == nil {
+			_, err = lab.Root(t).Try("modprobe", "-r", "vport_vxlan", "vport_geneve", "vport_gre", "openvswitch")
+			if err == nil {
 				return nil
 			}
 			time.Sleep(100 * time.Millisecond)

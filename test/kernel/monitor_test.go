@@ -150,9 +150,11 @@ func TestMonitorFlow(t *testing.T) {
 	port := n.hosts[0].port
 	times := flowNotices(t) // of each flow that is new
 	all := startMonitor(t, n.sw, "flow", "--names", "--count", fmt.Sprint(3*times+2))
-	some := startMonitor(t, n.sw, "flow", n.dpName, "--filter", "in_port("+port+"),eth_type(0x0806)", "--count", fmt.Sprint(times+1))
+	some := startMonitor(t, n.sw, "flow", n.dpName, "--filter", "in_port("+port+"),eth_type(0x0806)", "--count",
+		fmt.Sprint(times+1))
 	wantFailure(t, n.sw, 2, "--filter in_port(nobody): 1:9: ", "monitor", "flow", n.dpName, "--filter", "in_port(nobody)")
-	keys := []string{"in_port(1),eth(),eth_type(0x0806),arp(op=1)", "in_port(2),eth(),eth_type(0x0806),arp(op=1)", "in_port(1),eth(),eth_type(0x0800),ipv4(dst=10.0.0.0/255.0.0.0,frag=no)"}
+	keys := []string{"in_port(1),eth(),eth_type(0x0806),arp(op=1)", "in_port(2),eth(),eth_type(0x0806),arp(op=1)",
+		"in_port(1),eth(),eth_type(0x0800),ipv4(dst=10.0.0.0/255.0.0.0,frag=no)"}
 	for _, key := range keys {
 		n.sw.DPCtl(t, "add-flow", n.dpName, key, "2")
 	}
@@ -180,7 +182,8 @@ func TestMonitorFlow(t *testing.T) {
 		t.Errorf("a deletion: %s", deleted)
 	}
 	ops := ended(t, some)
-	if len(ops) != times+1 || !strings.HasPrefix(ops[0], "flow new ") || !strings.HasPrefix(ops[times], "flow del ") || strings.Contains(ops[0], "ipv4") {
+	if len(ops) != times+1 || !strings.HasPrefix(ops[0], "flow new ") || !strings.HasPrefix(ops[times], "flow del ") ||
+		strings.Contains(ops[0], "ipv4") {
 		t.Errorf("filtered: %q", ops)
 	}
 }

@@ -65,7 +65,8 @@ func TestMonitorUpcall(t *testing.T) {
 			continue
 		}
 		src := fmt.Sprintf("eth(src=02:3a:00:00:00:%02x,dst=%s)", i, broadcast)
-		if u.Port != n.hosts[1].port || u.PortNo != uint32(in) || u.PacketBytes != len(sent[i]) || u.Decision != "multicast" ||
+		if u.Port != n.hosts[1].port || u.PortNo != uint32(in) || u.PacketBytes != len(sent[i]) ||
+			u.Decision != "multicast" ||
 			!u.Install || !strings.Contains(u.Key, src) || len(u.Packet) != 0 {
 			t.Errorf("upcall %d: %+v", i, u)
 		}
@@ -97,7 +98,8 @@ func checkCapture(t *testing.T, file, port string, sent [][]byte) {
 		}
 		from, err := r.Interface(info.InterfaceIndex)
 		if err != nil || from.Name != port || !bytes.Equal(data, want) {
-			t.Errorf("packet %d of %q (%v): %d bytes, want the %d bytes that %s sent", i, from.Name, err, len(data), len(want), port)
+			t.Errorf("packet %d of %q (%v): %d bytes, want the %d bytes that %s sent", i, from.Name, err, len(data),
+				len(want), port)
 		}
 	}
 	if _, _, err := r.ReadPacketData(); !errors.Is(err, io.EOF) {

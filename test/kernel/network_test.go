@@ -83,7 +83,8 @@ func build(t *testing.T, n, mtu int, quiet bool) *network {
 			h.ip4, h.ip6 = fmt.Sprintf("10.%d.7.%d", id, 11+i), fmt.Sprintf("fd00:%x::%x", id, 0xa1+i)
 			addrs = []string{h.ip4 + "/24", h.ip6 + "/64"}
 		}
-		lab.Veth(t, lab.End{NS: net.sw, Name: h.port, MTU: mtu}, lab.End{NS: h.NetNS, Name: "eth0", MAC: h.mac, Addrs: addrs, MTU: mtu})
+		lab.Veth(t, lab.End{NS: net.sw, Name: h.port, MTU: mtu},
+			lab.End{NS: h.NetNS, Name: "eth0", MAC: h.mac, Addrs: addrs, MTU: mtu})
 		net.hosts = append(net.hosts, h)
 	}
 	return net

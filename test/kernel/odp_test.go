@@ -166,7 +166,8 @@ func TestODPText(t *testing.T) {
 		tried++
 		ourErr := put(ours, k, m, a)
 		if notRead.MatchString(key + actions) {
-			if err := put(theirs, k, m, a); fmt.Sprint(err) != strings.ReplaceAll(fmt.Sprint(ourErr), n.dpName+"a", n.dpName+"b") {
+			want := strings.ReplaceAll(fmt.Sprint(ourErr), n.dpName+"a", n.dpName+"b")
+			if err := put(theirs, k, m, a); fmt.Sprint(err) != want {
 				t.Errorf("flow %s %s: %v, then %v", key, actions, ourErr, err)
 			}
 			if ourErr == nil {
@@ -174,7 +175,8 @@ func TestODPText(t *testing.T) {
 			}
 			return
 		}
-		_, theirErr := n.sw.Try("ovs-dpctl", "--verbose=off", "add-flow", n.dpName+"b", key, strings.TrimPrefix(actions, "drop"))
+		_, theirErr := n.sw.Try("ovs-dpctl", "--verbose=off", "add-flow", n.dpName+"b", key,
+			strings.TrimPrefix(actions, "drop"))
 		if (ourErr == nil) != (theirErr == nil) {
 			t.Errorf("flow %s %s: our error is %v, ovs-dpctl's %v", key, actions, ourErr, theirErr)
 		}

@@ -146,7 +146,8 @@ func TestUpcallSocketOverflow(t *testing.T) {
 	}
 	t.Logf("%d packets sent to a daemon that stood still, %d arrived, the kernel lost %d", count, len(load), lost)
 	if lost == 0 || count+len(quiet)-len(load)-others != int(lost) || !perCPU && others != len(quiet) {
-		t.Errorf("%d of %d packets arrived, the kernel lost %d; of the quiet port %d of %d arrived", len(load), count, lost, others, len(quiet))
+		t.Errorf("%d of %d packets arrived, the kernel lost %d; of the quiet port %d of %d arrived", len(load), count, lost,
+			others, len(quiet))
 	}
 	full := queueOf(n.hosts[0].port)
 	d.Wait(t, time.Time{}, "upcalls_lost", func(e lab.Event) bool { return full(e) && e.Text("cause") == fullCause() })
@@ -298,7 +299,8 @@ func TestRequestSocketOverflow(t *testing.T) {
 		}
 		v.comeUp(t, missed+count)
 		for i := range count {
-			err := v.PutFlow(&dpif.Flow{UFID: dpif.UFID{0xee, 1: byte(i)}, HasUFID: true, Key: key(in, odp.MAC{2, 0x0c, 0, 0, 0, byte(i)}, sink),
+			err := v.PutFlow(&dpif.Flow{UFID: dpif.UFID{0xee, 1: byte(i)}, HasUFID: true,
+				Key: key(in, odp.MAC{2, 0x0c, 0, 0, 0, byte(i)}, sink),
 				Mask: attrs(func(e *netlink.Encoder) {
 					odp.AppendInPortMask(e)
 					odp.AppendEthernet(e, exact, exact)
@@ -314,7 +316,9 @@ func TestRequestSocketOverflow(t *testing.T) {
 	for got := 0; got < count; got++ {
 		seen[string(p[1].Expect(t, waitLimit, match))]++
 	}
-	e := d.Wait(t, since, "request_overflow", func(e lab.Event) bool { return strings.HasPrefix(e.Text("owner"), "handler ") })
+	e := d.Wait(t, since, "request_overflow", func(e lab.Event) bool {
+		return strings.HasPrefix(e.Text("owner"), "handler ")
+	})
 	t.Logf("%s: %s overflows", e.Text("owner"), e.Text("overflows_total"))
 	// All flows idle out, though the answers to most of the revalidator's
 	// requests are lost as well.
@@ -371,7 +375,8 @@ func TestUpcallStats(t *testing.T) {
 		return last.Fields != nil && last.Int(t, "upcalls")+last.Int(t, "socket_drops") == count
 	})
 	u := v.vports(t)[name].Upcalls
-	t.Logf("%d packets: the kernel queued %d and failed %d; received %s, dropped %s", count, u.Success, u.Fail, last.Text("upcalls"), last.Text("socket_drops"))
+	t.Logf("%d packets: the kernel queued %d and failed %d; received %s, dropped %s", count, u.Success, u.Fail,
+		last.Text("upcalls"), last.Text("socket_drops"))
 	if u.Fail == 0 || int64(u.Success) != last.Int(t, "upcalls") || int64(u.Fail) != last.Int(t, "socket_drops") ||
 		last.Int(t, "upcall_success") != int64(u.Success) || last.Int(t, "upcall_fail") != int64(u.Fail) {
 		t.Errorf("the kernel counts %+v, port_stats %v", u, last.Fields)

@@ -86,7 +86,8 @@ func firstPackets(t *testing.T, from, to *lab.Packet, dst string, serial *int, c
 	start := time.Now()
 	for i := range count {
 		// The pace of a clock, so that a wait does not make the next gap longer.
-		for left := time.Until(start.Add(time.Duration(i) * time.Second / time.Duration(rate))); left > 0; left = time.Until(start.Add(time.Duration(i) * time.Second / time.Duration(rate))) {
+		next := start.Add(time.Duration(i) * time.Second / time.Duration(rate))
+		for left := time.Until(next); left > 0; left = time.Until(next) {
 			take(left)
 		}
 		*serial++
@@ -122,12 +123,15 @@ func (v view) explained(t *testing.T, d *lab.Daemon) {
 	last := all[len(all)-1]
 	said := lossSaid(t, d)
 	drops := last.Int(t, "socket_drops")
-	t.Logf("missed %d = upcalls %s + shed %s + lost %d; lost by cause %v", k.Missed, last.Text("upcalls"), last.Text("shed"), k.Lost, said)
-	if got := last.Int(t, "upcalls") + last.Int(t, "shed") + last.Int(t, "decode_errors") + int64(k.Lost); got != int64(k.Missed) {
-		t.Errorf("the datapath missed %d packets, %d are accounted for", k.Missed, got)
+	t.Logf("missed %d = upcalls %s + shed %s + lost %d; lost by cause %v", k.Missed, last.Text("upcalls"),
+		last.Text("shed"), k.Lost, said)
+	counted := last.Int(t, "upcalls") + last.Int(t, "shed") + last.Int(t, "decode_errors") + int64(k.Lost)
+	if counted != int64(k.Missed) {
+		t.Errorf("the datapath missed %d packets, %d are accounted for", k.Missed, counted)
 	}
 	if got := drops + said["no_listener"]; got != int64(k.Lost) {
-		t.Errorf("the datapath lost %d packets; the sockets dropped %d, nobody listened to %d", k.Lost, drops, said["no_listener"])
+		t.Errorf("the datapath lost %d packets; the sockets dropped %d, nobody listened to %d", k.Lost, drops,
+			said["no_listener"])
 	}
 	fail, known := int64(0), false
 	for _, p := range v.vports(t) {
@@ -234,7 +238,8 @@ func TestMaxUpcalls(t *testing.T) {
 	n := newQuietNetwork(t, 3)
 	name := n.hosts[0].port
 	config := func(limit string) settings {
-		ports := fmt.Sprintf("[{name: %s, max_upcalls: %s}, {name: %s}, {name: %s}]", name, limit, n.hosts[1].port, n.hosts[2].port)
+		ports := fmt.Sprintf("[{name: %s, max_upcalls: %s}, {name: %s}, {name: %s}]", name, limit, n.hosts[1].port,
+			n.hosts[2].port)
 		return settings{"ports": ports, "log": "{level: info, stats_interval: 200ms}"}
 	}
 	d := n.run(t, config(fmt.Sprintf("%d/s", low)))
@@ -267,7 +272,8 @@ func TestMaxUpcalls(t *testing.T) {
 		shed2, to := at(time.Now(), "shed")
 		served2, _ := at(to, "upcalls")
 		took := to.Sub(from)
-		t.Logf("limit %s: in %v %d upcalls served, %d shed; the daemon took %v of processor time for %d packets", step.reload, took.Round(time.Millisecond),
+		t.Logf("limit %s: in %v %d upcalls served, %d shed; the daemon took %v of processor time for %d packets", step.reload,
+			took.Round(time.Millisecond),
 			served2-served, shed2-shed, (cpuTime(t, d.PID()) - cpu).Round(10*time.Millisecond), v.info(t).Stats.Missed-missed)
 		if step.limit == 0 {
 			// What was under way when the limit was lifted is shed at most.

@@ -108,7 +108,8 @@ func (v view) checkFlows(t *testing.T) {
 			ports[p.No.String()] = true
 		}
 		for f := range v.flows(t) {
-			if !ports[f.inPort.String()] || slices.ContainsFunc(strings.Split(f.actions, ","), func(to string) bool { return !ports[to] }) {
+			if !ports[f.inPort.String()] ||
+				slices.ContainsFunc(strings.Split(f.actions, ","), func(to string) bool { return !ports[to] }) {
 				return false
 			}
 		}
@@ -139,9 +140,12 @@ func (b *patchbay) holdings(t *testing.T, d *lab.Daemon, ports int) holdings {
 // ports would leave show a leak.
 func checkLeaks(t *testing.T, before, after holdings, ports int) {
 	t.Helper()
-	t.Logf("before: %v, %d goroutines; after: %v, %d goroutines", before.Census, before.goroutines, after.Census, after.goroutines)
-	if after.FDs != before.FDs || after.goroutines != before.goroutines || after.Mappings >= before.Mappings+max(10, ports/4) {
-		t.Errorf("leaked: %d fds, %d goroutines, %d mappings", after.FDs-before.FDs, after.goroutines-before.goroutines, after.Mappings-before.Mappings)
+	t.Logf("before: %v, %d goroutines; after: %v, %d goroutines", before.Census, before.goroutines, after.Census,
+		after.goroutines)
+	if after.FDs != before.FDs || after.goroutines != before.goroutines ||
+		after.Mappings >= before.Mappings+max(10, ports/4) {
+		t.Errorf("leaked: %d fds, %d goroutines, %d mappings", after.FDs-before.FDs, after.goroutines-before.goroutines,
+			after.Mappings-before.Mappings)
 	}
 }
 

@@ -66,7 +66,8 @@ func TestMulticastSourceIsNotLearned(t *testing.T) {
 	n := newQuietNetwork(t, 2)
 	d := n.run(t, nil)
 	p := n.sockets(t)
-	for _, src := range []string{"03:00:00:00:00:07", broadcast, "33:33:00:00:00:02", "01:00:5e:01:02:03", "00:00:00:00:00:00"} {
+	for _, src := range []string{"03:00:00:00:00:07", broadcast, "33:33:00:00:00:02", "01:00:5e:01:02:03",
+		"00:00:00:00:00:00"} {
 		f := frame(t, broadcast, src)
 		send(t, p[0], f)
 		p[1].Expect(t, waitLimit, among(f))

@@ -59,7 +59,8 @@ func census(t *testing.T, n *network) string {
 		s = append(s, e.Name())
 	}
 	slices.Sort(s)
-	return strings.Join(s, " ") + "\n" + n.sw.Run(t, "/usr/sbin/ip", "-o", "link") + n.sw.Run(t, "/usr/sbin/ip", "netns", "list-id") + dpifd(t, n.sw, "show", "-s")
+	return strings.Join(s, " ") + "\n" + n.sw.Run(t, "/usr/sbin/ip", "-o", "link") +
+		n.sw.Run(t, "/usr/sbin/ip", "netns", "list-id") + dpifd(t, n.sw, "show", "-s")
 }
 
 // TestProbe holds what Debian's kernel has against what is known of it, and
@@ -112,11 +113,13 @@ func TestProbeWithoutPrivilege(t *testing.T) {
 	newDatapath(t, n.sw, n.dpName)
 	nobody := &syscall.Credential{Uid: 65534, Gid: 65534}
 	got, code := runProbe(t, n.sw, &syscall.SysProcAttr{Credential: nobody})
-	if code != 1 || got["cap_net_admin"].State != probe.No || got["ufid"].State != probe.Untried || got["openvswitch"].State != probe.Yes || got["recvmmsg"].State != probe.Yes {
+	if code != 1 || got["cap_net_admin"].State != probe.No || got["ufid"].State != probe.Untried ||
+		got["openvswitch"].State != probe.Yes || got["recvmmsg"].State != probe.Yes {
 		t.Errorf("as nobody: exit code %d, %+v", code, got)
 	}
 	got, code = runProbe(t, n.sw, &syscall.SysProcAttr{Credential: nobody, AmbientCaps: []uintptr{unix.CAP_NET_ADMIN}})
-	if code != 0 || got["cap_net_admin"].State != probe.Yes || got["cap_sys_admin"].State != probe.No || got["ufid"].State != probe.Untried || got["rcvbuf"].State != probe.Yes {
+	if code != 0 || got["cap_net_admin"].State != probe.Yes || got["cap_sys_admin"].State != probe.No ||
+		got["ufid"].State != probe.Untried || got["rcvbuf"].State != probe.Yes {
 		t.Errorf("with CAP_NET_ADMIN: exit code %d, %+v", code, got)
 	}
 }

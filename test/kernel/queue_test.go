@@ -50,7 +50,8 @@ func TestQueueHolds(t *testing.T) {
 		queued := int64(after.Missed - before.Missed - (after.Lost - before.Lost))
 		t.Logf("frames of %4d bytes: %d wait in a queue of %d bytes, %d bytes each", size, queued, granted, granted/queued)
 		if after.Lost == before.Lost || queued*least > granted+least {
-			t.Errorf("%d upcalls of frames of %d bytes wait in %d bytes, %d are lost", queued, size, granted, after.Lost-before.Lost)
+			t.Errorf("%d upcalls of frames of %d bytes wait in %d bytes, %d are lost", queued, size, granted,
+				after.Lost-before.Lost)
 		}
 		eventually(t, waitLimit, "the daemon has received all that waited", func() bool {
 			stats := ask[endpoint.Stats](t, n, "stats", n.dpName)

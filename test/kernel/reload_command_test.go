@@ -39,7 +39,8 @@ func TestReloadCommand(t *testing.T) {
 		}
 	}
 	start := time.Now()
-	if out := dpifd(t, n.sw, "reload", n.dpName); out != file+": changed ports, policy\n"+file+": unchanged until a restart: handlers\n" {
+	if out := dpifd(t, n.sw, "reload", n.dpName); out != file+": changed ports, policy\n"+
+		file+": unchanged until a restart: handlers\n" {
 		t.Errorf("reload: %s", out)
 	}
 	d.Wait(t, start, "port_added", func(e lab.Event) bool { return e.Fields["port"] == c.port })
@@ -50,7 +51,8 @@ func TestReloadCommand(t *testing.T) {
 	ping(t, a.NetNS, c.ip4, 3, 56)
 
 	macs := ask[[]endpoint.MAC](t, n, "dump-macs", n.dpName)
-	if out := ask[endpoint.Flushed](t, n, "flush-macs", n.dpName, "--port", c.port); out.MACs < 1 || out.MACs >= len(macs) {
+	if out := ask[endpoint.Flushed](t, n, "flush-macs", n.dpName, "--port", c.port); out.MACs < 1 ||
+		out.MACs >= len(macs) {
 		t.Errorf("%d MACs of %s forgotten, of %+v", out.MACs, c.port, macs)
 	}
 	ping(t, a.NetNS, c.ip4, 3, 56)

@@ -132,7 +132,8 @@ func TestThousandReloads(t *testing.T) {
 		}
 		good["policy"] = "{type: flood}"
 		if random.IntN(3) > 0 {
-			good["policy"] = fmt.Sprintf("{type: learning, mac_aging: %ds, mac_limit: %d}", 1+random.IntN(300), 100+random.IntN(9000))
+			good["policy"] = fmt.Sprintf("{type: learning, mac_aging: %ds, mac_limit: %d}", 1+random.IntN(300),
+				100+random.IntN(9000))
 		}
 		level := []string{"info", "debug", "warn"}[random.IntN(3)]
 		good["log"] = "{stats_interval: 500ms, level: " + level + "}"
@@ -179,7 +180,8 @@ func TestThousandReloads(t *testing.T) {
 	checkLeaks(t, before, after, 0)
 	// The heap grows in steps, so averages are compared.
 	first, second := average(memory[:len(memory)/2]), average(memory[len(memory)/2:])
-	t.Logf("resident memory after %d reloads: %d KiB on average in the first half, %d KiB in the second", warmUp, first, second)
+	t.Logf("resident memory after %d reloads: %d KiB on average in the first half, %d KiB in the second", warmUp,
+		first, second)
 	if second > first+6<<10 {
 		t.Errorf("resident memory grew by %d KiB", second-first)
 	}

@@ -98,7 +98,8 @@ func TestReload(t *testing.T) {
 
 	// A port less, other limits, another level, and a key that takes a restart.
 	n.hosts = n.hosts[1:]
-	since = reload(t, d, n.config(settings{"flows": "{max_idle: 300ms, limit: 1000}", "log": "{level: debug, stats_interval: 1s}", "handlers": "7"}))
+	since = reload(t, d, n.config(settings{"flows": "{max_idle: 300ms, limit: 1000}",
+		"log": "{level: debug, stats_interval: 1s}", "handlers": "7"}))
 	d.Wait(t, since, "port_removed", nil)
 	if e := d.Wait(t, since, "reload_ignored", nil); e.Text("keys") != "[handlers]" {
 		t.Errorf("reload_ignored says keys %s", e.Text("keys"))

@@ -63,7 +63,8 @@ func restartUnderLoad(t *testing.T) int {
 	for i := range restarts {
 		since := time.Now()
 		signal(t, d, unix.SIGUSR2)
-		if e := d.Wait(t, since, "handed_over", nil); e.Text("to") != "exec" || e.Int(t, "sockets") != sockets || e.Int(t, "not_handed_over") != 0 {
+		if e := d.Wait(t, since, "handed_over", nil); e.Text("to") != "exec" || e.Int(t, "sockets") != sockets ||
+			e.Int(t, "not_handed_over") != 0 {
 			t.Errorf("handed_over: %v, want %d sockets to exec", e.Fields, sockets)
 		}
 		if e := d.Wait(t, since, "sockets_adopted", nil); e.Int(t, "adopted") != sockets || e.Int(t, "closed") != 0 {
@@ -155,7 +156,8 @@ func TestRestartWithoutProgram(t *testing.T) {
 	}
 	since := time.Now()
 	signal(t, d, unix.SIGUSR2)
-	if e := d.Wait(t, since, "restart_failed", nil); !strings.Contains(e.Text("error"), program) || !strings.Contains(e.Text("error"), unix.ENOENT.Error()) {
+	if e := d.Wait(t, since, "restart_failed", nil); !strings.Contains(e.Text("error"), program) ||
+		!strings.Contains(e.Text("error"), unix.ENOENT.Error()) {
 		t.Errorf("restart_failed: %q", e.Text("error"))
 	}
 	d.Wait(t, since, "ready", nil)
@@ -266,7 +268,8 @@ func TestKill(t *testing.T) {
 			stats.Missed-before.Missed, lost, during)
 	}
 	next := n.run(t, nil)
-	if e := next.Events("lost_while_down"); len(e) != 1 || e[0].Int(t, "lost") != during || e[0].Int(t, "missed") != during || e[0].Int(t, "down_ms") <= 0 {
+	if e := next.Events("lost_while_down"); len(e) != 1 || e[0].Int(t, "lost") != during ||
+		e[0].Int(t, "missed") != during || e[0].Int(t, "down_ms") <= 0 {
 		t.Errorf("lost_while_down: %v, want %d", e, during)
 	}
 	pass()

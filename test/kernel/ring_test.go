@@ -92,7 +92,8 @@ func strangers(t *testing.T, sizes ...int) (list [][]byte) {
 		for i := range payload {
 			payload[i] = byte(i) ^ byte(i>>8) ^ byte(id)
 		}
-		list = append(list, lab.Frame(t, "02:51:4c:00:00:77", fmt.Sprintf("02:5e:%02x:%02x:%02x:01", byte(id>>16), byte(id>>8), byte(id)), 0x88b7, payload))
+		list = append(list, lab.Frame(t, "02:51:4c:00:00:77",
+			fmt.Sprintf("02:5e:%02x:%02x:%02x:01", byte(id>>16), byte(id>>8), byte(id)), 0x88b7, payload))
 	}
 	return list
 }
@@ -146,7 +147,8 @@ func TestRingInPlace(t *testing.T) {
 	crossing(t, p[0], p[1], strangers(t, all...))
 	ports := wantTransport(t, d, "ring", "")
 	e := finalStats(t, d)
-	if e.Int(t, "received_ring") != 40 || e.Int(t, "received_linear") != 0 || e.Int(t, "received_copy") != 0 || e.Int(t, "lost") != 0 {
+	if e.Int(t, "received_ring") != 40 || e.Int(t, "received_linear") != 0 || e.Int(t, "received_copy") != 0 ||
+		e.Int(t, "lost") != 0 {
 		t.Errorf("stats: %v, want 40 received by ring", e.Fields)
 	}
 	if got := e.Int(t, "ring_bytes"); got != int64(ports)<<24 {
@@ -185,7 +187,8 @@ func TestRingJumbo(t *testing.T) {
 	p := n.sockets(t)
 	crossing(t, p[0], p[1], strangers(t, 3000, 70, 9014, 60_014, 200, 15_000, 60_014))
 	e := finalStats(t, d)
-	if e.Int(t, "received_copy") != 5 || e.Int(t, "jumbo") != 5 || e.Int(t, "received_ring") != 2 || e.Int(t, "lost") != 0 || e.Int(t, "malformed") != 0 {
+	if e.Int(t, "received_copy") != 5 || e.Int(t, "jumbo") != 5 || e.Int(t, "received_ring") != 2 ||
+		e.Int(t, "lost") != 0 || e.Int(t, "malformed") != 0 {
 		t.Errorf("stats: %v, want 5 jumbo by COPY and 2 in place", e.Fields)
 	}
 }
@@ -208,7 +211,8 @@ func TestRingJumboPing(t *testing.T) {
 func TestRingOverrun(t *testing.T) {
 	needRings(t)
 	n := build(t, 2, 9000, true)
-	d := n.run(t, settings{"ring": "{mode: require, frame_size: 2048B, block_size: 4KiB, blocks: 1}", "flows": "{max_idle: 60s}"})
+	d := n.run(t, settings{"ring": "{mode: require, frame_size: 2048B, block_size: 4KiB, blocks: 1}",
+		"flows": "{max_idle: 60s}"})
 	v := n.view(t)
 	p := n.sockets(t)
 	crossing(t, p[0], p[1], strangers(t, sizes(5, 100)...))
@@ -218,7 +222,9 @@ func TestRingOverrun(t *testing.T) {
 		since := time.Now()
 		freeze(t, d, func() {
 			send(t, p[0], strangers(t, sizes(burst, 90)...)...)
-			eventually(t, waitLimit, "the burst is lost but for two", func() bool { return v.info(t).Stats.Lost >= before+burst-2 })
+			eventually(t, waitLimit, "the burst is lost but for two", func() bool {
+				return v.info(t).Stats.Lost >= before+burst-2
+			})
 		})
 		d.Wait(t, since, "upcalls_lost", func(e lab.Event) bool {
 			return e.Text("port") == n.hosts[0].port && e.Text("cause") == "ring_full"
@@ -256,7 +262,8 @@ func TestRingBurst(t *testing.T) {
 	after := nextStats(t, d)
 	delta := func(field string) int64 { return after.Int(t, field) - before.Int(t, field) }
 	// The handler also wakes once a second, for nothing.
-	if calls := delta("epoll_waits") + delta("received_copy"); delta("upcalls") != burst || delta("received_ring") != burst || calls > burst/10 {
+	if calls := delta("epoll_waits") + delta("received_copy"); delta("upcalls") != burst ||
+		delta("received_ring") != burst || calls > burst/10 {
 		t.Errorf("%d upcalls, %d by ring, %d system calls to receive them", delta("upcalls"), delta("received_ring"), calls)
 	}
 	t.Logf("%d upcalls: %d epoll waits, %d batches", burst, delta("epoll_waits"), delta("batches"))
@@ -290,7 +297,8 @@ func TestRingRestart(t *testing.T) {
 	needRings(t)
 	const restarts, waiting = 3, 300
 	n := newQuietNetwork(t, 2)
-	d := n.run(t, settings{"policy": "{type: learning, mac_limit: 20000}", "flows": "{max_idle: 60s}", "ring": "{mode: require}"})
+	d := n.run(t, settings{"policy": "{type: learning, mac_limit: 20000}", "flows": "{max_idle: 60s}",
+		"ring": "{mode: require}"})
 	v := n.view(t)
 	p := n.sockets(t)
 	before := v.listeners(t)
@@ -309,7 +317,8 @@ func TestRingRestart(t *testing.T) {
 			t.Errorf("handed_over: %v, want %d sockets", e.Fields, sockets)
 		}
 		e := d.Wait(t, since, "sockets_adopted", nil)
-		if e.Int(t, "adopted") != sockets || e.Int(t, "rings_adopted") != sockets || e.Int(t, "frames_answered") != 0 || e.Int(t, "heads_guessed") != 0 {
+		if e.Int(t, "adopted") != sockets || e.Int(t, "rings_adopted") != sockets || e.Int(t, "frames_answered") != 0 ||
+			e.Int(t, "heads_guessed") != 0 {
 			t.Errorf("sockets_adopted: %v, want %d rings", e.Fields, sockets)
 		}
 		d.Wait(t, since, "ready", nil)
@@ -377,7 +386,8 @@ func TestRingNewFlows(t *testing.T) {
 		t.Errorf("%d of %d packets arrived", got, count)
 	}
 	e := finalStats(t, d)
-	if e.Int(t, "lost") != 0 || e.Int(t, "received_ring") != count+1 || e.Int(t, "received_linear") != 0 || len(d.Events("upcalls_lost")) != 0 {
+	if e.Int(t, "lost") != 0 || e.Int(t, "received_ring") != count+1 || e.Int(t, "received_linear") != 0 ||
+		len(d.Events("upcalls_lost")) != 0 {
 		t.Errorf("stats: %v, want none lost and %d by ring", e.Fields, count+1)
 	}
 	t.Logf("%d upcalls: %d epoll waits, %d batches", count, e.Int(t, "epoll_waits"), e.Int(t, "batches"))
@@ -476,7 +486,8 @@ func TestRingOff(t *testing.T) {
 		t.Errorf("%d ports have sockets, want %d", got, sockets)
 	}
 	e := finalStats(t, d)
-	if e.Int(t, "received_linear") != 3 || e.Int(t, "received_ring") != 0 || e.Int(t, "ring_bytes") != 0 || e.Int(t, "sent_ring") != 0 {
+	if e.Int(t, "received_linear") != 3 || e.Int(t, "received_ring") != 0 || e.Int(t, "ring_bytes") != 0 ||
+		e.Int(t, "sent_ring") != 0 {
 		t.Errorf("stats: %v, want 3 received, all linear", e.Fields)
 	}
 	if f := d.Events("features_set"); !strings.Contains(f[0].Text("asked"), "unaligned") || f[0].Text("rings") != "false" {
@@ -561,7 +572,8 @@ func TestRingChurn(t *testing.T) {
 		}
 		exchange(t, p[0], p[1])
 	}
-	if e := finalStats(t, d); e.Int(t, "ring_bytes") != 3*2<<16 || e.Int(t, "lost") != 0 || len(d.Events("ring_denied")) != 0 {
+	if e := finalStats(t, d); e.Int(t, "ring_bytes") != 3*2<<16 || e.Int(t, "lost") != 0 ||
+		len(d.Events("ring_denied")) != 0 {
 		t.Errorf("stats: %v, want rings of 3 ports and nothing lost", e.Fields)
 	}
 }
@@ -593,7 +605,8 @@ func TestRingMemoryLimit(t *testing.T) {
 		t.Errorf("%d rings, %d denied, %d mapped; want 1 of 4 ports", rings, len(denied), mappings(t, d))
 	}
 	for _, e := range denied {
-		if e.Level != "WARN" || e.Int(t, "ring_bytes") != 256<<10 || e.Int(t, "used_bytes") != 256<<10 || e.Int(t, "limit_bytes") != 256<<10 {
+		if e.Level != "WARN" || e.Int(t, "ring_bytes") != 256<<10 || e.Int(t, "used_bytes") != 256<<10 ||
+			e.Int(t, "limit_bytes") != 256<<10 {
 			t.Errorf("ring_denied: %v", e.Fields)
 		}
 	}

@@ -53,27 +53,29 @@ func showJSON(t *testing.T, ns *lab.NetNS, args ...string) (list []inspect.Datap
 func TestShowOfDaemon(t *testing.T) {
 	t.Parallel()
 	t.Run("per-vport", func(t *testing.T) {
-		showOfDaemon(t, "per-vport", []string{"vport_pids"}, func(d inspect.Datapath, ports map[string]dpif.Vport) (sockets []inspect.Socket, lines []string) {
-			for _, p := range d.Ports {
-				if len(p.Sockets) != 1 || p.Sockets[0].PID != ports[p.Name].UpcallPIDs[0] {
-					t.Fatalf("port %+v, kernel %+v", p, ports[p.Name])
+		showOfDaemon(t, "per-vport", []string{"vport_pids"},
+			func(d inspect.Datapath, ports map[string]dpif.Vport) (sockets []inspect.Socket, lines []string) {
+				for _, p := range d.Ports {
+					if len(p.Sockets) != 1 || p.Sockets[0].PID != ports[p.Name].UpcallPIDs[0] {
+						t.Fatalf("port %+v, kernel %+v", p, ports[p.Name])
+					}
+					sockets, lines = append(sockets, p.Sockets[0]), append(lines, "    upcalls: ")
 				}
-				sockets, lines = append(sockets, p.Sockets[0]), append(lines, "    upcalls: ")
-			}
-			return sockets, lines
-		})
+				return sockets, lines
+			})
 	})
 	t.Run("per-cpu", func(t *testing.T) {
 		needPerCPU(t)
-		showOfDaemon(t, "per-cpu", []string{"vport_pids", "dispatch_upcall_per_cpu"}, func(d inspect.Datapath, _ map[string]dpif.Vport) (sockets []inspect.Socket, lines []string) {
-			if len(d.PerCPU) == 0 {
-				t.Fatalf("no sockets by CPU: %+v", d)
-			}
-			for cpu, s := range d.PerCPU {
-				sockets, lines = append(sockets, s), append(lines, fmt.Sprintf("  upcalls of CPU %d: ", cpu))
-			}
-			return sockets, lines
-		})
+		showOfDaemon(t, "per-cpu", []string{"vport_pids", "dispatch_upcall_per_cpu"},
+			func(d inspect.Datapath, _ map[string]dpif.Vport) (sockets []inspect.Socket, lines []string) {
+				if len(d.PerCPU) == 0 {
+					t.Fatalf("no sockets by CPU: %+v", d)
+				}
+				for cpu, s := range d.PerCPU {
+					sockets, lines = append(sockets, s), append(lines, fmt.Sprintf("  upcalls of CPU %d: ", cpu))
+				}
+				return sockets, lines
+			})
 	})
 }
 
@@ -81,7 +83,8 @@ func TestShowOfDaemon(t *testing.T) {
 // features are those that it has besides unaligned, which rings exclude. upcalls
 // returns the upcall sockets of what is shown, and how the lines of the
 // text start that tell of them.
-func showOfDaemon(t *testing.T, dispatch string, features []string, upcalls func(inspect.Datapath, map[string]dpif.Vport) ([]inspect.Socket, []string)) {
+func showOfDaemon(t *testing.T, dispatch string, features []string,
+	upcalls func(inspect.Datapath, map[string]dpif.Vport) ([]inspect.Socket, []string)) {
 	n := newNetwork(t, 2, 0)
 	d := n.run(t, settings{"dispatch": dispatch, "flows": "{max_idle: 10m}"})
 	ping(t, n.hosts[0].NetNS, n.hosts[1].ip4, 3, 56)
@@ -108,7 +111,8 @@ func showOfDaemon(t *testing.T, dispatch string, features []string, upcalls func
 	if diff := cmp.Diff(features, list[0].Features); diff != "" {
 		t.Errorf("features (-want +got):\n%s", diff)
 	}
-	if s := list[0].Stats; s.Hit == 0 || s.Missed == 0 || s.CacheSize != info.Stats.CacheSize || s.Masks != info.Stats.Masks {
+	if s := list[0].Stats; s.Hit == 0 || s.Missed == 0 || s.CacheSize != info.Stats.CacheSize ||
+		s.Masks != info.Stats.Masks {
 		t.Errorf("stats %+v, kernel %+v", s, info.Stats)
 	}
 	ports := v.vports(t)
@@ -123,7 +127,8 @@ func showOfDaemon(t *testing.T, dispatch string, features []string, upcalls func
 		if !s.Found || s.Drops != 0 || len(s.Owners) != 1 || s.Owners[0] != owner {
 			t.Errorf("upcall socket %+v, want one of %v", s, owner)
 		}
-		if line := fmt.Sprintf("%spid:%d queued:0 drops:0 owner:%v\n", lines[i], s.PID, owner); !strings.Contains(text, line) {
+		line := fmt.Sprintf("%spid:%d queued:0 drops:0 owner:%v\n", lines[i], s.PID, owner)
+		if !strings.Contains(text, line) {
 			t.Errorf("show -s lacks %q:\n%s", line, text)
 		}
 	}
@@ -202,7 +207,8 @@ func TestShowText(t *testing.T) {
 	n.sw.DPCtl(t, "add-if", n.dpName, n.hosts[0].port, n.hosts[1].port, "int-1,type=internal")
 	n.sw.DPCtl(t, "add-dp", "other")
 	for _, f := range [][2]string{{"1", "2"}, {"2", "1"}} {
-		for _, key := range []string{"eth_type(0x0806),arp()", "eth_type(0x0800),ipv4(frag=no)", "eth_type(0x86dd),ipv6(frag=no)"} {
+		for _, key := range []string{"eth_type(0x0806),arp()", "eth_type(0x0800),ipv4(frag=no)",
+			"eth_type(0x86dd),ipv6(frag=no)"} {
 			n.sw.DPCtl(t, "add-flow", n.dpName, "in_port("+f[0]+"),eth(),"+key, f[1])
 		}
 	}

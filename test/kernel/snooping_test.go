@@ -39,12 +39,14 @@ func join(t *testing.T, ns *lab.NetNS, device, group string) (leave func()) {
 			if fd, err = unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0); err != nil {
 				return err
 			}
-			return unix.SetsockoptIPMreqn(fd, unix.IPPROTO_IP, unix.IP_ADD_MEMBERSHIP, &unix.IPMreqn{Multiaddr: addr.As4(), Ifindex: int32(dev.Index)})
+			return unix.SetsockoptIPMreqn(fd, unix.IPPROTO_IP, unix.IP_ADD_MEMBERSHIP,
+				&unix.IPMreqn{Multiaddr: addr.As4(), Ifindex: int32(dev.Index)})
 		}
 		if fd, err = unix.Socket(unix.AF_INET6, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0); err != nil {
 			return err
 		}
-		return unix.SetsockoptIPv6Mreq(fd, unix.IPPROTO_IPV6, unix.IPV6_JOIN_GROUP, &unix.IPv6Mreq{Multiaddr: addr.As16(), Interface: uint32(dev.Index)})
+		return unix.SetsockoptIPv6Mreq(fd, unix.IPPROTO_IPV6, unix.IPV6_JOIN_GROUP,
+			&unix.IPv6Mreq{Multiaddr: addr.As16(), Interface: uint32(dev.Index)})
 	})
 	if err != nil {
 		t.Fatalf("join %s on %s: %v", group, device, err)
@@ -95,7 +97,8 @@ func TestMulticastSnooping(t *testing.T) {
 	ports, index := []string{}, map[string]string{} // of ports of switch and bridge to their host
 	for i, h := range n.hosts {
 		port := fmt.Sprint("bp", i)
-		lab.Veth(t, lab.End{NS: bridge, Name: port}, lab.End{NS: h.NetNS, Name: "eth1", Addrs: []string{fmt.Sprintf("10.250.0.%d/24", i+1)}})
+		lab.Veth(t, lab.End{NS: bridge, Name: port}, lab.End{NS: h.NetNS, Name: "eth1",
+			Addrs: []string{fmt.Sprintf("10.250.0.%d/24", i+1)}})
 		bridge.Run(t, "ip", "link", "set", port, "master", "br0")
 		index[h.port], index[port] = fmt.Sprint(i), fmt.Sprint(i)
 		ports = append(ports, h.port)
@@ -118,7 +121,8 @@ func TestMulticastSnooping(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := n.run(t, settings{"ports": lab.Ports(ports...), "policy": "{multicast_snooping: true}", "flows": "{max_idle: 60s}"})
+	d := n.run(t, settings{"ports": lab.Ports(ports...), "policy": "{multicast_snooping: true}",
+		"flows": "{max_idle: 60s}"})
 	p := n.sockets(t)
 
 	ofSwitch := func() []string {
@@ -225,9 +229,11 @@ func TestMulticastSnooping(t *testing.T) {
 		serial++
 		payload := append(udpPacket(1, 2), serial)
 		if netip.MustParseAddr(group).Is4() {
-			return lab.Frame(t, mac, n.hosts[sender].mac, unix.ETH_P_IP, ipv4Packet(n.hosts[sender].ip4, group, unix.IPPROTO_UDP, 0, payload))
+			return lab.Frame(t, mac, n.hosts[sender].mac, unix.ETH_P_IP,
+				ipv4Packet(n.hosts[sender].ip4, group, unix.IPPROTO_UDP, 0, payload))
 		}
-		return lab.Frame(t, mac, n.hosts[sender].mac, unix.ETH_P_IPV6, ipv6Packet(n.hosts[sender].ip6, group, unix.IPPROTO_UDP, payload))
+		return lab.Frame(t, mac, n.hosts[sender].mac, unix.ETH_P_IPV6,
+			ipv6Packet(n.hosts[sender].ip6, group, unix.IPPROTO_UDP, payload))
 	}
 	goesTo := func(group, mac string, want ...string) {
 		t.Helper()
@@ -266,7 +272,9 @@ func TestMulticastSnooping(t *testing.T) {
 	both(3, a)
 	goesTo(a, "01:00:5e:01:02:03", "1", "2", "3", "4")
 	goesTo(c, "33:33:00:00:12:34", "2")
-	e := d.Wait(t, time.Time{}, "stats", func(e lab.Event) bool { return e.Int(t, "group_reports") > 0 && e.Int(t, "group_queries") > 0 })
+	e := d.Wait(t, time.Time{}, "stats", func(e lab.Event) bool {
+		return e.Int(t, "group_reports") > 0 && e.Int(t, "group_queries") > 0
+	})
 	if e.Int(t, "group_messages_malformed") != 0 {
 		t.Errorf("stats: %v", e.Fields)
 	}

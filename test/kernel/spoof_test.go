@@ -189,7 +189,8 @@ func TestSpoofing(t *testing.T) {
 	// What others send is not restricted.
 	for _, f := range [][]byte{
 		lab.Frame(t, broadcast, other.mac, unix.ETH_P_IPV6, ipv6Packet("fe80::66", any6, nextICMPv6, advert)),
-		lab.Frame(t, broadcast, other.mac, unix.ETH_P_IP, ipv4Packet("192.0.2.1", any4, unix.IPPROTO_UDP, 0, udpPacket(67, 68))),
+		lab.Frame(t, broadcast, other.mac, unix.ETH_P_IP, ipv4Packet("192.0.2.1", any4, unix.IPPROTO_UDP, 0,
+			udpPacket(67, 68))),
 	} {
 		send(t, p[1], f)
 		p[0].Expect(t, waitLimit, among(f))
@@ -219,7 +220,8 @@ func TestSpoofing(t *testing.T) {
 		t.Error("no packet was dropped in the kernel")
 	}
 	e := d.Wait(t, time.Time{}, "source_refused", func(e lab.Event) bool { return e.Int(t, "refused_total") > 0 })
-	if e.Text("port") != guest.port || !strings.HasSuffix(e.Text("reason"), "_refused") || !strings.Contains(e.Text("example"), "eth(src=") {
+	if e.Text("port") != guest.port || !strings.HasSuffix(e.Text("reason"), "_refused") ||
+		!strings.Contains(e.Text("example"), "eth(src=") {
 		t.Errorf("source_refused: %v", e.Fields)
 	}
 	d.Wait(t, time.Time{}, "stats", func(e lab.Event) bool {

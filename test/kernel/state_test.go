@@ -52,7 +52,8 @@ func TestStateDump(t *testing.T) {
 		}
 	})
 	s := d.Events("state_daemon")[0]
-	if info := v.info(t); s.Text("features") != info.Features.String() || s.Text("flows") != fmt.Sprint(info.Stats.Flows) ||
+	if info := v.info(t); s.Text("features") != info.Features.String() ||
+		s.Text("flows") != fmt.Sprint(info.Stats.Flows) ||
 		s.Int(t, "mac_limit") != 77 || s.Int(t, "macs") != 2 || s.Text("served") != "true" || s.Int(t, "ports") != 4 {
 		t.Errorf("state_daemon: %v, the kernel has %v", s.Fields, info)
 	}
@@ -69,7 +70,8 @@ func TestStateDump(t *testing.T) {
 	}
 	for _, e := range d.Events("state_port") {
 		p, ok := ports[e.Text("port")]
-		if !ok || e.Text("port_no") != fmt.Sprint(uint32(p.No)) || e.Text("upcall_pid") != fmt.Sprint(p.UpcallPIDs[0]) || e.Text("type") != p.Type.String() ||
+		if !ok || e.Text("port_no") != fmt.Sprint(uint32(p.No)) || e.Text("upcall_pid") != fmt.Sprint(p.UpcallPIDs[0]) ||
+			e.Text("type") != p.Type.String() ||
 			(e.Int(t, "rcvbuf_bytes") == 0) != (p.UpcallPIDs[0] == 0) || e.Text("transport") == "" {
 			t.Errorf("state_port %v, the kernel has %v", e.Fields, p)
 		}
@@ -89,7 +91,8 @@ func TestOverrides(t *testing.T) {
 	n.hosts = n.hosts[:1]
 	file := lab.WriteConfig(t, n.config(settings{"policy": "{type: drop}"}))
 	conn, fam := dial(t, n.sw)
-	p := n.sw.Start(t, lab.DaemonPath(t), "run", "--config", file, "--set", "policy.type=flood", "--set", "datapath.on_exit=delete", "--log-format", "json")
+	p := n.sw.Start(t, lab.DaemonPath(t), "run", "--config", file, "--set", "policy.type=flood", "--set",
+		"datapath.on_exit=delete", "--log-format", "json")
 	d := &lab.Daemon{Process: p}
 	if e := d.Wait(t, time.Time{}, "ready", nil); e.Text("policy") != "flood" {
 		t.Errorf("policy %s", e.Text("policy"))
@@ -97,7 +100,8 @@ func TestOverrides(t *testing.T) {
 	n.hosts = append(n.hosts, late)
 	since := reload(t, d, n.config(settings{"policy": "{type: learning}", "log": "{format: console}"}))
 	d.Wait(t, since, "port_added", forPort(late.port))
-	if e := d.Wait(t, since, "reloaded", nil); !strings.Contains(e.Text("changed"), "ports") || strings.Contains(e.Text("changed"), "policy") {
+	if e := d.Wait(t, since, "reloaded", nil); !strings.Contains(e.Text("changed"), "ports") ||
+		strings.Contains(e.Text("changed"), "policy") {
 		t.Errorf("changed: %s", e.Text("changed"))
 	}
 	if e := d.Events("reload_ignored"); len(e) != 0 {

@@ -116,7 +116,9 @@ func TestStaticPolicy(t *testing.T) {
 	v := n.view(t)
 	installed := func(since time.Time, port string) {
 		t.Helper()
-		d.Wait(t, since, "static_flow_installed", func(e lab.Event) bool { return strings.HasPrefix(e.Text("match"), "in_port("+port+")") })
+		d.Wait(t, since, "static_flow_installed", func(e lab.Event) bool {
+			return strings.HasPrefix(e.Text("match"), "in_port("+port+")")
+		})
 	}
 	installed(time.Time{}, a)
 	installed(time.Time{}, b)
@@ -161,7 +163,8 @@ func TestStaticPolicy(t *testing.T) {
 	// Idle: the others go, the static flows stay.
 	eventually(t, waitLimit, "idle flows have gone", func() bool { return len(v.texts(t)) == 2 })
 	shown := n.sw.DPCtl(t, "dump-flows", n.dpName)
-	if !strings.Contains(shown, "dst="+macB) || !strings.Contains(shown, "dst="+macA+"),eth_type(0x88b5)") || strings.Count(shown, "in_port") != 2 {
+	if !strings.Contains(shown, "dst="+macB) || !strings.Contains(shown, "dst="+macA+"),eth_type(0x88b5)") ||
+		strings.Count(shown, "in_port") != 2 {
 		t.Errorf("ovs-dpctl shows\n%s", shown)
 	}
 
@@ -190,9 +193,12 @@ func TestStaticPolicy(t *testing.T) {
 	d.Wait(t, since, "static_flow_waiting", nil)
 
 	// A reload takes one away, changes one and adds one.
-	since = reload(t, d, n.config(settings{"policy": "{type: static}", "flows": static(pass[0], c, "in_port("+c+"),eth()", a)}))
+	since = reload(t, d,
+		n.config(settings{"policy": "{type: static}", "flows": static(pass[0], c, "in_port("+c+"),eth()", a)}))
 	installed(since, c)
-	d.Wait(t, since, "static_flow_removed", func(e lab.Event) bool { return strings.HasPrefix(e.Text("match"), "in_port("+b+")") })
+	d.Wait(t, since, "static_flow_removed", func(e lab.Event) bool {
+		return strings.HasPrefix(e.Text("match"), "in_port("+b+")")
+	})
 	eventually(t, waitLimit, "the flow has the actions of the file", func() bool {
 		actions := v.texts(t)
 		return actions[having(t, actions, "dst="+macB)] == c
@@ -246,7 +252,8 @@ func TestStaticNotFromUnlisted(t *testing.T) {
 	p := n.sockets(t)
 	a, b, c := n.hosts[0].port, n.hosts[1].port, n.hosts[2].port
 	d := n.run(t, settings{
-		"policy": "{type: static}", "flows": static("eth_type(0x88b5)", b), "ports": "[{name: " + a + "}, {name: " + b + ", isolated: true}]",
+		"policy": "{type: static}", "flows": static("eth_type(0x88b5)", b),
+		"ports": "[{name: " + a + "}, {name: " + b + ", isolated: true}]",
 	})
 	d.Wait(t, time.Time{}, "static_flow_installed", nil)
 	since := time.Now()
@@ -338,7 +345,8 @@ func TestStaticFlowsOverLearning(t *testing.T) {
 	if got := d.Events("static_flow_failed"); len(got) > 0 {
 		t.Errorf("refused: %v", got)
 	}
-	if got := d.Events("stats"); got[len(got)-1].Text("flows_refused") != "0" || got[len(got)-1].Text("sweeps_refused") != "0" {
+	if got := d.Events("stats"); got[len(got)-1].Text("flows_refused") != "0" ||
+		got[len(got)-1].Text("sweeps_refused") != "0" {
 		t.Errorf("the kernel refused flows: %v", got[len(got)-1])
 	}
 }

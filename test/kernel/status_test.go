@@ -25,7 +25,8 @@ func TestStatus(t *testing.T) {
 	t.Parallel()
 	n := newNetwork(t, 2, 0)
 	a, b := n.hosts[0], n.hosts[1]
-	file := lab.WriteConfig(t, n.config(settings{"ports": "[{name: " + a.port + ", vlan: {native: 7}}, {name: " + b.port + ", vlan: {native: 7}}]"}))
+	file := lab.WriteConfig(t,
+		n.config(settings{"ports": "[{name: " + a.port + ", vlan: {native: 7}}, {name: " + b.port + ", vlan: {native: 7}}]"}))
 	d := n.sw.StartDaemonFile(t, file)
 	d.Wait(t, time.Time{}, "ready", nil)
 	ping(t, a.NetNS, b.ip4, 3, 56)
@@ -44,7 +45,8 @@ func TestStatus(t *testing.T) {
 	if p := o.Ports[i]; p.VLAN != "trunk all native 7" || p.Link != "up" || p.MACs < 1 {
 		t.Errorf("port %+v", p)
 	}
-	if text := dpifd(t, n.sw, "status", n.dpName); !strings.HasPrefix(text, n.dpName+"  policy learning") || !strings.Contains(text, "\nhealthy\n") {
+	if text := dpifd(t, n.sw, "status", n.dpName); !strings.HasPrefix(text, n.dpName+"  policy learning") ||
+		!strings.Contains(text, "\nhealthy\n") {
 		t.Errorf("status:\n%s", text)
 	}
 	a.SetLink(t, "eth0", false)

@@ -31,7 +31,8 @@ func (n *network) portsOf(settings ...string) string {
 func TestHairpinAndIsolation(t *testing.T) {
 	t.Parallel()
 	n := newQuietNetwork(t, 4)
-	d := n.run(t, settings{"ports": n.portsOf("hairpin: true", "isolated: true, group: g", "isolated: true, group: g", "isolated: true")})
+	d := n.run(t, settings{"ports": n.portsOf("hairpin: true", "isolated: true, group: g", "isolated: true, group: g",
+		"isolated: true")})
 	p := n.sockets(t)
 	macs := []string{"02:00:5e:00:51:0a", "02:00:5e:00:51:0b", "02:00:5e:00:51:0c", "02:00:5e:00:51:0d"}
 	reaches := func(from, to int) bool {
@@ -84,7 +85,8 @@ func TestReservedMulticast(t *testing.T) {
 	d := n.run(t, nil)
 	p := n.sockets(t)
 	const src = "02:00:5e:00:b1:01"
-	destinations := []string{"01:80:c2:00:00:00", "01:80:c2:00:00:0e", "01:00:0c:cc:cc:cc", "01:00:0c:cc:cc:c5", "00:e0:2b:00:00:04"}
+	destinations := []string{"01:80:c2:00:00:00", "01:80:c2:00:00:0e", "01:00:0c:cc:cc:cc", "01:00:0c:cc:cc:c5",
+		"00:e0:2b:00:00:04"}
 	for range 2 {
 		var frames [][]byte
 		for _, dst := range destinations {
@@ -139,7 +141,8 @@ func stormControl(t *testing.T, stages string) {
 		}
 	})
 	p := n.sockets(t)
-	const limited, free, station, nobody = "02:00:5e:00:5a:01", "02:00:5e:00:5a:02", "02:00:5e:00:5a:03", "02:00:5e:00:5a:99"
+	const limited, free, station, nobody = "02:00:5e:00:5a:01", "02:00:5e:00:5a:02", "02:00:5e:00:5a:03",
+		"02:00:5e:00:5a:99"
 	send(t, p[2], frame(t, broadcast, station))
 	p[0].Expect(t, waitLimit, func([]byte) bool { return true })
 	eventually(t, waitLimit, "the flow of broadcasts names a meter", func() bool {
@@ -171,7 +174,8 @@ func stormControl(t *testing.T, stages string) {
 		eventually(t, waitLimit, "the flow is there", func() bool {
 			for match := range v.texts(t) {
 				from := stages == "two" || strings.Contains(match, "src="+tt.src)
-				if from && (strings.Contains(match, "dst="+tt.dst) || tt.dst[:2] != "02" && strings.Contains(match, "dst="+tt.dst[:2])) {
+				if from &&
+					(strings.Contains(match, "dst="+tt.dst) || tt.dst[:2] != "02" && strings.Contains(match, "dst="+tt.dst[:2])) {
 					return true
 				}
 			}
@@ -230,7 +234,8 @@ func stormControl(t *testing.T, stages string) {
 	}
 	dropped := []int64{drops(1), drops(2)}
 	last := d.Events("stats")[len(d.Events("stats"))-1]
-	if got := []int64{last.Int(t, "storm_broadcast"), last.Int(t, "storm_unknown_unicast")}; !slices.Equal(got, dropped) || dropped[0] == 0 {
+	if got := []int64{last.Int(t, "storm_broadcast"), last.Int(t, "storm_unknown_unicast")}; !slices.Equal(got, dropped) ||
+		dropped[0] == 0 {
 		t.Errorf("stats has %d packets dropped, the meters %d", got, dropped)
 	}
 	if got := d.Events("stopped")[0].Int(t, "lost"); got != dropped[0]+dropped[1] {

@@ -59,13 +59,15 @@ func TestTraceIsWhatHappens(t *testing.T) {
 		})
 		if trace.Decision != tt.decision || trace.Decision != e.Text("decision") || trace.Actions != e.Text("actions") ||
 			fmt.Sprint(trace.Install) != e.Text("install") {
-			t.Errorf("%s: traced %s: %s, install %v, want %s; happened %v", eth, trace.Decision, trace.Actions, trace.Install, tt.decision, e.Fields)
+			t.Errorf("%s: traced %s: %s, install %v, want %s; happened %v", eth, trace.Decision, trace.Actions, trace.Install,
+				tt.decision, e.Fields)
 		}
 		match, _, _ := strings.Cut(strings.TrimPrefix(trace.Match, fmt.Sprintf("in_port(%d),eth(", in)), ")")
-		eventually(t, waitLimit, fmt.Sprintf("the flow of the trace, %s, actions %s", trace.Match, trace.Actions), func() bool {
-			_, ok := v.flows(t)[flow{in, match, trace.Actions}]
-			return ok
-		})
+		eventually(t, waitLimit, fmt.Sprintf("the flow of the trace, %s, actions %s", trace.Match, trace.Actions),
+			func() bool {
+				_, ok := v.flows(t)[flow{in, match, trace.Actions}]
+				return ok
+			})
 	}
 	stop(t, d)
 }
@@ -89,7 +91,8 @@ func TestTraceVLANs(t *testing.T) {
 	for i, h := range n.hosts {
 		ports = append(ports, fmt.Sprintf("{name: %s, vlan: %s}", h.port, vlans[i]))
 	}
-	d := n.run(t, settings{"ports": "[" + strings.Join(ports, ", ") + "]", "flows": "{max_idle: 600s}", "log": "{level: debug, stats_interval: 1s}"})
+	d := n.run(t, settings{"ports": "[" + strings.Join(ports, ", ") + "]", "flows": "{max_idle: 600s}",
+		"log": "{level: debug, stats_interval: 1s}"})
 	v := n.view(t)
 	p := n.sockets(t)
 	const a, b, c = "02:7b:00:00:00:0a", "02:7b:00:00:00:0b", "02:7b:00:00:00:0c"
@@ -117,8 +120,10 @@ func TestTraceVLANs(t *testing.T) {
 		e := d.Wait(t, since, "upcall", func(e lab.Event) bool {
 			return e.Text("port_no") == in.String() && strings.Contains(e.Text("key"), eth+","+rest[:len("eth_type(0x")])
 		})
-		if trace.Decision != e.Text("decision") || trace.Actions != e.Text("actions") || fmt.Sprint(trace.Install) != e.Text("install") {
-			t.Errorf("%s,%s: traced %s: %s, install %v; happened %v", eth, rest, trace.Decision, trace.Actions, trace.Install, e.Fields)
+		if trace.Decision != e.Text("decision") || trace.Actions != e.Text("actions") ||
+			fmt.Sprint(trace.Install) != e.Text("install") {
+			t.Errorf("%s,%s: traced %s: %s, install %v; happened %v", eth, rest, trace.Decision, trace.Actions,
+				trace.Install, e.Fields)
 		}
 		decisions[trace.Decision]++
 	}
@@ -135,7 +140,8 @@ func TestTraceNotInstalled(t *testing.T) {
 	t.Parallel()
 	n := newQuietNetwork(t, 2)
 	a, b, late := n.hosts[0].port, n.hosts[1].port, lab.Name("late")
-	d := n.run(t, settings{"flows": static("in_port("+a+"),eth_type(0x0806)", late, "in_port("+b+")", "set(ipv4(ttl=3)),"+a)})
+	d := n.run(t,
+		settings{"flows": static("in_port("+a+"),eth_type(0x0806)", late, "in_port("+b+")", "set(ipv4(ttl=3)),"+a)})
 	d.Wait(t, time.Time{}, "static_flow_waiting", nil)
 	d.Wait(t, time.Time{}, "static_flow_failed", nil)
 	for key, want := range map[string]string{
@@ -143,7 +149,8 @@ func TestTraceNotInstalled(t *testing.T) {
 		"in_port(" + b + ")":                  "that flow is not installed: its packets come up",
 	} {
 		out := n.sw.Run(t, lab.DaemonPath(t), "trace", n.dpName, key, "--names")
-		if !strings.Contains(out, want) || !strings.Contains(out, "\nkey: in_port("+key[len("in_port("):strings.Index(key, ")")]) {
+		if !strings.Contains(out, want) ||
+			!strings.Contains(out, "\nkey: in_port("+key[len("in_port("):strings.Index(key, ")")]) {
 			t.Errorf("trace %s lacks %q:\n%s", key, want, out)
 		}
 	}

@@ -167,10 +167,12 @@ func TestTunnelAgainstKernel(t *testing.T) {
 			b4, b6 := overlay(t, peer, "tun", 12)
 			h.Run(t, "sh", "-c", "echo 0 > /proc/sys/net/ipv6/conf/eth0/disable_ipv6")
 			a4, _ := overlay(t, h.NetNS, "eth0", 11)
-			d := n.run(t, settings{"ports": list("{name: "+h.port+"}", tunnel("tun0", tt.typ, fmt.Sprintf("remote: '%s', %s", remote, tt.settings)))})
+			d := n.run(t, settings{"ports": list("{name: "+h.port+"}",
+				tunnel("tun0", tt.typ, fmt.Sprintf("remote: '%s', %s", remote, tt.settings)))})
 
 			eye := peer.OpenPacket(t, "under")
-			if out, err := h.Try("ping", "-n", "-q", "-c", "2", "-i", "0.1", "-W", "5", "-Q", tt.innerTOS, "-s", "333", b4); err != nil {
+			out, err := h.Try("ping", "-n", "-q", "-c", "2", "-i", "0.1", "-W", "5", "-Q", tt.innerTOS, "-s", "333", b4)
+			if err != nil {
 				t.Fatalf("%v\n%s", err, out)
 			}
 			eye.Expect(t, waitLimit, func(f []byte) bool { return outer(f, tt.ip6, 333, tt.ttl, tt.tos) })

@@ -27,7 +27,8 @@ func TestTunnelsByKey(t *testing.T) {
 	eyes := map[int]*lab.Packet{}
 	for _, vni := range []int{1, 2, 3, stranger} {
 		name := fmt.Sprintf("tun%d", vni)
-		peer.Run(t, "/usr/sbin/ip", "link", "add", name, "up", "type", "vxlan", "id", fmt.Sprint(vni), "remote", sites[0].ip4, "dstport", "4789")
+		peer.Run(t, "/usr/sbin/ip", "link", "add", name, "up", "type", "vxlan", "id", fmt.Sprint(vni), "remote", sites[0].ip4,
+			"dstport", "4789")
 		eyes[vni] = peer.OpenPacket(t, name)
 	}
 	ports := func(settings string) string {

@@ -15,7 +15,8 @@ func TestTunnelTakesOverTOS(t *testing.T) {
 	n := newQuietNetwork(t, 1)
 	h, peer := n.hosts[0], lab.NewNetNS(t, "peer")
 	connect(t, n.sw, peer)
-	peer.Run(t, "/usr/sbin/ip", "link", "add", "tun", "up", "type", "vxlan", "id", "8", "remote", sites[0].ip4, "dstport", "4789")
+	peer.Run(t, "/usr/sbin/ip", "link", "add", "tun", "up", "type", "vxlan", "id", "8", "remote", sites[0].ip4,
+		"dstport", "4789")
 	d := n.run(t, settings{"flows": "{max_idle: 60s}",
 		"ports": list("{name: "+h.port+"}", tunnel("tun0", "vxlan", "remote: 192.0.2.2, key: 8, tos: inherit"))})
 	host, inner, outer := h.OpenPacket(t, "eth0"), peer.OpenPacket(t, "tun"), peer.OpenPacket(t, "under")
@@ -60,7 +61,9 @@ func TestTunnelTakesOverTOS(t *testing.T) {
 			f := lab.Frame(t, "02:55:00:00:00:02", "02:55:00:00:00:01", tt.typ, tt.payload)
 			send(t, host, f)
 			inner.Expect(t, waitLimit, among(f))
-			got := outer.Expect(t, waitLimit, func(o []byte) bool { return len(o) > 50 && string(o[len(o)-len(f):]) == string(f) })
+			got := outer.Expect(t, waitLimit, func(o []byte) bool {
+				return len(o) > 50 && string(o[len(o)-len(f):]) == string(f)
+			})
 			if got[15] != tt.tos {
 				t.Errorf("%s, round %d: TOS %#x outside, want %#x", tt.name, round, got[15], tt.tos)
 			}

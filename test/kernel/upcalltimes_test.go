@@ -90,14 +90,16 @@ func TestUpcallTimes(t *testing.T) {
 			t.Errorf("%s is %v, %v after the start", name, said, elapsed)
 		}
 	}
-	t.Logf("daemon:                      p50 %dus, p99 %dus, p999 %dus, max %dus; mean %dus", total("upcall_us_p50"), total("upcall_us_p99"),
-		total("upcall_us_p999"), total("upcall_us_max"), s.UpcallTimes.SumUS/int64(s.UpcallTimes.Count))
+	t.Logf("daemon:                      p50 %dus, p99 %dus, p999 %dus, max %dus; mean %dus",
+		total("upcall_us_p50"), total("upcall_us_p99"), total("upcall_us_p999"), total("upcall_us_max"),
+		s.UpcallTimes.SumUS/int64(s.UpcallTimes.Count))
 	t.Logf("handler threads waited for a CPU for %dus in all", total("handler_cpu_wait_us"))
 	t.Logf("capture, arrival to last copy: %v", whole)
 	t.Logf("capture, first to last copy:   %v", sending)
 
 	text := n.sw.Run(t, lab.DaemonPath(t), "metrics", n.dpName)
-	if want := fmt.Sprintf("dpifd_upcall_seconds_count{datapath=%q} %d\n", n.dpName, s.UpcallTimes.Count); !strings.Contains(text, want) {
+	want := fmt.Sprintf("dpifd_upcall_seconds_count{datapath=%q} %d\n", n.dpName, s.UpcallTimes.Count)
+	if !strings.Contains(text, want) {
 		t.Errorf("dpifd metrics lacks %s", want)
 	}
 	since := time.Now()

@@ -121,13 +121,15 @@ func udpFrame(t *testing.T, six bool, dst, src string) []byte {
 	var ip gopacket.SerializableLayer
 	var network gopacket.NetworkLayer
 	if six {
-		l := &layers.IPv6{Version: 6, HopLimit: 9, NextHeader: layers.IPProtocolUDP, SrcIP: net.ParseIP("fd00::1"), DstIP: net.ParseIP("ff02::1")}
+		l := &layers.IPv6{Version: 6, HopLimit: 9, NextHeader: layers.IPProtocolUDP, SrcIP: net.ParseIP("fd00::1"),
+			DstIP: net.ParseIP("ff02::1")}
 		eth.EthernetType, ip, network = layers.EthernetTypeIPv6, l, l
 		if dst == "" {
 			dst = "33:33:00:00:00:01"
 		}
 	} else {
-		l := &layers.IPv4{Version: 4, TTL: 9, Protocol: layers.IPProtocolUDP, SrcIP: net.IP{10, 0, 0, 1}, DstIP: net.IP{255, 255, 255, 255}}
+		l := &layers.IPv4{Version: 4, TTL: 9, Protocol: layers.IPProtocolUDP, SrcIP: net.IP{10, 0, 0, 1},
+			DstIP: net.IP{255, 255, 255, 255}}
 		ip, network = l, l
 		if dst == "" {
 			dst = broadcast
@@ -139,7 +141,8 @@ func udpFrame(t *testing.T, six bool, dst, src string) []byte {
 	}
 	payload := fmt.Appendf(nil, "frame %08d %s", id, strings.Repeat("v", int(id%900)))
 	b := gopacket.NewSerializeBuffer()
-	if err := gopacket.SerializeLayers(b, gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true}, eth, ip, udp, gopacket.Payload(payload)); err != nil {
+	options := gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true}
+	if err := gopacket.SerializeLayers(b, options, eth, ip, udp, gopacket.Payload(payload)); err != nil {
 		t.Fatal(err)
 	}
 	return bytes.Clone(b.Bytes())
@@ -220,7 +223,8 @@ func (l *vlanLab) settle(t *testing.T) {
 		return true
 	}
 	eventually(t, 3*waitLimit, "all frames have arrived", func() bool { return arrived() || t.Failed() })
-	for _, way := range []struct{ in, tags string }{{"a", "-"}, {"b", "-"}, {"n", "-"}, {"n", "10"}, {"n", "20"}, {"t", "10"}, {"t", "20"}, {"t", "1"}} {
+	for _, way := range []struct{ in, tags string }{{"a", "-"}, {"b", "-"}, {"n", "-"}, {"n", "10"}, {"n", "20"},
+		{"t", "10"}, {"t", "20"}, {"t", "1"}} {
 		l.flood(t, way.in, way.tags, false)
 	}
 	eventually(t, 3*waitLimit, "the last frames have arrived", arrived)
@@ -288,7 +292,8 @@ func forwardVLANMatrix(t *testing.T, stages string) {
 	for i, p := range vlanPorts {
 		ports = append(ports, fmt.Sprintf("{name: %s, %s}", l.net.hosts[i].port, p.setting))
 	}
-	d := l.net.run(t, settings{"ports": "[" + strings.Join(ports, ", ") + "]", "flows": "{max_idle: 10m, stages: " + stages + "}"})
+	d := l.net.run(t, settings{"ports": "[" + strings.Join(ports, ", ") + "]",
+		"flows": "{max_idle: 10m, stages: " + stages + "}"})
 	v := l.net.view(t)
 	round := func() {
 		for _, six := range []bool{false, true} {

@@ -139,8 +139,9 @@ func TestDebianPackage(t *testing.T) {
 	if after := m.Run(t, "dpifd", "version"); after != before {
 		t.Errorf("the same program says %s, and %s before", after, before)
 	}
-	if got := strings.TrimSpace(m.Run(t, "dpkg-query", "--show", "--showformat", "${Version} ${Status}", "dpifd")); !strings.HasSuffix(got, "+next install ok installed") {
-		t.Errorf("dpkg has %q", got)
+	shown := strings.TrimSpace(m.Run(t, "dpkg-query", "--show", "--showformat", "${Version} ${Status}", "dpifd"))
+	if !strings.HasSuffix(shown, "+next install ok installed") {
+		t.Errorf("dpkg has %q", shown)
 	}
 	if got := contents(t, configFile); got != config {
 		t.Errorf("the upgrade changed the administrator's configuration:\n%s", got)
@@ -150,7 +151,8 @@ func TestDebianPackage(t *testing.T) {
 	}
 
 	m.dpkg(t, "--remove", "dpifd")
-	wantGone(t, "/usr/sbin/dpifd", "/lib/systemd/system/dpifd.service", "/etc/systemd/system/multi-user.target.wants/dpifd.service", "/proc/"+pid)
+	wantGone(t, "/usr/sbin/dpifd", "/lib/systemd/system/dpifd.service",
+		"/etc/systemd/system/multi-user.target.wants/dpifd.service", "/proc/"+pid)
 	if got := contents(t, configFile); got != config {
 		t.Errorf("removal changed the configuration:\n%s", got)
 	}
@@ -158,7 +160,8 @@ func TestDebianPackage(t *testing.T) {
 	m.dpkg(t, "--install", newDeb)
 	m.wantState(t, "installed anew", "inactive", "disabled")
 	m.dpkg(t, "--purge", "dpifd")
-	wantGone(t, "/usr/sbin/dpifd", "/etc/dpifd", "/run/dpifd", "/usr/share/doc/dpifd", "/usr/lib/modules-load.d/dpifd.conf")
+	wantGone(t, "/usr/sbin/dpifd", "/etc/dpifd", "/run/dpifd", "/usr/share/doc/dpifd",
+		"/usr/lib/modules-load.d/dpifd.conf")
 	if out := m.Run(t, "dpkg", "--list"); strings.Contains(out, "dpifd") {
 		t.Errorf("dpkg still has\n%s", out)
 	}

@@ -112,7 +112,8 @@ func number(e lab.Event, field string) int64 {
 }
 
 // losses are the counters of stats for packets that came up and did not go on.
-var losses = []string{"execute_refused", "decode_errors", "truncated", "malformed", "policy_errors", "action_upcalls", "shed"}
+var losses = []string{"execute_refused", "decode_errors", "truncated", "malformed", "policy_errors",
+	"action_upcalls", "shed"}
 
 // kernelLost is the cause of packets that no socket of the daemon took.
 const kernelLost = "lost by the kernel"

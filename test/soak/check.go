@@ -5,7 +5,6 @@ package main
 import (
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"dpifd/internal/dpif"
@@ -113,7 +112,8 @@ func (s *soak) checkFrames() {
 	s.total.add(a)
 	missing := a.missing[steady] + a.missing[fresh]
 	if int64(missing-a.gap) > a.logged {
-		violated("sent = delivered + explained", "of %d frames between ports that stay %d are missing since the last check; %d in gaps, and the log explains %d",
+		violated("sent = delivered + explained", "of %d frames between ports that stay %d are missing since the "+
+			"last check; %d in gaps, and the log explains %d",
 			a.sent[steady]+a.sent[fresh], missing, a.gap, a.logged)
 	}
 	if len(wrong) > 0 {
@@ -223,7 +223,7 @@ func staleFlow(f *dpif.Flow, there map[odp.PortNo]bool) (string, bool) {
 		}
 	}
 	var t odp.Text
-	return strings.Join([]string{string(t.AppendKey(nil, f.Key, f.Mask)), string(t.AppendActions(nil, f.Actions))}, " actions:"), bad
+	return string(t.AppendKey(nil, f.Key, f.Mask)) + " actions:" + string(t.AppendActions(nil, f.Actions)), bad
 }
 
 // checkHoldings compares what the daemon holds with what it held at the first

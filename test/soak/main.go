@@ -88,7 +88,8 @@ func run(length time.Duration, seed uint64, dispatch, dir string) error {
 	}
 	defer actions.Close()
 	fmt.Printf("soak: %v with seed %d, dispatch %s\n", length, seed, dispatch)
-	s := &soak{tb: &harness{}, seed: seed, plan: newPlan(seed, dispatch), actions: actions, book: newBook(log), done: map[kind]int{}}
+	s := &soak{tb: &harness{}, seed: seed, plan: newPlan(seed, dispatch), actions: actions, book: newBook(log),
+		done: map[kind]int{}}
 	defer s.tb.close()
 	v := s.guarded(length, dir)
 	s.table(length)
@@ -97,7 +98,8 @@ func run(length time.Duration, seed uint64, dispatch, dir string) error {
 		return nil
 	}
 	fmt.Printf("soak: the log's last lines:\n%s\n", s.book.excerpt())
-	return fmt.Errorf("VIOLATED at %s (%s): %w\nsoak: the same actions again: make soak SOAKTIME=%v SOAKSEED=%d SOAKDISPATCH=%s",
+	return fmt.Errorf("VIOLATED at %s (%s): %w\n"+
+		"soak: the same actions again: make soak SOAKTIME=%v SOAKSEED=%d SOAKDISPATCH=%s",
 		s.at(v.at), v.at.UTC().Format(time.RFC3339Nano), v, length, seed, dispatch)
 }
 

@@ -106,7 +106,8 @@ func (m *memory) judge() error {
 		}
 		first, second := halves(samples[warmUp:])
 		if second > first+first/growthPart+growthKiB {
-			return fmt.Errorf("process %d (0: all): %d KiB on average in the first half of its samples, %d KiB in the second", process, first, second)
+			return fmt.Errorf("process %d (0: all): %d KiB on average in the first half of its samples, %d KiB "+
+				"in the second", process, first, second)
 		}
 	}
 	return nil

@@ -42,7 +42,8 @@ const (
 var kindNames = map[kind]string{
 	plug: "plug", unplug: "unplug", replug: "replug", linkFlap: "link flap", setMTU: "MTU",
 	reloadGood: "reload", reloadBad: "bad reload", flip: "feature flip", burst: "burst",
-	deleteDatapath: "del-dp", stopStart: "stop and start", killStart: "kill -9 and start", execSelf: "exec", check: "check",
+	deleteDatapath: "del-dp", stopStart: "stop and start", killStart: "kill -9 and start", execSelf: "exec",
+	check: "check",
 }
 
 func (k kind) String() string { return kindNames[k] }
@@ -181,7 +182,8 @@ func newPlan(seed uint64, dispatch string) *plan {
 
 // first returns the configuration to start with.
 func (p *plan) first() settings {
-	return settings{dispatch: p.dispatch, configured: churnPlugs / 2, macAging: 5 * time.Minute, macLimit: 8192, flowLimit: 3000, maxIdle: 5 * time.Second}
+	return settings{dispatch: p.dispatch, configured: churnPlugs / 2, macAging: 5 * time.Minute, macLimit: 8192,
+		flowLimit: 3000, maxIdle: 5 * time.Second}
 }
 
 // next returns the next action.

@@ -77,7 +77,8 @@ func TestDispatchIsDrawn(t *testing.T) {
 			t.Errorf("%d seeds draw %v", seeds, drawn)
 		}
 		if p := newPlan(1, dispatch); p.first().dispatch != dispatch || p.settings().dispatch != dispatch {
-			t.Errorf("a plan with dispatch %s begins with %s and goes on with %s", dispatch, p.first().dispatch, p.settings().dispatch)
+			t.Errorf("a plan with dispatch %s begins with %s and goes on with %s", dispatch, p.first().dispatch,
+				p.settings().dispatch)
 		}
 	}
 }

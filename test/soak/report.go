@@ -20,7 +20,8 @@ func (s *soak) progress() {
 		rss = all[len(all)-1].kib
 	}
 	t := s.total
-	fmt.Printf("%7s  %d actions, %d plugs, process %d; %d frames, checked: %d missing, %d in gaps, %d logged lost; %d fds, %d goroutines, %d KiB\n",
+	fmt.Printf("%7s  %d actions, %d plugs, process %d; %d frames, checked: %d missing, %d in gaps, %d logged lost; "+
+		"%d fds, %d goroutines, %d KiB\n",
 		s.at(time.Now()), s.count(), len(s.bay.Plugs(stablePlugs)), s.daemon.serial, frames,
 		t.missing[steady]+t.missing[fresh], t.gap, t.logged, s.census.FDs, s.goroutines, rss)
 }
@@ -41,7 +42,8 @@ func (s *soak) table(length time.Duration) {
 	}
 	row("what", "figure")
 	fmt.Printf("|%s|%s|\n", "------------------------------------", "--------")
-	row("time, seed, dispatch", "%v of %v, %d, %s", time.Since(s.started).Round(time.Second), length, s.seed, s.plan.dispatch)
+	row("time, seed, dispatch", "%v of %v, %d, %s",
+		time.Since(s.started).Round(time.Second), length, s.seed, s.plan.dispatch)
 	for _, k := range slices.Sorted(maps.Keys(kindNames)) {
 		row(k.String(), "%d", s.done[k])
 	}

@@ -35,8 +35,11 @@ func TestCPULimit(t *testing.T) {
 				t.Errorf("%d threads with one CPU, want at most %d", len(tasks), most)
 			}
 			property, _, _ := strings.Cut(strings.TrimPrefix(c.dropIn, "[Service]\n"), "=")
-			s.systemctl(t, "set-property", "--runtime", s.unit, property+"="+map[string]string{"CPUQuota": "200%", "AllowedCPUs": "0-1"}[property])
-			changed := s.journal.Wait(t, time.Time{}, "cpu_limit_changed", func(e lab.Event) bool { return e.Int(t, "cpu_limit") == 2 })
+			s.systemctl(t, "set-property", "--runtime", s.unit,
+				property+"="+map[string]string{"CPUQuota": "200%", "AllowedCPUs": "0-1"}[property])
+			changed := s.journal.Wait(t, time.Time{}, "cpu_limit_changed", func(e lab.Event) bool {
+				return e.Int(t, "cpu_limit") == 2
+			})
 			if changed.Int(t, "cpu_limit_before") != 1 || changed.Int(t, "handlers") != 1 {
 				t.Errorf("cpu_limit_changed: %v", changed.Fields)
 			}

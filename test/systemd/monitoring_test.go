@@ -59,7 +59,8 @@ func (m *monitored) eventually(t *testing.T, what, unit string, done func() bool
 	t.Helper()
 	for within := lab.Within(waitLimit); !done(); time.Sleep(200 * time.Millisecond) {
 		if within.Passed() {
-			out, _ := m.root.Try("sh", "-c", "systemctl status --no-pager --lines=0 '"+unit+"' dpifd; journalctl --no-pager --lines=40 --unit='"+unit+"'")
+			out, _ := m.root.Try("sh", "-c",
+				"systemctl status --no-pager --lines=0 '"+unit+"' dpifd; journalctl --no-pager --lines=40 --unit='"+unit+"'")
 			t.Fatalf("not within %v: %s\n%s", waitLimit, what, out)
 		}
 	}
@@ -123,7 +124,8 @@ func TestMonitoringRecipes(t *testing.T) {
 		chown -R prometheus /var/lib/prometheus
 		ip link set lo up`)
 	const config = "/etc/dpifd/dpifd.yaml"
-	if err := os.WriteFile(config, []byte("datapath: {name: dp0, on_exit: delete}\nlog: {stats_interval: 1s}\n"), 0o644); err != nil {
+	if err := os.WriteFile(config, []byte("datapath: {name: dp0, on_exit: delete}\n"+
+		"log: {stats_interval: 1s}\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -136,25 +138,32 @@ func TestMonitoringRecipes(t *testing.T) {
 	m.follow(t, "textfile")
 	m.root.Run(t, "systemctl", "start", "prometheus-node-exporter")
 	node := func() string { return get("http://localhost:9100/metrics") }
-	m.eventually(t, "node_exporter has dpifd_up", "dpifd-metrics@dp0.service", func() bool { return value(node(), `dpifd_up{datapath="dp0"}`) == 1 })
+	m.eventually(t, "node_exporter has dpifd_up", "dpifd-metrics@dp0.service", func() bool {
+		return value(node(), `dpifd_up{datapath="dp0"}`) == 1
+	})
 
 	m.follow(t, "journal")
 	mtail := func() string { return get("http://localhost:3903/metrics") }
 	up, uptime := `dpifd_up{datapath="dp0",prog="dpifd.mtail"}`, `dpifd_uptime_seconds{datapath="dp0",prog="dpifd.mtail"}`
-	m.eventually(t, "mtail has read stats from the journal", "mtail", func() bool { return value(mtail(), up) == 1 && value(mtail(), uptime) > 0 })
+	m.eventually(t, "mtail has read stats from the journal", "mtail", func() bool {
+		return value(mtail(), up) == 1 && value(mtail(), uptime) > 0
+	})
 
 	m.follow(t, "prometheus")
 	m.eventually(t, "Prometheus has dpifd_up of both ways", "prometheus", func() bool {
 		jobs := query(t, "dpifd_up")
 		return jobs["node"] == "1" && jobs["mtail"] == "1"
 	})
-	if rules := get("http://localhost:9090/api/v1/rules"); !strings.Contains(rules, `"DpifdDown"`) || !strings.Contains(rules, `"DpifdSlow"`) {
+	if rules := get("http://localhost:9090/api/v1/rules"); !strings.Contains(rules, `"DpifdDown"`) ||
+		!strings.Contains(rules, `"DpifdSlow"`) {
 		t.Errorf("Prometheus lacks rules: %.300s", rules)
 	}
 
 	m.root.Run(t, "systemctl", "disable", "--now", "dpifd-journal")
 	m.follow(t, "file")
-	m.eventually(t, "mtail has read stats from the file", "mtail", func() bool { return value(mtail(), up) == 1 && value(mtail(), uptime) > 0 })
+	m.eventually(t, "mtail has read stats from the file", "mtail", func() bool {
+		return value(mtail(), up) == 1 && value(mtail(), uptime) > 0
+	})
 	m.root.Run(t, "logrotate", "--force", "/etc/logrotate.d/dpifd")
 	rotated, err := os.ReadFile("/var/log/dpifd.log.1")
 	if err != nil || !strings.Contains(string(rotated), `"event":"ready"`) {
@@ -162,7 +171,8 @@ func TestMonitoringRecipes(t *testing.T) {
 	}
 	before := value(mtail(), uptime)
 	m.eventually(t, "mtail reads on after the rotation", "mtail", func() bool { return value(mtail(), uptime) > before+1 })
-	if log, err := os.ReadFile("/var/log/dpifd.log"); err != nil || strings.Contains(string(log), `"event":"ready"`) || !strings.HasPrefix(string(log), "{") {
+	if log, err := os.ReadFile("/var/log/dpifd.log"); err != nil || strings.Contains(string(log), `"event":"ready"`) ||
+		!strings.HasPrefix(string(log), "{") {
 		t.Errorf("the log after the rotation: %v, %.200s", err, log)
 	}
 

@@ -32,10 +32,12 @@ func TestRestartLosesNothing(t *testing.T) {
 		since := time.Now()
 		s.systemctl(t, "restart", s.unit) // returns when it is ready
 		took := time.Since(since)
-		if e := s.journal.Wait(t, since, "handed_over", nil); e.Text("to") != "service_manager" || e.Int(t, "not_handed_over") != 0 {
+		if e := s.journal.Wait(t, since, "handed_over", nil); e.Text("to") != "service_manager" ||
+			e.Int(t, "not_handed_over") != 0 {
 			t.Errorf("handed_over: %v", e.Fields)
 		}
-		if e := s.journal.Wait(t, since, "sockets_adopted", nil); e.Int(t, "adopted") != int64(len(before)) || e.Int(t, "closed") != 0 {
+		if e := s.journal.Wait(t, since, "sockets_adopted", nil); e.Int(t, "adopted") != int64(len(before)) ||
+			e.Int(t, "closed") != 0 {
 			t.Errorf("sockets_adopted: %v, want %d", e.Fields, len(before))
 		}
 		next := s.property(t, "MainPID")
@@ -121,5 +123,7 @@ func TestPortGoes(t *testing.T) {
 	before := s.number(t, "NFileDescriptorStore")
 	s.root.DeleteLink(t, s.ports[1])
 	s.journal.Wait(t, since, "port_removed", nil)
-	s.eventually(t, "the store lets go of the socket", func() bool { return s.number(t, "NFileDescriptorStore") == before-1 })
+	s.eventually(t, "the store lets go of the socket", func() bool {
+		return s.number(t, "NFileDescriptorStore") == before-1
+	})
 }

@@ -66,7 +66,8 @@ func start(t *testing.T, dropIn string, more ...string) *service {
 		_, _ = root.Try("systemctl", "stop", s.unit)
 		_, _ = root.Try("ovs-dpctl", "del-dp", name)
 	})
-	s.journal = &lab.Daemon{Process: root.Start(t, "journalctl", "--follow", "--lines=all", "--output=cat", "--unit="+s.unit)}
+	s.journal = &lab.Daemon{Process: root.Start(t, "journalctl", "--follow", "--lines=all", "--output=cat",
+		"--unit="+s.unit)}
 	s.dp = open(t, root, name)
 	s.from, s.to = hosts[0].OpenPacket(t, "eth0"), hosts[1].OpenPacket(t, "eth0")
 	s.arrived = lab.Collect(t, s.to)

@@ -70,7 +70,8 @@ func TestStart(t *testing.T) {
 	uid := strings.TrimSpace(s.root.Run(t, "id", "-u", "dpifd"))
 	const netAdmin = "0000000000001000"
 	for _, want := range []string{
-		"Uid:\t" + strings.Repeat(uid+"\t", 3) + uid + "\n", "CapEff:\t" + netAdmin, "CapPrm:\t" + netAdmin, "CapBnd:\t" + netAdmin, "NoNewPrivs:\t1", "Seccomp:\t2",
+		"Uid:\t" + strings.Repeat(uid+"\t", 3) + uid + "\n", "CapEff:\t" + netAdmin, "CapPrm:\t" + netAdmin,
+		"CapBnd:\t" + netAdmin, "NoNewPrivs:\t1", "Seccomp:\t2",
 	} {
 		if !strings.Contains(string(status), want) {
 			t.Errorf("the process lacks %q:\n%s", want, status)
@@ -131,7 +132,8 @@ func TestReload(t *testing.T) {
 			t.Errorf("systemctl reload, then %s: %v", event, err)
 		}
 		e := s.journal.Wait(t, since, event, nil)
-		if state := s.property(t, "ActiveState"); state != "active" && state != "reloading" || s.property(t, "MainPID") != pid {
+		if state := s.property(t, "ActiveState"); state != "active" && state != "reloading" ||
+			s.property(t, "MainPID") != pid {
 			t.Errorf("after %s the unit is %s, process %s, before %s", event, state, s.property(t, "MainPID"), pid)
 		}
 		return e

@@ -49,7 +49,9 @@ func TestWatchdog(t *testing.T) {
 	// What a thread that has not stopped yet receives would be lost with it.
 	s.eventually(t, "all threads are stopped", func() bool { return stopped(t, pid) })
 	s.send(t, 100, 1_000)
-	s.eventually(t, "the watchdog has the daemon started again", func() bool { return s.number(t, "NRestarts") == before+1 })
+	s.eventually(t, "the watchdog has the daemon started again", func() bool {
+		return s.number(t, "NRestarts") == before+1
+	})
 	s.journal.Wait(t, since, "ready", nil)
 	t.Logf("traffic is back %v after SIGSTOP", time.Since(since).Round(100*time.Millisecond))
 	s.pass(t) // and with it what was sent in between

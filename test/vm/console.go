@@ -36,7 +36,8 @@ const maxBoot = 20
 // beginning of a program's line.
 var (
 	kernelLine    = regexp.MustCompile(`\[ *\d+\.\d{6}\](?:\[[^\]]*\])? (.*)`)
-	kernelTrouble = regexp.MustCompile(`^(?:Kernel panic|BUG: |kernel BUG at|Oops\b|general protection fault|Bad page |bad page |Unable to handle kernel|(?:INFO: task .* blocked))|stack-protector:|: bad page`)
+	kernelTrouble = regexp.MustCompile(`^(?:Kernel panic|BUG: |kernel BUG at|Oops\b|general protection fault|` +
+		`Bad page |bad page |Unable to handle kernel|(?:INFO: task .* blocked))|stack-protector:|: bad page`)
 )
 
 // maxTrouble bounds what is kept of the kernel's report, in lines.

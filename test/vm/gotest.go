@@ -158,8 +158,9 @@ func (l *lab) test(ctx context.Context, o options, patterns []string) (int, erro
 		if run == "" {
 			run = "^(" + strings.Join(p.tests, "|") + ")$"
 		}
-		argv := []string{name, "-test.v", "-test.run=" + run, "-test.skip=" + o.testSkip, "-test.count=" + strconv.Itoa(o.testCount),
-			"-test.parallel=" + strconv.Itoa(o.testParallel), "-test.timeout=" + o.timeout.String()}
+		argv := []string{name, "-test.v", "-test.run=" + run, "-test.skip=" + o.testSkip,
+			"-test.count=" + strconv.Itoa(o.testCount), "-test.parallel=" + strconv.Itoa(o.testParallel),
+			"-test.timeout=" + o.timeout.String()}
 		s.run(&script, p.path, "mkdir -p "+quote(dir)+" && cd "+quote(dir), quote(argv...))
 		for _, a := range also {
 			if p.named(a[0]) {

@@ -52,7 +52,8 @@ func need(ctx context.Context, args []string) error {
 	}
 	for _, step := range [][]string{
 		{"apt-get", "-q", "update"},
-		append([]string{"env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "-y", "--no-install-recommends", "install"}, packages...),
+		append([]string{"env", "DEBIAN_FRONTEND=noninteractive",
+			"apt-get", "-q", "-y", "--no-install-recommends", "install"}, packages...),
 	} {
 		argv := append(asRoot[:len(asRoot):len(asRoot)], step...)
 		// sudo may ask for a password, on the terminal.

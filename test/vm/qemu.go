@@ -302,7 +302,8 @@ func (v *vm) run(ctx context.Context, args []string) (int, error) {
 	case slow:
 		return exitLab, fmt.Errorf("%w within %v%s", errNotBooted, v.bootLimit, v.console.lastWords())
 	}
-	return exitLab, errors.Join(errors.New("the VM ended before the program did"+v.console.lastWords()), qemuSaid(complaint.String()))
+	return exitLab, errors.Join(errors.New("the VM ended before the program did"+v.console.lastWords()),
+		qemuSaid(complaint.String()))
 }
 
 // qemuSaid makes an error of what QEMU complained about, if anything.

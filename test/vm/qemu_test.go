@@ -101,7 +101,8 @@ func newTestVM(out io.Writer) *vm {
 func TestVMTimeout(t *testing.T) {
 	fakeQEMU(t, "sleep 1; echo ready >&4; exec sleep 1000")
 	g := guest{mark: mark, bootLimit: time.Minute, timeout: 50 * time.Millisecond, out: io.Discard, log: io.Discard}
-	if code, err := g.run(context.Background()); code != exitTimeout || err == nil || !strings.Contains(err.Error(), "timeout") {
+	if code, err := g.run(context.Background()); code != exitTimeout || err == nil ||
+		!strings.Contains(err.Error(), "timeout") {
 		t.Errorf("code %d, error %v; want a timeout", code, err)
 	}
 }
@@ -123,7 +124,8 @@ func TestQEMUArgs(t *testing.T) {
 		t.Fatal(err)
 	}
 	line := strings.Join(args, " ")
-	for _, want := range []string{"-accel tcg,thread=multi", "-cpu max,-cx16", "-m 768", "-smp 3", "-kernel /k", "-initrd /i", "-no-reboot"} {
+	for _, want := range []string{"-accel tcg,thread=multi", "-cpu max,-cx16", "-m 768", "-smp 3", "-kernel /k",
+		"-initrd /i", "-no-reboot"} {
 		if !strings.Contains(line, want) {
 			t.Errorf("arguments lack %q: %s", want, line)
 		}
@@ -132,7 +134,8 @@ func TestQEMUArgs(t *testing.T) {
 		t.Error("icount was taken with three CPUs")
 	}
 	o.cpus = 1
-	if args, err = qemuArgs("icount", o, "/k", "/i"); err != nil || !strings.Contains(strings.Join(args, " "), "-icount shift=1") {
+	if args, err = qemuArgs("icount", o, "/k", "/i"); err != nil ||
+		!strings.Contains(strings.Join(args, " "), "-icount shift=1") {
 		t.Errorf("icount: %v, %v", args, err)
 	}
 	if _, err := qemuArgs("hvf", o, "/k", "/i"); err == nil {

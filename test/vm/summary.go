@@ -37,7 +37,8 @@ func (s *summary) expect(path string) {
 // lines of the mark. The path has no blank.
 func (s *summary) run(script io.Writer, path, before, command string) {
 	s.expect(path)
-	fmt.Fprintf(script, "%s\necho %s begin %s\n%s\necho %s end %s $?\n", before, s.mark, quote(path), command, s.mark, quote(path))
+	fmt.Fprintf(script, "%s\necho %s begin %s\n%s\necho %s end %s $?\n",
+		before, s.mark, quote(path), command, s.mark, quote(path))
 }
 
 var (

@@ -20,8 +20,10 @@ func TestSummary(t *testing.T) {
 			name: "passed and skipped",
 			lines: []string{
 				begin + "p/a", "=== RUN   TestX", "    x_test.go:7: note", "--- PASS: TestX (0.01s)",
-				"=== RUN   TestRings", "    need.go:8: trying", "    need.go:31: kernel lacks rings: protocol not available", "--- SKIP: TestRings (0.00s)", "PASS", end + "p/a 0",
-				begin + "p/b", "=== RUN   TestY", "=== RUN   TestY/sub", "    --- PASS: TestY/sub (0.00s)", "--- PASS: TestY (0.00s)", "PASS", end + "p/b 0",
+				"=== RUN   TestRings", "    need.go:8: trying", "    need.go:31: kernel lacks rings: protocol not available",
+				"--- SKIP: TestRings (0.00s)", "PASS", end + "p/a 0",
+				begin + "p/b", "=== RUN   TestY", "=== RUN   TestY/sub", "    --- PASS: TestY/sub (0.00s)",
+				"--- PASS: TestY (0.00s)", "PASS", end + "p/b 0",
 			},
 			ok:   true,
 			want: []string{"SKIP: p/a TestRings: kernel lacks rings: protocol not available"},
@@ -30,7 +32,9 @@ func TestSummary(t *testing.T) {
 		{
 			name: "failed",
 			lines: []string{
-				begin + "p/a", "=== RUN   TestX", "=== PAUSE TestX", "=== RUN   TestZ", "=== NAME  TestX", "    x_test.go:8: waiting for event ready", "    x_test.go:9: lost 3", "    x_test.go:11: daemon wrote:", "--- FAIL: TestX (1.20s)",
+				begin + "p/a", "=== RUN   TestX", "=== PAUSE TestX", "=== RUN   TestZ", "=== NAME  TestX",
+				"    x_test.go:8: waiting for event ready", "    x_test.go:9: lost 3", "    x_test.go:11: daemon wrote:",
+				"--- FAIL: TestX (1.20s)",
 				"--- PASS: TestZ (1.20s)", "FAIL", end + "p/a 1",
 				begin + "p/b", "--- PASS: TestY (0.00s)", "PASS", end + "p/b 0",
 			},

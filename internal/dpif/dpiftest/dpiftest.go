@@ -29,7 +29,8 @@ const (
 // kernel skips: a request neither fails nor does anything.
 func Families() *dpif.Families {
 	noop := genl.Family{ID: unix.NLMSG_MIN_TYPE - 1, Version: 1}
-	return &dpif.Families{Datapath: noop, Vport: noop, Flow: noop, Packet: genl.Family{ID: unix.NLMSG_MIN_TYPE - 2, Version: 1}}
+	return &dpif.Families{Datapath: noop, Vport: noop, Flow: noop,
+		Packet: genl.Family{ID: unix.NLMSG_MIN_TYPE - 2, Version: 1}}
 }
 
 // Datapath returns a datapath whose requests go to conn and are skipped.

@@ -45,7 +45,9 @@ type kernel struct {
 // NewDatapath returns a datapath whose requests answer gets. It ends with the test.
 func NewDatapath(t testing.TB, answer func(Request) (attrs [][]byte, errno unix.Errno)) *dpif.Datapath {
 	t.Helper()
-	conn, err := netlink.Dial(unix.NETLINK_GENERIC, netlink.Config{Kernel: &kernel{t: t, answer: answer, peers: map[int]int{}, in: make([]byte, 1<<20)}})
+	conn, err := netlink.Dial(unix.NETLINK_GENERIC, netlink.Config{
+		Kernel: &kernel{t: t, answer: answer, peers: map[int]int{}, in: make([]byte, 1<<20)},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -107,7 +107,8 @@ func (p *pages) header(pos uint32) Header {
 	status := p.status(pos)
 	f := p.frame(pos)
 	word := func(i int) uint32 { return binary.NativeEndian.Uint32(f[4*i : 4*i+4]) }
-	return Header{Status: status, Len: word(1), Group: word(2), PID: word(3), UID: word(4), GID: atomic.LoadUint32(statusWord(f[20:]))}
+	return Header{Status: status, Len: word(1), Group: word(2), PID: word(3), UID: word(4),
+		GID: atomic.LoadUint32(statusWord(f[20:]))}
 }
 
 func (p *pages) setHeader(pos uint32, h Header) {

@@ -59,7 +59,8 @@ func TestPace(t *testing.T) {
 	var calls []int
 	call := func(i int) error { calls = append(calls, i); return nil }
 	start := time.Now()
-	if sent, err := Pace(ctx, 20, 1000, call); sent != 20 || err != nil || len(calls) != 20 || calls[19] != 19 || time.Since(start) < 19*time.Millisecond {
+	if sent, err := Pace(ctx, 20, 1000, call); sent != 20 || err != nil || len(calls) != 20 || calls[19] != 19 ||
+		time.Since(start) < 19*time.Millisecond {
 		t.Errorf("sent %d, error %v, calls %d after %v", sent, err, calls, time.Since(start))
 	}
 	sent, err := Pace(ctx, Endless, 0, func(i int) error {
@@ -72,7 +73,8 @@ func TestPace(t *testing.T) {
 		t.Errorf("cancelled: sent %d, error %v; want 6", sent, err)
 	}
 	failure := errors.New("no")
-	if sent, err := Pace(context.Background(), 3, 0, func(i int) error { return map[int]error{2: failure}[i] }); sent != 2 || err != failure {
+	fail := func(i int) error { return map[int]error{2: failure}[i] }
+	if sent, err := Pace(context.Background(), 3, 0, fail); sent != 2 || err != failure {
 		t.Errorf("sent %d, error %v; want 2 and %v", sent, err, failure)
 	}
 }

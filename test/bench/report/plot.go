@@ -82,13 +82,14 @@ func draw(all []series, panels []plotPanel) []byte {
 		y += p.draw(&body, y, all)
 	}
 	var b bytes.Buffer
-	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" viewBox="0 0 %[1]d %[2]d" font-family="sans-serif" font-size="13">`+"\n",
-		plotWidth, y)
+	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" viewBox="0 0 %[1]d %[2]d" `+
+		`font-family="sans-serif" font-size="13">`+"\n", plotWidth, y)
 	b.WriteString(plotStyle)
 	b.WriteString(`<rect class="page" width="100%" height="100%"/>` + "\n")
 	x := margin + 6
 	for _, s := range all {
-		fmt.Fprintf(&b, `<circle class="%s" cx="%d" cy="20" r="5"/><text x="%d" y="25">%s</text>`+"\n", s.class, x, x+12, s.legend)
+		fmt.Fprintf(&b, `<circle class="%s" cx="%d" cy="20" r="5"/><text x="%d" y="25">%s</text>`+"\n",
+			s.class, x, x+12, s.legend)
 		x += 50 + 7*len(s.legend)
 	}
 	b.Write(body.Bytes())
@@ -117,11 +118,13 @@ func (p *plotPanel) draw(b *bytes.Buffer, y int, all []series) int {
 	}
 	rowHeight := rowHead + len(all)*markHeight
 	top, bottom := y+panelHead, y+panelHead+len(p.rows)*rowHeight
-	fmt.Fprintf(b, `<text x="%d" y="%d" font-size="15" font-weight="bold">%s</text>`+"\n", margin, y+28, html.EscapeString(p.title))
+	fmt.Fprintf(b, `<text x="%d" y="%d" font-size="15" font-weight="bold">%s</text>`+"\n",
+		margin, y+28, html.EscapeString(p.title))
 	for e := from; e <= to; e++ {
 		at := x(math.Pow(10, e))
 		fmt.Fprintf(b, `<line class="grid" x1="%.1f" y1="%d" x2="%.1f" y2="%d"/>`, at, top, at, bottom)
-		fmt.Fprintf(b, `<text class="soft" x="%.1f" y="%d" text-anchor="middle">%g</text>`+"\n", at, bottom+18, math.Pow(10, e))
+		fmt.Fprintf(b, `<text class="soft" x="%.1f" y="%d" text-anchor="middle">%g</text>`+"\n",
+			at, bottom+18, math.Pow(10, e))
 	}
 	for i, row := range p.rows {
 		at := top + i*rowHeight + 14
@@ -133,7 +136,8 @@ func (p *plotPanel) draw(b *bytes.Buffer, y int, all []series) int {
 			if !ok {
 				continue
 			}
-			fmt.Fprintf(b, `<line class="%s" x1="%.1f" y1="%d" x2="%.1f" y2="%d" stroke-width="3"/>`, one.class, x(s.Min), at-3, x(s.Max), at-3)
+			fmt.Fprintf(b, `<line class="%s" x1="%.1f" y1="%d" x2="%.1f" y2="%d" stroke-width="3"/>`,
+				one.class, x(s.Min), at-3, x(s.Max), at-3)
 			fmt.Fprintf(b, `<circle class="%s" cx="%.1f" cy="%d" r="5"/>`, one.class, x(s.Median), at-3)
 			fmt.Fprintf(b, `<text class="soft" font-size="12" x="%.1f" y="%d">%s</text>`+"\n", x(s.Max)+9, at+1, short(s.Median))
 		}

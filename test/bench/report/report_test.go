@@ -82,7 +82,8 @@ func TestReport(t *testing.T) {
 		!strings.Contains(got, "\n"+endSummary+"between\n"+beginTables) || strings.Contains(got, "old\n") {
 		t.Errorf("the document is\n%s", got)
 	}
-	for _, want := range []string{"3 rounds", "0.5, 0.7", "| 5k | CPU per upcall | 1.88 [1.69, 2.06] |", "| dpifd | 188 [169, 206] | 47 [42, 52] | 4000 [4000, 4000] |"} {
+	for _, want := range []string{"3 rounds", "0.5, 0.7", "| 5k | CPU per upcall | 1.88 [1.69, 2.06] |",
+		"| dpifd | 188 [169, 206] | 47 [42, 52] | 4000 [4000, 4000] |"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("missing: %s\nin:\n%s", want, got)
 		}

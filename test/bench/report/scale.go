@@ -122,7 +122,8 @@ func scaleTargets(w io.Writer, r *bench.ScaleRun) {
 	fmt.Fprint(w, "\n| Target | Aim | Measured | |\n|---|---|---|---|\n")
 	for _, name := range []string{bench.Dpifd, bench.PerCPU} {
 		s, ok := r.Of(name, portTarget, 0, readySeconds)
-		target(w, fmt.Sprintf("%s: ready with %d ports, s", name, portTarget), "< 2 on a real machine", "in emulation", s, ok, "%.2f")
+		target(w, fmt.Sprintf("%s: ready with %d ports, s", name, portTarget), "< 2 on a real machine",
+			"in emulation", s, ok, "%.2f")
 		// The most ports that both can serve in time.
 		sizes := r.Sizes(false)
 		for i := len(sizes) - 1; i >= 0; i-- {
@@ -133,9 +134,13 @@ func scaleTargets(w io.Writer, r *bench.ScaleRun) {
 		}
 	}
 	verdict := func(met bool) string { return map[bool]string{true: "met", false: "missed"}[met] }
-	for _, f := range []scaleFigure{{"dump of %d flows in use", "", dumpCPU}, {"change with %d flows", "", keptChangeCPU}} {
+	for _, f := range []scaleFigure{
+		{"dump of %d flows in use", "", dumpCPU},
+		{"change with %d flows", "", keptChangeCPU},
+	} {
 		s, ok := r.Ratio(bench.Dpifd, bench.Vswitchd, 2, changeTarget, f.of)
-		target(w, "CPU of a "+fmt.Sprintf(f.name, changeTarget)+", to ovs-vswitchd", "<= 0.5", verdict(s.Median <= 0.5), s, ok, "%.2f")
+		target(w, "CPU of a "+fmt.Sprintf(f.name, changeTarget)+", to ovs-vswitchd", "<= 0.5",
+			verdict(s.Median <= 0.5), s, ok, "%.2f")
 	}
 	s, ok := r.Of(bench.Dpifd, 2, heldTarget, held)
 	target(w, fmt.Sprintf("flows held of %d", heldTarget), "all", verdict(s.Min >= heldTarget), s, ok, "%.0f")
@@ -148,7 +153,8 @@ func target(w io.Writer, what, aim, verdict string, s bench.Spread, ok bool, for
 	fmt.Fprintf(w, "| %s | %s | %s | %s |\n", what, aim, spanOrOne(s, ok, format), verdict)
 }
 
-func scaleTable(w io.Writer, r *bench.ScaleRun, what string, names []string, figures []scaleFigure, sizes []int, at func(int) (ports, flows int)) {
+func scaleTable(w io.Writer, r *bench.ScaleRun, what string, names []string, figures []scaleFigure, sizes []int,
+	at func(int) (ports, flows int)) {
 	fmt.Fprintf(w, "\n### %s\n\n| | %s |", what, what)
 	for _, f := range figures {
 		fmt.Fprintf(w, " %s |", f.name)

@@ -66,7 +66,8 @@ func writeTargets(w io.Writer, r *bench.Run, binarySize int64) {
 
 // writeTables writes one table for each load, and the ratios of all.
 func writeTables(w io.Writer, r *bench.Run) {
-	fmt.Fprintf(w, "\n### Ratios of dpifd\n\n| Load | Figure | to the floor | to ovs-vswitchd | better is |\n|---|---|---|---|---|\n")
+	fmt.Fprintf(w, "\n### Ratios of dpifd\n\n| Load | Figure | to the floor | to ovs-vswitchd | better is |\n"+
+		"|---|---|---|---|---|\n")
 	for _, l := range bench.Loads {
 		for _, f := range []figure{cpu, throughput, p50, p99} {
 			if !l.Frames() && f.name == cpu.name {
@@ -75,7 +76,8 @@ func writeTables(w io.Writer, r *bench.Run) {
 			below, ok := r.Ratio(l.Name, bench.Dpifd, bench.Floor, f.of)
 			beside, okOVS := r.Ratio(l.Name, bench.Dpifd, bench.Vswitchd, f.of)
 			if ok || okOVS {
-				fmt.Fprintf(w, "| %s | %s | %s | %s | %s |\n", l.Name, f.name, span(below, ok, "%.2f"), span(beside, okOVS, "%.2f"), f.better)
+				fmt.Fprintf(w, "| %s | %s | %s | %s | %s |\n",
+					l.Name, f.name, span(below, ok, "%.2f"), span(beside, okOVS, "%.2f"), f.better)
 			}
 		}
 	}
@@ -85,14 +87,16 @@ func writeTables(w io.Writer, r *bench.Run) {
 		}
 		fmt.Fprintf(w, "\n### %s: %s\n\n", l.Name, l.About)
 		if l.Conversations > 0 {
-			table(w, r, l.Name, []string{"upcalls each", "conversations/s", "p50 ms", "p99 ms"}, []figure{each, throughput, p50, p99})
+			table(w, r, l.Name, []string{"upcalls each", "conversations/s", "p50 ms", "p99 ms"},
+				[]figure{each, throughput, p50, p99})
 			continue
 		}
 		if l.Transactions > 0 {
 			table(w, r, l.Name, []string{"connections/s", "p50 ms", "p99 ms"}, []figure{throughput, p50, p99})
 			continue
 		}
-		table(w, r, l.Name, []string{"CPU us per upcall", "user part", "arrived/s", "p50 ms", "p99 ms", "not arrived", "RSS MiB"},
+		table(w, r, l.Name,
+			[]string{"CPU us per upcall", "user part", "arrived/s", "p50 ms", "p99 ms", "not arrived", "RSS MiB"},
 			[]figure{cpu, user, throughput, p50, p99, missing, rss})
 	}
 }

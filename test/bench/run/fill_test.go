@@ -50,7 +50,8 @@ func TestFill(t *testing.T) {
 		f := c.table.filler()
 		held, err := f.to(c.target)
 		if err != nil || held != c.want || f.next != c.next || c.table.sends > c.sends {
-			t.Errorf("%s: %d flows, %d stations, %d sends, %v; want %d, %d, at most %d", c.name, held, f.next, c.table.sends, err, c.want, c.next, c.sends)
+			t.Errorf("%s: %d flows, %d stations, %d sends, %v; want %d, %d, at most %d", c.name, held, f.next, c.table.sends,
+				err, c.want, c.next, c.sends)
 		}
 	}
 }

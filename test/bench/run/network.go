@@ -140,7 +140,8 @@ func newNamespace(name string) (netns.NsHandle, error) {
 // thousand devices on as many ports that is a million frames, over and over.
 func disableIPv6() error {
 	for _, scope := range []string{"default", "all"} {
-		if err := os.WriteFile("/proc/sys/net/ipv6/conf/"+scope+"/disable_ipv6", []byte("1"), 0o644); err != nil && !errors.Is(err, os.ErrNotExist) {
+		err := os.WriteFile("/proc/sys/net/ipv6/conf/"+scope+"/disable_ipv6", []byte("1"), 0o644)
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
 			return err
 		}
 	}

@@ -169,7 +169,8 @@ func (s *vswitch) alive(p *bench.ScalePoint, source load.Source, pairs int) erro
 	}
 	info, err := s.dp.Info()
 	if held := int(info.Stats.Flows); err == nil && (held < pairs*99/100 || time.Duration(slowest.Load()) > aliveLimit) {
-		fmt.Printf("%s: %d flows were not kept in use: a round took %v, %d are left\n", s.name, pairs, time.Duration(slowest.Load()), held)
+		fmt.Printf("%s: %d flows were not kept in use: a round took %v, %d are left\n",
+			s.name, pairs, time.Duration(slowest.Load()), held)
 		p.AliveCPU, p.DumpCPU = 0, 0
 	}
 	return err
@@ -226,7 +227,8 @@ func (s *vswitch) total(name string) (int, error) {
 
 // appctl asks ovs-vswitchd.
 func appctl(args ...string) (string, error) {
-	out, err := exec.Command("ovs-appctl", append([]string{"--target=" + filepath.Join(dir, "vs.ctl")}, args...)...).CombinedOutput()
+	target := "--target=" + filepath.Join(dir, "vs.ctl")
+	out, err := exec.Command("ovs-appctl", append([]string{target}, args...)...).CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("ovs-appctl %s: %w: %s", strings.Join(args, " "), err, out)
 	}

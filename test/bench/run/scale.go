@@ -87,8 +87,10 @@ func (s *scale) add(p *bench.ScalePoint, failed error) error {
 		p.Failed = reason(failed)
 		fmt.Printf("%s: failed: %v\n", size, failed)
 	case p.Flows > 0:
-		fmt.Printf("%s: %d held, at rest %.2f %% of a core, in use %.2f %%, %.3f s of CPU for a dump, a change %.3f s of CPU, its dump %.2f s, then %d left, dump of the bench %.2f s, terse %.2f s, %d KiB\n",
-			size, p.Held, 100*p.IdleCPU, 100*p.AliveCPU, p.DumpCPU, p.ChangeCPU, p.CycleSeconds, p.Left, p.FullSeconds, p.TerseSeconds, p.RSSKiB)
+		fmt.Printf("%s: %d held, at rest %.2f %% of a core, in use %.2f %%, %.3f s of CPU for a dump, "+
+			"a change %.3f s of CPU, its dump %.2f s, then %d left, dump of the bench %.2f s, terse %.2f s, %d KiB\n",
+			size, p.Held, 100*p.IdleCPU, 100*p.AliveCPU, p.DumpCPU, p.ChangeCPU, p.CycleSeconds, p.Left,
+			p.FullSeconds, p.TerseSeconds, p.RSSKiB)
 	default:
 		fmt.Printf("%s: ready after %.2f s, idle %.2f %% of a core, %d KiB, %d descriptors, %.0f us/upcall, lost %d\n",
 			size, p.ReadySeconds, 100*p.IdleCPU, p.RSSKiB, p.FDs, p.CPUPerUpcall, p.Lost)

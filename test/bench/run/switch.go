@@ -91,7 +91,8 @@ func (u setup) floorArgs(name, dp string) []string {
 
 // dpifdConfig is dpifd's configuration for a setup.
 func (u setup) dpifdConfig() string {
-	config := fmt.Sprintf("datapath: {name: %s, on_exit: delete}\nports: [{name: %s}]\npolicy: {type: learning, mac_limit: %d}\n",
+	config := fmt.Sprintf("datapath: {name: %s, on_exit: delete}\nports: [{name: %s}]\n"+
+		"policy: {type: learning, mac_limit: %d}\n",
 		datapath, strings.Join(u.ports, "}, {name: "), cmp.Or(u.macs, macLimit))
 	var flows []string
 	if u.maxIdle > 0 {
@@ -189,10 +190,12 @@ func (s *vswitch) startOVS(u setup) error {
 		"--", "add-br", "br0",
 		"--", "set", "Bridge", "br0", fmt.Sprintf("other_config:mac-table-size=%d", cmp.Or(u.macs, macLimit))}
 	if u.maxIdle > 0 {
-		setup = append(setup, "--", "set", "Open_vSwitch", ".", fmt.Sprintf("other_config:max-idle=%d", u.maxIdle.Milliseconds()))
+		setup = append(setup, "--", "set", "Open_vSwitch", ".",
+			fmt.Sprintf("other_config:max-idle=%d", u.maxIdle.Milliseconds()))
 	}
 	if u.flows > 0 {
-		setup = append(setup, "--", "set", "Open_vSwitch", ".", fmt.Sprintf("other_config:flow-limit=%d", u.flows), fmt.Sprintf("other_config:max-revalidator=%d", patience.Milliseconds()))
+		setup = append(setup, "--", "set", "Open_vSwitch", ".", fmt.Sprintf("other_config:flow-limit=%d", u.flows),
+			fmt.Sprintf("other_config:max-revalidator=%d", patience.Milliseconds()))
 	}
 	for _, p := range u.ports {
 		setup = append(setup, "--", "add-port", "br0", p)
@@ -228,7 +231,8 @@ const patience = 4 * time.Second
 // vsctl changes the database, and waits until ovs-vswitchd did what it says
 // unless --no-wait is among the arguments.
 func vsctl(args ...string) error {
-	return command("ovs-vsctl", append([]string{fmt.Sprintf("--timeout=%.0f", startLimit.Seconds()), "--db=" + dbSocket}, args...)...)
+	options := []string{fmt.Sprintf("--timeout=%.0f", startLimit.Seconds()), "--db=" + dbSocket}
+	return command("ovs-vsctl", append(options, args...)...)
 }
 
 // setMaxIdle has the running switch allow flows that idle time, its default for
