@@ -52,14 +52,17 @@ type Reader struct {
 	// queued says that the frame at head is a COPY frame given to the caller.
 	queued bool
 
-	// searching: the head is not known, since the ring is another reader's and was empty or
-	// full, see search. lap counts the frames of a full ring that are still to be read;
-	// lapped: all were, and no search has been made since. told: the head is the one that
-	// the reader before told.
-	searching, lapped, told bool
-	lap                     uint32
+	headSearch
 
 	valid, copied, aborted, oversized, unknown, foreign, answered, waits, overruns atomic.Uint64
+}
+
+// headSearch is what a reader knows of the head of a ring that another reader read before.
+type headSearch struct {
+	searching bool   // the head is unknown, since the ring was empty or full, see search
+	lap       uint32 // frames of a full ring that are still to be read
+	lapped    bool   // all were read, and no search has been made since
+	told      bool   // the head is the one that the previous reader told
 }
 
 func newReader(m *Mapping, r ring) *Reader {
