@@ -185,15 +185,17 @@ func (d *Daemon) Events(name string) []Event {
 	return list
 }
 
+// home is the namespace that the test binary was started in. Later the thread that /proc names
+// the process by may be in another one, by a call of Do.
+var home, errHome = netns.Get()
+
 // Root returns the namespace that the test binary was started in.
 func Root(t testing.TB) *NetNS {
 	t.Helper()
-	h, err := netns.GetFromPid(os.Getpid())
-	if err != nil {
-		t.Fatalf("own network namespace: %v", err)
+	if errHome != nil {
+		t.Fatalf("own network namespace: %v", errHome)
 	}
-	t.Cleanup(func() { _ = h.Close() })
-	return &NetNS{Name: "(root)", handle: h}
+	return &NetNS{Name: "(root)", handle: home}
 }
 
 // declared is an event's row in docs/LOGS.md.
