@@ -27,6 +27,21 @@ func (d *Datapath) SetMeter(m Meter) error {
 	if d.fam.Meter == nil {
 		return fmt.Errorf("datapath %s: family %s: %w", d.name, familyMeter, ErrNoMeters)
 	}
+	var err error
+	// Linux 4.15 to 4.17 confirm each meter and keep the first. That one is missing once may be
+	// the work of another program.
+	for range 2 {
+		if err = d.putMeter(m); err != nil {
+			return err
+		}
+		if _, err = d.MeterStats(m.ID); !errors.Is(err, unix.ENOENT) {
+			return err
+		}
+	}
+	return fmt.Errorf("%w: %w", ErrNoMeters, err)
+}
+
+func (d *Datapath) putMeter(m Meter) error {
 	d.begin(d.fam.Meter, meterCmdSet, 0)
 	d.enc.Uint32(meterAttrID, m.ID)
 	d.enc.Nested(meterAttrBands, func(e *netlink.Encoder) {
@@ -39,12 +54,7 @@ func (d *Datapath) SetMeter(m Meter) error {
 	if _, err := d.transact(); err != nil {
 		return fmt.Errorf("datapath %s: set meter %d: %w", d.name, m.ID, err)
 	}
-	// Linux 4.15 to 4.17 confirm each meter and keep the first.
-	_, err := d.MeterStats(m.ID)
-	if errors.Is(err, unix.ENOENT) {
-		return fmt.Errorf("%w: %w", ErrNoMeters, err)
-	}
-	return err
+	return nil
 }
 
 // MeterStats are a meter's counters since it was made or given its rate.

@@ -28,6 +28,7 @@ func TestMeterDeleted(t *testing.T) {
 		}
 		return false
 	})
+	d.Wait(t, time.Now(), "stats", nil) // the daemon itself looks at a meter that it has set
 	since := time.Now()
 	if err := v.DeleteMeter(id); err != nil {
 		t.Fatal(err)
