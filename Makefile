@@ -61,7 +61,7 @@ deb rpm: $(VM) ## packages for amd64 and arm64 of the tree as it is, in bin/deb 
 	tools/stage.sh bin/$@ $@
 	tools/check-packages.sh bin/$@
 
-test: ## all tests, and a minute of soak: unit beside kernel-test and systemd-test
+test: ## all tests, and a minute of soak: unit beside kernel-test and systemd-test (18 minutes)
 	tools/test.sh
 
 unit: $(VM) ## unit tests with -race; no privilege, no network
