@@ -22,7 +22,7 @@ var _ = event.Declare[PortUnlisted](event.Kind{Name: "port_unlisted", Level: eve
 		"reach all VLANs.",
 })
 
-// MACFlapping says that a MAC moves to and fro between ports.
+// MACFlapping says that a MAC moves back and forth between ports.
 type MACFlapping struct {
 	event.OfDatapath
 	MAC      odp.MAC       `event:"mac" means:"MAC of a station"`
@@ -34,7 +34,7 @@ type MACFlapping struct {
 }
 
 var _ = event.Declare[MACFlapping](event.Kind{Name: "mac_flapping", Level: event.Warn,
-	Meaning: "A MAC moves to and fro between ports: 3 times or more within 10 s, and back. Frames of one station " +
+	Meaning: "A MAC moves back and forth between ports: 3 times or more within 10 s, and back. Frames of one station " +
 		"come in at several ports, as they do in a loop. At most one every 10 s for each MAC, and 4 a second, of the " +
 		"MACs that move most; `held_back` counts other MACs that flap and are not told of now.",
 	Advice: "Look for a loop between the ports of `between` (two of them connected outside of the switch), or for " +

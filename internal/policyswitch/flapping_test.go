@@ -15,7 +15,7 @@ import (
 	"dpifd/internal/policy"
 )
 
-// TestFlappingIsTold: a MAC that moves to and fro is told with the names of its ports, after
+// TestFlappingIsTold: a MAC that moves back and forth is told with the names of its ports, after
 // a reload as well.
 func TestFlappingIsTold(t *testing.T) {
 	said := make(chan MACFlapping, 1)

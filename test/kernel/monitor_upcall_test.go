@@ -22,7 +22,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestMonitorUpcall watches upcalls while frames go to and fro: each is shown
+// TestMonitorUpcall watches upcalls while frames go back and forth: each is shown
 // with what became of it, and the packets are in the file.
 func TestMonitorUpcall(t *testing.T) {
 	t.Parallel()

@@ -94,7 +94,7 @@ func (v view) hits(t *testing.T, count uint64) {
 	eventually(t, waitLimit, fmt.Sprintf("%d hits", count), func() bool { return v.info(t).Stats.Hit >= count })
 }
 
-// TestMoveInTwoStages has a MAC move to and fro. When the packet that shows a move has arrived, flows to the MAC lead
+// TestMoveInTwoStages has a MAC move back and forth. When the packet that shows a move has arrived, flows to the MAC lead
 // to its new port already, and its former port has none from it: no dump has to find them.
 func TestMoveInTwoStages(t *testing.T) {
 	t.Parallel()
