@@ -34,9 +34,9 @@ type MACFlapping struct {
 }
 
 var _ = event.Declare[MACFlapping](event.Kind{Name: "mac_flapping", Level: event.Warn,
-	Meaning: "A MAC moves back and forth between ports: 3 times or more within 10 s, and back. Frames of one station " +
-		"come in at several ports, as they do in a loop. At most one every 10 s for each MAC, and 4 a second, of the " +
-		"MACs that move most; `held_back` counts other MACs that flap and are not told of now.",
+	Meaning: "A MAC moved back and forth between ports, at least 3 times within 10 s. Frames of one station come in at " +
+		"several ports, as they do in a loop. Logged at most once in 10 s for each MAC, and for the 4 MACs a second that " +
+		"move most; `held_back` counts the other MACs.",
 	Advice: "Look for a loop between the ports of `between` (two of them connected outside of the switch), or for " +
 		"one MAC at two places: bonded links without LACP, a cloned machine. See docs/FORWARDING.md, Loops.",
 })
