@@ -3,7 +3,7 @@ package command
 import (
 	"context"
 	"fmt"
-	"text/tabwriter"
+	"io"
 	"time"
 
 	"dpifd/internal/control"
@@ -34,27 +34,23 @@ func groupsCommand() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				if form == outputJSON {
-					return printJSON(cmd.OutOrStdout(), groups)
-				}
-				w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
-				fmt.Fprintln(w, "vlan\tgroup\tport_no\tport\texpires")
-				for _, g := range groups {
-					name := g.Group
-					switch {
-					case g.Router && g.IPv6:
-						name = "router (MLD)"
-					case g.Router:
-						name = "router (IGMP)"
-					}
-					left := (time.Duration(g.ExpiresMS) * time.Millisecond).Round(100 * time.Millisecond)
-					fmt.Fprintf(w, "%d\t%s\t%d\t%s\t%s\n", g.VLAN, name, g.PortNo, g.Port, left)
-				}
-				return w.Flush()
+				return printTable(cmd.OutOrStdout(), form, groups, "vlan\tgroup\tport_no\tport\texpires", printGroup)
 			})
 		},
 	}
 	socketFlag(cmd, &socket)
 	outputFlag(cmd, &form)
 	return cmd
+}
+
+func printGroup(w io.Writer, g *endpoint.Group) {
+	name := g.Group
+	switch {
+	case g.Router && g.IPv6:
+		name = "router (MLD)"
+	case g.Router:
+		name = "router (IGMP)"
+	}
+	left := (time.Duration(g.ExpiresMS) * time.Millisecond).Round(100 * time.Millisecond)
+	fmt.Fprintf(w, "%d\t%s\t%d\t%s\t%s\n", g.VLAN, name, g.PortNo, g.Port, left)
 }

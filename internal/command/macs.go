@@ -3,7 +3,7 @@ package command
 import (
 	"context"
 	"fmt"
-	"text/tabwriter"
+	"io"
 	"time"
 
 	"dpifd/internal/control"
@@ -33,23 +33,19 @@ func macsCommand() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				if form == outputJSON {
-					return printJSON(cmd.OutOrStdout(), macs)
-				}
-				w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
-				fmt.Fprintln(w, "port_no\tport\tvlan\tmac\tage")
-				for _, m := range macs {
-					age := (time.Duration(m.AgeMS) * time.Millisecond).Round(100 * time.Millisecond).String()
-					if m.Static {
-						age = "static"
-					}
-					fmt.Fprintf(w, "%d\t%s\t%d\t%s\t%s\n", m.PortNo, m.Port, m.VLAN, m.MAC, age)
-				}
-				return w.Flush()
+				return printTable(cmd.OutOrStdout(), form, macs, "port_no\tport\tvlan\tmac\tage", printMAC)
 			})
 		},
 	}
 	socketFlag(cmd, &socket)
 	outputFlag(cmd, &form)
 	return cmd
+}
+
+func printMAC(w io.Writer, m *endpoint.MAC) {
+	age := (time.Duration(m.AgeMS) * time.Millisecond).Round(100 * time.Millisecond).String()
+	if m.Static {
+		age = "static"
+	}
+	fmt.Fprintf(w, "%d\t%s\t%d\t%s\t%s\n", m.PortNo, m.Port, m.VLAN, m.MAC, age)
 }

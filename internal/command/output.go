@@ -6,6 +6,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 )
@@ -55,4 +56,17 @@ func printJSON(w io.Writer, v any) error {
 	enc := json.NewEncoder(w)
 	enc.SetIndent("", "  ")
 	return enc.Encode(v)
+}
+
+// printTable writes a list as JSON, or as a table with a heading. line writes one row.
+func printTable[T any](out io.Writer, form output, list []T, heading string, line func(w io.Writer, x *T)) error {
+	if form == outputJSON {
+		return printJSON(out, list)
+	}
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, heading)
+	for i := range list {
+		line(w, &list[i])
+	}
+	return w.Flush()
 }
