@@ -10,7 +10,7 @@ import (
 	"dpifd/internal/lab"
 )
 
-// bond makes a bond of links in a namespace, as docs/BONDS.md does.
+// bond creates a bond of links in a namespace, as docs/BONDS.md describes.
 func bond(t *testing.T, ns *lab.NetNS, name string, links ...string) {
 	t.Helper()
 	lab.Need(t, "bonding", func() error {
@@ -25,8 +25,8 @@ func bond(t *testing.T, ns *lab.NetNS, name string, links ...string) {
 	ns.Run(t, "ip", "link", "set", name, "up")
 }
 
-// TestBondPort: a bond with LACP is a port; traffic goes on without a link of it, and its
-// links are no loop.
+// TestBondPort uses an LACP bond as a port: traffic continues when one link is down, and the links
+// of the bond do not form a loop.
 func TestBondPort(t *testing.T) {
 	t.Parallel()
 	n := newQuietNetwork(t, 1)
@@ -63,7 +63,7 @@ func TestBondPort(t *testing.T) {
 	send(t, peer, f)
 	host.Expect(t, waitLimit, among(f))
 	if again := host.Count(t, among(f)) + peer.Count(t, among(f)); again > 0 {
-		t.Errorf("a broadcast arrives %d times more", again)
+		t.Errorf("a broadcast arrived %d more times", again)
 	}
 	n.sw.SetLink(t, near[0], false)
 	crosses("frames cross the bond without one link")

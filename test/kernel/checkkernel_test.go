@@ -16,12 +16,12 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// configuration is a YAML example of the documentation.
+// configuration matches a YAML example in the documentation.
 var configuration = regexp.MustCompile("(?s)```yaml\n((?:#[^\n]*\n)?(?:datapath|ports|policy|flows|log):.*?)```")
 
-// TestCheckKernel: check --kernel takes what the kernel takes, each example of the
-// documentation among it, refuses what it refuses with the place and the kernel's reason, and
-// changes nothing of the host.
+// TestCheckKernel: check --kernel accepts what the kernel accepts, including each example in the
+// documentation. It rejects what the kernel rejects, with the position in the file and the kernel's
+// reason. It changes nothing on the host.
 func TestCheckKernel(t *testing.T) {
 	noDaemon(t)
 	n := newQuietNetwork(t, 1)

@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// link calls fn with a device of the switch's namespace.
+// link calls fn with a device in the switch's namespace.
 func (b *patchbay) link(t *testing.T, name string, fn func(netlink.Link) error) {
 	t.Helper()
 	err := b.sw.Do(func() error {
@@ -30,9 +30,8 @@ func (b *patchbay) link(t *testing.T, name string, fn func(netlink.Link) error) 
 	}
 }
 
-// TestPortChanges lets happen to a port's device what may happen to it, each
-// several times, and checks after each that frames still go where they belong
-// and that nothing is left behind.
+// TestPortChanges changes a port's device in each possible way, several times, and checks after
+// each change that frames arrive only at the right ports and that nothing leaks.
 func TestPortChanges(t *testing.T) {
 	t.Parallel()
 	const port, other = stablePlugs, stablePlugs + 1
@@ -57,7 +56,7 @@ func TestPortChanges(t *testing.T) {
 	}
 	exchange := func(t *testing.T, unseen bool) {
 		no := v.portNo(t, name)
-		// What flows say about the number is about this device.
+		// From here on, flows with this port number are about this device.
 		both(port)
 		since := time.Now()
 		if unseen {
@@ -75,9 +74,9 @@ func TestPortChanges(t *testing.T) {
 		if e.Text("port_no") != no.String() {
 			t.Errorf("port_added: %v, want port_no %d", e.Fields, no)
 		}
-		// Frames for the former device do not go to the new one for longer
-		// than the daemon takes to notice, a part of which the kernel's flows
-		// need. From here on each is watched.
+		// Frames for the former device may reach the new one only until the daemon notices the
+		// change; the kernel's flows account for part of that time. From here on each frame is
+		// checked.
 		eventually(t, waitLimit, "no flow leads frames for the former device to the new one", func() bool {
 			for f := range v.flows(t) {
 				if f.actions == no.String() && f.eth[len(f.eth)-17:] == lab.PlugMAC(port, 0).String() {
@@ -108,7 +107,7 @@ func TestPortChanges(t *testing.T) {
 			no := v.portNo(t, name)
 			was, now := name, "other-name"
 			for range 2 {
-				// Linux before 6.2 renames only devices that are down.
+				// Linux before 6.2 cannot rename a device that is up.
 				b.sw.SetLink(t, was, false)
 				since := time.Now()
 				b.link(t, was, func(l netlink.Link) error { return netlink.LinkSetName(l, now) })
@@ -120,7 +119,7 @@ func TestPortChanges(t *testing.T) {
 				both(port)
 				was, now = now, was
 			}
-			// The entry of the file follows the device.
+			// The configuration entry follows the device.
 			if waits := d.Events("port_waiting"); len(waits) != 0 {
 				t.Errorf("port_waiting: %v", waits)
 			}
@@ -167,8 +166,8 @@ func TestPortChanges(t *testing.T) {
 			both(port)
 		}},
 		{"its number taken by another device at once", func(t *testing.T) { exchange(t, false) }},
-		// So it finds both at once, with flows of the former device still there.
-		{"its number taken while the daemon does not look", func(t *testing.T) { exchange(t, true) }},
+		// The daemon sees both changes at once, while flows of the former device still exist.
+		{"its number reused while the daemon is stopped", func(t *testing.T) { exchange(t, true) }},
 		{"another MTU", func(t *testing.T) {
 			for _, mtu := range []int{1280, 9000, 576, 1500} {
 				for _, ns := range []*lab.NetNS{b.sw, b.Far} {
@@ -216,8 +215,8 @@ func TestPortChanges(t *testing.T) {
 	}
 }
 
-// TestNumberOfStaleFlows: a port that is attached at start does not get what
-// flows of a former run send to one that has gone since.
+// TestNumberOfStaleFlows: frames that flows of an earlier run send to a deleted port do not reach the
+// port that is attached at start and gets its number.
 func TestNumberOfStaleFlows(t *testing.T) {
 	t.Parallel()
 	const former, late = stablePlugs, stablePlugs + 1
@@ -240,7 +239,7 @@ func TestNumberOfStaleFlows(t *testing.T) {
 		return false
 	})
 	if err := d.Stop(t, unix.SIGKILL, lab.DaemonLimit); err == nil {
-		t.Error("killed, and exit code 0")
+		t.Error("exit code 0 after SIGKILL")
 	}
 	b.Unplug(t, former)
 	b.Plug(t, late)

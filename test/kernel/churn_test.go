@@ -13,14 +13,13 @@ import (
 	"dpifd/internal/odp"
 )
 
-// TestChurn adds and removes 500 ports at random under traffic: half of them
-// are configured, so attached by the daemon when their device appears, the
-// others are attached by another program.
+// TestChurn adds and removes 500 ports at random under traffic. The daemon attaches half of them
+// when their devices appear, because they are configured; another program attaches the others.
 func TestChurn(t *testing.T) {
 	t.Parallel()
 	count, steps := 500, 400
 	if perCPU {
-		count, steps = 200, 200 // there is no socket for each port
+		count, steps = 200, 200 // no socket per port
 	}
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
@@ -41,7 +40,7 @@ func TestChurn(t *testing.T) {
 		if i < configured {
 			return
 		}
-		number++ // by another program, which does not take up numbers again
+		number++ // attached by another program, which does not reuse numbers
 		if _, err := v.AddVport(lab.PlugName(i), dpif.VportNetdev, number, 0); err != nil {
 			t.Fatal(err)
 		}
@@ -55,7 +54,7 @@ func TestChurn(t *testing.T) {
 		full.goroutines)
 	want := count
 	if perCPU {
-		want = 0 // sockets are the handlers'
+		want = 0 // one socket per handler
 	}
 	if got := full.FDs - before.FDs; got != want {
 		t.Errorf("%d ports took %d fds", count, got)

@@ -18,9 +18,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestContainer runs the daemon as docs/CONTAINERS.md has it: the program alone in a root
-// directory, with /proc, /sys and the files that are mounted there, and with CAP_NET_ADMIN, as
-// another user than root. It serves, and a command in the same directory reaches it.
+// TestContainer runs the daemon as docs/CONTAINERS.md describes: the program alone in a root
+// directory with /proc, /sys and the mounted files, as a user other than root, with CAP_NET_ADMIN.
+// It must serve, and a command in the same root directory must reach it.
 func TestContainer(t *testing.T) {
 	t.Parallel()
 	n := newQuietNetwork(t, 2)
@@ -70,7 +70,7 @@ func TestContainer(t *testing.T) {
 	}
 	contained := func(log io.Writer, args ...string) *exec.Cmd {
 		cmd := exec.Command("/usr/sbin/dpifd", args...)
-		cmd.Err = nil // it is looked up in the new root
+		cmd.Err = nil // the path is resolved in the new root
 		cmd.Env, cmd.Dir, cmd.Stdout, cmd.Stderr = []string{}, "/", log, log
 		cmd.SysProcAttr = &syscall.SysProcAttr{Chroot: root, Cloneflags: unix.CLONE_NEWNS | unix.CLONE_NEWIPC,
 			Credential: &syscall.Credential{Uid: nobody, Gid: nobody}, AmbientCaps: []uintptr{unix.CAP_NET_ADMIN}}
@@ -123,7 +123,7 @@ func TestContainer(t *testing.T) {
 		}
 	case <-time.After(lab.DaemonLimit):
 		_ = d.Process.Kill()
-		t.Error("the daemon does not end")
+		t.Error("the daemon does not exit")
 	}
 	for _, bad := range []string{"checkpoint_failed", "control_unavailable", "lock_unavailable", "failed"} {
 		if slices.Contains(eventNames(said()), bad) {
@@ -132,7 +132,7 @@ func TestContainer(t *testing.T) {
 	}
 }
 
-// eventNames returns the names of the events of a log, which must be as docs/LOGS.md has them.
+// eventNames returns the event names in a log, whose lines must have the format of docs/LOGS.md.
 func eventNames(log string) (names []string) {
 	for line := range strings.Lines(log) {
 		if e, err := lab.CheckLine(line); err == nil {

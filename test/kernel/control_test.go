@@ -24,7 +24,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ask runs a command of the program under test and decodes what it prints.
+// ask runs a command of the program under test and decodes its JSON output.
 func ask[T any](t *testing.T, n *network, args ...string) T {
 	t.Helper()
 	var v T
@@ -35,7 +35,7 @@ func ask[T any](t *testing.T, n *network, args ...string) T {
 	return v
 }
 
-// settings that another program could change: features and upcall PIDs.
+// settings returns what another program could change: features and upcall PIDs.
 func (v view) settings(t *testing.T) (dpif.Features, map[string][]uint32) {
 	t.Helper()
 	pids := map[string][]uint32{}
@@ -66,15 +66,15 @@ func (v view) unchanged(t *testing.T, what string, fn func()) {
 	}
 }
 
-// TestControlCommands compares what commands say of a running daemon with the
-// traffic, the log and the kernel, and shows that they change nothing.
+// TestControlCommands compares the output of commands for a running daemon with the traffic, the
+// log and the kernel, and checks that the commands change nothing.
 func TestControlCommands(t *testing.T) {
 	t.Parallel()
 	n := newQuietNetwork(t, 4)
 	d := n.run(t, settings{"flows": "{max_idle: 600s}", "control": "{group: \"0\"}"})
 	v := n.view(t)
 	p := n.sockets(t)
-	want := map[string]string{} // port of a MAC
+	want := map[string]string{} // port by MAC
 	for i, h := range n.hosts {
 		for j := range i + 1 {
 			src := fmt.Sprintf("02:cc:00:00:%02x:%02x", i, j)
@@ -84,13 +84,13 @@ func TestControlCommands(t *testing.T) {
 			p[(i+1)%len(p)].Expect(t, waitLimit, among(f))
 		}
 	}
-	// The last one moves.
+	// The last MAC moves.
 	moved := fmt.Sprintf("02:cc:00:00:%02x:%02x", 3, 3)
 	want[moved] = n.hosts[0].port
 	f := frame(t, broadcast, moved)
 	send(t, p[0], f)
 	p[1].Expect(t, waitLimit, among(f))
-	// A packet goes on before its flow is installed.
+	// A packet is forwarded before its flow is installed.
 	from := v.portNo(t, n.hosts[0].port)
 	eventually(t, waitLimit, "the flow of the last one is installed", func() bool {
 		for f := range v.flows(t) {
@@ -113,12 +113,12 @@ func TestControlCommands(t *testing.T) {
 			t.Errorf("dump-macs (-learned +shown):\n%s", diff)
 		}
 	})
-	// The revalidator has seen the move before counters are compared.
+	// Compare counters only after the revalidator has handled the move.
 	d.Wait(t, time.Time{}, "stats", func(e lab.Event) bool { return e.Int(t, "flows_deleted") > 0 })
 	v.unchanged(t, "stats", func() { n.compareStats(t, d) })
 	v.unchanged(t, "metrics", func() { n.compareMetrics(t) })
 
-	// Who asked is in the log of level debug.
+	// At level debug, the log names who connected.
 	if e := d.Events("control_connected"); len(e) != 0 {
 		t.Errorf("at level info: %v", e)
 	}
@@ -150,13 +150,12 @@ func TestControlCommands(t *testing.T) {
 	}
 }
 
-// moving are fields of stats that differ though no packet comes: they grow, or are of
-// another interval.
+// moving are the fields of stats that differ without traffic: they grow, or cover another interval.
 var moving = []string{"upcall_us_p50", "upcall_us_p99", "upcall_us_p999", "upcall_us_max", "handler_cpu_wait_us",
 	"uptime_s", "goroutines", "revalidator_cycles", "revalidator_dump_ms", "epoll_waits", "flow_limit"}
 
-// ofInterval reports whether a field of the event stats tells of its interval, so that
-// a command cannot show it.
+// ofInterval reports whether a field of the event stats covers one interval, so that a command
+// cannot show it.
 func ofInterval(name string) bool {
 	for _, m := range totals.Table {
 		if m.LogOnly && m.Field() == name {
@@ -166,8 +165,8 @@ func ofInterval(name string) bool {
 	return name == "interval_ms" || strings.HasSuffix(name, "_delta")
 }
 
-// compareStats compares a daemon's counters as they are shown with those of the
-// log, while there is no traffic.
+// compareStats compares the counters that a command shows with those in the log, while there is no
+// traffic.
 func (n *network) compareStats(t *testing.T, d *lab.Daemon) {
 	t.Helper()
 	shown := ask[endpoint.Stats](t, n, "stats", n.dpName)
@@ -207,8 +206,8 @@ func (n *network) compareStats(t *testing.T, d *lab.Daemon) {
 	}
 }
 
-// compareMetrics compares the text for Prometheus with the counters as they are
-// shown, while there is no traffic.
+// compareMetrics compares the Prometheus text with the counters of stats, while there is no
+// traffic.
 func (n *network) compareMetrics(t *testing.T) {
 	t.Helper()
 	shown := ask[endpoint.Stats](t, n, "stats", n.dpName)
@@ -232,8 +231,8 @@ func (n *network) compareMetrics(t *testing.T) {
 	}
 }
 
-// TestControlAfterKill: the socket of a daemon that was killed is taken over,
-// that of one that runs is not.
+// TestControlAfterKill: a daemon takes over the control socket of a killed daemon, but not that of
+// a running one.
 func TestControlAfterKill(t *testing.T) {
 	t.Parallel()
 	n := newQuietNetwork(t, 2)
@@ -242,11 +241,11 @@ func TestControlAfterKill(t *testing.T) {
 		t.Error("no error from a daemon that was killed")
 	}
 	if _, err := os.Stat(control.SocketPath(n.dpName)); err != nil {
-		t.Fatalf("the socket that is left: %v", err)
+		t.Fatalf("the socket after the kill: %v", err)
 	}
 	d = n.run(t, nil)
 	ask[endpoint.Stats](t, n, "stats", n.dpName)
-	// A second daemon, of another datapath, is told the first one's socket.
+	// A second daemon, of another datapath, is configured with the first one's socket.
 	other := network{sw: lab.NewNetNS(t, "sw"), dpName: lab.Name("dp")}
 	second := other.run(t, settings{"control": "{socket: " + control.SocketPath(n.dpName) + "}"})
 	if e := second.Wait(t, time.Time{}, "control_unavailable", nil); !strings.Contains(e.Text("error"),

@@ -18,7 +18,7 @@ import (
 	"dpifd/internal/lab"
 )
 
-// TestNoPort: devices that cannot be a port of the switch wait, and it is said why.
+// TestNoPort: devices that cannot be ports of the switch wait, and the log gives the reason.
 func TestNoPort(t *testing.T) {
 	t.Parallel()
 	n := newQuietNetwork(t, 2)
@@ -49,7 +49,7 @@ func TestNoPort(t *testing.T) {
 	if e.Text("port") != n.hosts[1].port || !strings.Contains(fmt.Sprint(e.Fields["addresses"]), "192.0.2.77") {
 		t.Errorf("port_has_addresses: %v", e.Fields)
 	}
-	// It is tried again without a word from the kernel about this datapath.
+	// The daemon retries without a notification about this datapath.
 	since := time.Now()
 	n.sw.DPCtl(t, "del-if", other, taken)
 	d.Wait(t, since, "port_added", forPort(taken))
@@ -58,8 +58,8 @@ func TestNoPort(t *testing.T) {
 	d.Wait(t, since, "port_added", forPort(bridged))
 }
 
-// TestUDPBusy: a tunnel whose UDP port a program holds waits, and is attached once the program
-// has let it go, of which the kernel tells nobody.
+// TestUDPBusy: a tunnel whose UDP port is bound by a program waits, and is attached after the
+// program has closed its socket. The kernel does not notify of that.
 func TestUDPBusy(t *testing.T) {
 	t.Parallel()
 	n := newQuietNetwork(t, 1)
@@ -83,8 +83,8 @@ func TestUDPBusy(t *testing.T) {
 	stop(t, d)
 }
 
-// TestLocalPortMAC: the local port has the same MAC when the datapath is made anew, also
-// without an entry.
+// TestLocalPortMAC: the local port keeps its MAC when the datapath is recreated, with or without an
+// entry.
 func TestLocalPortMAC(t *testing.T) {
 	t.Parallel()
 	n := newQuietNetwork(t, 1)
@@ -99,12 +99,12 @@ func TestLocalPortMAC(t *testing.T) {
 	n.sw.DPCtl(t, "del-dp", n.dpName)
 	d.Wait(t, since, "port_added", nil)
 	if got := address(); got != before || got == "" {
-		t.Errorf("the local port made anew has MAC %q, had %q", got, before)
+		t.Errorf("the recreated local port has MAC %q, had %q", got, before)
 	}
 }
 
-// TestSetUpElsewhere: an internal port is set up in the named namespace where it is; where
-// it cannot be entered it is said once.
+// TestSetUpElsewhere: an internal port that moved to a named namespace is set up there. If its
+// namespace cannot be entered, the log says so once.
 func TestSetUpElsewhere(t *testing.T) {
 	t.Parallel()
 	n := newQuietNetwork(t, 1)
@@ -144,8 +144,8 @@ func TestSetUpElsewhere(t *testing.T) {
 	stop(t, d)
 }
 
-// TestStableMAC: internal ports and the local port have the same MAC, address and state when
-// the datapath is made anew, and neighbours reach them at once.
+// TestStableMAC: internal ports and the local port keep MAC, address and state when the datapath is
+// recreated, and neighbours reach them at once.
 func TestStableMAC(t *testing.T) {
 	t.Parallel()
 	n := newNetwork(t, 1, 0)
@@ -188,7 +188,7 @@ func TestStableMAC(t *testing.T) {
 	n.sw.DPCtl(t, "del-dp", n.dpName)
 	announced := map[string]bool{}
 	p.Expect(t, waitLimit, func(f []byte) bool {
-		// ARP packets of which sender and target have one address.
+		// ARP packets with the same address as sender and target.
 		if len(f) >= 42 && f[12] == 8 && f[13] == 6 && bytes.Equal(f[28:32], f[38:42]) {
 			from, _ := netip.AddrFromSlice(f[28:32])
 			announced[net.HardwareAddr(f[6:12]).String()+" "+from.String()] = true
@@ -208,10 +208,10 @@ func TestStableMAC(t *testing.T) {
 		return err1 == nil && err2 == nil && strings.Contains(a, ip(200)) && strings.Contains(b, ip(201))
 	})
 	if got := address(n.dpName); got != mac {
-		t.Errorf("the local port made anew has MAC %s, want %s", got, mac)
+		t.Errorf("the recreated local port has MAC %s, want %s", got, mac)
 	}
 	if got := address(tap); got != derived {
-		t.Errorf("%s made anew has MAC %s, had %s", tap, got, derived)
+		t.Errorf("recreated %s has MAC %s, had %s", tap, got, derived)
 	}
 	answers("made anew")
 }

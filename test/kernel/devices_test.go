@@ -11,7 +11,7 @@ import (
 	"dpifd/internal/lab"
 )
 
-// ipLink returns what iproute2 shows of a device, "" if there is none.
+// ipLink returns iproute2's output for a device, "" if there is none.
 func ipLink(t *testing.T, ns *lab.NetNS, device string) string {
 	t.Helper()
 	out, err := ns.Try("/usr/sbin/ip", "-d", "link", "show", "dev", device)
@@ -24,7 +24,7 @@ func ipLink(t *testing.T, ns *lab.NetNS, device string) string {
 	return out
 }
 
-// shows waits until iproute2 shows each of words about a device.
+// shows waits until iproute2's output for a device contains each of words.
 func shows(t *testing.T, ns *lab.NetNS, device string, words ...string) {
 	t.Helper()
 	for _, w := range words {
@@ -34,19 +34,19 @@ func shows(t *testing.T, ns *lab.NetNS, device string, words ...string) {
 	}
 }
 
-// without waits until there is no such device.
+// without waits until a device does not exist.
 func without(t *testing.T, ns *lab.NetNS, device string) {
 	t.Helper()
 	eventually(t, waitLimit, device+" goes", func() bool { return ipLink(t, ns, device) == "" })
 }
 
-// forDevice returns a match for events about a device.
+// forDevice returns a predicate for events about a device.
 func forDevice(name string) func(lab.Event) bool {
 	return func(e lab.Event) bool { return e.Text("device") == name }
 }
 
-// TestInternalPort: an internal port is set up as configured, and again as the
-// configuration changes; what others set stays.
+// TestInternalPort: an internal port is set up as configured, at start and at each reload; settings
+// made by others are kept.
 func TestInternalPort(t *testing.T) {
 	t.Parallel()
 	n := newNetwork(t, 1, 0)
@@ -77,10 +77,10 @@ func TestInternalPort(t *testing.T) {
 
 	since := reload(t, d, n.config(ports(fmt.Sprintf(", address: [%s.2/24]}, "+
 		"{name: int1, type: internal, mtu: 68, address: ['fd00:78::1/64']", subnet))))
-	// IPv6 takes no MTU below 1280, so this one has none.
+	// IPv6 requires an MTU of at least 1280, so setting this address fails.
 	e := d.Wait(t, since, "port_setup_failed", forPort("int1"))
 	if msg := e.Text("error"); !strings.Contains(msg, "int1") || !strings.Contains(msg, "fd00:78::1/64") {
-		t.Errorf("port_setup_failed does not say what: %q", msg)
+		t.Errorf("port_setup_failed does not name the setting: %q", msg)
 	}
 	reload(t, d, n.config(nil))
 	without(t, n.sw, "int0")
@@ -88,8 +88,8 @@ func TestInternalPort(t *testing.T) {
 	stop(t, d)
 }
 
-// TestPromiscuousPort: the datapath takes what goes to other addresses too, and
-// a port that is detached does so no more.
+// TestPromiscuousPort: a port's device is promiscuous while it is attached, and no longer after it
+// is detached.
 func TestPromiscuousPort(t *testing.T) {
 	t.Parallel()
 	n := newQuietNetwork(t, 2)
@@ -111,16 +111,16 @@ func TestPromiscuousPort(t *testing.T) {
 	stop(t, d)
 }
 
-// tunnel is an entry of ports.
+// tunnel returns an entry of ports.
 func tunnel(name, typ, settings string) string {
 	return fmt.Sprintf("{name: %s, type: %s, tunnel: {%s}}", name, typ, settings)
 }
 
 func list(entries ...string) string { return "[" + strings.Join(entries, ", ") + "]" }
 
-// TestTunnelDevices: devices are as Open vSwitch makes them, one for all tunnels
-// of a kind and port; they come and go with the configuration, and go with the
-// datapath.
+// TestTunnelDevices: tunnel devices are configured as Open vSwitch configures them, one device for
+// all tunnels of the same type and UDP port. They come and go with the configuration and are
+// removed with the datapath.
 func TestTunnelDevices(t *testing.T) {
 	t.Parallel()
 	n := newQuietNetwork(t, 0)
@@ -158,7 +158,7 @@ func TestTunnelDevices(t *testing.T) {
 		t.Errorf("%d devices were created, want %d", got, len(names))
 	}
 
-	// One of two tunnels goes, then the other.
+	// Remove one of two tunnels, then the other.
 	since := reload(t, d, n.config(settings{"ports": list(vx2)}))
 	for name := range names {
 		if name != "vxlan_sys_4789" {
@@ -174,8 +174,8 @@ func TestTunnelDevices(t *testing.T) {
 		t.Errorf("vports %v, want the local one only", got)
 	}
 
-	// A device outlives the daemon with the datapath. Another run knows it
-	// again, and removes it if it is not configured.
+	// With on_exit: keep a device outlives the daemon. The next run recognises it, and removes it
+	// if it is not configured.
 	since = reload(t, d, n.config(settings{"ports": list(vx1, others[1])}))
 	d.Wait(t, since, "port_added", forPort("genev_sys_6081"))
 	d.Wait(t, since, "port_added", forPort("vxlan_sys_4789"))
@@ -183,7 +183,7 @@ func TestTunnelDevices(t *testing.T) {
 	d = n.run(t, settings{"ports": list(others[1]), "datapath": "{name: " + n.dpName + ", on_exit: delete}"})
 	without(t, n.sw, "vxlan_sys_4789")
 	shows(t, n.sw, "genev_sys_6081", "promiscuity 1")
-	// Somebody deletes it: it is made again.
+	// Another program deletes the device: it is created again.
 	since = time.Now()
 	n.sw.DeleteLink(t, "genev_sys_6081")
 	d.Wait(t, since, "device_created", forDevice("genev_sys_6081"))
@@ -192,8 +192,8 @@ func TestTunnelDevices(t *testing.T) {
 	without(t, n.sw, "genev_sys_6081")
 }
 
-// TestFoundTunnelDevice: a device that fits is used and never removed; one that
-// does not is left alone until it goes.
+// TestFoundTunnelDevice: an existing device with the right settings is used and never removed; one
+// with other settings is left alone, and the tunnel waits until it is gone.
 func TestFoundTunnelDevice(t *testing.T) {
 	t.Parallel()
 	n := newQuietNetwork(t, 0)

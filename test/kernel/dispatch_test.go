@@ -17,7 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// onlineCPU is a CPU that can be taken off.
+// onlineCPU controls a CPU that can be taken offline.
 const onlineCPU = "/sys/devices/system/cpu/cpu1/online"
 
 func setCPU(t *testing.T, state string) {
@@ -27,8 +27,8 @@ func setCPU(t *testing.T, state string) {
 	}
 }
 
-// TestPerCPUDispatch serves ports by one socket a handler, while another program
-// changes the features.
+// TestPerCPUDispatch serves ports with one socket per handler while another program changes the
+// features.
 func TestPerCPUDispatch(t *testing.T) {
 	t.Parallel()
 	setsDispatch(t)
@@ -72,7 +72,7 @@ func TestPerCPUDispatch(t *testing.T) {
 	}
 	load("at first")
 
-	// It sets features that leave the table of PIDs in force: nothing is lost.
+	// ovs-dpctl sets features that keep the table of PIDs in force: no upcall is lost.
 	flip := time.Now()
 	n.sw.DPCtl(t, "show", n.dpName)
 	load("after ovs-dpctl show")
@@ -83,12 +83,12 @@ func TestPerCPUDispatch(t *testing.T) {
 		t.Errorf("stopped: %v; %d packets sent", e, sent)
 	}
 	if f := v.info(t).Features; f&dpif.FeatureDispatchPerCPU != 0 {
-		t.Errorf("after the end the datapath has features %v", f)
+		t.Errorf("after the exit the datapath has features %v", f)
 	}
 }
 
-// TestCPUsUnderTraffic takes a CPU off and on again and again while new flows
-// come: what does not arrive is counted and logged.
+// TestCPUsUnderTraffic takes a CPU offline and online repeatedly while new flows arrive: each
+// packet that does not arrive is counted and logged.
 func TestCPUsUnderTraffic(t *testing.T) {
 	setsDispatch(t)
 	needPerCPU(t)
@@ -113,7 +113,7 @@ func TestCPUsUnderTraffic(t *testing.T) {
 			e := d.Wait(t, since, "cpus_changed", nil)
 			if got := v.info(t).PerCPUPIDs; len(got) != len(full) || slices.Contains(got, 0) ||
 				state == "1" && !slices.Equal(got, full) {
-				t.Errorf("with CPUs %s the upcall PIDs by CPU are %d, were %d with all", e.Text("cpus"), got, full)
+				t.Errorf("with CPUs %s the upcall PIDs by CPU are %d, with all CPUs %d", e.Text("cpus"), got, full)
 			}
 		}
 	}
@@ -122,23 +122,22 @@ func TestCPUsUnderTraffic(t *testing.T) {
 		return arrived.Count()+int(v.info(t).Stats.Lost) >= count
 	})
 	lost := int(v.info(t).Stats.Lost)
-	t.Logf("%d packets sent while a CPU went %d times, %d arrived, %d lost", count, rounds, arrived.Count(), lost)
+	t.Logf("%d packets sent while a CPU went offline %d times, %d arrived, %d lost", count, rounds, arrived.Count(), lost)
 	if unexplained := count - arrived.Count() - lost; unexplained != 0 {
 		t.Errorf("%d packets are unexplained", unexplained)
 	}
 	stop(t, d)
 	v.explained(t, d)
 	if n := lossSaid(t, d)["no_listener"]; n != 0 {
-		t.Errorf("nobody listened to %d packets", n)
+		t.Errorf("%d packets had no listener", n)
 	}
 	if e := d.Events("cpus_changed"); len(e) != 2*rounds {
 		t.Errorf("%d cpus_changed, want %d", len(e), 2*rounds)
 	}
 }
 
-// TestRestartChangesDispatch: while new flows come the daemon starts its program
-// anew with another dispatch, or fewer handlers. What waits in sockets that have no
-// part in the new one is answered all the same.
+// TestRestartChangesDispatch restarts the program under new flows with another dispatch, or with
+// fewer handlers. Upcalls queued on sockets that the new process does not use are answered too.
 func TestRestartChangesDispatch(t *testing.T) {
 	setsDispatch(t)
 	needPerCPU(t)
@@ -190,8 +189,8 @@ func TestRestartChangesDispatch(t *testing.T) {
 	}
 }
 
-// onCPU calls fn on a thread that runs on one CPU only, and so have what it sends
-// come up there.
+// onCPU calls fn on a thread that is bound to one CPU, so that upcalls for packets that it sends
+// are raised on that CPU.
 func onCPU(t *testing.T, cpu int, fn func()) {
 	t.Helper()
 	done := make(chan error)
@@ -207,17 +206,17 @@ func onCPU(t *testing.T, cpu int, fn func()) {
 	}
 }
 
-// stayOnCPU has all that the calling goroutine does from now on run on one CPU.
+// stayOnCPU binds the calling goroutine to one CPU for the rest of its life.
 func stayOnCPU(cpu int) error {
-	runtime.LockOSThread() // for good: the thread ends with the goroutine
+	runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
 	var set unix.CPUSet
 	set.Set(cpu)
 	return unix.SchedSetaffinity(0, &set)
 }
 
-// TestCPUBeyondTable: another program gives the kernel a table of one CPU. What
-// comes up on others goes to a socket of that table, by the CPU's number modulo the
-// table's length, where it is answered; and the table is put right.
+// TestCPUBeyondTable: another program sets a table of one PID. The kernel maps the upcalls of other
+// CPUs into that table by CPU number modulo its length; they are answered, and the daemon restores
+// its table.
 func TestCPUBeyondTable(t *testing.T) {
 	t.Parallel()
 	setsDispatch(t)
@@ -236,8 +235,8 @@ func TestCPUBeyondTable(t *testing.T) {
 		return nil
 	})
 	serial := 0
-	// load sends from CPU 1 while the daemon stands still, and returns the bytes
-	// queued on the sockets of CPU 0 and 1.
+	// load sends from CPU 1 while the daemon is stopped, and returns the bytes queued on the
+	// sockets of CPU 0 and 1.
 	load := func() (zero, one int) {
 		missed := v.info(t).Stats.Missed
 		onCPU(t, 1, func() {
@@ -284,7 +283,7 @@ func TestCPUBeyondTable(t *testing.T) {
 	}
 }
 
-// TestDispatchChanges starts with one dispatch what the other one left.
+// TestDispatchChanges starts with one dispatch on a datapath left by the other.
 func TestDispatchChanges(t *testing.T) {
 	t.Parallel()
 	setsDispatch(t)
@@ -303,13 +302,13 @@ func TestDispatchChanges(t *testing.T) {
 			t.Errorf("dispatch %s: dispatch_selected %v", dispatch, e)
 		}
 		if err := d.Stop(t, unix.SIGKILL, lab.DaemonLimit); err == nil {
-			t.Error("SIGKILL is no error")
+			t.Error("no error after SIGKILL")
 		}
 	}
 }
 
-// TestTooFewDescriptors: what cannot go well is said before any port is touched.
-// With dispatch by CPU ports need no descriptors, and it goes well.
+// TestTooFewDescriptors: a start without enough descriptors for the sockets fails before any port
+// is changed. Dispatch by CPU needs no descriptors for ports, so it succeeds.
 func TestTooFewDescriptors(t *testing.T) {
 	t.Parallel()
 	setsDispatch(t)

@@ -1,5 +1,4 @@
-// Package kernel holds the end-to-end tests: dpifd's packages, and dpifd
-// itself, against the openvswitch datapath of a real kernel. They carry the
-// build tag lab and run in the lab VM (`make kernel-test`); package lab says how
-// they make their topologies and what they may skip.
+// Package kernel holds the end-to-end tests of dpifd and its packages on the openvswitch datapath
+// of a real kernel. They have the build tag lab and run in the lab VM (`make kernel-test`). Package
+// lab describes how they build their topologies and which tests may be skipped.
 package kernel

@@ -61,7 +61,7 @@ func TestDatapathLifecycle(t *testing.T) {
 			t.Errorf("read back %q of %s, error %v; want %q of life", info.Features, info.Name, err, f)
 		}
 	}
-	// A bit that no kernel knows must not cost the others.
+	// A bit that the kernel does not know must not drop the others.
 	const unknown = 1 << 30
 	if kept, err := dp.SetFeatures(dpif.FeatureVportPIDs|unknown, nil); err != nil ||
 		kept&^unknown != dpif.FeatureVportPIDs {
@@ -82,7 +82,7 @@ func TestExtack(t *testing.T) {
 	conn, fam := dial(t, ns)
 	_, err := dpif.CreateDatapath(conn, fam, "a-name-of-more-than-15-bytes", 0)
 	if err == nil {
-		t.Fatal("the kernel took a name of 28 bytes")
+		t.Fatal("the kernel accepted a name of 28 bytes")
 	}
 	lab.Need(t, "extended acknowledgements", func() error {
 		var op *netlink.OpError
@@ -145,7 +145,7 @@ func TestVports(t *testing.T) {
 	if got := list()[n.hosts[1].port].PIDs; !cmp.Equal(got, []uint32{99}) {
 		t.Errorf("upcall PIDs after setting 99: %d", got)
 	}
-	// 77 is no port: the others are cleared all the same.
+	// 77 is not a port: the others are cleared nevertheless.
 	if err := dp.ClearUpcallPIDs([]odp.PortNo{1, 77, 2, 3}); err != nil {
 		t.Error(err)
 	}

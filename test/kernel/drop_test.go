@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestDropReasons: flows that drop name a reason where the kernel has an action for that, and
-// have no actions elsewhere.
+// TestDropReasons: drop flows carry a reason if the kernel has the drop action, otherwise they have
+// no actions.
 func TestDropReasons(t *testing.T) {
 	t.Parallel()
 	n := newQuietNetwork(t, 2)

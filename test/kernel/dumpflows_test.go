@@ -21,8 +21,8 @@ import (
 
 var usedField = regexp.MustCompile(`, used:([0-9.]+)s`)
 
-// dumpLines returns the sorted lines of a dump without what ovs-dpctl 3.1 has
-// no name for and without times, and the times by line.
+// dumpLines returns the sorted lines of a dump, and the times by line. It removes the times and the
+// attributes that ovs-dpctl 3.1 cannot name.
 func dumpLines(t *testing.T, dump string) ([]string, map[string]float64) {
 	t.Helper()
 	used := map[string]float64{}
@@ -43,8 +43,8 @@ func dumpLines(t *testing.T, dump string) ([]string, map[string]float64) {
 	return lines, used
 }
 
-// variedFlows makes a datapath with flows of all kinds, put there by ovs-dpctl
-// and by us, and sends packets through some of them.
+// variedFlows creates a datapath with flows of all kinds, some put by ovs-dpctl and some by this
+// test, and sends packets through some of them.
 func variedFlows(t *testing.T) (*network, *dpif.Datapath) {
 	t.Helper()
 	n := newNetwork(t, 2, 0)
@@ -63,10 +63,9 @@ func variedFlows(t *testing.T) (*network, *dpif.Datapath) {
 			t.Fatal(err)
 		}
 		f.Key, f.Mask = k, m
-		_ = dp.PutFlow(f, dpif.Create) // what this kernel does not take is not there to compare
+		_ = dp.PutFlow(f, dpif.Create) // flows that this kernel rejects are not compared
 	}
-	// Two hosts that reach each other by flows of ovs-dpctl; TCP by its ports,
-	// with an identifier.
+	// Two hosts reach each other by flows of ovs-dpctl; the TCP flow matches ports and has a UFID.
 	for i, f := range [][2]string{{"1", "2"}, {"2", "1"}} {
 		for _, key := range []string{"eth_type(0x0806),arp()", "eth_type(0x0800),ipv4(proto=1),icmp()",
 			"eth_type(0x86dd),ipv6(frag=no)"} {
@@ -78,7 +77,7 @@ func variedFlows(t *testing.T) (*network, *dpif.Datapath) {
 	r := rand.New(rand.NewPCG(7, 26))
 	for i, key := range keyTemplates {
 		for j := range 3 {
-			// In-ports from 3 up: not those of the hosts.
+			// In-ports from 3 up, so not those of the hosts.
 			key := strings.Replace(fill(r, strings.ReplaceAll(key, "in_port({4})", "in_port(IN)")), "IN",
 				fmt.Sprint(3+(i+7*j)%13), 1)
 			actions := fill(r, actionTemplates[(3*i+j)%len(actionTemplates)])
@@ -101,7 +100,7 @@ func variedFlows(t *testing.T) (*network, *dpif.Datapath) {
 	return n, dp
 }
 
-// TestDumpFlows compares with ovs-dpctl dump-flows, flow by flow.
+// TestDumpFlows compares dump-flows with ovs-dpctl dump-flows, flow by flow.
 func TestDumpFlows(t *testing.T) {
 	t.Parallel()
 	noDaemon(t)
@@ -127,7 +126,7 @@ func TestDumpFlows(t *testing.T) {
 			t.Errorf("%v (-ovs-dpctl +dpifd):\n%s", tt.ours, diff)
 		}
 		if diff := cmp.Diff(ours, again); diff != "" {
-			t.Errorf("%v changes though nothing moves:\n%s", tt.ours, diff)
+			t.Errorf("%v changes without traffic:\n%s", tt.ours, diff)
 		}
 		for line, used := range then {
 			if used < before[line] || used > after[line] || before[line] == 0 {
@@ -137,12 +136,12 @@ func TestDumpFlows(t *testing.T) {
 		flagged := strings.Count(middle, ", flags:")
 		t.Logf("%v: %d flows, %d used, %d with TCP flags", tt.ours, len(ours), len(then), flagged)
 		if len(ours) < 60 || len(then) < 6 || flagged != 2 {
-			t.Errorf("too few flows to mean much")
+			t.Errorf("too few flows to compare")
 		}
 	}
 }
 
-// TestDumpFlowsFilter compares what filters select.
+// TestDumpFlowsFilter compares the flows that filters select.
 func TestDumpFlowsFilter(t *testing.T) {
 	t.Parallel()
 	noDaemon(t)
@@ -194,7 +193,7 @@ func TestDumpFlowsFilter(t *testing.T) {
 	wantFailure(t, n.sw, 1, "open datapath dp-none", "dump-flows", "dp-none")
 }
 
-// TestDumpFlowsSorted compares what --sort and --top print with the whole table.
+// TestDumpFlowsSorted compares the output of --sort and --top with the whole table.
 func TestDumpFlowsSorted(t *testing.T) {
 	t.Parallel()
 	noDaemon(t)
@@ -234,7 +233,8 @@ func TestDumpFlowsSorted(t *testing.T) {
 		if len(top) != 2 {
 			t.Fatalf("--sort %s --top 2: %+v", sort, top)
 		}
-		// Of flows that were used within a jiffy, of up to 10 ms, either may be the first.
+		// The kernel's times are in jiffies of up to 10 ms, so flows used within one are in no
+		// fixed order.
 		i := slices.IndexFunc(sorted, func(f flow) bool { return f.Key == top[0].Key })
 		if i < 0 || value(sorted[0])-value(sorted[i]) > 0.01 {
 			t.Errorf("--sort %s --top 2: %+v, want the first two of %+v", sort, top, sorted)
@@ -244,7 +244,7 @@ func TestDumpFlowsSorted(t *testing.T) {
 		top[0].Bytes != slices.MaxFunc(all, func(a, b flow) int { return cmplib.Compare(a.Bytes, b.Bytes) }).Bytes {
 		t.Errorf("--top 1: %+v", top)
 	}
-	// A filter that no flow passes, but whose packets some flows match.
+	// A filter that selects no flow, although some flows match packets that it describes.
 	out := dpifd(t, n.sw, "dump-flows", n.dpName, "--filter", "in_port(1),eth(src=02:00:00:00:00:99)")
 	if m := regexp.MustCompile(`^0 of (\d+) flows match; (\d+) of them wildcard`).FindStringSubmatch(out); m == nil ||
 		m[1] != fmt.Sprint(len(all)) || m[2] == "0" {

@@ -14,8 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestDelFlows deletes flows by filter and all of them, of a datapath that
-// nobody serves.
+// TestDelFlows deletes flows, by filter and all, of a datapath without a daemon.
 func TestDelFlows(t *testing.T) {
 	t.Parallel()
 	noDaemon(t)
@@ -50,8 +49,8 @@ func TestDelFlows(t *testing.T) {
 	}
 }
 
-// TestDelFlowsOfDaemon deletes flows beside a daemon, which goes on with the
-// features and upcall PIDs that it has set.
+// TestDelFlowsOfDaemon deletes flows of a served datapath; the daemon keeps its features and upcall
+// PIDs.
 func TestDelFlowsOfDaemon(t *testing.T) {
 	n := newNetwork(t, 2, 0)
 	d := n.run(t, settings{})
@@ -66,7 +65,7 @@ func TestDelFlowsOfDaemon(t *testing.T) {
 	ping(t, a.NetNS, b.ip4, 3, 56)
 }
 
-// TestEditPorts attaches and detaches ports of a datapath that a daemon serves.
+// TestEditPorts attaches and detaches ports of a served datapath.
 func TestEditPorts(t *testing.T) {
 	t.Parallel()
 	n := newNetwork(t, 3, 0)
@@ -84,7 +83,7 @@ func TestEditPorts(t *testing.T) {
 	wantFailure(t, n.sw, 1, "a port or device has this name", "add-port", n.dpName, c.port)
 	wantFailure(t, n.sw, 1, "there is no device nosuch", "add-port", n.dpName, "nosuch")
 
-	// A device with an address of the host is not taken without asking.
+	// A device with an IP address of the host is attached only with --yes.
 	n.sw.Run(t, "ip", "link", "add", "dum0", "type", "dummy")
 	n.sw.Run(t, "ip", "address", "add", "192.0.2.7/24", "dev", "dum0")
 	wantFailure(t, n.sw, 2, "no longer answers at 192.0.2.7/24 of dum0", "add-port", n.dpName, "dum0")
@@ -119,7 +118,7 @@ func TestEditPorts(t *testing.T) {
 	}
 }
 
-// TestDelDP deletes a datapath that nobody serves, and not before it is told to.
+// TestDelDP deletes a datapath without a daemon, only after confirmation.
 func TestDelDP(t *testing.T) {
 	t.Parallel()
 	noDaemon(t)

@@ -28,7 +28,7 @@ func dpctlFlows(t *testing.T, ns *lab.NetNS, dp string) map[flow]uint64 {
 	for line := range strings.Lines(ns.DPCtl(t, "dump-flows", dp)) {
 		m := flowLine.FindStringSubmatch(line)
 		if m == nil {
-			t.Errorf("ovs-dpctl dump-flows: line %q is not understood", line)
+			t.Errorf("ovs-dpctl dump-flows: line %q cannot be parsed", line)
 			continue
 		}
 		no, err := strconv.ParseUint(m[1], 10, 16)
@@ -44,8 +44,8 @@ func dpctlFlows(t *testing.T, ns *lab.NetNS, dp string) map[flow]uint64 {
 	return all
 }
 
-// TestIndependentEyes compares what dpif says about a datapath with what
-// ovs-dpctl says, after the daemon has stopped.
+// TestIndependentEyes compares package dpif's view of a datapath with that of ovs-dpctl after the
+// daemon has stopped.
 func TestIndependentEyes(t *testing.T) {
 	t.Parallel()
 	n := newNetwork(t, 3, 0)

@@ -17,14 +17,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// flip is a change of the datapath's user features, as a notification tells it.
+// flip is a notified change of the datapath's user features.
 type flip struct {
 	at       time.Time // when the test saw it
 	features dpif.Features
 }
 
-// watchFeatures notes each change of user features in a namespace until the
-// returned function is called, which returns them.
+// watchFeatures records changes of user features in a namespace until end is called, which returns
+// them.
 func watchFeatures(t *testing.T, ns *lab.NetNS) (end func() []flip) {
 	t.Helper()
 	_, fam := dial(t, ns)
@@ -72,9 +72,9 @@ func watchFeatures(t *testing.T, ns *lab.NetNS) (end func() []flip) {
 	}
 }
 
-// TestHundredFlips: ovs-dpctl beside the daemon, a hundred times under traffic.
-// Each change is undone and counted, and how soon is printed (100 ms is wanted, but
-// emulated CPUs may stall); what was lost meanwhile is told.
+// TestHundredFlips runs ovs-dpctl a hundred times under traffic. The daemon undoes and counts each
+// change. The test logs the delay (the goal is 100 ms, but emulated CPUs may stall) and the packets
+// lost meanwhile.
 func TestHundredFlips(t *testing.T) {
 	t.Parallel()
 	const runs, rate, limit = 100, 200, 100 * time.Millisecond
@@ -95,7 +95,7 @@ func TestHundredFlips(t *testing.T) {
 	start := time.Now()
 	for range runs {
 		n.sw.DPCtl(t, "show", n.dpName)
-		// Two changes in a row would be undone as one.
+		// Two changes in a row would be undone as one, so wait.
 		eventually(t, waitLimit, "the features are restored", func() bool { return v.info(t).Features.String() == kept })
 	}
 	took := time.Since(start)
@@ -104,14 +104,14 @@ func TestHundredFlips(t *testing.T) {
 		return arrived.Count()+int(v.info(t).Stats.Lost) >= count
 	})
 	got := arrived.Count()
-	// What is sent now arrives.
+	// Packets sent from here on arrive.
 	exchange(t, p[0], n.hosts[1].OpenPacket(t, "eth0"))
 	seen := flips()
 	stop(t, d)
 	v.explained(t, d)
 
-	// From the notification of a change to that of its undoing, both seen by
-	// the test; and to the event in the log.
+	// Measure from the notification of a change to that of its restore, and to the event in the
+	// log.
 	events := d.Events("features_restored")
 	var undone []time.Duration
 	for i, f := range seen {
@@ -133,13 +133,13 @@ func TestHundredFlips(t *testing.T) {
 	late := len(undone) - sort.Search(len(undone), func(i int) bool { return undone[i] > limit })
 	t.Logf("%d runs in %v: undone after p50 %v, max %v, %d times after more than %v", runs, took.Round(time.Second),
 		undone[len(undone)/2], undone[len(undone)-1], late, limit)
-	t.Logf("%d packets sent, %d arrived, %d lost while nobody listened", count, got, lost)
+	t.Logf("%d packets sent, %d arrived, %d lost without a listener", count, got, lost)
 	if count-got != int(lost) {
 		t.Errorf("%d of %d packets arrived, the kernel lost %d", got, count, lost)
 	}
 	if n := lossSaid(t, d)["no_listener"]; perCPU && n != 0 {
-		// What is set leaves the table of sockets in force.
-		t.Errorf("nobody listened to %d packets", n)
+		// The new features keep the table of sockets in force.
+		t.Errorf("%d packets had no listener", n)
 	}
 	told := int64(0)
 	for _, e := range events {
@@ -148,7 +148,7 @@ func TestHundredFlips(t *testing.T) {
 			t.Errorf("features_restored: %v, want found %s, kept %s", e.Fields, after, kept)
 		}
 	}
-	// Those since the last event are not told yet.
+	// Changes since the last event are not logged yet.
 	if told > counted {
 		t.Errorf("stats count %d changes restored, the log tells %d", counted, told)
 	}

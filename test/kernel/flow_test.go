@@ -16,14 +16,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// attrs returns what build appends.
+// attrs returns the attributes that build appends.
 func attrs(build func(*netlink.Encoder)) []byte {
 	var e netlink.Encoder
 	build(&e)
 	return e.Bytes()
 }
 
-// outputs returns the actions that send a packet out of ports.
+// outputs returns actions that output a packet to ports.
 func outputs(ports ...odp.PortNo) []byte {
 	return attrs(func(e *netlink.Encoder) {
 		for _, no := range ports {
@@ -32,7 +32,7 @@ func outputs(ports ...odp.PortNo) []byte {
 	})
 }
 
-// key returns the key of an experimental frame.
+// key returns the key of a frame with the experimental Ethertype.
 func key(in odp.PortNo, src, dst odp.MAC) []byte {
 	return attrs(func(e *netlink.Encoder) {
 		odp.AppendInPort(e, in)
@@ -41,7 +41,7 @@ func key(in odp.PortNo, src, dst odp.MAC) []byte {
 	})
 }
 
-// testFlow is a flow for one pair of addresses, both of which id makes.
+// testFlow is a flow for one pair of addresses, both derived from id.
 func testFlow(id byte, in odp.PortNo, out ...odp.PortNo) *dpif.Flow {
 	exact := odp.MAC{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
 	return &dpif.Flow{
@@ -55,7 +55,7 @@ func testFlow(id byte, in odp.PortNo, out ...odp.PortNo) *dpif.Flow {
 	}
 }
 
-// shown is the flow as readFlow sees testFlow.
+// shown is the flow that readFlow returns for testFlow.
 func shown(id byte, in odp.PortNo, actions string) flow {
 	return flow{in, fmt.Sprintf("src=02:5c:00:00:00:%02x,dst=02:d7:00:00:%02x:00", id, id), actions}
 }
@@ -83,7 +83,7 @@ func TestFlows(t *testing.T) {
 		t.Errorf("flows (-want +got):\n%s", diff)
 	}
 
-	// A terse dump has the same flows, and identifiers and counters only.
+	// A terse dump has the same flows, with identifiers and counters only.
 	terse := make(map[dpif.UFID]bool)
 	err := dp.Flows(true, func() { clear(terse) }, func(f *dpif.Flow) error {
 		terse[f.UFID] = f.HasUFID && f.Key == nil && f.Mask == nil && f.Actions == nil
@@ -125,8 +125,8 @@ func TestFlows(t *testing.T) {
 	}
 }
 
-// TestL2Key: the kernel makes the same flow of in-port and addresses as of the
-// whole key of a packet, if the mask has no more.
+// TestL2Key: with a mask of in-port and addresses only, the kernel makes the same flow of a key
+// with just these fields as of a packet's whole key.
 func TestL2Key(t *testing.T) {
 	t.Parallel()
 	noDaemon(t)
@@ -176,7 +176,7 @@ func TestL2Key(t *testing.T) {
 	}
 }
 
-// TestLargeDump goes beyond one datagram of the kernel's.
+// TestLargeDump dumps more flows than fit in one datagram of the kernel.
 func TestLargeDump(t *testing.T) {
 	t.Parallel()
 	noDaemon(t)
@@ -197,7 +197,7 @@ func TestLargeDump(t *testing.T) {
 	}
 }
 
-// TestBatchGoesOn: a request that the kernel refuses costs no other one.
+// TestBatchGoesOn: a refused request does not affect the others of its batch.
 func TestBatchGoesOn(t *testing.T) {
 	t.Parallel()
 	noDaemon(t)
@@ -237,7 +237,7 @@ func TestBatchGoesOn(t *testing.T) {
 		t.Errorf("flows (-want +got):\n%s", diff)
 	}
 
-	// One by one the same, with the error returned.
+	// Sent one by one, the same requests fail, and each error is returned.
 	jumbo := append(one[:14:14], make([]byte, 1486)...)
 	if err := executePacket(dp, up(1, jumbo), outputs(2, 1)); err != nil {
 		t.Error(err)

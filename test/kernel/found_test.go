@@ -19,11 +19,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What a kernel does is found by trying it on a datapath of the test's own, in a
-// namespace of its own.
+// These functions find out what a kernel supports by trying it on a separate datapath in its own
+// namespace.
 
-// hasPerCPU returns why the kernel does not dispatch by CPU, nil if it does. Before
-// 5.4 a kernel keeps any feature, also those that it does not know.
+// hasPerCPU returns why the kernel does not dispatch by CPU, nil if it does. Kernels before 5.4
+// accept any feature bit, also unknown ones.
 var hasPerCPU = sync.OnceValue(func() error {
 	return onScratch(func(dp *dpif.Datapath, _ *lab.NetNS) error {
 		if _, err := dp.SetFeatures(dpif.FeatureDispatchPerCPU, []uint32{1}); err != nil {
@@ -33,8 +33,8 @@ var hasPerCPU = sync.OnceValue(func() error {
 		if err != nil || info.PerCPUPIDs != nil {
 			return err
 		}
-		// Linux before 6.1 does not tell the table. One that refuses what it does
-		// not know keeps only what it has.
+		// Linux before 6.1 does not report the table. A kernel that rejects unknown features keeps
+		// only those that it has.
 		refuses, err := dpif.RefusesUnknown(dp)
 		if err == nil && (!refuses || info.Features&dpif.FeatureDispatchPerCPU == 0) {
 			err = errors.New("dispatch_upcall_per_cpu has no effect")
@@ -48,9 +48,9 @@ func needPerCPU(t *testing.T) {
 	lab.Need(t, "dispatch by CPU", hasPerCPU)
 }
 
-// scratch stands in for a test where something is tried once for all of them.
+// scratch is the testing.TB of a probe that runs once for all tests.
 type scratch struct {
-	testing.TB // none: what is not defined here is not used
+	testing.TB // nil: only the methods defined here are called
 	cleanups   []func()
 	err        error
 }
@@ -63,8 +63,7 @@ func (s *scratch) Errorf(format string, args ...any) {
 func (s *scratch) Fatal(args ...any)                 { panic(errors.New(fmt.Sprint(args...))) }
 func (s *scratch) Fatalf(format string, args ...any) { panic(fmt.Errorf(format, args...)) }
 
-// onScratch calls fn with a new datapath in a namespace of its own, and removes
-// both.
+// onScratch calls fn with a new datapath in a new namespace, and removes both.
 func onScratch(fn func(*dpif.Datapath, *lab.NetNS) error) (err error) {
 	s := &scratch{}
 	defer func() {
@@ -85,8 +84,8 @@ func onScratch(fn func(*dpif.Datapath, *lab.NetNS) error) (err error) {
 	return fn(dp, ns)
 }
 
-// flips returns the features that `ovs-dpctl show` leaves on a datapath that has
-// the given ones, or an error on a kernel where that changes none.
+// flips returns the features that `ovs-dpctl show` leaves on a datapath with the features kept, or
+// an error if it leaves them unchanged on this kernel.
 func flips(kept dpif.Features) (after dpif.Features, err error) {
 	err = onScratch(func(dp *dpif.Datapath, ns *lab.NetNS) error {
 		if _, err := dp.SetFeatures(kept, nil); err != nil {
@@ -105,7 +104,7 @@ func flips(kept dpif.Features) (after dpif.Features, err error) {
 	return after, err
 }
 
-// needFlip is flips for a test that is skipped where nothing changes.
+// needFlip is flips, and skips the test if nothing changes.
 func needFlip(t *testing.T, kept dpif.Features) (after dpif.Features) {
 	t.Helper()
 	lab.Need(t, "features that ovs-dpctl changes", func() (err error) {
@@ -115,8 +114,8 @@ func needFlip(t *testing.T, kept dpif.Features) (after dpif.Features) {
 	return after
 }
 
-// notified returns the commands of the messages that a multicast group of a
-// family tells while fn runs.
+// notified returns the commands of the messages that a multicast group of a family delivers while
+// fn runs.
 func notified(ns *lab.NetNS, group uint32, fn func() error) (commands []byte, err error) {
 	var c *oracle.Conn
 	err = ns.Do(func() (err error) {
@@ -148,15 +147,15 @@ func notified(ns *lab.NetNS, group uint32, fn func() error) (commands []byte, er
 		if recvErr != nil {
 			return nil, recvErr
 		}
-		// A datagram may hold several messages, each with its length first.
+		// A datagram may hold several messages, each beginning with its length.
 		for m := buf[:n]; len(m) > 16; m = m[min(len(m), int(binary.NativeEndian.Uint32(m)+3)&^3):] {
 			commands = append(commands, m[16])
 		}
 	}
 }
 
-// setVerb is how the kernel's notification of a changed vport or datapath reads:
-// before 4.19 it has the command of a new one.
+// setVerb is the verb of the kernel's notification of a changed vport or datapath: before 4.19 it
+// is that of a new one.
 func setVerb(t *testing.T) string {
 	t.Helper()
 	const cmdNew = 1
@@ -178,7 +177,7 @@ func setVerb(t *testing.T) string {
 	return verb
 }
 
-// flowNotices returns how often the kernel tells of a flow that ovs-dpctl adds.
+// flowNotices returns the number of notifications for one flow that ovs-dpctl adds.
 func flowNotices(t *testing.T) int {
 	t.Helper()
 	count := 0
@@ -192,23 +191,23 @@ func flowNotices(t *testing.T) int {
 		return err
 	})
 	if err != nil || count == 0 {
-		t.Fatalf("the kernel tells %d times of a new flow, error %v", count, err)
+		t.Fatalf("the kernel sends %d notifications of a new flow, error %v", count, err)
 	}
 	return count
 }
 
-// hasRings reports whether the kernel has netlink rings, which ports then get.
+// hasRings reports whether the kernel has netlink rings, in which case ports use them.
 var hasRings = sync.OnceValue(func() bool { return mmapring.Probe(mmapring.RX) == nil })
 
-// smallQueues is the configuration of upcall queues that a burst overflows: a
-// socket's buffer of 64 KiB or, where the kernel has rings, one of 100 frames.
+// smallQueues configures upcall queues that a burst overflows: a socket buffer of 64 KiB or, on a
+// kernel with rings, a ring of 100 frames.
 func smallQueues(s settings) settings {
 	s["socket"] = "{rcvbuf: 64KiB}"
 	s["ring"] = "{frame_size: 2560B, block_size: 64KiB, blocks: 4}"
 	return s
 }
 
-// fullCause is the cause of upcalls_lost of a queue that was full.
+// fullCause is the cause of upcalls_lost for a full queue.
 func fullCause() string {
 	if hasRings() && !perCPU {
 		return "ring_full"
@@ -216,8 +215,8 @@ func fullCause() string {
 	return "socket_overflow"
 }
 
-// hasDevice reports whether the kernel makes a device of such arguments of `ip link
-// add`, and shows what it was given. On the default kernel that is required.
+// hasDevice reports whether the kernel accepts these arguments of `ip link add` and the new device
+// shows them. The default kernel must accept them.
 func hasDevice(t *testing.T, args ...string) bool {
 	t.Helper()
 	ns := lab.NewNetNS(t, "scratch")

@@ -10,7 +10,7 @@ import (
 	"dpifd/internal/lab"
 )
 
-// among returns a match for frames with one of the given contents.
+// among returns a predicate for frames with one of the given contents.
 func among(frames ...[]byte) func([]byte) bool {
 	set := make(map[string]bool, len(frames))
 	for _, f := range frames {
@@ -23,8 +23,7 @@ const broadcast = "ff:ff:ff:ff:ff:ff"
 
 var serialFrame atomic.Uint32
 
-// frame builds an experimental frame unlike any other of this run, of 60 to
-// 1,514 bytes.
+// frame builds a frame with the experimental Ethertype, unique in this run, of 60 to 1,514 bytes.
 func frame(t *testing.T, dst, src string) []byte {
 	t.Helper()
 	id := serialFrame.Add(1)

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// remove removes the openvswitch module, whose datapaths have gone.
+// remove unloads the openvswitch module after its datapaths were deleted.
 func remove(t *testing.T) {
 	t.Helper()
 	eventually(t, waitLimit, "the module can be removed", func() bool {
@@ -21,15 +21,14 @@ func remove(t *testing.T) {
 	})
 }
 
-// TestModuleGoesAway removes the openvswitch module beneath a running daemon,
-// and loads it again: the families have other ids then. The module can only be
-// removed after its datapaths, so a daemon that may create one is stopped
-// meanwhile.
+// TestModuleGoesAway unloads the openvswitch module under a running daemon and loads it again,
+// after which the generic netlink families have other ids. The module can be unloaded only without
+// datapaths, so a daemon that may create one is stopped meanwhile.
 func TestModuleGoesAway(t *testing.T) {
 	unload(t)
 	load := func() { lab.Root(t).Run(t, "modprobe", "openvswitch") }
 	load()
-	// The kernel would load it by itself when the daemon asks for the families.
+	// Otherwise the kernel would load it when the daemon looks up the families.
 	write(t, autoload, "/nonexistent")
 
 	for _, tt := range []struct {

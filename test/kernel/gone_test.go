@@ -10,8 +10,8 @@ import (
 	"dpifd/internal/lab"
 )
 
-// TestDatapathGoesAway: a datapath that another program deletes is made anew,
-// or waited for where the daemon may not create it, and served again.
+// TestDatapathGoesAway: a datapath that another program deletes is created again, or awaited if the
+// daemon may not create it, and then served again.
 func TestDatapathGoesAway(t *testing.T) {
 	t.Parallel()
 	for _, create := range []string{"true", "false"} {
@@ -38,8 +38,7 @@ func TestDatapathGoesAway(t *testing.T) {
 				d.Wait(t, since, "ready", nil)
 				exchange(t, p[0], p[1])
 			}
-			// Totals go on from one datapath to the next: each exchange takes two
-			// upcalls.
+			// Totals continue from one datapath to the next; each exchange causes two upcalls.
 			d.Wait(t, time.Now(), "stats", func(e lab.Event) bool { return e.Int(t, "upcalls") >= 8 })
 			stop(t, d)
 		})

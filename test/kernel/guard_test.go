@@ -19,9 +19,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// fakeUpcall builds a well-formed OVS_PACKET_CMD_MISS as the kernel would send
-// it about a datapath. Attribute numbers are those of enum ovs_packet_attr,
-// linux/openvswitch.h.
+// fakeUpcall builds a well-formed OVS_PACKET_CMD_MISS as the kernel would send it for a datapath.
+// Attribute numbers are those of enum ovs_packet_attr, linux/openvswitch.h.
 func fakeUpcall(fam *dpif.Families, dpIndex int32, key, packet []byte) []byte {
 	const cmdMiss, attrPacket, attrKey = 1, 1, 2
 	var e netlink.Encoder
@@ -34,8 +33,7 @@ func fakeUpcall(fam *dpif.Families, dpIndex int32, key, packet []byte) []byte {
 	return e.Bytes()
 }
 
-// TestInjection: no process, not even root's, can put an upcall into the
-// daemon's sockets.
+// TestInjection: no process, not even of root, can inject an upcall into the daemon's sockets.
 func TestInjection(t *testing.T) {
 	t.Parallel()
 	n := newQuietNetwork(t, 2)
@@ -71,7 +69,7 @@ func TestInjection(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// A socket that is not connected to the kernel takes it.
+	// A socket that is not connected to the kernel accepts it.
 	if err := unix.Sendto(attacker, fake, 0, addr); err != nil {
 		t.Fatalf("send to a socket of the test's own: %v", err)
 	}
@@ -103,8 +101,7 @@ func TestInjection(t *testing.T) {
 	}
 }
 
-// TestUpcallPIDRestored: what another program does to where upcalls go is
-// undone.
+// TestUpcallPIDRestored: the daemon undoes a change of a port's upcall PID by another program.
 func TestUpcallPIDRestored(t *testing.T) {
 	t.Parallel()
 	n := newQuietNetwork(t, 2)
@@ -134,8 +131,8 @@ func TestUpcallPIDRestored(t *testing.T) {
 	exchange(t, p[0], p[1])
 }
 
-// TestActionUpcall: what a flow of another program sends up is counted as lost,
-// by port and cause.
+// TestActionUpcall: upcalls of userspace actions in another program's flows are counted as lost, by
+// port and cause.
 func TestActionUpcall(t *testing.T) {
 	t.Parallel()
 	const count = 5
@@ -158,7 +155,7 @@ func TestActionUpcall(t *testing.T) {
 		send(t, p[0], frame(t, "02:d7:00:00:3a:00", "02:5c:00:00:00:3a"))
 	}
 	var lost int64
-	for since := (time.Time{}); lost < count; { // the count may come in parts
+	for since := (time.Time{}); lost < count; { // the losses may be logged in several events
 		e := d.Wait(t, since, "upcalls_lost", forPort(port.Name))
 		if e.Text("cause") != "action_upcall" {
 			t.Fatalf("upcalls_lost: %v, want cause action_upcall", e.Fields)
@@ -171,8 +168,7 @@ func TestActionUpcall(t *testing.T) {
 	}
 }
 
-// TestFeatureFlip: ovs-dpctl beside the daemon changes the datapath's features,
-// and the daemon puts them back.
+// TestFeatureFlip: ovs-dpctl changes the datapath's features, and the daemon restores them.
 func TestFeatureFlip(t *testing.T) {
 	t.Parallel()
 	n := newQuietNetwork(t, 3)
@@ -203,6 +199,6 @@ func TestFeatureFlip(t *testing.T) {
 	}
 	stop(t, d)
 	if lost := v.info(t).Stats.Lost; lost != 0 {
-		t.Errorf("lost %d, want 0: no packet was under way while the features were changed", lost)
+		t.Errorf("lost %d, want 0: no packet was in flight while the features changed", lost)
 	}
 }

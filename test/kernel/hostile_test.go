@@ -19,8 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ipv4 builds an IPv4 header of 20 bytes, with a good length and without
-// checksum, before payload.
+// ipv4 puts an IPv4 header of 20 bytes before payload, with the right length and no checksum.
 func ipv4(protocol byte, payload ...byte) []byte {
 	h := make([]byte, 20, 20+len(payload))
 	h[0], h[8], h[9] = 0x45, 64, protocol
@@ -29,7 +28,7 @@ func ipv4(protocol byte, payload ...byte) []byte {
 	return append(h, payload...)
 }
 
-// ipv6 builds an IPv6 header before payload.
+// ipv6 puts an IPv6 header before payload.
 func ipv6(next byte, payload ...byte) []byte {
 	h := make([]byte, 40, 40+len(payload))
 	h[0], h[6], h[7] = 0x60, next, 64
@@ -45,7 +44,7 @@ func altered(b []byte, at int, with ...byte) []byte {
 	return b
 }
 
-// prefixes returns all that b begins with, from nothing to the whole.
+// prefixes returns all prefixes of b, from the empty one to the whole.
 func prefixes(b []byte) (all [][]byte) {
 	for i := range len(b) + 1 {
 		all = append(all, b[:i])
@@ -53,7 +52,7 @@ func prefixes(b []byte) (all [][]byte) {
 	return all
 }
 
-// hostilePayloads are what follows the addresses of frames, by kind.
+// hostilePayloads are the bytes after the addresses of frames, by kind.
 func hostilePayloads() []struct {
 	kind string
 	all  [][]byte
@@ -65,11 +64,11 @@ func hostilePayloads() []struct {
 		return all
 	}
 	tcp := altered(make([]byte, 20), 12, 0x50, 0x02)
-	// A neighbour advertisement whose option says that it has no length.
+	// A neighbour advertisement with an option of length 0.
 	nd := append(altered(make([]byte, 24), 0, 136), 2, 0, 1, 2, 3, 4, 5, 6)
 	hopByHop := []byte{}
 	for range 40 {
-		hopByHop = append(hopByHop, 0, 0, 1, 4, 0, 0, 0, 0) // the next one is alike
+		hopByHop = append(hopByHop, 0, 0, 1, 4, 0, 0, 0, 0) // the next header is the same
 	}
 	tags := func(n int, inner ...byte) (b []byte) {
 		for i := range n {
@@ -113,13 +112,13 @@ func hostilePayloads() []struct {
 	}
 }
 
-// TestHostileFrames: no bytes on the wire harm the daemon, and each packet that
-// comes up goes on as it came, or is counted.
+// TestHostileFrames: no bytes on the wire harm the daemon, and each packet that causes an upcall is
+// forwarded unchanged or counted.
 func TestHostileFrames(t *testing.T) {
 	t.Parallel()
 	n := build(t, 3, 65_535, true)
 	d := n.run(t, settings{"policy": "{type: learning, mac_limit: 20000}", "flows": "{max_idle: 60s}"})
-	// With dispatch by CPU only what comes up on one CPU keeps its order.
+	// With dispatch by CPU only upcalls of one CPU keep their order.
 	if err := stayOnCPU(0); err != nil {
 		t.Fatal(err)
 	}
@@ -127,10 +126,10 @@ func TestHostileFrames(t *testing.T) {
 	p := n.sockets(t)
 	addresses := []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x02, 0xbd, 0, 0, 0, 0}
 	count := uint32(0)
-	// fence sends a good frame after all others and returns how many frames of
-	// want arrived before it.
+	// fence sends a good frame after all others and returns how many frames of want arrived before
+	// it.
 	fence := func(want map[string]bool) (arrived int) {
-		// It comes up like them: what stays in the kernel would overtake them.
+		// It must cause an upcall like the others: a frame that stays in the kernel overtakes them.
 		count++
 		good := frame(t, broadcast, fmt.Sprintf("02:60:0d:00:%02x:%02x", count>>8&0xff, count&0xff))
 		send(t, p[0], good)
@@ -200,10 +199,10 @@ func TestHostileFrames(t *testing.T) {
 	t.Logf("seed %d: upcalls %s, decode_errors %s, execute_refused %s, flows_refused %s, dropped %s, jumbo %s",
 		seed, last.Text("upcalls"), last.Text("decode_errors"),
 		last.Text("execute_refused"), last.Text("flows_refused"), last.Text("dropped"), last.Text("jumbo"))
-	// A packet of 65,535 bytes does not fit a request with its actions, which counts as
-	// the policy's error.
+	// A packet of 65,535 bytes does not fit in a request together with its actions; that counts as
+	// a policy error.
 	if gone < 0 || int64(gone) > last.Int(t, "execute_refused")+last.Int(t, "policy_errors") {
-		t.Errorf("%d frames came up and did not arrive; the kernel refused to forward %s, the policy's errors are %s", gone,
+		t.Errorf("%d frames caused upcalls and did not arrive; the kernel refused to forward %s, the policy's errors are %s", gone,
 			last.Text("execute_refused"), last.Text("policy_errors"))
 	}
 	got, want := last.Int(t, "executed")+last.Int(t, "dropped")+last.Int(t, "policy_errors"), last.Int(t, "upcalls")
@@ -212,13 +211,13 @@ func TestHostileFrames(t *testing.T) {
 	}
 }
 
-// asNobody calls fn on a thread without privilege, which ends with it.
+// asNobody calls fn on a thread without privileges, which ends after it.
 func asNobody(fn func() error) error {
 	const nobody = 65534
 	done := make(chan error)
 	go func() {
 		runtime.LockOSThread()
-		// Of this thread alone: the wrappers change all of them.
+		// Raw system calls change this thread only; the wrappers change all threads.
 		if _, _, errno := unix.RawSyscall(unix.SYS_SETRESUID, nobody, nobody, nobody); errno != 0 {
 			done <- os.NewSyscallError("setresuid", errno)
 			return
@@ -228,9 +227,8 @@ func asNobody(fn func() error) error {
 	return <-done
 }
 
-// TestForeignMessages: what other processes send to any of the daemon's port
-// ids is refused; what root multicasts to the groups that the daemon listens
-// to is counted and not looked at.
+// TestForeignMessages: messages of other processes to any of the daemon's port ids are refused;
+// messages that root multicasts to the daemon's groups are counted and ignored.
 func TestForeignMessages(t *testing.T) {
 	t.Parallel()
 	const rounds = 50
@@ -293,7 +291,7 @@ func TestForeignMessages(t *testing.T) {
 		to := &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: 1 << (group.number - 1)}
 		for range rounds {
 			for _, m := range messages[:6] {
-				// The kernel gets it too, and skips what is not a request.
+				// The kernel receives it too, and ignores messages that are not requests.
 				if err := unix.Sendto(attackers[group.protocol], m, 0, to); err != nil {
 					t.Fatal(err)
 				}

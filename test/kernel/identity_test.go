@@ -18,7 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// access are ports in a VLAN of their own each: 10 and 20.
+// access returns ports in access VLANs of their own: 10, 20 and so on.
 func (n *network) access(names ...string) string {
 	var list []string
 	for i, name := range names {
@@ -27,8 +27,8 @@ func (n *network) access(names ...string) string {
 	return "[" + strings.Join(list, ", ") + "]"
 }
 
-// isolated checks that the access ports of VLANs 10 and 20 are apart: untagged, and with a
-// tag of the other's VLAN.
+// isolated checks that no frame crosses between the access ports of VLANs 10 and 20, neither
+// untagged nor with the tag of the other VLAN.
 func isolated(t *testing.T, what string, p []*lab.Packet) {
 	t.Helper()
 	for i, f := range [][]byte{
@@ -43,7 +43,7 @@ func isolated(t *testing.T, what string, p []*lab.Packet) {
 	}
 }
 
-// tagged is a frame with the tag of a VLAN.
+// tagged is a frame with a VLAN tag.
 func tagged(t *testing.T, vlan uint16, dst, src string) []byte {
 	t.Helper()
 	f := frame(t, dst, src)
@@ -51,14 +51,14 @@ func tagged(t *testing.T, vlan uint16, dst, src string) []byte {
 	return slices.Concat(f[:12], tag, f[12:])
 }
 
-// seen waits for a moment and reports whether p has got anything of the source of f.
+// seen waits briefly and reports whether p has received a frame from the source of f.
 func seen(t *testing.T, p *lab.Packet, f []byte) bool {
 	t.Helper()
 	time.Sleep(300 * time.Millisecond)
 	return p.Count(t, func(got []byte) bool { return len(got) >= 12 && bytes.Equal(got[6:12], f[6:12]) }) > 0
 }
 
-// TestAltname: a port may be configured by an altname of its device.
+// TestAltname: the configuration may name a port by an altname of its device.
 func TestAltname(t *testing.T) {
 	n := newQuietNetwork(t, 3)
 	alt := lab.Name("enp")
@@ -78,8 +78,8 @@ func TestAltname(t *testing.T) {
 	isolated(t, "altname, after a restart", p)
 }
 
-// TestRenamedKeepsSettings: VLAN and limit follow a device through a live rename, a
-// restart after it, and a reload.
+// TestRenamedKeepsSettings: VLAN and upcall limit follow a device through a rename, a restart after
+// it, and a reload.
 func TestRenamedKeepsSettings(t *testing.T) {
 	n := newQuietNetwork(t, 2)
 	name := n.hosts[0].port
@@ -116,7 +116,7 @@ func TestRenamedKeepsSettings(t *testing.T) {
 	signal(t, d, unix.SIGUSR2)
 	d.Wait(t, since, "ready", nil)
 	check("after a restart")
-	// A device that has the port's former name now is another one, and has no entry.
+	// A new device with the former name of the port is a different device, without an entry.
 	stray := lab.Name("stray")
 	n.sw.Run(t, "ip", "link", "add", name, "type", "veth", "peer", "name", stray)
 	n.sw.Run(t, "ip", "link", "set", name, "up")
@@ -134,8 +134,8 @@ func TestRenamedKeepsSettings(t *testing.T) {
 	}
 }
 
-// TestRemovedWhileDown: a port that was taken out of the file while no daemon ran is
-// removed at the start; one that another program attached meanwhile carries nothing.
+// TestRemovedWhileDown: a port that was removed from the configuration while no daemon ran is
+// detached at start; one that another program attached meanwhile carries no traffic.
 func TestRemovedWhileDown(t *testing.T) {
 	for _, how := range []unix.Signal{unix.SIGTERM, unix.SIGKILL} {
 		t.Run(how.String(), func(t *testing.T) {
@@ -145,7 +145,7 @@ func TestRemovedWhileDown(t *testing.T) {
 			d.Wait(t, time.Time{}, "ready", nil)
 			p := n.sockets(t)
 			isolated(t, "before", p)
-			time.Sleep(1500 * time.Millisecond) // the state is written once a second
+			time.Sleep(1500 * time.Millisecond) // the state file is written once a second
 			signal(t, d, how)
 			d.WaitExit(t)
 			n.sw.DPCtl(t, "add-if", n.dpName, n.hosts[2].port)
@@ -166,8 +166,8 @@ func TestRemovedWhileDown(t *testing.T) {
 	}
 }
 
-// TestNumberTaken: a device that has got the number of another one while no daemon ran
-// inherits neither its MACs nor its settings.
+// TestNumberTaken: a device that got the port number of another while no daemon ran inherits
+// neither its MACs nor its settings.
 func TestNumberTaken(t *testing.T) {
 	n := newQuietNetwork(t, 3)
 	a, b, c := n.hosts[0].port, n.hosts[1].port, n.hosts[2].port
@@ -185,7 +185,7 @@ func TestNumberTaken(t *testing.T) {
 	n.sw.DPCtl(t, "del-if", n.dpName, a)
 	n.sw.DPCtl(t, "add-if", n.dpName, fmt.Sprintf("%s,port_no=%d", c, no))
 
-	// With an entry of its own it has the same VLAN, but not what was learned.
+	// With an entry of its own it is in the same VLAN, but learned MACs are not kept.
 	d = n.run(t, ports(c))
 	if got := n.view(t).portNo(t, c); got != no {
 		t.Fatalf("%s has number %d, want %d", c, got, no)
@@ -202,15 +202,15 @@ func TestNumberTaken(t *testing.T) {
 	n.sw.DPCtl(t, "del-if", n.dpName, c)
 	n.sw.DPCtl(t, "add-if", n.dpName, fmt.Sprintf("%s,port_no=%d", a, no))
 
-	// Without one it carries nothing.
+	// Without an entry it carries no traffic.
 	d = n.run(t, settings{"ports": n.access(b)})
 	d.Wait(t, time.Time{}, "port_unlisted", func(e lab.Event) bool { return e.Text("port") == a })
 	isolated(t, "without an entry", []*lab.Packet{p[0], p[1]})
 	stop(t, d)
 }
 
-// TestInternalMoved: internal ports that moved to other namespaces and were renamed there
-// to one name stay what they are; the switch's own device of that name is another one.
+// TestInternalMoved: internal ports that move to other namespaces and get the same name there keep
+// their identity; a device with that name in the switch's namespace is a different one.
 func TestInternalMoved(t *testing.T) {
 	n := newQuietNetwork(t, 0)
 	a, b, up := lab.Name("tap"), lab.Name("tap"), lab.Name("up")
@@ -230,7 +230,7 @@ func TestInternalMoved(t *testing.T) {
 	n.sw.Run(t, "ip", "link", "add", "eth0", "type", "veth", "peer", "name", lab.Name("peer"))
 	isolated(t, "moved", p)
 	since := time.Now()
-	n.sw.DPCtl(t, "del-if", n.dpName, up) // a change of the datapath; the port comes again
+	n.sw.DPCtl(t, "del-if", n.dpName, up) // a change of the datapath; the port is attached again
 	d.Wait(t, since, "port_added", nil)
 	isolated(t, "after a change", p)
 	since = time.Now()
@@ -244,15 +244,15 @@ func TestInternalMoved(t *testing.T) {
 		}
 	}
 	if out, err := n.sw.Try("ip", "link", "show", a); err == nil || internals != 2 {
-		t.Errorf("a port was made twice (%d internal ports): %s", internals, out)
+		t.Errorf("a port was created twice (%d internal ports): %s", internals, out)
 	}
 	if e := d.Events("port_setup_failed"); len(e) > 0 {
 		t.Errorf("port_setup_failed: %v", e)
 	}
 }
 
-// TestNamespaceGone: an internal port whose namespace is deleted is made anew, and a device
-// of its name in the switch's namespace is not touched while it was away.
+// TestNamespaceGone: an internal port whose namespace is deleted is created again. A device with
+// its name in the switch's namespace is not touched meanwhile.
 func TestNamespaceGone(t *testing.T) {
 	n := newQuietNetwork(t, 1)
 	tap := lab.Name("tap")

@@ -9,8 +9,8 @@ import (
 	"dpifd/internal/lab"
 )
 
-// TestLab shows that the lab gives what all other tests stand on: a datapath
-// without a daemon forwards by flows that a tool installed.
+// TestLab checks what all other tests rely on: a datapath without a daemon forwards by flows that a
+// tool installed.
 func TestLab(t *testing.T) {
 	t.Parallel()
 	noDaemon(t)

@@ -23,8 +23,7 @@ func (n *network) sockets(t *testing.T) []*lab.Packet {
 	return list
 }
 
-// toward waits until the flows of frames to a MAC have the given actions, and
-// there is one at least.
+// toward waits until there is a flow for frames to a MAC and all such flows have the given actions.
 func (v view) toward(t *testing.T, mac, actions string) {
 	t.Helper()
 	eventually(t, waitLimit, fmt.Sprintf("flows to %s have actions %s", mac, actions), func() bool {
@@ -54,7 +53,7 @@ func unicastReachesOnlyItsPort(t *testing.T, stages string) {
 	unknown := frame(t, macB, macA)
 	send(t, p[0], unknown)
 	p[1].Expect(t, waitLimit, among(unknown))
-	p[2].Expect(t, waitLimit, among(unknown)) // the socket sees what is flooded
+	p[2].Expect(t, waitLimit, among(unknown)) // the socket receives flooded frames
 
 	answer := frame(t, macA, macB)
 	send(t, p[1], answer)
@@ -78,13 +77,13 @@ func unicastReachesOnlyItsPort(t *testing.T, stages string) {
 	})
 	all := append(known, unknown, last)
 	if got := p[0].Count(t, among(all...)); got != 0 {
-		t.Errorf("%d frames came back out of the port they came in on", got)
+		t.Errorf("%d frames were sent out of their in-port", got)
 	}
 	stop(t, d)
 }
 
-// chase sends frames from a peer to a MAC until one arrives at the port that
-// the MAC moved to, and returns how long after since that was.
+// chase sends frames from a peer to a MAC until one arrives at the MAC's new port, and returns the
+// time since then.
 func chase(t *testing.T, peer, there *lab.Packet, peerMAC, mac string, since time.Time) time.Duration {
 	t.Helper()
 	for within := lab.Within(waitLimit); !within.Passed(); {
@@ -116,7 +115,7 @@ func movedMACIsFollowed(t *testing.T, stages string) {
 	p := n.sockets(t)
 	const mac, peerMAC = "02:4d:01:33:e0:7a", "02:9b:01:33:e0:7b"
 	no := func(i int) string { return v.portNo(t, n.hosts[i].port).String() }
-	hello := func(i int) time.Time { // the MAC speaks up at host i
+	hello := func(i int) time.Time { // host i sends from the MAC
 		send(t, p[i], frame(t, peerMAC, mac))
 		return time.Now()
 	}
@@ -128,7 +127,7 @@ func movedMACIsFollowed(t *testing.T, stages string) {
 	for _, move := range []struct {
 		name string
 		from int
-		via  int // host that the MAC is at for a moment only, -1 for none
+		via  int // host where the MAC appears only briefly, -1 for none
 		to   int
 	}{
 		{"to another port", 0, -1, 2},
@@ -137,9 +136,10 @@ func movedMACIsFollowed(t *testing.T, stages string) {
 	} {
 		if move.via >= 0 {
 			v.toward(t, mac, no(move.from))
-			hello(move.from) // its flow is in the kernel again
+			hello(move.from) // reinstalls its flow
 			hello(move.via)
-			// By the clock of jiffies, the last word is the last.
+			// The kernel's times are in jiffies; wait so that the last frame is also the latest by
+			// them.
 			time.Sleep(50 * time.Millisecond)
 		}
 		watch := lab.StartStopwatch()
@@ -149,7 +149,7 @@ func movedMACIsFollowed(t *testing.T, stages string) {
 		if took > time.Second+stalled {
 			t.Errorf("%s: followed after %v, stalled for %v, want 1 s at most", move.name, took, stalled)
 		}
-		// It does not swing back, and the port is the only one.
+		// The MAC stays at the new port, and only there.
 		v.toward(t, mac, no(move.to))
 	}
 	stop(t, d)
@@ -190,7 +190,7 @@ func idleFlowExpires(t *testing.T, stages string) {
 	})
 	took, stalled := time.Since(quiet), watch.Stalled()
 	t.Logf("gone %v after its last packet, stalled for %v of that", took.Round(time.Millisecond), stalled)
-	// The kernel tells times of use in jiffies of up to 10 ms.
+	// The kernel's times of use are in jiffies of up to 10 ms.
 	if took < maxIdle-50*time.Millisecond || took > maxIdle+cycle+slack+stalled {
 		t.Errorf("gone %v after its last packet, want %v and at most one cycle more", took, maxIdle)
 	}
@@ -199,8 +199,8 @@ func idleFlowExpires(t *testing.T, stages string) {
 	}
 }
 
-// TestMACAging: a MAC that is silent is forgotten, and the flows to it flood;
-// one whose traffic never leaves the kernel is not.
+// TestMACAging: a silent MAC ages out, and the flows to it then flood; a MAC whose traffic stays in
+// the kernel does not age out.
 func TestMACAging(t *testing.T) { inStages(t, macAging) }
 
 func macAging(t *testing.T, stages string) {
@@ -217,8 +217,8 @@ func macAging(t *testing.T, stages string) {
 	p[2].Expect(t, waitLimit, func([]byte) bool { return true })
 	send(t, p[0], frame(t, sink, talker), frame(t, sink, silent))
 	heard, watch := time.Now(), lab.StartStopwatch()
-	// From now on the sink and the talker speak, to each other and to the
-	// silent one, by flows in the kernel.
+	// From now on the sink and the talker send to each other and to the silent MAC, by flows in the
+	// kernel.
 	speak := func() {
 		send(t, p[0], frame(t, sink, talker))
 		send(t, p[1], frame(t, talker, sink), frame(t, silent, sink))
@@ -241,19 +241,19 @@ func macAging(t *testing.T, stages string) {
 			}
 		}
 		if watch.Elapsed() > waitLimit {
-			t.Fatalf("the silent MAC is not forgotten after %v", waitLimit)
+			t.Fatalf("the silent MAC has not aged out after %v", waitLimit)
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
 	if now := v.info(t).Stats.Missed; now != missed {
-		t.Errorf("missed rose from %d to %d: the talker did not stay in the kernel", missed, now)
+		t.Errorf("missed rose from %d to %d: the talker's packets did not stay in the kernel", missed, now)
 	}
 	f := frame(t, silent, sink)
 	send(t, p[1], f)
 	p[0].Expect(t, waitLimit, among(f))
 	p[2].Expect(t, waitLimit, among(f))
 	stop(t, d)
-	// Dumps for MACs that age take at most a fiftieth of the time, and are slow in a slow guest.
+	// Dumps for MAC aging use at most 2 % of the time, and are slow in a slow guest.
 	var pace time.Duration
 	for _, e := range d.Events("stats") {
 		pace = max(pace, 50*time.Duration(e.Int(t, "revalidator_dump_ms")+1)*time.Millisecond)

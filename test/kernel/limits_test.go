@@ -12,9 +12,8 @@ import (
 	"dpifd/internal/lab"
 )
 
-// TestRandomSources: a port that shows a hundred thousand MACs makes neither
-// the flow table nor the MAC table nor the daemon grow beyond their limits, and
-// only its own MACs are forgotten.
+// TestRandomSources: when a port shows a hundred thousand MACs, the flow table, the MAC table and
+// the daemon's memory stay within their limits, and only MACs of that port are evicted.
 func TestRandomSources(t *testing.T) {
 	t.Parallel()
 	const macs, flows, count = 600, 2500, 100_000
@@ -46,7 +45,7 @@ func TestRandomSources(t *testing.T) {
 			send(t, p[0], f)
 			sent++
 		}
-		// No more on its way than the port's queue holds: each source is to be
+		// Keep no more packets in flight than the port's queue holds, so that each source is
 		// learned.
 		for limit := time.Second; arrived < sent-1000; arrived++ {
 			if _, err := p[1].Receive(limit); err != nil {
@@ -72,7 +71,7 @@ func TestRandomSources(t *testing.T) {
 		t.Errorf("memory grew from %d to %d KiB", memory>>10, now>>10)
 	}
 	if learned := e.Int(t, "macs_learned"); learned < count/2 {
-		t.Errorf("%d MACs were learned of %d that were shown", learned, count)
+		t.Errorf("%d of %d MACs were learned", learned, count)
 	}
 
 	said := int64(0)
@@ -83,8 +82,7 @@ func TestRandomSources(t *testing.T) {
 		said += e.Int(t, "evicted")
 	}
 	d.Wait(t, time.Time{}, "flow_limit_reached", nil)
-	// The others are known where they were: what one sends the other reaches
-	// nobody else.
+	// The MACs of other ports are still known: frames between them reach no third port.
 	known := frame(t, macB, macA)
 	p[0].Count(t, func([]byte) bool { return false })
 	send(t, p[1], known)
@@ -93,7 +91,7 @@ func TestRandomSources(t *testing.T) {
 	send(t, p[1], after)
 	p[0].Expect(t, waitLimit, func(f []byte) bool {
 		if among(known)(f) {
-			t.Error("a MAC of another port was forgotten")
+			t.Error("a MAC of another port was evicted")
 		}
 		return among(after)(f)
 	})
@@ -105,8 +103,8 @@ func TestRandomSources(t *testing.T) {
 	}
 }
 
-// TestFlowLimitAdapts: while dumps are fast the limit grows, and a reload may
-// lower it below what there is; both are said, with their cause.
+// TestFlowLimitAdapts: the limit grows while dumps are fast, and a reload may set it below the
+// number of flows; the log gives the cause of both changes.
 func TestFlowLimitAdapts(t *testing.T) {
 	const sink = "02:51:4c:00:08:01"
 	const count, low = 14_000, 1500
@@ -135,7 +133,8 @@ func TestFlowLimitAdapts(t *testing.T) {
 	if e.Int(t, "to") != low {
 		t.Errorf("flow_limit_changed: %v, want to %d", e.Fields, low)
 	}
-	// More than twice the limit: all go at once, though none is idle.
+	// There are more than twice as many flows as the limit: the excess is deleted at once, although
+	// none is idle.
 	eventually(t, waitLimit, "the flows above the limit are gone", func() bool { return v.info(t).Stats.Flows <= low })
 	t.Logf("limit grew to %s; %d flows, then %d", grown.Text("to"), there, v.info(t).Stats.Flows)
 	exchange(t, p[0], p[1])

@@ -14,7 +14,7 @@ import (
 	"dpifd/test/bench/load"
 )
 
-// numbered builds the i-th frame of a load: from a station of its own to dst.
+// numbered builds the i-th frame of a load, from its own source address to dst.
 func numbered(t *testing.T, i int, dst string) []byte {
 	t.Helper()
 	mac, err := net.ParseMAC(dst)
@@ -24,8 +24,7 @@ func numbered(t *testing.T, i int, dst string) []byte {
 	return load.Frame(mac, uint32(i), 60+i*131%1455)
 }
 
-// arrivals takes what arrived of a load and returns how many different frames
-// that is, waiting until there are count.
+// arrivals waits for count different frames of a load and returns how many arrived.
 func arrivals(t *testing.T, p *lab.Packet, count int) int {
 	t.Helper()
 	seen := make(map[uint32]bool, count)
@@ -44,15 +43,15 @@ func arrivals(t *testing.T, p *lab.Packet, count int) int {
 	return len(seen)
 }
 
-// steadyLoad sends numbered frames to a station, as many a second, from the sockets
-// in turn, until it is told to end; that returns how many it sent.
+// steadyLoad sends numbered frames to a station at rate a second, from the sockets in turn, until
+// end is called, which returns how many were sent.
 func steadyLoad(t *testing.T, to string, rate int, from ...*lab.Packet) (end func() int) {
 	t.Helper()
 	return beside(t, load.Endless, rate, func(i int) error { return from[i%len(from)].Send(numbered(t, i, to)) })
 }
 
-// beside paces calls beside the test. The returned function ends them and returns
-// how many there were.
+// beside calls send at a fixed rate in the background. The returned function stops it and returns
+// the number of calls.
 func beside(t *testing.T, n, rate int, send func(i int) error) (end func() int) {
 	t.Helper()
 	sent := 0
@@ -68,9 +67,8 @@ func beside(t *testing.T, n, rate int, send func(i int) error) (end func() int) 
 	}
 }
 
-// TestNewFlows sends packets of which each makes a flow of its own, at the rate
-// that is required. Emulated CPUs that the host takes away for long cannot keep
-// up, so it may try three times.
+// TestNewFlows sends packets that each create a flow, at the required rate. The host may stall
+// emulated CPUs for long, so the test has three attempts.
 func TestNewFlows(t *testing.T) {
 	for attempt := range 3 {
 		lost := newFlows(t)
@@ -82,8 +80,7 @@ func TestNewFlows(t *testing.T) {
 	t.Error("packets were lost in each attempt")
 }
 
-// paced sends count numbered packets to a station at so many a second, and
-// returns how long that took.
+// paced sends count numbered packets to a station at rate a second, and returns the time that took.
 func paced(t *testing.T, p *lab.Packet, sink string, count, rate int) time.Duration {
 	t.Helper()
 	frames := numberedLoad(t, count, sink)
@@ -104,7 +101,7 @@ func numberedLoad(t *testing.T, count int, sink string) [][]byte {
 	return frames
 }
 
-// newFlows returns how many packets did not arrive.
+// newFlows returns the number of packets that did not arrive.
 func newFlows(t *testing.T) int {
 	const count, rate = 10_000, 2_000 // packets, and packets a second
 	n := newQuietNetwork(t, 2)
@@ -123,7 +120,7 @@ func newFlows(t *testing.T) int {
 		info.Missed, info.Lost, info.Flows)
 	stop(t, d)
 
-	// Whatever the speed, nothing goes without being counted.
+	// At any speed, each lost packet must be counted.
 	lost := count - got
 	if info.Missed != count+1 || info.Lost != uint64(lost) || info.Flows != uint64(got+1) {
 		t.Errorf("missed %d, lost %d, flows %d; want %d, %d, %d", info.Missed, info.Lost, info.Flows, count+1, lost, got+1)
@@ -139,14 +136,14 @@ func newFlows(t *testing.T) int {
 	return lost
 }
 
-// TestFlowLimit: beyond the limit packets are forwarded without flows.
+// TestFlowLimit: above the limit, packets are forwarded without installing flows.
 func TestFlowLimit(t *testing.T) {
 	const limit, count = 40, 230
 	n := newQuietNetwork(t, 2)
 	d := n.run(t, settings{"flows": fmt.Sprintf("{max_idle: 2s, limit: %d}", limit), "log": "{stats_interval: 100ms}"})
 	p := n.sockets(t)
-	// Flows that land while a cycle asks for their number take two places until the
-	// next: so after the first cycle, and long before the second.
+	// Flows installed while a cycle queries the flow count are counted twice until the next cycle,
+	// so send after the first cycle and long before the second.
 	d.Wait(t, time.Time{}, "stats", func(e lab.Event) bool { return e.Text("revalidator_cycles") != "0" })
 	for i := range count {
 		send(t, p[0], numbered(t, i, broadcast))
@@ -158,7 +155,7 @@ func TestFlowLimit(t *testing.T) {
 	if flows := e.Int(t, "flows"); e.Int(t, "limit") != limit || flows != limit {
 		t.Errorf("flow_limit_reached: %v, want limit %d and as many flows", e.Fields, limit)
 	}
-	d.Wait(t, time.Time{}, "flow_limit_cleared", nil) // when they are idle
+	d.Wait(t, time.Time{}, "flow_limit_cleared", nil) // after they have idled out
 	stop(t, d)
 	stats := d.Events("stats")
 	last := stats[len(stats)-1]

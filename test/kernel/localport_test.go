@@ -9,8 +9,8 @@ import (
 	"dpifd/internal/lab"
 )
 
-// TestLocalPortVLAN: beside ports with VLANs the local port is in VLAN 0 alone until its
-// entry gives it VLANs.
+// TestLocalPortVLAN: beside ports with VLANs, the local port is in VLAN 0 only, unless its entry
+// sets VLANs.
 func TestLocalPortVLAN(t *testing.T) {
 	t.Parallel()
 	n := newQuietNetwork(t, 2)

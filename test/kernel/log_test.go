@@ -9,11 +9,10 @@ import (
 	"time"
 )
 
-// TestEventfulLog has two runs go through what monitoring must recognise: new
-// flows and traffic that stays in the kernel, a queue that overflows, the flow
-// limit, another program's hand in the datapath, reloads that work and do not,
-// a port that is missing and one that goes. With DPIFD_LOG_DIR the log is left
-// there; the tests of the tools that read logs take it from there.
+// TestEventfulLog produces, in two runs, the log of everything that monitoring must recognise: new
+// flows, traffic that stays in the kernel, a queue overflow, the flow limit, changes by another
+// program, good and bad reloads, a missing port and a removed one. If DPIFD_LOG_DIR is set, the log
+// is stored there for the tests of log-reading tools.
 func TestEventfulLog(t *testing.T) {
 	t.Parallel()
 	n := newQuietNetwork(t, 3)
@@ -33,19 +32,19 @@ func TestEventfulLog(t *testing.T) {
 	const sink = "02:51:4c:00:00:77"
 	send(t, p[1], frame(t, broadcast, sink))
 
-	// More flows than are allowed, then silence until they are gone.
+	// Create more flows than are allowed, then send nothing until they have idled out.
 	paced(t, p[0], sink, 600, 200)
 	reached := d.Wait(t, ready.Time, "flow_limit_reached", nil)
 	d.Wait(t, reached.Time, "flow_limit_cleared", nil)
 
-	// Traffic that stays in the kernel, and a station that moves.
+	// Traffic that stays in the kernel, and a MAC that moves.
 	steady := frame(t, sink, "02:51:4c:00:00:78")
 	for range 5000 {
 		send(t, p[0], steady)
 	}
 	send(t, p[2], steady, frame(t, broadcast, "02:51:4c:00:00:78"))
 
-	// The queue holds nothing like this.
+	// Far more than the queue holds.
 	since := time.Now()
 	freeze(t, d, func() {
 		for i := range 900 {
@@ -69,7 +68,7 @@ func TestEventfulLog(t *testing.T) {
 	stop(t, d)
 	log := d.Output()
 
-	// The second run finds the first one's datapath and flows, and says all.
+	// The second run adopts the first one's datapath and flows, and logs at level debug.
 	common["log"] = "{stats_interval: 1s, level: debug}"
 	d = n.run(t, common)
 	since = time.Now()

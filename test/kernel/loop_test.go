@@ -9,8 +9,8 @@ import (
 	"dpifd/internal/lab"
 )
 
-// patched is a network with a loop: a cable between two of the switch's ports. The
-// storm ends when the test does.
+// patched is a network with a loop: a cable between two ports of the switch. The storm ends with
+// the test.
 type patched struct {
 	*network
 	ends [2]string
@@ -23,8 +23,8 @@ func newPatched(t *testing.T) *patched {
 	return p
 }
 
-// ports is the configuration's list: the hosts' ports and both ends of the cable, these with
-// settings in YAML, "" for none.
+// ports is the list of ports for the configuration: the hosts' ports and both ends of the cable.
+// ends are the settings of the latter in YAML, "" for none.
 func (p *patched) ports(ends string) string {
 	list := ""
 	for _, h := range p.hosts {
@@ -36,7 +36,8 @@ func (p *patched) ports(ends string) string {
 	return "[" + list + "]"
 }
 
-// TestFlappingInLoop: one broadcast into a loop, and the log tells of it. The test logs how soon.
+// TestFlappingInLoop sends one broadcast into a loop, which must be logged. The test logs the
+// delay.
 func TestFlappingInLoop(t *testing.T) {
 	p := newPatched(t)
 	d := p.run(t, settings{"ports": p.ports("")})
@@ -57,11 +58,11 @@ func TestFlappingInLoop(t *testing.T) {
 	t.Logf("hits: %d in the loop, %d once it is cut", before.Hit, after.Hit-before.Hit)
 }
 
-// hitCount returns how many packets flows of the datapath have taken.
+// hitCount returns the number of packets that matched flows of the datapath.
 func (v view) hitCount(t *testing.T) uint64 { return v.info(t).Stats.Hit }
 
-// TestLoopGuardBlock: a storm ends when a probe has come back, and the port is closed for
-// twice the time when the loop is still there. The test logs how soon.
+// TestLoopGuardBlock: a returned probe blocks the port, which ends the storm; if the loop still
+// exists when the port is opened, it is blocked for twice the time. The test logs the delay.
 func TestLoopGuardBlock(t *testing.T) {
 	p := newPatched(t)
 	d := p.run(t, settings{"ports": p.ports(", loop_guard: block"), "flows": "{max_idle: 10m}"})
@@ -83,7 +84,7 @@ func TestLoopGuardBlock(t *testing.T) {
 		})
 	}
 	calm()
-	talk := func() { // by sockets that are not full of the storm
+	talk := func() { // with new sockets: the queues of the others are full of the storm
 		t.Helper()
 		sock := p.sockets(t)
 		exchange(t, sock[0], sock[1])
@@ -108,7 +109,7 @@ func TestLoopGuardBlock(t *testing.T) {
 	}
 	calm()
 
-	// Without the setting the port is opened at once.
+	// A reload without the setting opens the port at once.
 	p.sw.SetLink(t, p.ends[0], false)
 	since = reload(t, d, p.config(settings{"ports": p.ports("")}))
 	if e := d.Wait(t, since, "port_opened", nil); e.Text("port") != younger {
@@ -117,8 +118,8 @@ func TestLoopGuardBlock(t *testing.T) {
 	talk()
 }
 
-// TestLoopGuardLog: probes come back though flows take everything else that comes in, and no
-// port is closed. They go in the VLAN that a port carries, and to no host.
+// TestLoopGuardLog: probes return although flows match all other packets, and no port is blocked.
+// Probes use the VLAN that a port carries and reach no host.
 func TestLoopGuardLog(t *testing.T) {
 	p := newPatched(t)
 	d := p.run(t, settings{"ports": p.ports(", vlan: {trunk: [30]}"), "loop_guard": "log", "policy": "{type: flood}",
@@ -128,7 +129,7 @@ func TestLoopGuardLog(t *testing.T) {
 	if first.Int(t, "vlan") != 30 {
 		t.Errorf("loop_detected: %v", first.Fields)
 	}
-	send(t, sock[0], frame(t, broadcast, "02:5c:00:00:00:79")) // makes flows, of VLAN 0
+	send(t, sock[0], frame(t, broadcast, "02:5c:00:00:00:79")) // creates flows of VLAN 0
 	inner := tagged(t, 30, broadcast, "02:5c:00:00:00:7a")
 	send(t, sock[1], inner) // circles in VLAN 30
 	v := p.view(t)

@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestMeterDeleted: a meter that another program deletes is made again.
+// TestMeterDeleted: the daemon recreates a meter that another program deletes.
 func TestMeterDeleted(t *testing.T) {
 	t.Parallel()
 	n := newQuietNetwork(t, 2)
@@ -28,7 +28,7 @@ func TestMeterDeleted(t *testing.T) {
 		}
 		return false
 	})
-	d.Wait(t, time.Now(), "stats", nil) // the daemon itself looks at a meter that it has set
+	d.Wait(t, time.Now(), "stats", nil) // the daemon reads back each meter that it has set
 	since := time.Now()
 	if err := v.DeleteMeter(id); err != nil {
 		t.Fatal(err)

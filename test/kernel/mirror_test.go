@@ -16,7 +16,7 @@ import (
 
 var hexLine = regexp.MustCompile(`^\s+0x[0-9a-f]{4}:  ([0-9a-f ]+)$`)
 
-// captured returns the frames that tcpdump -xx has shown, as hexadecimal digits.
+// captured returns the frames in the output of tcpdump -xx, as hexadecimal digits.
 func captured(out string) []string {
 	var all []string
 	for line := range strings.Lines(out) {
@@ -31,9 +31,8 @@ func captured(out string) []string {
 	return all
 }
 
-// TestMirror: what a port takes and what it sends is copied to its mirror byte
-// for byte, tagged or not, flooded or known; the mirror itself is no part of
-// the network.
+// TestMirror: each frame that a port receives or sends is copied to its mirror unchanged, tagged or
+// not, flooded or known. The mirror port itself does not take part in forwarding.
 func TestMirror(t *testing.T) {
 	t.Parallel()
 	n := newQuietNetwork(t, 4)
@@ -77,7 +76,7 @@ func TestMirror(t *testing.T) {
 			sent = append(sent, f)
 		}
 	}
-	// What passes a by is not copied.
+	// Frames that do not pass port a are not copied.
 	macC := "02:00:5e:00:0c:03"
 	there := frame(t, macC, macB)
 	send(t, p[2], frame(t, broadcast, macC))
@@ -98,7 +97,7 @@ func TestMirror(t *testing.T) {
 		}
 	}
 
-	// What comes in at the mirror goes nowhere and teaches nothing.
+	// Frames that the mirror receives are dropped and not learned.
 	spoof := frame(t, broadcast, macA)
 	send(t, p[3], spoof)
 	v := n.view(t)
@@ -120,7 +119,7 @@ func TestMirror(t *testing.T) {
 		}
 	}
 
-	// Without the setting the port is one like others.
+	// Without the setting the former mirror is an ordinary port.
 	since := reload(t, d, n.config(settings{"flows": "{max_idle: 60s}"}))
 	d.Wait(t, since, "reloaded", nil)
 	eventually(t, waitLimit, "the former mirror takes part", func() bool {

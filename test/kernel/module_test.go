@@ -14,11 +14,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// autoload is where the kernel has the program that loads modules by itself.
+// autoload holds the path of the program that the kernel runs to load a module.
 const autoload = "/proc/sys/kernel/modprobe"
 
-// unload removes the openvswitch module, or skips the test where there is none.
-// Namespaces of former tests may still hold datapaths for a moment.
+// unload removes the openvswitch module, or skips the test if there is none. Namespaces of earlier
+// tests may still hold datapaths briefly.
 func unload(t *testing.T) {
 	t.Helper()
 	lab.Need(t, "openvswitch as a module", func() error {
@@ -35,7 +35,7 @@ func unload(t *testing.T) {
 	t.Cleanup(func() { lab.Root(t).Run(t, "modprobe", "openvswitch") })
 }
 
-// write sets a file for the time of the test.
+// write sets the content of a file for the duration of the test.
 func write(t *testing.T, path, text string) {
 	t.Helper()
 	old, err := os.ReadFile(path)
@@ -87,7 +87,7 @@ func TestModule(t *testing.T) {
 		e := d.Wait(t, time.Time{}, "failed", nil)
 		for _, want := range []string{"modprobe openvswitch", "wait_for_module"} {
 			if !strings.Contains(e.Text("error"), want) {
-				t.Errorf("failed: %q does not say what to do: %s", e.Text("error"), want)
+				t.Errorf("failed: %q does not give advice: %s", e.Text("error"), want)
 			}
 		}
 	})
@@ -108,7 +108,7 @@ func TestModule(t *testing.T) {
 		d.Wait(t, time.Time{}, "ready", nil)
 		stop(t, d)
 		if got := len(d.Events("module_waiting")); got != 1 {
-			t.Errorf("module_waiting was said %d times, want once", got)
+			t.Errorf("%d events module_waiting, want 1", got)
 		}
 	})
 }

@@ -25,7 +25,7 @@ func startMonitor(t *testing.T, ns *lab.NetNS, args ...string) *lab.Process {
 	return m
 }
 
-// ended waits for a monitor that had as many events as it was asked for.
+// ended waits until a monitor exits after the requested number of events, and returns its lines.
 func ended(t *testing.T, m *lab.Process) []string {
 	t.Helper()
 	if code := m.WaitExit(t); code != 0 {
@@ -40,7 +40,7 @@ func ended(t *testing.T, m *lab.Process) []string {
 	return lines
 }
 
-// TestMonitorVport watches what ovs-dpctl does to a datapath.
+// TestMonitorVport watches what ovs-dpctl changes in a datapath.
 func TestMonitorVport(t *testing.T) {
 	t.Parallel()
 	noDaemon(t)
@@ -106,7 +106,7 @@ func TestMonitorVport(t *testing.T) {
 	}
 }
 
-// TestMonitorLink watches what iproute2 does to devices.
+// TestMonitorLink watches what iproute2 changes in devices.
 func TestMonitorLink(t *testing.T) {
 	t.Parallel()
 	noDaemon(t)
@@ -125,18 +125,18 @@ func TestMonitorLink(t *testing.T) {
 		m.WaitLine(t, waitLimit, func(line string) bool { return strings.Contains(line, want) })
 	}
 	if strings.Contains(m.Output(), " other ") {
-		t.Errorf("a device that the filter leaves out:\n%s", m.Output())
+		t.Errorf("a device that the filter excludes:\n%s", m.Output())
 	}
 	if err := m.Stop(t, unix.SIGINT, waitLimit); err != nil {
 		t.Errorf("exit after SIGINT: %v", err)
 	}
 	if strings.Count(m.Output(), " link new wat0 ") != 1 {
-		t.Errorf("wat0 is new more than once:\n%s", m.Output())
+		t.Errorf("more than one event link new of wat0:\n%s", m.Output())
 	}
 }
 
-// TestMonitorFlow watches flows come and go, with a filter, and compares them
-// with dump-flows.
+// TestMonitorFlow watches flow changes, with and without a filter, and compares them with
+// dump-flows.
 func TestMonitorFlow(t *testing.T) {
 	t.Parallel()
 	noDaemon(t)
@@ -148,7 +148,7 @@ func TestMonitorFlow(t *testing.T) {
 		}
 	}
 	port := n.hosts[0].port
-	times := flowNotices(t) // of each flow that is new
+	times := flowNotices(t) // per new flow
 	all := startMonitor(t, n.sw, "flow", "--names", "--count", fmt.Sprint(3*times+2))
 	some := startMonitor(t, n.sw, "flow", n.dpName, "--filter", "in_port("+port+"),eth_type(0x0806)", "--count",
 		fmt.Sprint(times+1))
@@ -188,8 +188,8 @@ func TestMonitorFlow(t *testing.T) {
 	}
 }
 
-// TestMonitorOverflow has more flows installed than a stopped monitor's socket
-// holds: that is said, and it goes on.
+// TestMonitorOverflow installs more flows than the socket of a stopped monitor holds; the monitor
+// reports the overflow and continues.
 func TestMonitorOverflow(t *testing.T) {
 	t.Parallel()
 	noDaemon(t)
@@ -212,7 +212,7 @@ func TestMonitorOverflow(t *testing.T) {
 	m.WaitLine(t, waitLimit, func(line string) bool {
 		return strings.HasSuffix(line, " overflow datapaths: the kernel dropped events")
 	})
-	// The kernel drops events until the queue has been emptied once.
+	// The kernel drops events until the queue has been emptied.
 	last := testFlow(0, 0, 1)
 	eventually(t, waitLimit, "an event after the overflow", func() bool {
 		if err := dp.DeleteFlow(last); err != nil {

@@ -22,8 +22,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestMonitorUpcall watches upcalls while frames go back and forth: each is shown
-// with what became of it, and the packets are in the file.
+// TestMonitorUpcall watches upcalls while frames go back and forth: each is shown with its
+// decision, and the file holds the packets.
 func TestMonitorUpcall(t *testing.T) {
 	t.Parallel()
 	n := newQuietNetwork(t, 2)
@@ -42,7 +42,7 @@ func TestMonitorUpcall(t *testing.T) {
 	for i := range frames {
 		f := frame(t, broadcast, fmt.Sprintf("02:3a:00:00:00:%02x", i))
 		sent = append(sent, f)
-		send(t, p[0], frame(t, broadcast, fmt.Sprintf("02:3a:00:00:01:%02x", i))) // of the other port
+		send(t, p[0], frame(t, broadcast, fmt.Sprintf("02:3a:00:00:01:%02x", i))) // from the other port
 		send(t, p[1], f)
 		p[0].Expect(t, waitLimit, among(f))
 	}
@@ -57,7 +57,7 @@ func TestMonitorUpcall(t *testing.T) {
 	for line := range strings.Lines(m.Output()) {
 		var notice control.Notice
 		if json.Unmarshal([]byte(line), &notice) != nil {
-			continue // what is said apart
+			continue // messages beside the upcalls
 		}
 		u := notice.Upcall
 		if u == nil || i >= len(sent) {
@@ -79,7 +79,7 @@ func TestMonitorUpcall(t *testing.T) {
 	stop(t, d)
 }
 
-// checkCapture compares a file's packets with what was sent.
+// checkCapture compares the packets in a file with those sent.
 func checkCapture(t *testing.T, file, port string, sent [][]byte) {
 	t.Helper()
 	f, err := os.Open(file)
@@ -107,7 +107,7 @@ func checkCapture(t *testing.T, file, port string, sent [][]byte) {
 	}
 }
 
-// TestMonitorNeverSlows: nobody reads what is watched, and packets go on.
+// TestMonitorNeverSlows: nobody reads the monitor's output, and packets are forwarded all the same.
 func TestMonitorNeverSlows(t *testing.T) {
 	n := newQuietNetwork(t, 2)
 	d := n.run(t, settings{"policy": "{mac_limit: 100000}"})

@@ -21,17 +21,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// waitLimit bounds waiting for what ought to come in a moment: frames, flows
-// that change. What has a limit of its own in the requirements says so.
+// waitLimit bounds the wait for what should happen at once, such as the arrival of frames. Times
+// that the requirements limit have their own limits.
 const waitLimit = time.Minute
 
-// cycle is the revalidator's, and slack what emulated CPUs may be late by.
+// cycle is the revalidator's cycle, slack the delay allowed for emulated CPUs.
 const (
 	cycle = 500 * time.Millisecond
 	slack = 500 * time.Millisecond
 )
 
-// host is a namespace with one device, eth0, plugged into a port.
+// host is a namespace with one device, eth0, connected to a port.
 type host struct {
 	*lab.NetNS
 	port     string // the device's peer, in the switch's namespace
@@ -39,7 +39,7 @@ type host struct {
 	ip4, ip6 string // "" for a quiet host
 }
 
-// network is a namespace for a datapath, and hosts around it.
+// network is a namespace for a datapath, and the hosts connected to it.
 type network struct {
 	sw     *lab.NetNS
 	dpName string
@@ -48,15 +48,14 @@ type network struct {
 
 var subnets atomic.Uint32
 
-// newNetwork makes a network of n hosts with addresses that no other network
-// of this run has. The datapath is left to the daemon.
+// newNetwork creates a network of n hosts with addresses that are unique in this run. The daemon
+// creates the datapath.
 func newNetwork(t *testing.T, n, mtu int) *network {
 	t.Helper()
 	return build(t, n, mtu, false)
 }
 
-// newQuietNetwork makes a network whose hosts have no addresses and send
-// nothing by themselves.
+// newQuietNetwork creates a network whose hosts have no addresses and send nothing unless told to.
 func newQuietNetwork(t *testing.T, n int) *network {
 	t.Helper()
 	return build(t, n, 0, true)
@@ -90,14 +89,14 @@ func build(t *testing.T, n, mtu int, quiet bool) *network {
 	return net
 }
 
-// noIPv6 keeps devices made from now on in the namespace from sending router
+// noIPv6 disables IPv6 on devices created in the namespace from now on, so that they send no router
 // solicitations and the like.
 func noIPv6(t *testing.T, ns *lab.NetNS) {
 	t.Helper()
 	setIPv6(t, ns, false)
 }
 
-// setIPv6 allows or denies IPv6 to devices made from now on in the namespace.
+// setIPv6 enables or disables IPv6 on devices created in the namespace from now on.
 func setIPv6(t *testing.T, ns *lab.NetNS, on bool) {
 	t.Helper()
 	if err := ns.SetIPv6(on); err != nil {
@@ -107,8 +106,8 @@ func setIPv6(t *testing.T, ns *lab.NetNS, on bool) {
 
 type settings = lab.Settings
 
-// config returns a configuration for the network: its datapath, all ports of
-// its hosts, and what s sets.
+// config returns a configuration for the network: its datapath, the ports of all hosts, and the
+// settings s.
 func (n *network) config(s settings) string {
 	var ports []string
 	for _, h := range n.hosts {
@@ -129,43 +128,42 @@ func (n *network) config(s settings) string {
 func (n *network) run(t *testing.T, s settings) *lab.Daemon {
 	t.Helper()
 	if _, said := daemonless.Load(t.Name()); said {
-		t.Fatal("this test has said that no daemon serves a datapath in it")
+		t.Fatal("the test runs a daemon after calling noDaemon")
 	}
-	if _, said := deciding.Load(t.Name()); said && s["dispatch"] == "" {
-		t.Fatal("this test has said that it says what dispatch there is")
+	if _, said := settingDispatch.Load(t.Name()); said && s["dispatch"] == "" {
+		t.Fatal("the test leaves dispatch unset after calling setsDispatch")
 	}
 	d := n.sw.StartDaemon(t, n.config(s))
 	d.Wait(t, time.Time{}, "ready", nil)
 	return d
 }
 
-// perCPU: all daemons dispatch by CPU, but for tests that set it themselves.
+// perCPU makes all daemons dispatch by CPU, except in tests that set dispatch.
 var perCPU = os.Getenv("DPIFD_LAB_DISPATCH") == "per-cpu"
 
-// ofVports are the tests that are about the sockets of vports, and why.
-var ofVports = map[string]string{
+// vportOnly maps the tests that need the sockets of vports to the reason.
+var vportOnly = map[string]string{
 	"TestFairness":    "that one port's flood costs another nothing is what dispatch by vport is for",
 	"TestUpcallStats": "it holds the kernel's count of each vport against that of the vport's socket",
 }
 
-// perVport leaves out a test that ofVports names where tests run with dispatch by
-// CPU.
+// perVport skips a test listed in vportOnly if tests run with dispatch by CPU.
 func perVport(t *testing.T) {
 	t.Helper()
-	why, ok := ofVports[t.Name()]
+	why, ok := vportOnly[t.Name()]
 	if !ok {
-		t.Fatal("nothing is said about why this test is about the sockets of vports")
+		t.Fatal("vportOnly gives no reason for this test")
 	}
 	if perCPU {
 		t.Skip("dispatch by CPU: " + why)
 	}
 }
 
-// daemonless and deciding are the tests that said so, by name.
-var daemonless, deciding sync.Map
+// daemonless and settingDispatch hold the names of tests that called noDaemon and setsDispatch.
+var daemonless, settingDispatch sync.Map
 
-// noDaemon leaves out a test in which no daemon serves a datapath where tests run
-// with dispatch by CPU: the other run shows the same.
+// noDaemon skips a test in which no daemon serves a datapath if tests run with dispatch by CPU: the
+// run by vport covers it.
 func noDaemon(t *testing.T) {
 	t.Helper()
 	daemonless.Store(t.Name(), true)
@@ -174,17 +172,17 @@ func noDaemon(t *testing.T) {
 	}
 }
 
-// setsDispatch is noDaemon for a test that says itself what dispatch there is.
+// setsDispatch is noDaemon for a test that sets dispatch itself.
 func setsDispatch(t *testing.T) {
 	t.Helper()
-	deciding.Store(t.Name(), true)
+	settingDispatch.Store(t.Name(), true)
 	if perCPU {
-		t.Skip("dispatch by CPU: the test says itself what dispatch there is")
+		t.Skip("dispatch by CPU: the test sets dispatch itself")
 	}
 }
 
-// queueOf matches events about the queue that takes a port's upcalls: the port's
-// own or, with dispatch by CPU, any handler's.
+// queueOf returns a predicate for events about the queue of a port's upcalls: the port's own or,
+// with dispatch by CPU, that of any handler.
 func queueOf(port string) func(lab.Event) bool {
 	return func(e lab.Event) bool {
 		if perCPU {
@@ -194,8 +192,7 @@ func queueOf(port string) func(lab.Event) bool {
 	}
 }
 
-// listeners are the upcall PIDs of a datapath by port or, with dispatch by CPU, by
-// CPU.
+// listeners are the upcall PIDs of a datapath by port or, with dispatch by CPU, by CPU.
 type listeners map[string]uint32
 
 func (v view) listeners(t *testing.T) listeners {
@@ -217,8 +214,7 @@ func (v view) listeners(t *testing.T) listeners {
 	return all
 }
 
-// of returns the PID of a port's socket, or with dispatch by CPU that of a CPU's:
-// any will do.
+// of returns the upcall PID of a port or, with dispatch by CPU, of any CPU.
 func (l listeners) of(port string) uint32 {
 	if pid, ok := l[port]; ok {
 		return pid
@@ -226,12 +222,12 @@ func (l listeners) of(port string) uint32 {
 	return l.pids()[0]
 }
 
-// pids are the listeners' sockets, each once.
+// pids are the PIDs of the listeners' sockets, without duplicates.
 func (l listeners) pids() []uint32 {
 	return slices.Compact(slices.Sorted(maps.Values(l)))
 }
 
-// stop stops the daemon in good order.
+// stop stops the daemon, which must exit with code 0.
 func stop(t *testing.T, d *lab.Daemon) {
 	t.Helper()
 	if err := d.Stop(t, unix.SIGTERM, lab.DaemonLimit); err != nil {
@@ -239,7 +235,7 @@ func stop(t *testing.T, d *lab.Daemon) {
 	}
 }
 
-// view is an eye of the test's own on a datapath.
+// view is the test's own access to a datapath.
 type view struct{ *dpif.Datapath }
 
 // dial opens a request socket in a namespace and looks up the families.
@@ -280,8 +276,8 @@ func (v view) info(t *testing.T) dpif.DatapathInfo {
 	return info
 }
 
-// comeUp waits until the datapath has missed count packets. A packet that was sent
-// may still be in a queue of the kernel's.
+// comeUp waits until the datapath has missed count packets. Packets that were sent may still be in
+// a queue of the kernel.
 func (v view) comeUp(t *testing.T, count uint64) dpif.DatapathStats {
 	t.Helper()
 	var stats dpif.DatapathStats
@@ -314,14 +310,14 @@ func (v view) portNo(t *testing.T, name string) odp.PortNo {
 	return p.No
 }
 
-// flow is one flow of the kernel in the words of ovs-dpctl.
+// flow is a flow of the kernel in ovs-dpctl's notation.
 type flow struct {
 	inPort  odp.PortNo
 	eth     string // "src=02:00:00:00:00:01,dst=33:33:00:00:00:00/ff:ff:00:00:00:00"
 	actions string // "2,3", "drop" or "recirc(0x1)"
 }
 
-// flows returns the flow table with each flow's packets.
+// flows returns the packet counts of the flow table by flow.
 func (v view) flows(t *testing.T) map[flow]uint64 {
 	t.Helper()
 	all := make(map[flow]uint64)
@@ -383,8 +379,8 @@ func readFlow(f *dpif.Flow) (flow, error) {
 	return flow{k.InPort, strings.Join(eth, ","), strings.Join(actions, ",")}, out.Err()
 }
 
-// eventually waits until done says that it is so. After limit, in which stalls
-// of the guest do not count, it fails the test with what was waited for.
+// eventually waits until done returns true. After limit, not counting stalls of the guest, it fails
+// the test with the text what.
 func eventually(t *testing.T, limit time.Duration, what string, done func() bool) {
 	t.Helper()
 	within := lab.Within(limit)

@@ -20,8 +20,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// Templates of flows. Each {n} becomes a random number of n bits, {mac}, {ip4}
-// and {ip6} an address; with a bar, as in {16|}, a random mask may follow.
+// Templates of flows. Each {n} is replaced by a random number of n bits, {mac}, {ip4} and {ip6} by
+// an address; a bar, as in {16|}, allows a random mask after it.
 var (
 	keyTemplates = []string{
 		"in_port({4}),eth()",
@@ -80,7 +80,7 @@ var (
 		"push_mpls(label={20},tc={3},ttl={8},bos=0,eth_type=0x8848),{4},pop_mpls(eth_type=0x800)",
 		"pop_eth,{4}", "push_eth(src={mac},dst={mac}),{4}",
 	}
-	// textTemplates are what no key above goes with, or what the kernel lacks.
+	// textTemplates need a key that is not among the above, or are unknown to the kernel.
 	textTemplates = []string{
 		"set(ipv4(src={ip4|},dst={ip4|},tos={8|},ttl={8}))", "set(ipv6(src={ip6},label={20|},hlimit={8}))",
 		"set(tcp(src={16|})),set(udp(dst={16})),set(sctp(src={16},dst={16|})),set(icmp(type=1,code=2)),set(icmpv6(code={8}))",
@@ -95,7 +95,7 @@ var (
 	placeholder = regexp.MustCompile(`\{(\d+|mac|ip4|ip6|hex)(\|?)\}`)
 )
 
-// fill puts random values into a template.
+// fill replaces the placeholders of a template by random values.
 func fill(r *rand.Rand, template string) string {
 	return placeholder.ReplaceAllStringFunc(template, func(s string) string {
 		m := placeholder.FindStringSubmatch(s)
@@ -108,8 +108,7 @@ func fill(r *rand.Rand, template string) string {
 	})
 }
 
-// value writes random bits as a template wants them. ovs-dpctl reads many
-// numbers in decimal only.
+// value formats random bits for a placeholder. ovs-dpctl parses many numbers in decimal only.
 func value(kind string, v uint64) string {
 	switch kind {
 	case "mac":
@@ -132,15 +131,15 @@ func value(kind string, v uint64) string {
 }
 
 var (
-	// exthdrs is what ovs-dpctl 3.1 has no name for, and a mask of no effect.
+	// exthdrs matches attributes that ovs-dpctl 3.1 cannot name, and an empty mask.
 	exthdrs = regexp.MustCompile(`,(key32|ipv6_exthdrs)\([^)]*\)|,eth_type\(0/0x0000\)`)
-	// notRead is what ovs-dpctl 3.1 writes but does not read.
+	// notRead matches what ovs-dpctl 3.1 prints but cannot parse.
 	notRead = regexp.MustCompile(`\bnsh\(|\(0/0xffff\)|hash\(|_eth\b|(push|pop)_mpls\(`)
 )
 
-// TestODPText gives random flows to the kernel through the text of this project
-// and through ovs-dpctl: both must make the same of them, and of what the
-// kernel then dumps.
+// TestODPText sends random flows to the kernel through this project's text codec and through
+// ovs-dpctl: the results must be the same, and so must both texts of the flows that the kernel
+// dumps.
 func TestODPText(t *testing.T) {
 	t.Parallel()
 	noDaemon(t)
@@ -194,13 +193,13 @@ func TestODPText(t *testing.T) {
 			each("in_port({4}),eth(src={mac},dst={mac}),eth_type(0x0800),ipv4(src={ip4})", actions)
 		}
 	}
-	t.Logf("the kernel took %d of %d flows", accepted, tried)
+	t.Logf("the kernel accepted %d of %d flows", accepted, tried)
 	least := tried * 3 / 4
 	if !lab.Strict() {
 		least = tried / 2 // older kernels know fewer attributes
 	}
 	if accepted < least {
-		t.Errorf("the kernel took %d of %d flows, too few to mean much", accepted, tried)
+		t.Errorf("the kernel accepted %d of %d flows, too few to compare", accepted, tried)
 	}
 
 	if diff := cmp.Diff(rawFlows(t, theirs), rawFlows(t, ours)); diff != "" {
@@ -219,7 +218,7 @@ func TestODPText(t *testing.T) {
 			key, rest, _ := strings.Cut(line, ", packets:")
 			_, actions, _ := strings.Cut(rest, "actions:")
 			dump[i] = exthdrs.ReplaceAllString(key, "") + " " + actions
-			// What ovs-dpctl writes, we read, and write the same.
+			// Parse what ovs-dpctl prints and print it again: the text must be the same.
 			k, m, err := text.ParseKey(key)
 			again := exthdrs.ReplaceAllString(string(text.AppendKey(nil, k, m)), "")
 			if want := exthdrs.ReplaceAllString(key, ""); err != nil || again != want {
@@ -246,9 +245,9 @@ func flows(t *testing.T, dp *dpif.Datapath, each func(*dpif.Flow)) {
 	}
 }
 
-// rawFlows returns the bytes of key and mask of each flow as the kernel dumps
-// them, and the text of its actions, whose attributes may be in another order.
-// Our text of the key tells them apart.
+// rawFlows returns the raw key and mask of each flow that the kernel dumps, and the text of its
+// actions, whose attributes may be in another order. The map is keyed by our text of the flow's
+// key.
 func rawFlows(t *testing.T, dp *dpif.Datapath) map[string]string {
 	t.Helper()
 	all := map[string]string{}
@@ -256,15 +255,14 @@ func rawFlows(t *testing.T, dp *dpif.Datapath) map[string]string {
 		text := string(odp.Text{}.AppendKey(nil, f.Key, f.Mask))
 		key := hex.EncodeToString(f.Key) + " " + hex.EncodeToString(f.Mask)
 		if strings.Contains(text, "erspan(") {
-			key = text // ovs-dpctl matches bits that neither text says
+			key = text // ovs-dpctl matches bits that neither text shows
 		}
 		all[text] = key + " " + string(odp.Text{}.AppendActions(nil, f.Actions))
 	})
 	return all
 }
 
-// TestODPActionText compares how actions are read and written with ovs-dpctl,
-// without the kernel.
+// TestODPActionText compares parsing and printing of actions with ovs-dpctl, without the kernel.
 func TestODPActionText(t *testing.T) {
 	t.Parallel()
 	noDaemon(t)
@@ -278,7 +276,8 @@ func TestODPActionText(t *testing.T) {
 			}
 		}
 	}
-	// It writes a line for each that it reads, up to the first that it does not.
+	// ovs-dpctl prints a line for each text that it can parse, and stops at the first that it
+	// cannot.
 	for texts := slices.Sorted(maps.Keys(want)); len(texts) > 0; {
 		out, err := n.sw.Try("ovs-dpctl", append([]string{"--verbose=off", "parse-actions"}, texts...)...)
 		read := slices.Collect(strings.Lines(out))
@@ -297,7 +296,7 @@ func TestODPActionText(t *testing.T) {
 		if err == nil {
 			break
 		}
-		t.Errorf("ovs-dpctl does not read %s: %v", texts[len(read)], err)
+		t.Errorf("ovs-dpctl cannot parse %s: %v", texts[len(read)], err)
 		texts = texts[len(read)+1:]
 	}
 }

@@ -21,7 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// daemonSocket is the test's own descriptor of a netlink socket of the daemon.
+// daemonSocket is the test's duplicate of a descriptor of a netlink socket of the daemon.
 type daemonSocket struct {
 	fd       int
 	protocol int
@@ -30,7 +30,7 @@ type daemonSocket struct {
 	notifier bool // member of multicast groups
 }
 
-// daemonSockets takes hold of the daemon's netlink sockets (pidfd_getfd, Linux
+// daemonSockets duplicates the descriptors of the daemon's netlink sockets (pidfd_getfd, Linux
 // 5.6).
 func daemonSockets(t *testing.T, d *lab.Daemon) []daemonSocket {
 	t.Helper()
@@ -69,8 +69,7 @@ func daemonSockets(t *testing.T, d *lab.Daemon) []daemonSocket {
 				t.Fatal(err)
 			}
 		}
-		// The first 32 groups are enough: those of openvswitch come right after
-		// the kernel's own.
+		// The first 32 groups suffice: those of openvswitch follow the kernel's own.
 		groups, err := unix.GetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_LIST_MEMBERSHIPS)
 		if err != nil {
 			t.Fatal(err)
@@ -81,8 +80,8 @@ func daemonSockets(t *testing.T, d *lab.Daemon) []daemonSocket {
 	return all
 }
 
-// drops returns how many messages the kernel could not queue on each netlink
-// socket of a namespace, by port id.
+// drops returns the number of messages that the kernel could not queue on each netlink socket of a
+// namespace, by port id.
 func drops(t *testing.T, ns *lab.NetNS, protocol int) map[uint32]uint64 {
 	t.Helper()
 	all := map[uint32]uint64{}
@@ -100,9 +99,9 @@ func drops(t *testing.T, ns *lab.NetNS, protocol int) map[uint32]uint64 {
 	return all
 }
 
-// TestUpcallSocketOverflow: what a queue did not hold while the daemon stood
-// still is counted for that queue, and everything else arrives. A port's queue
-// costs no other port anything, a handler's is that of all ports.
+// TestUpcallSocketOverflow: upcalls that do not fit in a queue while the daemon is stopped are
+// counted for that queue, and all others arrive. The overflow of a port's queue does not affect
+// other ports; a handler's queue is shared by all ports.
 func TestUpcallSocketOverflow(t *testing.T) {
 	t.Parallel()
 	const count = 3000
@@ -135,7 +134,7 @@ func TestUpcallSocketOverflow(t *testing.T) {
 	for len(load)+others < count-int(lost)+len(quiet) {
 		f, err := p[1].Receive(waitLimit)
 		if err != nil {
-			break // it is said below how many are missing
+			break // the check below reports how many are missing
 		}
 		switch {
 		case match(f):
@@ -144,14 +143,14 @@ func TestUpcallSocketOverflow(t *testing.T) {
 			load[binary.BigEndian.Uint32(f[14:])] = true
 		}
 	}
-	t.Logf("%d packets sent to a daemon that stood still, %d arrived, the kernel lost %d", count, len(load), lost)
+	t.Logf("%d packets sent while the daemon was stopped, %d arrived, the kernel lost %d", count, len(load), lost)
 	if lost == 0 || count+len(quiet)-len(load)-others != int(lost) || !perCPU && others != len(quiet) {
 		t.Errorf("%d of %d packets arrived, the kernel lost %d; of the quiet port %d of %d arrived", len(load), count, lost,
 			others, len(quiet))
 	}
 	full := queueOf(n.hosts[0].port)
 	d.Wait(t, time.Time{}, "upcalls_lost", func(e lab.Event) bool { return full(e) && e.Text("cause") == fullCause() })
-	// The queue takes upcalls again.
+	// The queue accepts upcalls again.
 	for i := range 20 {
 		f := lab.Frame(t, sink, fmt.Sprintf("02:9f:00:00:0a:%02x", i), 0x88b5, []byte{byte(i)})
 		send(t, p[0], f)
@@ -171,8 +170,8 @@ func TestUpcallSocketOverflow(t *testing.T) {
 	}
 }
 
-// TestNotifierOverflow: while the daemon stands still more changes than both
-// notifiers hold; whatever has changed is found out and mended all the same.
+// TestNotifierOverflow: while the daemon is stopped, more changes occur than both notifiers hold;
+// the daemon detects and repairs all of them nevertheless.
 func TestNotifierOverflow(t *testing.T) {
 	t.Parallel()
 	n := newQuietNetwork(t, 3)
@@ -180,7 +179,7 @@ func TestNotifierOverflow(t *testing.T) {
 	v := n.view(t)
 	p := n.sockets(t)
 	features := v.info(t).Features
-	// A port that is configured and has no device yet.
+	// A configured port without a device yet.
 	late := lab.Name("late")
 	since := reload(t, d, n.config(settings{"ports": fmt.Sprintf("[{name: %s}, {name: %s}, {name: %s}, {name: %s}]",
 		n.hosts[0].port, n.hosts[1].port, n.hosts[2].port, late)}))
@@ -221,7 +220,7 @@ func TestNotifierOverflow(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Logf("overflow after %d vport changes and %d link changes", 200*changes, links)
-		// Nobody is told of these.
+		// No notification of these changes is delivered.
 		gone := v.portNo(t, n.hosts[0].port)
 		if err := v.DeleteVport(gone); err != nil {
 			t.Fatal(err)
@@ -238,7 +237,7 @@ func TestNotifierOverflow(t *testing.T) {
 	for _, name := range []string{"port_removed", "port_added"} {
 		d.Wait(t, since, name, forPort(n.hosts[0].port))
 	}
-	if !perCPU { // the kernel does not look at them
+	if !perCPU { // the kernel ignores them
 		d.Wait(t, since, "upcall_pid_restored", forPort(n.hosts[1].port))
 	}
 	d.Wait(t, since, "port_added", forPort(late))
@@ -257,8 +256,8 @@ func TestNotifierOverflow(t *testing.T) {
 	}
 }
 
-// TestRequestSocketOverflow: more refusals than the sockets of handlers and of
-// the revalidator hold. No packet is sent twice, and flows are set right.
+// TestRequestSocketOverflow: more refusals than the sockets of handlers and of the revalidator
+// hold. No packet is sent twice, and flows are corrected.
 func TestRequestSocketOverflow(t *testing.T) {
 	t.Parallel()
 	const count, requestBuffer = 200, 2 << 20 // as the kernel reads it
@@ -283,8 +282,7 @@ func TestRequestSocketOverflow(t *testing.T) {
 		t.Fatalf("%d request sockets with a large buffer, want a handler's and the revalidator's", shrunk)
 	}
 
-	// The flows that the daemon is going to ask for are put by another program
-	// meanwhile: each request is refused.
+	// Another program installs the flows that the daemon will request, so each request is refused.
 	var load [][]byte
 	var since time.Time
 	missed := v.info(t).Stats.Missed
@@ -320,11 +318,10 @@ func TestRequestSocketOverflow(t *testing.T) {
 		return strings.HasPrefix(e.Text("owner"), "handler ")
 	})
 	t.Logf("%s: %s overflows", e.Text("owner"), e.Text("overflows_total"))
-	// All flows idle out, though the answers to most of the revalidator's
-	// requests are lost as well.
+	// All flows idle out, although most answers to the revalidator's requests are lost too.
 	d.Wait(t, since, "request_overflow", func(e lab.Event) bool { return e.Text("owner") == "revalidator" })
 	eventually(t, waitLimit, "idle flows are gone", func() bool { return v.info(t).Stats.Flows == 0 })
-	// One more is sent after all others, so none comes twice later.
+	// This frame is sent after all others, so no duplicate can arrive after it.
 	last := frame(t, sink.String(), "02:0d:00:00:00:01")
 	send(t, p[0], last)
 	p[1].Expect(t, waitLimit, func(f []byte) bool {
@@ -342,8 +339,8 @@ func TestRequestSocketOverflow(t *testing.T) {
 	stop(t, d)
 }
 
-// TestUpcallStats: the kernel's own count of each port's upcalls agrees with
-// the sockets' drops and with what the daemon received.
+// TestUpcallStats: the kernel's own count of each port's upcalls agrees with the sockets' drops and
+// with the upcalls that the daemon received.
 func TestUpcallStats(t *testing.T) {
 	t.Parallel()
 	perVport(t)

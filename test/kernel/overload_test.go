@@ -19,9 +19,8 @@ import (
 	"dpifd/test/bench/load"
 )
 
-// flood sends frames from sources that nobody has seen, to dst, as fast as the
-// machine sends, until the returned function is called, which tells how many
-// were sent. Each makes a flow of its own.
+// flood sends frames from unknown sources to dst as fast as possible until end is called, which
+// returns the number sent. Each frame creates a flow.
 func flood(t *testing.T, p *lab.Packet, dst string) (end func() int) {
 	t.Helper()
 	f := lab.Frame(t, dst, "02:f1:00:00:00:00", 0x88b7, make([]byte, 46))
@@ -33,7 +32,7 @@ func flood(t *testing.T, p *lab.Packet, dst string) (end func() int) {
 
 var procField = regexp.MustCompile(`(?m)^VmRSS:\s+(\d+) kB$`)
 
-// rss returns the memory of a process that is present, in bytes.
+// rss returns the resident memory of a process in bytes.
 func rss(t *testing.T, pid int) int {
 	t.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
@@ -48,7 +47,7 @@ func rss(t *testing.T, pid int) int {
 	return n << 10
 }
 
-// latencies are how long the frames of a load took from one socket to another.
+// latencies are the times that the frames of a load took from one socket to another.
 type latencies []time.Duration
 
 func (l latencies) String() string {
@@ -63,8 +62,8 @@ func (l latencies) String() string {
 
 func (l latencies) p99() time.Duration { return l[min(len(l)-1, len(l)*99/100)] }
 
-// firstPackets sends count frames at so many a second, each the first of a flow
-// of its own, and returns how long those took that arrived within waitLimit.
+// firstPackets sends count frames at rate a second, each the first of a new flow, and returns the
+// latencies of those that arrived within waitLimit.
 func firstPackets(t *testing.T, from, to *lab.Packet, dst string, serial *int, count, rate int) latencies {
 	t.Helper()
 	sent := make(map[uint32]time.Time, count)
@@ -85,7 +84,7 @@ func firstPackets(t *testing.T, from, to *lab.Packet, dst string, serial *int, c
 	f := lab.Frame(t, dst, "02:9e:00:00:00:00", 0x88b8, make([]byte, 46))
 	start := time.Now()
 	for i := range count {
-		// The pace of a clock, so that a wait does not make the next gap longer.
+		// Send at fixed times, so that a delay does not move the following frames.
 		next := start.Add(time.Duration(i) * time.Second / time.Duration(rate))
 		for left := time.Until(next); left > 0; left = time.Until(next) {
 			take(left)
@@ -103,7 +102,7 @@ func firstPackets(t *testing.T, from, to *lab.Packet, dst string, serial *int, c
 	return took
 }
 
-// lossSaid sums upcalls_lost by cause.
+// lossSaid sums the losses in upcalls_lost by cause.
 func lossSaid(t *testing.T, d *lab.Daemon) map[string]int64 {
 	t.Helper()
 	said := map[string]int64{}
@@ -113,9 +112,8 @@ func lossSaid(t *testing.T, d *lab.Daemon) map[string]int64 {
 	return said
 }
 
-// explained checks, after the daemon has stopped, that all packets that missed
-// are accounted for, by sums that are counted in different places: by the
-// datapath, by the sockets and by the daemon.
+// explained checks, after the daemon has stopped, that all missed packets are accounted for by the
+// counters of the datapath, the sockets and the daemon together.
 func (v view) explained(t *testing.T, d *lab.Daemon) {
 	t.Helper()
 	k := v.info(t).Stats
@@ -130,14 +128,14 @@ func (v view) explained(t *testing.T, d *lab.Daemon) {
 		t.Errorf("the datapath missed %d packets, %d are accounted for", k.Missed, counted)
 	}
 	if got := drops + said["no_listener"]; got != int64(k.Lost) {
-		t.Errorf("the datapath lost %d packets; the sockets dropped %d, nobody listened to %d", k.Lost, drops,
+		t.Errorf("the datapath lost %d packets; the sockets dropped %d, %d had no listener", k.Lost, drops,
 			said["no_listener"])
 	}
 	fail, known := int64(0), false
 	for _, p := range v.vports(t) {
 		fail, known = fail+int64(p.Upcalls.Fail), known || p.Upcalls.Known
 	}
-	// The ports count packets too large to be sent up as well, but not those without a PID.
+	// The ports also count packets too large for an upcall, but not those without a PID.
 	if known && (fail < drops || fail > int64(k.Lost)) {
 		t.Errorf("by the kernel's count of each port %d upcalls failed; the sockets dropped %d, the datapath lost %d",
 			fail, drops, k.Lost)
@@ -156,8 +154,7 @@ func (v view) explained(t *testing.T, d *lab.Daemon) {
 	}
 }
 
-// TestFairness: a port that floods with new flows costs another port neither
-// packets nor much time.
+// TestFairness: new flows that flood one port cost another port no packets and little time.
 func TestFairness(t *testing.T) {
 	perVport(t)
 	const flooder, sink, quiet, peer = 0, 1, 2, 3
@@ -172,7 +169,7 @@ func TestFairness(t *testing.T) {
 		p[quiet].Expect(t, waitLimit, among(hello))
 	}
 	serial := 0
-	firstPackets(t, p[quiet], p[peer], peerMAC, &serial, 40, 20) // warm
+	firstPackets(t, p[quiet], p[peer], peerMAC, &serial, 40, 20) // warm up
 	idle := firstPackets(t, p[quiet], p[peer], peerMAC, &serial, 200, 20)
 	memory := rss(t, d.PID())
 	t.Logf("idle: %v; memory %d KiB", idle, memory>>10)
@@ -183,15 +180,14 @@ func TestFairness(t *testing.T) {
 	for _, rate := range []int{10, 20} {
 		count := 10 * rate
 		got := firstPackets(t, p[quiet], p[peer], peerMAC, &serial, count, rate)
-		t.Logf("beside the flood, %d/s: %d of %d arrived; %v; p99 %.1f times the idle one", rate, len(got), count, got,
+		t.Logf("beside the flood, %d/s: %d of %d arrived; %v; p99 %.1f times that of idle", rate, len(got), count, got,
 			float64(got.p99())/float64(idle.p99()))
 		if len(got) != count {
 			t.Errorf("of the quiet port's %d packets at %d/s, %d arrived", count, rate, len(got))
 		}
 		now := rss(t, d.PID())
 		t.Logf("memory %d KiB", now>>10)
-		// A quarter of what the flows of the flood would take if all of them
-		// were kept.
+		// A quarter of the memory that all flows of the flood would need.
 		if now > memory+48<<20 {
 			t.Errorf("memory grew from %d to %d KiB", memory>>10, now>>10)
 		}
@@ -209,15 +205,14 @@ func TestFairness(t *testing.T) {
 	}
 }
 
-// cpuTime returns the processor time that a process has taken.
+// cpuTime returns the CPU time used by a process.
 func cpuTime(t *testing.T, pid int) time.Duration {
 	t.Helper()
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Fields 14 and 15 of proc(5), in 1/100 s; the second, in parentheses,
-	// may hold blanks.
+	// Fields 14 and 15 of proc(5), in 1/100 s; field 2, in parentheses, may contain spaces.
 	f := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
 	ticks := 0
 	for _, s := range f[11:13] {
@@ -230,8 +225,8 @@ func cpuTime(t *testing.T, pid int) time.Duration {
 	return time.Duration(ticks) * 10 * time.Millisecond
 }
 
-// TestMaxUpcalls: what a port has over its limit is shed and counted, by a
-// reload it has another one or none, and nothing else about the port changes.
+// TestMaxUpcalls: upcalls of a port above its limit are shed and counted; a reload changes or
+// removes the limit and nothing else about the port.
 func TestMaxUpcalls(t *testing.T) {
 	const sinkMAC = "02:51:4c:00:06:01"
 	const low, high = 300, 1000
@@ -256,7 +251,7 @@ func TestMaxUpcalls(t *testing.T) {
 	}
 	end := flood(t, p[0], sinkMAC)
 	for _, step := range []struct {
-		reload string // "" for the limit of the start
+		reload string // "" for the limit at start
 		limit  int64  // 0 for none
 	}{{"", low}, {fmt.Sprintf("%d/s", high), high}, {"0", 0}, {fmt.Sprintf("%d/s", low), low}} {
 		since := time.Now()
@@ -272,17 +267,18 @@ func TestMaxUpcalls(t *testing.T) {
 		shed2, to := at(time.Now(), "shed")
 		served2, _ := at(to, "upcalls")
 		took := to.Sub(from)
-		t.Logf("limit %s: in %v %d upcalls served, %d shed; the daemon took %v of processor time for %d packets", step.reload,
+		t.Logf("limit %s: in %v %d upcalls served, %d shed; the daemon used %v of CPU time for %d packets", step.reload,
 			took.Round(time.Millisecond),
 			served2-served, shed2-shed, (cpuTime(t, d.PID()) - cpu).Round(10*time.Millisecond), v.info(t).Stats.Missed-missed)
 		if step.limit == 0 {
-			// What was under way when the limit was lifted is shed at most.
+			// At most the packets that were in flight when the limit was lifted are shed.
 			if after, _ := at(to, "shed"); after != shed2 {
 				t.Errorf("without limit, shed rose from %d to %d", shed2, after)
 			}
 			continue
 		}
-		// A second's worth at once, then the rate. The counts are not of one instant.
+		// The limit allows a burst of one second's worth, then the rate. The counters are not read
+		// at the same time.
 		if most := step.limit + step.limit*took.Milliseconds()/1000 + step.limit; served2-served > most {
 			t.Errorf("limit %d: %d upcalls in %v, at most %d", step.limit, served2-served, took, most)
 		}
@@ -303,7 +299,7 @@ func TestMaxUpcalls(t *testing.T) {
 	}
 	for _, e := range d.Events("upcalls_lost") {
 		if perCPU && e.Text("cause") == "socket_overflow" {
-			continue // the queue is that of all ports
+			continue // all ports share the queue
 		}
 		if e.Text("port") != name {
 			t.Errorf("port %s lost %s, cause %s", e.Text("port"), e.Text("lost"), e.Text("cause"))

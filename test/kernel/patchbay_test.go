@@ -14,8 +14,8 @@ import (
 	"dpifd/internal/lab"
 )
 
-// patchbay is a network whose hosts come and go. Plugs 0 to 2 are there all the
-// time: two that talk to each other, and the witness.
+// patchbay is a network whose hosts come and go. Plugs 0 to 2 always exist: two that send to each
+// other, and the witness.
 type patchbay struct {
 	*network
 	*lab.Patchbay
@@ -36,7 +36,7 @@ func newPatchbay(t *testing.T) *patchbay {
 	return b
 }
 
-// ports is the configuration's list of the plugs from 0 to count.
+// ports is the list of ports for the configuration: plugs 0 to count.
 func (b *patchbay) ports(count int) string {
 	var names []string
 	for i := range count {
@@ -65,7 +65,7 @@ func (b *patchbay) missing(ids []uint32) int {
 	return n
 }
 
-// reach sends until a frame arrives.
+// reach sends frames until one arrives.
 func (b *patchbay) reach(t *testing.T, from, to int) {
 	t.Helper()
 	var ids []uint32
@@ -98,8 +98,7 @@ func (b *patchbay) checkDelivery(t *testing.T) {
 	t.Logf("%d frames sent, %d arrived, %d flooded, %d misdelivered", sent, arrived, flooded, len(wrong))
 }
 
-// checkFlows waits until each flow is from a port that exists, to ports that
-// exist.
+// checkFlows waits until the in-port and the out-ports of each flow exist.
 func (v view) checkFlows(t *testing.T) {
 	t.Helper()
 	eventually(t, waitLimit, "no flow is of a port that is not there", func() bool {
@@ -117,14 +116,13 @@ func (v view) checkFlows(t *testing.T) {
 	})
 }
 
-// holdings is what the daemon holds that may leak.
+// holdings counts the daemon's resources that may leak.
 type holdings struct {
 	lab.Census
 	goroutines int64
 }
 
-// holdings waits for a stats line that counts so many ports, and takes a
-// census.
+// holdings waits for a stats event with the given number of ports, and takes a census.
 func (b *patchbay) holdings(t *testing.T, d *lab.Daemon, ports int) holdings {
 	t.Helper()
 	e := d.Wait(t, time.Now(), "stats", func(e lab.Event) bool { return e.Int(t, "ports") == int64(ports) })
@@ -135,9 +133,9 @@ func (b *patchbay) holdings(t *testing.T, d *lab.Daemon, ports int) holdings {
 	return holdings{c, e.Int(t, "goroutines")}
 }
 
-// checkLeaks compares what the daemon holds with what it held with the same
-// ports. The runtime maps heap when it grows, so only as many mappings as
-// ports would leave show a leak.
+// checkLeaks compares the daemon's resources with those that it had with the same ports. The
+// runtime maps memory as the heap grows, so mappings count as a leak only if there is one for each
+// port.
 func checkLeaks(t *testing.T, before, after holdings, ports int) {
 	t.Helper()
 	t.Logf("before: %v, %d goroutines; after: %v, %d goroutines", before.Census, before.goroutines, after.Census,
@@ -149,9 +147,9 @@ func checkLeaks(t *testing.T, before, after holdings, ports int) {
 	}
 }
 
-// talk has the two stable plugs talk, each as many stations, and the churning
-// ones send to each other and to them, until the returned function is called. That
-// returns the frames between the stable ones.
+// talk sends frames between the two stable plugs, each with several stations, and from the other
+// plugs to each other and to the stable ones, until end is called. That returns the ids of the
+// frames between the stable plugs.
 func (b *patchbay) talk(t *testing.T, random *rand.Rand) (end func() []uint32) {
 	t.Helper()
 	var ids []uint32

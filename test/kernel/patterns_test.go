@@ -13,9 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestPortPatterns: devices that match a pattern become ports as they come, with its
-// settings, which stay theirs through a rename and a restart; names come first, and devices
-// of others or with addresses are left alone.
+// TestPortPatterns: devices that match a pattern become ports when they appear, with the pattern's
+// settings, which they keep through a rename and a restart. Entries with names take precedence;
+// devices that belong to others or have addresses are not attached.
 func TestPortPatterns(t *testing.T) {
 	t.Parallel()
 	n := newQuietNetwork(t, 3)

@@ -10,8 +10,8 @@ import (
 	"dpifd/internal/lab"
 )
 
-// TestReservedAddresses: what IEEE 802.1D reserves for links stays on the link,
-// the address after the block does not.
+// TestReservedAddresses: frames to the addresses that IEEE 802.1D reserves for the link are not
+// forwarded, frames to the next address are.
 func TestReservedAddresses(t *testing.T) {
 	t.Parallel()
 	n := newQuietNetwork(t, 3)
@@ -26,7 +26,7 @@ func TestReservedAddresses(t *testing.T) {
 		frame(t, "01:80:c2:00:00:10", src), frame(t, "01:80:c2:00:01:00", src), frame(t, "01:80:c3:00:00:00", src),
 		frame(t, "33:33:00:00:00:01", src), frame(t, "01:00:5e:00:00:fb", src),
 	}
-	for range 3 { // by way of the daemon, then by its flows
+	for range 3 { // by the daemon, then by its flows
 		send(t, p[0], reserved...)
 		for _, f := range neighbours {
 			send(t, p[0], f)
@@ -41,15 +41,15 @@ func TestReservedAddresses(t *testing.T) {
 		}
 	}
 	if got := p[0].Count(t, among(append(reserved, neighbours...)...)); got != 0 {
-		t.Errorf("%d frames came back out of the port they came in on", got)
+		t.Errorf("%d frames were sent out of their in-port", got)
 	}
 	stop(t, d)
-	// The source of a reserved frame is not learned, that of others is, once.
+	// The source of a reserved frame is not learned; the source of the other frames is learned
+	// once.
 	checkLearned(t, d, 1)
 }
 
-// checkLearned compares the number of MACs that a stopped daemon says it has
-// learned.
+// checkLearned compares the number of MACs learned according to the log of a stopped daemon.
 func checkLearned(t *testing.T, d *lab.Daemon, want int64) {
 	t.Helper()
 	stats := d.Events("stats")
@@ -79,8 +79,7 @@ func TestMulticastSourceIsNotLearned(t *testing.T) {
 	checkLearned(t, d, 1)
 }
 
-// TestSamePort: what goes to a station behind the port it came from has arrived
-// already.
+// TestSamePort: a frame to a station behind its in-port is dropped.
 func TestSamePort(t *testing.T) {
 	t.Parallel()
 	n := newQuietNetwork(t, 3)

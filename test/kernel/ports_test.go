@@ -12,12 +12,12 @@ import (
 	"dpifd/internal/lab"
 )
 
-// forPort returns a match for events about a port.
+// forPort returns a predicate for events about a port.
 func forPort(name string) func(lab.Event) bool {
 	return func(e lab.Event) bool { return e.Text("port") == name }
 }
 
-// exchange shows that a broadcast goes both ways between two sockets.
+// exchange checks that a broadcast arrives in both directions between two sockets.
 func exchange(t *testing.T, a, b *lab.Packet) {
 	t.Helper()
 	there, back := frame(t, broadcast, "02:ec:0a:00:00:01"), frame(t, broadcast, "02:ec:0b:00:00:02")
@@ -27,7 +27,8 @@ func exchange(t *testing.T, a, b *lab.Packet) {
 	a.Expect(t, waitLimit, among(back))
 }
 
-// TestPortsComeAndGo: by another program, and because their device goes.
+// TestPortsComeAndGo: ports are added and removed by another program, and because their device
+// goes.
 func TestPortsComeAndGo(t *testing.T) {
 	t.Parallel()
 	n := newQuietNetwork(t, 3)
@@ -53,7 +54,7 @@ func TestPortsComeAndGo(t *testing.T) {
 		t.Errorf("port_added: port_no %s, the kernel's is %s", no, got)
 	}
 	exchange(t, q, p[0])
-	// Flows that flood, made before the port came, reach it too.
+	// Flows that flood, installed before the port came, are extended to it.
 	eventually(t, waitLimit, "floods reach the new port", func() bool {
 		f := frame(t, broadcast, "02:ec:0b:00:00:02")
 		send(t, p[1], f)
@@ -69,7 +70,7 @@ func TestPortsComeAndGo(t *testing.T) {
 	}
 	exchange(t, p[0], p[1])
 
-	// A configured port whose device goes is waited for, and is back with it.
+	// A configured port whose device goes waits, and returns with the device.
 	gone := n.hosts[1]
 	since = time.Now()
 	n.sw.DeleteLink(t, gone.port)
@@ -81,7 +82,7 @@ func TestPortsComeAndGo(t *testing.T) {
 	if got := e.Text("created"); got != "true" {
 		t.Errorf("port_added after the device is back: created %s, want true", got)
 	}
-	// Flows made earlier are changed soon after it is told.
+	// Existing flows are changed soon after the event.
 	first := v.portNo(t, n.hosts[0].port)
 	eventually(t, waitLimit, "what floods from the first port leads to it", func() bool {
 		for f := range v.flows(t) {
@@ -98,7 +99,7 @@ func TestPortsComeAndGo(t *testing.T) {
 	}
 }
 
-// TestWaitingPort: a configured port that does not exist is waited for.
+// TestWaitingPort: a configured port whose device does not exist waits for it.
 func TestWaitingPort(t *testing.T) {
 	t.Parallel()
 	n := newQuietNetwork(t, 1)
@@ -119,12 +120,11 @@ func TestWaitingPort(t *testing.T) {
 	exchange(t, n.hosts[0].OpenPacket(t, "eth0"), h.OpenPacket(t, "eth0"))
 	stop(t, d)
 	if got := len(d.Events("port_waiting")); got != 1 {
-		t.Errorf("port_waiting was said %d times, want once", got)
+		t.Errorf("%d events port_waiting, want 1", got)
 	}
 }
 
-// TestPortOfOtherDatapath: a device that cannot be attached is reported, and
-// attached when it is free.
+// TestPortOfOtherDatapath: a device of another datapath is reported, and attached when it is free.
 func TestPortOfOtherDatapath(t *testing.T) {
 	t.Parallel()
 	n := newQuietNetwork(t, 1)

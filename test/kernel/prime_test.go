@@ -12,8 +12,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestPrimedFlows holds conversations as ARP begins them: everyone is asked, one station
-// answers, the first one sends to it. With primed flows the third packet finds its flow.
+// TestPrimedFlows runs conversations that begin like ARP: a broadcast asks, one station answers,
+// and the first sends to it. With primed flows the third packet matches a flow.
 func TestPrimedFlows(t *testing.T) {
 	t.Parallel()
 	const conversations = 48
@@ -22,9 +22,10 @@ func TestPrimedFlows(t *testing.T) {
 		on          bool
 		least, most uint64 // upcalls
 	}{
-		// A packet that is answered before its flow is in the kernel has company.
+		// A packet may come before the flow of the previous one is installed: one more upcall.
 		{"off", false, 3 * conversations, 3*conversations + conversations/4},
-		// The first eight show that it pays, and one of 16 that it still does.
+		// Priming starts after eight conversations that show its benefit, and one in 16 checks it
+		// again.
 		{"on", true, 2 * conversations, 2*conversations + conversations/4 + conversations/16 + 9},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -52,7 +53,7 @@ func TestPrimedFlows(t *testing.T) {
 			if missed < c.least || missed > c.most {
 				t.Errorf("%d upcalls, want %d to %d", missed, c.least, c.most)
 			}
-			// Each upcall that did not come had its flow put before.
+			// Each upcall saved corresponds to a primed flow.
 			stats := ask[endpoint.Stats](t, n, "stats", n.dpName)
 			primed, ok := stats.Totals.Get("flows_primed")
 			if !ok || !c.on && primed != 0 || primed+int64(missed) < 3*conversations {
@@ -64,7 +65,7 @@ func TestPrimedFlows(t *testing.T) {
 	}
 }
 
-// checkTwoWays wants the flows of two stations to lead to each other's port.
+// checkTwoWays checks that the flows of two stations output to each other's port.
 func checkTwoWays(t *testing.T, v view, n *network) {
 	t.Helper()
 	want := map[string]string{}

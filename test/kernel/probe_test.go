@@ -19,8 +19,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// runProbe runs `dpifd probe -o json` in the namespace, as nobody with the given
-// capabilities unless attr is nil, and returns the exit code too.
+// runProbe runs `dpifd probe -o json` in the namespace, with the process attributes attr unless
+// nil, and returns the exit code too.
 func runProbe(t *testing.T, ns *lab.NetNS, attr *syscall.SysProcAttr) (map[string]probe.Finding, int) {
 	t.Helper()
 	cmd := exec.Command(lab.DaemonPath(t), "probe", "-o", "json")
@@ -46,8 +46,7 @@ func runProbe(t *testing.T, ns *lab.NetNS, attr *syscall.SysProcAttr) (map[strin
 	return all, cmd.ProcessState.ExitCode()
 }
 
-// census is what a probe must leave alone: network namespaces, devices,
-// datapaths.
+// census is the state that a probe must not change: network namespaces, devices, datapaths.
 func census(t *testing.T, n *network) string {
 	t.Helper()
 	names, err := os.ReadDir("/run/netns")
@@ -63,8 +62,8 @@ func census(t *testing.T, n *network) string {
 		n.sw.Run(t, "/usr/sbin/ip", "netns", "list-id") + dpifd(t, n.sw, "show", "-s")
 }
 
-// TestProbe holds what Debian's kernel has against what is known of it, and
-// that nothing of the host changes.
+// TestProbe checks what is found in Debian's kernel against its known features, and that nothing on
+// the host changes.
 func TestProbe(t *testing.T) {
 	noDaemon(t)
 	n := newQuietNetwork(t, 1)
@@ -104,8 +103,8 @@ func TestProbe(t *testing.T) {
 	}
 }
 
-// TestProbeWithoutPrivilege holds that what cannot be tried is said to be, and
-// that only a missing CAP_NET_ADMIN keeps dpifd from running.
+// TestProbeWithoutPrivilege checks that findings which need privileges are reported as such, and
+// that only a missing CAP_NET_ADMIN prevents dpifd from running.
 func TestProbeWithoutPrivilege(t *testing.T) {
 	t.Parallel()
 	noDaemon(t)

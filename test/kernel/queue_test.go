@@ -14,8 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestQueueHolds fills the queue of a port whose handler is stopped. A message takes 512 bytes
-// of it at least: on that rests how old the messages of a full queue can be.
+// TestQueueHolds fills the queue of a port whose handler is stopped. Each message uses at least 512
+// bytes of it, which bounds the age of messages in a full queue.
 func TestQueueHolds(t *testing.T) {
 	t.Parallel()
 	const frames, least = 8000, 512
@@ -24,7 +24,7 @@ func TestQueueHolds(t *testing.T) {
 	var granted int64
 	if perCPU {
 		e := d.Wait(t, time.Time{}, "dispatch_selected", nil)
-		granted = e.Int(t, "rcvbuf_bytes") * int64(runtime.NumCPU()) // each CPU may fill a socket
+		granted = e.Int(t, "rcvbuf_bytes") * int64(runtime.NumCPU()) // each CPU may fill one socket
 	} else {
 		e := d.Wait(t, time.Time{}, "transport_selected", func(e lab.Event) bool { return e.Text("port") == n.hosts[0].port })
 		if e.Text("transport") == "ring" {

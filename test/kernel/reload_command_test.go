@@ -12,8 +12,8 @@ import (
 	"dpifd/internal/lab"
 )
 
-// TestReloadCommand: dpifd check --diff says what dpifd reload then does; a bad
-// file changes nothing, and dpifd flush-macs forgets what was learned.
+// TestReloadCommand: dpifd check --diff predicts what dpifd reload does; a bad file changes
+// nothing; dpifd flush-macs removes learned MACs.
 func TestReloadCommand(t *testing.T) {
 	n := newNetwork(t, 3, 0)
 	a, b, c := n.hosts[0], n.hosts[1], n.hosts[2]
@@ -53,7 +53,7 @@ func TestReloadCommand(t *testing.T) {
 	macs := ask[[]endpoint.MAC](t, n, "dump-macs", n.dpName)
 	if out := ask[endpoint.Flushed](t, n, "flush-macs", n.dpName, "--port", c.port); out.MACs < 1 ||
 		out.MACs >= len(macs) {
-		t.Errorf("%d MACs of %s forgotten, of %+v", out.MACs, c.port, macs)
+		t.Errorf("%d MACs of %s removed, of %+v", out.MACs, c.port, macs)
 	}
 	ping(t, a.NetNS, c.ip4, 3, 56)
 	wantFailure(t, n.sw, 1, n.dpName+" has no port nosuch", "flush-macs", n.dpName, "--port", "nosuch")

@@ -19,14 +19,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// upcallSocket is a port's upcall socket: its port id, and the socket itself.
+// upcallSocket is a port's upcall socket: its port id and its inode link.
 type upcallSocket struct {
 	pid   uint32
 	inode string
 }
 
-// upcallSockets returns the upcall sockets of plugs, or with dispatch by CPU as many
-// of CPUs, as the kernel lists them, after a look that the daemon has them open.
+// upcallSockets returns the upcall sockets of plugs, or of as many CPUs with dispatch by CPU, as
+// the kernel lists them, and checks that the daemon has them open.
 func (b *patchbay) upcallSockets(t *testing.T, v view, d *lab.Daemon, plugs ...int) map[int]upcallSocket {
 	t.Helper()
 	var table []byte
@@ -37,7 +37,7 @@ func (b *patchbay) upcallSockets(t *testing.T, v view, d *lab.Daemon, plugs ...i
 	if err != nil {
 		t.Fatal(err)
 	}
-	inodes := map[string]string{} // of NETLINK_GENERIC's, by port id
+	inodes := map[string]string{} // of NETLINK_GENERIC sockets, by port id
 	for line := range bytes.Lines(table) {
 		// sk Eth Pid Groups Rmem Wmem Dump Locks Drops Inode
 		if f := strings.Fields(string(line)); len(f) == 10 && f[1] == fmt.Sprint(unix.NETLINK_GENERIC) {
@@ -51,7 +51,7 @@ func (b *patchbay) upcallSockets(t *testing.T, v view, d *lab.Daemon, plugs ...i
 		t.Fatal(err)
 	}
 	for _, fd := range fds {
-		// Those that close meanwhile are not looked for.
+		// Skip descriptors that are closed meanwhile.
 		if to, err := os.Readlink(filepath.Join(dir, fd.Name())); err == nil {
 			open[to] = true
 		}
@@ -90,8 +90,8 @@ func badFile(good string, way int) string {
 	}
 }
 
-// TestThousandReloads alternates good and bad files under traffic. Good ones
-// change ports, policy, limits and the level of the log.
+// TestThousandReloads alternates good and bad files under traffic. Good files change ports, policy,
+// limits and the log level.
 func TestThousandReloads(t *testing.T) {
 	t.Parallel()
 	const reloads, warmUp, extra = 1000, 300, 4
@@ -139,7 +139,7 @@ func TestThousandReloads(t *testing.T) {
 		good["log"] = "{stats_interval: 500ms, level: " + level + "}"
 		done := "reloaded"
 		if level == "warn" {
-			// At that level only what a file changes in vain is said.
+			// At this level only changes without effect are logged.
 			good["handlers"] = "7"
 			done = "reload_ignored"
 		}
@@ -178,7 +178,7 @@ func TestThousandReloads(t *testing.T) {
 	b.reach(t, rightPlug, leftPlug)
 	after := b.holdings(t, d, stablePlugs+1)
 	checkLeaks(t, before, after, 0)
-	// The heap grows in steps, so averages are compared.
+	// The heap grows in steps, so compare averages.
 	first, second := average(memory[:len(memory)/2]), average(memory[len(memory)/2:])
 	t.Logf("resident memory after %d reloads: %d KiB on average in the first half, %d KiB in the second", warmUp,
 		first, second)

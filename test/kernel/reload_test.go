@@ -15,8 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// reload replaces the daemon's configuration file and sends it SIGHUP. It
-// returns the time before that.
+// reload replaces the daemon's configuration file and sends SIGHUP. It returns the time just
+// before.
 func reload(t *testing.T, d *lab.Daemon, config string) time.Time {
 	t.Helper()
 	since := time.Now()
@@ -30,8 +30,8 @@ func reload(t *testing.T, d *lab.Daemon, config string) time.Time {
 	return since
 }
 
-// TestReload changes ports, policy, limits and the log level of a running
-// daemon, and has it refuse a bad file.
+// TestReload changes ports, policy, limits and the log level of a running daemon, and checks that a
+// bad file is rejected.
 func TestReload(t *testing.T) {
 	t.Parallel()
 	n := newQuietNetwork(t, 3)
@@ -51,7 +51,7 @@ func TestReload(t *testing.T) {
 	}
 	before := pids()
 
-	// A port more; the others are not touched.
+	// Add a port; the others are not touched.
 	n.hosts = append(n.hosts, late)
 	since := reload(t, d, n.config(settings{"flows": "{max_idle: 60s}"}))
 	d.Wait(t, since, "port_added", forPort(late.port))
@@ -84,7 +84,7 @@ func TestReload(t *testing.T) {
 	}
 	exchange(t, p[1], q)
 
-	// The policy decides anew about flows that are there.
+	// The new policy decides again about existing flows.
 	since = reload(t, d, n.config(settings{"flows": "{max_idle: 60s}", "policy": "{type: drop}"}))
 	d.Wait(t, since, "reloaded", nil)
 	eventually(t, waitLimit, "all flows drop", func() bool {
@@ -96,7 +96,7 @@ func TestReload(t *testing.T) {
 		return true
 	})
 
-	// A port less, other limits, another level, and a key that takes a restart.
+	// Remove a port, change limits, level, and a key that requires a restart.
 	n.hosts = n.hosts[1:]
 	since = reload(t, d, n.config(settings{"flows": "{max_idle: 300ms, limit: 1000}",
 		"log": "{level: debug, stats_interval: 1s}", "handlers": "7"}))
@@ -118,7 +118,7 @@ func TestReload(t *testing.T) {
 	d.Wait(t, since, "stats", func(e lab.Event) bool { return e.Int(t, "flow_limit") == 1000 })
 	eventually(t, waitLimit, "flows go after the new max_idle", func() bool { return len(v.flows(t)) == 0 })
 	if _, there := v.vports(t)[d.Events("port_removed")[0].Text("port")]; there {
-		t.Error("the port that was taken out of the file is still there")
+		t.Error("the port that was removed from the file is still attached")
 	}
 	stop(t, d)
 }

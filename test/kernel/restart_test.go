@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// sink has a station behind the port of p learned, and returns its address.
+// sink makes the daemon learn a station behind the port of p, and returns its address.
 func sink(t *testing.T, p []*lab.Packet) string {
 	t.Helper()
 	const mac = "02:51:4c:00:00:99"
@@ -25,10 +25,9 @@ func sink(t *testing.T, p []*lab.Packet) string {
 	return mac
 }
 
-// TestRestartLosesNothing: while new flows arrive, the daemon starts anew again
-// and again, and each packet goes on. Emulated CPUs that the host takes away for
-// long cannot keep up, so it may try three times; what is lost then must be by
-// sockets that were full, not by sockets that were not there.
+// TestRestartLosesNothing restarts the daemon repeatedly while new flows arrive; each packet must
+// be forwarded. The host may stall emulated CPUs for long, so the test has three attempts; packets
+// lost then must have been dropped by full sockets, not by missing ones.
 func TestRestartLosesNothing(t *testing.T) {
 	for attempt := range 3 {
 		lost := restartUnderLoad(t)
@@ -39,7 +38,7 @@ func TestRestartLosesNothing(t *testing.T) {
 	}
 }
 
-// restartUnderLoad returns how many packets full upcall sockets lost.
+// restartUnderLoad returns the number of packets dropped by full upcall sockets.
 func restartUnderLoad(t *testing.T) int {
 	const rate, restarts, count = 2_000, 10, 40_000
 	n := newQuietNetwork(t, 2)
@@ -73,7 +72,7 @@ func restartUnderLoad(t *testing.T) int {
 		ready := d.Wait(t, since, "ready", nil)
 		t.Logf("restart %d: ready %v after the signal, %d packets arrived in the switch by then",
 			i+1, ready.Time.Sub(since).Round(time.Millisecond), v.info(t).Stats.Missed)
-		time.Sleep(time.Second) // so that the load goes on over all restarts
+		time.Sleep(time.Second) // so that the load spans all restarts
 	}
 	if len(sent) > 0 {
 		t.Log("the load was over before the last restart")
@@ -102,7 +101,7 @@ func restartUnderLoad(t *testing.T) int {
 	return drops
 }
 
-// TestRestartRefused: a restart that could not succeed does not begin.
+// TestRestartRefused: a restart that could not succeed is not started.
 func TestRestartRefused(t *testing.T) {
 	t.Parallel()
 	n := newQuietNetwork(t, 2)
@@ -122,12 +121,12 @@ func TestRestartRefused(t *testing.T) {
 	exchange(t, p[0], p[1])
 	stop(t, d)
 	if len(d.Events("starting")) != 1 {
-		t.Error("the daemon started anew")
+		t.Error("the daemon restarted")
 	}
 }
 
-// TestRestartWithoutProgram: when the program has gone by the time it is to
-// be started, the daemon goes on with its sockets.
+// TestRestartWithoutProgram: if the program is gone by the time of the exec, the daemon continues
+// with its sockets.
 func TestRestartWithoutProgram(t *testing.T) {
 	t.Parallel()
 	n := newQuietNetwork(t, 2)
@@ -146,7 +145,7 @@ func TestRestartWithoutProgram(t *testing.T) {
 	before := v.listeners(t)
 	p := n.sockets(t)
 	exchange(t, p[0], p[1])
-	// A program that passes the check and is gone after it.
+	// A program that passes the check and deletes itself.
 	script := "#!/bin/sh\nrm -f " + program + "\n"
 	if err := os.Remove(program); err != nil {
 		t.Fatal(err)
@@ -172,8 +171,7 @@ func TestRestartWithoutProgram(t *testing.T) {
 	stop(t, d)
 }
 
-// TestForgedDescriptors: what the environment says of descriptors is not
-// believed.
+// TestForgedDescriptors: the daemon verifies the descriptors that the environment names.
 func TestForgedDescriptors(t *testing.T) {
 	t.Parallel()
 	for _, forged := range []string{
@@ -185,7 +183,7 @@ func TestForgedDescriptors(t *testing.T) {
 		t.Run(forged, func(t *testing.T) {
 			n := newQuietNetwork(t, 2)
 			file := lab.WriteConfig(t, n.config(nil))
-			// Descriptors 3 to 5 are passed, and are no sockets.
+			// Descriptors 3 to 5 are passed, but are not sockets.
 			d := n.sw.StartDaemonFile(t, file, "sh", "-c",
 				"exec 3</dev/null 4</proc/self/net/netlink 5>/dev/null; export "+forged+"; exec \"$@\"", "sh")
 			d.Wait(t, time.Time{}, "ready", nil)
@@ -202,8 +200,8 @@ func TestForgedDescriptors(t *testing.T) {
 	}
 }
 
-// TestRestartKeepsStations: what was learned is known after a restart, also
-// where no flow tells it.
+// TestRestartKeepsStations: learned MACs are known after a restart, even without flows that show
+// them.
 func TestRestartKeepsStations(t *testing.T) {
 	t.Parallel()
 	n := newQuietNetwork(t, 3)
@@ -229,8 +227,8 @@ func TestRestartKeepsStations(t *testing.T) {
 	stop(t, d)
 }
 
-// TestKill: after kill -9 the flows keep traffic going, and what is lost until
-// the next start is new flows only, and counted.
+// TestKill: after SIGKILL the flows keep forwarding; until the next start only new flows are lost,
+// and these are counted.
 func TestKill(t *testing.T) {
 	t.Parallel()
 	const during = 37
@@ -247,13 +245,13 @@ func TestKill(t *testing.T) {
 		send(t, p[1], back)
 		p[0].Expect(t, waitLimit, among(back))
 	}
-	// Until both ways have flows of their own that do not change any more.
+	// Wait until both directions have final flows of their own.
 	eventually(t, waitLimit, "nothing comes up", func() bool {
 		missed := v.info(t).Stats.Missed
 		pass()
 		return v.info(t).Stats.Missed == missed
 	})
-	// The counters as they are now have been looked at.
+	// Wait until the daemon has read the current counters.
 	d.Wait(t, time.Now(), "stats", nil)
 	before := v.info(t).Stats
 	signal(t, d, unix.SIGKILL)
@@ -264,7 +262,7 @@ func TestKill(t *testing.T) {
 	}
 	stats := v.info(t).Stats
 	if lost := stats.Lost - before.Lost; lost != during || stats.Missed-before.Missed != during {
-		t.Errorf("the kernel missed %d and lost %d packets, want %d: flows are to forward the others",
+		t.Errorf("the kernel missed %d and lost %d packets, want %d: flows must forward the others",
 			stats.Missed-before.Missed, lost, during)
 	}
 	next := n.run(t, nil)

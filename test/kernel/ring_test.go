@@ -23,7 +23,7 @@ func needRings(t *testing.T) {
 	lab.Need(t, "rings", func() error { return mmapring.Probe(mmapring.RX) })
 }
 
-// smallRing is 25 frames for each block of 64 KiB.
+// smallRing sets rings with 25 frames in each block of 64 KiB.
 func smallRing(blocks int, more string) settings {
 	return settings{
 		"ring":     fmt.Sprintf("{mode: auto, frame_size: 2560B, block_size: 64KiB, blocks: %d%s}", blocks, more),
@@ -32,7 +32,7 @@ func smallRing(blocks int, more string) settings {
 	}
 }
 
-// finalStats stops the daemon and returns its last stats.
+// finalStats stops the daemon and returns its last stats event.
 func finalStats(t *testing.T, d *lab.Daemon) lab.Event {
 	t.Helper()
 	stop(t, d)
@@ -43,13 +43,13 @@ func finalStats(t *testing.T, d *lab.Daemon) lab.Event {
 	return all[len(all)-1]
 }
 
-// nextStats waits for the stats of a moment after this one.
+// nextStats waits for the next stats event after now.
 func nextStats(t *testing.T, d *lab.Daemon) lab.Event {
 	t.Helper()
 	return d.Wait(t, time.Now(), "stats", nil)
 }
 
-// wantTransport checks how all ports are served, and returns how many there are.
+// wantTransport checks the transport of all ports, and returns how many there are.
 func wantTransport(t *testing.T, d *lab.Daemon, transport, reason string) int {
 	t.Helper()
 	all := d.Events("transport_selected")
@@ -61,7 +61,7 @@ func wantTransport(t *testing.T, d *lab.Daemon, transport, reason string) int {
 	return len(all)
 }
 
-// mappings counts the rings that the daemon has mapped.
+// mappings counts the rings mapped by the daemon.
 func mappings(t *testing.T, d *lab.Daemon) int {
 	t.Helper()
 	maps, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", d.PID()))
@@ -82,8 +82,8 @@ func genericSockets(t *testing.T, ns *lab.NetNS) (n int) {
 	return n
 }
 
-// strangers are frames of sources unlike any other's, to a station that nobody
-// knows, of the sizes given: each of them misses.
+// strangers returns frames of the given payload sizes from new sources to an unknown station, so
+// that each misses.
 func strangers(t *testing.T, sizes ...int) (list [][]byte) {
 	t.Helper()
 	for _, size := range sizes {
@@ -98,7 +98,7 @@ func strangers(t *testing.T, sizes ...int) (list [][]byte) {
 	return list
 }
 
-// sizes is n times a size.
+// sizes returns n times size.
 func sizes(n, size int) (list []int) {
 	for range n {
 		list = append(list, size)
@@ -106,7 +106,7 @@ func sizes(n, size int) (list []int) {
 	return list
 }
 
-// crossing sends frames one after the other and wants each to arrive.
+// crossing sends frames one after the other, and each must arrive.
 func crossing(t *testing.T, from, to *lab.Packet, frames [][]byte) {
 	t.Helper()
 	for _, f := range frames {
@@ -115,13 +115,13 @@ func crossing(t *testing.T, from, to *lab.Packet, frames [][]byte) {
 	}
 }
 
-// freeze stops the daemon for a while.
+// freeze calls while with the daemon stopped by SIGSTOP.
 func freeze(t *testing.T, d *lab.Daemon, while func()) {
 	t.Helper()
 	if err := unix.Kill(d.PID(), unix.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
-	// Stopped for certain, before anything is done.
+	// Wait until the kernel has stopped it.
 	eventually(t, waitLimit, "the daemon is stopped", func() bool {
 		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", d.PID()))
 		return err == nil && strings.Contains(string(stat), ") T ")
@@ -134,7 +134,7 @@ func freeze(t *testing.T, d *lab.Daemon, while func()) {
 	while()
 }
 
-// TestRingInPlace: misses come in frames, and only there.
+// TestRingInPlace: all misses are received in frames of the ring.
 func TestRingInPlace(t *testing.T) {
 	needRings(t)
 	n := newQuietNetwork(t, 2)
@@ -142,7 +142,7 @@ func TestRingInPlace(t *testing.T) {
 	p := n.sockets(t)
 	var all []int
 	for i := range 40 {
-		all = append(all, 60+i*1454/39) // to a full Ethernet frame
+		all = append(all, 60+i*1454/39) // up to a full Ethernet frame
 	}
 	crossing(t, p[0], p[1], strangers(t, all...))
 	ports := wantTransport(t, d, "ring", "")
@@ -163,8 +163,8 @@ func TestRingInPlace(t *testing.T) {
 	}
 }
 
-// TestRingTX: with ring.tx: auto requests go by rings, unless the kernel's does not
-// send, and the packets arrive either way.
+// TestRingTX: with ring.tx: auto requests are sent by TX rings if the kernel transmits from them,
+// by sendmsg otherwise; the packets arrive in both cases.
 func TestRingTX(t *testing.T) {
 	needRings(t)
 	n := newQuietNetwork(t, 2)
@@ -179,7 +179,7 @@ func TestRingTX(t *testing.T) {
 	}
 }
 
-// TestRingJumbo: what exceeds a frame comes whole, by COPY.
+// TestRingJumbo: packets larger than a frame are received whole, by COPY.
 func TestRingJumbo(t *testing.T) {
 	needRings(t)
 	n := build(t, 2, 65000, true)
@@ -206,8 +206,8 @@ func TestRingJumboPing(t *testing.T) {
 	}
 }
 
-// TestRingOverrun: what a ring of two frames cannot hold is lost and counted;
-// afterwards all is as before, COPY included.
+// TestRingOverrun: what does not fit in a ring of two frames is lost and counted; afterwards
+// everything works as before, including COPY.
 func TestRingOverrun(t *testing.T) {
 	needRings(t)
 	n := build(t, 2, 9000, true)
@@ -245,7 +245,7 @@ func TestRingOverrun(t *testing.T) {
 	}
 }
 
-// TestRingBurst: what waits in a ring is taken without a system call for each.
+// TestRingBurst: queued frames are read from a ring without a system call for each.
 func TestRingBurst(t *testing.T) {
 	needRings(t)
 	n := newQuietNetwork(t, 2)
@@ -261,7 +261,7 @@ func TestRingBurst(t *testing.T) {
 	}
 	after := nextStats(t, d)
 	delta := func(field string) int64 { return after.Int(t, field) - before.Int(t, field) }
-	// The handler also wakes once a second, for nothing.
+	// Each handler also wakes once a second without work.
 	if calls := delta("epoll_waits") + delta("received_copy"); delta("upcalls") != burst ||
 		delta("received_ring") != burst || calls > burst/10 {
 		t.Errorf("%d upcalls, %d by ring, %d system calls to receive them", delta("upcalls"), delta("received_ring"), calls)
@@ -270,8 +270,8 @@ func TestRingBurst(t *testing.T) {
 	stop(t, d)
 }
 
-// TestRingBurstOfTenThousand: rings of the default size lose nothing of 10,000 new flows
-// that come at once, as ordinary sockets of the default size do not.
+// TestRingBurstOfTenThousand: rings of the default size lose none of 10,000 new flows in one burst,
+// like ordinary sockets of the default size.
 func TestRingBurstOfTenThousand(t *testing.T) {
 	needRings(t)
 	const count = 10_000
@@ -291,8 +291,8 @@ func TestRingBurstOfTenThousand(t *testing.T) {
 	}
 }
 
-// TestRingRestart: rings are handed over by exec, with what is in them. Packets that came
-// up while neither process read are forwarded by the next one, large ones too.
+// TestRingRestart: rings and their contents are handed over by exec. Packets that came up while
+// neither process read are forwarded by the new one, large ones included.
 func TestRingRestart(t *testing.T) {
 	needRings(t)
 	const restarts, waiting = 3, 300
@@ -336,8 +336,8 @@ func TestRingRestart(t *testing.T) {
 	}
 }
 
-// TestRingRestartOff: a ring that the configuration does not ask for any more is read to
-// its end, and the port goes on without.
+// TestRingRestartOff: a ring that the new configuration does not use is drained, and the port
+// continues without a ring.
 func TestRingRestartOff(t *testing.T) {
 	needRings(t)
 	n := newQuietNetwork(t, 2)
@@ -370,7 +370,7 @@ func TestRingRestartOff(t *testing.T) {
 	}
 }
 
-// TestRingNewFlows: 1,000 new flows a second, for 10 s.
+// TestRingNewFlows creates 1,000 new flows a second for 10 s.
 func TestRingNewFlows(t *testing.T) {
 	needRings(t)
 	const count, rate = 10_000, 1_000
@@ -393,19 +393,18 @@ func TestRingNewFlows(t *testing.T) {
 	t.Logf("%d upcalls: %d epoll waits, %d batches", count, e.Int(t, "epoll_waits"), e.Int(t, "batches"))
 }
 
-// TestRingPortRemoved: the frames of a port that goes are answered, and its ring
-// is unmapped.
+// TestRingPortRemoved: the frames queued for a removed port are answered, and its ring is unmapped.
 func TestRingPortRemoved(t *testing.T) {
 	needRings(t)
 	n := newQuietNetwork(t, 3)
-	// The port is not a configured one, or it would be attached again.
+	// The port must not be configured, or it would be attached again.
 	late := n.hosts[2]
 	n.hosts = n.hosts[:2]
 	d := n.run(t, smallRing(4, ""))
 	v := n.view(t)
 	p := n.sockets(t)
 	q := late.OpenPacket(t, "eth0")
-	exchange(t, p[0], p[1]) // both handlers send: a TX ring that does not is given up
+	exchange(t, p[0], p[1]) // both handlers send, and close a TX ring that does not work
 	before := mappings(t, d)
 	since := time.Now()
 	port, err := v.AddVport(late.port, dpif.VportNetdev, 0, 0)
@@ -437,8 +436,8 @@ func TestRingPortRemoved(t *testing.T) {
 	stop(t, d)
 }
 
-// TestRingsLeaveNothing: two runs in a row, the first of which is killed with
-// frames in its rings.
+// TestRingsLeaveNothing: two runs in a row, the first killed with frames in its rings, leave no
+// sockets.
 func TestRingsLeaveNothing(t *testing.T) {
 	needRings(t)
 	n := newQuietNetwork(t, 2)
@@ -455,7 +454,7 @@ func TestRingsLeaveNothing(t *testing.T) {
 	}
 	d = n.run(t, smallRing(4, ""))
 	freeze(t, d, func() { send(t, p[0], strangers(t, sizes(10, 400)...)...) })
-	// The exit code of a killed process is no concern.
+	// The exit code of a killed process is irrelevant.
 	_ = d.Stop(t, unix.SIGKILL, lab.DaemonLimit)
 	if got := genericSockets(t, n.sw); got != sockets {
 		t.Errorf("%d sockets are left by a killed daemon, %d were there before", got, sockets)
@@ -468,7 +467,7 @@ func TestRingsLeaveNothing(t *testing.T) {
 	}
 }
 
-// TestRingOff: rings that the kernel has are not used. It holds on any kernel.
+// TestRingOff: with ring.mode off no ring is used. The test holds on any kernel.
 func TestRingOff(t *testing.T) {
 	t.Parallel()
 	n := newQuietNetwork(t, 2)
@@ -495,7 +494,7 @@ func TestRingOff(t *testing.T) {
 	}
 }
 
-// TestRingRequired: on a kernel without rings the daemon does not start.
+// TestRingRequired: with ring.mode require the daemon fails to start on a kernel without rings.
 func TestRingRequired(t *testing.T) {
 	t.Parallel()
 	why := mmapring.Probe(mmapring.RX)
@@ -517,13 +516,13 @@ func TestRingRequired(t *testing.T) {
 		t.Error("the daemon was ready")
 	}
 
-	// With auto the same kernel is served, and the reason is said.
+	// With auto the daemon serves on the same kernel, and the log gives the reason.
 	auto := n.run(t, settings{"ring": "{mode: auto}"})
 	wantTransport(t, auto, "linear", "kernel has no memory-mapped netlink")
 	stop(t, auto)
 }
 
-// TestRingChurn: 50 ports come and go, and with them their rings.
+// TestRingChurn: 50 ports come and go, and their rings with them.
 func TestRingChurn(t *testing.T) {
 	needRings(t)
 	const ports = 50
@@ -533,7 +532,7 @@ func TestRingChurn(t *testing.T) {
 	p := n.sockets(t)
 	far := lab.NewNetNS(t, "far")
 	noIPv6(t, far)
-	exchange(t, p[0], p[1]) // both handlers send: a TX ring that does not is given up
+	exchange(t, p[0], p[1]) // both handlers send, and close a TX ring that does not work
 	before := mappings(t, d)
 	names := make([]string, ports)
 	for i := range names {
@@ -578,8 +577,8 @@ func TestRingChurn(t *testing.T) {
 	}
 }
 
-// TestRingMemoryLimit: there is room for one ring; the other ports, and the
-// handler, are linear.
+// TestRingMemoryLimit: the limit allows one ring; the other ports and the handler use linear
+// transport.
 func TestRingMemoryLimit(t *testing.T) {
 	needRings(t)
 	n := newQuietNetwork(t, 3)

@@ -16,9 +16,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestSecondDaemon: a datapath has one daemon. A second one ends at once and names the
-// first, whatever the rest of its configuration is; one of the same name in another
-// namespace is another datapath.
+// TestSecondDaemon: a datapath has one daemon. A second one exits at once and names the first,
+// whatever else it is configured to do; a datapath of the same name in another namespace is not
+// affected.
 func TestSecondDaemon(t *testing.T) {
 	n := newQuietNetwork(t, 2)
 	d := n.run(t, nil)
@@ -49,7 +49,7 @@ func TestSecondDaemon(t *testing.T) {
 		t.Errorf("a datapath of the same name elsewhere: %v", err)
 	}
 
-	// The lock ends with the process, and goes along with an exec.
+	// The lock ends with the process, and survives an exec.
 	since := time.Now()
 	signal(t, d, unix.SIGUSR2)
 	d.Wait(t, since, "ready", nil)
@@ -62,8 +62,8 @@ func TestSecondDaemon(t *testing.T) {
 	n.run(t, nil)
 }
 
-// TestRenamedLocalPort: the local port's name is the datapath's. When it changes, a
-// daemon that is told the new name finds the datapath served.
+// TestRenamedLocalPort: the datapath has the name of its local port. After a rename, a daemon that
+// is configured with the new name detects that the datapath is served.
 func TestRenamedLocalPort(t *testing.T) {
 	n := newQuietNetwork(t, 2)
 	d := n.run(t, nil)
@@ -76,7 +76,7 @@ func TestRenamedLocalPort(t *testing.T) {
 	if want := fmt.Sprintf("process %d ", d.PID()); !strings.Contains(second.Output(), want) {
 		t.Errorf("the second daemon does not say %q", want)
 	}
-	// The first one finds it again after a restart.
+	// After a restart the first daemon finds the datapath by its new name.
 	for _, sig := range []unix.Signal{unix.SIGUSR2, unix.SIGKILL} {
 		since := time.Now()
 		signal(t, d, sig)
@@ -88,7 +88,7 @@ func TestRenamedLocalPort(t *testing.T) {
 			t.Errorf("datapath_renamed: %v", e.Fields)
 		}
 		d.Wait(t, since, "ready", nil)
-		// ovs-dpctl cannot open it: the kernel finds it by the former name's hash.
+		// ovs-dpctl cannot open it: the kernel looks it up in the hash bucket of the former name.
 		if list := showJSON(t, n.sw); len(list) != 1 || list[0].Name != renamed {
 			t.Errorf("datapaths: %+v, want %s alone", list, renamed)
 		}
@@ -97,7 +97,7 @@ func TestRenamedLocalPort(t *testing.T) {
 	exchange(t, p[0], p[1])
 }
 
-// logReader starts the daemon with a FIFO as its log, and returns the FIFO's reading end.
+// logReader starts the daemon with a FIFO as its log, and returns the read end of the FIFO.
 func logReader(t *testing.T, n *network, s settings) (*exec.Cmd, *os.File) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "log")
@@ -126,8 +126,8 @@ func logReader(t *testing.T, n *network, s settings) (*exec.Cmd, *os.File) {
 	return cmd, reader
 }
 
-// TestStalledLog: a log reader that stalls, and one that has gone, hold up neither
-// forwarding nor control nor the stop, and on_exit is done.
+// TestStalledLog: a log reader that stalls or exits delays neither forwarding nor control nor the
+// stop, and on_exit is carried out.
 func TestStalledLog(t *testing.T) {
 	for _, gone := range []bool{false, true} {
 		t.Run(map[bool]string{false: "stalled", true: "gone"}[gone], func(t *testing.T) {
@@ -183,7 +183,7 @@ func TestStalledLog(t *testing.T) {
 				t.Fatal("the daemon does not stop")
 			}
 			if out := n.sw.DPCtl(t, "dump-dps"); strings.Contains(out, n.dpName) {
-				t.Errorf("on_exit: delete was not done: %s", out)
+				t.Errorf("on_exit: delete was not carried out: %s", out)
 			}
 		})
 	}

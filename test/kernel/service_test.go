@@ -15,8 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestNetnsOption: the daemon works in the namespace that it is told, not in
-// the one it is in.
+// TestNetnsOption: the daemon works in the namespace given by --netns, not in its own.
 func TestNetnsOption(t *testing.T) {
 	t.Parallel()
 	for _, by := range []string{"name", "path"} {
@@ -33,7 +32,7 @@ func TestNetnsOption(t *testing.T) {
 			}
 			p := n.sockets(t)
 			exchange(t, p[0], p[1])
-			// The port poll hears of that namespace as well.
+			// Notifications of that namespace arrive as well.
 			since := time.Now()
 			n.sw.DeleteLink(t, n.hosts[1].port)
 			d.Wait(t, since, "port_removed", forPort(n.hosts[1].port))
@@ -52,7 +51,7 @@ func TestNetnsOption(t *testing.T) {
 	})
 }
 
-// TestServiceManager follows the notifications of sd_notify(3).
+// TestServiceManager checks the notifications of sd_notify(3).
 func TestServiceManager(t *testing.T) {
 	t.Parallel()
 	const hosts = 7
@@ -79,7 +78,7 @@ func TestServiceManager(t *testing.T) {
 	n.sw.DPCtl(t, "add-if", n.dpName, n.hosts[3].port)
 	d := n.sw.StartDaemon(t, n.config(nil), "NOTIFY_SOCKET="+path)
 	got := next()
-	// At this moment everything is in place.
+	// When READY=1 arrives, everything must be in place.
 	v := n.view(t)
 	ports := v.vports(t)
 	if !strings.HasPrefix(got, "READY=1\n") || !strings.Contains(got, "STATUS=") {

@@ -20,15 +20,13 @@ import (
 	"syscall"
 )
 
-// dpifd runs the program under test in the namespace and returns what it
-// prints.
+// dpifd runs the program under test in the namespace and returns its output.
 func dpifd(t *testing.T, ns *lab.NetNS, args ...string) string {
 	t.Helper()
 	return ns.Run(t, lab.DaemonPath(t), args...)
 }
 
-// wantFailure runs the program under test, which must exit with a code and say
-// what.
+// wantFailure runs the program under test, which must exit with code and print what.
 func wantFailure(t *testing.T, ns *lab.NetNS, code int, what string, args ...string) {
 	t.Helper()
 	out, err := ns.Try(lab.DaemonPath(t), args...)
@@ -48,8 +46,8 @@ func showJSON(t *testing.T, ns *lab.NetNS, args ...string) (list []inspect.Datap
 	return list
 }
 
-// TestShowOfDaemon shows what a running daemon has, by either dispatch, and that
-// looking changes nothing.
+// TestShowOfDaemon shows what a running daemon has, with either dispatch, and checks that this
+// changes nothing.
 func TestShowOfDaemon(t *testing.T) {
 	t.Parallel()
 	t.Run("per-vport", func(t *testing.T) {
@@ -79,10 +77,9 @@ func TestShowOfDaemon(t *testing.T) {
 	})
 }
 
-// showOfDaemon compares what is shown of a daemon with what the kernel has.
-// features are those that it has besides unaligned, which rings exclude. upcalls
-// returns the upcall sockets of what is shown, and how the lines of the
-// text start that tell of them.
+// showOfDaemon compares the output for a daemon with the kernel's state. features are the expected
+// ones besides unaligned, which rings exclude. upcalls returns the upcall sockets in the output,
+// and the beginnings of the lines of text about them.
 func showOfDaemon(t *testing.T, dispatch string, features []string,
 	upcalls func(inspect.Datapath, map[string]dpif.Vport) ([]inspect.Socket, []string)) {
 	n := newNetwork(t, 2, 0)
@@ -93,7 +90,7 @@ func showOfDaemon(t *testing.T, dispatch string, features []string,
 	var list []inspect.Datapath
 	var text string
 	w.unchanged("dpifd show", func() {
-		// Hosts with addresses speak unasked, and so make flows.
+		// Hosts with addresses send packets by themselves, and so create flows.
 		eventually(t, waitLimit, "no flow comes while dpifd show runs", func() bool {
 			info = v.info(t)
 			list = showJSON(t, n.sw)
@@ -135,7 +132,7 @@ func showOfDaemon(t *testing.T, dispatch string, features []string,
 	if e := d.Events("features_restored"); len(e) != 0 {
 		t.Errorf("features were changed: %v", e)
 	}
-	// From elsewhere, by the namespace's name.
+	// From another namespace, by name.
 	if far := showJSON(t, n.hosts[0].NetNS, "--netns", n.sw.Name); len(far) != 1 || far[0].Name != n.dpName {
 		t.Errorf("show --netns: %+v", far)
 	}
@@ -144,7 +141,7 @@ func showOfDaemon(t *testing.T, dispatch string, features []string,
 	stop(t, d)
 }
 
-// TestShowQueue shows an upcall socket, one without a ring, that nobody reads.
+// TestShowQueue shows an upcall socket, without a ring, that nobody reads.
 func TestShowQueue(t *testing.T) {
 	t.Parallel()
 	n := newQuietNetwork(t, 1)
@@ -171,10 +168,10 @@ func TestShowQueue(t *testing.T) {
 	})
 	eventually(t, waitLimit, "an empty queue", func() bool { return socket().Queued == 0 })
 	stop(t, d)
-	// Without a daemon nobody listens.
+	// Without a daemon no upcall socket has an owner.
 	for _, p := range showJSON(t, n.sw, n.dpName)[0].Ports {
 		if len(p.Sockets) != 1 || p.Sockets[0].PID != 0 || p.Sockets[0].Found {
-			t.Errorf("port %s after the daemon's end: %+v", p.Name, p.Sockets)
+			t.Errorf("port %s after the daemon's exit: %+v", p.Name, p.Sockets)
 		}
 	}
 	if text := dpifd(t, n.sw, "show"); !strings.Contains(text, "upcalls: pid:0, no listener") {
@@ -183,21 +180,21 @@ func TestShowQueue(t *testing.T) {
 }
 
 var (
-	// theirCounters are what ovs-dpctl has from elsewhere than the datapath.
+	// theirCounters are counters that ovs-dpctl does not read from the datapath.
 	theirCounters = regexp.MustCompile(` (overruns|frame|aborted|carrier):\S+|(?m:^    collisions:\S+\n)`)
-	// ourLines are what ovs-dpctl does not show; 3.1 shows neither cache hits nor upcalls
-	// of a vport, which kernels have from 6.2 on.
+	// ourLines are lines that ovs-dpctl does not print. Version 3.1 shows neither cache hits nor
+	// the upcalls of a vport, which kernels report since 6.2.
 	ourLines = regexp.MustCompile(`(?m:^ +(features|upcalls.*|cache|UPCALL packets):.*\n)`)
 )
 
-// byDatapath sorts what is shown: ovs-dpctl's order is none.
+// byDatapath sorts output by datapath, since the order of ovs-dpctl is random.
 func byDatapath(show string) []string {
 	list := strings.Split(show, "system@")
 	slices.Sort(list)
 	return list
 }
 
-// TestShowText compares with ovs-dpctl show -s, on several datapaths with ports
+// TestShowText compares the output with that of ovs-dpctl show -s for several datapaths with ports
 // of several types.
 func TestShowText(t *testing.T) {
 	t.Parallel()
@@ -225,7 +222,7 @@ func TestShowText(t *testing.T) {
 			t.Errorf("%s (-ovs-dpctl +dpifd):\n%s", strings.Join(args, " "), diff)
 		}
 		if len(args) == 2 && args[1] == "-s" && !strings.Contains(ours, " MiB)") {
-			t.Errorf("no counter is large enough to be told in MiB:\n%s", ours)
+			t.Errorf("no counter is large enough for MiB:\n%s", ours)
 		}
 	}
 	wantFailure(t, n.sw, 1, "several datapaths, name one: "+n.dpName+", other", "dump-flows")
@@ -241,8 +238,7 @@ func TestShowText(t *testing.T) {
 	}
 }
 
-// TestShowTunnel shows tunnels: by the devices that carry them, and made by the
-// datapath itself.
+// TestShowTunnel shows tunnels of both kinds: with a device, and created by the datapath.
 func TestShowTunnel(t *testing.T) {
 	t.Parallel()
 	noDaemon(t)
@@ -265,7 +261,7 @@ func TestShowTunnel(t *testing.T) {
 			t.Errorf("show lacks %q:\n%s", want, text)
 		}
 	}
-	// ovs-dpctl calls them the same.
+	// ovs-dpctl prints the same names.
 	theirs := n.sw.DPCtl(t, "show", n.dpName)
 	for _, want := range []string{"  port 1: vxlan_sys_4790 (vxlan", "  port 2: genev_sys_6082 (geneve"} {
 		if !strings.Contains(theirs, want) {

@@ -27,7 +27,7 @@ type openVSwitch struct {
 	dir string
 }
 
-// startOpenVSwitch starts it with a bridge that settings and ports add to, in the words of ovs-vsctl.
+// startOpenVSwitch starts both; commands of ovs-vsctl add settings and ports to the bridge.
 func startOpenVSwitch(t *testing.T, ns *lab.NetNS, commands ...string) openVSwitch {
 	t.Helper()
 	for _, program := range []string{"ovs-appctl", "ovs-vsctl", "ovs-vswitchd", "ovsdb-server", "ovsdb-tool"} {
@@ -47,13 +47,13 @@ func startOpenVSwitch(t *testing.T, ns *lab.NetNS, commands ...string) openVSwit
 		return err == nil
 	})
 	o.vsctl(t, append([]string{"--no-wait", "--", "init", "--", "add-br", "br0"}, commands...)...)
-	// In the first 10 s after the boot ovs-vswitchd 3.1 finds no CPUs, and starts no handlers.
+	// In the first 10 s after boot ovs-vswitchd 3.1 finds no CPUs and starts no handlers.
 	eventually(t, waitLimit, "the guest has run for 10 s", func() bool {
 		var now unix.Timespec
 		return unix.ClockGettime(unix.CLOCK_MONOTONIC, &now) == nil && now.Sec > 10
 	})
 	start("ovs-vswitchd", "unix:"+o.file("db.sock"), "--unixctl="+o.file("vs.ctl"))
-	// Returns when ovs-vswitchd has done what the database says.
+	// Returns when ovs-vswitchd has applied the database.
 	o.vsctl(t, "set", "Open_vSwitch", ".", "external_ids:test=ready")
 	return o
 }
@@ -77,7 +77,7 @@ func (o openVSwitch) members(t *testing.T) []string {
 		}
 		no := 0
 		if _, err := fmt.Sscan(line, &no); err != nil || len(f) != 4 {
-			t.Fatalf("mdb/show: line %q is not understood", line)
+			t.Fatalf("mdb/show: line %q cannot be parsed", line)
 		}
 		all = append(all, fmt.Sprint(f[1], " ", f[2], " ", no-1))
 	}
@@ -85,7 +85,7 @@ func (o openVSwitch) members(t *testing.T) []string {
 	return all
 }
 
-// Types of IGMP and MLD messages, and of the group records in those of IGMPv3 and MLDv2.
+// Types of IGMP and MLD messages, and of group records in IGMPv3 and MLDv2 reports.
 const (
 	igmpQueries, igmpReports1, igmpReports2, igmpLeaves, igmpReports3 = 0x11, 0x12, 0x16, 0x17, 0x22
 	mldQueries, mldReports1, mldDone, mldReports2                     = 130, 131, 132, 143
@@ -93,7 +93,7 @@ const (
 	isInclude, isExclude, toInclude, toExclude, allowSources, blockSources = 1, 2, 3, 4, 5, 6
 )
 
-// ofGroup is a message of IGMPv1, IGMPv2 or MLDv1. A query is to be answered within a second.
+// ofGroup is a message of IGMPv1, IGMPv2 or MLDv1. A query asks for answers within a second.
 func ofGroup(typ byte, group string) []byte {
 	b := []byte{typ, 0, 0, 0}
 	switch typ {
@@ -152,12 +152,12 @@ func groupFrame(t *testing.T, h host, from, to string, message []byte) []byte {
 	return lab.Frame(t, mac.String(), h.mac, unix.ETH_P_IPV6, packet)
 }
 
-// inVLAN adds a tag to a frame.
+// inVLAN adds a VLAN tag to a frame.
 func inVLAN(vlan byte, frame []byte) []byte {
 	return slices.Concat(frame[:12], []byte{0x81, 0x00, 0, vlan}, frame[12:])
 }
 
-// damaged is the frame with another last byte of its group, so that the checksum is wrong.
+// damaged changes the last byte of a frame's group, so that the checksum is wrong.
 func damaged(frame []byte) []byte {
 	const igmpGroup, mldGroup = 14 + 20 + 7, 14 + 40 + 8 + 23
 	at := igmpGroup
@@ -169,25 +169,25 @@ func damaged(frame []byte) []byte {
 	return b
 }
 
-// TestMulticastLikeOpenVSwitch sends the same IGMP and MLD messages to dpifd and to the bridge of Open
-// vSwitch, and compares the members and routers that both have after each step. They differ, by design
-// of either, in what a step says under ovs or dpifd alone:
+// TestMulticastLikeOpenVSwitch sends the same IGMP and MLD messages to dpifd and to a bridge of
+// Open vSwitch, and compares members and routers after each step. They differ by design in the
+// changes listed under ovs or dpifd alone:
 //
-//   - Open vSwitch keeps members of groups of the link, whose packets dpifd sends to all ports anyway.
-//   - Open vSwitch removes a member with its leave. dpifd waits for the other hosts behind the port:
-//     until the querier has asked and nobody has answered, or without a querier 2 s.
-//   - Open vSwitch takes a record that blocks sources, or that allows none, for a join. To dpifd they
-//     say nothing (RFC 3376, 4.2.12).
-//   - Open vSwitch takes no joins from a port with a router, which gets the packets of all groups.
+//   - Open vSwitch keeps members of link-local groups. dpifd sends their packets to all ports.
+//   - Open vSwitch removes a member on its leave. dpifd waits for other hosts behind the port: until
+//     nobody has answered the querier or, without a querier, for 2 s.
+//   - Open vSwitch treats a record that blocks sources, or allows none, as a join. dpifd ignores it
+//     (RFC 3376, 4.2.12).
+//   - Open vSwitch ignores joins on a port with a router, which receives the packets of all groups.
 func TestMulticastLikeOpenVSwitch(t *testing.T) {
 	t.Parallel()
-	const hosts, access, router = 5, 3, 4 // how many, the one with an access port, the one that asks
+	const hosts, access, router = 5, 3, 4 // number of hosts, the one on the access port, the querier
 	n := newQuietNetwork(t, hosts)
 	ns := lab.NewNetNS(t, "ovs")
 	noIPv6(t, ns)
 	commands := []string{"--", "set", "Bridge", "br0", "mcast_snooping_enable=true"}
 	var ports []string
-	index := map[string]string{} // of a port to its host
+	index := map[string]string{} // host of a port
 	for i, h := range n.hosts {
 		port, vlan := lab.Name("op"), ""
 		lab.Veth(t, lab.End{NS: ns, Name: port}, lab.End{NS: h.NetNS, Name: "eth1", MAC: h.mac})
@@ -216,7 +216,7 @@ func TestMulticastLikeOpenVSwitch(t *testing.T) {
 			all = append(all, fmt.Sprint(g.VLAN, " ", group, " ", index[g.Port]))
 		}
 		slices.Sort(all)
-		return slices.Compact(all) // a router may be one by IGMP and by MLD
+		return slices.Compact(all) // a router may be known by IGMP and by MLD
 	}
 
 	const (
@@ -226,7 +226,7 @@ func TestMulticastLikeOpenVSwitch(t *testing.T) {
 		ip4, ip6   = "192.0.2.7", "fe80::7"
 		no4, no6   = "0.0.0.0", "::"
 		all4, all6 = "224.0.0.1", "ff02::1"
-		to4, to6   = "224.0.0.22", "ff02::16" // of reports with records
+		to4, to6   = "224.0.0.22", "ff02::16" // destinations of reports with records
 	)
 	type sent struct {
 		host  int
@@ -238,7 +238,7 @@ func TestMulticastLikeOpenVSwitch(t *testing.T) {
 	steps := []struct {
 		what             string
 		sent             []sent
-		both, ovs, dpifd []string // "+VLAN GROUP HOST" joins, "-VLAN GROUP HOST" goes
+		both, ovs, dpifd []string // "+VLAN GROUP HOST" joins, "-VLAN GROUP HOST" leaves
 	}{
 		{what: "IGMPv1 and IGMPv2 joins", sent: []sent{
 			from(0, ip4, a, ofGroup(igmpReports1, a)),

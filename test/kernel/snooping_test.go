@@ -24,8 +24,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// join has the kernel of a host join a group on a device, until the function that it
-// returns is called.
+// join makes the kernel of a host join a group on a device until leave is called.
 func join(t *testing.T, ns *lab.NetNS, device, group string) (leave func()) {
 	t.Helper()
 	addr := netip.MustParseAddr(group)
@@ -62,7 +61,7 @@ func join(t *testing.T, ns *lab.NetNS, device, group string) (leave func()) {
 	return leave
 }
 
-// membersOf returns "GROUP PORT" of all members but those of groups of the link.
+// membersOf returns "GROUP PORT" of all members except those of link-local groups.
 func membersOf(list map[[2]string]bool) []string {
 	var all []string
 	for m := range maps.Keys(list) {
@@ -74,7 +73,7 @@ func membersOf(list map[[2]string]bool) []string {
 	return all
 }
 
-// igmpQuery is a general query of version 2 that is answered within a second.
+// igmpQuery is a general query of IGMPv2 that asks for answers within a second.
 func igmpQuery(t *testing.T, h host) []byte {
 	t.Helper()
 	m := []byte{0x11, 10, 0, 0, 0, 0, 0, 0}
@@ -84,9 +83,8 @@ func igmpQuery(t *testing.T, h host) []byte {
 	return lab.Frame(t, "01:00:5e:00:00:01", h.mac, unix.ETH_P_IP, p)
 }
 
-// TestMulticastSnooping: of 128 ports only members of a group, and a router, get its
-// packets; and the same joins and leaves of kernels make the members that the kernel's
-// bridge makes of them.
+// TestMulticastSnooping: of 128 ports only members of a group and a router get its packets, and the
+// members agree with those of the kernel's bridge after the same joins and leaves.
 func TestMulticastSnooping(t *testing.T) {
 	t.Parallel()
 	const hosts, others = 5, 123
@@ -94,7 +92,7 @@ func TestMulticastSnooping(t *testing.T) {
 	bridge := lab.NewNetNS(t, "bridge")
 	bridge.Run(t, "ip", "link", "add", "br0", "type", "bridge", "mcast_snooping", "1")
 	bridge.SetLink(t, "br0", true)
-	ports, index := []string{}, map[string]string{} // of ports of switch and bridge to their host
+	ports, index := []string{}, map[string]string{} // index: host of a port of switch or bridge
 	for i, h := range n.hosts {
 		port := fmt.Sprint("bp", i)
 		lab.Veth(t, lab.End{NS: bridge, Name: port}, lab.End{NS: h.NetNS, Name: "eth1",
@@ -181,7 +179,7 @@ func TestMulticastSnooping(t *testing.T) {
 	leave[c+" 3"]()
 	same("after leaves", a+" 1", a+" 2", c+" 2")
 
-	// The router, whose query all answer.
+	// The router sends a query, which all hosts answer.
 	const sender, router = 0, 4
 	send(t, p[router], igmpQuery(t, n.hosts[router]))
 	eventually(t, waitLimit, "the querier's port is a router's", func() bool {
@@ -193,7 +191,7 @@ func TestMulticastSnooping(t *testing.T) {
 		return false
 	})
 	v := n.view(t)
-	// flow returns the hosts that the kernel sends a group's packets to, and how many it has
+	// flow returns the hosts to which the kernel sends a group's packets, and the number of packets
 	// sent.
 	flow := func(group string) (to []string, packets uint64) {
 		names := map[odp.PortNo]string{}
@@ -256,19 +254,19 @@ func TestMulticastSnooping(t *testing.T) {
 	}
 	send(t, p[sender], frames...)
 	for _, i := range []int{1, 2, 4} {
-		missing := map[string]bool{} // one that came up may be late
+		missing := map[string]bool{} // a packet that caused an upcall may be late
 		for _, f := range frames {
 			missing[string(f)] = true
 		}
 		p[i].Expect(t, waitLimit, func(f []byte) bool { delete(missing, string(f)); return len(missing) == 0 })
 	}
 	if got := p[3].Count(t, among(frames...)); got != 0 {
-		t.Errorf("who is no member got %d packets", got)
+		t.Errorf("hosts that are not members got %d packets", got)
 	}
 	if came := v.info(t).Stats.Missed - before; came > 25 {
 		t.Errorf("%d packets came up while 50 were sent to a group", came)
 	}
-	// A join and a leave reach the flow that is there.
+	// A join and a leave change the existing flow.
 	both(3, a)
 	goesTo(a, "01:00:5e:01:02:03", "1", "2", "3", "4")
 	goesTo(c, "33:33:00:00:12:34", "2")

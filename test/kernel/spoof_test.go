@@ -19,8 +19,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The functions here build packets byte by byte, so that they may be wrong in the way
-// an attacker's are. Nobody checks their checksums.
+// The functions here build packets byte by byte, so that they can be malformed like an attacker's.
+// Checksums are not verified on the way.
 
 func address(s string) []byte { return netip.MustParseAddr(s).AsSlice() }
 
@@ -32,8 +32,8 @@ func macBytes(s string) []byte {
 	return m
 }
 
-// ipv4Packet has the fragment field of the header as given: 0x2000 is "more fragments", the
-// lower bits are the offset in 8 bytes.
+// ipv4Packet returns a packet with the given fragment field: 0x2000 is "more fragments", the lower
+// bits are the offset in units of 8 bytes.
 func ipv4Packet(src, dst string, proto byte, fragment uint16, payload []byte) []byte {
 	b := []byte{0x45, 0, 0, 0, 0, 1, byte(fragment >> 8), byte(fragment), 64, proto, 0, 0}
 	b = slices.Concat(b, address(src), address(dst), payload)
@@ -47,10 +47,10 @@ func ipv6Packet(src, dst string, next byte, payload ...[]byte) []byte {
 	return slices.Concat(b, address(src), address(dst), body)
 }
 
-// padHeader is a hop-by-hop or destination options header without options.
+// padHeader is a hop-by-hop or destination options header with padding only.
 func padHeader(next byte) []byte { return []byte{next, 0, 1, 4, 0, 0, 0, 0} }
 
-// fragmentHeader is of a fragment at an offset in 8 bytes, with more to come.
+// fragmentHeader is the header of a fragment at offset, in units of 8 bytes, with more to come.
 func fragmentHeader(next byte, offset uint16) []byte {
 	return []byte{next, 0, byte(offset >> 5), byte(offset<<3) | 1, 0, 0, 0, 7}
 }
@@ -65,7 +65,7 @@ func arpPacket(op byte, sha, sip, tip string) []byte {
 	return slices.Concat([]byte{0, 1, 8, 0, 6, 4, 0, op}, macBytes(sha), address(sip), make([]byte, 6), address(tip))
 }
 
-// discovery is a neighbour solicitation or advertisement with a link-layer option.
+// discovery is a neighbour solicitation or advertisement with a link-layer address option.
 func discovery(typ byte, target, mac string) []byte {
 	return slices.Concat([]byte{typ, 0, 0, 0, 0, 0, 0, 0}, address(target), []byte{typ - 134, 1}, macBytes(mac))
 }
@@ -75,8 +75,8 @@ const (
 	moreFragments                                        = 0x2000
 )
 
-// TestSpoofing: of packets that a port may not send none arrives, in whatever they are
-// wrapped, and each is counted; of those that it may send none is missing.
+// TestSpoofing: packets that a port may not send are dropped and counted in every encapsulation;
+// all packets that it may send arrive.
 func TestSpoofing(t *testing.T) {
 	t.Parallel()
 	n := newQuietNetwork(t, 3)
@@ -97,7 +97,7 @@ func TestSpoofing(t *testing.T) {
 	arp := func(op byte, sha, sip, tip string) []byte {
 		return lab.Frame(t, broadcast, guest.mac, unix.ETH_P_ARP, arpPacket(op, sha, sip, tip))
 	}
-	// tagged puts tags in front, the outer one of that VLAN, the others of VLAN 0.
+	// tagged adds tags: the outer one with the given VLAN, the others with VLAN 0.
 	tagged := func(vlan byte, f []byte, tags ...uint16) []byte {
 		var b []byte
 		for _, tpid := range tags {
@@ -162,7 +162,7 @@ func TestSpoofing(t *testing.T) {
 		"neighbor advertisement in pieces": ipv6("fe80::10", nextFragment, fragmentHeader(nextICMPv6, 0), discovery(136, "2001:db8::10", guest.mac)),
 		"address detection of another":     ipv6("::", nextICMPv6, []byte{135, 0, 0, 0, 0, 0, 0, 0}, address("2001:db8::1")),
 	}
-	// Each comes up once, and then again when its flow is there.
+	// Each packet first causes an upcall, then matches its flow.
 	const copies = 3
 	sent := 0
 	for range copies {
@@ -180,13 +180,13 @@ func TestSpoofing(t *testing.T) {
 		arrived := map[string]bool{}
 		p[1].Expect(t, waitLimit, func(f []byte) bool { arrived[string(f)] = true; return string(f) == string(last) })
 		for name, f := range refused {
-			// A tag of VLAN 0 is taken away on the way.
+			// A tag of VLAN 0 is removed on the way.
 			if arrived[string(f)] || arrived[string(slices.Concat(f[:12], f[16:]))] {
 				t.Errorf("%s arrived", name)
 			}
 		}
 	}
-	// What others send is not restricted.
+	// Other ports are not restricted.
 	for _, f := range [][]byte{
 		lab.Frame(t, broadcast, other.mac, unix.ETH_P_IPV6, ipv6Packet("fe80::66", any6, nextICMPv6, advert)),
 		lab.Frame(t, broadcast, other.mac, unix.ETH_P_IP, ipv4Packet("192.0.2.1", any4, unix.IPPROTO_UDP, 0,
@@ -236,7 +236,7 @@ func TestSpoofing(t *testing.T) {
 	stop(t, d)
 }
 
-// arpingSpoofed has the host's arping claim an address that is not the port's.
+// arpingSpoofed runs arping in the host with an address that the port may not use.
 func arpingSpoofed(t *testing.T, n *network, d *lab.Daemon, before int64) {
 	t.Helper()
 	guest := n.hosts[0]
@@ -245,7 +245,7 @@ func arpingSpoofed(t *testing.T, n *network, d *lab.Daemon, before int64) {
 		return
 	}
 	guest.Run(t, "ip", "addr", "add", "192.0.2.1/24", "dev", "eth0")
-	// Nobody answers, which it calls a failure.
+	// Nobody answers, so arping exits with an error.
 	out, _ := guest.Try("busybox", "arping", "-U", "-c", "2", "-w", "3", "-I", "eth0", "-s", "192.0.2.1", "192.0.2.1")
 	t.Logf("%s", out)
 	d.Wait(t, time.Time{}, "stats", func(e lab.Event) bool { return e.Int(t, "spoofed") > before })

@@ -13,14 +13,14 @@ import (
 	"dpifd/internal/lab"
 )
 
-// inStages runs a test with flows in one stage and in two.
+// inStages runs a test with flows in one and in two stages.
 func inStages(t *testing.T, test func(t *testing.T, stages string)) {
 	for _, stages := range []string{"one", "two"} {
 		t.Run(stages, func(t *testing.T) { test(t, stages) })
 	}
 }
 
-// crowd are stations, many on each port of a network, that send short frames.
+// crowd is a set of stations, many on each port of a network, that send short frames.
 type crowd struct {
 	p     []*lab.Packet
 	frame []byte
@@ -39,8 +39,8 @@ func (c *crowd) say(t *testing.T, from, to int) {
 	send(t, c.p[from%len(c.p)], c.frame)
 }
 
-// TestManyStations has 2,000 stations on four ports send to a hundred others each: in two stages 10,000 flows take the
-// packets of all 200,000 pairs.
+// TestManyStations has 2,000 stations on four ports send to a hundred others each: in two stages
+// 10,000 flows forward the packets of all 200,000 pairs.
 func TestManyStations(t *testing.T) {
 	t.Parallel()
 	const stations, ports, pairs = 2000, 4, 200_000
@@ -50,7 +50,7 @@ func TestManyStations(t *testing.T) {
 	v := n.view(t)
 	c := newCrowd(t, n)
 	sent := v.info(t).Stats.Missed
-	// A port's queue of upcalls holds some thousands.
+	// A port's upcall queue holds some thousands.
 	pause := func() {
 		if sent++; sent%500 == 0 {
 			v.comeUp(t, sent)
@@ -82,20 +82,21 @@ func TestManyStations(t *testing.T) {
 	t.Logf("%d upcalls until each station was known everywhere; then %d pairs in %v",
 		before.Missed, pairs, took.Round(time.Millisecond))
 	if after.Missed != before.Missed || after.Lost != 0 || after.Flows != want {
-		t.Errorf("%d of %d packets came up, %d were lost, %d flows; want none, none, %d",
+		t.Errorf("%d of %d packets caused upcalls, %d were lost, %d flows; want none, none, %d",
 			after.Missed-before.Missed, pairs, after.Lost, after.Flows, want)
 	}
 	stop(t, d)
 }
 
-// hits waits until flows have matched so often.
+// hits waits until flows have matched count packets.
 func (v view) hits(t *testing.T, count uint64) {
 	t.Helper()
 	eventually(t, waitLimit, fmt.Sprintf("%d hits", count), func() bool { return v.info(t).Stats.Hit >= count })
 }
 
-// TestMoveInTwoStages has a MAC move back and forth. When the packet that shows a move has arrived, flows to the MAC lead
-// to its new port already, and its former port has none from it: no dump has to find them.
+// TestMoveInTwoStages moves a MAC back and forth. When the packet that shows a move has arrived,
+// the flows to the MAC already output to its new port, and its former port has no flow from it,
+// without a dump.
 func TestMoveInTwoStages(t *testing.T) {
 	t.Parallel()
 	n := newQuietNetwork(t, 4)
@@ -140,19 +141,20 @@ func TestMoveInTwoStages(t *testing.T) {
 		if len(now) != len(peers)-1 {
 			t.Errorf("move %d: %d flows to the MAC", move, len(now))
 		}
-		// The flow from the MAC is put after its packet is forwarded. A move before that leaves it to the revalidator.
+		// The flow from the MAC is installed after its packet is forwarded. If the next move comes
+		// first, the revalidator removes it.
 		from := flow{v.portNo(t, n.hosts[at].port), "src=" + mac, "recirc(0x64706966)"}
 		eventually(t, waitLimit, "the flow from the MAC is there", func() bool {
 			_, is := v.flows(t)[from]
 			return is
 		})
 	}
-	t.Logf("the packet that told of a move had arrived after at most %v", longest)
+	t.Logf("the packet that showed a move arrived after at most %v", longest)
 	stop(t, d)
 }
 
-// TestStagesAuto has the pairs of 40 stations come near the limit of flows: their VLAN changes to two stages, keeps
-// them over a restart, and changes back when its stations are forgotten.
+// TestStagesAuto brings the pairs of 40 stations near the flow limit: their VLAN changes to two
+// stages, keeps them over a restart, and changes back when its stations have aged out.
 func TestStagesAuto(t *testing.T) {
 	t.Parallel()
 	const stations, limit = 40, 1000
@@ -175,7 +177,7 @@ func TestStagesAuto(t *testing.T) {
 	}
 	const most = stations + 4*stations
 	eventually(t, waitLimit, "the flows of pairs have gone", func() bool { return v.info(t).Stats.Flows <= most })
-	// Each station speaks, and each is sent to from each port.
+	// Each station sends, and each receives from each port.
 	eventually(t, waitLimit, "no packet comes up", func() bool {
 		before := v.info(t).Stats
 		all()
@@ -185,7 +187,7 @@ func TestStagesAuto(t *testing.T) {
 	if got := v.info(t).Stats.Flows; got > most {
 		t.Errorf("%d flows of %d stations, want at most %d", got, stations, most)
 	}
-	// The next daemon finds the flows, and keeps the VLAN in two stages.
+	// The next daemon adopts the flows and keeps the VLAN in two stages.
 	stop(t, d)
 	if got := d.Events("flow_limit_reached"); len(got) != 0 {
 		t.Errorf("flow_limit_reached: %v", got[0].Fields)
@@ -195,7 +197,7 @@ func TestStagesAuto(t *testing.T) {
 	before := v.info(t).Stats
 	all()
 	if after := v.info(t).Stats; after.Missed != before.Missed || after.Flows != before.Flows {
-		t.Errorf("after a restart %d packets came up, and there are %d flows instead of %d",
+		t.Errorf("after a restart %d packets caused upcalls, and there are %d flows instead of %d",
 			after.Missed-before.Missed, after.Flows, before.Flows)
 	}
 

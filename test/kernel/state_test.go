@@ -21,8 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestStateDump compares what SIGUSR1 has written with the kernel and the
-// configuration.
+// TestStateDump compares the state dump of SIGUSR1 with the kernel and the configuration.
 func TestStateDump(t *testing.T) {
 	t.Parallel()
 	n := newQuietNetwork(t, 3)
@@ -30,7 +29,7 @@ func TestStateDump(t *testing.T) {
 	v := n.view(t)
 	p := n.sockets(t)
 	exchange(t, p[0], p[1])
-	// A packet goes on before its flow is installed.
+	// A packet is forwarded before its flow is installed.
 	eventually(t, waitLimit, "the flows of both packets are installed", func() bool { return len(v.flows(t)) == 2 })
 	v.unchanged(t, "SIGUSR1", func() {
 		since := time.Now()
@@ -83,7 +82,7 @@ func TestStateDump(t *testing.T) {
 	stop(t, d)
 }
 
-// TestOverrides: flags stand in for the file, at start and at each reload.
+// TestOverrides: flags override the file, at start and at each reload.
 func TestOverrides(t *testing.T) {
 	t.Parallel()
 	n := newQuietNetwork(t, 2)
@@ -105,12 +104,12 @@ func TestOverrides(t *testing.T) {
 		t.Errorf("changed: %s", e.Text("changed"))
 	}
 	if e := d.Events("reload_ignored"); len(e) != 0 {
-		t.Errorf("the flag --log-format did not hold: %v", e)
+		t.Errorf("the flag --log-format was not applied: %v", e)
 	}
 	if err := d.Stop(t, unix.SIGTERM, lab.DaemonLimit); err != nil {
 		t.Error(err)
 	}
 	if _, err := dpif.OpenDatapath(conn, fam, n.dpName); !errors.Is(err, unix.ENODEV) {
-		t.Errorf("the datapath after the stop: %v, want that it is gone", err)
+		t.Errorf("the datapath after the stop: %v, want none", err)
 	}
 }

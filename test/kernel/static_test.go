@@ -16,7 +16,7 @@ import (
 	"dpifd/internal/odp"
 )
 
-// static writes flows.static of pairs of match and actions.
+// static formats flows.static from pairs of match and actions.
 func static(pairs ...string) string {
 	var list []string
 	for i := 0; i < len(pairs); i += 2 {
@@ -25,8 +25,7 @@ func static(pairs ...string) string {
 	return "{max_idle: 1s, static: [" + strings.Join(list, ", ") + "]}"
 }
 
-// texts returns the flows in ODP text, actions by match, with the names of
-// ports.
+// texts returns the actions of all flows by match, in ODP text with port names.
 func (v view) texts(t *testing.T) map[string]string {
 	t.Helper()
 	names := map[odp.PortNo]string{}
@@ -46,7 +45,7 @@ func (v view) texts(t *testing.T) map[string]string {
 	return actions
 }
 
-// change gives the flow to a MAC other actions behind the daemon's back.
+// change replaces the actions of the flow to a MAC without the daemon.
 func (v view) change(t *testing.T, in odp.PortNo, dst string, out odp.PortNo) {
 	t.Helper()
 	mac, err := net.ParseMAC(dst)
@@ -77,7 +76,7 @@ func (v view) change(t *testing.T, in odp.PortNo, dst string, out odp.PortNo) {
 	}
 }
 
-// having returns the one flow whose match has all words, "" if there is none.
+// having returns the match of the only flow whose match contains all words, "" if there is none.
 func having(t *testing.T, actions map[string]string, words ...string) (match string) {
 	t.Helper()
 	for m := range actions {
@@ -96,10 +95,9 @@ func having(t *testing.T, actions map[string]string, words ...string) (match str
 	return match
 }
 
-// TestStaticPolicy: nothing passes but what static flows say. They are what
-// ovs-dpctl shows, outlive idle times, and come back when others delete or
-// change them; a reload replaces them; what waits for a port is installed when
-// that comes.
+// TestStaticPolicy: only packets of static flows pass. ovs-dpctl shows these flows; they do not
+// idle out, and are restored when other programs delete or change them; a reload replaces them; a
+// flow that needs a missing port is installed when the port comes.
 func TestStaticPolicy(t *testing.T) {
 	t.Parallel()
 	n := newQuietNetwork(t, 3)
@@ -124,7 +122,7 @@ func TestStaticPolicy(t *testing.T) {
 	installed(time.Time{}, b)
 	d.Wait(t, time.Time{}, "static_flow_waiting", func(e lab.Event) bool { return e.Text("port") == late })
 
-	// What they match passes, by the kernel alone; the rest does not.
+	// Packets that they match are forwarded in the kernel; others are dropped.
 	before := v.info(t).Stats.Missed
 	there, back := frame(t, macB, macA), frame(t, macA, macB)
 	send(t, p[0], there)
@@ -132,10 +130,10 @@ func TestStaticPolicy(t *testing.T) {
 	p[1].Expect(t, waitLimit, among(there))
 	p[0].Expect(t, waitLimit, among(back))
 	if got := v.info(t).Stats.Missed; got != before {
-		t.Errorf("%d packets of static flows came up", got-before)
+		t.Errorf("%d packets of static flows caused upcalls", got-before)
 	}
-	// Frames that no static flow matches: the first of each kind comes up, and
-	// the ones after it meet a flow that drops.
+	// Frames that match no static flow: the first of each kind causes an upcall, the next ones
+	// match a drop flow.
 	others := [][]byte{frame(t, broadcast, macA), frame(t, macA, macA), frame(t, macB, macB)}
 	for range 3 {
 		send(t, p[0], others[0], others[1])
@@ -160,7 +158,7 @@ func TestStaticPolicy(t *testing.T) {
 		}
 	}
 
-	// Idle: the others go, the static flows stay.
+	// When idle, the other flows are removed and the static flows stay.
 	eventually(t, waitLimit, "idle flows have gone", func() bool { return len(v.texts(t)) == 2 })
 	shown := n.sw.DPCtl(t, "dump-flows", n.dpName)
 	if !strings.Contains(shown, "dst="+macB) || !strings.Contains(shown, "dst="+macA+"),eth_type(0x88b5)") ||
@@ -168,7 +166,7 @@ func TestStaticPolicy(t *testing.T) {
 		t.Errorf("ovs-dpctl shows\n%s", shown)
 	}
 
-	// Deleted, then changed, by others.
+	// Other programs delete the flows, then change them.
 	since := time.Now()
 	n.sw.DPCtl(t, "del-flows", n.dpName)
 	d.Wait(t, since, "static_flow_restored", func(e lab.Event) bool { return e.Text("cause") == "deleted" })
@@ -182,7 +180,7 @@ func TestStaticPolicy(t *testing.T) {
 		return v.texts(t)[match] == b
 	})
 
-	// A port comes, and goes.
+	// A port is added and removed.
 	since = time.Now()
 	lab.Veth(t, lab.End{NS: n.sw, Name: late}, lab.End{NS: n.sw, Name: lab.Name("peer")})
 	n.sw.DPCtl(t, "add-if", n.dpName, late)
@@ -192,7 +190,7 @@ func TestStaticPolicy(t *testing.T) {
 	d.Wait(t, since, "static_flow_removed", nil)
 	d.Wait(t, since, "static_flow_waiting", nil)
 
-	// A reload takes one away, changes one and adds one.
+	// A reload removes one flow, changes one and adds one.
 	since = reload(t, d,
 		n.config(settings{"policy": "{type: static}", "flows": static(pass[0], c, "in_port("+c+"),eth()", a)}))
 	installed(since, c)
@@ -210,8 +208,8 @@ func TestStaticPolicy(t *testing.T) {
 	}
 }
 
-// TestStaticFlowsStay: at a start that finds static flows in the datapath they are not touched,
-// also while a configured port is missing.
+// TestStaticFlowsStay: a start leaves the datapath's static flows untouched, even while a
+// configured port is missing.
 func TestStaticFlowsStay(t *testing.T) {
 	t.Parallel()
 	n := newQuietNetwork(t, 2)
@@ -226,7 +224,7 @@ func TestStaticFlowsStay(t *testing.T) {
 		f := frame(t, broadcast, "02:00:5e:00:71:0c")
 		send(t, p[0], f)
 		p[1].Expect(t, waitLimit, among(f))
-		// A flow that was made anew has counted one packet.
+		// A recreated flow would have counted one packet only.
 		var packets uint64
 		err := n.view(t).Flows(false, func() { packets = 0 }, func(f *dpif.Flow) error {
 			if len(f.Actions) > 0 {
@@ -244,8 +242,8 @@ func TestStaticFlowsStay(t *testing.T) {
 	}
 }
 
-// TestStaticNotFromUnlisted: a static flow that names no in-port takes no packets of a vport
-// that has no entry, where such vports carry nothing.
+// TestStaticNotFromUnlisted: a static flow without an in-port does not match packets of a vport
+// without an entry, if such vports carry no traffic.
 func TestStaticNotFromUnlisted(t *testing.T) {
 	t.Parallel()
 	n := newQuietNetwork(t, 3)
@@ -278,10 +276,9 @@ func TestStaticNotFromUnlisted(t *testing.T) {
 	stop(t, d)
 }
 
-// TestStaticFlowsOverLearning puts static flows over a learning switch that has
-// flows already, and checks that what it learns stays beside them: the kernel
-// has no two flows that overlap, takes every mask, and does with each packet what
-// the configuration says.
+// TestStaticFlowsOverLearning adds static flows to a learning switch that has flows already, and
+// checks that learned flows exist beside them: the kernel has no overlapping flows, accepts all
+// masks, and forwards each packet as configured.
 func TestStaticFlowsOverLearning(t *testing.T) {
 	t.Parallel()
 	n := newNetwork(t, 3, 0)
@@ -306,9 +303,9 @@ func TestStaticFlowsOverLearning(t *testing.T) {
 		return ok
 	}
 	if got := pairs(); got != 12 {
-		t.Fatalf("%d of 12 ways work before there are static flows", got)
+		t.Fatalf("%d of 12 paths work without static flows", got)
 	}
-	// ICMP from a to b is dropped, ARP of c goes to a only.
+	// Drop ICMP from a to b; send ARP of c to a only.
 	since := reload(t, d, n.config(settings{"flows": static(
 		"in_port("+a.port+"),eth(),eth_type(0x0800),ipv4(dst="+b.ip4+",proto=1),icmp()", "drop",
 		"in_port("+c.port+"),eth(),eth_type(0x0806),arp()", a.port,
@@ -322,7 +319,7 @@ func TestStaticFlowsOverLearning(t *testing.T) {
 		for _, h := range n.hosts {
 			h.Run(t, "ip", "neigh", "flush", "all")
 		}
-		// At the same time, since each that does not get through waits.
+		// In parallel, since each ping that fails waits for its timeout.
 		var pings sync.WaitGroup
 		for _, way := range []struct {
 			from host

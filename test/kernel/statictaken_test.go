@@ -14,7 +14,7 @@ import (
 	"dpifd/internal/policy"
 )
 
-// staticMatches are matches as people write them: some lack what the kernel wants.
+// staticMatches are matches as people write them; some lack fields that the kernel requires.
 var staticMatches = []string{
 	"in_port(1)", "eth()", "in_port(1),eth(),eth_type(0x0800)", "in_port(1),eth_type(0x0806)",
 	"in_port(1),eth_type(0x86dd)", "in_port(1),eth_type(0x0800),ipv4(proto=6)", "in_port(1),ipv4(dst=10.0.0.1)",
@@ -35,7 +35,7 @@ var staticMatches = []string{
 	"in_port(1),ct_state(+trk),ct_zone(0x2)",
 }
 
-// TestKernelTakesStatic gives static flows to the kernel: it takes all that pass the check.
+// TestKernelTakesStatic installs static flows: the kernel must accept all that pass the check.
 func TestKernelTakesStatic(t *testing.T) {
 	t.Parallel()
 	dp := newDatapath(t, lab.NewNetNS(t, "taken"), "taken")
@@ -73,8 +73,8 @@ func TestKernelTakesStatic(t *testing.T) {
 			}
 		}
 	}
-	t.Logf("the kernel took %d static flows; %d were refused by the check", taken, refused)
+	t.Logf("the kernel accepted %d static flows; %d were refused by the check", taken, refused)
 	if taken < len(list)*2/3 {
-		t.Errorf("only %d of %d taken", taken, len(list))
+		t.Errorf("only %d of %d accepted", taken, len(list))
 	}
 }

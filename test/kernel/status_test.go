@@ -19,8 +19,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestStatus: what dpifd status shows of a running daemon, of one with something
-// wrong, and of a datapath without a daemon.
+// TestStatus checks dpifd status for a running daemon, for one with a problem, and for a datapath
+// without a daemon.
 func TestStatus(t *testing.T) {
 	t.Parallel()
 	n := newNetwork(t, 2, 0)
@@ -55,8 +55,8 @@ func TestStatus(t *testing.T) {
 	wantFailure(t, n.sw, 1, "\nproblem: no daemon answers: ", "status", n.dpName)
 }
 
-// TestTopOnTerminal runs dpifd top on a pseudo-terminal: ports, then flows, then the
-// end by a key.
+// TestTopOnTerminal runs dpifd top on a pseudo-terminal: it shows ports, then flows, and exits on a
+// key.
 func TestTopOnTerminal(t *testing.T) {
 	t.Parallel()
 	n := newNetwork(t, 2, 0)
@@ -78,7 +78,7 @@ func TestTopOnTerminal(t *testing.T) {
 		for {
 			k, err := master.Read(buf)
 			if err != nil {
-				return // EIO: the program has ended
+				return // EIO: the program has exited
 			}
 			drawn <- string(buf[:k])
 		}
@@ -115,7 +115,7 @@ func TestTopOnTerminal(t *testing.T) {
 	}
 }
 
-// terminal returns both ends of a pseudo-terminal of 120 columns.
+// terminal returns both ends of a pseudo-terminal with 120 columns.
 func terminal(t *testing.T) (master, slave *os.File) {
 	t.Helper()
 	if err := os.MkdirAll("/dev/pts", 0o755); err != nil {

@@ -16,14 +16,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// stopLimit is how long the daemon may take from the signal to its exit.
+// stopLimit is the maximum time from the signal to the daemon's exit.
 const stopLimit = time.Second
 
 func TestStop(t *testing.T) {
 	for _, tt := range []struct {
 		onExit string
 		signal unix.Signal
-		event  string // that says what was done, "" for none
+		event  string // event that on_exit logs, "" for none
 	}{
 		{"keep", unix.SIGTERM, ""},
 		{"flush", unix.SIGINT, "flows_flushed"},
@@ -35,7 +35,7 @@ func TestStop(t *testing.T) {
 			v := n.view(t)
 			p := n.sockets(t)
 			exchange(t, p[0], p[3])
-			// A packet goes on before its flow is made.
+			// A packet is forwarded before its flow is installed.
 			const flows = 2
 			eventually(t, waitLimit, "two flows", func() bool { return len(v.flows(t)) == flows })
 			for _, vp := range v.vports(t) {
@@ -78,8 +78,7 @@ func TestStop(t *testing.T) {
 	}
 }
 
-// TestTakeOver: the flows forward while no daemon runs, and the next one takes
-// them over without a loss.
+// TestTakeOver: flows forward while no daemon runs, and the next one adopts them without loss.
 func TestTakeOver(t *testing.T) {
 	t.Parallel()
 	n := newQuietNetwork(t, 2)
@@ -125,8 +124,8 @@ func TestTakeOver(t *testing.T) {
 	}
 }
 
-// TestStaleFlowIsCorrected: flows of another program that the policy would not
-// make do not stay.
+// TestStaleFlowIsCorrected: flows of another program that contradict the policy are corrected or
+// removed.
 func TestStaleFlowIsCorrected(t *testing.T) {
 	n := newQuietNetwork(t, 2)
 	const macA, macB = "02:57:a1:e0:00:0a", "02:57:a1:e0:00:0b"
@@ -145,10 +144,10 @@ func TestStaleFlowIsCorrected(t *testing.T) {
 		return f
 	}
 	for _, key := range stale {
-		n.sw.DPCtl(t, "add-flow", n.dpName, key, "77") // to a port that is not there
+		n.sw.DPCtl(t, "add-flow", n.dpName, key, "77") // to a port that does not exist
 	}
 	p := n.sockets(t)
-	send(t, p[0], arp(macB, macA)) // so that the flow is in use
+	send(t, p[0], arp(macB, macA)) // so that the flow is used
 	watch := lab.StartStopwatch()
 	d := n.run(t, settings{"log": "{level: debug}"})
 	v := n.view(t)
@@ -182,7 +181,7 @@ func TestStaleFlowIsCorrected(t *testing.T) {
 	}
 }
 
-// TestQueuedUpcallsAreAnswered: what came up before the stop goes on.
+// TestQueuedUpcallsAreAnswered: packets whose upcalls are queued before the stop are forwarded.
 func TestQueuedUpcallsAreAnswered(t *testing.T) {
 	t.Parallel()
 	const count = 300
@@ -210,7 +209,7 @@ func TestQueuedUpcallsAreAnswered(t *testing.T) {
 	}
 }
 
-// TestNoDatapath: what may not be created must exist.
+// TestNoDatapath: with create: false a missing datapath is an error.
 func TestNoDatapath(t *testing.T) {
 	t.Parallel()
 	n := newQuietNetwork(t, 0)
@@ -228,7 +227,7 @@ func TestNoDatapath(t *testing.T) {
 	}
 }
 
-// TestConsoleFormat: the same events for eyes.
+// TestConsoleFormat checks the log format for people.
 func TestConsoleFormat(t *testing.T) {
 	t.Parallel()
 	n := newQuietNetwork(t, 1)

@@ -16,7 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// portsOf writes the ports of a network with settings of each.
+// portsOf formats the ports of a network with settings for each.
 func (n *network) portsOf(settings ...string) string {
 	var list []string
 	for i, h := range n.hosts {
@@ -25,9 +25,9 @@ func (n *network) portsOf(settings ...string) string {
 	return "[" + strings.Join(list, ", ") + "]"
 }
 
-// TestHairpinAndIsolation: a frame comes back out of a port with hairpin, and of
-// no other; isolated ports of a group do not reach each other, be it by flood or
-// by what was learned, in the first packets and in those of the flows.
+// TestHairpinAndIsolation: a frame is sent out of its in-port only with hairpin; isolated ports of
+// a group do not reach each other, neither by flooding nor by learned MACs, in the first packets
+// and by flows.
 func TestHairpinAndIsolation(t *testing.T) {
 	t.Parallel()
 	n := newQuietNetwork(t, 4)
@@ -61,7 +61,7 @@ func TestHairpinAndIsolation(t *testing.T) {
 				p[to].Expect(t, waitLimit, among(flood))
 				p[to].Expect(t, waitLimit, among(direct[to]))
 			}
-			// What follows on the same ways has come, so nothing else will.
+			// A later frame on the same paths has arrived, so nothing else will.
 			for to := range p {
 				last := frame(t, broadcast, macs[0])
 				send(t, p[0], last)
@@ -77,8 +77,8 @@ func TestHairpinAndIsolation(t *testing.T) {
 	stop(t, d)
 }
 
-// TestReservedMulticast: bridges keep spanning tree and its like to the link,
-// until forward_bpdu is set by a reload.
+// TestReservedMulticast: frames of spanning tree and similar protocols are not forwarded until a
+// reload sets forward_bpdu.
 func TestReservedMulticast(t *testing.T) {
 	t.Parallel()
 	n := newQuietNetwork(t, 2)
@@ -118,9 +118,9 @@ func TestReservedMulticast(t *testing.T) {
 	stop(t, d)
 }
 
-// TestStormControl floods from a port with limits for broadcasts and for unknown
-// unicast, and one for neither: the kernel's meters let pass what is
-// configured, and leave what is for a known station alone.
+// TestStormControl floods from a port with limits for broadcasts and unknown unicast, and from one
+// without: the kernel's meters pass what is configured, and do not affect frames to a known
+// station.
 func TestStormControl(t *testing.T) { inStages(t, stormControl) }
 
 func stormControl(t *testing.T, stages string) {
@@ -132,7 +132,7 @@ func stormControl(t *testing.T, stages string) {
 	})
 	v := n.view(t)
 	lab.Need(t, "meters", func() error {
-		// The daemon makes them in the revalidator's first cycle.
+		// The daemon creates the meters in the revalidator's first cycle.
 		for deadline := time.Now().Add(waitLimit); ; time.Sleep(20 * time.Millisecond) {
 			_, err := v.MeterStats(1)
 			if !errors.Is(err, unix.ENOENT) || time.Now().After(deadline) {
@@ -159,7 +159,7 @@ func stormControl(t *testing.T, stages string) {
 		name     string
 		from     int
 		src, dst string
-		rate     float64 // packets a second, 0 for all
+		rate     float64 // packets per second, 0 for no limit
 		meter    uint32
 	}{
 		{"broadcast", 0, limited, broadcast, 20, 1},
@@ -168,7 +168,7 @@ func stormControl(t *testing.T, stages string) {
 		{"multicast", 0, limited, "01:00:5e:00:00:05", 0, 0},
 		{"broadcast from another port", 1, free, broadcast, 0, 0},
 	} {
-		// The first one makes the flow.
+		// The first frame creates the flow.
 		first := frame(t, tt.dst, tt.src)
 		send(t, p[tt.from], first)
 		eventually(t, waitLimit, "the flow is there", func() bool {
@@ -196,7 +196,7 @@ func stormControl(t *testing.T, stages string) {
 		began := time.Now()
 		send(t, p[tt.from], frames...)
 		took := time.Since(began)
-		last := frame(t, station, limited) // no meter is on its way
+		last := frame(t, station, limited) // its path has no meter
 		send(t, p[0], last)
 		got := 0
 		sent := among(frames...)
@@ -214,10 +214,10 @@ func stormControl(t *testing.T, stages string) {
 			}
 			continue
 		}
-		// A second's worth may come at once, and the clock of the meter is
-		// one of milliseconds.
+		// The meter allows a burst of one second's worth, and its clock has a resolution of
+		// milliseconds.
 		if most := tt.rate * (took.Seconds() + 1.1); float64(got) > most || got == 0 {
-			t.Errorf("%s: %d arrived, at most %.0f may have", tt.name, got, most)
+			t.Errorf("%s: %d arrived, want at most %.0f", tt.name, got, most)
 		}
 		after, err := v.MeterStats(tt.meter)
 		if n := after.Packets - before.Packets; err != nil || n != burst {

@@ -12,7 +12,7 @@ import (
 	"dpifd/internal/lab"
 )
 
-// TestTraceIsWhatHappens asks what becomes of a frame, then sends it.
+// TestTraceIsWhatHappens traces a frame, sends it, and compares.
 func TestTraceIsWhatHappens(t *testing.T) {
 	t.Parallel()
 	n := newQuietNetwork(t, 3)
@@ -37,7 +37,7 @@ func TestTraceIsWhatHappens(t *testing.T) {
 		{0, a, c, "learned_unicast"},
 	} {
 		in := v.portNo(t, n.hosts[tt.from].port)
-		// The very packet: its flow would keep it in the kernel.
+		// Flush, or the flow of an earlier packet would keep this one in the kernel.
 		if err := v.FlushFlows(); err != nil {
 			t.Fatal(err)
 		}
@@ -72,7 +72,7 @@ func TestTraceIsWhatHappens(t *testing.T) {
 	stop(t, d)
 }
 
-// ports tells which MAC is on which port.
+// ports lists which MAC is on which port.
 func ports(macs []endpoint.MAC) string {
 	var b strings.Builder
 	for _, m := range macs {
@@ -81,8 +81,8 @@ func ports(macs []endpoint.MAC) string {
 	return b.String()
 }
 
-// TestTraceVLANs is the same for frames with and without tags, on ports that
-// take some of them.
+// TestTraceVLANs does the same for frames with and without tags, on ports that accept only some of
+// them.
 func TestTraceVLANs(t *testing.T) {
 	t.Parallel()
 	n := newQuietNetwork(t, 4)
@@ -129,13 +129,13 @@ func TestTraceVLANs(t *testing.T) {
 	}
 	t.Logf("decisions: %v", decisions)
 	if len(decisions) < 4 {
-		t.Errorf("decisions %v, want more kinds of them", decisions)
+		t.Errorf("decisions %v, want more different ones", decisions)
 	}
 	stop(t, d)
 }
 
-// TestTraceNotInstalled: a trace names a static flow that would match and is not installed,
-// and ports by name where that is asked for.
+// TestTraceNotInstalled: a trace names a static flow that would match but is not installed, and
+// shows port names with --names.
 func TestTraceNotInstalled(t *testing.T) {
 	t.Parallel()
 	n := newQuietNetwork(t, 2)

@@ -19,8 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ping sends count echo requests with size bytes, unfragmented, and wants every
-// answer.
+// ping sends count echo requests with size bytes, unfragmented, and requires all answers.
 func ping(t *testing.T, from *lab.NetNS, addr string, count, size int) {
 	t.Helper()
 	out, err := from.Try("ping", "-n", "-q", "-i", "0.1", "-W", "5", "-M", "do", "-c", fmt.Sprint(count), "-s",
@@ -30,8 +29,8 @@ func ping(t *testing.T, from *lab.NetNS, addr string, count, size int) {
 	}
 }
 
-// stream sends size random bytes over TCP to an address of a namespace, which
-// answers with their checksum.
+// stream sends size random bytes over TCP to an address in another namespace, which answers with
+// their checksum.
 func stream(t *testing.T, from, to *lab.NetNS, addr string, size int64) {
 	t.Helper()
 	var l net.Listener
@@ -46,7 +45,7 @@ func stream(t *testing.T, from, to *lab.NetNS, addr string, size int64) {
 	served := make(chan error, 1)
 	go func() { served <- serveSum(l, size) }()
 	sum, err := sendStream(from, l.Addr().String(), size)
-	l.Close() // so that a server that got no connection ends
+	l.Close() // ends a server that got no connection
 	if serr := <-served; serr != nil {
 		t.Errorf("TCP server on %s: %v", addr, serr)
 	}
@@ -104,8 +103,7 @@ func sendStream(from *lab.NetNS, addr string, size int64) ([]byte, error) {
 	return got, nil
 }
 
-// neighbours checks that a host resolved the addresses of another by ARP and
-// ND.
+// neighbours checks that a host has resolved the addresses of another by ARP and ND.
 func neighbours(t *testing.T, h, other host) {
 	t.Helper()
 	out := h.Run(t, "ip", "neighbor", "show")
@@ -152,8 +150,7 @@ func TestTraffic(t *testing.T) {
 	}
 }
 
-// TestStreamStaysInKernel shows that after the first packets of a stream the
-// rest never come up.
+// TestStreamStaysInKernel: after the first packets of a stream, none cause upcalls.
 func TestStreamStaysInKernel(t *testing.T) {
 	t.Parallel()
 	n := newQuietNetwork(t, 2)
@@ -165,8 +162,7 @@ func TestStreamStaysInKernel(t *testing.T) {
 	v := n.view(t)
 	a, b := n.hosts[0].NetNS, n.hosts[1].NetNS
 	ping(t, a, addrs[1], 4, 300)
-	// ARP and the first packet of each direction made flows; those that
-	// flooded give way to such that do not.
+	// ARP and the first packet of each direction created flows; those that flood are replaced.
 	eventually(t, waitLimit, "a flow each way", func() bool { return len(v.flows(t)) >= 2 })
 
 	before := v.info(t).Stats
@@ -175,9 +171,9 @@ func TestStreamStaysInKernel(t *testing.T) {
 	if after.Missed != before.Missed {
 		t.Errorf("missed rose from %d to %d during the stream", before.Missed, after.Missed)
 	}
-	// Segments of 64 KiB at most, and as many acknowledgements at least.
+	// Segments have at most 64 KiB, and there are at least as many acknowledgements.
 	if hits := after.Hit - before.Hit; hits < 3<<20/65536 {
-		t.Errorf("hit rose by %d only", hits)
+		t.Errorf("hit rose by only %d", hits)
 	}
 	stop(t, d)
 	show := n.sw.DPCtl(t, "show", n.dpName)
@@ -206,7 +202,7 @@ func TestTaggedFramesPassUnchanged(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			f := lab.Frame(t, dst, src, tt.etherType, tt.payload)
-			for range 3 { // by way of the daemon, then by the flow
+			for range 3 { // by the daemon, then by the flow
 				send(t, a, f)
 				b.Expect(t, waitLimit, among(f))
 			}

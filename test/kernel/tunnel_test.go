@@ -14,10 +14,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// sites are the addresses of both ends in the network for outer packets.
+// sites are the addresses of both ends of the underlay network.
 var sites = [2]struct{ ip4, ip6 string }{{"192.0.2.1", "2001:db8::1"}, {"192.0.2.2", "2001:db8::2"}}
 
-// connect joins two namespaces by a network for the outer packets.
+// connect joins two namespaces by an underlay network for the outer packets.
 func connect(t *testing.T, a, b *lab.NetNS) {
 	t.Helper()
 	var ends []lab.End
@@ -31,8 +31,8 @@ func connect(t *testing.T, a, b *lab.NetNS) {
 	}
 }
 
-// overlay gives a host's device the address number i of the network that is
-// stretched over the tunnel, and an MTU that leaves room for the outer headers.
+// overlay gives a host's device address number i of the overlay network, and an MTU that leaves
+// room for the outer headers.
 func overlay(t *testing.T, ns *lab.NetNS, device string, i int) (ip4, ip6 string) {
 	t.Helper()
 	ip4, ip6 = fmt.Sprintf("172.31.9.%d", i), fmt.Sprintf("fd00:31::%d", i)
@@ -42,7 +42,7 @@ func overlay(t *testing.T, ns *lab.NetNS, device string, i int) (ip4, ip6 string
 	return ip4, ip6
 }
 
-// talk has two hosts exchange pings of several sizes and TCP both ways.
+// talk exchanges pings of several sizes and TCP streams between two hosts.
 func talk(t *testing.T, a, b *lab.NetNS, a4, b4, b6 string) {
 	t.Helper()
 	ping(t, a, b4, 3, 56)
@@ -53,8 +53,7 @@ func talk(t *testing.T, a, b *lab.NetNS, a4, b4, b6 string) {
 	stream(t, a, b, b6, 1<<19+1)
 }
 
-// needTunnel skips the test on a kernel without the device that tunnels of a type go
-// through.
+// needTunnel skips the test on a kernel without the device for tunnels of a type.
 func needTunnel(t *testing.T, typ string, ip6 bool) {
 	t.Helper()
 	device := []string{typ, "external"}
@@ -82,8 +81,7 @@ func settled(t *testing.T, d *lab.Daemon) {
 	}
 }
 
-// TestTunnelsBetweenDatapaths stretches a network over two datapaths, each with
-// a daemon of its own.
+// TestTunnelsBetweenDatapaths connects two datapaths, each with its own daemon, by tunnels.
 func TestTunnelsBetweenDatapaths(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -132,8 +130,8 @@ func TestTunnelsBetweenDatapaths(t *testing.T) {
 	}
 }
 
-// TestTunnelAgainstKernel has the kernel's own tunnel devices at the other end,
-// and looks at the outer packets.
+// TestTunnelAgainstKernel uses the kernel's own tunnel devices at the other end, and checks the
+// outer packets.
 func TestTunnelAgainstKernel(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -183,10 +181,11 @@ func TestTunnelAgainstKernel(t *testing.T) {
 	}
 }
 
-// outer reports whether a frame is a wrapped ICMP echo request with size bytes,
-// and has that TTL and type of service outside. Its DF bit has to be set.
+// outer reports whether a frame is an encapsulated ICMP echo request with size bytes and with the
+// given outer TTL, type of service and the DF bit set.
 func outer(f []byte, ip6 bool, size int, ttl, tos byte) bool {
-	// The inner frame's end is the outer's, so what is inside is found by length.
+	// The inner and the outer frame end at the same byte, so the inner headers are found from the
+	// end.
 	if len(f) < 14+20+14+20+8+size {
 		return false
 	}

@@ -15,9 +15,8 @@ import (
 	"dpifd/internal/odp"
 )
 
-// TestTunnelsByKey: of packets that come through one device, each belongs to
-// the tunnel that has its key and addresses, or to none. Isolated tunnels do
-// not send to each other.
+// TestTunnelsByKey: of the packets that arrive through one device, each belongs to the tunnel with
+// its key and addresses, or to none. Isolated tunnels do not send to each other.
 func TestTunnelsByKey(t *testing.T) {
 	t.Parallel()
 	n := newQuietNetwork(t, 1)
@@ -62,7 +61,7 @@ func TestTunnelsByKey(t *testing.T) {
 	reaches(2, 1, 3)
 	reaches(3, 1, 2)
 
-	// A station behind a tunnel is found there, and only there.
+	// A station behind a tunnel is reached through that tunnel only.
 	f := fitting(t, mac+"2", "02:44:00:00:00:aa")
 	send(t, host, f)
 	eyes[2].Expect(t, waitLimit, among(f))
@@ -85,7 +84,7 @@ func TestTunnelsByKey(t *testing.T) {
 	if got := behind(mac + "2"); got != "two" {
 		t.Errorf("dump-macs has the station on port %q, want two", got)
 	}
-	// It moves to another tunnel through the same device.
+	// The station moves to another tunnel of the same device.
 	moved := fitting(t, broadcast, mac+"2")
 	send(t, eyes[1], moved)
 	host.Expect(t, waitLimit, among(moved))
@@ -102,7 +101,7 @@ func TestTunnelsByKey(t *testing.T) {
 		return found
 	})
 
-	// A key that no tunnel has is dropped, in the kernel after the first.
+	// A packet with an unknown key is dropped, in the kernel after the first one.
 	bad := fitting(t, broadcast, mac+"9")
 	send(t, eyes[stranger], bad)
 	v := n.view(t)
@@ -113,7 +112,7 @@ func TestTunnelsByKey(t *testing.T) {
 		})
 	})
 	if host.Count(t, among(bad)) != 0 {
-		t.Error("a packet of no tunnel was taken")
+		t.Error("a packet of no tunnel was forwarded")
 	}
 
 	since := reload(t, d, n.config(settings{"ports": ports(", isolated: true"), "flows": "{max_idle: 60s}"}))
@@ -130,10 +129,9 @@ func TestTunnelsByKey(t *testing.T) {
 	reaches(2, 3)
 	reaches(3, 1, 2)
 
-	// A station that was waited for has all flows decided anew. They are as
-	// the kernel shows them, so that none is corrected but the one to it, and
-	// maybe the one to the station that has just moved. Else all would be, at
-	// least five.
+	// When an awaited MAC is learned, all flows are decided again. Only the flow to it changes, and
+	// perhaps the one to the station that has just moved. If the flows read from the kernel were
+	// compared wrongly, all of them, at least five, would change.
 	before := d.Wait(t, time.Now(), "stats", nil)
 	send(t, host, fitting(t, "02:44:00:00:00:bb", "02:44:00:00:00:cc"), fitting(t, broadcast, "02:44:00:00:00:bb"))
 	after := d.Wait(t, time.Now(), "stats", func(e lab.Event) bool {

@@ -8,8 +8,8 @@ import (
 	"dpifd/internal/lab"
 )
 
-// TestTunnelTakesOverTOS: the TOS is found behind VLAN tags, and the kernel takes
-// the masks that read it. What is inside arrives as it was sent.
+// TestTunnelTakesOverTOS: the TOS is found behind VLAN tags, the kernel accepts the masks that read
+// it, and inner packets arrive unchanged.
 func TestTunnelTakesOverTOS(t *testing.T) {
 	t.Parallel()
 	n := newQuietNetwork(t, 1)
@@ -57,7 +57,7 @@ func TestTunnelTakesOverTOS(t *testing.T) {
 		{"tagged no IP", 0x8100, tag(9, 0x88b5, []byte{4, 5, 6}), 0},
 		{"802.2", 0x0026, append([]byte{0x42, 0x42, 0x03}, make([]byte, 43)...), 0},
 	} {
-		for round := range 3 { // by way of the daemon, then by the flow
+		for round := range 3 { // by the daemon, then by the flow
 			f := lab.Frame(t, "02:55:00:00:00:02", "02:55:00:00:00:01", tt.typ, tt.payload)
 			send(t, host, f)
 			inner.Expect(t, waitLimit, among(f))

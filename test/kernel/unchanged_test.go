@@ -15,15 +15,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// rawState is what a command that only reads must leave as it is, read by
-// another netlink library and numbers of linux/openvswitch.h.
+// rawState is the state that a read-only command must not change. It is read with another netlink
+// library and numbers from linux/openvswitch.h.
 type rawState struct {
 	Features []byte            // OVS_DP_ATTR_USER_FEATURES
 	PIDs     map[string][]byte // OVS_VPORT_ATTR_UPCALL_PID by name
-	Changes  []string          // notified since the last look
+	Changes  []string          // notifications since the last call of look
 }
 
-// watcher reads the state of one datapath and what the kernel notifies.
+// watcher reads the state of one datapath and the kernel's notifications.
 type watcher struct {
 	t               *testing.T
 	name            string
@@ -53,8 +53,7 @@ func newWatcher(t *testing.T, ns *lab.NetNS, dp string) *watcher {
 	return w
 }
 
-// get sends OVS_DP_CMD_GET or OVS_VPORT_CMD_GET, which are 3, and returns the
-// attributes of each answer.
+// get sends OVS_DP_CMD_GET or OVS_VPORT_CMD_GET, both 3, and returns the attributes of each answer.
 func (w *watcher) get(family uint16, flags oracle.HeaderFlags, index uint32, attrs []byte) (lists [][]byte) {
 	w.t.Helper()
 	data := append([]byte{3, 1, 0, 0}, binary.NativeEndian.AppendUint32(nil, index)...)
@@ -115,7 +114,7 @@ func (w *watcher) look() rawState {
 	}
 }
 
-// unchanged runs something that is to leave the datapath as it is.
+// unchanged checks that run does not change the datapath.
 func (w *watcher) unchanged(what string, run func()) {
 	w.t.Helper()
 	before := w.look()
@@ -126,7 +125,7 @@ func (w *watcher) unchanged(what string, run func()) {
 	}
 }
 
-// TestWatcherSeesFlip shows that unchanged can fail.
+// TestWatcherSeesFlip checks that unchanged can fail.
 func TestWatcherSeesFlip(t *testing.T) {
 	t.Parallel()
 	noDaemon(t)

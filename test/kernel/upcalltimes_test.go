@@ -16,12 +16,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestUpcallTimes compares how long upcalls take, as the daemon says, with a capture at all
-// ports. Each frame is flooded: its copies leave one after the other while the handler sends
-// the answer, so what is between the first and the last is less than the upcall took,
-// whatever else the machine does. From the arrival to the last copy it may be more: what
-// the handler's thread needs to wake up is not in the daemon's times, and less by what the
-// handler does after the last copy.
+// TestUpcallTimes compares the upcall latency that the daemon reports with a capture at all ports.
+// Each frame is flooded. Its copies leave one after the other while the handler sends the answer,
+// so the time between the first and the last copy is a lower bound of the latency on any machine.
+// The time from arrival to the last copy is not an upper bound: it includes the wake-up of the
+// handler's thread, which the daemon does not measure, and lacks what the handler does after the
+// last copy.
 func TestUpcallTimes(t *testing.T) {
 	const frames, rate = 400, 200
 	n := newQuietNetwork(t, 8)
@@ -68,20 +68,20 @@ func TestUpcallTimes(t *testing.T) {
 		}
 		return v
 	}
-	// The last copy is out before the batch is counted.
+	// The last copy is sent before the batch is counted.
 	eventually(t, waitLimit, "all upcalls are counted", func() bool {
 		s = ask[endpoint.Stats](t, n, "stats", n.dpName)
 		return s.UpcallTimes.Count >= frames
 	})
 	elapsed := time.Since(started)
 	if upcalls := total("upcalls"); s.UpcallTimes.Count != uint64(upcalls) {
-		t.Errorf("%d times of %d upcalls", s.UpcallTimes.Count, upcalls)
+		t.Errorf("%d latencies of %d upcalls", s.UpcallTimes.Count, upcalls)
 	}
 	others := int(s.UpcallTimes.Count) - frames
 	names := map[string]float64{"p50": 0.5, "p99": 0.99, "p999": 0.999, "max": 1}
 	for name, q := range names {
 		said := time.Duration(total("upcall_us_"+name)) * time.Microsecond
-		// Of as many times, those of other packets may be the shortest.
+		// The daemon also measured other packets, which may have the shortest latencies.
 		rank := int(q*float64(s.UpcallTimes.Count)) - 1 - others
 		if rank >= 0 && said < sending[rank] {
 			t.Errorf("%s is %v, but sending alone took %v", name, said, sending[rank])
@@ -113,7 +113,7 @@ func TestUpcallTimes(t *testing.T) {
 	last := stats[len(stats)-1]
 	for name := range names {
 		field := "upcall_us_" + name
-		// All upcalls are of one port, so of one handler, and all are of the first interval.
+		// All upcalls are from one port, so from one handler, and in the first interval.
 		if want := total(field); state.Int(t, field) != want || last.Int(t, field) != want {
 			t.Errorf("%s: %d in state_port, %d in stats, want %d", field, state.Int(t, field), last.Int(t, field), want)
 		}

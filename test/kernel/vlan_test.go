@@ -24,8 +24,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// vlanPorts are the ports of the matrix: a and b are access ports, n is a trunk
-// with a native VLAN, t a trunk of all.
+// vlanPorts are the ports of the matrix: a and b are access ports, n is a trunk with a native VLAN,
+// t a trunk of all VLANs.
 var vlanPorts = []struct{ name, setting string }{
 	{"a", "vlan: {access: 10}"},
 	{"b", "vlan: {access: 20}"},
@@ -33,9 +33,9 @@ var vlanPorts = []struct{ name, setting string }{
 	{"t", ""},
 }
 
-// vlanMatrix says with which tags a flooded frame arrives where. Tags are
-// written outermost first, as 20p5+7: VLAN 20 with priority 5, then VLAN 7; s20
-// has the TPID of 802.1ad. No tag is "-".
+// vlanMatrix lists where a flooded frame arrives and with which tags. Tags are written outermost
+// first: 20p5+7 is VLAN 20 with priority 5, then VLAN 7; s20 has the TPID of 802.1ad; "-" is no
+// tag.
 var vlanMatrix = []struct {
 	in, tags string
 	out      map[string]string
@@ -73,7 +73,7 @@ var vlanMatrix = []struct {
 	{"t", "1+9p2", map[string]string{"n": "9p2"}},
 }
 
-// tagBytes returns tags as they stand in a frame.
+// tagBytes returns tags as in a frame.
 func tagBytes(t *testing.T, tags string) []byte {
 	t.Helper()
 	var b []byte
@@ -98,14 +98,14 @@ func tagBytes(t *testing.T, tags string) []byte {
 	return b
 }
 
-// retag returns a frame without tags with the given ones.
+// retag returns an untagged frame with the given tags added.
 func retag(t *testing.T, f []byte, tags string) []byte {
 	t.Helper()
 	return bytes.Join([][]byte{f[:12], tagBytes(t, tags), f[12:]}, nil)
 }
 
-// udpFrame builds a UDP frame, of IPv4 or IPv6, with a payload of its own. An
-// empty dst is the broadcast, or the multicast of all nodes.
+// udpFrame builds a UDP frame, of IPv4 or IPv6, with a unique payload. An empty dst stands for the
+// broadcast address, or the multicast address of all nodes.
 func udpFrame(t *testing.T, six bool, dst, src string) []byte {
 	t.Helper()
 	id := serialFrame.Add(1)
@@ -148,8 +148,7 @@ func udpFrame(t *testing.T, six bool, dst, src string) []byte {
 	return bytes.Clone(b.Bytes())
 }
 
-// dump is a tcpdump on a host's device, which writes what arrives there to a
-// file.
+// dump is a tcpdump on a host's device that writes the frames which arrive there to a file.
 type dump struct{ file string }
 
 func startDump(t *testing.T, h host) dump {
@@ -182,7 +181,7 @@ func (d dump) frames(t *testing.T) map[string]int {
 	return seen
 }
 
-// vlanLab is the network of the matrix while the daemon serves it.
+// vlanLab is the network of the matrix with a running daemon.
 type vlanLab struct {
 	net   *network
 	index map[string]int // of hosts, by the port's name in the matrix
@@ -202,13 +201,14 @@ func newVLANLab(t *testing.T) *vlanLab {
 	return l
 }
 
-// expect notes that a frame will arrive at a port.
+// expect records that a frame will arrive at a port.
 func (l *vlanLab) expect(port string, f []byte) { l.want[l.index[port]][string(f)]++ }
 
 func (l *vlanLab) send(t *testing.T, port string, f []byte) { send(t, l.socks[l.index[port]], f) }
 
-// settle waits until all that is expected has arrived, sees to what follows it
-// on the same ways, and compares all that tcpdump saw.
+// settle waits until all expected frames have arrived, then sends a last frame on each path and
+// waits for it, so that unexpected frames have arrived too, and compares everything that tcpdump
+// captured.
 func (l *vlanLab) settle(t *testing.T) {
 	t.Helper()
 	arrived := func() bool {
@@ -239,7 +239,7 @@ func (l *vlanLab) settle(t *testing.T) {
 	}
 }
 
-// flood sends a frame to all and notes where the matrix has it arrive.
+// flood sends a frame to all ports and records where the matrix expects it.
 func (l *vlanLab) flood(t *testing.T, in, tags string, six bool) {
 	t.Helper()
 	for _, row := range vlanMatrix {
@@ -255,12 +255,12 @@ func (l *vlanLab) flood(t *testing.T, in, tags string, six bool) {
 	t.Fatalf("no row %s %s", in, tags)
 }
 
-// answer sends an answer to each row's frame from where it arrived, with the
-// tags that it had there, to the sender only.
+// answer sends an answer to each row's frame from where it arrived, with the tags that it had
+// there; only the sender must receive it.
 func (l *vlanLab) answer(t *testing.T, in, tags string, out map[string]string, six bool) {
 	t.Helper()
 	if strings.Contains(tags, "+") {
-		return // a station behind an access port takes the inner tag for its own
+		return // a station behind an access port would interpret the inner tag as its own
 	}
 	for port, left := range out {
 		f := udpFrame(t, six, l.net.hosts[l.index[in]].mac, l.net.hosts[l.index[port]].mac)
@@ -272,17 +272,17 @@ func (l *vlanLab) answer(t *testing.T, in, tags string, out map[string]string, s
 			}
 		}
 		if in == "n" && strings.HasPrefix(tags, "1") && !strings.HasPrefix(tags, "10") {
-			back = "-" // the native VLAN, though the frame had its tag
+			back = "-" // native VLAN, although the frame was tagged
 		}
 		l.expect(in, retag(t, f, back))
 		l.send(t, port, retag(t, f, left))
 	}
 }
 
-// TestVLANMatrix sends frames with all kinds of tags through all kinds of ports,
-// in IPv4 and IPv6, to all and to one, and compares what tcpdump sees on each
-// host with what has to arrive, byte for byte. In the first round frames take
-// the way through the daemon, in the second the flows that it made.
+// TestVLANMatrix sends frames with all kinds of tags through all kinds of ports, in IPv4 and IPv6,
+// flooded and unicast, and compares what tcpdump captures on each host with the expected frames,
+// byte for byte. The first round is forwarded by the daemon, the second by the flows that it
+// installed.
 func TestVLANMatrix(t *testing.T) { inStages(t, forwardVLANMatrix) }
 
 func forwardVLANMatrix(t *testing.T, stages string) {
