@@ -1,6 +1,6 @@
 #!/bin/sh
-# The demonstration inside the lab VM: two namespaces, a datapath between them,
-# dpifd as its userspace. It fails if a ping or an upcall was lost.
+# The demonstration inside the lab VM: two namespaces, a datapath between them, and dpifd as its
+# userspace. It fails if a ping or an upcall was lost.
 set -eu
 
 config=/etc/dpifd/dpifd.yaml
@@ -18,13 +18,13 @@ fail() {
 	exit 1
 }
 
-# event NAME: the last log line of an event.
+# event NAME: print the last log line of an event.
 event() { grep "\"event\":\"$1\"" "$log" | tail -n 1; }
 
-# field NAME: a number out of a log line on standard input.
+# field NAME: extract a number from a log line on standard input.
 field() { sed -n "s/.*\"$1\":\([0-9]*\).*/\1/p"; }
 
-# running: dpifd is there and not a zombie.
+# running: dpifd exists and is not a zombie.
 running() { grep -q '^State:[[:space:]]*[^Z]' "/proc/$dpifd/status" 2>/dev/null; }
 
 # await SECONDS COMMAND...: wait until the command succeeds.
@@ -50,8 +50,8 @@ plug() {
 }
 plug left va 1
 plug right vb 2
-# The kernel activates a new link's queue up to a second after it came up, and
-# drops what is sent before.
+# The kernel activates a new link's queue up to a second after it came up, and drops packets sent
+# before.
 active() { [ "$(cat /sys/class/net/va/operstate /sys/class/net/vb/operstate | sort -u)" = up ]; }
 await 5 active || fail "the links did not come up"
 
@@ -70,7 +70,7 @@ for addr in 10.0.0.2 fd00::2; do
 	grep -q " $pings received" /tmp/ping || fail "pings to $addr were lost"
 done
 
-# No packet may come while nobody listens: it would count as lost.
+# Without a listener no packet may arrive, as it would count as lost.
 ip -n left link set eth0 down
 ip -n right link set eth0 down
 kill -TERM "$dpifd"
@@ -79,13 +79,13 @@ await 5 gone || fail "dpifd did not stop within 5 s of SIGTERM"
 wait "$dpifd" || fail "dpifd exited with $?"
 
 say "dpifd's log"
-# {"level":"INFO","ts":"...","event":"ready","datapath":"dp0","ports":2} becomes
-# INFO ready ports=2; of the many counters in stats the first ones are shown.
+# Turn {"level":"INFO","ts":"...","event":"ready","datapath":"dp0","ports":2} into INFO ready
+# ports=2; show only the first counters of stats.
 sed -e 's/"ts":[^,]*,//' -e 's/"level":"\([A-Za-z]*\)",/\1 /' -e 's/"event":"\([a-z_]*\)"/\1/' \
 	-e 's/,"datapath":"dp0"//' -e 's/"\([a-z_0-9]*\)":/\1=/g' -e 's/[{}"]//g' -e 's/,/ /g' \
 	-e 's/\( stats .* flows=[0-9]*\) .*/\1 .../' -e 's/^/  /' "$log"
 
-# Only now: ovs-dpctl changes the features of the datapath that it looks at.
+# Run ovs-dpctl only now, as it changes the features of the datapath.
 say "ovs-dpctl dump-flows dp0: what dpifd left in the kernel"
 ovs-dpctl dump-flows dp0 2>/dev/null >/tmp/flows || fail "ovs-dpctl dump-flows failed"
 sed 's/^/  /' /tmp/flows

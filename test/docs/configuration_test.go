@@ -7,7 +7,7 @@ import (
 	"dpifd/internal/config"
 )
 
-// TestConfigurationExamples: each configuration that a page shows is one that dpifd takes.
+// TestConfigurationExamples: dpifd accepts each configuration shown in a page.
 func TestConfigurationExamples(t *testing.T) {
 	block := regexp.MustCompile("(?ms)^```yaml\n((?:datapath|ports|policy|flows):.*?)^```$")
 	found := 0
@@ -20,6 +20,6 @@ func TestConfigurationExamples(t *testing.T) {
 		}
 	}
 	if found < 5 {
-		t.Errorf("found %d examples only", found)
+		t.Errorf("found only %d examples", found)
 	}
 }

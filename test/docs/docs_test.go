@@ -1,5 +1,4 @@
-// Package docs checks the Markdown pages: links lead somewhere and no word stands
-// twice in a row.
+// Package docs checks the Markdown pages: links have targets, and no word is doubled.
 package docs
 
 import (
@@ -23,7 +22,7 @@ const root = "../.."
 
 // page is a Markdown file.
 type page struct {
-	path    string // from the root
+	path    string // relative to the root
 	source  []byte
 	links   []string
 	anchors map[string]bool
@@ -59,7 +58,7 @@ func pages(t *testing.T) map[string]*page {
 		t.Fatal(err)
 	}
 	if len(all) < 10 {
-		t.Fatalf("found %d pages only", len(all))
+		t.Fatalf("found only %d pages", len(all))
 	}
 	return all
 }
@@ -86,7 +85,7 @@ func parse(path string, source []byte) *page {
 	return p
 }
 
-// plain is the text of a node without markup.
+// plain returns the text of a node without markup.
 func plain(n ast.Node, source []byte) string {
 	var b strings.Builder
 	_ = ast.Walk(n, func(n ast.Node, entering bool) (ast.WalkStatus, error) {
@@ -98,7 +97,7 @@ func plain(n ast.Node, source []byte) string {
 	return b.String()
 }
 
-// anchor is the fragment that GitHub gives a heading.
+// anchor returns the fragment that GitHub generates for a heading.
 func anchor(heading string) string {
 	var b strings.Builder
 	for _, r := range strings.ToLower(heading) {
@@ -123,7 +122,7 @@ func TestLinks(t *testing.T) {
 	}
 }
 
-// check reports a relative link without target. Nothing is asked of the network.
+// check reports a relative link without target. It does not access the network.
 func check(all map[string]*page, from, link string) error {
 	u, err := url.Parse(link)
 	if err != nil {
@@ -148,10 +147,10 @@ func check(all map[string]*page, from, link string) error {
 	return nil
 }
 
-// word matches a token that is nothing but a word.
+// word matches a token that consists of letters only.
 var word = regexp.MustCompile(`^(?i)[a-z]+$`)
 
-// prose calls do with each line that is neither of a code block nor of a table.
+// prose calls do with each line outside code blocks and tables.
 func (p *page) prose(do func(number int, line string)) {
 	code := false
 	for i, line := range strings.Split(string(p.source), "\n") {
@@ -182,8 +181,7 @@ func TestDoubledWords(t *testing.T) {
 	}
 }
 
-// TestArchitectureListsPackages: each package of internal/ has a line in the table of
-// layers, and no line is of one that is not there.
+// TestArchitectureListsPackages: the table of layers lists exactly the packages of internal/.
 func TestArchitectureListsPackages(t *testing.T) {
 	source, err := os.ReadFile(filepath.Join(root, "ARCHITECTURE.md"))
 	if err != nil {

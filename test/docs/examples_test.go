@@ -12,12 +12,11 @@ import (
 	"testing"
 )
 
-// example finds the code of CONTRIBUTING.md with where it belongs: a new file, the
-// end of a file, or after a line of a file.
+// example matches a code block of CONTRIBUTING.md and its place: a new file, the end of a file, or
+// after a line of a file.
 var example = regexp.MustCompile("(?m)^<!-- example: (new|end of|after \"(.*)\" in) (\\S+) -->\n```go\n((?:.*\n)*?)```\n")
 
-// put writes the files of the tree that examples change, as they are with them, by
-// their paths in the tree.
+// put returns the files that the examples add or change, with the examples applied, by path.
 func put(t *testing.T, page string) map[string]string {
 	t.Helper()
 	files := map[string]string{}
@@ -38,7 +37,7 @@ func put(t *testing.T, page string) map[string]string {
 		switch {
 		case where == "new":
 			if _, err := os.Stat(filepath.Join(root, path)); err == nil {
-				t.Errorf("%s is there already", path)
+				t.Errorf("%s exists already", path)
 			}
 			text = code
 		case where == "end of":
@@ -53,8 +52,8 @@ func put(t *testing.T, page string) map[string]string {
 	return files
 }
 
-// TestWorkedExamples builds the tree with the examples of CONTRIBUTING.md, and runs
-// the tests of testdata/examples in it.
+// TestWorkedExamples builds the tree with the examples of CONTRIBUTING.md applied, and runs the
+// tests of testdata/examples in it.
 func TestWorkedExamples(t *testing.T) {
 	page, err := os.ReadFile(filepath.Join(root, "CONTRIBUTING.md"))
 	if err != nil {

@@ -5,9 +5,8 @@ import (
 	"unicode/utf8"
 )
 
-// TestLineLength: a line of prose is at most 120 columns, so that it shows whole in an
-// editor, a diff and a terminal. Tables are exempt, because Markdown has no other way to
-// write a row.
+// TestLineLength: a line of prose has at most 120 columns, so that it fits in an editor, a diff and
+// a terminal. Tables are exempt, because Markdown cannot wrap a row.
 func TestLineLength(t *testing.T) {
 	const limit = 120
 	for path, p := range pages(t) {

@@ -10,11 +10,11 @@ import (
 	"github.com/goccy/go-yaml"
 )
 
-// packagedRoot is where packages have the tree's documentation.
+// packagedRoot is the directory of the documentation in packages.
 const packagedRoot = "/usr/share/doc/dpifd/"
 
-// packaged returns the files of the tree that packages have below packagedRoot. Each is
-// there under the path that it has in the tree.
+// packaged returns the files of the tree that packages install below packagedRoot, where each must
+// have the same path as in the tree.
 func packaged(t *testing.T) map[string]bool {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(root, "deploy/packaging/nfpm.yaml"))
@@ -51,7 +51,7 @@ func packaged(t *testing.T) map[string]bool {
 	return files
 }
 
-// TestPackagedLinks: what a packaged page links to is packaged too.
+// TestPackagedLinks: the targets of links in packaged pages are packaged too.
 func TestPackagedLinks(t *testing.T) {
 	files := packaged(t)
 	all, links := pages(t), 0
@@ -63,7 +63,7 @@ func TestPackagedLinks(t *testing.T) {
 		for _, link := range p.links {
 			u, err := url.Parse(link)
 			if err != nil || u.Scheme != "" || u.Path == "" {
-				continue // TestLinks has the first
+				continue // TestLinks checks the former
 			}
 			links++
 			if target := filepath.Join(filepath.Dir(path), u.Path); !files[target] {
@@ -72,6 +72,6 @@ func TestPackagedLinks(t *testing.T) {
 		}
 	}
 	if links < 50 {
-		t.Errorf("looked at %d links only", links)
+		t.Errorf("checked only %d links", links)
 	}
 }

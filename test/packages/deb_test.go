@@ -19,8 +19,7 @@ import (
 	"dpifd/test/bench/load"
 )
 
-// Two versions of the package, of which the second is the newer, with another
-// default configuration.
+// Two versions of the package; the second is newer and has another default configuration.
 const (
 	oldDeb = "/lab/packages/old.deb"
 	newDeb = "/lab/packages/new.deb"
@@ -28,19 +27,18 @@ const (
 	configFile = "/etc/dpifd/dpifd.yaml"
 )
 
-// machine is the VM with the package in it.
+// machine is the VM in which the package is installed.
 type machine struct{ *lab.NetNS }
 
-// dpkg runs dpkg, whose database knows of no other package than this one, in a VM
-// that has not all that dpkg looks for. A
-// configuration file that the administrator wrote is kept.
+// dpkg runs dpkg in a VM that lacks programs which dpkg looks for, with a database of this package
+// only. Configuration files changed by the administrator are kept.
 func (m machine) dpkg(t *testing.T, args ...string) {
 	t.Helper()
 	t.Log(m.Run(t, "dpkg", append([]string{"--force-depends", "--force-bad-path", "--force-confold"}, args...)...))
 }
 
-// clear removes what the VM has of the service for the tests before, so that the
-// package finds a machine without it.
+// clear removes what earlier tests left of the service, so that the package is installed on a clean
+// machine.
 func (m machine) clear(t *testing.T) {
 	t.Helper()
 	m.Run(t, "sh", "-c", `
@@ -56,7 +54,7 @@ func (m machine) clear(t *testing.T) {
 	}
 }
 
-// property returns one of the service.
+// property returns a property of the service's unit.
 func (m machine) property(t *testing.T, name string) string {
 	t.Helper()
 	return strings.TrimSpace(m.Run(t, "systemctl", "show", "dpifd.service", "--value", "-p", name))
@@ -88,7 +86,8 @@ func contents(t *testing.T, path string) string {
 	return string(data)
 }
 
-// TestDebianPackage installs, runs, upgrades under traffic, removes and purges.
+// TestDebianPackage installs the package, runs the service, upgrades it under traffic, removes and
+// purges it.
 func TestDebianPackage(t *testing.T) {
 	if _, err := os.Stat(oldDeb); err != nil {
 		t.Skip("the VM has no packages: make systemd-test")
@@ -129,7 +128,7 @@ func TestDebianPackage(t *testing.T) {
 	if steady.arrived != steady.sent {
 		t.Errorf("the upgrade stopped traffic that stays in the kernel: %v", steady)
 	}
-	// The sockets outlive the restart, so what comes meanwhile waits in them.
+	// The sockets outlive the restart, so upcalls queue in them meanwhile.
 	if fresh.arrived != fresh.sent {
 		t.Errorf("the upgrade lost packets of new flows: %v", fresh)
 	}
@@ -156,7 +155,7 @@ func TestDebianPackage(t *testing.T) {
 	if got := contents(t, configFile); got != config {
 		t.Errorf("removal changed the configuration:\n%s", got)
 	}
-	// Installed anew it has the configuration, and waits to be enabled.
+	// A new installation finds the configuration, and the service is not enabled.
 	m.dpkg(t, "--install", newDeb)
 	m.wantState(t, "installed anew", "inactive", "disabled")
 	m.dpkg(t, "--purge", "dpifd")
@@ -167,13 +166,12 @@ func TestDebianPackage(t *testing.T) {
 	}
 }
 
-// tally is how much of a load arrived.
+// tally counts the frames of a load.
 type tally struct{ sent, arrived int }
 
 func (c tally) String() string { return fmt.Sprintf("%d sent, %d arrived", c.sent, c.arrived) }
 
-// traffic is a load of two kinds: frames of one flow, and frames of which each
-// makes a flow.
+// traffic is a load of two kinds: frames of one flow, and frames that each create a flow.
 type traffic struct {
 	out, in *lab.Packet
 	end     func()
@@ -181,10 +179,10 @@ type traffic struct {
 	seen    [2]map[uint32]bool
 }
 
-// kinds are local experimental Ethernet types, one a kind.
+// kinds are local experimental Ethertypes, one for each kind.
 var kinds = [2]uint16{0x88b5, 0x88b6}
 
-// A sink and the station of the one flow.
+// The MACs of the receiver and of the station with one flow.
 const (
 	sink    = "02:00:00:00:0b:02"
 	station = "02:00:00:00:0a:01"
@@ -219,8 +217,7 @@ func (l *traffic) send(t *testing.T, kind int, src string) error {
 	return l.out.Send(lab.Frame(t, sink, src, kinds[kind], append(payload, make([]byte, 46)...)))
 }
 
-// count notes a frame, and reports whether it is of a kind and was sent after
-// the first since.
+// count records a frame, and reports whether it is of a kind and its number is since or later.
 func (l *traffic) count(f []byte, kind int, since uint32) bool {
 	if len(f) < 18 {
 		return false
@@ -234,7 +231,7 @@ func (l *traffic) count(f []byte, kind int, since uint32) bool {
 	return at == kind && n >= since
 }
 
-// await waits until frames of each kind arrive that are sent from now on.
+// await waits until frames of each kind that are sent from now on arrive.
 func (l *traffic) await(t *testing.T) {
 	t.Helper()
 	for kind := range kinds {
@@ -243,7 +240,7 @@ func (l *traffic) await(t *testing.T) {
 	}
 }
 
-// stop ends the load and counts what arrived of it.
+// stop ends the load and counts the frames that arrived.
 func (l *traffic) stop(t *testing.T) (steady, fresh tally) {
 	t.Helper()
 	l.end()

@@ -1,3 +1,3 @@
-// Package packages has the test of the Debian package, in a lab VM
-// under systemd, after those of the service: make systemd-test.
+// Package packages holds the test of the Debian package, which `make systemd-test` runs in a lab VM
+// under systemd after the tests of the service.
 package packages

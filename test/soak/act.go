@@ -16,21 +16,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// gap is a time in which frames may go missing without the log being able to
-// say so.
+// gap is a time in which frames may be lost without a count in the log.
 type gap struct {
 	kind     kind
 	from, to time.Time
-	// scarce says that flows were scarce, or had just been changed, so that
-	// not even existing traffic was sure to have one.
+	// scarce means that flows were scarce or had just been changed, so that even existing traffic
+	// may have had none.
 	scarce bool
 }
 
-// before is how long a frame may have been on its way when a gap began:
-// upcalls that wait in a socket when its process is killed are nowhere counted.
+// before is the maximum age of frames in flight at the beginning of a gap: upcalls queued in a
+// socket when its process is killed are not counted.
 const before = 5 * time.Second
 
-// perform does one action.
+// perform performs one action.
 func (s *soak) perform(a action) {
 	switch a.kind {
 	case plug:
@@ -55,7 +54,7 @@ func (s *soak) perform(a action) {
 		if e := s.daemon.await(mark, "reload_failed", "reloaded"); e.Name == "reloaded" {
 			violated("bad files are refused", "way %d was taken", a.way)
 		}
-		s.write(s.file.text(s.names(s.file))) // what is started next reads it
+		s.write(s.file.text(s.names(s.file))) // the next process reads it
 	case flip:
 		mark := s.book.mark()
 		if _, err := s.bay.Switch.Try("ovs-dpctl", "show", datapath); err != nil {
@@ -82,11 +81,11 @@ func (s *soak) perform(a action) {
 		})
 	case killStart:
 		s.gap(a.kind, func() {
-			_ = s.daemon.end(unix.SIGKILL) // that it was killed
+			_ = s.daemon.end(unix.SIGKILL) // the exit status is that of SIGKILL
 			s.daemon.start()
 		})
 	case execSelf:
-		// Upcalls wait in their sockets meanwhile: this makes no gap.
+		// Upcalls queue in their sockets meanwhile, so this is no gap.
 		mark := s.book.mark()
 		s.daemon.signal(unix.SIGUSR2)
 		s.daemon.await(mark, "handed_over")
@@ -99,7 +98,7 @@ func (s *soak) perform(a action) {
 	}
 }
 
-// gap does something that makes a gap.
+// gap runs do and records the time as a gap.
 func (s *soak) gap(k kind, do func()) {
 	g := gap{kind: k, from: time.Now()}
 	s.book.mu.Lock()
@@ -116,9 +115,9 @@ func (s *soak) gap(k kind, do func()) {
 	s.gaps = append(s.gaps, g)
 }
 
-// plugIn makes a plug. One that the file does not have is attached by another
-// program, us, under a number that none had: flows may still lead to those that
-// went, which only the daemon knows.
+// plugIn creates a plug. A plug that is not configured is attached by this program, under a port
+// number never used before: flows may still output to the numbers of removed ports, which only the
+// daemon knows.
 func (s *soak) plugIn(i int) {
 	s.bay.Plug(s.tb, i)
 	if i < stablePlugs+s.file.configured {
@@ -146,7 +145,7 @@ func (s *soak) setMTU(i, mtu int) {
 	}
 }
 
-// names lists the ports of a configuration.
+// names lists the ports for a configuration.
 func (s *soak) names(file settings) []string {
 	var names []string
 	for i := range stablePlugs + file.configured {
@@ -161,7 +160,7 @@ func (s *soak) write(text string) {
 	}
 }
 
-// reload puts a file into force.
+// reload applies a configuration.
 func (s *soak) reload(file settings) {
 	mark := s.book.mark()
 	s.write(file.text(s.names(file)))
@@ -170,12 +169,12 @@ func (s *soak) reload(file settings) {
 	if e := s.daemon.await(mark, "reloaded", "reload_failed"); e.Name != "reloaded" {
 		violated("good files are taken", "%s", e.Text("error"))
 	}
-	// The limit counts from when it is in force.
+	// The limit applies from when it is in force.
 	s.book.setLimit(file.flowLimit)
 	s.file, s.changed = file, time.Now()
 }
 
-// eye calls fn with the datapath, over a request socket of our own.
+// eye calls fn with the datapath, opened on a separate request socket.
 func (s *soak) eye(fn func(*dpif.Datapath) error) {
 	var conn *netlink.Conn
 	err := s.bay.Switch.Do(func() (err error) {
@@ -197,7 +196,7 @@ func (s *soak) eye(fn func(*dpif.Datapath) error) {
 	}
 }
 
-// at tells when something happened, from the start.
+// at formats a time as seconds since the start.
 func (s *soak) at(t time.Time) string {
 	return fmt.Sprintf("%.1fs", t.Sub(s.started).Seconds())
 }

@@ -15,30 +15,30 @@ import (
 	"dpifd/internal/lab"
 )
 
-// book reads the daemon's log as it is written, copies it to a file, and keeps
-// what the invariants need.
+// book reads the daemon's log while it is written, copies it to a file, and keeps what the
+// invariants need.
 type book struct {
 	copy io.Writer
 
 	mu      sync.Mutex
 	rest    []byte
-	recent  []lab.Event // the last ones, those of level DEBUG left out
+	recent  []lab.Event // the last ones, without those of level DEBUG
 	first   int         // number of recent[0] since the start
 	lines   []string    // the last ones, for an excerpt
 	trouble *violation
 
 	limits []limitSince
-	flows  struct{ most, limit int64 } // when there were most against their limit
+	flows  struct{ most, limit int64 } // when the flows were closest to their limit
 
-	lost     map[string]int64 // packets that the log says were lost, by cause
-	previous map[string]int64 // the same counters, as of the process's last stats
-	dpLost   int64            // the datapath's own, as of the last line that tells
-	down     int64            // of these, while the last process started
-	hurt     time.Time        // when flows were last known to be scarce
+	lost     map[string]int64 // lost packets according to the log, by cause
+	previous map[string]int64 // the same counters in the process's last stats
+	dpLost   int64            // the datapath's lost counter, as last logged
+	down     int64            // the part of dpLost before the last process was ready
+	hurt     time.Time        // when flows were last scarce
 	upcalls  int64            // of past processes
 }
 
-// limitSince is a limit of flows and when it was configured.
+// limitSince is a flow limit and the time when it was configured.
 type limitSince struct {
 	at    time.Time
 	flows int64
@@ -47,8 +47,8 @@ type limitSince struct {
 const (
 	keptEvents = 5000
 	keptLines  = 40
-	// settleLimit is how long the revalidator may take until there are no more
-	// flows than a lower limit allows. Emulated CPUs may stall.
+	// settleLimit is how long the revalidator may take to reduce the flows to a lower limit.
+	// Emulated CPUs may stall.
 	settleLimit = 15 * time.Second
 )
 
@@ -56,7 +56,7 @@ func newBook(copy io.Writer) *book {
 	return &book{copy: copy, lost: map[string]int64{}, previous: map[string]int64{}}
 }
 
-// Write takes what the daemon writes.
+// Write receives the daemon's log.
 func (b *book) Write(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -94,14 +94,14 @@ func (b *book) line(line string) {
 	b.account(e)
 }
 
-// fail notes the first violation, which main finds.
+// fail records the first violation, which main finds.
 func (b *book) fail(invariant, format string, args ...any) {
 	if b.trouble == nil {
 		b.trouble = &violation{invariant, fmt.Sprintf(format, args...), time.Now()}
 	}
 }
 
-// number returns a field that is a number, 0 if it is none.
+// number returns a numeric field, 0 if it is missing or not a number.
 func number(e lab.Event, field string) int64 {
 	n, ok := e.Fields[field].(json.Number)
 	if !ok {
@@ -111,22 +111,22 @@ func number(e lab.Event, field string) int64 {
 	return v
 }
 
-// losses are the counters of stats for packets that came up and did not go on.
+// losses are the counters in stats of upcalls whose packets were not forwarded.
 var losses = []string{"execute_refused", "decode_errors", "truncated", "malformed", "policy_errors",
 	"action_upcalls", "shed"}
 
-// kernelLost is the cause of packets that no socket of the daemon took.
+// kernelLost is the cause of packets that no socket of the daemon received.
 const kernelLost = "lost by the kernel"
 
-// account takes what an event says into account.
+// account updates the counts from an event.
 func (b *book) account(e lab.Event) {
 	switch e.Name {
 	case "starting":
 		b.upcalls += b.previous["upcalls"]
 		clear(b.previous)
 	case "datapath_opened":
-		// Counters of the kernel since the datapath was made: what was lost while
-		// nobody listened shows here.
+		// Kernel counters since the datapath was created: they include what was lost without a
+		// listener.
 		if e.Text("created") == "true" {
 			b.dpLost = 0
 		}
@@ -134,7 +134,7 @@ func (b *book) account(e lab.Event) {
 		b.lose(kernelLost, b.down)
 		b.dpLost = number(e, "lost")
 	case "lost_while_down":
-		// Reckoned a moment later than the former.
+		// Read slightly later than the former counter.
 		more := max(0, number(e, "lost")-b.down)
 		b.lose(kernelLost, more)
 		b.dpLost += more
@@ -160,8 +160,7 @@ func (b *book) lose(cause string, n int64) {
 	}
 }
 
-// countFlows compares the flows with the greatest limit that was in force a
-// moment ago.
+// countFlows compares the number of flows with the highest limit in force until recently.
 func (b *book) countFlows(e lab.Event) {
 	limit := int64(0)
 	for i, l := range b.limits {
@@ -181,14 +180,14 @@ func (b *book) countFlows(e lab.Event) {
 	}
 }
 
-// setLimit notes a new limit of flows.
+// setLimit records a new flow limit.
 func (b *book) setLimit(flows int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.limits = append(b.limits, limitSince{time.Now(), int64(flows)})
 }
 
-// mark returns a place in the log for await.
+// mark returns a position in the log for await.
 func (b *book) mark() int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -207,7 +206,7 @@ func (b *book) find(mark int, match func(lab.Event) bool) (lab.Event, bool) {
 	return lab.Event{}, false
 }
 
-// explained returns how many packets the log says were lost so far.
+// explained returns the number of packets lost so far according to the log.
 func (b *book) explained() int64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -225,8 +224,7 @@ func (b *book) excerpt() string {
 	return strings.Join(b.lines, "\n")
 }
 
-// failure returns the first violation that the log showed, nil if there is
-// none.
+// failure returns the first violation found in the log, nil if there is none.
 func (b *book) failure() *violation {
 	b.mu.Lock()
 	defer b.mu.Unlock()

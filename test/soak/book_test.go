@@ -12,7 +12,7 @@ import (
 	"dpifd/internal/lab"
 )
 
-// event makes an event of pairs of field and number.
+// event creates an event with pairs of field and number.
 func event(name string, at time.Time, pairs ...any) lab.Event {
 	e := lab.Event{Name: name, Level: "INFO", Time: at, Fields: map[string]any{}}
 	for i := 0; i < len(pairs); i += 2 {
@@ -21,8 +21,7 @@ func event(name string, at time.Time, pairs ...any) lab.Event {
 	return e
 }
 
-// TestLosses: each loss that the log tells is counted once, over processes and
-// datapaths.
+// TestLosses: each loss in the log is counted once, across processes and datapaths.
 func TestLosses(t *testing.T) {
 	b := newBook(io.Discard)
 	b.setLimit(100)
@@ -38,14 +37,14 @@ func TestLosses(t *testing.T) {
 		{event("starting", now), 0},
 		{opened, 0},
 		{event("stats", now, "lost_delta", 3, "execute_refused", 2), 5},
-		{event("stats", now, "lost_delta", 2, "execute_refused", 2), 7}, // 5 of the kernel's
-		// Killed; while it was down 7 were lost, and 1 while it started.
+		{event("stats", now, "lost_delta", 2, "execute_refused", 2), 7}, // 5 by the kernel
+		// Killed; 7 were lost while it was down, and 1 while it started.
 		{event("starting", now), 7},
 		{again, 14},
 		{event("lost_while_down", now, "lost", 8), 15},
 		{event("stats", now, "lost_delta", 0, "execute_refused", 1), 16},
 		{event("stats", now, "lost_delta", 1, "execute_refused", 1, "shed", 4), 21},
-		// Deleted and made anew.
+		// Deleted and recreated.
 		{opened, 21},
 		{event("stats", now, "lost_delta", 2, "execute_refused", 1, "shed", 4), 23},
 	} {
@@ -59,7 +58,7 @@ func TestLosses(t *testing.T) {
 	}
 }
 
-// TestFlowsWithinLimit: a lower limit has a while to take effect, and no more.
+// TestFlowsWithinLimit: a lower limit must take effect within the time allowed.
 func TestFlowsWithinLimit(t *testing.T) {
 	now := time.Now()
 	limits := []limitSince{{now.Add(-time.Hour), 5000}, {now.Add(-time.Minute), 1000}}
@@ -83,22 +82,22 @@ func TestFlowsWithinLimit(t *testing.T) {
 	}
 }
 
-// TestFailuresAreFound: what must not be in the log ends the run.
+// TestFailuresAreFound: events that must not occur end the run.
 func TestFailuresAreFound(t *testing.T) {
 	for _, name := range []string{"failed", "port_failed", "revalidator_failed", "restart_failed"} {
 		b := newBook(io.Discard)
 		b.account(event(name, time.Now()))
 		if b.failure() == nil {
-			t.Errorf("event %s is no violation", name)
+			t.Errorf("event %s is not a violation", name)
 		}
 	}
 	b := newBook(io.Discard)
 	if _, err := b.Write([]byte("panic: runtime error\n")); err != nil || b.failure() == nil {
-		t.Errorf("a line that is no event is no violation, error %v", err)
+		t.Errorf("a line that is not an event is not a violation, error %v", err)
 	}
 }
 
-// TestMemory: growth is found over the run and in a process that hides in it.
+// TestMemory: growth is detected over the whole run and within a single process.
 func TestMemory(t *testing.T) {
 	grow := func(process int64, count, from, each int) []sample {
 		var list []sample

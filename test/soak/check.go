@@ -13,12 +13,12 @@ import (
 	"dpifd/internal/odp"
 )
 
-// account is what became of the frames between stable plugs.
+// account counts what became of the frames between stable plugs.
 type account struct {
 	sent, missing [3]int // by tag
-	gap           int    // of the missing, those that a gap explains
-	logged        int64  // losses that the log counts
-	flooded       int    // frames to other plugs than one
+	gap           int    // missing frames explained by a gap
+	logged        int64  // losses in the log
+	flooded       int    // frames that were flooded
 }
 
 func (a *account) add(b account) {
@@ -31,11 +31,10 @@ func (a *account) add(b account) {
 	a.flooded += b.flooded
 }
 
-// settled is how long nothing may arrive until what is missing is lost.
+// settled is the quiet time after which missing frames are considered lost.
 const settled = 1500 * time.Millisecond
 
-// check pauses the traffic until nothing is on its way, and checks what then
-// must hold.
+// check pauses the traffic until no frame is in flight, and checks the invariants.
 func (s *soak) check() {
 	if err := s.traffic.pause(); err != nil {
 		violated("the lab works", "%v", err)
@@ -49,8 +48,8 @@ func (s *soak) check() {
 	s.traffic.resume()
 }
 
-// settle waits until the number of missing frames stays, and until two stats
-// lines later the log has counted all losses.
+// settle waits until the number of missing frames is stable, and then for two stats events, so that
+// the log has counted all losses.
 func (s *soak) settle() {
 	last, since := -1, time.Now()
 	for deadline := time.Now().Add(waitLimit); time.Since(since) < settled && time.Now().Before(deadline); {
@@ -74,8 +73,8 @@ func (s *soak) settle() {
 	}
 }
 
-// checkFrames: what was sent since the last check was delivered, or its loss is
-// explained; nothing was misdelivered.
+// checkFrames: each frame sent since the last check was delivered or its loss is explained, and
+// none was misdelivered.
 func (s *soak) checkFrames() {
 	var a account
 	s.checked = s.bay.Frames(s.checked, func(f *lab.PatchFrame) {
@@ -95,8 +94,8 @@ func (s *soak) checkFrames() {
 				violated("existing traffic goes on without the daemon",
 					"a steady frame of %s is missing; %s from %s to %s", s.at(f.At), g.kind, s.at(g.from), s.at(g.to))
 			}
-			// A daemon that stops in good order answers what has come up, and
-			// the kernel counts the rest.
+			// A daemon that stops properly answers all queued upcalls, and the kernel counts the
+			// rest.
 			if g.kind != stopStart {
 				a.gap++
 				break
@@ -122,16 +121,16 @@ func (s *soak) checkFrames() {
 	s.gaps = nil
 }
 
-// partlyFlooded reports whether a frame may have been flooded to a part of the
-// ports: a datapath that is being deleted loses them one after the other.
+// partlyFlooded reports whether a frame may have been flooded to only some ports: the deletion of a
+// datapath removes them one by one.
 func (s *soak) partlyFlooded(sent time.Time) bool {
 	return slices.ContainsFunc(s.gaps, func(g gap) bool {
 		return g.kind == deleteDatapath && sent.After(g.from.Add(-before)) && sent.Before(g.to)
 	})
 }
 
-// checkPorts waits until all vports are served and all configured plugs are
-// vports, and returns the stats line that says so.
+// checkPorts waits until all vports are served and all configured plugs are vports, and returns a
+// stats event that shows it.
 func (s *soak) checkPorts() lab.Event {
 	var vports []dpif.Vport
 	var info dpif.DatapathInfo
@@ -156,7 +155,7 @@ func (s *soak) checkPorts() lab.Event {
 	})
 }
 
-// lacking says which configured plug is no vport or is not served.
+// lacking describes the configured plug that is not a vport or is not served.
 func (s *soak) lacking(info dpif.DatapathInfo, vports []dpif.Vport) string {
 	byCPU := s.plan.dispatch == perCPU
 	if has := info.Features&dpif.FeatureDispatchPerCPU != 0; has != byCPU {
@@ -180,8 +179,7 @@ func (s *soak) lacking(info dpif.DatapathInfo, vports []dpif.Vport) string {
 	return ""
 }
 
-// checkFlows waits until all flows are from ports that exist to ports that
-// exist.
+// checkFlows waits until the in-port and the out-ports of all flows exist.
 func (s *soak) checkFlows() {
 	for deadline := time.Now().Add(waitLimit); ; time.Sleep(100 * time.Millisecond) {
 		stale := ""
@@ -210,7 +208,7 @@ func (s *soak) checkFlows() {
 	}
 }
 
-// staleFlow reports whether a flow names a port that is not there.
+// staleFlow reports whether a flow names a port that does not exist.
 func staleFlow(f *dpif.Flow, there map[odp.PortNo]bool) (string, bool) {
 	var k odp.Key
 	if err := odp.ParseKey(f.Key, &k); err != nil {
@@ -226,9 +224,8 @@ func staleFlow(f *dpif.Flow, there map[odp.PortNo]bool) (string, bool) {
 	return string(t.AppendKey(nil, f.Key, f.Mask)) + " actions:" + string(t.AppendActions(nil, f.Actions)), bad
 }
 
-// checkHoldings compares what the daemon holds with what it held at the first
-// check: as many descriptors beyond its ports' sockets, as many goroutines, about
-// as many mappings.
+// checkHoldings compares the daemon's resources with those at the first check: the same number of
+// goroutines and of descriptors beside its ports' sockets, and about the same number of mappings.
 func (s *soak) checkHoldings(stats lab.Event) {
 	c, err := lab.TakeCensus(s.daemon.process.PID())
 	if err != nil {
@@ -238,7 +235,7 @@ func (s *soak) checkHoldings(stats lab.Event) {
 	s.census, s.goroutines, s.ports = c, goroutines, ports
 	sockets := ports
 	if s.plan.dispatch == perCPU {
-		sockets = 0 // the handlers' stay
+		sockets = 0 // those of handlers stay
 	}
 	if s.base == nil {
 		s.base = &base{fds: c.FDs - sockets, goroutines: goroutines, mappings: c.Mappings}
@@ -254,8 +251,8 @@ func (s *soak) checkHoldings(stats lab.Event) {
 	}
 }
 
-// mappingSlack is for the heap, which the runtime maps in pieces as it grows.
+// mappingSlack allows for the heap, which the runtime maps in pieces as it grows.
 const mappingSlack = 30
 
-// base is what the daemon held at the first check.
+// base holds the daemon's resources at the first check.
 type base struct{ fds, goroutines, mappings int }

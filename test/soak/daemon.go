@@ -11,19 +11,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// waitLimit is how long the daemon may take for anything: a start, a stop, an
-// event. It is far more than that takes on an idle machine.
+// waitLimit is the maximum time for anything that the daemon does: a start, a stop, an event. It is
+// far more than an idle machine needs.
 const waitLimit = 60 * time.Second
 
-// daemon is dpifd in the switch's namespace, and each that follows it.
+// daemon is the current dpifd process in the switch's namespace.
 type daemon struct {
 	tb   *harness
 	ns   *lab.NetNS
-	file string // of the configuration
+	file string // configuration file
 	book *book
 
 	process *lab.Process // nil before the first start
-	serial  int          // of the process
+	serial  int          // number of the process
 }
 
 // start starts the daemon and waits until it is ready.
@@ -34,8 +34,7 @@ func (d *daemon) start() {
 	d.await(mark, "ready")
 }
 
-// end sends a signal and waits for the end. It returns the exit error, nil for exit
-// code 0.
+// end sends a signal and waits for the exit. It returns the exit error, nil for exit code 0.
 func (d *daemon) end(sig unix.Signal) error { return d.process.Stop(d.tb, sig, waitLimit) }
 
 func (d *daemon) signal(sig unix.Signal) {
@@ -44,7 +43,7 @@ func (d *daemon) signal(sig unix.Signal) {
 	}
 }
 
-// await waits for an event of one of the names after a mark.
+// await waits for an event with one of the names after a mark.
 func (d *daemon) await(mark int, names ...string) lab.Event {
 	return d.awaitMatch(mark, names[0], func(e lab.Event) bool { return slices.Contains(names, e.Name) })
 }
@@ -62,7 +61,7 @@ func (d *daemon) awaitMatch(mark int, what string, match func(lab.Event) bool) l
 	}
 }
 
-// look ends the run if the log shows a violation or the daemon has ended.
+// look ends the run if the log shows a violation or the daemon has exited.
 func (d *daemon) look() {
 	if v := d.book.failure(); v != nil {
 		panic(v)

@@ -1,13 +1,11 @@
-// Command soak runs dpifd inside the lab VM for a chosen time under load, and
-// does to it at random what may happen in years: ports come, go and flap, files
-// are reloaded, good ones and bad ones, other programs change the datapath's
-// features or delete it, the daemon is stopped, killed and started. All the while
-// it keeps account of each frame, of the daemon's log, and of what the daemon
-// holds, and checks the invariants that docs/SOAK.md lists. It exits with 1 at
-// the first that is violated.
+// Command soak runs dpifd under load inside the lab VM for a given time, and does at random what
+// may happen in years of operation: ports come, go and flap, good and bad files are reloaded, other
+// programs change the datapath's features or delete it, the daemon is stopped, killed and started.
+// Meanwhile it tracks each frame, the daemon's log and the daemon's resources, and checks the
+// invariants listed in docs/SOAK.md. It exits with 1 at the first violation.
 //
-// What is done, and in which order, depends on the seed alone: a plan does not
-// look at the clock or at the daemon. How far it gets depends on the machine.
+// The actions and their order depend only on the seed: the plan uses neither the clock nor the
+// daemon's state. How many are done in the given time depends on the machine.
 //
-// `make soak` runs it; everything but the plan has the build tag lab.
+// `make soak` runs it. Everything except the plan has the build tag lab.
 package main

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// violation is an invariant that did not hold.
+// violation is an invariant that does not hold.
 type violation struct {
 	invariant, detail string
 	at                time.Time
@@ -23,17 +23,17 @@ func violated(invariant, format string, args ...any) {
 	panic(&violation{invariant, fmt.Sprintf(format, args...), time.Now()})
 }
 
-// harness stands in for the test that package lab works for. What fails there
-// ends the run. Only the goroutine of main may use it.
+// harness is the testing.TB for package lab. A failure ends the run. Only the goroutine of main may
+// use it.
 type harness struct {
-	testing.TB // none: what is not defined here is not used
+	testing.TB // nil: only the methods defined here are called
 	cleanups   []func()
 }
 
 func (h *harness) Helper()             {}
 func (h *harness) Cleanup(fn func())   { h.cleanups = append(h.cleanups, fn) }
 func (h *harness) Logf(string, ...any) {}
-func (h *harness) Failed() bool        { return false } // book has the log
+func (h *harness) Failed() bool        { return false } // book keeps the log
 
 func (h *harness) Fatal(args ...any) { violated("the lab works", "%s", fmt.Sprint(args...)) }
 
@@ -43,7 +43,7 @@ func (h *harness) Errorf(format string, args ...any) {
 	fmt.Fprintf(os.Stderr, "soak: "+format+"\n", args...)
 }
 
-// close removes what was made, last things first.
+// close runs the cleanup functions, last first.
 func (h *harness) close() {
 	for _, fn := range slices.Backward(h.cleanups) {
 		fn()

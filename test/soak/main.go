@@ -54,23 +54,23 @@ type soak struct {
 
 	file    settings  // in force
 	changed time.Time // when the file or the daemon last changed
-	number  int       // of ports that we attached
+	number  int       // number of ports attached by this program
 	done    map[kind]int
 	gaps    []gap // since the last check
 
-	checked    int   // frames that were looked at
-	explained  int64 // losses that the log had counted by then
+	checked    int   // frames checked so far
+	explained  int64 // losses in the log by then
 	checks     int
 	total      account
 	base       *base
-	census     lab.Census // at the last check, as the next two
+	census     lab.Census // at the last check, like the next two fields
 	goroutines int
 	ports      int
 }
 
 func run(length time.Duration, seed uint64, dispatch, dir string) error {
-	// The queue of each CPU between two devices, 1,000 frames by default, drops
-	// what the daemon has sent on, without a word that it could read.
+	// The per-CPU backlog queue between two devices, by default 1,000 frames, drops frames that the
+	// daemon has forwarded, which the daemon cannot count.
 	if err := os.WriteFile("/proc/sys/net/core/netdev_max_backlog", []byte("100000"), 0o644); err != nil {
 		return err
 	}
@@ -103,7 +103,7 @@ func run(length time.Duration, seed uint64, dispatch, dir string) error {
 		s.at(v.at), v.at.UTC().Format(time.RFC3339Nano), v, length, seed, dispatch)
 }
 
-// guarded runs until the time is over, and returns what was violated.
+// guarded runs until the time is over, and returns the violation, if any.
 func (s *soak) guarded(length time.Duration, dir string) (v *violation) {
 	defer func() {
 		switch r := recover().(type) {
@@ -144,7 +144,7 @@ func (s *soak) guarded(length time.Duration, dir string) (v *violation) {
 	return nil
 }
 
-// setUp makes the topology and starts the daemon and the traffic.
+// setUp creates the topology and starts the daemon and the traffic.
 func (s *soak) setUp(dir string) {
 	s.bay = lab.NewPatchbay(s.tb, lab.NewNetNS(s.tb, "sw"), witness)
 	for i := range stablePlugs {
@@ -156,7 +156,7 @@ func (s *soak) setUp(dir string) {
 	s.book.setLimit(s.file.flowLimit)
 	s.daemon.start()
 	s.memory = watchMemory(s.daemon)
-	// Every station is known before the accounts begin, the witness for good.
+	// All stations are learned before frames are counted.
 	for i := range stablePlugs {
 		to := steadyLeft
 		if i == steadyLeft {

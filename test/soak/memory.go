@@ -13,7 +13,7 @@ import (
 
 // memory samples the daemon's resident memory once a second.
 type memory struct {
-	pid, serial atomic.Int64 // of the process to look at, 0 none
+	pid, serial atomic.Int64 // the process to sample, 0 for none
 	done        chan struct{}
 	once        sync.Once
 	ended       chan struct{}
@@ -22,7 +22,7 @@ type memory struct {
 	samples []sample
 }
 
-// sample is the resident memory of one of the processes.
+// sample is the resident memory of one process.
 type sample struct {
 	process int64
 	kib     int
@@ -35,7 +35,7 @@ func watchMemory(d *daemon) *memory {
 	return m
 }
 
-// watch has the samples taken of the process that runs now.
+// watch samples the current process from now on.
 func (m *memory) watch(d *daemon) {
 	m.serial.Store(int64(d.serial))
 	m.pid.Store(int64(d.process.PID()))
@@ -51,7 +51,7 @@ func (m *memory) run() {
 			return
 		case <-tick.C:
 		}
-		// A process that has ended has no memory.
+		// A process that has exited has no memory.
 		if c, err := lab.TakeCensus(int(m.pid.Load())); err == nil && c.RSSKiB > 0 {
 			m.mu.Lock()
 			m.samples = append(m.samples, sample{m.serial.Load(), c.RSSKiB})
@@ -65,13 +65,13 @@ func (m *memory) stop() {
 	<-m.ended
 }
 
-// Memory may grow by a fifth and by 4 MiB: the collector lets the heap double
-// before it works, and load varies.
+// Memory may grow by a fifth and by 4 MiB: the garbage collector lets the heap double before it
+// runs, and load varies.
 const (
 	growthPart   = 5
 	growthKiB    = 4 << 10
-	warmUp       = 20 // samples of each process that do not count
-	enoughToTell = 60 // samples of a process
+	warmUp       = 20 // ignored first samples of each process
+	enoughToTell = 60 // samples needed for a process
 )
 
 // mean returns the average of samples, in KiB.
@@ -88,8 +88,8 @@ func halves(samples []sample) (first, second int) {
 	return mean(samples[:len(samples)/2]), mean(samples[len(samples)/2:])
 }
 
-// judge compares the second half of the run with the first, and so for each
-// process that lived long enough.
+// judge compares the second half of the run with the first, and also for each process that ran long
+// enough.
 func (m *memory) judge() error {
 	byProcess := map[int64][]sample{}
 	var warm []sample

@@ -9,11 +9,10 @@ import (
 	"dpifd/internal/lab"
 )
 
-// Plugs of the patchbay. The stable ones stay all the time, the others come and
-// go.
+// Plugs of the patchbay. The stable ones stay plugged in, the others come and go.
 const (
-	steadyLeft, steadyRight = 0, 1 // talk without a pause
-	witness                 = 2    // is never sent to
+	steadyLeft, steadyRight = 0, 1 // send to each other all the time
+	witness                 = 2    // never a destination
 	stablePlugs             = 6
 	churnPlugs              = 24
 	allPlugs                = stablePlugs + churnPlugs
@@ -25,7 +24,7 @@ type kind uint8
 const (
 	plug kind = iota
 	unplug
-	replug // at once, so that number and name may be the same
+	replug // at once, so that number and name may be reused
 	linkFlap
 	setMTU
 	reloadGood
@@ -36,7 +35,7 @@ const (
 	stopStart
 	killStart
 	execSelf // SIGUSR2
-	check    // traffic pauses, and the invariants are checked
+	check    // pauses the traffic and checks the invariants
 )
 
 var kindNames = map[kind]string{
@@ -48,8 +47,8 @@ var kindNames = map[kind]string{
 
 func (k kind) String() string { return kindNames[k] }
 
-// weights are how often actions are chosen, of 1,000. Restarts are rare: what
-// leaks needs time to show.
+// weights are the frequencies of actions, per 1,000. Restarts are rare, since leaks need time to
+// show.
 var weights = []struct {
 	kind   kind
 	weight int
@@ -59,21 +58,21 @@ var weights = []struct {
 	{deleteDatapath, 3}, {stopStart, 2}, {killStart, 2}, {execSelf, 3},
 }
 
-// early are done once in any case, in an order of the seed's, so that a short
-// run has them too. earlyEvery is the number of actions between them.
+// early actions occur once in any case, in an order given by the seed, so that a short run includes
+// them. earlyEvery is the number of actions between them.
 var early = []kind{deleteDatapath, stopStart, killStart, execSelf}
 
 const earlyEvery = 20
 
-// action is one thing to do.
+// action is one action of the plan.
 type action struct {
 	kind  kind
 	plug  int
 	mtu   int
 	file  settings
-	way   int           // of spoiling a file
-	count int           // frames of a burst
-	pause time.Duration // before it
+	way   int           // how to spoil the file
+	count int           // frames in a burst
+	pause time.Duration // before the action
 }
 
 func (a action) String() string {
@@ -93,7 +92,7 @@ func (a action) String() string {
 	return what
 }
 
-// settings are what reloads change, and the dispatch, which none changes.
+// settings are what reloads change, and the dispatch, which they do not change.
 type settings struct {
 	dispatch   string
 	configured int // churning plugs in the list of ports
@@ -105,8 +104,7 @@ type settings struct {
 	debug      bool
 }
 
-// text returns the configuration file; the list of ports is left out if names
-// is nil.
+// text returns the configuration file, without the list of ports if names is nil.
 func (s settings) text(names []string) string {
 	level := "info"
 	if s.debug {
@@ -130,10 +128,10 @@ func (s settings) text(names []string) string {
 
 const datapath = "dp-soak"
 
-// badWays is how many ways there are to spoil a file.
+// badWays is the number of ways to spoil a file.
 const badWays = 5
 
-// spoil makes a file that cannot be used of one that can.
+// spoil turns a valid file into an invalid one.
 func spoil(good string, way int) string {
 	switch way {
 	case 0:
@@ -149,24 +147,24 @@ func spoil(good string, way int) string {
 	}
 }
 
-// plan chooses what to do next. It depends on the seed alone.
+// plan chooses the next action. It depends only on the seed.
 type plan struct {
 	random   *rand.Rand
 	dispatch string
 	plugged  [allPlugs]bool
-	early    []int // places in early, in the order that they are done
-	count    int   // actions
+	early    []int // indices of early, in order
+	count    int   // number of actions
 }
 
-// checkEvery is the number of actions from one check to the next.
+// checkEvery is the number of actions between two checks.
 const checkEvery = 40
 
-// dispatches are those that a seed may draw.
+// dispatches are the values that a seed may choose.
 var dispatches = []string{perVport, perCPU}
 
 const perVport, perCPU = "per-vport", "per-cpu"
 
-// drawDispatch is apart from the actions: these are the same with either.
+// drawDispatch uses its own random source: the actions are the same with either dispatch.
 func drawDispatch(seed uint64) string {
 	return dispatches[rand.New(rand.NewPCG(seed, 2)).IntN(len(dispatches))]
 }
@@ -216,11 +214,11 @@ func (p *plan) choose() kind {
 			return w.kind
 		}
 	}
-	return check // not reached: the weights sum up to 1,000
+	return check // unreachable: the weights add up to 1,000
 }
 
-// aim chooses the plug of an action, and makes a plug of what cannot be done to
-// one that is not there.
+// aim chooses the plug of an action, and replaces an action that a missing plug does not allow by
+// plugging it in.
 func (p *plan) aim(a *action) {
 	i := stablePlugs + p.random.IntN(churnPlugs)
 	a.plug, a.mtu = i, 600+p.random.IntN(8400)
@@ -234,9 +232,8 @@ func (p *plan) aim(a *action) {
 	}
 }
 
-// settings chooses a configuration. Limits are changed in few of the reloads,
-// so that flows can be seen to keep to them. Idle times are such that a
-// talker's flow stays.
+// settings chooses a configuration. Few reloads change limits, so that flows can be observed to
+// respect them. Idle times are long enough to keep the flow of a sending station.
 func (p *plan) settings() settings {
 	s := p.first()
 	s.configured = p.random.IntN(churnPlugs + 1)

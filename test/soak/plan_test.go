@@ -8,8 +8,8 @@ import (
 	"dpifd/internal/config"
 )
 
-// TestPlan: a seed makes one sequence of actions, another seed another, and
-// all kinds come up.
+// TestPlan: the same seed gives the same sequence of actions, another seed another, and all kinds
+// of actions occur.
 func TestPlan(t *testing.T) {
 	const count = 5000
 	sequence := func(seed uint64) ([]string, map[kind]int) {
@@ -60,8 +60,8 @@ func TestPlan(t *testing.T) {
 	}
 }
 
-// TestDispatchIsDrawn: by the seed, about half of them each, and no reload changes
-// it.
+// TestDispatchIsDrawn: seeds choose both dispatches about equally, and no reload changes the
+// dispatch.
 func TestDispatchIsDrawn(t *testing.T) {
 	const seeds = 1000
 	drawn := map[string]int{}
@@ -83,7 +83,7 @@ func TestDispatchIsDrawn(t *testing.T) {
 	}
 }
 
-// TestPlugsAlternate: what is plugged in is there, what is unplugged was.
+// TestPlugsAlternate: only unplugged plugs are plugged in, and only plugged ones are unplugged.
 func TestPlugsAlternate(t *testing.T) {
 	p := newPlan(11, perVport)
 	there := map[int]bool{}
@@ -92,12 +92,12 @@ func TestPlugsAlternate(t *testing.T) {
 		switch a.kind {
 		case plug:
 			if there[a.plug] {
-				t.Fatalf("%v: it is there", a)
+				t.Fatalf("%v: it is plugged in already", a)
 			}
 			there[a.plug] = true
 		case unplug, replug, linkFlap, setMTU:
 			if !there[a.plug] {
-				t.Fatalf("%v: it is not there", a)
+				t.Fatalf("%v: it is not plugged in", a)
 			}
 			there[a.plug] = a.kind != unplug
 		default:
@@ -109,7 +109,7 @@ func TestPlugsAlternate(t *testing.T) {
 	}
 }
 
-// TestFiles: good files can be used, spoilt ones cannot.
+// TestFiles: good files are valid, spoilt files are not.
 func TestFiles(t *testing.T) {
 	p := newPlan(3, perCPU)
 	file := filepath.Join(t.TempDir(), "dpifd.yaml")
@@ -126,7 +126,7 @@ func TestFiles(t *testing.T) {
 			t.Errorf("%v; the file:\n%s", err, good)
 		}
 		if bad := spoil(good, i%badWays); load(bad) == nil {
-			t.Errorf("way %d leaves the file usable:\n%s", i%badWays, bad)
+			t.Errorf("way %d leaves the file valid:\n%s", i%badWays, bad)
 		}
 	}
 }

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// progressInterval is the time from one line of progress to the next.
+// progressInterval is the time between two lines of progress.
 const progressInterval = 10 * time.Second
 
 // progress prints one line.
@@ -35,7 +35,7 @@ func (s *soak) count() int {
 	return n
 }
 
-// table prints what was done and what came of it.
+// table prints the actions and results of the run.
 func (s *soak) table(length time.Duration) {
 	row := func(name, format string, args ...any) {
 		fmt.Printf("| %-34s | %s |\n", name, fmt.Sprintf(format, args...))

@@ -12,29 +12,28 @@ import (
 
 // Tags of frames.
 const (
-	steady = iota // between two stations, so by a flow that stays
-	fresh         // between stable plugs, mostly of a new station
-	other         // from or to a plug that may go
+	steady = iota // between two stations, so by a permanent flow
+	fresh         // between stable plugs, mostly from a new station
+	other         // from or to a plug that may be unplugged
 )
 
-// Frames a second.
+// Frames per second.
 const (
 	steadyRate = 40
 	freshRate  = 120
 	otherRate  = 50
-	// stations of each stable plug.
+	// stations is the number of stations of each stable plug.
 	stations = 3000
 )
 
-// traffic sends frames until it is stopped. While it is paused nothing is on
-// its way from it.
+// traffic sends frames until it is stopped. While it is paused, none of its frames is in flight.
 type traffic struct {
 	bay     *lab.Patchbay
 	random  *rand.Rand
-	sending sync.Mutex // held while frames are sent, and to pause
+	sending sync.Mutex // held to send frames and to pause
 	done    chan struct{}
 	ended   chan struct{}
-	err     error // of sending, read after pause
+	err     error // of sending; read it after pause
 }
 
 func startTraffic(bay *lab.Patchbay, seed uint64) *traffic {
@@ -54,7 +53,7 @@ func (t *traffic) run() {
 		case <-time.After(5 * time.Millisecond):
 		}
 		t.sending.Lock()
-		// What a stall made overdue is not sent at once.
+		// After a stall, do not send everything that is overdue at once.
 		passed := min(time.Since(last), 100*time.Millisecond).Seconds()
 		last = time.Now()
 		for tag, rate := range []float64{steady: steadyRate, fresh: freshRate, other: otherRate} {
@@ -66,7 +65,7 @@ func (t *traffic) run() {
 	}
 }
 
-// one sends a frame. t.sending is held.
+// one sends a frame. The caller holds t.sending.
 func (t *traffic) one(tag int) {
 	from, station, to := 0, 0, 0
 	switch tag {
@@ -90,7 +89,7 @@ func (t *traffic) one(tag int) {
 			from, to = to, from
 		}
 		if t.random.IntN(4) == 0 {
-			to = stablePlugs + t.random.IntN(churnPlugs) // it may have gone
+			to = stablePlugs + t.random.IntN(churnPlugs) // may be unplugged
 		}
 		if from == to {
 			return
@@ -110,7 +109,7 @@ func (t *traffic) talker() int {
 	return i
 }
 
-// burst sends count frames of new stations as fast as it goes.
+// burst sends count frames from new stations as fast as possible.
 func (t *traffic) burst(count int) {
 	t.sending.Lock()
 	defer t.sending.Unlock()
@@ -119,7 +118,7 @@ func (t *traffic) burst(count int) {
 	}
 }
 
-// pause waits until nothing is being sent, and keeps it so until resume.
+// pause waits until no frame is being sent, and prevents sending until resume.
 func (t *traffic) pause() error {
 	t.sending.Lock()
 	return t.err
@@ -127,7 +126,7 @@ func (t *traffic) pause() error {
 
 func (t *traffic) resume() { t.sending.Unlock() }
 
-// stop ends the traffic for good.
+// stop ends the traffic.
 func (t *traffic) stop() {
 	close(t.done)
 	<-t.ended

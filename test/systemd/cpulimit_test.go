@@ -12,8 +12,8 @@ import (
 	"dpifd/internal/lab"
 )
 
-// TestCPULimit: handlers follow the unit's quota and its CPUs, not the machine's, and
-// a change at run time is said.
+// TestCPULimit: the number of handlers follows the unit's CPU quota and CPU set instead of the
+// machine's CPUs, and a change at run time is logged.
 func TestCPULimit(t *testing.T) {
 	for _, c := range []struct{ name, dropIn string }{
 		{"quota", "[Service]\nCPUQuota=100%\n"},

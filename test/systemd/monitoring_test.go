@@ -19,16 +19,16 @@ import (
 	"dpifd/internal/lab"
 )
 
-// recipe is a block of commands of docs/MONITORING.md.
+// recipe matches a block of commands in docs/MONITORING.md.
 var recipe = regexp.MustCompile("(?s)```sh\n# recipe: (\\w+)\n(.*?)```")
 
-// monitored is a machine on which the recipes are followed.
+// monitored is a machine set up by the recipes.
 type monitored struct {
 	root    *lab.NetNS
 	recipes map[string]string
 }
 
-// follow runs the commands of a recipe as root. The packages are there already.
+// follow runs the commands of a recipe as root. The packages are installed already.
 func (m *monitored) follow(t *testing.T, name string) {
 	t.Helper()
 	text, ok := m.recipes[name]
@@ -39,7 +39,7 @@ func (m *monitored) follow(t *testing.T, name string) {
 	m.root.Run(t, "sh", "-euxc", strings.ReplaceAll(text, "sudo ", ""))
 }
 
-// get returns what a server of the machine answers, "" while it does not.
+// get returns the response of an HTTP server on the machine, "" if it does not respond.
 func get(url string) string {
 	client := http.Client{Timeout: 20 * time.Second}
 	r, err := client.Get(url)
@@ -54,7 +54,7 @@ func get(url string) string {
 	return string(body)
 }
 
-// eventually waits for a server of the machine to say something.
+// eventually waits until done returns true, and prints the unit's status if it does not.
 func (m *monitored) eventually(t *testing.T, what, unit string, done func() bool) {
 	t.Helper()
 	for within := lab.Within(waitLimit); !done(); time.Sleep(200 * time.Millisecond) {
@@ -66,8 +66,8 @@ func (m *monitored) eventually(t *testing.T, what, unit string, done func() bool
 	}
 }
 
-// value returns the value of a metric with its labels in the text format, -1 if it is
-// not there.
+// value returns the value of a metric in the text format, given with its labels, -1 if it is
+// missing.
 func value(text, metric string) float64 {
 	for line := range strings.Lines(text) {
 		if rest, ok := strings.CutPrefix(line, metric+" "); ok {
@@ -80,7 +80,7 @@ func value(text, metric string) float64 {
 	return -1
 }
 
-// query asks Prometheus, and returns the values by job.
+// query sends a query to Prometheus and returns the values by job.
 func query(t *testing.T, expr string) map[string]string {
 	t.Helper()
 	var answer struct {
@@ -105,9 +105,9 @@ func query(t *testing.T, expr string) map[string]string {
 	return all
 }
 
-// TestMonitoringRecipes follows docs/MONITORING.md on Debian with its own packages: metrics
-// reach Prometheus by node_exporter's textfile collector, and by mtail from the journal, then
-// from a file through a rotation.
+// TestMonitoringRecipes follows docs/MONITORING.md with Debian's packages: Prometheus receives the
+// metrics from node_exporter's textfile collector and from mtail, which reads the journal and then
+// a log file across a rotation.
 func TestMonitoringRecipes(t *testing.T) {
 	page, err := docs.Pages.ReadFile("MONITORING.md")
 	if err != nil {
@@ -117,7 +117,7 @@ func TestMonitoringRecipes(t *testing.T) {
 	for _, r := range recipe.FindAllStringSubmatch(string(page), -1) {
 		m.recipes[r[1]] = r[2]
 	}
-	// What the packages' scripts do, which have not run here.
+	// What the packages' maintainer scripts do; they were not run here.
 	m.root.Run(t, "sh", "-euc", `
 		printf 'g adm 4\nu prometheus - - /var/lib/prometheus\nu mtail -\nm mtail adm\n' | systemd-sysusers -
 		mkdir -p /var/lib/prometheus/metrics2 /var/lib/prometheus/node-exporter /var/lib/logrotate /etc/dpifd

@@ -13,11 +13,11 @@ import (
 	"dpifd/internal/lab"
 )
 
-// file is a file that docs/NETWORK.md shows, with its path in the first line.
+// file matches a file shown in docs/NETWORK.md, with its path in the first line.
 var file = regexp.MustCompile("(?s)```(?:ini|yaml)\n# (\\S+)\n(.*?)```")
 
-// TestHostAddress follows docs/NETWORK.md with systemd-networkd: the host's address is on
-// the local port, and another host reaches it through the device.
+// TestHostAddress follows docs/NETWORK.md with systemd-networkd: the local port has the host's
+// address, and another host reaches it through the device.
 func TestHostAddress(t *testing.T) {
 	page, err := docs.Pages.ReadFile("NETWORK.md")
 	if err != nil {
@@ -31,7 +31,7 @@ func TestHostAddress(t *testing.T) {
 	for _, m := range file.FindAllStringSubmatch(string(page), -1) {
 		path := names.Replace(m[1])
 		if !strings.HasPrefix(path, "/etc/systemd/network/") && !strings.HasPrefix(path, "/etc/dpifd/") || put[path] {
-			continue // of another tool
+			continue // for another tool
 		}
 		put[path] = true
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -45,8 +45,8 @@ func TestHostAddress(t *testing.T) {
 	if len(put) != 3 {
 		t.Fatalf("files %v", put)
 	}
-	// There is no udev here, for which networkd would wait with each device. It takes a
-	// /sys that cannot be written to for the sign of that.
+	// There is no udev here, and networkd would wait for it with each device. It does not wait if
+	// /sys is read-only.
 	const dropIn = "/etc/systemd/system/systemd-networkd.service.d/lab.conf"
 	if err := os.MkdirAll(filepath.Dir(dropIn), 0o755); err != nil {
 		t.Fatal(err)

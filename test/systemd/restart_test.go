@@ -14,10 +14,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestRestartLosesNothing: while new flows arrive, the service is restarted
-// again and again, and each packet goes on. What a machine that is too slow loses
-// all the same must be by sockets that were full, not by sockets that were not
-// there.
+// TestRestartLosesNothing restarts the service repeatedly while new flows arrive; each packet must
+// be forwarded. Packets that a slow machine loses nevertheless must have been dropped by full
+// sockets, not by missing ones.
 func TestRestartLosesNothing(t *testing.T) {
 	const rate, restarts, count = 2_000, 10, 40_000
 	s := start(t, "")
@@ -30,7 +29,7 @@ func TestRestartLosesNothing(t *testing.T) {
 	pid := s.property(t, "MainPID")
 	for i := range restarts {
 		since := time.Now()
-		s.systemctl(t, "restart", s.unit) // returns when it is ready
+		s.systemctl(t, "restart", s.unit) // returns when the service is ready
 		took := time.Since(since)
 		if e := s.journal.Wait(t, since, "handed_over", nil); e.Text("to") != "service_manager" ||
 			e.Int(t, "not_handed_over") != 0 {
@@ -46,7 +45,7 @@ func TestRestartLosesNothing(t *testing.T) {
 		}
 		pid = next
 		t.Logf("restart %d took %v", i+1, took.Round(time.Millisecond))
-		time.Sleep(time.Second) // so that the load goes on over all restarts
+		time.Sleep(time.Second) // so that the load spans all restarts
 	}
 	if !maps.Equal(s.pids(t), before) {
 		t.Errorf("upcall PIDs %v, before the restarts %v", s.pids(t), before)
@@ -59,7 +58,7 @@ func TestRestartLosesNothing(t *testing.T) {
 	drops := s.root.SocketDrops(t, slices.Collect(maps.Values(before))...)
 	t.Logf("%d packets, %d arrived; kernel: missed %d, lost %d; dropped by full sockets: %d",
 		count, s.arrived.Count(), stats.Missed, stats.Lost, drops)
-	// Among the lost may be packets that are not the test's own: those missed beyond its count.
+	// Other packets than the test's may be lost too: those missed beyond its count.
 	others := int(stats.Missed) - count
 	if unexplained := count - s.arrived.Count() - int(stats.Lost); unexplained > 0 || unexplained < -others {
 		t.Errorf("%d packets are unexplained", unexplained)
@@ -69,8 +68,7 @@ func TestRestartLosesNothing(t *testing.T) {
 	}
 }
 
-// TestKillLosesNothing: the store has the sockets whatever becomes of the
-// process.
+// TestKillLosesNothing: the descriptor store keeps the sockets when the process is killed.
 func TestKillLosesNothing(t *testing.T) {
 	s := start(t, "")
 	before := s.pids(t)
@@ -80,7 +78,7 @@ func TestKillLosesNothing(t *testing.T) {
 		if err := unix.Kill(s.number(t, "MainPID"), unix.SIGKILL); err != nil {
 			t.Fatal(err)
 		}
-		// While there is no daemon.
+		// Meanwhile there is no daemon.
 		s.send(t, 200, 2_000)
 		if e := s.journal.Wait(t, since, "sockets_adopted", nil); e.Int(t, "adopted") != int64(len(before)) {
 			t.Errorf("sockets_adopted: %v, want %d", e.Fields, len(before))
@@ -93,8 +91,7 @@ func TestKillLosesNothing(t *testing.T) {
 	}
 }
 
-// TestStop: a stop is no restart: upcalls are turned off, and the store is
-// empty.
+// TestStop: unlike a restart, a stop disables upcalls and empties the descriptor store.
 func TestStop(t *testing.T) {
 	t.Parallel()
 	s := start(t, "")
@@ -115,7 +112,7 @@ func TestStop(t *testing.T) {
 	s.pass(t)
 }
 
-// TestPortGoes: the socket of a port that goes leaves the store.
+// TestPortGoes: the socket of a removed port is removed from the descriptor store.
 func TestPortGoes(t *testing.T) {
 	t.Parallel()
 	s := start(t, "")

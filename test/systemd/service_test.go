@@ -18,27 +18,26 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// waitLimit bounds waiting for what ought to come in a moment.
+// waitLimit bounds the wait for what should happen at once.
 const waitLimit = 2 * time.Minute
 
-// service is a running instance of dpifd@.service with two hosts plugged into
-// its datapath, in the root network namespace.
+// service is a running instance of dpifd@.service whose datapath connects two hosts, in the root
+// network namespace.
 type service struct {
 	root    *lab.NetNS
-	name    string // of the instance and its datapath
+	name    string // name of the instance and its datapath
 	unit    string
-	journal *lab.Daemon    // what the instance has logged
-	from    *lab.Packet    // of the host that sends
-	to      *lab.Packet    // of the host that receives
-	arrived *lab.Collector // at the latter
-	sent    int            // numbered packets
-	ports   []string       // devices that the hosts are plugged into
-	dp      *dpif.Datapath // an eye of the test's own
+	journal *lab.Daemon    // log of the instance
+	from    *lab.Packet    // socket of the sending host
+	to      *lab.Packet    // socket of the receiving host
+	arrived *lab.Collector // frames received there
+	sent    int            // number of packets sent
+	ports   []string       // the hosts' ports
+	dp      *dpif.Datapath // the test's own access
 }
 
-// start starts an instance that serves the ports of two hosts, and more if there
-// are any, and returns once systemctl does. The unit gets a drop-in unless that is
-// empty.
+// start starts an instance that serves the ports of two hosts, and more if given, and returns when
+// systemctl does. dropIn is a drop-in of the unit, "" for none.
 func start(t *testing.T, dropIn string, more ...string) *service {
 	t.Helper()
 	root := lab.Root(t)
@@ -79,7 +78,7 @@ func start(t *testing.T, dropIn string, more ...string) *service {
 	return s
 }
 
-// dropIn adds to the unit.
+// dropIn adds a drop-in to the unit.
 func (s *service) dropIn(t *testing.T, text string) {
 	t.Helper()
 	dir := filepath.Join("/etc/systemd/system", s.unit+".d")
@@ -103,7 +102,7 @@ func (s *service) configure(t *testing.T, settings lab.Settings) {
 
 func (s *service) config() string { return "/etc/dpifd/" + s.name + ".yaml" }
 
-// open returns an eye on a datapath.
+// open opens a datapath for the test.
 func open(t *testing.T, ns *lab.NetNS, name string) *dpif.Datapath {
 	t.Helper()
 	var conn *netlink.Conn
@@ -133,7 +132,7 @@ func (s *service) systemctl(t *testing.T, args ...string) {
 	}
 }
 
-// property returns a property of the unit.
+// property returns a property of the service's unit.
 func (s *service) property(t *testing.T, name string) string {
 	t.Helper()
 	return property(t, s.root, s.unit, name)
@@ -180,8 +179,8 @@ func (s *service) stats(t *testing.T) dpif.DatapathStats {
 	return info.Stats
 }
 
-// send sends packets to the learned station, each from a station of its own, so
-// that each makes a flow, at a rate per second. Errors are the test's.
+// send sends packets to the learned station, each from a new station so that it creates a flow, at
+// rate a second. Send errors fail the test.
 func (s *service) send(t *testing.T, count, rate int) {
 	t.Helper()
 	_, err := load.Pace(t.Context(), count, rate, func(int) error {
@@ -194,7 +193,7 @@ func (s *service) send(t *testing.T, count, rate int) {
 	}
 }
 
-// pass sends some packets and waits until all that were sent so far have arrived.
+// pass sends some packets and waits until all packets sent so far have arrived.
 func (s *service) pass(t *testing.T) {
 	t.Helper()
 	s.send(t, 20, 1000)

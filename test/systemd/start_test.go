@@ -15,8 +15,8 @@ import (
 	"dpifd/internal/lab"
 )
 
-// TestBootOrder: an instance that is enabled is up with the system, after
-// network-pre.target and the module.
+// TestBootOrder: an enabled instance starts with the system, after network-pre.target and the
+// module.
 func TestBootOrder(t *testing.T) {
 	root := lab.Root(t)
 	const unit = "dpifd@boot.service"
@@ -45,8 +45,8 @@ func TestBootOrder(t *testing.T) {
 	}
 }
 
-// TestStart: systemctl start returns when ports are served, by a process with
-// the unit's own user and capability.
+// TestStart: systemctl start returns when ports are served, by a process with the unit's user and
+// capability.
 func TestStart(t *testing.T) {
 	t.Parallel()
 	s := start(t, "")
@@ -88,7 +88,7 @@ func TestStart(t *testing.T) {
 	}
 }
 
-// TestJournal: the journal has each event with its unit and process.
+// TestJournal: the journal has each event, with unit and process.
 func TestJournal(t *testing.T) {
 	t.Parallel()
 	s := start(t, "", "not-there")
@@ -103,7 +103,7 @@ func TestJournal(t *testing.T) {
 		message, _ := entry["MESSAGE"].(string)
 		e, err := lab.CheckLine(message)
 		if err != nil {
-			continue // systemd's own
+			continue // logged by systemd
 		}
 		seen[e.Name] = true
 		if entry["_SYSTEMD_UNIT"] != s.unit || entry["_PID"] != s.property(t, "MainPID") {
@@ -117,8 +117,7 @@ func TestJournal(t *testing.T) {
 	}
 }
 
-// TestReload: systemctl reload puts the file into force, and a file that cannot
-// be used changes nothing.
+// TestReload: systemctl reload applies the file; an invalid file changes nothing.
 func TestReload(t *testing.T) {
 	t.Parallel()
 	s := start(t, "")
@@ -153,8 +152,7 @@ func TestReload(t *testing.T) {
 	s.eventually(t, "the unit is active", func() bool { return s.property(t, "ActiveState") == "active" })
 }
 
-// TestNetns: with the drop-in, the daemon works in a namespace that its
-// configuration names.
+// TestNetns: with the drop-in, the daemon works in the namespace named in its configuration.
 func TestNetns(t *testing.T) {
 	t.Parallel()
 	dropIn, err := os.ReadFile("/lab/dpifd-netns.conf")
@@ -176,7 +174,7 @@ func TestNetns(t *testing.T) {
 	}
 }
 
-// TestInstances: instances share nothing but the host.
+// TestInstances: instances are independent of each other.
 func TestInstances(t *testing.T) {
 	t.Parallel()
 	a, b := start(t, ""), start(t, "")
@@ -186,7 +184,7 @@ func TestInstances(t *testing.T) {
 	b.pass(t)
 	b.systemctl(t, "restart", b.unit)
 	b.pass(t)
-	// What they share, /run/dpifd, outlives each.
+	// The directory that they share, /run/dpifd, stays when one of them stops.
 	if e := b.journal.Wait(t, time.Time{}, "sockets_adopted", nil); e.Int(t, "adopted") != 3 {
 		t.Errorf("sockets_adopted after the other instance had stopped: %v", e.Fields)
 	}

@@ -16,15 +16,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestWatchdog: a daemon that makes no progress is killed and started again, and
-// new flows that came meanwhile are forwarded then; one that makes progress is
-// left alone.
+// TestWatchdog: a daemon that makes no progress is killed and restarted, and packets that arrived
+// meanwhile are forwarded; a daemon that makes progress is not killed.
 func TestWatchdog(t *testing.T) {
 	const interval, tries = 3 * time.Second, 3
 	s := start(t, fmt.Sprintf("[Service]\nWatchdogSec=%ds\n", interval/time.Second))
 	s.pass(t)
-	// Three of its intervals. A host that takes the CPUs away for half of one makes
-	// progress impossible, so then it is tried again.
+	// Wait for three watchdog intervals. If the host stalls the CPUs for half an interval, no
+	// progress is possible, so try again.
 	before := 0
 	for try := 1; ; try++ {
 		before = s.number(t, "NRestarts")
@@ -46,7 +45,7 @@ func TestWatchdog(t *testing.T) {
 	if err := unix.Kill(pid, unix.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
-	// What a thread that has not stopped yet receives would be lost with it.
+	// Upcalls received by a thread that has not stopped yet would be lost with it.
 	s.eventually(t, "all threads are stopped", func() bool { return stopped(t, pid) })
 	s.send(t, 100, 1_000)
 	s.eventually(t, "the watchdog has the daemon started again", func() bool {
@@ -54,7 +53,7 @@ func TestWatchdog(t *testing.T) {
 	})
 	s.journal.Wait(t, since, "ready", nil)
 	t.Logf("traffic is back %v after SIGSTOP", time.Since(since).Round(100*time.Millisecond))
-	s.pass(t) // and with it what was sent in between
+	s.pass(t) // includes the packets sent while it was stopped
 	if lost := s.stats(t).Lost; lost != 0 {
 		t.Errorf("lost %d", lost)
 	}
@@ -72,7 +71,7 @@ func stopped(t *testing.T, pid int) bool {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// The state follows the name, which is in parentheses and may have any.
+		// The state follows the name, which is in parentheses and may contain any character.
 		if _, state, _ := strings.Cut(string(b[bytes.LastIndexByte(b, ')'):]), " "); !strings.HasPrefix(state, "T") {
 			return false
 		}

@@ -1,7 +1,6 @@
 //go:build lab
 
-// Package tutorial follows the README's tutorial, command by command, in the
-// lab VM.
+// Package tutorial runs the commands of the README's tutorial in the lab VM.
 package tutorial
 
 import (
@@ -18,20 +17,20 @@ import (
 
 const (
 	readme = "/usr/share/doc/dpifd/README.md"
-	// limit bounds one command. An emulated CPU may take long.
+	// limit bounds one command. Emulated CPUs may be slow.
 	limit = 2 * time.Minute
 	mark  = "-- end of command, status"
 )
 
-// step is a command of the tutorial and what it shows of its output.
+// step is a command of the tutorial and the output that it shows.
 type step struct {
 	line    int
 	command string
 	shows   []string
 }
 
-// steps reads the blocks of type console: a line that begins with "$ " is a command,
-// others are its output, in which "..." stands for anything.
+// steps reads the blocks of type console: a line that begins with "$ " is a command, other lines
+// are its output, in which "..." matches anything.
 func steps(t *testing.T) (all []step) {
 	t.Helper()
 	b, err := os.ReadFile(readme)
@@ -58,7 +57,7 @@ func steps(t *testing.T) (all []step) {
 	return all
 }
 
-// shell is one sh that runs all commands.
+// shell is one sh process that runs all commands.
 type shell struct {
 	in    io.Writer
 	lines chan string
@@ -122,7 +121,7 @@ func (s *shell) run(command string) (output []string, status string, err error) 
 	}
 }
 
-// missing returns the first line shown that is not in the output, in order.
+// missing returns the first shown line that is missing in the output, in order.
 func missing(shows, output []string) string {
 	for _, want := range shows {
 		pattern := regexp.MustCompile("^" + strings.ReplaceAll(regexp.QuoteMeta(want), `\.\.\.`, ".*") + "$")
