@@ -1,6 +1,5 @@
 //go:build lab
 
-// Package tutorial runs the commands of the README's tutorial in the lab VM.
 package tutorial
 
 import (
