@@ -24,6 +24,7 @@ var configuration = regexp.MustCompile("(?s)```yaml\n((?:#[^\n]*\n)?(?:datapath|
 // reason. It changes nothing on the host.
 func TestCheckKernel(t *testing.T) {
 	noDaemon(t)
+	needMeters(t)
 	n := newQuietNetwork(t, 1)
 	newDatapath(t, n.sw, n.dpName)
 	before := census(t, n)

@@ -62,6 +62,7 @@ func TestNoPort(t *testing.T) {
 // program has closed its socket. The kernel does not notify of that.
 func TestUDPBusy(t *testing.T) {
 	t.Parallel()
+	needTunnel(t, "geneve", false)
 	n := newQuietNetwork(t, 1)
 	var held net.PacketConn
 	err := n.sw.Do(func() (err error) {
@@ -107,6 +108,7 @@ func TestLocalPortMAC(t *testing.T) {
 // namespace cannot be entered, the log says so once.
 func TestSetUpElsewhere(t *testing.T) {
 	t.Parallel()
+	needIfindex(t)
 	n := newQuietNetwork(t, 1)
 	tap, hidden := lab.Name("tap"), lab.Name("hidden")
 	ports := func(mtu int) settings {

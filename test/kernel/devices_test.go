@@ -123,6 +123,9 @@ func list(entries ...string) string { return "[" + strings.Join(entries, ", ") +
 // removed with the datapath.
 func TestTunnelDevices(t *testing.T) {
 	t.Parallel()
+	for _, typ := range []string{"vxlan", "geneve", "gre"} {
+		needTunnel(t, typ, false)
+	}
 	n := newQuietNetwork(t, 0)
 	vx1, vx2 := tunnel("vx1", "vxlan", "remote: 192.0.2.1, key: 1"), tunnel("vx2", "vxlan", "remote: 192.0.2.2, key: 2")
 	others := []string{
@@ -196,6 +199,9 @@ func TestTunnelDevices(t *testing.T) {
 // with other settings is left alone, and the tunnel waits until it is gone.
 func TestFoundTunnelDevice(t *testing.T) {
 	t.Parallel()
+	for _, typ := range []string{"vxlan", "geneve", "gre"} {
+		needTunnel(t, typ, false)
+	}
 	n := newQuietNetwork(t, 0)
 	add := func(args ...string) {
 		t.Helper()

@@ -313,24 +313,28 @@ func TestTooFewDescriptors(t *testing.T) {
 	t.Parallel()
 	setsDispatch(t)
 	n := newQuietNetwork(t, 6)
-	start := func(dispatch string) *lab.Daemon {
+	start := func(t *testing.T, dispatch string) *lab.Daemon {
 		file := lab.WriteConfig(t, n.config(settings{"dispatch": dispatch}))
 		return n.sw.StartDaemonFile(t, file, "sh", "-c", `ulimit -n 36; exec "$@"`, "sh")
 	}
-	d := start("per-vport")
-	if code := d.WaitExit(t); code != 1 {
-		t.Errorf("exit code %d, want 1", code)
-	}
-	if e := d.Events("failed"); len(e) != 1 || !strings.Contains(e[0].Text("error"), "the limit is 36") {
-		t.Errorf("failed: %v", e)
-	}
-	if e := d.Events("port_added"); len(e) != 0 {
-		t.Errorf("ports were served: %v", e)
-	}
-	needPerCPU(t)
-	d = start("per-cpu")
-	d.Wait(t, time.Time{}, "ready", nil)
-	p := n.sockets(t)
-	exchange(t, p[0], p[5])
-	stop(t, d)
+	t.Run("per-vport", func(t *testing.T) {
+		d := start(t, "per-vport")
+		if code := d.WaitExit(t); code != 1 {
+			t.Errorf("exit code %d, want 1", code)
+		}
+		if e := d.Events("failed"); len(e) != 1 || !strings.Contains(e[0].Text("error"), "the limit is 36") {
+			t.Errorf("failed: %v", e)
+		}
+		if e := d.Events("port_added"); len(e) != 0 {
+			t.Errorf("ports were served: %v", e)
+		}
+	})
+	t.Run("per-cpu", func(t *testing.T) {
+		needPerCPU(t)
+		d := start(t, "per-cpu")
+		d.Wait(t, time.Time{}, "ready", nil)
+		p := n.sockets(t)
+		exchange(t, p[0], p[5])
+		stop(t, d)
+	})
 }

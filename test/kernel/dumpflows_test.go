@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"dpifd/internal/dpif"
+	"dpifd/internal/lab"
 	"dpifd/internal/odp"
 
 	"github.com/google/go-cmp/cmp"
@@ -135,7 +136,11 @@ func TestDumpFlows(t *testing.T) {
 		}
 		flagged := strings.Count(middle, ", flags:")
 		t.Logf("%v: %d flows, %d used, %d with TCP flags", tt.ours, len(ours), len(then), flagged)
-		if len(ours) < 60 || len(then) < 6 || flagged != 2 {
+		least := 60
+		if !lab.Strict() {
+			least = 30 // older kernels know fewer attributes
+		}
+		if len(ours) < least || len(then) < 6 || flagged != 2 {
 			t.Errorf("too few flows to compare")
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"dpifd/internal/dpif"
 	"dpifd/internal/lab"
 	"dpifd/internal/mmapring"
+	"dpifd/internal/odp"
 
 	oracle "github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
@@ -47,6 +48,47 @@ func needPerCPU(t *testing.T) {
 	t.Helper()
 	lab.Need(t, "dispatch by CPU", hasPerCPU)
 }
+
+// hasMeters returns why the kernel has no meters, nil if it has (Linux 4.18).
+var hasMeters = sync.OnceValue(func() error {
+	return onScratch(func(dp *dpif.Datapath, _ *lab.NetNS) error {
+		return dp.SetMeter(dpif.Meter{ID: 1, PacketsPerSecond: 100})
+	})
+})
+
+func needMeters(t *testing.T) {
+	t.Helper()
+	lab.Need(t, "meters", hasMeters)
+}
+
+// hasIfindex returns why the kernel does not tell the devices of vports, nil if it does (Linux
+// 4.15). Without their ifindex, ports in other namespaces cannot be found.
+var hasIfindex = sync.OnceValue(func() error {
+	return onScratch(func(dp *dpif.Datapath, _ *lab.NetNS) error {
+		list, err := dp.Vports()
+		if err == nil && (len(list) != 1 || list[0].Ifindex == 0) {
+			err = fmt.Errorf("vports %+v", list)
+		}
+		return err
+	})
+})
+
+func needIfindex(t *testing.T) {
+	t.Helper()
+	lab.Need(t, "ifindexes of vports", hasIfindex)
+}
+
+// hasTwoTags returns why the kernel does not match a second VLAN tag, nil if it does (Linux 4.10).
+var hasTwoTags = sync.OnceValue(func() error {
+	return onScratch(func(dp *dpif.Datapath, _ *lab.NetNS) error {
+		key, mask, err := odp.Text{}.ParseKey(
+			"in_port(1),eth(),eth_type(0x88a8),vlan(vid=1),encap(eth_type(0x8100),vlan(vid=2),encap())")
+		if err != nil {
+			return err
+		}
+		return dp.PutFlow(&dpif.Flow{Key: key, Mask: mask}, dpif.Create)
+	})
+})
 
 // scratch is the testing.TB of a probe that runs once for all tests.
 type scratch struct {

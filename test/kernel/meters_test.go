@@ -13,6 +13,7 @@ import (
 // TestMeterDeleted: the daemon recreates a meter that another program deletes.
 func TestMeterDeleted(t *testing.T) {
 	t.Parallel()
+	needMeters(t)
 	n := newQuietNetwork(t, 2)
 	d := n.run(t,
 		settings{"ports": "[{name: " + n.hosts[0].port + ", storm: {broadcast: 100/s}}, {name: " + n.hosts[1].port + "}]"})

@@ -36,10 +36,16 @@ func daemonSockets(t *testing.T, d *lab.Daemon) []daemonSocket {
 	t.Helper()
 	pid := -1
 	lab.Need(t, "pidfd_getfd", func() (err error) {
-		pid, err = unix.PidfdOpen(d.PID(), 0)
+		if pid, err = unix.PidfdOpen(d.PID(), 0); err != nil {
+			return err
+		}
+		t.Cleanup(func() { _ = unix.Close(pid) })
+		fd, err := unix.PidfdGetfd(pid, 1, 0) // a descriptor that each process has
+		if err == nil {
+			_ = unix.Close(fd)
+		}
 		return err
 	})
-	defer unix.Close(pid)
 	files, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", d.PID()))
 	if err != nil {
 		t.Fatal(err)

@@ -242,6 +242,8 @@ func TestShowText(t *testing.T) {
 func TestShowTunnel(t *testing.T) {
 	t.Parallel()
 	noDaemon(t)
+	needTunnel(t, "vxlan", false)
+	needTunnel(t, "geneve", false)
 	n := newQuietNetwork(t, 1)
 	dp := newDatapath(t, n.sw, n.dpName)
 	n.sw.Run(t, "/usr/sbin/ip", "link", "add", "vxlan_sys_4790", "type", "vxlan", "external", "dstport", "4790")

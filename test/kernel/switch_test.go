@@ -125,20 +125,19 @@ func TestStormControl(t *testing.T) { inStages(t, stormControl) }
 
 func stormControl(t *testing.T, stages string) {
 	t.Parallel()
+	needMeters(t)
 	n := newQuietNetwork(t, 3)
 	d := n.run(t, settings{
 		"ports": n.portsOf("storm: {broadcast: 20/s, unknown_unicast: 30/s}", "", ""),
 		"flows": "{max_idle: 5m, stages: " + stages + "}",
 	})
 	v := n.view(t)
-	lab.Need(t, "meters", func() error {
-		// The daemon creates the meters in the revalidator's first cycle.
-		for deadline := time.Now().Add(waitLimit); ; time.Sleep(20 * time.Millisecond) {
-			_, err := v.MeterStats(1)
-			if !errors.Is(err, unix.ENOENT) || time.Now().After(deadline) {
-				return err
-			}
+	eventually(t, waitLimit, "the revalidator's first cycle has made the meters", func() bool {
+		_, err := v.MeterStats(1)
+		if err != nil && !errors.Is(err, unix.ENOENT) {
+			t.Fatal(err)
 		}
+		return err == nil
 	})
 	p := n.sockets(t)
 	const limited, free, station, nobody = "02:00:5e:00:5a:01", "02:00:5e:00:5a:02", "02:00:5e:00:5a:03",

@@ -19,6 +19,7 @@ import (
 // its key and addresses, or to none. Isolated tunnels do not send to each other.
 func TestTunnelsByKey(t *testing.T) {
 	t.Parallel()
+	needTunnel(t, "vxlan", false)
 	n := newQuietNetwork(t, 1)
 	h, peer := n.hosts[0], lab.NewNetNS(t, "peer")
 	connect(t, n.sw, peer)

@@ -12,6 +12,7 @@ import (
 // it, and inner packets arrive unchanged.
 func TestTunnelTakesOverTOS(t *testing.T) {
 	t.Parallel()
+	needTunnel(t, "vxlan", false)
 	n := newQuietNetwork(t, 1)
 	h, peer := n.hosts[0], lab.NewNetNS(t, "peer")
 	connect(t, n.sw, peer)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"testing"
 
+	"dpifd/internal/dpif"
 	"dpifd/internal/lab"
 
 	"github.com/google/go-cmp/cmp"
@@ -129,6 +130,7 @@ func (w *watcher) unchanged(what string, run func()) {
 func TestWatcherSeesFlip(t *testing.T) {
 	t.Parallel()
 	noDaemon(t)
+	needFlip(t, dpif.FeatureUnaligned|dpif.FeatureVportPIDs)
 	n := newQuietNetwork(t, 1)
 	newDatapath(t, n.sw, n.dpName)
 	w := newWatcher(t, n.sw, n.dpName)
