@@ -122,18 +122,19 @@ func (n *NetNS) StartDaemonFile(t testing.TB, file string, by ...string) *Daemon
 	if len(by) == 0 {
 		by = []string{"env"}
 	}
-	return n.startDaemon(t, append(by[:len(by):len(by)], DaemonPath(t), "run", "--config", file)...)
+	return n.StartDaemonCommand(t, exec.Command(by[0], append(by[1:len(by):len(by)], DaemonPath(t), "run", "--config", file)...))
 }
 
 // StartProgram is StartDaemon with another program than the one under test.
 func (n *NetNS) StartProgram(t testing.TB, program, config string) *Daemon {
 	t.Helper()
-	return n.startDaemon(t, program, "run", "--config", WriteConfig(t, config))
+	return n.StartDaemonCommand(t, exec.Command(program, "run", "--config", WriteConfig(t, config)))
 }
 
-func (n *NetNS) startDaemon(t testing.TB, argv ...string) *Daemon {
+// StartDaemonCommand is StartDaemon by a command of the caller's.
+func (n *NetNS) StartDaemonCommand(t testing.TB, cmd *exec.Cmd) *Daemon {
 	t.Helper()
-	d := &Daemon{n.Start(t, argv[0], argv[1:]...)}
+	d := &Daemon{n.StartCommand(t, cmd)}
 	t.Cleanup(func() {
 		if !d.Exited() {
 			_ = d.Stop(t, unix.SIGTERM, DaemonLimit)

@@ -119,28 +119,32 @@ type Process struct {
 // failed test's log then shows what it wrote.
 func (n *NetNS) Start(t testing.TB, name string, args ...string) *Process {
 	t.Helper()
-	p := &Process{}
-	p.output.grown = make(chan struct{})
-	n.start(t, p, &p.output, name, args...)
-	return p
+	return n.StartCommand(t, exec.Command(name, args...))
 }
 
 // StartTo is Start for a command whose output w takes: Output and WaitLine have
 // none of it.
 func (n *NetNS) StartTo(t testing.TB, w io.Writer, name string, args ...string) *Process {
 	t.Helper()
-	p := &Process{}
-	n.start(t, p, w, name, args...)
-	return p
+	cmd := exec.Command(name, args...)
+	cmd.Stdout, cmd.Stderr = w, w
+	return n.StartCommand(t, cmd)
 }
 
-func (n *NetNS) start(t testing.TB, p *Process, w io.Writer, name string, args ...string) {
+// StartCommand is Start for a command that needs more than arguments. Output and WaitLine have
+// what it writes to outputs that are nil.
+func (n *NetNS) StartCommand(t testing.TB, cmd *exec.Cmd) *Process {
 	t.Helper()
-	p.cmd, p.exited = exec.Command(name, args...), make(chan struct{})
-	p.cmd.Stdout, p.cmd.Stderr = w, w
-	p.cmd.WaitDelay = outputLimit
-	if err := n.Do(p.cmd.Start); err != nil {
-		t.Fatalf("in %s: start %s: %v", n.Name, strings.Join(p.cmd.Args, " "), err)
+	p := &Process{cmd: cmd, exited: make(chan struct{})}
+	p.output.grown = make(chan struct{})
+	for _, w := range []*io.Writer{&cmd.Stdout, &cmd.Stderr} {
+		if *w == nil {
+			*w = &p.output
+		}
+	}
+	cmd.WaitDelay = outputLimit
+	if err := n.Do(cmd.Start); err != nil {
+		t.Fatalf("in %s: start %s: %v", n.Name, strings.Join(cmd.Args, " "), err)
 	}
 	go func() {
 		p.err = p.cmd.Wait()
@@ -151,9 +155,10 @@ func (n *NetNS) start(t testing.TB, p *Process, w io.Writer, name string, args .
 		_ = p.cmd.Process.Kill()
 		<-p.exited
 		if t.Failed() {
-			t.Logf("%s wrote:\n%s", name, p.Output())
+			t.Logf("%s wrote:\n%s", cmd.Path, p.Output())
 		}
 	})
+	return p
 }
 
 // Exited reports whether the process has ended.

@@ -204,6 +204,7 @@ func TestKernelDump(t *testing.T) {
 		for try := 1; ; try++ {
 			got, want := dumpLinks(t, c), oracle()
 			if again := dumpLinks(t, c); !slices.Equal(got, again) && try < tries {
+				t.Logf("try %d: links changed meanwhile", try)
 				continue
 			}
 			if diff := cmp.Diff(want, got); diff != "" {

@@ -3,12 +3,9 @@
 package kernel_test
 
 import (
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -68,76 +65,25 @@ func TestContainer(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	contained := func(log io.Writer, args ...string) *exec.Cmd {
+	contained := func(args ...string) *exec.Cmd {
 		cmd := exec.Command("/usr/sbin/dpifd", args...)
 		cmd.Err = nil // the path is resolved in the new root
-		cmd.Env, cmd.Dir, cmd.Stdout, cmd.Stderr = []string{}, "/", log, log
+		cmd.Env, cmd.Dir = []string{}, "/"
 		cmd.SysProcAttr = &syscall.SysProcAttr{Chroot: root, Cloneflags: unix.CLONE_NEWNS | unix.CLONE_NEWIPC,
 			Credential: &syscall.Credential{Uid: nobody, Gid: nobody}, AmbientCaps: []uintptr{unix.CAP_NET_ADMIN}}
 		return cmd
 	}
-	log := filepath.Join(t.TempDir(), "log")
-	out, err := os.Create(log)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer out.Close()
-	d := contained(out, "run", "--config", "/etc/dpifd/dpifd.yaml")
-	if err := n.sw.Do(d.Start); err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- d.Wait() }()
-	said := func() string {
-		text, err := os.ReadFile(log)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return string(text)
-	}
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Log(said())
-		}
-	})
-	var events []string
-	eventually(t, lab.DaemonLimit, "the daemon is ready", func() bool {
-		events = eventNames(said())
-		return slices.Contains(events, "ready")
-	})
+	d := n.sw.StartDaemonCommand(t, contained("run", "--config", "/etc/dpifd/dpifd.yaml"))
+	d.Wait(t, time.Time{}, "ready", nil)
 	p := n.sockets(t)
 	exchange(t, p[0], p[1])
-	var status []byte
-	ask := contained(nil, "stats", n.dpName)
-	ask.Stdout, ask.Stderr = nil, nil
-	if err := n.sw.Do(func() (err error) { status, err = ask.CombinedOutput(); return err }); err != nil {
-		t.Errorf("stats: %v\n%s", err, status)
+	if p := n.sw.StartCommand(t, contained("stats", n.dpName)); p.WaitExit(t) != 0 {
+		t.Errorf("stats:\n%s", p.Output())
 	}
-	if err := d.Process.Signal(unix.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
-	select {
-	case err := <-ended:
-		if err != nil {
-			t.Errorf("the daemon ended: %v", err)
-		}
-	case <-time.After(lab.DaemonLimit):
-		_ = d.Process.Kill()
-		t.Error("the daemon does not exit")
-	}
+	stop(t, d)
 	for _, bad := range []string{"checkpoint_failed", "control_unavailable", "lock_unavailable", "failed"} {
-		if slices.Contains(eventNames(said()), bad) {
-			t.Errorf("event %s", bad)
+		if e := d.Events(bad); len(e) > 0 {
+			t.Errorf("%s: %v", bad, e)
 		}
 	}
-}
-
-// eventNames returns the event names in a log, whose lines must have the format of docs/LOGS.md.
-func eventNames(log string) (names []string) {
-	for line := range strings.Lines(log) {
-		if e, err := lab.CheckLine(line); err == nil {
-			names = append(names, e.Name)
-		}
-	}
-	return names
 }

@@ -6,14 +6,18 @@ import (
 	"bytes"
 	"fmt"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"dpifd/internal/checkpoint"
+	"dpifd/internal/clock"
 	"dpifd/internal/endpoint"
 	"dpifd/internal/lab"
+	"dpifd/internal/rundir"
 
 	"golang.org/x/sys/unix"
 )
@@ -137,6 +141,23 @@ func TestRenamedKeepsSettings(t *testing.T) {
 	}
 }
 
+// checkpointed waits until the daemon has written its state file, which it does once a second.
+func (n *network) checkpointed(t *testing.T) {
+	t.Helper()
+	since := clock.NowMS()
+	eventually(t, waitLimit, "the state file is written", func() bool {
+		files, err := filepath.Glob(filepath.Join(rundir.Path, n.dpName+".*.state"))
+		if err != nil || len(files) == 0 {
+			return false
+		}
+		c, err := checkpoint.Load(rundir.Path, filepath.Base(files[0]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c != nil && c.AtMS > since
+	})
+}
+
 // TestRemovedWhileDown: a port that was removed from the configuration while no daemon ran is
 // detached at start; one that another program attached meanwhile carries no traffic.
 func TestRemovedWhileDown(t *testing.T) {
@@ -148,7 +169,7 @@ func TestRemovedWhileDown(t *testing.T) {
 			d.Wait(t, time.Time{}, "ready", nil)
 			p := n.sockets(t)
 			isolated(t, "before", p)
-			time.Sleep(1500 * time.Millisecond) // the state file is written once a second
+			n.checkpointed(t)
 			signal(t, d, how)
 			d.WaitExit(t)
 			n.sw.DPCtl(t, "add-if", n.dpName, n.hosts[2].port)

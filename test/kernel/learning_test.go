@@ -194,7 +194,11 @@ func idleFlowExpires(t *testing.T, stages string) {
 	if took < maxIdle-50*time.Millisecond || took > maxIdle+cycle+slack+stalled {
 		t.Errorf("gone %v after its last packet, want %v and at most one cycle more", took, maxIdle)
 	}
-	if !has(busy) {
+	switch {
+	case has(busy):
+	case stalled > maxIdle/2:
+		t.Log("the flow in use is gone too: in the stall no packet used it")
+	default:
 		t.Error("the flow in use is gone too")
 	}
 }

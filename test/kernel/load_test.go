@@ -136,32 +136,51 @@ func newFlows(t *testing.T) int {
 	return lost
 }
 
-// TestFlowLimit: above the limit, packets are forwarded without installing flows.
+// TestFlowLimit: above the limit, packets are forwarded without installing flows. Flows installed
+// while a revalidator cycle queries the flow count are counted twice until the next cycle, so the
+// packets are sent between two cycles. In a guest that is too slow for that, the test tries again.
 func TestFlowLimit(t *testing.T) {
+	const tries = 3
+	for try := 1; ; try++ {
+		inOneCycle := flowLimit(t, try == tries)
+		if inOneCycle || t.Failed() {
+			return
+		}
+		t.Logf("try %d: a revalidator cycle ran while packets were sent", try)
+	}
+}
+
+// flowLimit returns false if a cycle ran while packets were sent, so that the result says nothing.
+// With last set it fails the test instead.
+func flowLimit(t *testing.T, last bool) (inOneCycle bool) {
 	const limit, count = 40, 230
 	n := newQuietNetwork(t, 2)
 	d := n.run(t, settings{"flows": fmt.Sprintf("{max_idle: 2s, limit: %d}", limit), "log": "{stats_interval: 100ms}"})
 	p := n.sockets(t)
-	// Flows installed while a cycle queries the flow count are counted twice until the next cycle,
-	// so send after the first cycle and long before the second.
-	d.Wait(t, time.Time{}, "stats", func(e lab.Event) bool { return e.Text("revalidator_cycles") != "0" })
+	first := d.Wait(t, time.Time{}, "stats", func(e lab.Event) bool { return e.Text("revalidator_cycles") != "0" })
 	for i := range count {
 		send(t, p[0], numbered(t, i, broadcast))
 	}
 	if got := arrivals(t, p[1], count); got != count {
 		t.Errorf("%d of %d packets arrived", got, count)
 	}
+	sent := d.Wait(t, time.Now(), "stats", nil)
 	e := d.Wait(t, time.Time{}, "flow_limit_reached", nil)
 	if flows := e.Int(t, "flows"); e.Int(t, "limit") != limit || flows != limit {
+		if !last && sent.Int(t, "revalidator_cycles") != first.Int(t, "revalidator_cycles") {
+			stop(t, d)
+			return false
+		}
 		t.Errorf("flow_limit_reached: %v, want limit %d and as many flows", e.Fields, limit)
 	}
 	d.Wait(t, time.Time{}, "flow_limit_cleared", nil) // after they have idled out
 	stop(t, d)
 	stats := d.Events("stats")
-	last := stats[len(stats)-1]
-	put, over := last.Int(t, "flows_put"), last.Int(t, "flows_over_limit")
-	if put+over != count || put < limit || over == 0 || last.Int(t, "lost") != 0 {
+	end := stats[len(stats)-1]
+	put, over := end.Int(t, "flows_put"), end.Int(t, "flows_over_limit")
+	if put+over != count || put < limit || over == 0 || end.Int(t, "lost") != 0 {
 		t.Errorf("flows_put %d, flows_over_limit %d, lost %s; want %d at least, %d in all, and 0", put, over,
-			last.Text("lost"), limit, count)
+			end.Text("lost"), limit, count)
 	}
+	return true
 }

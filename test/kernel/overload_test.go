@@ -95,8 +95,8 @@ func firstPackets(t *testing.T, from, to *lab.Packet, dst string, serial *int, c
 		sent[id] = time.Now().Round(0)
 		send(t, from, f)
 	}
-	for deadline := time.Now().Add(waitLimit); len(took) < count && time.Now().Before(deadline); {
-		take(time.Until(deadline))
+	for within := lab.Within(waitLimit); len(took) < count && !within.Passed(); {
+		take(within.Left())
 	}
 	slices.Sort(took)
 	return took

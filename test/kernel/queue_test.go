@@ -8,10 +8,9 @@ import (
 	"testing"
 	"time"
 
+	"dpifd/internal/dpif"
 	"dpifd/internal/endpoint"
 	"dpifd/internal/lab"
-
-	"golang.org/x/sys/unix"
 )
 
 // TestQueueHolds fills the queue of a port whose handler is stopped. Each message uses at least 512
@@ -39,14 +38,15 @@ func TestQueueHolds(t *testing.T) {
 	for _, size := range []int{60, 200, 1000, 1450, 1500} {
 		f := lab.Frame(t, to, "02:9b:00:00:00:00", 0x88b7, make([]byte, size-14))
 		before := v.info(t).Stats
-		signal(t, d, unix.SIGSTOP)
-		for range frames {
-			serial++
-			binary.BigEndian.PutUint32(f[8:], serial)
-			send(t, p[0], f)
-		}
-		after := v.info(t).Stats
-		signal(t, d, unix.SIGCONT)
+		var after dpif.DatapathStats
+		freeze(t, d, func() {
+			for range frames {
+				serial++
+				binary.BigEndian.PutUint32(f[8:], serial)
+				send(t, p[0], f)
+			}
+			after = v.comeUp(t, before.Missed+frames)
+		})
 		queued := int64(after.Missed - before.Missed - (after.Lost - before.Lost))
 		t.Logf("frames of %4d bytes: %d wait in a queue of %d bytes, %d bytes each", size, queued, granted, granted/queued)
 		if after.Lost == before.Lost || queued*least > granted+least {

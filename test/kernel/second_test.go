@@ -98,7 +98,7 @@ func TestRenamedLocalPort(t *testing.T) {
 }
 
 // logReader starts the daemon with a FIFO as its log, and returns the read end of the FIFO.
-func logReader(t *testing.T, n *network, s settings) (*exec.Cmd, *os.File) {
+func logReader(t *testing.T, n *network, s settings) (*lab.Process, *os.File) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "log")
 	if err := unix.Mkfifo(path, 0o600); err != nil {
@@ -108,22 +108,15 @@ func logReader(t *testing.T, n *network, s settings) (*exec.Cmd, *os.File) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { reader.Close() })
 	writer, err := os.OpenFile(path, os.O_WRONLY, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(lab.DaemonPath(t), "run", "--config", lab.WriteConfig(t, n.config(s)))
 	cmd.Stderr = writer
-	if err := n.sw.Do(cmd.Start); err != nil {
-		t.Fatal(err)
-	}
-	writer.Close()
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-		reader.Close()
-	})
-	return cmd, reader
+	defer writer.Close()
+	return n.sw.StartCommand(t, cmd), reader
 }
 
 // TestStalledLog: a log reader that stalls or exits delays neither forwarding nor control nor the
@@ -132,7 +125,7 @@ func TestStalledLog(t *testing.T) {
 	for _, gone := range []bool{false, true} {
 		t.Run(map[bool]string{false: "stalled", true: "gone"}[gone], func(t *testing.T) {
 			n := newQuietNetwork(t, 2)
-			cmd, reader := logReader(t, n, settings{
+			d, reader := logReader(t, n, settings{
 				"datapath": "{name: " + n.dpName + ", on_exit: delete}",
 				"log":      "{stats_interval: 100ms, level: debug}",
 			})
@@ -169,18 +162,8 @@ func TestStalledLog(t *testing.T) {
 					t.Fatal("no line was dropped")
 				}
 			}
-			if err := cmd.Process.Signal(unix.SIGTERM); err != nil {
-				t.Fatal(err)
-			}
-			ended := make(chan error, 1)
-			go func() { ended <- cmd.Wait() }()
-			select {
-			case err := <-ended:
-				if err != nil {
-					t.Errorf("exit: %v", err)
-				}
-			case <-time.After(lab.DaemonLimit):
-				t.Fatal("the daemon does not stop")
+			if err := d.Stop(t, unix.SIGTERM, lab.DaemonLimit); err != nil {
+				t.Errorf("exit: %v", err)
 			}
 			if out := n.sw.DPCtl(t, "dump-dps"); strings.Contains(out, n.dpName) {
 				t.Errorf("on_exit: delete was not carried out: %s", out)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -25,7 +26,7 @@ import (
 func TestStateDump(t *testing.T) {
 	t.Parallel()
 	n := newQuietNetwork(t, 3)
-	d := n.run(t, settings{"flows": "{limit: 4321}", "policy": "{mac_limit: 77}"})
+	d := n.run(t, settings{"flows": "{limit: 4321, max_idle: 10m}", "policy": "{mac_limit: 77}"})
 	v := n.view(t)
 	p := n.sockets(t)
 	exchange(t, p[0], p[1])
@@ -90,9 +91,8 @@ func TestOverrides(t *testing.T) {
 	n.hosts = n.hosts[:1]
 	file := lab.WriteConfig(t, n.config(settings{"policy": "{type: drop}"}))
 	conn, fam := dial(t, n.sw)
-	p := n.sw.Start(t, lab.DaemonPath(t), "run", "--config", file, "--set", "policy.type=flood", "--set",
-		"datapath.on_exit=delete", "--log-format", "json")
-	d := &lab.Daemon{Process: p}
+	d := n.sw.StartDaemonCommand(t, exec.Command(lab.DaemonPath(t), "run", "--config", file, "--set",
+		"policy.type=flood", "--set", "datapath.on_exit=delete", "--log-format", "json"))
 	if e := d.Wait(t, time.Time{}, "ready", nil); e.Text("policy") != "flood" {
 		t.Errorf("policy %s", e.Text("policy"))
 	}

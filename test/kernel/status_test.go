@@ -3,12 +3,14 @@
 package kernel_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -67,37 +69,37 @@ func TestTopOnTerminal(t *testing.T) {
 	cmd.Env = append(os.Environ(), "TERM=xterm")
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = slave, slave, slave
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
-	if err := n.sw.Do(cmd.Start); err != nil {
-		t.Fatal(err)
-	}
+	top := n.sw.StartCommand(t, cmd)
 	_ = slave.Close()
-	drawn := make(chan string, 1000)
-	go func() {
-		defer close(drawn)
-		buf := make([]byte, 4096)
-		for {
+	var drawing sync.Mutex
+	var drawn strings.Builder
+	lab.Go(t, func(ctx context.Context) {
+		fds := []unix.PollFd{{Fd: int32(master.Fd()), Events: unix.POLLIN}}
+		for buf := make([]byte, 4096); ctx.Err() == nil; {
+			if ready, err := unix.Poll(fds, 50); ready == 0 || err != nil {
+				continue
+			}
 			k, err := master.Read(buf)
 			if err != nil {
 				return // EIO: the program has exited
 			}
-			drawn <- string(buf[:k])
+			drawing.Lock()
+			drawn.Write(buf[:k])
+			drawing.Unlock()
 		}
-	}()
-	all := ""
+	})
 	waitFor := func(text string) {
 		t.Helper()
-		limit := time.After(waitLimit)
-		for !strings.Contains(all, text) {
-			select {
-			case more, ok := <-drawn:
-				if !ok {
-					t.Fatalf("top ended without %q:\n%q", text, all)
-				}
-				all += more
-			case <-limit:
-				t.Fatalf("the terminal lacks %q:\n%q", text, all)
+		eventually(t, waitLimit, "the terminal shows "+text, func() bool {
+			ended := top.Exited()
+			drawing.Lock()
+			defer drawing.Unlock()
+			shows := strings.Contains(drawn.String(), text)
+			if ended && !shows {
+				t.Fatalf("top ended without %q:\n%q", text, drawn.String())
 			}
-		}
+			return shows
+		})
 	}
 	press := func(key string) {
 		t.Helper()
@@ -110,8 +112,8 @@ func TestTopOnTerminal(t *testing.T) {
 	waitFor("packets/s")
 	waitFor("in_port(")
 	press("q")
-	if err := cmd.Wait(); err != nil {
-		t.Errorf("top: %v", err)
+	if code := top.WaitExit(t); code != 0 {
+		t.Errorf("top: exit code %d", code)
 	}
 }
 

@@ -31,7 +31,8 @@ func TestStop(t *testing.T) {
 	} {
 		t.Run(tt.onExit, func(t *testing.T) {
 			n := newQuietNetwork(t, 4)
-			d := n.run(t, settings{"datapath": fmt.Sprintf("{name: %s, on_exit: %s}", n.dpName, tt.onExit)})
+			d := n.run(t, settings{"datapath": fmt.Sprintf("{name: %s, on_exit: %s}", n.dpName, tt.onExit),
+				"flows": "{max_idle: 10m}"})
 			v := n.view(t)
 			p := n.sockets(t)
 			exchange(t, p[0], p[3])

@@ -194,7 +194,6 @@ func stormControl(t *testing.T, stages string) {
 		}
 		began := time.Now()
 		send(t, p[tt.from], frames...)
-		took := time.Since(began)
 		last := frame(t, station, limited) // its path has no meter
 		send(t, p[0], last)
 		got := 0
@@ -206,6 +205,7 @@ func stormControl(t *testing.T, stages string) {
 			return among(last)(f)
 		})
 		got += p[2].Count(t, sent)
+		took := time.Since(began)
 		t.Logf("%s: %d of %d arrived in %v", tt.name, got, burst, took.Round(time.Millisecond))
 		if tt.rate == 0 {
 			if tt.from == 0 && got != burst {

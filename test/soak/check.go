@@ -52,7 +52,7 @@ func (s *soak) check() {
 // the log has counted all losses.
 func (s *soak) settle() {
 	last, since := -1, time.Now()
-	for deadline := time.Now().Add(waitLimit); time.Since(since) < settled && time.Now().Before(deadline); {
+	for within := lab.Within(waitLimit); time.Since(since) < settled && !within.Passed(); {
 		time.Sleep(50 * time.Millisecond)
 		s.daemon.look()
 		missing := 0
@@ -134,7 +134,7 @@ func (s *soak) partlyFlooded(sent time.Time) bool {
 func (s *soak) checkPorts() lab.Event {
 	var vports []dpif.Vport
 	var info dpif.DatapathInfo
-	for deadline := time.Now().Add(waitLimit); ; time.Sleep(50 * time.Millisecond) {
+	for within := lab.Within(waitLimit); ; time.Sleep(50 * time.Millisecond) {
 		s.eye(func(dp *dpif.Datapath) (err error) {
 			if vports, err = dp.Vports(); err == nil {
 				info, err = dp.Info()
@@ -145,7 +145,7 @@ func (s *soak) checkPorts() lab.Event {
 		if lacking == "" {
 			break
 		}
-		if time.Now().After(deadline) {
+		if within.Passed() {
 			violated("configured ports are attached", "%s", lacking)
 		}
 		s.daemon.look()
@@ -181,7 +181,7 @@ func (s *soak) lacking(info dpif.DatapathInfo, vports []dpif.Vport) string {
 
 // checkFlows waits until the in-port and the out-ports of all flows exist.
 func (s *soak) checkFlows() {
-	for deadline := time.Now().Add(waitLimit); ; time.Sleep(100 * time.Millisecond) {
+	for within := lab.Within(waitLimit); ; time.Sleep(100 * time.Millisecond) {
 		stale := ""
 		s.eye(func(dp *dpif.Datapath) error {
 			vports, err := dp.Vports()
@@ -202,7 +202,7 @@ func (s *soak) checkFlows() {
 		if stale == "" {
 			return
 		}
-		if time.Now().After(deadline) {
+		if within.Passed() {
 			violated("flows lead from and to ports that exist", "%s", stale)
 		}
 	}

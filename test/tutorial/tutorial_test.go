@@ -4,6 +4,7 @@ package tutorial
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"os"
@@ -12,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"dpifd/internal/lab"
 )
 
 const (
@@ -80,12 +83,16 @@ func newShell(t *testing.T) *shell {
 	}
 	w.Close()
 	s := &shell{in: in, lines: make(chan string, 1024)}
-	go func() {
+	lab.Go(t, func(ctx context.Context) {
 		defer close(s.lines)
 		for scan := bufio.NewScanner(r); scan.Scan(); {
-			s.lines <- scan.Text()
+			select {
+			case s.lines <- scan.Text():
+			case <-ctx.Done():
+				return
+			}
 		}
-	}()
+	})
 	t.Cleanup(func() {
 		in.Close()
 		_ = cmd.Process.Kill()
@@ -100,8 +107,7 @@ func (s *shell) run(command string) (output []string, status string, err error) 
 	if _, err := fmt.Fprintf(s.in, "%s\necho '%s' $?\n", command, mark); err != nil {
 		return nil, "", err
 	}
-	timeout := time.After(limit)
-	for {
+	for within := lab.Within(limit); ; {
 		select {
 		case line, ok := <-s.lines:
 			if !ok {
@@ -114,8 +120,10 @@ func (s *shell) run(command string) (output []string, status string, err error) 
 				return output, status, nil
 			}
 			output = append(output, line)
-		case <-timeout:
-			return output, "", fmt.Errorf("not done within %v", limit)
+		case <-time.After(within.Left()):
+			if within.Passed() {
+				return output, "", fmt.Errorf("not done within %v", limit)
+			}
 		}
 	}
 }
