@@ -19,7 +19,7 @@ DISPATCHES_both = -also ./test/kernel:DPIFD_LAB_DISPATCH=per-cpu -also-skip '$(D
 # limit, the aging of MACs and many reloads of the policy.
 DISPATCHSKIP ?= TestVLANMatrix|TestTunnelsBetween|TestTunnelAgainst|TestTunnelTakesOver|TestTunnelDevices|TestFoundTunnel|TestStaticFlowsOver|TestRandomSources|TestFlowLimitAdapts|TestMACAging|TestThousandReloads
 KERNELS ?=
-# Single tests of systemd-test do not wait for packages to be built.
+# A subset of systemd-test does not need the packages.
 PACKAGES ?= $(if $(TESTFLAGS),,bin/packages)
 FUZZTIME ?= 10s
 BENCHFLAGS ?= -rounds 5
@@ -37,15 +37,15 @@ THENSOAK ?=
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z -]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
-	@echo "  KERNELS are the series for kernels, all by default: KERNELS=6.12."
+	@echo "  KERNELS selects series for kernels (default all), such as KERNELS=6.12."
 	@echo "  LAB_KERNEL=bzImage [LAB_MODULES=/lib/modules/VERSION] runs demo and kernel-test on another kernel."
-	@echo "  SOAKTIME, SOAKSEED, SOAKDISPATCH and SOAKLOG are those of soak: SOAKTIME=1h SOAKSEED=7 SOAKDISPATCH=per-cpu SOAKLOG=/tmp/soak."
-	@echo "  BENCHFLAGS are those of bench: BENCHFLAGS='-rounds 1 -loads 2k,5k'."
-	@echo "  SCALEFLAGS are those of scale: SCALEFLAGS='-ports 2,128 -flows 10000 -within 10m'."
+	@echo "  SOAKTIME, SOAKSEED, SOAKDISPATCH and SOAKLOG are parameters of soak, such as SOAKTIME=1h SOAKSEED=7 SOAKDISPATCH=per-cpu SOAKLOG=/tmp/soak."
+	@echo "  BENCHFLAGS are flags of bench, such as BENCHFLAGS='-rounds 1 -loads 2k,5k'."
+	@echo "  SCALEFLAGS are flags of scale, such as SCALEFLAGS='-ports 2,128 -flows 10000 -within 10m'."
 	@echo "  TESTFLAGS adds flags to unit, kernel-test and systemd-test, such as TESTFLAGS='-run TestReload'."
-	@echo "  PACKAGES=bin/packages has systemd-test build packages though TESTFLAGS is set, as TestDebianPackage needs."
-	@echo "  THENSOAK=1m has kernel-test run soak afterwards, in the same VM."
-	@echo "  DISPATCH is per-vport, per-cpu or both (without TESTFLAGS) for kernel-test; DISPATCHSKIP= has by CPU too what it leaves out."
+	@echo "  PACKAGES=bin/packages makes systemd-test build the packages even if TESTFLAGS is set; TestDebianPackage needs them."
+	@echo "  THENSOAK=1m makes kernel-test run soak afterwards, in the same VM."
+	@echo "  DISPATCH is per-vport, per-cpu or both (without TESTFLAGS) for kernel-test; DISPATCHSKIP= skips no test with dispatch by CPU."
 
 build: ## static binary bin/dpifd
 	CGO_ENABLED=0 go build -trimpath -buildvcs=auto -ldflags '-s -w' -o bin/dpifd ./cmd/dpifd
@@ -55,7 +55,7 @@ dist: $(VM) ## archives and packages of the last commit in dist/, built twice an
 	tools/dist.sh dist
 	tools/check-packages.sh dist
 
-deb rpm: $(VM) ## packages for amd64 and arm64 of the tree as it is, in bin/deb or bin/rpm
+deb rpm: $(VM) ## packages of the working tree for amd64 and arm64, in bin/deb or bin/rpm
 	$(VM) need lintian=lintian rpm=rpm
 	rm -rf bin/$@
 	tools/stage.sh bin/$@ $@
@@ -70,21 +70,21 @@ unit: $(VM) ## unit tests with -race; no privilege, no network
 		mtail=mtail promtool=prometheus jq=jq chromium=chromium
 	# lint vets.
 	CGO_ENABLED=1 go test -race -vet=off -timeout 30m $(TESTFLAGS) ./...
-	# The race detector allocates, so what must not is tested without it. Each
-	# benchmark runs once, so that none rots.
+	# The race detector allocates, so test without it that the packet path does not. Each benchmark
+	# runs once to show that it works.
 	go test -vet=off -run Alloc -bench . -benchtime 1x $(TESTFLAGS) \
 		$$(grep -lrE '^func (Benchmark|Test\w*Alloc)' --include='*_test.go' ./cmd ./deploy ./internal ./test | xargs -n1 dirname | sort -u)
-	# Random rounds, other ones each time. A failure prints the seed that repeats it.
+	# Random rounds with a new seed. A failure prints the seed, which reproduces it.
 	go test -count=1 -v -run '^(TestDifferential|TestAtRest)$$' $(TESTFLAGS) ./internal/forward -model.time=20s
 
-kernel-test: build $(if $(THENSOAK),bin/soak) $(VM) ## tests with build tag lab in one lab VM, those of test/kernel with DISPATCH
+kernel-test: build $(if $(THENSOAK),bin/soak) $(VM) ## tests with build tag lab in one lab VM; DISPATCH applies to test/kernel
 	$(if $(THENSOAK),mkdir -p $(SOAKLOG))
 	$(VM) test $(STRICT) -memory 2048 -timeout 30m -add bin/dpifd:/usr/bin/dpifd \
 		-add docs/LOGS.md:/usr/share/doc/dpifd/LOGS.md -add README.md:/usr/share/doc/dpifd/README.md \
 		$(DISPATCHES_$(DISPATCH)) $(if $(THENSOAK),-add bin/soak:/usr/bin/soak -then 'soak -time $(THENSOAK) -seed $(SOAKSEED)' -get /tmp/soak:$(SOAKLOG)) \
 		$(TESTFLAGS) $(if $(filter per-cpu,$(DISPATCH)),./test/kernel,./...)
 
-systemd-test: build $(PACKAGES) $(VM) ## tests with build tags lab and systemd, the Debian package among them, in one lab VM under systemd
+systemd-test: build $(PACKAGES) $(VM) ## tests with build tags lab and systemd, including the Debian package, in one lab VM under systemd
 	$(VM) test -systemd $(STRICT) -memory 2048 -timeout 20m -add bin/dpifd:/usr/sbin/dpifd \
 		-env DPIFD_LOGS=/lab/LOGS.md -add docs/LOGS.md:/lab/LOGS.md \
 		-add deploy/systemd/dpifd.service:/lib/systemd/system/dpifd.service \
@@ -98,8 +98,7 @@ systemd-test: build $(PACKAGES) $(VM) ## tests with build tags lab and systemd, 
 		$(if $(PACKAGES),-add bin/packages/old.deb:/lab/packages/old.deb -add bin/packages/new.deb:/lab/packages/new.deb) \
 		-last ./test/packages $(TESTFLAGS) ./...
 
-# Two versions of the Debian package. The next one is the same with other files in
-# two places.
+# Two versions of the Debian package. The second differs in two files.
 bin/packages: FORCE
 	rm -rf $@
 	ARCHES=amd64 tools/stage.sh $@ deb
@@ -109,7 +108,7 @@ bin/packages: FORCE
 	echo '# another default' >>$@/next/etc/dpifd/dpifd.yaml
 	dpkg-deb --build --root-owner-group $@/next $@/new.deb
 
-sample-log: build $(VM) ## log of an eventful run in the lab VM, for the tests of what reads logs
+sample-log: build $(VM) ## log of an eventful run in the lab VM, for the tests of log-reading tools
 	mkdir -p deploy/mtail/testdata
 	$(VM) test -timeout 5m -env DPIFD_LOG_DIR=/tmp/log -get /tmp/log:deploy/mtail/testdata -add bin/dpifd:/usr/bin/dpifd \
 		-add docs/LOGS.md:/usr/share/doc/dpifd/LOGS.md -run '^TestEventfulLog$$' ./test/kernel
@@ -124,7 +123,7 @@ demo: build $(VM) ## dpifd between two namespaces in the lab VM
 		-add test/demo/demo.sh:/lab/demo.sh \
 		-- sh /lab/demo.sh
 
-docs: ## write what is made from the code: lists of docs/, program for mtail
+docs: ## generate the lists in docs/ and the mtail program from the code
 	go test ./internal/daemon -run 'Docs|Schema' -update
 	go run ./deploy/mtail >deploy/mtail/dpifd.mtail.new && mv deploy/mtail/dpifd.mtail.new deploy/mtail/dpifd.mtail
 
@@ -136,7 +135,7 @@ bin/soak: FORCE
 
 soak: build bin/soak $(VM) ## load, churn, reloads and restarts at random for SOAKTIME (10m); the log goes to SOAKLOG
 	mkdir -p $(SOAKLOG)
-	# Two durations side by side are their sum.
+	# Two adjacent durations are added.
 	$(VM) run -timeout $(SOAKTIME)10m -add bin/dpifd:/usr/bin/dpifd -add bin/soak:/usr/bin/soak \
 		-add docs/LOGS.md:/usr/share/doc/dpifd/LOGS.md -get /tmp/soak:$(SOAKLOG) \
 		-- soak -time $(SOAKTIME) -seed $(SOAKSEED) $(if $(SOAKDISPATCH),-dispatch $(SOAKDISPATCH))
@@ -144,7 +143,7 @@ soak: build bin/soak $(VM) ## load, churn, reloads and restarts at random for SO
 stress: ## 10 million messages through small rings
 	DPIFD_STRESS_MESSAGES=10000000 go test -count=1 -timeout 60m -v ./internal/mmapring/...
 
-mutants: ## break the ring reader on purpose; tests must notice
+mutants: ## insert faults into the ring reader; tests must detect them
 	internal/mmapring/mutants.sh
 
 fuzz: ## each fuzz test for FUZZTIME (10s)
@@ -165,17 +164,17 @@ bench: bench-programs ## dpifd, ovs-vswitchd and the floor under the same loads;
 	$(VM) run -timeout 30m $(BENCHADD) -get /tmp/results:$(CACHE)/bench -- bench -out /tmp/results/run.json $(BENCHFLAGS); \
 	go run ./test/bench/report -in $(CACHE)/bench/run.json -load "$$before, $$(cut -d ' ' -f 1 /proc/loadavg)"
 
-bench-count: bench-programs ## the same on one CPU whose time is counted in instructions; prints figures that do not depend on the host
+bench-count: bench-programs ## the same on one CPU, with time counted in instructions; prints figures that do not depend on the host
 	LAB_ACCEL=icount $(VM) run -cpus 1 -timeout 60m $(BENCHADD) -- bench $(BENCHFLAGS)
 
-bench-parts: bench-programs ## the price of receiving, executing and putting a flow, counted, beside dpifd's and ovs-vswitchd's
+bench-parts: bench-programs ## cost of receiving, executing and putting a flow, in instructions, compared with dpifd and ovs-vswitchd
 	LAB_ACCEL=icount $(VM) run -cpus 1 -timeout 60m $(BENCHADD) -- bench -rounds 1 -loads 2k,5k,unknown \
 		-switches floor-receive,floor-execute,floor,dpifd,ovs-vswitchd $(BENCHFLAGS)
 
 scale: build $(VM) ## dpifd and ovs-vswitchd with growing numbers of ports and flows; writes docs/SCALE.md
 	CGO_ENABLED=0 go build -o bin/bench ./test/bench/run
 	rm -f $(CACHE)/bench/scale.json
-	# What was measured before something failed is reported all the same.
+	# Report the measurements also after a failure.
 	before=$$(cut -d ' ' -f 1 /proc/loadavg); status=0; \
 	$(VM) run -timeout 45m -memory 4096 -add bin/dpifd:/usr/bin/dpifd -add bin/bench:/usr/bin/bench \
 		-get /tmp/results:$(CACHE)/bench -- bench -scale -rounds 1 -out /tmp/results/scale.json $(SCALEFLAGS) || status=$$?; \
@@ -186,7 +185,7 @@ microbench: $(VM) ## Go benchmarks against other netlink libraries, as benchstat
 	$(VM) need gcc=gcc,libc6-dev
 	mkdir -p bin
 	gcc -static -O2 -Wall -Wextra -o bin/uring test/bench/uring/uring.c
-	bin/uring || echo "io_uring cannot be had here"
+	bin/uring || echo "io_uring is not available here"
 	mkdir -p $(CACHE)/bench
 	go test -run '^$$' -bench 'Receive|Encode|Decode|Transact|Dump' -benchmem -count 6 -benchtime 0.2s ./internal/netlink > $(CACHE)/bench/netlink.txt
 	cd tools && go tool benchstat -col /lib ../$(CACHE)/bench/netlink.txt

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Checks the packages in a folder: Debian's with lintian, those for RPM with rpm.
+# Checks the packages in a directory: Debian's with lintian, RPM's with rpm.
 set -euo pipefail
 shopt -s nullglob
 cd "$1"
@@ -9,7 +9,7 @@ complain() {
 	failed=1
 }
 
-# Where each package has its files; what differs is added below.
+# The common paths of the packages; differences are added below.
 paths=(
 	/etc/dpifd/dpifd.yaml
 	/usr/lib/modules-load.d/dpifd.conf

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes the archives and packages of the last commit in OUT, twice: in two folders,
-# with two build caches, time zones and umasks. Fails unless both are the same.
+# Builds the archives and packages of the last commit in OUT, twice: in two directories, with two
+# build caches, time zones and umasks. Fails unless both results are identical.
 set -euo pipefail
 out=$(mkdir -p "$1" && cd "$1" && pwd)
 cd "$(dirname "$0")/.."
@@ -9,8 +9,8 @@ if [[ -n $(git status --porcelain) ]]; then
 fi
 commit=$(git rev-parse HEAD)
 work=$(mktemp -d)
-# The module cache is shared, since modules are held by their hashes; a build
-# cache would hand the first build's results to the second.
+# The module cache is shared, since modules are verified by their hashes; a shared build cache would
+# pass the results of the first build to the second.
 trap 'chmod -R u+w "$work"; rm -rf "$work"' EXIT
 
 for tree in "$work/first" "$work/another/folder/second"; do

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Runs the demo and the kernel tests on the kernels that Debian offers for this
-# machine's release, the newest of each series, backports included. Writes
-# docs/KERNELS.md. Arguments choose among the series: tools/kernels.sh 6.12
+# Runs the demo and the kernel tests on the kernels that Debian offers for this machine's release,
+# the newest of each series, including backports. Writes docs/KERNELS.md. Arguments select series:
+# tools/kernels.sh 6.12
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export LC_ALL=C MAKEFLAGS=''
@@ -9,8 +9,8 @@ cache=$(mkdir -p "${LAB_CACHE:-.cache/lab}/kernels" && cd "${LAB_CACHE:-.cache/l
 doc=docs/KERNELS.md
 meta=linux-image-cloud-amd64
 
-# An apt of our own, which leaves the machine's alone and needs no privilege.
-# It uses the machine's mirrors, and the backports of the first one.
+# A separate apt state, which leaves the machine's unchanged and needs no privileges. It uses the
+# machine's mirrors, and the backports of the first one.
 # shellcheck source=/dev/null
 codename=$(. /etc/os-release && echo "$VERSION_CODENAME")
 # shellcheck disable=SC2016 # apt-get expands it
@@ -27,7 +27,7 @@ options=(-q -o "Dir::State=$cache/apt/state" -o "Dir::State::status=$cache/apt/s
 	-o APT::Architecture=amd64 -o APT::Architectures=amd64 -o APT::Sandbox::User=root)
 apt-get "${options[@]}" update >&2
 
-# fetch VERSION unpacks a kernel and prints its folder.
+# fetch VERSION unpacks a kernel and prints its directory.
 fetch() {
 	local package
 	package=$(apt-cache "${options[@]}" show "$meta=$1" | sed -n 's/^Depends: \(linux-image-[^ ]*\) .*/\1/p')
@@ -46,7 +46,7 @@ newest() {
 	apt-cache "${options[@]}" madison "$meta" | awk '{ split($3, v, "."); series = v[1] "." v[2] } !seen[series]++ { print series, $3 }' | sort -V
 }
 
-# differs lists what a run skipped for want of a feature, and what failed.
+# differs lists the tests that were skipped for a missing feature or failed.
 differs() {
 	awk '
 		match($0, /^SKIP: .*kernel lacks /) {

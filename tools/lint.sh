@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
-# All checks that read the source. Versions of the Go tools are pinned in
-# tools/go.mod.
+# All checks that read the source. Versions of the Go tools are pinned in tools/go.mod.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -22,7 +21,7 @@ vulnerabilities() {
 	local out code=0
 	out=$(go tool -modfile=tools/go.mod govulncheck ./... 2>&1) || code=$?
 	echo "$out"
-	# Without its database it has looked at nothing, which is no finding.
+	# Without its database it checks nothing; that is not a finding.
 	if [[ $code == 1 && $out == *"fetching vulnerabilities"* ]]; then
 		echo "lint: govulncheck skipped: its database cannot be reached"
 		return 0
@@ -38,8 +37,8 @@ scripts() {
 	git ls-files --cached --others --exclude-standard -z '*.sh' .ci/run 'deploy/packaging/deb/*' 'deploy/packaging/rpm/*' | xargs -0 shellcheck
 }
 
-# Prose only: identifiers of Go code look like mistakes. "tha" and "nd" are words
-# of ODP text, "inPort" is in an example.
+# Prose only: identifiers in Go code look like mistakes. "tha" and "nd" occur in ODP text, "inPort"
+# in an example.
 spelling() {
 	if ! .cache/vm need codespell=codespell; then
 		echo "lint: codespell skipped: it cannot be installed"

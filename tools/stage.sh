@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Builds what is shipped from the tree that this script is in:
+# Builds the release files from the tree that contains this script:
 #
 #   [ARCHES=amd64] tools/stage.sh OUT [tar] [deb] [rpm]
 #
-# OUT gets the programs for amd64 and arm64, or for ARCHES (amd64 is one of them), manual pages, completions and the
-# copyright file, and then the archives and packages asked for. The same commit
-# and the same Go release give the same bytes, wherever and whenever this runs.
+# OUT receives the programs for amd64 and arm64, or for ARCHES (which must include amd64), manual
+# pages, completions and the copyright file, and then the requested archives and packages. The same
+# commit and Go release give identical files, independent of place and time.
 set -euo pipefail
 umask 022
 export LC_ALL=C TZ=UTC
@@ -14,10 +14,10 @@ shift
 arches=${ARCHES:-amd64 arm64}
 cd "$(dirname "$0")/.."
 
-# Whatever the environment says: what decides over the bytes is said here.
+# Everything that affects the output is set here, independent of the environment.
 export CGO_ENABLED=0 GOOS=linux GOAMD64=v1 GOARM64=v8.0 GOEXPERIMENT='' GOFLAGS=''
-# Without git (an unpacked archive) the date is that of the newest source file. In
-# a linked worktree, where .git is a file, Go knows no version either.
+# Without git (an unpacked archive) the date is that of the newest source file. In a linked
+# worktree, where .git is a file, Go cannot determine the version either.
 vcs=auto
 if [[ -d .git ]] && git rev-parse --git-dir >/dev/null 2>&1; then
 	vcs=true
@@ -39,7 +39,7 @@ fi
 echo "$version" >"$out/version"
 rm -rf "$out/man" "$out/completions"
 (
-	# These run here.
+	# These run on this machine.
 	unset GOOS
 	go run -trimpath ./deploy/manual -out "$out" -version "$version"
 	go run -trimpath ./deploy/copyright >"$out/copyright"
@@ -66,11 +66,11 @@ package() { # deb|rpm ARCH
 		go tool -modfile=tools/go.mod nfpm package --config deploy/packaging/nfpm.yaml --packager "$1" --target "$out/"
 }
 
-# Debian and RPM sort a part that begins with ~ before nothing, as Go sorts what
-# follows a dash: v1.2.3-rc1 is older than v1.2.3.
+# Debian and RPM sort a part that begins with ~ before an empty one, as Go sorts what follows a
+# dash: v1.2.3-rc1 is older than v1.2.3.
 package_version=$(sed -e 's/^v//' -e 's/-/~/' -e 's/-/./g' <<<"$version")
 [[ $package_version == [0-9]* ]] || package_version=0~devel
-# In Debian's format (deb-changelog(5)), which packages must have.
+# In Debian's format (deb-changelog(5)), which packages require.
 gzip -9n >"$out/changelog.gz" <<CHANGELOG
 dpifd ($package_version) unstable; urgency=medium
 

@@ -1,13 +1,12 @@
 #!/usr/bin/env bash
-# All tests: those in the VMs, one VM after the other, and beside them the unit
-# tests, which compile for long and take the CPU that the VMs leave: these mostly
-# wait for timers. Measured by itself each is `make unit`, `make kernel-test` and
-# `make systemd-test`.
+# Runs all tests: those in the VMs, one VM after the other, and in parallel the unit tests, which
+# use the CPU that the VMs leave, since the VMs mostly wait for timers. `make unit`, `make
+# kernel-test` and `make systemd-test` run them separately.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 log=.cache/unit.log
 mkdir -p .cache
-make .cache/vm # before two of them build it
+make .cache/vm # build it once, before two of them need it
 
 failed=()
 took() { # NAME COMMAND...
@@ -20,12 +19,12 @@ took() { # NAME COMMAND...
 # shellcheck disable=SC2016 # the inner shell expands these
 nice -n 15 bash -c 'start=$SECONDS; make unit || exit; echo "test: unit took $((SECONDS - start)) s"' >"$log" 2>&1 &
 unit=$!
-# The tests of an interrupted run do not go on.
+# Stop the unit tests if this script is interrupted.
 trap 'kill "$unit" 2>/dev/null || true' EXIT
 
 took kernel-test make kernel-test THENSOAK=1m
 took systemd-test make systemd-test
-echo "test: unit, which has run beside:"
+echo "test: unit tests, which ran in parallel:"
 wait "$unit" || failed+=(unit)
 trap - EXIT
 cat "$log"

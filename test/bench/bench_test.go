@@ -86,7 +86,7 @@ func TestWriteAndRead(t *testing.T) {
 		t.Error(d)
 	}
 	if _, err := ReadRun(file + "x"); err == nil {
-		t.Error("a file that is not there was read")
+		t.Error("a missing file was read")
 	}
 }
 
@@ -110,7 +110,7 @@ func TestScaleRun(t *testing.T) {
 		{Switch: Dpifd, Round: 1, Ports: 2, Flows: 10, ReadySeconds: 9},
 	}}
 	ready := func(p *ScalePoint) float64 { return p.ReadySeconds }
-	// The round that failed counts in neither.
+	// The failed round counts for neither.
 	if s, ok := r.Of(Vswitchd, 1000, 0, ready); !ok || s != (Spread{12, 12, 12}) {
 		t.Errorf("%v, %v", s, ok)
 	}
@@ -118,11 +118,11 @@ func TestScaleRun(t *testing.T) {
 		t.Errorf("%v, %v", s, ok)
 	}
 	if _, ok := r.Ratio(Dpifd, Vswitchd, 2, 50, ready); ok {
-		t.Error("a ratio to what was not measured")
+		t.Error("a ratio to a missing measurement")
 	}
 	zero := func(p *ScalePoint) float64 { return float64(len(p.Switch) - len(Dpifd)) }
 	if s, ok := r.Ratio(Dpifd, Vswitchd, 1000, 0, zero); ok {
-		t.Errorf("%v, a ratio of what was not measured", s)
+		t.Errorf("%v, a ratio of a missing measurement", s)
 	}
 	if got := r.Failure(Vswitchd, 1000, 0); got != "not ready within 120 s" {
 		t.Errorf("failure %q", got)

@@ -6,52 +6,51 @@ import (
 	"os"
 )
 
-// Switches that are compared, in the order in which a round measures them.
+// Switches that are compared, in the order of their measurement in a round.
 const (
 	Floor    = "floor"
 	Dpifd    = "dpifd"
 	Vswitchd = "ovs-vswitchd"
 )
 
-// The floor without some of its work, so that differences are the price of a part:
-// FloorReceive drops upcalls, FloorExecute also sends the packets on, Floor also
-// puts flows. FloorReceive forwards nothing, so no frame of a load arrives.
+// The floor without some of its work, so that differences are the cost of a part: FloorReceive
+// drops upcalls, FloorExecute also forwards the packets, Floor also puts flows. FloorReceive
+// forwards nothing, so no frame of a load arrives.
 const (
 	FloorReceive = "floor-receive"
 	FloorExecute = "floor-execute"
 )
 
-// Switches lists them.
+// Switches lists the compared switches.
 var Switches = []string{Floor, Dpifd, Vswitchd}
 
-// Load is one kind of traffic. Each frame comes from a station of its own, so
-// that each needs a flow of its own.
+// Load is one kind of traffic. Each frame comes from a new station, so that each needs a flow of
+// its own.
 type Load struct {
 	Name  string
 	About string
-	Count int // frames that are measured
-	Rate  int // frames a second over all ports; 0 is as fast as it goes
-	Size  int // of a frame in bytes, without FCS
-	Ports int // of the datapath; the last one only receives
-	// Unknown has frames go to a station that no switch knows, instead of the
-	// one behind the last port. All switches flood them, the floor too.
+	Count int // number of measured frames
+	Rate  int // frames per second over all ports; 0 for as fast as possible
+	Size  int // frame size in bytes, without FCS
+	Ports int // ports of the datapath; the last one only receives
+	// Unknown sends frames to an unknown station instead of the one behind the last port. All
+	// switches flood them, including the floor.
 	Unknown bool
-	// Flood is the time in milliseconds for which the first port sends as fast
-	// as it goes, while Count frames are sent from the second one.
+	// Flood is the time in milliseconds for which the first port sends as fast as possible, while
+	// Count frames are sent from the second port.
 	Flood int
-	// Transactions is a number of TCP connections, one after the other:
-	// connect, request, response, close. No other field but Ports counts then.
+	// Transactions is a number of TCP connections, one after the other: connect, request, response,
+	// close. Only the field Ports applies as well.
 	Transactions int
-	// Conversations is a number of pairs of stations that begin to talk, one after
-	// the other: question to all, answer, request, response. No other field but Ports
-	// counts then.
+	// Conversations is a number of conversations between new pairs of stations, one after the
+	// other: broadcast question, answer, request, response. Only the field Ports applies as well.
 	Conversations int
 }
 
-// Frames reports whether the load is of frames that are sent one way.
+// Frames reports whether the load consists of frames in one direction.
 func (l *Load) Frames() bool { return l.Transactions == 0 && l.Conversations == 0 }
 
-// Loads are those of a whole run.
+// Loads are the loads of a whole run.
 var Loads = []Load{
 	{Name: "2k", About: "2,000 new flows/s, 200-byte frames, 2 ports", Count: 6_000, Rate: 2_000, Size: 200, Ports: 2},
 	{Name: "5k", About: "5,000 new flows/s, 200-byte frames, 2 ports", Count: 10_000, Rate: 5_000, Size: 200, Ports: 2},
@@ -87,14 +86,13 @@ type Result struct {
 	Switch string
 	Round  int
 
-	Sent, Arrived int    // frames that are measured, or TCP transactions
-	Missed, Lost  uint64 // of the datapath: upcalls, and those of them that were dropped
-	// Seconds is the time from the first frame sent to the last one arrived.
+	Sent, Arrived int    // measured frames, or TCP transactions
+	Missed, Lost  uint64 // of the datapath: upcalls, and dropped upcalls
+	// Seconds is the time from sending the first frame to the arrival of the last.
 	Seconds float64
-	// User and System are CPU seconds of the switch's process.
+	// User and System are CPU times of the switch's process in seconds.
 	User, System float64
-	// P50, P99 and Max are of the latencies of the frames that arrived, in
-	// milliseconds; 0 if none did.
+	// P50, P99 and Max are latencies of the frames that arrived, in milliseconds; 0 if none did.
 	P50, P99, Max float64
 	RSSKiB        int // resident memory of the switch's process after the load
 }
@@ -102,8 +100,7 @@ type Result struct {
 // Answered is the number of upcalls that reached the switch.
 func (r *Result) Answered() float64 { return float64(r.Missed) - float64(r.Lost) }
 
-// CPUPerUpcall returns microseconds, the part in user mode alone if user is
-// set.
+// CPUPerUpcall returns CPU time per upcall in microseconds, only that in user mode if user is set.
 func (r *Result) CPUPerUpcall(user bool) float64 {
 	cpu := r.User
 	if !user {
@@ -112,14 +109,14 @@ func (r *Result) CPUPerUpcall(user bool) float64 {
 	return cpu * 1e6 / r.Answered()
 }
 
-// UpcallsEach returns upcalls for each frame or conversation.
+// UpcallsEach returns the number of upcalls per frame or conversation.
 func (r *Result) UpcallsEach() float64 { return r.Answered() / float64(r.Sent) }
 
-// Throughput returns arrivals a second.
+// Throughput returns arrivals per second.
 func (r *Result) Throughput() float64 { return float64(r.Arrived) / r.Seconds }
 
-// Percentile returns the p-th percentile of values in ascending order by the
-// nearest-rank method, 0 of none.
+// Percentile returns the p-th percentile of values in ascending order by the nearest-rank method, 0
+// if there are none.
 func Percentile[T ~int64 | ~float64](sorted []T, p int) T {
 	n := len(sorted)
 	if n == 0 {
@@ -128,7 +125,7 @@ func Percentile[T ~int64 | ~float64](sorted []T, p int) T {
 	return sorted[max(1, (p*n+99)/100)-1]
 }
 
-// Run is all that one run measured.
+// Run is the result of a run.
 type Run struct {
 	Kernel  string // of the guest
 	CPUs    int    // of the guest

@@ -11,19 +11,19 @@ import (
 // PerCPU is dpifd with dispatch by CPU.
 const PerCPU = "dpifd per-cpu"
 
-// ScalePorts and ScaleFlows are the sizes that a scale run measures.
+// ScalePorts and ScaleFlows are the sizes of a scale run.
 var (
 	ScalePorts = []int{2, 128, 1000}
 	ScaleFlows = []int{10_000, 50_000, 100_000, 200_000}
 )
 
-// ScalePoint is what one switch of one size was measured at, in one round.
+// ScalePoint is the measurement of one switch at one size in one round.
 type ScalePoint struct {
 	Switch string
 	Round  int
 	Ports  int
-	Flows  int // that the datapath was to hold; 0 in a measurement of ports
-	// Failed is why there is no measurement, empty if there is one.
+	Flows  int // flows to hold; 0 in a measurement of ports
+	// Failed is why the measurement failed, "" if it succeeded.
 	Failed string
 
 	ReadySeconds float64 // from the start of the process until all ports are served
@@ -32,26 +32,26 @@ type ScalePoint struct {
 	CPUPerUpcall float64 // microseconds
 	Lost         uint64  // of the packets sent
 	Held         int     // flows in the datapath
-	TerseSeconds float64 // that a dump of identifiers and statistics takes
-	FullSeconds  float64 // that a dump with keys and actions takes
+	TerseSeconds float64 // duration of a dump of identifiers and statistics
+	FullSeconds  float64 // duration of a dump with keys and actions
 
-	// ChangeCPU is CPU seconds for a change after which all flows are looked
-	// at again, without what the switch takes at rest.
+	// ChangeCPU is the CPU time in seconds for a change after which all flows are decided again,
+	// minus that of the switch at rest.
 	ChangeCPU float64
-	// Left is how many flows there were after the changes: a switch that finds
-	// its dumps too slow lowers its limit, and deletes what exceeds that.
+	// Left is the number of flows after the changes: a switch whose dumps are too slow lowers its
+	// limit and deletes flows above it.
 	Left int
-	// CycleSeconds is what a dump after a change took, by the switch's account.
+	// CycleSeconds is the duration of a dump after a change, as the switch reports it.
 	CycleSeconds float64
-	// AliveCPU is that of one core while packets use each flow, with the idle
-	// time that the switch has by default; 0 if that was not measured.
+	// AliveCPU is the CPU use, in cores, while packets use each flow, with the switch's default
+	// idle time; 0 if it was not measured.
 	AliveCPU float64
-	// DumpCPU is CPU seconds for each dump meanwhile, with all that the switch
-	// does besides.
+	// DumpCPU is the CPU time in seconds per dump meanwhile, including everything else that the
+	// switch does.
 	DumpCPU float64
 }
 
-// ScaleRun is all that one scale run measured.
+// ScaleRun is the result of a scale run.
 type ScaleRun struct {
 	Kernel, OVS string
 	CPUs        int
@@ -80,8 +80,8 @@ func (r *ScaleRun) Write(file string) error {
 	return os.WriteFile(file, b, 0o644)
 }
 
-// Of returns the spread of a figure of one switch at one size over the rounds;
-// ok is false if it was not measured.
+// Of returns the spread of a figure of one switch at one size over the rounds; ok is false if there
+// is no measurement.
 func (r *ScaleRun) Of(name string, ports, flows int, f func(*ScalePoint) float64) (Spread, bool) {
 	return spread(r.byRound(name, ports, flows, f))
 }
@@ -96,16 +96,15 @@ func (r *ScaleRun) byRound(name string, ports, flows int, f func(*ScalePoint) fl
 	return byRound
 }
 
-// Ratio is the spread of a/b, each taken within one round. Rounds in which one of
-// them is 0, and so was not measured, do not count.
+// Ratio is the spread of a/b, computed within each round. Rounds in which one of them is 0, that
+// is, not measured, are ignored.
 func (r *ScaleRun) Ratio(a, b string, ports, flows int, f func(*ScalePoint) float64) (Spread, bool) {
 	above := r.byRound(a, ports, flows, f)
 	maps.DeleteFunc(above, func(_ int, v float64) bool { return v == 0 })
 	return ratio(above, r.byRound(b, ports, flows, f))
 }
 
-// Failure returns why a switch at one size has no measurement, "" if no round
-// failed.
+// Failure returns why a switch has no measurement at one size, "" if no round failed.
 func (r *ScaleRun) Failure(name string, ports, flows int) string {
 	for i := range r.Points {
 		if p := &r.Points[i]; p.Switch == name && p.Ports == ports && p.Flows == flows && p.Failed != "" {
@@ -115,8 +114,8 @@ func (r *ScaleRun) Failure(name string, ports, flows int) string {
 	return ""
 }
 
-// Sizes returns the numbers of ports, or with flows those of flows, that are in
-// the run, in order.
+// Sizes returns the numbers of ports in the run, or with flows the numbers of flows, in ascending
+// order.
 func (r *ScaleRun) Sizes(flows bool) []int {
 	var sizes []int
 	for _, p := range r.Points {

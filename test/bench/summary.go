@@ -2,10 +2,10 @@ package bench
 
 import "slices"
 
-// Spread is what the rounds of a run gave for one figure.
+// Spread is the range of one figure over the rounds of a run.
 type Spread struct{ Min, Median, Max float64 }
 
-// NewSpread returns the spread of values, of which there is at least one.
+// NewSpread returns the spread of values, which must not be empty.
 func NewSpread(values []float64) Spread {
 	v := slices.Sorted(slices.Values(values))
 	n := len(v)
@@ -15,7 +15,7 @@ func NewSpread(values []float64) Spread {
 // Figure is one number of a measurement.
 type Figure func(*Result) float64
 
-// Of returns a figure of one switch under one load in each round, by round.
+// Of returns a figure of one switch under one load by round.
 func (r *Run) Of(load, name string, f Figure) map[int]float64 {
 	out := make(map[int]float64)
 	for i := range r.Results {
@@ -31,8 +31,7 @@ func (r *Run) Spread(load, name string, f Figure) (s Spread, ok bool) {
 	return spread(r.Of(load, name, f))
 }
 
-// Ratio is the spread of a/b, each taken within one round. Rounds in which b is
-// 0 do not count.
+// Ratio is the spread of a/b, computed within each round. Rounds in which b is 0 are ignored.
 func (r *Run) Ratio(load, a, b string, f Figure) (s Spread, ok bool) {
 	return ratio(r.Of(load, a, f), r.Of(load, b, f))
 }

@@ -11,9 +11,9 @@ import (
 	"github.com/cavaliergopher/cpio"
 )
 
-// archive writes a cpio archive of the kind that the kernel unpacks as its
-// initramfs. It is not compressed: emulated CPUs are slower at inflating it
-// than QEMU is at copying it. The first error is kept for close.
+// archive writes a cpio archive in the format that the kernel unpacks as its initramfs. It is not
+// compressed: copying it in QEMU is faster than decompression on emulated CPUs. The first error is
+// kept for close.
 type archive struct {
 	file *os.File
 	cpio *cpio.Writer
@@ -29,7 +29,7 @@ func createArchive(file string) (*archive, error) {
 	return &archive{file: f, cpio: cpio.NewWriter(f), dirs: map[string]bool{"/": true}}, nil
 }
 
-// close ends the archive and returns the first error of all that was done.
+// close ends the archive and returns the first error of all calls.
 func (a *archive) close() error {
 	a.fail(a.cpio.Close())
 	a.fail(a.file.Close())
@@ -56,7 +56,7 @@ func (a *archive) entry(name string, mode cpio.FileMode, body []byte) {
 	}
 }
 
-// dir adds a folder and those above it, each once.
+// dir adds a directory and its parents, each once.
 func (a *archive) dir(name string) {
 	if a.dirs[name] {
 		return
@@ -73,8 +73,8 @@ func (a *archive) bytes(name string, body []byte, mode fs.FileMode) {
 	a.entry(name, cpio.TypeReg|cpio.FileMode(mode.Perm()), body)
 }
 
-// copy adds a file or a folder with all that is in it. Symbolic links below the
-// folder stay links; host itself may be one.
+// copy adds a file, or a directory with its contents. Symbolic links below the directory stay
+// links; host itself may be one.
 func (a *archive) copy(host, guest string) {
 	host, err := filepath.EvalSymlinks(host)
 	if err != nil {

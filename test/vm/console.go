@@ -15,39 +15,38 @@ import (
 	"strings"
 )
 
-// console reads the guest's first serial port: the boot's messages up to a first
-// mark, then the program's output, with what the kernel has to say, up to a second.
+// console reads the guest's first serial port: boot messages up to a first mark, then the program's
+// output mixed with kernel messages, up to a second mark.
 type console struct {
-	out  io.Writer // gets the program's output, a line at each Write
-	log  io.Writer // gets every byte
+	out  io.Writer // receives the program's output, one line per Write
+	log  io.Writer // receives every byte
 	mark string
 
 	begun   bool     // the mark was seen
-	ended   bool     // it was seen again
+	ended   bool     // the mark was seen again
 	boot    []string // the last lines before the first mark
 	trouble []string // the kernel's report of its own failure, if any
 }
 
-// maxBoot bounds what is kept of the boot's messages, in lines.
+// maxBoot is the maximum number of boot messages kept, in lines.
 const maxBoot = 20
 
-// kernelTrouble matches what a kernel says when it is broken. The time stamp
-// tells it from the same words in a program's output; it may follow the
-// beginning of a program's line.
+// kernelTrouble matches messages about kernel failures. The time stamp distinguishes them from the
+// same words in a program's output; it may follow an incomplete line of the program.
 var (
 	kernelLine    = regexp.MustCompile(`\[ *\d+\.\d{6}\](?:\[[^\]]*\])? (.*)`)
 	kernelTrouble = regexp.MustCompile(`^(?:Kernel panic|BUG: |kernel BUG at|Oops\b|general protection fault|` +
 		`Bad page |bad page |Unable to handle kernel|(?:INFO: task .* blocked))|stack-protector:|: bad page`)
 )
 
-// maxTrouble bounds what is kept of the kernel's report, in lines.
+// maxTrouble is the maximum length of the kernel's report that is kept, in lines.
 const maxTrouble = 60
 
 // read reads to the second mark, or to the end of r. Carriage returns before
 // newlines are stripped.
 func (c *console) read(r io.Reader) error {
 	in := bufio.NewReader(io.TeeReader(r, c.log))
-	// The mark is on a line of its own, which may add an empty one.
+	// The mark is on its own line, which may add an empty one.
 	empty := false
 	for {
 		line, err := in.ReadString('\n')
@@ -89,8 +88,7 @@ func (c *console) read(r io.Reader) error {
 	}
 }
 
-// lastWords tells, as the end of a sentence, how far a boot came that did not come to
-// the program.
+// lastWords describes, as the end of a sentence, how far a boot came before it stopped.
 func (c *console) lastWords() string {
 	if c.begun || len(c.boot) == 0 {
 		return ""
@@ -108,8 +106,7 @@ func (c *console) watch(line string) {
 	}
 }
 
-// control reads the guest's second serial port. It carries lines, of which one
-// kind is followed by bytes:
+// control reads the guest's second serial port. It carries lines; one kind is followed by bytes:
 //
 //	note TEXT         something to tell the user
 //	ready VERSION     the kernel is up and the program starts

@@ -80,7 +80,7 @@ func TestConsoleOfBoot(t *testing.T) {
 	}
 }
 
-// tarOf makes a tar stream of files, each with its name as its content.
+// tarOf creates a tar stream of files, each with its name as its content.
 func tarOf(t testing.TB, names ...string) string {
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)

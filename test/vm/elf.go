@@ -11,18 +11,18 @@ import (
 	"strings"
 )
 
-// libraryDirs are where the guest's dynamic linker looks, below the root
-// folder.
+// libraryDirs are the search directories of the guest's dynamic linker, relative to the root
+// directory.
 var libraryDirs = []string{
 	"lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu",
 	"lib64", "usr/lib64", "lib", "usr/lib",
-	// libsystemd-shared, by the programs' RUNPATH
+	// libsystemd-shared, in the programs' RUNPATH
 	"lib/x86_64-linux-gnu/systemd", "usr/lib/x86_64-linux-gnu/systemd", "lib/systemd",
 }
 
-// libraries returns what programs need to run: for each shared library and
-// program interpreter the path by which it is looked for and the host's file
-// that holds it. The programs are host files; libraries are found below root.
+// libraries returns the dependencies of programs: for each shared library and program interpreter,
+// the path in the guest and the host's file. The programs are host files; libraries are searched
+// below root.
 func libraries(root string, programs []string) (map[string]string, error) {
 	found := make(map[string]string)
 	for queue := programs; len(queue) > 0; queue = queue[1:] {
@@ -47,8 +47,8 @@ func libraries(root string, programs []string) (map[string]string, error) {
 	return found, nil
 }
 
-// elfNeeds returns an ELF file's PT_INTERP and DT_NEEDED entries. A file that
-// is not ELF, such as a script, needs nothing.
+// elfNeeds returns the PT_INTERP and DT_NEEDED entries of an ELF file. Other files, such as
+// scripts, have none.
 func elfNeeds(file string) (interpreter string, needed []string, err error) {
 	f, err := elf.Open(file)
 	var format *elf.FormatError
@@ -81,7 +81,7 @@ func elfNeeds(file string) (interpreter string, needed []string, err error) {
 func findLibrary(root, name string) (guest, host string, err error) {
 	var candidates []string
 	if path.IsAbs(name) {
-		// Packages put it below /usr or not, according to their age.
+		// Packages install it with or without /usr, depending on their age.
 		candidates = []string{name[1:], path.Join("usr", name)}
 	} else {
 		for _, dir := range libraryDirs {
@@ -100,8 +100,8 @@ func findLibrary(root, name string) (guest, host string, err error) {
 	return "", "", fs.ErrNotExist
 }
 
-// resolve follows symbolic links at the end of name as if root were the root
-// folder, and returns the host's path of the file.
+// resolve follows symbolic links in the last element of name with root as the root directory, and
+// returns the host path of the file.
 func resolve(root, name string) (string, error) {
 	for range 10 {
 		host := filepath.Join(root, name)

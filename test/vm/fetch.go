@@ -15,8 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// packages are the Debian packages that the guest is made of. Of what they
-// depend on, only libraries are fetched.
+// packages are the Debian packages of the guest. Of their dependencies only libraries are fetched.
 var packages = []string{
 	"busybox-static",
 	"dash",
@@ -50,9 +49,8 @@ func (l *lab) lock() (unlock func(), err error) {
 	return func() { f.Close() }, nil
 }
 
-// rootfs returns a folder into which packages are unpacked, with the libraries
-// that they need. It fetches them if the cache does not hold them; otherwise no
-// network is needed. The caller holds the lock.
+// rootfs returns a directory with the unpacked packages and the libraries that they need. It
+// downloads them only if the cache lacks them. The caller holds the lock.
 func (l *lab) rootfs(ctx context.Context, packages []string) (string, error) {
 	key := sha256.Sum256([]byte(strings.Join(packages, " ")))
 	dir := filepath.Join(l.cache, fmt.Sprintf("rootfs-%x", key[:6]))
@@ -73,20 +71,19 @@ func (l *lab) rootfs(ctx context.Context, packages []string) (string, error) {
 			return "", err
 		}
 	}
-	// The name appears only when all is there.
+	// The directory gets its name when it is complete.
 	if err := os.Rename(partial, dir); err != nil {
 		return "", err
 	}
 	return dir, nil
 }
 
-// download fetches the packages through an apt of our own: its lists, cache
-// and (empty) status live in the cache, so that it needs no privilege and
-// leaves the machine's apt alone. Sources and keys are the machine's.
+// download fetches the packages with a separate apt state: lists, cache and (empty) status are in
+// the cache directory, so no privileges are needed and the machine's apt state is unchanged.
+// Sources and keys are the machine's.
 func (l *lab) download(ctx context.Context, packages []string) ([]string, error) {
 	root := filepath.Join(l.tmp, "apt")
-	// Files are named by package and version, and apt checks the hashes of
-	// those that are there.
+	// File names contain package and version, and apt verifies the hashes of existing files.
 	archives := filepath.Join(l.cache, "packages")
 	for _, dir := range []string{"state/lists/partial", "cache/archives/partial"} {
 		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
@@ -108,7 +105,7 @@ func (l *lab) download(ctx context.Context, packages []string) ([]string, error)
 			"-o", "Dir::Cache=" + filepath.Join(root, "cache"),
 			"-o", "APT::Architecture=amd64",
 			"-o", "APT::Architectures=amd64",
-			// The unprivileged user apt would switch to cannot write here.
+			// apt's unprivileged user cannot write here.
 			"-o", "APT::Sandbox::User=root",
 			"--no-install-recommends",
 		}, args...)
@@ -127,7 +124,7 @@ func (l *lab) download(ctx context.Context, packages []string) ([]string, error)
 	}
 	wanted := selectPackages(plan, packages)
 	if len(wanted) < len(packages) {
-		return nil, fmt.Errorf("apt-get's plan names %d packages only:\n%s", len(wanted), plan)
+		return nil, fmt.Errorf("apt-get's plan names only %d packages:\n%s", len(wanted), plan)
 	}
 	progress("fetching %d packages", len(wanted))
 	var debs []string
@@ -153,9 +150,9 @@ var (
 	unusedLibs  = regexp.MustCompile(`^lib(perl|python)`)
 )
 
-// selectPackages takes those packages out of apt-get's plan ("Inst name
-// (version ...)" lines) that the guest can use: what was asked for, the kernel
-// that the metapackage stands for, and libraries. It returns NAME=VERSION.
+// selectPackages selects the packages in apt-get's plan (lines "Inst name (version ...)") that the
+// guest needs: those requested, the kernel of the metapackage, and libraries. It returns
+// NAME=VERSION.
 func selectPackages(plan string, packages []string) []string {
 	asked := make(map[string]bool)
 	for _, p := range packages {

@@ -24,20 +24,20 @@ type labPackage struct {
 	tests     []string // names of the tests in those files
 }
 
-// named reports whether a name, such as ./test/kernel, is the package's.
+// named reports whether name, such as ./test/kernel, names the package.
 func (p labPackage) named(name string) bool {
 	relative, ok := strings.CutPrefix(name, ".")
 	return name == p.path || ok && strings.HasSuffix(p.path, relative)
 }
 
-// goList is what is used of `go list -json`.
+// goList holds the fields used from `go list -json`.
 type goList struct {
 	ImportPath, Dir           string
 	TestGoFiles, XTestGoFiles []string
 }
 
-// labPackages finds packages with test files that only the build tag lab adds
-// or, in a VM with systemd, those that only the tag systemd adds to it.
+// labPackages finds packages with test files that need the build tag lab or, in a VM with systemd,
+// those with files that also need the tag systemd.
 func labPackages(ctx context.Context, patterns []string, systemd bool) ([]labPackage, error) {
 	list := func(tags string) (map[string]goList, error) {
 		args := append([]string{"list", "-e", "-tags", tags, "-json=ImportPath,Dir,TestGoFiles,XTestGoFiles"}, patterns...)
@@ -90,7 +90,7 @@ func labPackages(ctx context.Context, patterns []string, systemd bool) ([]labPac
 	return packages, nil
 }
 
-// labTags are the build tags of the tests of a VM.
+// labTags are the build tags of the tests in a VM.
 func labTags(systemd bool) string {
 	if systemd {
 		return "lab,systemd"
@@ -100,7 +100,7 @@ func labTags(systemd bool) string {
 
 var testFunc = regexp.MustCompile(`(?m)^func (Test\w*)\((\w+) \*testing\.T\)`)
 
-// testNames returns the names of the tests in a Go file, as gofmt writes it.
+// testNames returns the names of the tests in a gofmt-formatted Go file.
 func testNames(src []byte) []string {
 	var names []string
 	for _, m := range testFunc.FindAllSubmatch(src, -1) {
@@ -109,8 +109,7 @@ func testNames(src []byte) []string {
 	return names
 }
 
-// test runs the lab tests of packages, all in one VM, and reports in the words
-// of `go test`.
+// test runs the lab tests of packages, all in one VM, and reports in the format of `go test`.
 func (l *lab) test(ctx context.Context, o options, patterns []string) (int, error) {
 	if len(patterns) == 0 {
 		patterns = []string{"./..."}
@@ -147,8 +146,7 @@ func (l *lab) test(ctx context.Context, o options, patterns []string) (int, erro
 			return exitLab, err
 		}
 		o.add = append(o.add, binary+":"+name)
-		// As under go test, the working folder is the package's, so that
-		// testdata is found.
+		// As under go test, the working directory is the package's, so that testdata is found.
 		dir := "/lab/src/" + p.path
 		testdata := filepath.Join(p.dir, "testdata")
 		if _, err := os.Stat(testdata); err == nil {
@@ -169,7 +167,7 @@ func (l *lab) test(ctx context.Context, o options, patterns []string) (int, erro
 			}
 		}
 	}
-	_, _ = more.WriteTo(&script) // a bytes.Buffer takes all
+	_, _ = more.WriteTo(&script) // a bytes.Buffer accepts all
 	if o.then != "" {
 		s.run(&script, strings.ReplaceAll(o.then, " ", "_"), "cd /root", o.then)
 	}

@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-// moduleRoot returns the folder of the Go module around the current one.
+// moduleRoot returns the root directory of the current Go module.
 func moduleRoot(ctx context.Context) (string, error) {
 	out, err := output(ctx, exec.CommandContext(ctx, "go", "env", "GOMOD"))
 	if err != nil {
@@ -24,8 +24,8 @@ func moduleRoot(ctx context.Context) (string, error) {
 	return filepath.Dir(mod), nil
 }
 
-// need installs packages of this machine's Debian for programs that it lacks.
-// Each argument is PROGRAM=PACKAGE[,PACKAGE...].
+// need installs Debian packages on this machine for missing programs. Each argument is
+// PROGRAM=PACKAGE[,PACKAGE...].
 func need(ctx context.Context, args []string) error {
 	var missing, packages []string
 	for _, arg := range args {
@@ -56,7 +56,7 @@ func need(ctx context.Context, args []string) error {
 			"apt-get", "-q", "-y", "--no-install-recommends", "install"}, packages...),
 	} {
 		argv := append(asRoot[:len(asRoot):len(asRoot)], step...)
-		// sudo may ask for a password, on the terminal.
+		// sudo may ask for a password on the terminal.
 		cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 		cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stderr, os.Stderr
 		if err := cmd.Run(); err != nil {
@@ -66,8 +66,7 @@ func need(ctx context.Context, args []string) error {
 	return nil
 }
 
-// output runs a command and returns its standard output. The error carries what
-// it said on standard error.
+// output runs a command and returns its standard output. The error includes its standard error.
 func output(ctx context.Context, cmd *exec.Cmd) (string, error) {
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr

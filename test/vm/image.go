@@ -14,23 +14,22 @@ import (
 	"strings"
 )
 
-// programs of the guest. All go to /usr/bin, which every other bin and sbin
-// folder is a link to.
+// programs of the guest. All go to /usr/bin; the other bin and sbin directories are links to it.
 var programs = []string{
 	"bridge", "busybox", "dash", "ethtool", "ip", "iperf3", "kmod", "nstat",
 	"ovs-appctl", "ovs-dpctl", "ovs-ofctl", "ovs-vsctl", "ovs-vswitchd",
 	"ovsdb-client", "ovsdb-server", "ovsdb-tool", "ping", "ss", "tc", "tcpdump",
 }
 
-// programDirs are where packages keep them; Open vSwitch's daemons are behind
-// update-alternatives, which has not run here.
+// programDirs are the directories of programs in packages. Open vSwitch's daemons need their real
+// paths, because update-alternatives has not run.
 var programDirs = []string{
 	"usr/sbin", "usr/bin", "sbin", "bin",
 	"usr/lib/openvswitch-common", "usr/lib/openvswitch-switch",
 }
 
-// links of the guest's root folder. Of the shells only busybox's prefers its
-// own applets to real programs, so it is not /bin/sh.
+// links of the guest's root directory. /bin/sh is not busybox, whose shell prefers its own applets
+// to real programs.
 var links = [][2]string{
 	{"/bin", "usr/bin"},
 	{"/sbin", "usr/bin"},
@@ -50,12 +49,11 @@ var links = [][2]string{
 // image is what QEMU boots.
 type image struct {
 	kernel string
-	name   string   // of the kernel, for people
+	name   string   // kernel name for messages
 	layers []string // archives that make up the initramfs, in order
 }
 
-// layers returns the kernel and the archives for every VM, building what the
-// cache lacks.
+// layers returns the kernel and the archives for all VMs, and builds those missing in the cache.
 func (l *lab) layers(ctx context.Context, systemd bool) (image, error) {
 	unlock, err := l.lock()
 	if err != nil {
@@ -66,7 +64,7 @@ func (l *lab) layers(ctx context.Context, systemd bool) (image, error) {
 	if err != nil {
 		return image{}, err
 	}
-	// The key is over all that the archive is made from.
+	// The key covers everything that the archive is built from.
 	key := sha256.Sum256(fmt.Append(nil, root, programs, links))
 	userland := filepath.Join(l.cache, fmt.Sprintf("userland-%x.cpio", key[:6]))
 	if err := l.build(userland, func(file string) error { return userlandLayer(root, file) }); err != nil {
@@ -117,8 +115,7 @@ func (l *lab) layers(ctx context.Context, systemd bool) (image, error) {
 	return img, l.build(file, func(file string) error { return l.moduleLayer(ctx, root, tree, file) })
 }
 
-// build makes a file of the cache unless it is there. It gets its name only
-// when it is whole.
+// build creates a file in the cache unless it exists. The file gets its name when it is complete.
 func (l *lab) build(file string, write func(file string) error) error {
 	if _, err := os.Stat(file); err == nil {
 		return nil
@@ -181,9 +178,8 @@ func findProgram(root, name string) (string, error) {
 	return "", fmt.Errorf("program %s is in none of the packages: %w", name, fs.ErrNotExist)
 }
 
-// usrMerged returns where a path really lies in the guest, whose folders
-// /bin, /sbin, /lib and /lib64 are links. Unpacking a folder over a link would
-// replace the link.
+// usrMerged returns the real location of a path in the guest, whose directories /bin, /sbin, /lib
+// and /lib64 are links. Unpacking a directory over a link would replace the link.
 func usrMerged(name string) string {
 	name = path.Clean("/" + name)
 	for _, link := range links {
@@ -194,7 +190,7 @@ func usrMerged(name string) string {
 	return name
 }
 
-// initramfs joins archives to one file. The kernel unpacks them in order.
+// initramfs concatenates archives into one file. The kernel unpacks them in order.
 func (l *lab) initramfs(layers ...string) (string, error) {
 	out, err := os.Create(filepath.Join(l.tmp, "initramfs"))
 	if err != nil {
@@ -215,7 +211,7 @@ func (l *lab) initramfs(layers ...string) (string, error) {
 	return out.Name(), out.Close()
 }
 
-// copyFile copies a file and makes the folders it goes into.
+// copyFile copies a file and creates its parent directories.
 func copyFile(from, to string) error {
 	data, err := os.ReadFile(from)
 	if err != nil {

@@ -41,7 +41,7 @@ func TestArchive(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	// The kernel makes no parents: each folder comes once, before what it holds.
+	// The kernel does not create parent folders: each folder must come once, before its contents.
 	want := []string{
 		"opt 040755 ", "opt/x 040755 ", "opt/x/alias 0120777 tool", "opt/x/sub 040755 ",
 		"opt/x/sub/data 0100604 12345", "opt/x/tool 0100750 #!", "opt/y 040755 ", "opt/y/init 0100755 run",
@@ -67,7 +67,7 @@ func TestArchive(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("archive:\n%q\nwant:\n%q", got, want)
 	}
-	// Archives are joined, and the kernel looks for the next at a multiple of 4.
+	// Archives are concatenated, and the kernel expects the next one at a multiple of 4.
 	if info, err := f.Stat(); err != nil || info.Size()%4 != 0 {
 		t.Errorf("size %d is no multiple of 4 (%v)", info.Size(), err)
 	}
@@ -81,7 +81,7 @@ func TestArchiveKeepsFirstError(t *testing.T) {
 	a.copy(filepath.Join(t.TempDir(), "absent"), "/x")
 	a.bytes("/y", nil, 0o644)
 	if err := a.close(); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("error %v, want that of the absent file", err)
+		t.Errorf("error %v, want that of the missing file", err)
 	}
 }
 
@@ -127,7 +127,7 @@ alias net-pf-16 openvswitch
 		"kernel/drivers/net/vxlan.ko.xz", "kernel/lib/libcrc32c.ko", "kernel/net/nsh/nsh.ko",
 		"kernel/net/openvswitch/openvswitch.ko", "kernel/net/openvswitch/vport-vxlan.ko.xz",
 	}
-	// vport-vxlan's line does not name nsh, which openvswitch's own line adds.
+	// The line of vport-vxlan does not list nsh; openvswitch's own line adds it.
 	if !slices.Equal(got, want) {
 		t.Errorf("closure %q, want %q", got, want)
 	}
@@ -163,7 +163,7 @@ Conf tcpdump (4.99.3-1 Debian:12 [amd64])
 	}
 }
 
-// TestLibraries looks at this machine's own shell.
+// TestLibraries uses this machine's shell.
 func TestLibraries(t *testing.T) {
 	shell, err := filepath.EvalSymlinks("/bin/sh")
 	if err != nil {
@@ -186,7 +186,7 @@ func TestLibraries(t *testing.T) {
 		}
 	}
 	if _, err := libraries(t.TempDir(), []string{shell}); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("with an empty root: %v, want that a library does not exist", err)
+		t.Errorf("with an empty root: %v, want a missing library", err)
 	}
 }
 

@@ -1,24 +1,24 @@
 #!/bin/sh
-# First process of the lab VM. The console carries the program's output and the
-# kernel's messages; the second serial port carries what the host must not
-# take for either (console.go). It needs nothing that Linux 3.14 lacks.
+# Process 1 of the lab VM. The console carries the program's output and the kernel's messages; the
+# second serial port carries control lines and files for the host (console.go). It uses nothing that
+# Linux 3.14 lacks.
 #
-# In a VM with systemd it makes way for that, whose lab.service calls it again
-# with the argument "job" (systemd.go).
+# In a VM with systemd it executes systemd, whose lab.service runs this script again with the
+# argument "job" (systemd.go).
 PATH=/usr/bin:/usr/lib/busybox
 HOME=/root
 TERM=dumb
 LAB_VM=1
 export PATH HOME TERM LAB_VM
 
-# The job sets LAB_MARK, LAB_GET, LAB_MODULES and LAB_SYSTEMD; its function run
-# is the program with its environment.
+# The job sets LAB_MARK, LAB_GET, LAB_MODULES and LAB_SYSTEMD; its function run runs the program
+# with its environment.
 # shellcheck source=/dev/null
 . /lab/job
 
 try_mount() { mount -t "$1" "$1" "$2" 2>/dev/null || echo "note cannot mount $1 on $2" >&3; }
 
-# set_up mounts what a program expects, and loads the modules that it needs.
+# set_up mounts what programs expect, and loads the modules.
 set_up() {
 	/usr/bin/busybox --install -s /usr/lib/busybox
 	mount -t proc proc /proc
@@ -47,7 +47,7 @@ set_up() {
 	ip link set lo up
 
 	if [ -d "/lib/modules/$(uname -r)" ]; then
-		# Given a list, modprobe goes on past what it does not find.
+		# Given a list, modprobe skips modules that it does not find.
 		# shellcheck disable=SC2086
 		modprobe -a -q $LAB_MODULES 2>/dev/null
 		for module in $LAB_MODULES; do
@@ -66,7 +66,7 @@ else
 	fi
 fi
 
-# The kernel's account of the boot ends here, and the mark begins the output.
+# The kernel's boot messages end here, and the mark begins the output.
 echo 4 >/proc/sys/kernel/printk
 printf '\n%s\n' "$LAB_MARK"
 echo "ready $(uname -r)" >&3
@@ -74,7 +74,7 @@ cd /root || exit
 run </dev/null 3>&-
 code=$?
 
-# The mark again ends the output, so that the host knows that it has all of it.
+# The second mark ends the output, so that the host knows that it is complete.
 printf '\n%s\n' "$LAB_MARK"
 echo "exit $code" >&3
 index=0

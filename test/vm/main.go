@@ -40,8 +40,7 @@ const (
 )
 
 func main() {
-	// The VM is started with a parent-death signal, which means the death of
-	// the thread that started it.
+	// The VM has a parent-death signal, which is sent when the thread that started the VM ends.
 	runtime.LockOSThread()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
@@ -58,8 +57,8 @@ func main() {
 	os.Exit(code)
 }
 
-// command runs one subcommand and returns the process's exit code. With an
-// error the code is never 0.
+// command runs one subcommand and returns the exit code of the process, which is not 0 if there is
+// an error.
 func command(ctx context.Context, args []string) (int, error) {
 	name := ""
 	if len(args) > 0 {
@@ -174,11 +173,11 @@ func (l list) pairs(flagName string) ([][2]string, error) {
 	return out, nil
 }
 
-// lab is the cache folder and what is derived from it. Only one process
-// at a time builds in it; any number may run VMs.
+// lab holds the cache directory and paths derived from it. Only one process at a time builds in the
+// cache; any number may run VMs.
 type lab struct {
 	cache string // absolute
-	tmp   string // of this process, removed by close
+	tmp   string // temporary, removed by close
 }
 
 func openLab(ctx context.Context) (*lab, error) {
@@ -210,7 +209,7 @@ func (l *lab) close() {
 	}
 }
 
-// progress tells what takes time, on standard error.
+// progress reports slow steps on standard error.
 func progress(format string, args ...any) {
 	fmt.Fprintf(os.Stderr, "lab: "+format+"\n", args...)
 }

@@ -11,9 +11,8 @@ import (
 	"strings"
 )
 
-// modules are those that the guest has, as far as the kernel has them as modules,
-// with all that they depend on. crc32c is looked for by algorithm, not by
-// symbol, so no dependency names it.
+// modules are the guest's modules, together with their dependencies; those that the kernel lacks as
+// modules are skipped. crc32c is requested by algorithm, not by symbol, so no dependency names it.
 var modules = []string{
 	"crc32c_generic", "openvswitch", "vport_vxlan", "vport_geneve", "vport_gre",
 	"veth", "dummy", "8021q", "vxlan", "geneve", "ip_gre", "ip6_gre", "nlmon", "tun", "bridge",
@@ -22,18 +21,17 @@ var modules = []string{
 	"nf_conntrack", "nf_nat", "nf_conntrack_ftp", "nf_nat_ftp",
 }
 
-// bootModules are loaded by /init; the kernel asks for the others when somebody
-// uses them.
+// bootModules are loaded by /init; the kernel requests the others when they are needed.
 var bootModules = []string{"crc32c_generic", "openvswitch", "veth"}
 
-// moduleLayer writes an archive with the modules for the guest, and the indexes
-// that modprobe reads. tree is a /lib/modules/VERSION folder.
+// moduleLayer writes an archive with the guest's modules and the indexes that modprobe reads. tree
+// is a directory /lib/modules/VERSION.
 func (l *lab) moduleLayer(ctx context.Context, root, tree, file string) error {
 	version, err := moduleVersion(tree)
 	if err != nil {
 		return err
 	}
-	// depmod wants BASE/lib/modules/VERSION.
+	// depmod expects BASE/lib/modules/VERSION.
 	base := filepath.Join(l.tmp, "modules")
 	staged := filepath.Join(base, "staged", "lib", "modules", version)
 	whole := filepath.Join(base, "whole", "lib", "modules", version)
@@ -57,8 +55,8 @@ func (l *lab) moduleLayer(ctx context.Context, root, tree, file string) error {
 	for _, name := range []string{"modules.order", "modules.builtin", "modules.builtin.modinfo"} {
 		err := copyFile(filepath.Join(tree, name), filepath.Join(staged, name))
 		if os.IsNotExist(err) {
-			// depmod complains without them, and an old kernel has no
-			// modinfo of what is built in.
+			// depmod warns if they are missing, and old kernels have no modinfo for built-in
+			// modules.
 			err = os.WriteFile(filepath.Join(staged, name), nil, 0o644)
 		}
 		if err != nil {
@@ -76,8 +74,8 @@ func (l *lab) moduleLayer(ctx context.Context, root, tree, file string) error {
 	return a.close()
 }
 
-// depmod runs the depmod of the unpacked packages, which this machine need not
-// have, with their own dynamic linker and libraries.
+// depmod runs the depmod of the unpacked packages, with their own dynamic linker and libraries,
+// since this machine may have none.
 func depmod(ctx context.Context, root string, args ...string) (string, error) {
 	_, linker, err := findLibrary(root, "/lib64/ld-linux-x86-64.so.2")
 	if err != nil {
@@ -97,8 +95,7 @@ func depmod(ctx context.Context, root string, args ...string) (string, error) {
 
 var vermagic = regexp.MustCompile(`^[0-9]+\.[0-9]+[^/ ]*$`)
 
-// moduleVersion returns the kernel version that a modules folder is for: its
-// name, as in /lib/modules.
+// moduleVersion returns the kernel version of a modules directory, which is its name.
 func moduleVersion(tree string) (string, error) {
 	real, err := filepath.EvalSymlinks(tree)
 	if err != nil {
@@ -113,9 +110,8 @@ func moduleVersion(tree string) (string, error) {
 
 var depLine = regexp.MustCompile(`(?m)^(\S+\.ko(?:\.[a-z0-9]+)?):(.*)$`)
 
-// moduleClosure returns the files of the named modules and of all that they
-// depend on, from the text of modules.dep. Names that the kernel does not have
-// as modules are left out.
+// moduleClosure returns the files of the named modules and of their dependencies, from the text of
+// modules.dep. Names that are not modules of this kernel are left out.
 func moduleClosure(dep string, names []string) []string {
 	byName := make(map[string]string)
 	needs := make(map[string][]string)

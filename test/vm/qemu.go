@@ -22,14 +22,14 @@ var initScript string
 
 const qemu = "qemu-system-x86_64"
 
-// bootLimit is how long a kernel may take until the program starts. Debian's
-// takes about four seconds on two idle cores, ten with systemd, and has taken two
-// minutes on a host with ten times as much to do as it has cores.
+// bootLimit is the maximum time from the kernel's start to that of the program. Debian's kernel
+// needs about four seconds on two idle cores, ten with systemd, and needed two minutes on a host
+// with a load of ten times its cores.
 const bootLimit = 4 * time.Minute
 
-// boots is how many times a guest is started that does not get that far: an
-// emulated one can stand still before the program has begun. A service that does
-// not start is not meant: systemd gives it up sooner (TimeoutStartSec=).
+// boots is the maximum number of starts of a guest that does not reach the program: an emulated
+// guest may hang during boot. A service that does not start is no reason: systemd gives up on it
+// sooner (TimeoutStartSec=).
 const boots = 2
 
 var (
@@ -37,16 +37,15 @@ var (
 	errTimeout   = errors.New("timeout")
 )
 
-// kernelArgs make a kernel tell of its boot (init.sh ends that), with time
-// stamps, and die of its first oops; quiet is left for systemd. Emulated CPUs may
-// stall longer than the watchdogs allow. They have the host's TSC, which the
-// kernel distrusts unasked: it would then read the clock from an emulated device,
-// with a system call, as no real machine does.
+// kernelArgs make the kernel log its boot with time stamps (init.sh ends that) and panic on the
+// first oops; quiet is for systemd. Emulated CPUs may stall longer than the watchdogs allow. They
+// have the host's TSC, which the kernel would not trust by default: it would then read the clock
+// from an emulated device by a system call, which no real machine does.
 const kernelArgs = "console=ttyS0 quiet loglevel=7 printk.time=1 panic=-1 oops=panic nowatchdog " +
 	"rdinit=/init net.ifnames=0 mitigations=off random.trust_cpu=on tsc=reliable"
 
-// run boots a VM, runs a program in it and returns the program's exit code. The
-// program's output goes to out, line by line.
+// run boots a VM, runs a program in it and returns the program's exit code. The program's output is
+// written to out, line by line.
 func (l *lab) run(ctx context.Context, o options, argv []string, out io.Writer) (code int, err error) {
 	gets, err := o.get.pairs("get")
 	if err != nil {
@@ -97,18 +96,17 @@ func (l *lab) run(ctx context.Context, o options, argv []string, out io.Writer) 
 	return code, err
 }
 
-// guest is what a VM is started with.
+// guest holds the parameters of a VM.
 type guest struct {
-	args     []string // QEMU's
+	args     []string // QEMU's arguments
 	mark     string
-	get      []string // the host's folders for the files that come back
+	get      []string // host directories for the returned files
 	out, log io.Writer
 
 	bootLimit, timeout time.Duration
 }
 
-// run boots the guest, again if it stands still, and returns the program's exit
-// code.
+// run boots the guest, a second time if it hangs, and returns the program's exit code.
 func (g *guest) run(ctx context.Context) (code int, err error) {
 	for i := 1; ; i++ {
 		code, err = g.boot(ctx)
@@ -119,10 +117,10 @@ func (g *guest) run(ctx context.Context) (code int, err error) {
 	}
 }
 
-// boot starts QEMU once. The error is errNotBooted if the program did not start
-// in time and the kernel does not say why.
+// boot starts QEMU once. The error is errNotBooted if the program did not start in time and the
+// kernel did not report why.
 func (g *guest) boot(ctx context.Context) (int, error) {
-	// The program's time begins when the guest is up.
+	// The program's time limit starts when the guest is up.
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	v := &vm{
@@ -151,8 +149,7 @@ func (g *guest) boot(ctx context.Context) (int, error) {
 	return code, err
 }
 
-// jobLayer writes the archive of one run: /init, the job that it sources, and
-// what was added.
+// jobLayer writes the archive of one run: /init, the job that it sources, and the added files.
 func (l *lab) jobLayer(o options, gets [][2]string, mark string, argv []string) (string, error) {
 	adds, err := o.add.pairs("add")
 	if err != nil {
@@ -176,7 +173,7 @@ func (l *lab) jobLayer(o options, gets [][2]string, mark string, argv []string) 
 	}
 	load, systemd := bootModules, ""
 	if o.systemd {
-		// What the system under test loads is not loaded before.
+		// Modules that the tested service loads are not loaded before.
 		load, systemd = systemdBootModules, "1"
 	}
 	var job bytes.Buffer
@@ -195,26 +192,25 @@ func (l *lab) jobLayer(o options, gets [][2]string, mark string, argv []string) 
 	return file, a.close()
 }
 
-// qemuArgs returns QEMU's arguments. Serial ports, of the oldest kind, are the
-// only devices that a guest needs; their output goes to descriptors 3 and 4.
+// qemuArgs returns QEMU's arguments. The guest needs no devices except serial ports, of the oldest
+// kind; their output goes to descriptors 3 and 4.
 func qemuArgs(accel string, o options, kernel, initramfs string) ([]string, error) {
 	var cpu string
 	var clock []string
 	args := kernelArgs
 	switch accel {
 	case "tcg":
-		// QEMU 7.2 now and then returns from an emulated cmpxchg16b with garbage
-		// in EFLAGS, which kills one boot of Linux 6.12 in ten. Without the
-		// instruction kernels take another way.
+		// QEMU 7.2 sometimes returns from an emulated cmpxchg16b with wrong EFLAGS, which breaks
+		// one in ten boots of Linux 6.12. Kernels do without the instruction if the CPU lacks it.
 		accel, cpu = "tcg,thread=multi", "max,-cx16"
 		if khz := tscKHz(); khz > 0 {
-			// The kernel's own measurement goes wrong on a busy host: a guest's clock was
-			// seen to run ten times too fast.
+			// The kernel's own measurement fails on a busy host: the clock of a guest was seen to
+			// run ten times too fast.
 			args += " tsc_early_khz=" + strconv.Itoa(khz)
 		}
 	case "icount":
-		// Each instruction takes 2 ns of the guest's time, whatever the host is busy
-		// with. With a second CPU Linux does not boot.
+		// Each instruction takes 2 ns of the guest's time, independent of the host's load. Linux
+		// does not boot with a second CPU then.
 		if o.cpus != 1 {
 			return nil, fmt.Errorf("LAB_ACCEL=icount has one CPU, not %d: -cpus 1", o.cpus)
 		}
@@ -236,7 +232,7 @@ func qemuArgs(accel string, o options, kernel, initramfs string) ([]string, erro
 	), nil
 }
 
-// vm is one running QEMU.
+// vm is a running QEMU process.
 type vm struct {
 	console console
 	control control
@@ -245,13 +241,13 @@ type vm struct {
 	bootLimit time.Duration
 }
 
-// run runs QEMU until the program's output and exit code are there, or QEMU
-// ends, or the boot takes too long, or ctx is done. No process is left.
+// run runs QEMU until the program's output and exit code are complete, QEMU exits, the boot takes
+// too long, or ctx is done. It leaves no process behind.
 func (v *vm) run(ctx context.Context, args []string) (int, error) {
 	cmd := exec.CommandContext(ctx, qemu, args...)
 	var complaint bytes.Buffer
 	cmd.Stderr = &complaint
-	// Ctrl-C is for us; we end the VM.
+	// Ctrl-C is for this process, which then stops the VM.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	consoleR, consoleW, err := os.Pipe()
 	if err != nil {
@@ -272,7 +268,7 @@ func (v *vm) run(ctx context.Context, args []string) (int, error) {
 		return exitLab, err
 	}
 
-	// Both readers end with QEMU at the latest, when the pipes close.
+	// Both readers end when QEMU exits, because the pipes close.
 	reads := make(chan error, 2)
 	go func() { reads <- v.console.read(consoleR) }()
 	go func() { reads <- v.control.read(controlR) }()
@@ -285,7 +281,7 @@ func (v *vm) run(ctx context.Context, args []string) (int, error) {
 	})
 	err = errors.Join(<-reads, <-reads)
 	slow := !boot.Stop()
-	_ = cmd.Process.Kill() // it may be gone already
+	_ = cmd.Process.Kill() // it may have exited
 	_ = cmd.Wait()         // its exit code says nothing about the guest
 	select {
 	case <-v.booted:
@@ -306,7 +302,7 @@ func (v *vm) run(ctx context.Context, args []string) (int, error) {
 		qemuSaid(complaint.String()))
 }
 
-// qemuSaid makes an error of what QEMU complained about, if anything.
+// qemuSaid returns QEMU's error output as an error, nil if there is none.
 func qemuSaid(text string) error {
 	if text = strings.TrimSpace(text); text != "" {
 		return errors.New(text)

@@ -16,8 +16,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// fakeQEMU puts a shell script in the place of QEMU. Descriptors 3 and 4 are
-// the serial ports.
+// fakeQEMU replaces QEMU by a shell script. Descriptors 3 and 4 are the serial ports.
 func fakeQEMU(t *testing.T, script string) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "qemu-system-x86_64")
@@ -33,7 +32,7 @@ func TestVM(t *testing.T) {
 	tests := []struct {
 		name, script, out string
 		code              int
-		err               string // part of it
+		err               string // expected part
 	}{
 		{"exit code", up + "echo hello >&3\n" + end + "echo exit 42 >&4; echo done >&4; exec sleep 1000", "hello\n", 42, ""},
 		{"dies while the program runs", up + "echo hel >&3; echo bad device >&2", "hel\n", exitLab, "before the program did\nbad device"},
@@ -78,10 +77,10 @@ func TestVMDoesNotBoot(t *testing.T) {
 					t.Errorf("code %d, error %v, output %q; want 7 and the program's hello", code, err, &out)
 				}
 			} else if code != exitLab || !errors.Is(err, errNotBooted) || !strings.Contains(err.Error(), "stuck") {
-				t.Errorf("code %d, error %v; want that it did not boot, and what it said", code, err)
+				t.Errorf("code %d, error %v; want errNotBooted with the last message", code, err)
 			}
 			if n := strings.Count(log.String(), "stuck"); n == 0 || n == boots == tt.booted {
-				t.Errorf("log %q has %d boots that stood still", &log, n)
+				t.Errorf("log %q has %d boots that hung", &log, n)
 			}
 		})
 	}
@@ -97,7 +96,7 @@ func newTestVM(out io.Writer) *vm {
 	return v
 }
 
-// TestVMTimeout: the time that a program has begins when the guest is up.
+// TestVMTimeout: the program's time limit starts when the guest is up.
 func TestVMTimeout(t *testing.T) {
 	fakeQEMU(t, "sleep 1; echo ready >&4; exec sleep 1000")
 	g := guest{mark: mark, bootLimit: time.Minute, timeout: 50 * time.Millisecond, out: io.Discard, log: io.Discard}
@@ -131,7 +130,7 @@ func TestQEMUArgs(t *testing.T) {
 		}
 	}
 	if _, err := qemuArgs("icount", o, "/k", "/i"); err == nil {
-		t.Error("icount was taken with three CPUs")
+		t.Error("icount was accepted with three CPUs")
 	}
 	o.cpus = 1
 	if args, err = qemuArgs("icount", o, "/k", "/i"); err != nil ||
@@ -139,6 +138,6 @@ func TestQEMUArgs(t *testing.T) {
 		t.Errorf("icount: %v, %v", args, err)
 	}
 	if _, err := qemuArgs("hvf", o, "/k", "/i"); err == nil {
-		t.Error("an unknown accelerator was taken")
+		t.Error("an unknown accelerator was accepted")
 	}
 }

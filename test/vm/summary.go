@@ -8,16 +8,16 @@ import (
 	"time"
 )
 
-// summary passes the output of test binaries on, line by line, and keeps what
-// is told at the end.
+// summary passes on the output of test binaries, line by line, and collects the results for the
+// end.
 type summary struct {
 	out  io.Writer
-	mark string // begins the lines that say which package runs
+	mark string // begins the lines that name the running package
 
 	packages []*packageResult
 	running  *packageResult
-	test     string              // the test that writes now
-	said     map[string][]string // log lines of each test of the package that runs
+	test     string              // the test that writes at the moment
+	said     map[string][]string // log lines of each test in the running package
 }
 
 type packageResult struct {
@@ -33,8 +33,8 @@ func (s *summary) expect(path string) {
 	s.packages = append(s.packages, &packageResult{path: path})
 }
 
-// run appends to a script the run of a test binary, or another program, between
-// lines of the mark. The path has no blank.
+// run appends a run of a test binary, or of another program, to a script, between lines with the
+// mark. The path must not contain spaces.
 func (s *summary) run(script io.Writer, path, before, command string) {
 	s.expect(path)
 	fmt.Fprintf(script, "%s\necho %s begin %s\n%s\necho %s end %s $?\n",
@@ -47,11 +47,11 @@ var (
 	logLine    = regexp.MustCompile(`^ +\S+\.go:\d+: (.*)$`)
 )
 
-// progressNote begins what a test says when it starts to wait (lab.Daemon.Wait),
-// which is no complaint.
+// progressNote begins what a test prints when it starts to wait (lab.Daemon.Wait), which is not an
+// error.
 const progressNote = "waiting for "
 
-// Write takes one line.
+// Write receives one line.
 func (s *summary) Write(b []byte) (int, error) {
 	line := strings.TrimSuffix(string(b), "\n")
 	if rest, ok := strings.CutPrefix(line, s.mark+" "); ok {
@@ -64,7 +64,7 @@ func (s *summary) Write(b []byte) (int, error) {
 	return s.out.Write(b)
 }
 
-// turn notes that a package begins or has ended: "begin PATH", "end PATH CODE".
+// turn records that a package begins or has ended: "begin PATH", "end PATH CODE".
 func (s *summary) turn(words []string) {
 	for _, p := range s.packages {
 		if len(words) < 2 || p.path != words[1] {
@@ -106,7 +106,7 @@ func (s *summary) watch(line string) {
 	case m[2] == "SKIP":
 		why = ": " + said[len(said)-1]
 	default:
-		// What follows the first complaint often comes of it.
+		// Later errors are often consequences of the first.
 		why = ": " + said[0]
 	}
 	switch m[2] {
@@ -127,8 +127,7 @@ func (s *summary) watch(line string) {
 	p.notes = append(p.notes, m[2]+": "+p.path+" "+name+why)
 }
 
-// close writes what is told at the end and says whether all went well, and
-// something ran at all.
+// close writes the results and reports whether at least one test ran and all passed.
 func (s *summary) close() bool {
 	var passed, failed, skipped int
 	ok := true

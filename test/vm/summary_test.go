@@ -13,7 +13,7 @@ func TestSummary(t *testing.T) {
 		name  string
 		lines []string
 		ok    bool
-		want  []string // lines that must be there
+		want  []string // expected lines
 		last  string
 	}{
 		{

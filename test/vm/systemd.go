@@ -11,29 +11,29 @@ import (
 	"path/filepath"
 )
 
-// systemdPackages are what a VM with systemd has in addition, and what the recipes of
-// docs/MONITORING.md install.
+// systemdPackages are the additional packages of a VM with systemd, including those that the
+// recipes of docs/MONITORING.md install.
 var systemdPackages = []string{
 	"coreutils", "dpkg", "logrotate", "mount", "mtail", "prometheus", "prometheus-node-exporter", "systemd", "tar",
 }
 
-// systemdTrees are the folders and files of these packages that the guest gets whole.
+// systemdTrees are the files and directories of these packages that are copied whole.
 var systemdTrees = []string{
 	"etc/default", "etc/dpkg", "etc/logrotate.conf", "etc/logrotate.d", "etc/mtail", "etc/prometheus", "etc/systemd",
 	"lib/systemd", "usr/lib/dpkg", "usr/lib/sysusers.d", "usr/lib/systemd", "usr/lib/tmpfiles.d",
 	"usr/share/dpkg",
 }
 
-// systemdProgramDirs are where the guest's programs are taken from, all of them.
+// systemdProgramDirs are the directories from which all programs are copied.
 var systemdProgramDirs = []string{"bin", "sbin", "usr/bin", "usr/sbin"}
 
-// systemdBootModules are loaded by /init of such a VM. The module of the
-// datapath is for modules-load.d to load.
+// systemdBootModules are loaded by /init in such a VM. The datapath's module is left to
+// modules-load.d.
 var systemdBootModules = []string{"crc32c_generic", "veth"}
 
-// systemdFiles are files of the guest's own: what an installation would have
-// made of them. There is no terminal to log in at and no disk to wait for. The
-// job is part of multi-user.target, so everything that is to be up by then is.
+// systemdFiles are additional files of the guest, as an installation would create them. There is no
+// login terminal and no disk. The job is part of multi-user.target, so it runs after everything
+// that this target needs.
 var systemdFiles = map[string]string{
 	"/etc/machine-id":                       "",
 	"/etc/fstab":                            "",
@@ -53,11 +53,11 @@ StandardError=inherit
 `,
 }
 
-// systemdLinks are units that are enabled, and those that are not to start.
+// systemdLinks are the links of enabled units and of masked ones.
 var systemdLinks = [][2]string{
 	{"/etc/systemd/system/default.target", "/lib/systemd/system/multi-user.target"},
 	{"/etc/systemd/system/multi-user.target.wants/lab.service", "../lab.service"},
-	{"/usr/bin/kill", "/usr/bin/busybox"}, // as ExecReload= uses it
+	{"/usr/bin/kill", "/usr/bin/busybox"}, // for ExecReload=
 	{"/etc/systemd/system/getty.target", "/dev/null"},
 	{"/etc/systemd/system/proc-sys-fs-binfmt_misc.automount", "/dev/null"},
 	{"/etc/systemd/system/systemd-logind.service", "/dev/null"},
@@ -67,8 +67,7 @@ var systemdLinks = [][2]string{
 	{"/etc/systemd/system/systemd-update-utmp-runlevel.service", "/dev/null"},
 }
 
-// systemdLayer returns the archive that a VM with systemd has in addition. The
-// caller holds the lock.
+// systemdLayer returns the additional archive of a VM with systemd. The caller holds the lock.
 func (l *lab) systemdLayer(ctx context.Context) (string, error) {
 	root, err := l.rootfs(ctx, systemdPackages)
 	if err != nil {
@@ -113,7 +112,7 @@ func writeSystemdLayer(root, file string) error {
 	return a.close()
 }
 
-// executables returns the programs below a folder, links left out.
+// executables returns the programs in a directory, without links.
 func executables(dir string) ([]string, error) {
 	var found []string
 	err := filepath.WalkDir(dir, func(file string, d fs.DirEntry, err error) error {

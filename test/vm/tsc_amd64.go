@@ -5,8 +5,7 @@ import "time"
 // readTSC returns the CPU's time stamp counter.
 func readTSC() uint64
 
-// tscKHz measures the frequency of the host's time stamp counter, which emulated CPUs
-// have too.
+// tscKHz measures the frequency of the host's time stamp counter, which emulated CPUs use too.
 func tscKHz() int {
 	const span = 100 * time.Millisecond
 	at, ticks := sampleTSC()
@@ -15,8 +14,8 @@ func tscKHz() int {
 	return int(float64(ticks2-ticks) / at2.Sub(at).Seconds() / 1000)
 }
 
-// sampleTSC reads the counter and the time at once: of several attempts that in which
-// the thread was stopped for the shortest time between.
+// sampleTSC reads the counter and the time together. Of several attempts it returns the one with
+// the shortest delay between the two.
 func sampleTSC() (at time.Time, ticks uint64) {
 	best := time.Hour
 	for range 100 {

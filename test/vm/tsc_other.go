@@ -2,5 +2,5 @@
 
 package main
 
-// tscKHz is 0: the guest's kernel finds out.
+// tscKHz is 0: the guest's kernel measures the frequency.
 func tscKHz() int { return 0 }

@@ -1,17 +1,16 @@
-// floor answers the upcalls of a datapath with the least work that does the
-// job: what it costs is the kernel's share, below which no other program gets.
+// floor answers the upcalls of a datapath with the least possible work: its cost is the kernel's
+// share, a lower bound for any other program.
 //
 //	usage: floor [-f] [-m receive|execute|put] DATAPATH PORT PORT...
 //
-// One thread, one upcall socket for all ports: recvmmsg of up to 64 upcalls, a
-// FLOW_NEW and a PACKET_EXECUTE for each, one sendmsg for all of them. There is
-// no policy: packets go out of the last port, those of the last port out of the
-// first; with -f, out of all ports but their own. It prints "ready" and runs
-// until it is killed.
+// It has one thread and one upcall socket for all ports: recvmmsg of up to 64 upcalls, a FLOW_NEW
+// and a PACKET_EXECUTE for each, one sendmsg for all of them. There is no policy: packets are
+// output to the last port, those of the last port to the first; with -f, to all other ports. It
+// prints "ready" and runs until it is killed.
 //
-// -m leaves out a part, so that the difference of two runs is that part's price:
-// "execute" puts no flows, "receive" also drops the packets. Packets of the last
-// port are always answered in full, so that a load can begin.
+// -m leaves out a part, so that the difference of two runs is the cost of that part: "execute" puts
+// no flows, "receive" also drops the packets. Packets of the last port are always answered in full,
+// so that a load can start.
 //
 // Flows match in-port and MAC addresses. Attribute numbers: linux/openvswitch.h
 // of Linux 6.1.
@@ -28,7 +27,7 @@
 #include <unistd.h>
 
 enum { BATCH = 64, ROOM = 1 << 17, REQUEST = 4096, QUEUE = 4 << 20 };
-// Each OUTPUT takes 8 bytes of both requests, which have to fit into REQUEST.
+// Each OUTPUT needs 8 bytes in both requests, which must fit into REQUEST.
 enum { MAX_FLOOD = 128 };
 
 enum mode { RECEIVE, EXECUTE, PUT };
@@ -107,8 +106,8 @@ static const struct nlattr *find(const char *p, size_t len, int type)
 static const char *payload(const struct nlattr *a) { return (const char *)a + NLA_HDRLEN; }
 static size_t length(const struct nlattr *a) { return a->nla_len - NLA_HDRLEN; }
 
-// transact sends the one request in m and leaves the answer's payload, after
-// skip bytes of headers, in m. A refusal ends the program.
+// transact sends the request in m and leaves the reply's payload, after skip bytes of headers, in
+// m. It exits on an error reply.
 static void transact(int fd, struct message *m, size_t skip, const char *what)
 {
 	struct nlmsghdr *h = (struct nlmsghdr *)m->data;
@@ -137,7 +136,7 @@ static int family(int fd, const char *name)
 	begin(&m, GENL_ID_CTRL, 0, CTRL_CMD_GETFAMILY, 1);
 	attribute(&m, CTRL_ATTR_FAMILY_NAME, name, strlen(name) + 1);
 	transact(fd, &m, GENL_HDRLEN, name);
-	// The acknowledgement is not asked for, so the answer is all there is.
+	// No acknowledgement is requested, so the reply is the only message.
 	id = find(m.data, m.len, CTRL_ATTR_FAMILY_ID);
 	if (!id)
 		die(name);
@@ -182,7 +181,7 @@ static int create_datapath(int fd, int fam, const char *name)
 	return *(int *)m.data; // struct ovs_header
 }
 
-// create_vport makes the vport of number no; its upcalls go to pid.
+// create_vport creates vport number no, whose upcalls go to pid.
 static void create_vport(int fd, int fam, int dp, const char *name, __u32 no, __u32 pid)
 {
 	static char room[REQUEST];
@@ -198,7 +197,7 @@ static void create_vport(int fd, int fam, int dp, const char *name, __u32 no, __
 	transact(fd, &m, GENL_HDRLEN, name);
 }
 
-// actions sends out of the ports from to until, but not out of in.
+// actions outputs to the ports from to until, except in.
 static void actions(struct message *m, int type, __u32 in, __u32 from, __u32 until)
 {
 	struct nlattr *a = nest(m, type);
@@ -209,16 +208,16 @@ static void actions(struct message *m, int type, __u32 in, __u32 from, __u32 unt
 	nest_end(m, a);
 }
 
-// datapath is what answers are made for.
+// datapath holds the parameters of answers.
 struct datapath {
-	int index, flows, packets; // the datapath's, and the families'
+	int index, flows, packets; // datapath index, family ids
 	__u32 last;		   // port number
 	enum mode mode;
 	int flood;
 };
 
-// answer appends the requests for one upcall to iov and returns how many
-// entries it took: the requests up to the packet, the packet, its padding.
+// answer appends the requests for one upcall to iov and returns the number of entries used: the
+// requests up to the packet, the packet, its padding.
 static int answer(char *in, size_t len, char *out, const struct datapath *dp, struct iovec *iov)
 {
 	static const __u32 all = ~0u;
@@ -283,7 +282,7 @@ static int usage(void)
 	return 2;
 }
 
-// parse_mode returns the mode of that name, -1 for none.
+// parse_mode returns the mode with that name, -1 if there is none.
 static int parse_mode(const char *name)
 {
 	static const char *const names[] = { [RECEIVE] = "receive", [EXECUTE] = "execute", [PUT] = "put" };
@@ -326,7 +325,7 @@ int main(int argc, char **argv)
 		msgs[i].msg_hdr.msg_iov = &in[i];
 		msgs[i].msg_hdr.msg_iovlen = 1;
 	}
-	// Huge pages would make resident what no upcall needs.
+	// Huge pages would make memory resident that no upcall uses.
 	prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
 	puts("ready");
 	fflush(stdout);
@@ -335,7 +334,7 @@ int main(int argc, char **argv)
 		struct msghdr batch = { .msg_iov = out };
 
 		if (n < 0) {
-			// After an overflow what is queued comes with the next call.
+			// After an overflow the next call returns what is queued.
 			if (errno == EINTR || errno == ENOBUFS)
 				continue;
 			die("recvmmsg");

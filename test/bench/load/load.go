@@ -1,10 +1,9 @@
-// Package load sends numbered Ethernet frames into a switch and measures what
-// comes out of it.
+// Package load sends numbered Ethernet frames through a switch and measures which of them arrive
+// and when.
 //
-// A frame carries its number and the time at which it was handed to the kernel.
-// The receiving socket has the kernel stamp each arrival and is read only after
-// all was sent, so that the measurement takes no CPU from the switch.
-// Both times are of CLOCK_REALTIME.
+// A frame carries its number and the time of its sending. The kernel stamps each arrival at the
+// receiving socket, which is read only after everything was sent, so that measuring takes no CPU
+// from the switch. Both times are of CLOCK_REALTIME.
 package load
 
 import (
@@ -20,29 +19,27 @@ import (
 )
 
 const (
-	// etherType marks our frames; it is IEEE 802's local experimental one.
+	// etherType marks test frames: a local experimental EtherType of IEEE 802.
 	etherType = 0x88b6
-	// headerLen is Ethernet's header, number and time.
+	// headerLen is the length of Ethernet header, number and time.
 	headerLen = 14 + 4 + 8
-	// receiveQueue holds 10,000 frames of 1,500 bytes with what the kernel
-	// adds to each.
+	// receiveQueue holds 10,000 frames of 1,500 bytes with the kernel's overhead.
 	receiveQueue = 128 << 20
 	sendQueue    = 4 << 20
 )
 
-// Sink is the station that frames are sent to, Nobody one that sends none.
+// Sink is the station that frames are sent to; no station has the address Nobody.
 var (
 	Sink   = net.HardwareAddr{0x02, 0x51, 0x4c, 0, 0, 0x99}
 	Nobody = net.HardwareAddr{0x02, 0x51, 0x4c, 0, 0, 0x66}
 )
 
-// Socket is a raw packet socket that receives all frames of one device, and sends
-// there.
+// Socket is a raw packet socket that receives all frames of one device and sends on it.
 type Socket struct{ Source }
 
 // Open opens a socket on a device of the thread's network namespace.
 func Open(device string) (*Socket, error) {
-	// Protocol 0 until bind, so that no frame of another device is queued.
+	// Protocol 0 until bind, so that no frames of other devices are queued.
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("packet socket on %s: %w", device, err)
@@ -79,29 +76,29 @@ func Frame(to net.HardwareAddr, number uint32, size int) []byte {
 	return f
 }
 
-// Renumber gives a frame another number, and thereby another station.
+// Renumber changes a frame's number, and with it the source address.
 func Renumber(frame []byte, number uint32) {
 	binary.BigEndian.PutUint32(frame[8:], number)
 	binary.BigEndian.PutUint32(frame[14:], number)
 }
 
-// pairSinks is how many sinks there are for pairs.
+// pairSinks is the number of receiving stations for pairs.
 const pairSinks = 512
 
-// pairSink is the address of such a sink.
+// pairSink is the address of a receiving station for pairs.
 func pairSink(number int) net.HardwareAddr {
 	return net.HardwareAddr{0x02, 0x51, 0x4d, 0, byte(number >> 8), byte(number)}
 }
 
-// Pair gives a frame the stations of a pair of that number: each needs a flow of its
-// own, but few stations make many pairs, so that switches learn little.
+// Pair sets a frame's addresses to those of the pair with a number. Each pair needs a flow of its
+// own, but few stations form many pairs, so that switches learn few MACs.
 func Pair(frame []byte, number int) {
 	Renumber(frame, uint32(number/pairSinks))
 	copy(frame, pairSink(number%pairSinks))
 }
 
-// Conversation builds the frames with which two stations of a number begin to talk, to be
-// sent from either side in turn: a question to all, the answer, a request, the response.
+// Conversation returns the frames of a conversation between two stations, alternately from each
+// side: a broadcast question, the answer, a request, the response.
 func Conversation(number uint32) [4][]byte {
 	var frames [4][]byte
 	for i := range frames {
@@ -120,21 +117,21 @@ func Conversation(number uint32) [4][]byte {
 	return frames
 }
 
-// Hello builds a frame of number 0 from the sink to all stations.
+// Hello returns a broadcast frame from the sink, with number 0.
 func Hello() []byte {
 	f := Frame(net.HardwareAddr{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, 0, 60)
 	copy(f[6:12], Sink)
 	return f
 }
 
-// Arrivals is what a Socket received.
+// Arrivals describes the frames that a Socket received.
 type Arrivals struct {
 	Last    time.Time       // arrival of the last frame
-	Latency []time.Duration // of each frame, ascending
+	Latency []time.Duration // latency of each frame, ascending
 }
 
-// Receive takes frames numbered below count until each has arrived once, or
-// until for a while none came and done reports true.
+// Receive reads frames numbered below count until each has arrived once, or until no frame has come
+// for a while and done reports true.
 func (s *Socket) Receive(count int, done func() (bool, error)) (Arrivals, error) {
 	var a Arrivals
 	seen := make([]bool, count)
@@ -178,7 +175,7 @@ func (s *Socket) Receive(count int, done func() (bool, error)) (Arrivals, error)
 	return a, nil
 }
 
-// Await takes what arrives until the frame does, which Send stamped.
+// Await reads frames until the given frame, stamped by Send, arrives.
 func (s *Socket) Await(frame []byte, limit time.Duration) error {
 	buf := make([]byte, 1<<16)
 	for deadline := time.Now().Add(limit); ; {
@@ -201,7 +198,7 @@ func (s *Socket) Await(frame []byte, limit time.Duration) error {
 	}
 }
 
-// wait waits until a frame is there.
+// wait waits until a frame can be read.
 func (s *Socket) wait(limit time.Duration) (bool, error) {
 	fds := []unix.PollFd{{Fd: int32(s.fd), Events: unix.POLLIN}}
 	n, err := unix.Poll(fds, int(limit.Milliseconds()))
@@ -211,7 +208,7 @@ func (s *Socket) wait(limit time.Duration) (bool, error) {
 	return n > 0 || err == unix.EINTR, nil
 }
 
-// parse reads number and time of sending out of a frame.
+// parse extracts number and send time from a frame.
 func parse(f []byte) (number uint32, sent time.Time, ok bool) {
 	if len(f) < headerLen || binary.BigEndian.Uint16(f[12:]) != etherType {
 		return 0, time.Time{}, false
@@ -219,7 +216,7 @@ func parse(f []byte) (number uint32, sent time.Time, ok bool) {
 	return binary.BigEndian.Uint32(f[14:]), time.Unix(0, int64(binary.BigEndian.Uint64(f[18:]))), true
 }
 
-// stamp reads the kernel's time of arrival, struct timespec.
+// stamp extracts the kernel's time of arrival, a struct timespec.
 func stamp(oob []byte) (time.Time, error) {
 	messages, err := unix.ParseSocketControlMessage(oob)
 	if err != nil {
@@ -233,7 +230,7 @@ func stamp(oob []byte) (time.Time, error) {
 	return time.Time{}, errors.New("a frame without time of arrival")
 }
 
-// Dropped returns how many frames the socket dropped since the last call.
+// Dropped returns the number of frames that the socket has dropped since the last call.
 func (s *Socket) Dropped() (int, error) {
 	stats, err := unix.GetsockoptTpacketStats(s.fd, unix.SOL_PACKET, unix.PACKET_STATISTICS)
 	if err != nil {

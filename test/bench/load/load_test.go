@@ -92,11 +92,11 @@ func TestStamp(t *testing.T) {
 	}
 	binary.NativeEndian.PutUint32(oob[12:], 29)
 	if _, err := stamp(oob); err == nil {
-		t.Error("a message without stamp was taken for one")
+		t.Error("a message without a stamp was accepted")
 	}
 }
 
-// TestPair: pairs differ, in stations that are few.
+// TestPair: all pairs differ, although they consist of few stations.
 func TestPair(t *testing.T) {
 	pairs, from, to := map[string]bool{}, map[string]bool{}, map[string]bool{}
 	f := Frame(Sink, 0, 60)

@@ -19,7 +19,7 @@ type Source struct {
 }
 
 func newSource(fd int, device string) (Source, error) {
-	// Asked for by name: a list of all devices takes long where there are many.
+	// Look it up by name: listing all devices is slow if there are many.
 	request, err := unix.NewIfreq(device)
 	if err == nil {
 		err = unix.IoctlIfreq(fd, unix.SIOCGIFINDEX, request)
@@ -32,8 +32,8 @@ func newSource(fd int, device string) (Source, error) {
 		Ifindex:  int(request.Uint32())}}, nil
 }
 
-// Send stamps a frame and sends it. While the device drops it, it is sent
-// again: only the switch is to lose frames.
+// Send stamps a frame and sends it. If the device drops it, Send retries: only the switch may lose
+// frames.
 func (s Source) Send(frame []byte) error {
 	for {
 		binary.BigEndian.PutUint64(frame[18:], uint64(time.Now().UnixNano()))
@@ -47,16 +47,16 @@ func (s Source) Send(frame []byte) error {
 	}
 }
 
-// Paced sends frames at a rate per second, from each source in turn, or as fast
-// as it goes at rate 0. It returns the time of the first one.
+// Paced sends frames at rate per second, from the sources in turn, or as fast as possible with rate
+// 0. It returns the send time of the first frame.
 func Paced(from []Source, frames [][]byte, rate int) (time.Time, error) {
 	start := time.Now()
 	_, err := Pace(context.Background(), len(frames), rate, func(i int) error { return from[i%len(from)].Send(frames[i]) })
 	return start, err
 }
 
-// Pairs sends a frame of each of the pairs numbered from one number to before
-// another, at a rate as Paced does. The frame is changed.
+// Pairs sends one frame of each pair from number from to before to, at a rate like Paced. It
+// changes the frame.
 func (s Source) Pairs(frame []byte, from, to, rate int) error {
 	_, err := Pace(context.Background(), to-from, rate, func(i int) error {
 		Pair(frame, from+i)
@@ -65,10 +65,10 @@ func (s Source) Pairs(frame []byte, from, to, rate int) error {
 	return err
 }
 
-// IntroducePairs has a switch learn all stations of pairs: those that send from a,
-// and those behind b. Nothing tells when it has.
+// IntroducePairs makes a switch learn all stations of pairs: those that send from a, and those
+// behind b. It does not wait for that.
 func IntroducePairs(a, b Source, pairs int) error {
-	frame := Frame(Sink, 0, 60) // no pair has that sink
+	frame := Frame(Sink, 0, 60) // no pair uses this sink
 	introduce := func(s Source, n int, name func(int)) error {
 		_, err := Pace(context.Background(), n, introduceRate, func(i int) error {
 			name(i)
@@ -85,22 +85,21 @@ func IntroducePairs(a, b Source, pairs int) error {
 	return introduce(b, pairSinks, func(i int) { copy(frame[6:12], pairSink(i)) })
 }
 
-// introduceRate is slow enough for any switch.
+// introduceRate is slow enough for all switches.
 const introduceRate = 500
 
-// Endless is a number of calls for Pace that only its context ends.
+// Endless is a number of calls for Pace that is never reached.
 const Endless = math.MaxInt
 
-// Pace calls send for 0 to before n, at a rate per second or, at rate 0, as fast as
-// it goes. It ends early, without an error, when ctx is done, and at the first error.
-// It returns how many calls succeeded.
+// Pace calls send for 0 to before n, at rate per second or, with rate 0, as fast as possible. It
+// stops early when ctx is done, without an error, and at the first error. It returns the number of
+// successful calls.
 func Pace(ctx context.Context, n, rate int, send func(i int) error) (sent int, err error) {
 	start := time.Now()
 	for i := range n {
 		if rate > 0 {
 			due := time.Duration(float64(i) / float64(rate) * float64(time.Second))
-			// A sleep takes longer than it was asked to; what is overdue by then
-			// goes out at once.
+			// A sleep may take too long; calls that are overdue are made at once.
 			if wait := due - time.Since(start); wait > 0 {
 				time.Sleep(max(wait, time.Millisecond))
 			}
@@ -115,14 +114,14 @@ func Pace(ctx context.Context, n, rate int, send func(i int) error) (sent int, e
 	return n, nil
 }
 
-// Sender has a source for each of some devices. They share one packet socket,
-// which receives nothing: a thousand sockets take minutes to open and close.
+// Sender has a source for each of several devices. They share one packet socket that does not
+// receive: opening and closing a thousand sockets takes minutes.
 type Sender struct {
 	fd      int
 	Sources []Source
 }
 
-// OpenSender opens the sources of devices of the thread's network namespace.
+// OpenSender opens sources on devices of the thread's network namespace.
 func OpenSender(devices []string) (*Sender, error) {
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
 	if err != nil {

@@ -1,6 +1,5 @@
-// Command report writes the tables of docs/PERFORMANCE.md or docs/SCALE.md, and the plot
-// of that page, from the measurements of command run. It replaces the text between marks
-// of the page and leaves the rest.
+// Command report writes the tables of docs/PERFORMANCE.md or docs/SCALE.md and the plot of that
+// page from the measurements of command run. It replaces the text between marks in the page.
 package main
 
 import (
@@ -65,7 +64,7 @@ func report(in, doc, plot, binary, load string) error {
 	return os.WriteFile(plot, drawPlot(r), 0o644)
 }
 
-// update puts text between two marks of a document.
+// update replaces the text between two marks in a document.
 func update(doc, name, text string) error {
 	old, err := os.ReadFile(doc)
 	if err != nil {
@@ -94,7 +93,7 @@ func replace(doc, name, text string) (string, error) {
 	return before + begin + "\n" + strings.TrimSpace(text) + "\n\n" + end + after, nil
 }
 
-// cpuModel names the host's CPU.
+// cpuModel returns the name of the host's CPU.
 func cpuModel() string {
 	b, err := os.ReadFile("/proc/cpuinfo")
 	if err != nil {

@@ -10,12 +10,11 @@ import (
 	"dpifd/test/bench"
 )
 
-// Sizes of the plot in SVG's pixels. It is narrow, so that its text can be read on a
-// telephone too.
+// Sizes of the plot in SVG pixels. It is narrow, so that its text is readable on a phone.
 const (
 	plotWidth  = 640
 	margin     = 16
-	valueWidth = 52 // right of the axis, for the figure of the last dot
+	valueWidth = 52 // right of the axis, for the value of the last dot
 	rowHead    = 25 // text of a row, and the space below the row
 	markHeight = 14
 	panelHead  = 44
@@ -25,7 +24,7 @@ const (
 // plotted are the loads of the plot; the tables have all of them.
 var plotted = []string{"2k", "5k", "burst", "5k-128port", "quiet"}
 
-// plotStyle has the colours for light and dark pages, one class for each of series.
+// plotStyle defines the colours for light and dark pages, one class for each series.
 const plotStyle = `<style>
 text{fill:#1f2328}.soft{fill:#59636e}.grid{stroke:#d1d9e0}.page{fill:#ffffff}
 .s0{fill:#59636e;stroke:#59636e}.s1{fill:#0b6bcb;stroke:#0b6bcb}.s2{fill:#b8590a;stroke:#b8590a}.s3{fill:#1a7f37;stroke:#1a7f37}
@@ -35,7 +34,7 @@ text{fill:#f0f6fc}.soft{fill:#9198a1}.grid{stroke:#3d444d}.page{fill:#0d1117}
 </style>
 `
 
-// series is what is compared: its name, and what the legend says of it.
+// series is one of the compared switches: its name, and its text in the legend.
 type series struct{ name, legend, class string }
 
 var (
@@ -72,9 +71,9 @@ func drawPlot(r *bench.Run) []byte {
 	})
 }
 
-// draw draws panels. A row has a line of text and, for each series, a dot at the median,
-// a line from the least to the most, and the median as text. Axes are logarithmic, with
-// ticks at powers of ten.
+// draw draws panels. A row has a line of text and, for each series, a dot at the median, a line
+// from minimum to maximum, and the median as text. Axes are logarithmic, with ticks at powers of
+// ten.
 func draw(all []series, panels []plotPanel) []byte {
 	var body bytes.Buffer
 	y := 40
@@ -97,7 +96,7 @@ func draw(all []series, panels []plotPanel) []byte {
 	return b.Bytes()
 }
 
-// draw draws the panel from y on and returns its height, 0 if there is nothing to draw.
+// draw draws the panel from y on and returns its height, 0 if it is empty.
 func (p *plotPanel) draw(b *bytes.Buffer, y int, all []series) int {
 	low, high := math.Inf(1), math.Inf(-1)
 	for _, row := range p.rows {
@@ -145,7 +144,7 @@ func (p *plotPanel) draw(b *bytes.Buffer, y int, all []series) int {
 	return panelHead + len(p.rows)*rowHeight + panelFoot
 }
 
-// short prints a figure with two significant digits below ten, else as a whole number.
+// short formats a value with two significant digits if it is below ten, else as an integer.
 func short(v float64) string {
 	if v < 10 {
 		return fmt.Sprintf("%.2g", v)

@@ -13,7 +13,7 @@ import (
 	"dpifd/test/bench"
 )
 
-// measured is a run in which dpifd misses one target: CPU to the floor.
+// measured is a run in which dpifd misses one target, the CPU ratio to the floor.
 func measured() *bench.Run {
 	r := &bench.Run{Kernel: "6.1.0", CPUs: 2, OVS: "ovs-vswitchd 3.1.0"}
 	add := func(load, name string, round int, cpu, p99, seconds float64, rss int) {
@@ -93,7 +93,7 @@ func TestReport(t *testing.T) {
 		t.Fatal(err)
 	}
 	dots := dotsOf(t, b)
-	// Three switches in the legend, and under three loads in two panels.
+	// Three dots in the legend, and three switches under three loads in two panels.
 	if dots != 3+2*3*3 {
 		t.Errorf("%d dots", dots)
 	}
@@ -165,7 +165,7 @@ func TestReportScale(t *testing.T) {
 		"| CPU of a dump of 100000 flows in use, to ovs-vswitchd | <= 0.5 | 0.75 | missed |",
 		"| 100000 | 0.75 | 0.25 | 0.25 |\n",
 		"| 50000 | - | - | - |\n",
-		"| 200000 | - | - | - |\n", // flows went
+		"| 200000 | - | - | - |\n", // flows were deleted
 		"| CPU of a change with 100000 flows, to ovs-vswitchd | <= 0.5 | 0.25 | met |",
 		"| flows held of 200000 | all | 199999 | missed |",
 	} {
@@ -176,7 +176,7 @@ func TestReportScale(t *testing.T) {
 	if b, err = os.ReadFile(plot); err != nil {
 		t.Fatal(err)
 	}
-	// Three in the legend, three of ports that were served, five of flows.
+	// Three dots in the legend, three for served ports, five for flows.
 	if dots := dotsOf(t, b); dots != 3+3+5 {
 		t.Errorf("%d dots", dots)
 	}

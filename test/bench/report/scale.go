@@ -46,8 +46,7 @@ func alivePercent(p *bench.ScalePoint) float64 { return 100 * p.AliveCPU }
 func dumpCPU(p *bench.ScalePoint) float64      { return p.DumpCPU }
 func changeCPU(p *bench.ScalePoint) float64    { return p.ChangeCPU }
 
-// keptChangeCPU is changeCPU where the flows stayed, else 0: deleting them is
-// another matter.
+// keptChangeCPU is changeCPU if the flows stayed, else 0, since deleting them costs something else.
 func keptChangeCPU(p *bench.ScalePoint) float64 {
 	if p.Left < p.Held*99/100 {
 		return 0
@@ -57,8 +56,7 @@ func keptChangeCPU(p *bench.ScalePoint) float64 {
 
 func held(p *bench.ScalePoint) float64 { return float64(p.Held) }
 
-// reportScale puts the tables of a scale run between the marks of a document, and draws
-// its plot.
+// reportScale writes the tables of a scale run between the marks of a document, and draws its plot.
 func reportScale(in, doc, plot, load string) error {
 	r, err := bench.ReadScaleRun(in)
 	if err != nil {
@@ -88,8 +86,7 @@ func reportScale(in, doc, plot, load string) error {
 	return os.WriteFile(plot, drawScalePlot(r), 0o644)
 }
 
-// scaleRatios writes what dpifd takes for flows, as a part of what ovs-vswitchd
-// takes.
+// scaleRatios writes the cost of flows in dpifd as a ratio to that in ovs-vswitchd.
 func scaleRatios(w io.Writer, r *bench.ScaleRun) {
 	figures := []scaleFigure{
 		{"a dump of flows in use", "%.2f", dumpCPU},
@@ -112,19 +109,19 @@ func scaleRatios(w io.Writer, r *bench.ScaleRun) {
 }
 
 const (
-	portTarget   = 1000    // ports that are to be served soon
-	changeTarget = 100_000 // flows that are to be looked at for less than half
-	heldTarget   = 200_000 // flows that are to be held
+	portTarget   = 1000    // number of ports for the target of start
+	changeTarget = 100_000 // number of flows for the target of changes
+	heldTarget   = 200_000 // number of flows that must be held
 )
 
-// scaleTargets compares with what was aimed at.
+// scaleTargets compares the results with the targets.
 func scaleTargets(w io.Writer, r *bench.ScaleRun) {
 	fmt.Fprint(w, "\n| Target | Aim | Measured | |\n|---|---|---|---|\n")
 	for _, name := range []string{bench.Dpifd, bench.PerCPU} {
 		s, ok := r.Of(name, portTarget, 0, readySeconds)
 		target(w, fmt.Sprintf("%s: ready with %d ports, s", name, portTarget), "< 2 on a real machine",
 			"in emulation", s, ok, "%.2f")
-		// The most ports that both can serve in time.
+		// The largest number of ports that both serve in time.
 		sizes := r.Sizes(false)
 		for i := len(sizes) - 1; i >= 0; i-- {
 			if s, ok := r.Ratio(name, bench.Vswitchd, sizes[i], 0, readySeconds); ok {
@@ -183,7 +180,7 @@ func scaleTable(w io.Writer, r *bench.ScaleRun, what string, names []string, fig
 	}
 }
 
-// spanOrOne is span, without the bounds where there was one round.
+// spanOrOne is span, without the bounds if there was only one round.
 func spanOrOne(s bench.Spread, ok bool, format string) string {
 	if ok && s.Min == s.Max {
 		return fmt.Sprintf(format, s.Median)

@@ -12,7 +12,7 @@ type figure struct {
 	name   string
 	format string
 	of     bench.Figure
-	better string // which ratio is good
+	better string // which ratios are better
 }
 
 var (
@@ -26,7 +26,7 @@ var (
 	missing    = figure{"not arrived", "%.0f", func(m *bench.Result) float64 { return float64(m.Sent - m.Arrived) }, "less"}
 )
 
-// span prints a spread as its median and, in brackets, its bounds.
+// span formats a spread as its median and, in brackets, its bounds.
 func span(s bench.Spread, ok bool, format string) string {
 	if !ok {
 		return "-"
@@ -34,7 +34,7 @@ func span(s bench.Spread, ok bool, format string) string {
 	return fmt.Sprintf(format+" ["+format+", "+format+"]", s.Median, s.Min, s.Max)
 }
 
-// writeTargets compares with what was aimed at, by medians.
+// writeTargets compares the medians with the targets.
 func writeTargets(w io.Writer, r *bench.Run, binarySize int64) {
 	fmt.Fprintf(w, "| Target | Aim | Measured | |\n|---|---|---|---|\n")
 	line := func(what, aim string, limit float64, atLeast bool, s bench.Spread, ok bool, format string) {
@@ -56,7 +56,7 @@ func writeTargets(w io.Writer, r *bench.Run, binarySize int64) {
 	ratio("p99 first-packet latency at 2,000/s, to ovs-vswitchd", "<= 0.2", "2k", bench.Vswitchd, p99, 0.2, false)
 	ratio("throughput unbounded, to ovs-vswitchd", ">= 1.1", "burst", bench.Vswitchd, throughput, 1.1, true)
 	lost, ok := r.Spread("burst", bench.Dpifd, func(m *bench.Result) float64 { return float64(m.Lost) })
-	// Not once in all rounds.
+	// Lost packets in any round count.
 	lost.Median = lost.Max
 	line("lost in a burst of 10,000, worst round", "0", 0, false, lost, ok, "%.0f")
 	ratio("RSS at 10,000 flows, to ovs-vswitchd", "<= 1", "5k", bench.Vswitchd, rss, 1, false)
@@ -64,14 +64,14 @@ func writeTargets(w io.Writer, r *bench.Run, binarySize int64) {
 	line("binary, MB", "< 15", 15, false, bench.Spread{Min: size, Median: size, Max: size}, true, "%.1f")
 }
 
-// writeTables writes one table for each load, and the ratios of all.
+// writeTables writes a table for each load, and the ratios of all loads.
 func writeTables(w io.Writer, r *bench.Run) {
 	fmt.Fprintf(w, "\n### Ratios of dpifd\n\n| Load | Figure | to the floor | to ovs-vswitchd | better is |\n"+
 		"|---|---|---|---|---|\n")
 	for _, l := range bench.Loads {
 		for _, f := range []figure{cpu, throughput, p50, p99} {
 			if !l.Frames() && f.name == cpu.name {
-				continue // there are next to no upcalls
+				continue // hardly any upcalls
 			}
 			below, ok := r.Ratio(l.Name, bench.Dpifd, bench.Floor, f.of)
 			beside, okOVS := r.Ratio(l.Name, bench.Dpifd, bench.Vswitchd, f.of)

@@ -9,9 +9,9 @@ import (
 	"dpifd/test/bench/load"
 )
 
-// conversations has pairs of stations begin to talk, one pair after the other: the first
-// station asks everyone, the second answers, the first sends a request, the second
-// responds. A latency is that of all four frames.
+// conversations runs conversations between new pairs of stations, one after the other: the first
+// station broadcasts a question, the second answers, the first sends a request, the second
+// responds. A latency covers all four frames.
 func (n *network) conversations(m *bench.Result, count int) (err error) {
 	var here, there *load.Socket
 	open := func(s **load.Socket, device string) func() error {

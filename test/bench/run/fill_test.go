@@ -5,12 +5,11 @@ import (
 	"time"
 )
 
-// fakeTable is a switch that installs a flow for each station, up to a limit
-// that grows with time.
+// fakeTable is a switch that installs a flow for each station, up to a limit that grows over time.
 type fakeTable struct {
 	has         map[int]bool
-	limit, grow int // flows, and by how many with each look
-	wipe        int // flows at which it deletes all, 0 never
+	limit, grow int // limit, and its growth per query
+	wipe        int // number of flows at which it deletes all, 0 for never
 	sends       int
 }
 
@@ -38,11 +37,11 @@ func TestFill(t *testing.T) {
 		name               string
 		table              fakeTable
 		target, want, next int
-		sends              int // at most
+		sends              int // maximum
 	}{
 		{"a table with room", fakeTable{limit: 10_000}, 1200, 1200, 1200, 3},
 		{"a limit that grows", fakeTable{limit: 1000, grow: 5}, 3000, 3000, 3000, 20},
-		{"a limit that stays", fakeTable{limit: 700}, 1200, 700, 500, 2 + fillPatience},
+		{"a limit that stays", fakeTable{limit: 700}, 1200, 700, 500, 2 + fillRetries},
 		{"a table that is emptied", fakeTable{limit: 10_000, wipe: 1500}, 2000, 0, 1000, 3},
 		{"nothing to do", fakeTable{}, 0, 0, 0, 0},
 	} {

@@ -1,5 +1,5 @@
-// Command run measures inside the lab VM: in each round each switch under each
-// load. It prints a line for each measurement and writes all of them to a file.
+// Command run, inside the lab VM, measures each switch under each load in each round. It prints a
+// line for each measurement and writes the results to a file.
 package main
 
 import (
@@ -20,9 +20,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// settled is the uptime from which ovs-vswitchd can be started: 3.1 takes the
-// number of CPUs from statistics that are empty in the first ten seconds, and
-// starts no handlers when there are none.
+// settled is the uptime from which ovs-vswitchd can be started: version 3.1 takes the number of
+// CPUs from statistics that are empty in the first ten seconds, and starts no handlers without
+// CPUs.
 const settled = 15 * time.Second
 
 func main() {
@@ -106,7 +106,7 @@ func settleHost() error {
 	return err
 }
 
-// start is run for growing numbers.
+// start runs a scale run with growing numbers of ports and flows.
 func (s *scale) start(rounds int, ports, flows string) error {
 	ps, err := parseNumbers(ports)
 	if err != nil {
@@ -134,7 +134,7 @@ func newScaleRun() (*bench.ScaleRun, error) {
 	return &bench.ScaleRun{Kernel: kernel, OVS: ovs, CPUs: runtime.NumCPU()}, err
 }
 
-// numbers and parseNumbers are a list as a flag has it.
+// numbers and parseNumbers convert a list to and from the form of a flag.
 func numbers(list []int) string {
 	return strings.Trim(strings.Join(strings.Fields(fmt.Sprint(list)), ","), "[]")
 }
@@ -154,7 +154,7 @@ func parseNumbers(text string) ([]int, error) {
 	return list, nil
 }
 
-// measureAll adds to r what it measures.
+// measureAll adds all measurements to r.
 func measureAll(net *network, r *bench.Run, rounds int, loads []bench.Load, switches []string) error {
 	for round := 1; round <= rounds; round++ {
 		for _, load := range loads {

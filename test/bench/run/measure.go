@@ -15,7 +15,7 @@ import (
 
 const (
 	learnLimit = 20 * time.Second
-	// userHZ is the unit of CPU times in /proc, whatever the kernel's own HZ.
+	// userHZ is the unit of CPU times in /proc, independent of the kernel's HZ.
 	userHZ = 100
 )
 
@@ -58,13 +58,13 @@ func measure(n *network, name string, l bench.Load) (m *bench.Result, err error)
 	return m, err
 }
 
-// usage is what the switch has used so far.
+// usage holds the resources that the switch has used so far.
 type usage struct {
 	user, system float64 // CPU seconds
 	missed, lost uint64
 }
 
-// cpu is user and system time.
+// cpu is the sum of user and system time.
 func (u usage) cpu() float64 { return u.user + u.system }
 
 func (s *vswitch) usage() (u usage, err error) {
@@ -86,9 +86,8 @@ func (s *vswitch) usage() (u usage, err error) {
 	return u, err
 }
 
-// cpuTimes reads utime and stime out of /proc/PID/stat, in seconds. The
-// process's name ends with the last parenthesis; proc(5) counts fields from 1,
-// and the one after the name is the third.
+// cpuTimes reads utime and stime from /proc/PID/stat, in seconds. The process's name ends with the
+// last parenthesis; proc(5) counts fields from 1, and the field after the name is the third.
 func cpuTimes(stat string) (user, system float64, err error) {
 	fields := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
 	if len(fields) < 13 {
@@ -102,8 +101,8 @@ func cpuTimes(stat string) (user, system float64, err error) {
 	return float64(u) / userHZ, float64(t) / userHZ, err
 }
 
-// ranFor sums the time that threads have run, in seconds, from their schedstat files. Other files
-// of proc have units of 10 ms.
+// ranFor sums the run time of threads, in seconds, from their schedstat files. Other files in /proc
+// have a resolution of 10 ms.
 func ranFor(files string) (float64, error) {
 	threads, err := filepath.Glob(files)
 	if err != nil {
@@ -116,7 +115,7 @@ func ranFor(files string) (float64, error) {
 	for _, file := range threads {
 		stat, err := os.ReadFile(file)
 		if errors.Is(err, os.ErrNotExist) {
-			continue // a thread that has just ended
+			continue // the thread has just ended
 		}
 		if err != nil {
 			return 0, err
@@ -131,8 +130,7 @@ func ranFor(files string) (float64, error) {
 	return sum, nil
 }
 
-// rss returns resident memory in KiB. Other files of proc have counters that
-// lag behind.
+// rss returns resident memory in KiB. Counters in other files of /proc lag behind.
 func (s *vswitch) rss() (int, error) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", s.cmd.Process.Pid))
 	if err != nil {
@@ -141,7 +139,7 @@ func (s *vswitch) rss() (int, error) {
 	return parseRSS(string(b))
 }
 
-// parseRSS reads the line "Rss:  123 kB" of smaps_rollup.
+// parseRSS parses the line "Rss:  123 kB" of smaps_rollup.
 func parseRSS(rollup string) (int, error) {
 	_, rest, _ := strings.Cut(rollup, "\nRss:")
 	number, _, _ := strings.Cut(strings.TrimSpace(rest), " ")
@@ -156,8 +154,7 @@ type frames struct {
 	frames [][]byte
 }
 
-// prepare opens the sockets, builds the frames, and lets the switch learn where
-// the sink is.
+// prepare opens the sockets, builds the frames, and makes the switch learn the sink.
 func (n *network) prepare(l bench.Load) (f *frames, err error) {
 	f = &frames{load: l}
 	defer func() {
@@ -196,7 +193,7 @@ func (n *network) prepare(l bench.Load) (f *frames, err error) {
 	return f, err
 }
 
-// timeout is a condition for load.Socket.Receive that fails in the end.
+// timeout returns a condition for load.Socket.Receive that fails after limit.
 func timeout(limit time.Duration, what string) func() (bool, error) {
 	deadline := time.Now().Add(limit)
 	return func() (bool, error) {
@@ -216,8 +213,8 @@ func (f *frames) close() {
 	}
 }
 
-// drive sends the frames and takes what arrives. It is over when nothing has
-// come for a while and nothing is left in the switch's queues.
+// drive sends the frames and receives them. It ends when no frame has come for a while and the
+// switch's queues are empty.
 func (f *frames) drive(m *bench.Result, s *vswitch) error {
 	from, stopFlood := f.sender.Sources, func() error { return nil }
 	if f.load.Flood > 0 {
@@ -255,8 +252,8 @@ func setLatency(m *bench.Result, sorted []time.Duration) {
 	m.P50, m.P99, m.Max = ms(50), ms(99), ms(100)
 }
 
-// startFlood has the first port send new flows as fast as it goes; they have
-// numbers above the measured ones. The function returned waits for its end.
+// startFlood sends new flows from the first port as fast as possible; their numbers are above the
+// measured ones. The returned function waits for the end.
 func (f *frames) startFlood(length time.Duration) func() error {
 	done := make(chan error, 1)
 	go func() {

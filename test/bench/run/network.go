@@ -17,13 +17,12 @@ const (
 	// Addresses of the first sending device and of the receiving one.
 	clientAddr, serverAddr = "10.0.0.1", "10.0.0.2"
 
-	linkLimit = 20 * time.Second // until a new link forwards
+	linkLimit = 20 * time.Second // time until a new link forwards
 )
 
-// network is a topology that stays for the whole run: devices p1 to pN for the
-// datapath, each the end of a veth pair whose other end, of the same name, is
-// in the sender's namespace; pN's and r's, which only receives, in the
-// receiver's.
+// network is the topology of a whole run: devices p1 to pN for the datapath, each one end of a veth
+// pair whose other end, of the same name, is in the namespace of the sender; the ends of pN and of
+// r, which only receives, are in the namespace of the receiver.
 type network struct {
 	sender, receiver netns.NsHandle
 	senders          []string // devices
@@ -31,14 +30,14 @@ type network struct {
 
 const receiving = "r"
 
-// newNetwork makes ports-1 sending devices and the receiving one.
+// newNetwork creates ports-1 sending devices and the receiving one.
 func newNetwork(ports int) (*network, error) {
 	n := &network{}
 	if err := disableIPv6(); err != nil {
 		return nil, err
 	}
-	// The queue of each CPU between two devices, 1,000 frames by default, is not
-	// what is measured.
+	// The per-CPU backlog queue between two devices, by default 1,000 frames, must not limit the
+	// measurement.
 	if err := os.WriteFile("/proc/sys/net/core/netdev_max_backlog", []byte("100000"), 0o644); err != nil {
 		return nil, err
 	}
@@ -71,13 +70,12 @@ func newNetwork(ports int) (*network, error) {
 	return n, addAddress(n.receiver, receiving, serverAddr)
 }
 
-// ports returns the devices of a datapath of that many ports; the receiving one
-// is the last.
+// ports returns the devices of a datapath with count ports; the receiving one is the last.
 func (n *network) ports(count int) []string {
 	return append(append([]string{}, n.senders[:count-1]...), receiving)
 }
 
-// plug makes a veth pair.
+// plug creates a veth pair.
 func plug(name string, ns netns.NsHandle) error {
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name = name
@@ -122,7 +120,7 @@ func addAddress(ns netns.NsHandle, device, addr string) error {
 	})
 }
 
-// newNamespace makes a named namespace; the process stays where it is.
+// newNamespace creates a named namespace; the process stays in its own.
 func newNamespace(name string) (netns.NsHandle, error) {
 	var h netns.NsHandle
 	err := onThread(func() error {
@@ -135,9 +133,9 @@ func newNamespace(name string) (netns.NsHandle, error) {
 	return h, err
 }
 
-// disableIPv6 has devices of the thread's namespace send nothing by themselves. A
-// new namespace has its own defaults. Each multicast of a device is flooded: of a
-// thousand devices on as many ports that is a million frames, over and over.
+// disableIPv6 prevents devices of the thread's namespace from sending packets by themselves; a new
+// namespace has its own defaults. Each multicast is flooded: from a thousand devices to as many
+// ports, that is a million frames each time.
 func disableIPv6() error {
 	for _, scope := range []string{"default", "all"} {
 		err := os.WriteFile("/proc/sys/net/ipv6/conf/"+scope+"/disable_ipv6", []byte("1"), 0o644)
@@ -148,8 +146,7 @@ func disableIPv6() error {
 	return nil
 }
 
-// inside calls fn on a thread in the namespace. Sockets that it opens stay
-// there.
+// inside calls fn on a thread in the namespace. Sockets that fn opens stay there.
 func inside(ns netns.NsHandle, fn func() error) error {
 	return onThread(func() error {
 		if err := netns.Set(ns); err != nil {
@@ -159,7 +156,7 @@ func inside(ns netns.NsHandle, fn func() error) error {
 	})
 }
 
-// onThread calls fn on a thread that ends with it.
+// onThread calls fn on a new thread that ends afterwards.
 func onThread(fn func() error) error {
 	done := make(chan error, 1)
 	go func() {
@@ -169,7 +166,7 @@ func onThread(fn func() error) error {
 	return <-done
 }
 
-// await asks until done, at most for limit. what says what is the case until then.
+// await polls until done returns true, for at most limit. what describes the state until then.
 func await(limit time.Duration, what string, done func() (bool, error)) error {
 	for deadline := time.Now().Add(limit); ; time.Sleep(10 * time.Millisecond) {
 		ok, err := done()
@@ -182,7 +179,7 @@ func await(limit time.Duration, what string, done func() (bool, error)) error {
 	}
 }
 
-// lateError says what did not come about in time.
+// lateError says what did not happen in time.
 type lateError struct {
 	what  string
 	limit time.Duration

@@ -18,24 +18,22 @@ import (
 )
 
 const (
-	changes = 3 // MACs that move, one after the other
-	// changeTime is how long a switch has to see to a change, and to what it
-	// takes up in the second cycle after it, beside the time of four full dumps.
+	changes = 3 // number of MACs that move, one after the other
+	// changeTime is the time for a switch to handle a change, including later work in the second
+	// cycle after it, in addition to the time of four full dumps.
 	changeTime = 3 * time.Second
-	// moveLimit bounds how long a move goes unnoticed: ovs-vswitchd's main loop
-	// sees to it when it wakes up next. It is looked at every moveLook.
+	// moveLimit bounds the time until a move is noticed: ovs-vswitchd's main loop handles it when
+	// it wakes up next. It is polled every moveLook.
 	moveLimit, moveLook = 20 * time.Second, 500 * time.Millisecond
-	// aliveRound is how long it takes until each flow was used once more, and
-	// aliveLimit what it may take for none to be idle for ten seconds, which is
-	// what both switches allow by default.
+	// aliveRound is the time in which each flow is used once, and aliveLimit the maximum that keeps
+	// all flows from idling for ten seconds, the default idle time of both switches.
 	aliveRound, aliveLimit = 8 * time.Second, 9500 * time.Millisecond
-	// aliveMost is how many flows can be kept in use by one sender.
+	// aliveMost is the number of flows that one sender can keep in use.
 	aliveMost = 100_000
 )
 
-// change measures what it takes until all flows were looked at again, after a
-// station was heard on another port: that of the CPU for some changes, then
-// the time for one.
+// change measures the revalidation of all flows after a MAC moves to another port: first the CPU
+// for several changes, then the duration of one.
 func (s *vswitch) change(p *bench.ScalePoint, move func() error) error {
 	spacing := changeTime + 4*time.Duration(p.FullSeconds*float64(time.Second))
 	moving, err := s.load(changes*spacing, func() error {
@@ -64,8 +62,7 @@ func (s *vswitch) change(p *bench.ScalePoint, move func() error) error {
 	return nil
 }
 
-// moveNoticed has a station move, and waits until the switch sees in that a reason
-// to look at all flows.
+// moveNoticed moves a station and waits until the switch starts to revalidate because of it.
 func (s *vswitch) moveNoticed(move func() error) error {
 	before, err := s.movesNoticed()
 	if err != nil {
@@ -81,14 +78,13 @@ func (s *vswitch) moveNoticed(move func() error) error {
 	})
 }
 
-// share is the CPU of some time.
+// share is CPU use over some time.
 type share struct {
-	cpu     float64 // of one core
+	cpu     float64 // in cores
 	seconds float64
 }
 
-// load returns the CPU that the switch takes while fn runs, and for that time at
-// least.
+// load returns the CPU use of the switch while fn runs, and for at least that time.
 func (s *vswitch) load(least time.Duration, fn func() error) (share, error) {
 	before, err := s.usage()
 	if err != nil {
@@ -104,9 +100,8 @@ func (s *vswitch) load(least time.Duration, fn func() error) (share, error) {
 	return share{(after.cpu() - before.cpu()) / took, took}, err
 }
 
-// alive measures the CPU while each flow is used again and again, with the time
-// that flows may be idle by default. It says nothing where the bench cannot send
-// fast enough, or flows go all the same.
+// alive measures the CPU use while each flow is used repeatedly, with the default idle time. It
+// measures nothing if the bench cannot send fast enough or flows idle out.
 func (s *vswitch) alive(p *bench.ScalePoint, source load.Source, pairs int) error {
 	if pairs > aliveMost {
 		return nil
@@ -158,7 +153,7 @@ func (s *vswitch) alive(p *bench.ScalePoint, source load.Source, pairs int) erro
 			return err
 		}
 		if s.name == bench.Vswitchd {
-			after = before + int(used.seconds/patience.Seconds())
+			after = before + int(used.seconds/maxRevalidator.Seconds())
 		}
 		p.AliveCPU, p.DumpCPU = used.cpu, used.cpu*used.seconds/float64(max(1, after-before))
 		return s.setMaxIdle(keepFlows)
@@ -176,8 +171,7 @@ func (s *vswitch) alive(p *bench.ScalePoint, source load.Source, pairs int) erro
 	return err
 }
 
-// movesNoticed is how often the switch saw a reason to look at all flows because
-// of a MAC.
+// movesNoticed is the number of revalidations that the switch started because of a MAC.
 func (s *vswitch) movesNoticed() (int, error) {
 	if s.name == bench.Vswitchd {
 		out, err := appctl("coverage/read-counter", "rev_mac_learning")
@@ -189,7 +183,7 @@ func (s *vswitch) movesNoticed() (int, error) {
 	return s.total("macs_moved")
 }
 
-// cycleTime is what the last dump took, in seconds.
+// cycleTime is the duration of the last dump in seconds.
 func (s *vswitch) cycleTime() (float64, error) {
 	if s.name == bench.Vswitchd {
 		out, err := appctl("upcall/show")
@@ -202,7 +196,7 @@ func (s *vswitch) cycleTime() (float64, error) {
 	return float64(ms) / 1e3, err
 }
 
-// cycles counts dumps. ovs-vswitchd does not; it has one each patience.
+// cycles counts dumps. ovs-vswitchd does not; it makes one per maxRevalidator.
 func (s *vswitch) cycles() (int, error) {
 	if s.name == bench.Vswitchd {
 		return 0, nil
@@ -225,7 +219,7 @@ func (s *vswitch) total(name string) (int, error) {
 	return int(n), nil
 }
 
-// appctl asks ovs-vswitchd.
+// appctl runs ovs-appctl on ovs-vswitchd.
 func appctl(args ...string) (string, error) {
 	target := "--target=" + filepath.Join(dir, "vs.ctl")
 	out, err := exec.Command("ovs-appctl", append([]string{target}, args...)...).CombinedOutput()
@@ -235,7 +229,7 @@ func appctl(args ...string) (string, error) {
 	return string(out), nil
 }
 
-// dumpDuration reads the line "dump duration : 12ms" of upcall/show, in seconds.
+// dumpDuration parses the line "dump duration : 12ms" of upcall/show, in seconds.
 func dumpDuration(text string) (float64, error) {
 	_, rest, _ := strings.Cut(text, "dump duration : ")
 	number, _, _ := strings.Cut(rest, "ms")

@@ -14,23 +14,23 @@ import (
 
 const (
 	settleTime = 3 * time.Second  // after a start or a load, before idle CPU is measured
-	idleTime   = 12 * time.Second // that it is measured over, three times patience
-	scaleRate  = 1500             // new flows a second over all ports
+	idleTime   = 12 * time.Second // duration of the measurement, three times maxRevalidator
+	scaleRate  = 1500             // new flows per second over all ports
 )
 
-// scale is a scale run under way.
+// scale is a running scale run.
 type scale struct {
 	net      *network
 	run      *bench.ScaleRun
-	out      string // file that each measurement is saved to, none if empty
+	out      string // file to which each measurement is saved, none if empty
 	switches []string
-	within   time.Duration // after which nothing more is begun
+	within   time.Duration // time after which no measurement is started
 	end      time.Time
 	round    int
 }
 
-// measure measures switches of growing size. One that fails at a size is noted as
-// having failed there, and the run goes on.
+// measure measures the switches with growing sizes. If one fails at a size, the failure is recorded
+// and the run continues.
 func (s *scale) measure(rounds int, ports, flows []int) error {
 	most := 2
 	for _, n := range ports {
@@ -68,7 +68,7 @@ func (s *scale) measure(rounds int, ports, flows []int) error {
 	return nil
 }
 
-// late returns an error when nothing more is to be begun.
+// late returns an error if no more measurements may be started.
 func (s *scale) late() error {
 	if time.Now().After(s.end) {
 		return &lateError{"not begun", s.within}
@@ -102,7 +102,7 @@ func (s *scale) add(p *bench.ScalePoint, failed error) error {
 	return s.run.Write(s.out)
 }
 
-// saveLog keeps what a switch has said beside the measurements.
+// saveLog saves the log of a switch beside the measurements.
 func (s *scale) saveLog(p *bench.ScalePoint, v *vswitch) error {
 	if s.out == "" {
 		return nil
@@ -111,7 +111,7 @@ func (s *scale) saveLog(p *bench.ScalePoint, v *vswitch) error {
 	return os.WriteFile(filepath.Join(filepath.Dir(s.out), name), []byte(v.said.String()), 0o644)
 }
 
-// reason is an error in a few words, for a table.
+// reason shortens an error for a table.
 func reason(err error) string {
 	var late *lateError
 	if errors.As(err, &late) {
@@ -120,12 +120,12 @@ func reason(err error) string {
 	return "failed, see the output of the run"
 }
 
-// wanted returns those of the names that are to be measured.
+// wanted returns the names that are to be measured.
 func (s *scale) wanted(names ...string) []string {
 	return slices.DeleteFunc(names, func(name string) bool { return !slices.Contains(s.switches, name) })
 }
 
-// startScale starts a switch, and notes how long that took.
+// startScale starts a switch and records the time until it is ready.
 func startScale(p *bench.ScalePoint, u setup) (*vswitch, error) {
 	name := p.Switch
 	if name == bench.PerCPU {
@@ -170,8 +170,8 @@ func (s *scale) measurePorts(p *bench.ScalePoint) (err error) {
 	return err
 }
 
-// rest measures a switch while nothing is sent. Packets that come all the same
-// would make it, and whatever is measured afterwards, worthless.
+// rest measures a switch at rest. Unexpected packets would invalidate this and the following
+// measurements.
 func (s *vswitch) rest(p *bench.ScalePoint) error {
 	time.Sleep(settleTime)
 	before, err := s.usage()
@@ -184,7 +184,7 @@ func (s *vswitch) rest(p *bench.ScalePoint) error {
 		return err
 	}
 	if n := after.missed - before.missed; n > 0 {
-		return fmt.Errorf("%d packets came up while nothing was sent", n)
+		return fmt.Errorf("%d upcalls while nothing was sent", n)
 	}
 	p.IdleCPU = (after.cpu() - before.cpu()) / idleTime.Seconds()
 	fds, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", s.cmd.Process.Pid))

@@ -10,8 +10,8 @@ import (
 	"dpifd/test/bench"
 )
 
-// TestScaleKeepsPoints: each point is in the file once it is there, those that
-// failed with the reason.
+// TestScaleKeepsPoints: each point is in the file as soon as it is measured; failed points are
+// there with the reason.
 func TestScaleKeepsPoints(t *testing.T) {
 	s := &scale{run: &bench.ScaleRun{}, out: filepath.Join(t.TempDir(), "scale.json"), within: time.Minute}
 	late := fmt.Errorf("start: %w", errors.Join(&lateError{notReady, startLimit}, errors.New("signal: alarm clock")))

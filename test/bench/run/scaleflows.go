@@ -10,19 +10,19 @@ import (
 	"dpifd/test/bench/load"
 )
 
-// keepFlows is longer than a measurement takes.
+// keepFlows is longer than a measurement.
 const keepFlows = time.Hour
 
-// spareFlows is how many more flows than there are to be dpifd may hold.
+// spareFlows is the margin of dpifd's flow limit above the number of flows.
 const spareFlows = 1000
 
-// measureFlows measures a switch of two ports that holds more and more flows.
+// measureFlows measures a switch with two ports and a growing number of flows.
 func (s *scale) measureFlows(name string, sizes []int) error {
 	if len(sizes) == 0 {
 		return nil
 	}
 	most := sizes[len(sizes)-1]
-	u := setup{ports: s.net.ports(2), maxIdle: keepFlows, flows: 3 * most} // no limit is near
+	u := setup{ports: s.net.ports(2), maxIdle: keepFlows, flows: 3 * most} // the limit is not reached
 	point := func(n int) *bench.ScalePoint {
 		return &bench.ScalePoint{Switch: name, Round: s.round, Ports: 2, Flows: n}
 	}
@@ -52,22 +52,22 @@ func (s *scale) measureFlows(name string, sizes []int) error {
 			err = h.measure(q)
 		}
 		if saveErr := s.add(q, err); err != nil || saveErr != nil || q.Held < n*99/100 {
-			return saveErr // it would not hold more flows either
+			return saveErr // it would not hold more flows
 		}
 	}
 	return nil
 }
 
-// holder has a switch hold flows, from the first port to the sink.
+// holder makes a switch hold flows from the first port to the sink.
 type holder struct {
 	s        *vswitch
 	filler   *filler
 	sender   *load.Sender // on the first port
-	receiver *load.Sender // where the sink is
-	moved    int          // stations
+	receiver *load.Sender // on the sink's port
+	moved    int          // number of moved stations
 }
 
-// Numbers of stations that are to move, beyond those of pairs.
+// Numbers of the stations that move, above those of pairs.
 const firstMover, movers = 1 << 20, 64
 
 func (n *network) newHolder(s *vswitch, pairs int) (*holder, error) {
@@ -75,7 +75,7 @@ func (n *network) newHolder(s *vswitch, pairs int) (*holder, error) {
 	if err != nil {
 		return nil, err
 	}
-	f.sink.Close() // nobody looks at what arrives
+	f.sink.Close() // arrivals are not read
 	h := &holder{s: s, sender: f.sender}
 	if err := inside(n.receiver, func() (err error) {
 		h.receiver, err = load.OpenSender([]string{receiving})
@@ -105,8 +105,8 @@ func (h *holder) close() {
 	h.receiver.Close()
 }
 
-// introduce has the switch learn all stations there will be, so that flows can be
-// filled up without a reason to look at those that are there.
+// introduce makes the switch learn all stations in advance, so that filling in flows does not
+// trigger a revalidation.
 func (h *holder) introduce(pairs int) error {
 	if err := load.IntroducePairs(h.sender.Sources[0], h.receiver.Sources[0], pairs); err != nil {
 		return err
@@ -120,18 +120,18 @@ func (h *holder) introduce(pairs int) error {
 	return nil
 }
 
-// move has a station be heard where the sinks are.
+// move sends from a station on the port of the sinks.
 func (h *holder) move() error {
 	frame := load.Frame(load.Sink, firstMover+uint32(h.moved%movers), 60)
 	h.moved++
 	return h.receiver.Sources[0].Send(frame)
 }
 
-// measure measures the switch with the flows of p. Where it does not hold as many,
-// how many there are is all that is said.
+// measure measures the switch with the flows of p. If it holds fewer flows, only their number is
+// recorded.
 func (h *holder) measure(p *bench.ScalePoint) (err error) {
-	// While flows are more than half of a limit that may grow, dumps go on so that
-	// it does, for minutes. This one ends where the flows do.
+	// If flows exceed half of an adaptive limit, dumps continue for minutes so that it can grow.
+	// With this limit they end when the flows do.
 	if err := h.s.setFlowLimit(p.Flows + spareFlows); err != nil {
 		return err
 	}
@@ -155,7 +155,7 @@ func (h *holder) measure(p *bench.ScalePoint) (err error) {
 		return err
 	}
 	if p.Left, err = h.filler.flows(); err != nil || p.Left < p.Held*99/100 {
-		return err // there is nothing to be kept in use
+		return err // no flows to keep in use
 	}
 	return h.s.alive(p, h.sender.Sources[0], h.filler.next)
 }

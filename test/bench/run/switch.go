@@ -25,14 +25,14 @@ import (
 const (
 	startLimit = 2 * time.Minute // for 1,000 ports
 	stopLimit  = 30 * time.Second
-	// macLimit is more than the loads have stations.
+	// macLimit is larger than the number of stations in the loads.
 	macLimit = 65_536
 	notReady = "not ready"
 	dir      = "/tmp/bench"
-	// configFile is dpifd's, dbSocket ovsdb-server's.
+	// configFile is for dpifd, dbSocket for ovsdb-server.
 	configFile, dbSocket = dir + "/dpifd.yaml", "unix:" + dir + "/db.sock"
 	datapath             = "dp0"
-	// Open vSwitch's kernel datapath has this name whatever its bridges'.
+	// Open vSwitch's kernel datapath always has this name.
 	ovsDatapath = "ovs-system"
 )
 
@@ -40,7 +40,7 @@ const (
 type vswitch struct {
 	name string
 	cmd  *exec.Cmd
-	dead chan struct{} // closed when the process has ended
+	dead chan struct{} // closed when the process has exited
 	said output
 	dp   *dpif.Datapath
 	conn *netlink.Conn
@@ -49,7 +49,7 @@ type vswitch struct {
 	setup setup
 }
 
-// output collects what a process writes.
+// output collects the output of a process.
 type output struct {
 	mu  sync.Mutex
 	buf bytes.Buffer
@@ -67,17 +67,17 @@ func (o *output) String() string {
 	return o.buf.String()
 }
 
-// setup is what a switch is started with.
+// setup holds the parameters of a switch.
 type setup struct {
 	ports    []string
-	maxIdle  time.Duration // of flows, 0 the switch's default
-	macs     int           // room for stations, 0 is macLimit
-	flows    int           // limit of flows, 0 the switch's default
-	dispatch string        // dpifd's, empty its default
-	flood    bool          // the floor sends out of all ports
+	maxIdle  time.Duration // of flows, 0 for the switch's default
+	macs     int           // MAC limit, 0 for macLimit
+	flows    int           // flow limit, 0 for the switch's default
+	dispatch string        // for dpifd, "" for its default
+	flood    bool          // the floor outputs to all ports
 }
 
-// floorArgs are the arguments of the floor under one of its names.
+// floorArgs are the floor's arguments for one of its names.
 func (u setup) floorArgs(name, dp string) []string {
 	args := []string{bench.Floor}
 	if mode, ok := strings.CutPrefix(name, bench.Floor+"-"); ok {
@@ -99,7 +99,7 @@ func (u setup) dpifdConfig() string {
 		flows = append(flows, fmt.Sprintf("max_idle: %v", u.maxIdle))
 	}
 	if u.flows > 0 {
-		flows = append(flows, fmt.Sprintf("limit: %d, max_dump: %v", u.flows, patience))
+		flows = append(flows, fmt.Sprintf("limit: %d, max_dump: %v", u.flows, maxRevalidator))
 	}
 	if len(flows) > 0 {
 		config += "flows: {" + strings.Join(flows, ", ") + "}\n"
@@ -145,7 +145,7 @@ func start(name string, u setup) (*vswitch, error) {
 	}
 	if err != nil {
 		if s.dp == nil {
-			// What was made before it failed is in the next switch's way.
+			// Remove what was created before the failure, for the next switch.
 			s.conn, s.dp, _ = openDatapath(dp)
 		}
 		return nil, errors.Join(err, s.stop())
@@ -153,7 +153,7 @@ func start(name string, u setup) (*vswitch, error) {
 	return s, nil
 }
 
-// run starts the process and waits until it says ready.
+// run starts the process and waits until it prints ready.
 func (s *vswitch) run(ready string, argv ...string) error {
 	s.cmd = exec.Command(argv[0], argv[1:]...)
 	s.cmd.Stdout, s.cmd.Stderr = &s.said, &s.said
@@ -162,7 +162,7 @@ func (s *vswitch) run(ready string, argv ...string) error {
 	}
 	go func() {
 		defer close(s.dead)
-		_ = s.cmd.Wait() // how it ended shows in what it said
+		_ = s.cmd.Wait() // its output shows why it exited
 	}()
 	return await(startLimit, notReady, func() (bool, error) {
 		select {
@@ -195,7 +195,7 @@ func (s *vswitch) startOVS(u setup) error {
 	}
 	if u.flows > 0 {
 		setup = append(setup, "--", "set", "Open_vSwitch", ".", fmt.Sprintf("other_config:flow-limit=%d", u.flows),
-			fmt.Sprintf("other_config:max-revalidator=%d", patience.Milliseconds()))
+			fmt.Sprintf("other_config:max-revalidator=%d", maxRevalidator.Milliseconds()))
 	}
 	for _, p := range u.ports {
 		setup = append(setup, "--", "add-port", "br0", p)
@@ -212,31 +212,30 @@ func (s *vswitch) startOVS(u setup) error {
 	if err := s.run("", "ovs-vswitchd", dbSocket, "--unixctl="+filepath.Join(dir, "vs.ctl")); err != nil {
 		return err
 	}
-	// Returns when ovs-vswitchd has done what the database says.
+	// Returns when ovs-vswitchd has applied the database.
 	if err := vsctl("set", "Open_vSwitch", ".", "external_ids:bench=ready"); err != nil || u.flows == 0 {
 		return err
 	}
-	// The limit in force would grow by 1,000 in a cycle, and all flows would go
-	// whenever handlers overshoot it.
+	// Otherwise the limit would grow by 1,000 per cycle, and all flows would be deleted whenever
+	// handlers exceed it.
 	_, err := appctl("upcall/set-flow-limit", strconv.Itoa(u.flows))
 	return err
 }
 
-// patience, as max-revalidator, keeps ovs-vswitchd from deleting flows instead of looking at them. It
-// does that to those used less than five times a second, when something changed
-// and its last dump took longer than half of max-revalidator, which is 500 ms.
-// That is also the time between two dumps.
-const patience = 4 * time.Second
+// maxRevalidator is the setting max-revalidator of ovs-vswitchd, which then revalidates flows
+// instead of deleting them: after a change it deletes flows used less than five times a second if
+// the last dump took longer than half of max-revalidator, by default 500 ms. It is also the time
+// between two dumps.
+const maxRevalidator = 4 * time.Second
 
-// vsctl changes the database, and waits until ovs-vswitchd did what it says
-// unless --no-wait is among the arguments.
+// vsctl changes the database and, unless --no-wait is among the arguments, waits until ovs-vswitchd
+// has applied it.
 func vsctl(args ...string) error {
 	options := []string{fmt.Sprintf("--timeout=%.0f", startLimit.Seconds()), "--db=" + dbSocket}
 	return command("ovs-vsctl", append(options, args...)...)
 }
 
-// setMaxIdle has the running switch allow flows that idle time, its default for
-// 0.
+// setMaxIdle sets the idle time of flows in the running switch, to its default if d is 0.
 func (s *vswitch) setMaxIdle(d time.Duration) error {
 	s.setup.maxIdle = d
 	if s.name == bench.Vswitchd {
@@ -248,8 +247,8 @@ func (s *vswitch) setMaxIdle(d time.Duration) error {
 	return s.reload()
 }
 
-// setFlowLimit has dpifd hold that many flows at most. ovs-vswitchd has its limit
-// from the start: each change of its configuration has it look at all flows.
+// setFlowLimit sets dpifd's flow limit. ovs-vswitchd gets its limit at start, since each change of
+// its configuration makes it revalidate all flows.
 func (s *vswitch) setFlowLimit(n int) error {
 	if s.name == bench.Vswitchd {
 		return nil
@@ -258,7 +257,7 @@ func (s *vswitch) setFlowLimit(n int) error {
 	return s.reload()
 }
 
-// reload has dpifd read its configuration again.
+// reload makes dpifd reload its configuration.
 func (s *vswitch) reload() error {
 	if err := os.WriteFile(configFile, []byte(s.setup.dpifdConfig()), 0o644); err != nil {
 		return err
@@ -279,7 +278,7 @@ func command(name string, args ...string) error {
 	return nil
 }
 
-// openDatapath waits for the kernel's datapath.
+// openDatapath waits for the kernel datapath.
 func openDatapath(name string) (*netlink.Conn, *dpif.Datapath, error) {
 	conn, err := netlink.Dial(unix.NETLINK_GENERIC, netlink.Config{})
 	if err != nil {
@@ -298,11 +297,11 @@ func openDatapath(name string) (*netlink.Conn, *dpif.Datapath, error) {
 	return conn, dp, nil
 }
 
-// stop ends the switch and removes its datapath.
+// stop stops the switch and removes its datapath.
 func (s *vswitch) stop() error {
 	var err error
 	if s.cmd != nil && s.cmd.Process != nil {
-		_ = s.cmd.Process.Signal(syscall.SIGTERM) // it may have ended
+		_ = s.cmd.Process.Signal(syscall.SIGTERM) // it may have exited
 		select {
 		case <-s.dead:
 		case <-time.After(stopLimit):

@@ -28,7 +28,7 @@ func echo(server net.Listener) {
 	for {
 		c, err := server.Accept()
 		if err != nil {
-			return // it was closed
+			return // closed
 		}
 		if _, err := c.Read(b); err == nil {
 			_, _ = c.Write(b) // the client fails if this did
@@ -37,8 +37,7 @@ func echo(server net.Listener) {
 	}
 }
 
-// connect makes the client's side of count connections, from the thread's
-// namespace.
+// connect is the client of count connections, in the thread's namespace.
 func connect(m *bench.Result, server *net.TCPAddr, count int) error {
 	var took []time.Duration
 	b := make([]byte, 1)

@@ -1,13 +1,12 @@
-// uring compares two ways to receive netlink messages that wait in a socket's
-// queue: recvmmsg, and io_uring with one multishot receive into provided buffers
-// (Linux >= 6.0), whose work is deferred until it is asked for (Linux >= 6.1).
+// uring compares two ways to receive queued netlink messages: recvmmsg, and io_uring with one
+// multishot receive into provided buffers (Linux >= 6.0), whose work is deferred until requested
+// (Linux >= 6.1).
 //
 //	usage: uring [ROUNDS]
 //
-// Each round sends 64 messages between two NETLINK_USERSOCK sockets, then takes
-// all of them and reads the last byte of each. Both parts are timed, since
-// io_uring moves work from the one to the other. It prints the least of the
-// rounds, in ns for one message.
+// Each round sends 64 messages between two NETLINK_USERSOCK sockets, then receives all of them and
+// reads the last byte of each. Both parts are timed, since io_uring moves work from one to the
+// other. It prints the minimum of the rounds, in ns per message.
 //
 // Structures and numbers: linux/io_uring.h of Linux 6.1.
 #define _GNU_SOURCE
