@@ -41,6 +41,9 @@ func (p *plot) draw() string {
 	var b strings.Builder
 	b.WriteString(`<p class="key">`)
 	for _, c := range p.curves {
+		if len(c.points) == 0 {
+			continue
+		}
 		fmt.Fprintf(&b, `<span><i style="background:%s"></i>%s</span>`, c.colour, escape(c.name))
 	}
 	fmt.Fprintf(&b, "<span class=\"unit\">%s</span></p>\n", escape(p.unit))
@@ -71,12 +74,15 @@ const (
 	// markWidth is the least distance of two marks in pixels. Events closer together
 	// share a mark, whose text has the first markTells of them.
 	markWidth, markTells = 4, 8
-	// tallMarks is the greatest number of marks that cross the plot. More would hide
-	// the curves, so they are ticks above it.
+	// tallMarks is the greatest number of marks with a line behind the curves. More lines
+	// would be hard to tell from the curves.
 	tallMarks = 24
+	// A mark is a tick above the frame of the curves.
+	tickTop, tickBottom = 2, top - 3
 )
 
-// drawMarks draws the events that are not routine, in order of time.
+// drawMarks draws the events that are not routine, in order of time: a tick above the curves
+// and, if there are few, a faint line behind them.
 func (p *plot) drawMarks(b *strings.Builder, x func(time.Time) float64) {
 	type mark struct {
 		at           float64
@@ -105,13 +111,13 @@ func (p *plot) drawMarks(b *strings.Builder, x func(time.Time) float64) {
 			marks = append(marks, mark{at, level, title.String()})
 		}
 	}
-	from, to := top, plotHeight-bottom
-	if len(marks) > tallMarks {
-		from, to = 2, top-4
-	}
 	for _, m := range marks {
-		fmt.Fprintf(b, `<line class="mark %s" x1="%.1f" x2="%.1f" y1="%d" y2="%d"><title>%s</title></line>`,
-			m.level, m.at, m.at, from, to, escape(m.title))
+		fmt.Fprintf(b, `<g class="mark %s"><title>%s</title><path d="M%.1f %dV%d"/>`,
+			m.level, escape(m.title), m.at, tickTop, tickBottom)
+		if len(marks) <= tallMarks {
+			fmt.Fprintf(b, `<path class="behind" d="M%.1f %dV%d"/>`, m.at, top, plotHeight-bottom)
+		}
+		b.WriteString("</g>")
 	}
 }
 

@@ -332,16 +332,20 @@ func TestPorts(t *testing.T) {
 	}
 }
 
-// TestManyMarks: few marks cross the plot, many are ticks above the curves.
+// TestManyMarks: all marks are ticks above the curves; few of them have a line behind the curves too.
 func TestManyMarks(t *testing.T) {
 	start := time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC)
-	for n, want := range map[int]string{tallMarks: `y1="16" y2="190"><title>`, tallMarks + 1: `y1="2" y2="12"><title>`} {
+	for n, lines := range map[int]int{tallMarks: tallMarks, tallMarks + 1: 0} {
 		p := plot{from: start, to: start.Add(time.Hour)}
 		for i := range n {
 			p.marks = append(p.marks, Mark{Time: start.Add(time.Duration(i) * time.Minute), Level: "WARN"})
 		}
-		if svg := p.draw(); strings.Count(svg, want) != n {
-			t.Errorf("%d of %d marks have %s", strings.Count(svg, want), n, want)
+		svg := p.draw()
+		if ticks := strings.Count(svg, `<g class="mark `); ticks != n {
+			t.Errorf("%d ticks for %d marks", ticks, n)
+		}
+		if behind := strings.Count(svg, `class="behind"`); behind != lines {
+			t.Errorf("%d of %d marks have a line behind the curves, want %d", behind, n, lines)
 		}
 	}
 }
