@@ -57,7 +57,7 @@ var _ = event.Declare[evStopping](event.Kind{Name: "stopping", Level: event.Info
 
 type evWatchdogWithheld struct {
 	event.OfDatapath
-	Late     string        `event:"late" means:"names of goroutines, separated by commas"`
+	Late     string        `event:"late" means:"names of the daemon's threads, separated by commas"`
 	LateFor  time.Duration `event:"late_ms" means:"time since their last round"`
 	Watchdog time.Duration `event:"watchdog_ms" means:"time after which the service manager acts"`
 }

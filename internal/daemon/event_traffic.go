@@ -54,12 +54,12 @@ type evUpcallsLost struct {
 var _ = event.Declare[evUpcallsLost](event.Kind{Name: "upcalls_lost", Level: event.Warn,
 	Meaning: "Packets were lost on their way through the daemon since the last such event of the same port and " +
 		"cause; at most one event a second for each. Causes: socket_overflow (the port's receive queue was full), " +
-		"ring_full (all `ring_frames` frames of the port's ring were in use), decode_error, kernel_refused (the " +
+		"ring_full (all `ring_frames` frames of the port's ring were in use), decode_error, execute_refused (the " +
 		"kernel refused to forward the packet, see `last_errno`), policy_error, action_upcall (sent up by a flow of " +
 		"another program), shed (above the port's max_upcalls), no_listener (counted by the datapath but by no " +
 		"socket: nobody listened, the socket was closed, or the packet was larger than 65,531 bytes).",
 	Advice: "Depends on `cause`. socket_overflow: raise `socket.rcvbuf`. ring_full: raise `ring.blocks`. shed: find " +
-		"what floods, or raise `ports[].max_upcalls`. kernel_refused: see `last_errno`. Others: see " +
+		"what floods, or raise `ports[].max_upcalls`. execute_refused: see `last_errno`. Others: see " +
 		"docs/RUNBOOK.md.",
 })
 

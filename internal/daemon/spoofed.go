@@ -19,12 +19,11 @@ type evSourceRefused struct {
 }
 
 var _ = event.Declare[evSourceRefused](event.Kind{Name: "source_refused", Level: event.Warn,
-	Meaning: "A port sends what its settings (`allow`, `dhcp_server`, `router_advertisements`) do not let it: the " +
-		"packets are dropped. `refused` is how many since the last such line of the port; at most one in ten " +
-		"seconds for each. " +
-		"`example` is one of the last packets that came up, and `reason` why that one was refused.",
-	Advice: "Compare `example` with the port's settings: a new address of the host belongs into `ports[].allow`; " +
-		"what is nobody's is an attack or a wrong setting of the host.",
+	Meaning: "A port sends packets that its settings (`allow`, `dhcp_server`, `router_advertisements`) forbid; they " +
+		"are dropped. `refused` counts them since the last such event of the port; at most one event in ten seconds " +
+		"for each port. `example` is one of the last refused upcalls, and `reason` says why it was refused.",
+	Advice: "Compare `example` with the settings of the port. If the host has a new address, add it to " +
+		"`ports[].allow`. Otherwise it is an attack or a wrong setting of the host.",
 })
 
 // spoofedReport is the minimum interval of source_refused per port.

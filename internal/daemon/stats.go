@@ -165,7 +165,7 @@ func lossesOf(c *upcall.PortCounters) [7]loss {
 		{"socket_overflow", c.SocketDrops - c.RingDrops},
 		{"ring_full", c.RingDrops},
 		{"decode_error", c.Undecodable()},
-		{"kernel_refused", c.ExecuteRefused},
+		{"execute_refused", c.ExecuteRefused},
 		{"policy_error", c.PolicyErrors},
 		{"action_upcall", c.ActionUpcalls},
 		{"shed", c.Shed},
@@ -202,7 +202,7 @@ func (s *statsLog) lossGrew(k lossKey, port string, n uint64, st *vswitch.Stats)
 		return
 	}
 	errno := ""
-	if k.cause == "kernel_refused" {
+	if k.cause == "execute_refused" {
 		errno = st.LastRefusal.Error()
 	}
 	s.daemon.log.emit(evUpcallsLost{Port: port, No: k.port, Cause: k.cause, Lost: n - before, LostTotal: n,

@@ -18,8 +18,8 @@ var common = map[string]string{
 		"of storm control: broadcast, multicast, unknown_unicast",
 	"limit":       "number allowed",
 	"limit_bytes": "memory that rings may take",
-	"lost": "packets that did not go on; of stats and datapath_opened: misses that " +
-		"the kernel could not hand over",
+	"lost": "packets that were not forwarded; of stats and datapath_opened: misses that " +
+		"the kernel could not deliver as upcalls",
 	"match":        "key and mask of a static flow, as configured",
 	"module":       "name of the kernel module",
 	"pid":          "process id",

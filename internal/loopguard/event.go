@@ -12,15 +12,16 @@ type LoopDetected struct {
 	event.OfDatapath
 	Port   string     `event:"port"`
 	PortNo odp.PortNo `event:"port_no"`
-	Back   string     `event:"back_port" means:"name of the port that the probe came back by; empty if it has gone"`
+	Back   string     `event:"back_port" means:"name of the port through which the probe came back; empty if that port was removed"`
 	BackNo odp.PortNo `event:"back_port_no" means:"its number"`
 	VLAN   int        `event:"vlan"`
 }
 
 var _ = event.Declare[LoopDetected](event.Kind{Name: "loop_detected", Level: event.Warn,
-	Meaning: "A probe that was sent out of `port` came back by `back_port`: outside of the switch they are connected, " +
-		"or behind the port is a loop if both are the same. At most one every 10 s for each pair of ports.",
-	Advice: "Follow the cables from both ports and take one out. See docs/FORWARDING.md, Loops.",
+	Meaning: "A probe that was sent out of `port` came back through `back_port`: the two ports are connected outside " +
+		"of the switch. If both are the same, the loop is behind that port. At most one event every 10 s for each " +
+		"pair of ports.",
+	Advice: "Follow the cables from both ports and disconnect one. See docs/FORWARDING.md, Loops.",
 })
 
 // PortBlocked says that a port was closed.
@@ -33,8 +34,8 @@ type PortBlocked struct {
 
 var _ = event.Declare[PortBlocked](event.Kind{Name: "port_blocked", Level: event.Warn,
 	Meaning: "A port is closed because of a loop (loop_guard: block): it forwards nothing, in either direction, for " +
-		"`for_ms`. Each time that the loop is still there the time doubles, up to 10 minutes.",
-	Advice: "Remove the loop that loop_detected tells of. The port is opened by itself.",
+		"`for_ms`. If the loop still exists then, dpifd closes the port again for twice as long, at most 10 minutes.",
+	Advice: "Remove the loop that loop_detected reports. dpifd opens the port after `for_ms`.",
 })
 
 // PortOpened says that a port that was closed is open again.

@@ -65,14 +65,14 @@ func Gauge[S any, N number](name string, unit Unit, help string, read func(*S) N
 // Quantiles returns the entries of a duration in microseconds: p50, p99, p99.9 and the maximum.
 func Quantiles[S any](name, help string, read func(*S) *Distribution) Table[S] {
 	quantile := func(part, of string, millionths uint64) Metric[S] {
-		m := Gauge(name, Microseconds, help+", "+of+" at most", func(s *S) int64 {
+		m := Gauge(name, Microseconds, help+": "+of+", rounded up", func(s *S) int64 {
 			return Duration(read(s).Quantile(millionths), Microseconds)
 		})
 		m.Part = part
 		return m
 	}
-	return Table[S]{quantile("p50", "of a half", 500_000), quantile("p99", "of 99 %", 990_000),
-		quantile("p999", "of 99.9 %", 999_000), quantile("max", "of all", 1_000_000)}
+	return Table[S]{quantile("p50", "median", 500_000), quantile("p99", "99th percentile", 990_000),
+		quantile("p999", "99.9th percentile", 999_000), quantile("max", "maximum", 1_000_000)}
 }
 
 // WithDelta returns m with Delta set.

@@ -40,7 +40,7 @@ type PortElsewhere struct {
 var _ = event.Declare[PortElsewhere](event.Kind{Name: "port_elsewhere", Level: event.Info,
 	Meaning: "An internal port is in another network namespace, which has no name in /run/netns or which dpifd may " +
 		"not enter (CAP_SYS_ADMIN). dpifd serves it, but does not set the MAC, address, MTU and state of its device. " +
-		"It says so once for each namespace.",
+		"Logged once for each namespace.",
 })
 
 // PortHasAddresses warns about a port whose device has IP addresses.

@@ -70,7 +70,7 @@ func checked(s *sandbox) error {
 	return err
 }
 
-// perCPU requests dispatch by CPU with a list of port ids.
+// perCPU requests per-CPU dispatch with a list of port ids.
 func perCPU(s *sandbox) (string, error) {
 	pids := binary.NativeEndian.AppendUint32(nil, s.conn.PortID())
 	_, err := s.request(cmdSet, func(e *netlink.Encoder) {

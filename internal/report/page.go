@@ -38,7 +38,7 @@ const (
 var palette = []string{blue, orange, green, vermilion, purple, sky, black}
 
 var causeColours = map[string]string{
-	"socket_overflow": vermilion, "ring_full": orange, "no_listener": purple, "kernel_refused": blue,
+	"socket_overflow": vermilion, "ring_full": orange, "no_listener": purple, "execute_refused": blue,
 	"decode_error": sky, "policy_error": green, "action_upcall": black, "shed": "#999999",
 }
 

@@ -91,10 +91,10 @@ var Metrics = metric.Table[Counters]{
 
 // StormMetrics are what meters of storm control count, of a port or of all.
 var StormMetrics = metric.Table[policy.StormDrops]{
-	metric.Counter("storm_broadcast", metric.None, "broadcasts over ports[].storm: lost",
+	metric.Counter("storm_broadcast", metric.None, "broadcast above the limit in ports[].storm: lost",
 		func(d *policy.StormDrops) uint64 { return d[policy.StormBroadcast] }),
-	metric.Counter("storm_multicast", metric.None, "other multicast over ports[].storm: lost",
+	metric.Counter("storm_multicast", metric.None, "other multicast above the limit in ports[].storm: lost",
 		func(d *policy.StormDrops) uint64 { return d[policy.StormMulticast] }),
-	metric.Counter("storm_unknown_unicast", metric.None, "unicast to unknown MACs over ports[].storm: lost",
+	metric.Counter("storm_unknown_unicast", metric.None, "unicast to unknown MACs above the limit in ports[].storm: lost",
 		func(d *policy.StormDrops) uint64 { return d[policy.StormUnknownUnicast] }),
 }

@@ -108,8 +108,8 @@ type StormLimited struct {
 
 var _ = event.Declare[StormLimited](event.Kind{Name: "storm_limited", Level: event.Warn,
 	Meaning: "Packets of a port were dropped by storm control: more of the kind came than `limit` a second " +
-		"(ports[].storm). `lost` counts them since the last such line of the same port and kind; at most one every 10 s " +
-		"for each.",
+		"(ports[].storm). `lost` counts them since the last such event of the same port and kind; at most one " +
+		"event every 10 s for each.",
 	Advice: "Find out what sends that much: a loop (mac_flapping), a broken or malicious station. If the traffic " +
 		"is wanted, raise the limit.",
 })

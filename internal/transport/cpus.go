@@ -36,7 +36,7 @@ func openCPUs() (*cpuReader, error) {
 	const name = cpuDir + "possible"
 	text, err := os.ReadFile(name)
 	if err != nil {
-		return nil, fmt.Errorf("dispatch by CPU needs the list of CPUs: %w", err)
+		return nil, fmt.Errorf("per-CPU dispatch needs the list of CPUs: %w", err)
 	}
 	possible, err := parseCPUList(strings.TrimSpace(string(text)))
 	if err != nil {

@@ -35,5 +35,5 @@ func enoughDescriptors(sockets, open int, limit uint64) error {
 		return nil
 	}
 	return fmt.Errorf("%d ports need an upcall socket each, %d open files in all, but the limit is %d: "+
-		"raise it (LimitNOFILE=, ulimit -n) or dispatch by CPU: %w", sockets, need, limit, unix.EMFILE)
+		"raise it (LimitNOFILE=, ulimit -n) or set dispatch: per-cpu: %w", sockets, need, limit, unix.EMFILE)
 }

@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// noPerCPU is the reason why configured dispatch by CPU is not used.
-const noPerCPU = "the kernel cannot dispatch by CPU (Linux >= 5.15)"
+// noPerCPU is the reason why configured per-CPU dispatch is not used.
+const noPerCPU = "the kernel has no per-CPU dispatch (Linux >= 5.15)"
 
 // Dispatcher makes the kernel send upcalls to the sockets, through the user features of the
 // datapath.
@@ -77,7 +77,7 @@ func (d *Dispatcher) setFeatures(f dpif.Features) error {
 	return err
 }
 
-// dispatchesByCPU reports whether the kernel really dispatches by CPU. It is not enough that
+// dispatchesByCPU reports whether the kernel really has per-CPU dispatch. It is not enough that
 // the kernel keeps the feature, see RefusesUnknown. A kernel that reports the table of PIDs
 // supports it, but Linux < 6.1 does not report the table. If it is not supported, the feature
 // is removed again.
@@ -129,7 +129,7 @@ func (d *Dispatcher) openShared(before dpif.DatapathInfo) (err error) {
 			}
 			sock = &Socket{Socket: upcall.NewSharedSocket(r, h.ID())}
 		}
-		sock.Reason, sock.handler = "dispatch by CPU has no rings", h
+		sock.Reason, sock.handler = "per-CPU dispatch has no rings", h
 		shared = append(shared, sock)
 		s.Keep(sock)
 	}

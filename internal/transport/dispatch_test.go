@@ -109,7 +109,7 @@ func TestDispatchSelected(t *testing.T) {
 				}
 				want, reason := asked, "configured"
 				if asked == dpif.DispatchPerCPU && k.known&dpif.FeatureDispatchPerCPU == 0 {
-					want, reason = dpif.DispatchPerVport, "the kernel cannot dispatch by CPU (Linux >= 5.15)"
+					want, reason = dpif.DispatchPerVport, "the kernel has no per-CPU dispatch (Linux >= 5.15)"
 				}
 				if does != want || d.dispatch() != want {
 					t.Errorf("the kernel dispatches %v, the server says %v, want %v", does, d.dispatch(), want)

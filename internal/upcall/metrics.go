@@ -17,7 +17,7 @@ var PortMetrics = metric.Table[PortCounters]{
 		func(c *PortCounters) uint64 { return c.Spoofed }),
 	metric.Counter("flows_put", metric.None, "flows requested",
 		func(c *PortCounters) uint64 { return c.FlowsPut }).WithDelta(),
-	metric.Counter("flows_primed", metric.None, "requested flows for answers that were yet to come",
+	metric.Counter("flows_primed", metric.None, "flows of the reply direction, requested before a reply came",
 		func(c *PortCounters) uint64 { return c.FlowsPrimed }),
 	metric.Counter("flows_existing", metric.None, "requested flows that existed already",
 		func(c *PortCounters) uint64 { return c.FlowsExisting }),
