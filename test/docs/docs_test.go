@@ -181,7 +181,8 @@ func TestDoubledWords(t *testing.T) {
 	}
 }
 
-// TestArchitectureListsPackages: the table of layers lists exactly the packages of internal/.
+// TestArchitectureListsPackages: the table of layers lists exactly the packages of internal/,
+// and the picture shows them.
 func TestArchitectureListsPackages(t *testing.T) {
 	source, err := os.ReadFile(filepath.Join(root, "ARCHITECTURE.md"))
 	if err != nil {
@@ -197,9 +198,16 @@ func TestArchitectureListsPackages(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	picture, err := os.ReadFile(filepath.Join(root, "docs", "architecture.svg"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, d := range dirs {
 		if d.IsDir() && !listed[d.Name()] {
 			t.Errorf("ARCHITECTURE.md does not list package %s", d.Name())
+		}
+		if shown := regexp.MustCompile(`>[^<]*\b` + d.Name() + `\b[^<]*</text>`); d.Name() != "lab" && !shown.Match(picture) {
+			t.Errorf("docs/architecture.svg does not show package %s", d.Name())
 		}
 		delete(listed, d.Name())
 	}
