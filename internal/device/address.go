@@ -30,8 +30,7 @@ func (c *Conn) DeleteAddress(l Link, a netip.Prefix) error {
 	return nil
 }
 
-// address sends a request about one address: struct ifaddrmsg and its
-// attributes.
+// address sends a request about one address: struct ifaddrmsg and its attributes.
 func (c *Conn) address(typ, nlflags uint16, l Link, a netip.Prefix) error {
 	ip := a.Addr().AsSlice()
 	family := byte(unix.AF_INET)
@@ -66,7 +65,7 @@ func (c *Conn) Addresses() (map[int][]netip.Addr, error) {
 		var ip netip.Addr
 		it := netlink.NewAttrs(b[ifaddrmsgLen:])
 		for it.Next() {
-			// IFA_ADDRESS is the peer's of a point-to-point device.
+			// IFA_ADDRESS of a point-to-point device is the peer's address.
 			if t := it.Type(); t == unix.IFA_LOCAL || t == unix.IFA_ADDRESS && !ip.IsValid() {
 				ip, _ = netip.AddrFromSlice(it.Data())
 			}

@@ -28,8 +28,8 @@ func Dial() (*Conn, error) {
 // Close closes the socket. It is idempotent.
 func (c *Conn) Close() error { return c.conn.Close() }
 
-// link opens a request about a device in c.enc, up to its struct ifinfomsg.
-// index 0 leaves it to the name. The flags in change get the values in flags.
+// link starts a request about a device in c.enc, up to its struct ifinfomsg. With index 0 the
+// caller may add the name. The flags in change are set to the values in flags.
 func (c *Conn) link(typ, nlflags uint16, index int, flags, change uint32) {
 	c.enc.Clear()
 	c.enc.Begin(typ, nlflags)
@@ -45,7 +45,7 @@ func (c *Conn) transact() ([]byte, error) {
 	return c.conn.Transact(&c.enc)
 }
 
-// appendPort appends a port number, which tunnels have in network byte order.
+// appendPort appends a port number in network byte order, as tunnels have it.
 func appendPort(e *netlink.Encoder, attr uint16, port uint16) {
 	e.Attr(attr, binary.BigEndian.AppendUint16(nil, port))
 }

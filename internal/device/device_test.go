@@ -12,8 +12,7 @@ import (
 	"dpifd/internal/netlink"
 )
 
-// message returns RTM_NEWLINK as the kernel would write it, by another
-// encoder than ours.
+// message returns an RTM_NEWLINK as the kernel would write it, encoded by another library.
 func message(t testing.TB, name, alias, kind string, data func(*mdlayher.AttributeEncoder)) []byte {
 	t.Helper()
 	ae := mdlayher.NewAttributeEncoder()
@@ -80,7 +79,7 @@ func TestParseLink(t *testing.T) {
 	}
 }
 
-// TestDifferences: a device is used only if all that matters of it fits.
+// TestDifferences: a device is used only if all relevant attributes match.
 func TestDifferences(t *testing.T) {
 	vx, gnv := Tunnel{VXLAN, 4789}, Tunnel{Geneve, 6081}
 	for _, tt := range []struct {
@@ -88,7 +87,7 @@ func TestDifferences(t *testing.T) {
 		tunnel Tunnel
 		kind   string
 		data   func(*mdlayher.AttributeEncoder)
-		want   []string // in the error; none if the device fits
+		want   []string // parts of the error; none if the device matches
 	}{
 		{"vxlan", vx, "vxlan", vxlan(0, 1, 1, 4789, false), nil},
 		{"vxlan that learns", vx, "vxlan", vxlan(1, 1, 1, 4789, false), []string{"learns"}},
@@ -125,7 +124,7 @@ func TestDifferences(t *testing.T) {
 	}
 }
 
-// TestOwnDevice: what is asked of the kernel is what is demanded of a device.
+// TestOwnDevice: what is requested from the kernel satisfies the check of a device.
 func TestOwnDevice(t *testing.T) {
 	for _, tun := range []Tunnel{{VXLAN, 4789}, {VXLAN, 65535}, {Geneve, 6081}, {Kind: GRE}, {Kind: GRE6}} {
 		var e netlink.Encoder

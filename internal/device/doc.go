@@ -3,11 +3,10 @@
 //
 // # Tunnels
 //
-// A tunnel device is made in collect-metadata mode ("external" to iproute2): it has no peer,
-// and takes the destination of a packet from the flow's set(tunnel(...)) action. One device
-// serves all tunnels of its kind and destination port, and has the same name as with Open
-// vSwitch. An existing device of that name is used if its attributes are the same, and not
-// changed otherwise.
+// A tunnel device is created in collect-metadata mode ("external" to iproute2): it has no peer, and
+// takes the destination of a packet from the flow's set(tunnel(...)) action. One device serves all
+// tunnels of its kind and destination port, and has the same name as with Open vSwitch. An existing
+// device with that name is used if its attributes are the same; otherwise it is left unchanged.
 //
 // # Ownership
 //

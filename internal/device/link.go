@@ -15,8 +15,7 @@ import (
 // ifinfomsgLen is sizeof(struct ifinfomsg), linux/rtnetlink.h.
 const ifinfomsgLen = 16
 
-// Link is a network device as the kernel describes it. It shares no memory
-// with the message it was read from.
+// Link is a network device as the kernel describes it. It shares no memory with the message.
 type Link struct {
 	Index       int
 	Type        uint16 // ARPHRD_*, linux/if_arp.h
@@ -24,8 +23,8 @@ type Link struct {
 	Kind        string // IFLA_INFO_KIND: "vxlan", "veth"; "" for hardware
 	Flags       uint32 // IFF_*
 	MTU         uint32 // bytes
-	Address     string // its own, as in 02:00:00:00:00:01; "" if it has none
-	Master      int    // index of the device that it belongs to, 0 if none
+	Address     string // MAC, as in 02:00:00:00:00:01; "" if it has none
+	Master      int    // ifindex of its master, such as a bridge, 0 if none
 	State       uint8  // IF_OPER_*
 	data        []byte // IFLA_INFO_DATA, by kind
 }
@@ -33,8 +32,7 @@ type Link struct {
 // Up reports whether the device is set up, IFF_UP.
 func (l *Link) Up() bool { return l.Flags&unix.IFF_UP != 0 }
 
-// Link returns the device of a name. The error matches unix.ENODEV when there
-// is none.
+// Link returns the device with the given name. The error matches unix.ENODEV if there is none.
 func (c *Conn) Link(name string) (Link, error) {
 	c.link(unix.RTM_GETLINK, 0, 0, 0, 0)
 	c.enc.String(unix.IFLA_IFNAME, name)
@@ -49,8 +47,7 @@ func (c *Conn) Link(name string) (Link, error) {
 	return l, nil
 }
 
-// LinkAt returns the device of an ifindex. The error matches unix.ENODEV when there is
-// none.
+// LinkAt returns the device with the given ifindex. The error matches unix.ENODEV if there is none.
 func (c *Conn) LinkAt(index int) (Link, error) {
 	c.link(unix.RTM_GETLINK, 0, index, 0, 0)
 	b, err := c.transact()
@@ -82,8 +79,7 @@ func (c *Conn) Links() ([]Link, error) {
 	return list, nil
 }
 
-// ParseLink decodes what follows struct nlmsghdr in RTM_NEWLINK and
-// RTM_DELLINK.
+// ParseLink decodes the payload of RTM_NEWLINK and RTM_DELLINK, after struct nlmsghdr.
 func ParseLink(b []byte) (Link, error) {
 	if len(b) < ifinfomsgLen {
 		return Link{}, fmt.Errorf("link message: %w: %d bytes where struct ifinfomsg takes %d", netlink.ErrMalformed,
@@ -139,7 +135,7 @@ func (c *Conn) Delete(l Link) error {
 	return nil
 }
 
-// SetUp sets a device up.
+// SetUp sets IFF_UP.
 func (c *Conn) SetUp(l Link) error {
 	c.link(unix.RTM_NEWLINK, 0, l.Index, unix.IFF_UP, unix.IFF_UP)
 	if _, err := c.transact(); err != nil {

@@ -8,13 +8,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// namespaces is where network namespaces have names (ip-netns(8)).
+// namespaces is the directory of named network namespaces (ip-netns(8)).
 const namespaces = "/run/netns"
 
-// Namespace returns the path of the network namespace that has an id in that of the Conn
-// (ip netns list-id), "" if none of /run/netns has.
+// Namespace returns the path of the network namespace with the given id in the namespace of the
+// Conn (ip netns list-id), "" if /run/netns has none.
 func (c *Conn) Namespace(id int32) string {
-	paths, _ := filepath.Glob(filepath.Join(namespaces, "*")) // a pattern that is well-formed makes no error
+	paths, _ := filepath.Glob(filepath.Join(namespaces, "*")) // fails only for a malformed pattern
 	for _, path := range paths {
 		if got, ok := c.namespaceID(path); ok && got == id {
 			return path
@@ -23,7 +23,7 @@ func (c *Conn) Namespace(id int32) string {
 	return ""
 }
 
-// namespaceID asks for the id of the namespace at path (struct rtgenmsg and NETNSA_* of
+// namespaceID returns the id of the namespace at path (struct rtgenmsg and NETNSA_* of
 // linux/net_namespace.h).
 func (c *Conn) namespaceID(path string) (id int32, ok bool) {
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
@@ -36,7 +36,7 @@ func (c *Conn) namespaceID(path string) (id int32, ok bool) {
 	c.enc.RawUint32(unix.AF_UNSPEC)
 	c.enc.Uint32(unix.NETNSA_FD, uint32(fd))
 	b, err := c.transact()
-	const genmsgLen = 4 // with its padding
+	const genmsgLen = 4 // including padding
 	if err != nil || len(b) < genmsgLen {
 		return 0, false
 	}

@@ -25,7 +25,7 @@ const (
 	gretapMTU = 1450
 )
 
-// Kind is a kind of tunnel device, as IFLA_INFO_KIND has it.
+// Kind is a kind of tunnel device, as in IFLA_INFO_KIND.
 type Kind string
 
 // The kinds. GRE over IPv6 is a separate kind; VXLAN and Geneve devices serve both.

@@ -12,7 +12,7 @@ import (
 // Census counts resources of a process that may leak.
 type Census struct {
 	FDs      int // open file descriptors
-	Mappings int // of memory
+	Mappings int // memory mappings
 	Threads  int
 	RSSKiB   int // resident memory
 }
@@ -45,7 +45,7 @@ func TakeCensus(pid int) (Census, error) {
 		if len(field) == 0 {
 			continue
 		}
-		n, _ := strconv.Atoi(string(field[0])) // 0 for those that are no numbers
+		n, _ := strconv.Atoi(string(field[0])) // 0 if it is not a number
 		switch string(key) {
 		case "Threads":
 			c.Threads = n

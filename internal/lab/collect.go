@@ -10,8 +10,7 @@ import (
 	"time"
 )
 
-// loadEtherType is that of the numbered frames of test/bench/load, whose number
-// follows it.
+// loadEtherType is the EtherType of the numbered frames of test/bench/load; the number follows it.
 const loadEtherType = 0x88b6
 
 // Collector counts the numbered frames of a load as they arrive.
@@ -20,9 +19,8 @@ type Collector struct {
 	seen map[uint32]bool
 }
 
-// Collect takes what arrives of a load off the socket, which has no other reader
-// from then on, until the test ends. It fails the test if the socket itself
-// dropped frames.
+// Collect reads the frames of a load from the socket until the test ends; nobody else may read from
+// it. It fails the test if the socket itself dropped frames.
 func Collect(t testing.TB, p *Packet) *Collector {
 	t.Helper()
 	c := &Collector{seen: map[uint32]bool{}}
@@ -46,7 +44,7 @@ func Collect(t testing.TB, p *Packet) *Collector {
 	return c
 }
 
-// Count returns how many frames of different numbers have arrived.
+// Count returns the number of distinct frames that have arrived.
 func (c *Collector) Count() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()

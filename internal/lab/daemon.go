@@ -81,8 +81,8 @@ func parseEvent(line string) (Event, error) {
 	return e, err
 }
 
-// parseNamed reads one line of the log if it is an event of a name. Other events are recognised
-// by their text, because decoding takes most of the time of a wait in a long log.
+// parseNamed parses one line of the log if it is an event with the given name. Others are
+// recognised by their text, because decoding would take most of the time of a wait in a long log.
 func parseNamed(line, name string) (Event, bool) {
 	if !strings.Contains(line, `"event":"`+name+`"`) {
 		return Event{}, false
@@ -115,8 +115,8 @@ func (n *NetNS) StartDaemon(t testing.TB, config string, env ...string) *Daemon 
 	return n.StartDaemonFile(t, WriteConfig(t, config), append([]string{"env"}, env...)...)
 }
 
-// StartDaemonFile is StartDaemon with a configuration file, by a command that
-// runs the one in its arguments.
+// StartDaemonFile is StartDaemon with an existing configuration file; by is a command that runs the
+// one in its arguments.
 func (n *NetNS) StartDaemonFile(t testing.TB, file string, by ...string) *Daemon {
 	t.Helper()
 	if len(by) == 0 {
@@ -125,13 +125,13 @@ func (n *NetNS) StartDaemonFile(t testing.TB, file string, by ...string) *Daemon
 	return n.StartDaemonCommand(t, exec.Command(by[0], append(by[1:len(by):len(by)], DaemonPath(t), "run", "--config", file)...))
 }
 
-// StartProgram is StartDaemon with another program than the one under test.
+// StartProgram is StartDaemon with a program other than the one under test.
 func (n *NetNS) StartProgram(t testing.TB, program, config string) *Daemon {
 	t.Helper()
 	return n.StartDaemonCommand(t, exec.Command(program, "run", "--config", WriteConfig(t, config)))
 }
 
-// StartDaemonCommand is StartDaemon by a command of the caller's.
+// StartDaemonCommand is StartDaemon with a command of the caller.
 func (n *NetNS) StartDaemonCommand(t testing.TB, cmd *exec.Cmd) *Daemon {
 	t.Helper()
 	d := &Daemon{n.StartCommand(t, cmd)}
@@ -148,7 +148,7 @@ func (n *NetNS) StartDaemonCommand(t testing.TB, cmd *exec.Cmd) *Daemon {
 	return d
 }
 
-// WriteConfig writes a configuration file that goes when the test ends.
+// WriteConfig writes a configuration file that is removed when the test ends.
 func WriteConfig(t testing.TB, config string) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "dpifd.yaml")
@@ -158,8 +158,8 @@ func WriteConfig(t testing.TB, config string) string {
 	return file
 }
 
-// Wait waits until the log has an event of a name, not older than since, that
-// match accepts, and returns the first. A nil match accepts any.
+// Wait waits until the log has an event with the given name, not older than since, that match
+// accepts, and returns the first. A nil match accepts any.
 func (d *Daemon) Wait(t testing.TB, since time.Time, name string, match func(Event) bool) Event {
 	t.Helper()
 	var found Event
@@ -175,7 +175,7 @@ func (d *Daemon) Wait(t testing.TB, since time.Time, name string, match func(Eve
 	return found
 }
 
-// Events returns the events of a name so far.
+// Events returns the events with the given name so far.
 func (d *Daemon) Events(name string) []Event {
 	var list []Event
 	for line := range strings.Lines(d.Output()) {
@@ -186,11 +186,11 @@ func (d *Daemon) Events(name string) []Event {
 	return list
 }
 
-// home is the namespace that the test binary was started in. Later the thread that /proc names
-// the process by may be in another one, by a call of Do.
+// home is the namespace in which the test binary was started. Later, the thread by which /proc
+// names the process may be in another one, during a call of Do.
 var home, errHome = netns.Get()
 
-// Root returns the namespace that the test binary was started in.
+// Root returns the namespace in which the test binary was started.
 func Root(t testing.TB) *NetNS {
 	t.Helper()
 	if errHome != nil {
@@ -199,7 +199,7 @@ func Root(t testing.TB) *NetNS {
 	return &NetNS{Name: "(root)", handle: home}
 }
 
-// declared is an event's row in docs/LOGS.md.
+// declared is the row of an event in docs/LOGS.md.
 type declared struct {
 	level  string
 	fields []string // sorted

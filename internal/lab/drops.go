@@ -20,8 +20,7 @@ func (n *NetNS) SocketDrops(t testing.TB, portIDs ...uint32) int {
 	return n.sumSockets(t, "Drops", portIDs)
 }
 
-// SocketQueued sums, over the same, the bytes of memory of what waits to be
-// received.
+// SocketQueued returns the memory in bytes of the messages queued on such sockets.
 func (n *NetNS) SocketQueued(t testing.TB, portIDs ...uint32) int {
 	t.Helper()
 	return n.sumSockets(t, "Rmem", portIDs)

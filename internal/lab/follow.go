@@ -11,15 +11,15 @@ import (
 // log each time; a Follower is for thousands of events.
 type Follower struct {
 	daemon *Daemon
-	at     int // bytes read
+	at     int // number of bytes read
 	rest   string
 }
 
-// Follow returns a reader of the daemon's log, from this time on.
+// Follow returns a reader of the daemon's log from now on.
 func (d *Daemon) Follow() *Follower { return &Follower{daemon: d, at: len(d.Output())} }
 
-// Next returns the next event that match accepts; those before it are passed
-// over. It fails the test if none comes within DaemonLimit.
+// Next returns the next event that match accepts, and skips those before it. It fails the test if
+// none comes within DaemonLimit.
 func (f *Follower) Next(t testing.TB, match func(Event) bool) Event {
 	t.Helper()
 	timeout := newTimer(DaemonLimit)
@@ -45,7 +45,7 @@ func (f *Follower) Next(t testing.TB, match func(Event) bool) Event {
 		select {
 		case <-grown:
 		case <-exited:
-			exited = nil // everything is written now: look once more
+			exited = nil // the output is complete now: check it once more
 		case <-timeout.C:
 			if timeout.passed() {
 				t.Fatalf("the daemon did not write the event waited for within %v", DaemonLimit)

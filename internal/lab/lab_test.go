@@ -17,7 +17,7 @@ import (
 
 func TestMain(m *testing.M) { Main(m) }
 
-// judge is a test that only notes how it ended.
+// judge is a test that records how it ended.
 type judge struct {
 	testing.TB
 	end string
@@ -147,8 +147,8 @@ func TestProcess(t *testing.T) {
 	p.WaitLine(t, 0, func(line string) bool { return line == "ended by TERM" })
 }
 
-// TestStall stops this process for a while: that time counts neither as elapsed
-// nor towards a limit.
+// TestStall stops this process for a while: that time counts neither as elapsed nor towards a
+// limit.
 func TestStall(t *testing.T) {
 	const stopped = 2 * time.Second
 	watch, within, start := StartStopwatch(), Within(stopped), time.Now()
@@ -156,7 +156,7 @@ func TestStall(t *testing.T) {
 	if err := cmd.Run(); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(5 * stallTick) // until the meter has run
+	time.Sleep(5 * stallTick) // so that the meter runs
 	took, stalled := time.Since(start), watch.Stalled()
 	if stalled < stopped-stallTick-stallFloor || stalled > took || within.Passed() {
 		t.Errorf("stopped for 2 of %v: stalled for %v, a limit of %v has passed: %v", took, stalled, stopped, within.Passed())
@@ -172,14 +172,14 @@ func TestPacket(t *testing.T) {
 	port := host.OpenPacket(t, "eth0")
 	peer := sw.OpenPacket(t, "p1")
 
-	// A tagged frame arrives with its tag, whichever way the driver took it.
+	// A tagged frame arrives with its tag, even if the driver removed it.
 	want := Frame(t, "02:00:00:00:00:02", "02:00:00:00:00:03", unix.ETH_P_8021Q,
 		[]byte{0x20, 0x07, 0x88, 0xb5, 0xca, 0xfe})
 	if err := peer.Send(want); err != nil {
 		t.Fatal(err)
 	}
 	port.Expect(t, 20*time.Second, func(f []byte) bool { return bytes.Equal(f, want) })
-	// What a side sends is not seen as arriving there.
+	// Sent frames are not received.
 	if n := peer.Count(t, func(f []byte) bool { return bytes.Equal(f, want) }); n != 0 {
 		t.Errorf("the sender received its own frame %d times", n)
 	}

@@ -12,10 +12,9 @@ import (
 	"go.uber.org/goleak"
 )
 
-// Main runs the tests of a package that needs the lab, checks that no
-// goroutine outlived them, and exits. It is the whole body of a TestMain.
-// Outside of the lab VM it refuses: these tests create datapaths and
-// namespaces, and load modules.
+// Main runs the tests of a package that needs the lab, checks that no goroutine outlives them, and
+// exits. It is the whole body of a TestMain. Outside of the lab VM it refuses to run: these tests
+// create datapaths and namespaces, and load modules.
 func Main(m *testing.M) {
 	if err := inVM(); err != nil {
 		fmt.Fprintf(os.Stderr, "%v; run `make kernel-test`\n", err)
@@ -29,12 +28,11 @@ func Main(m *testing.M) {
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("dpifd/internal/lab.measureStalls"))
 }
 
-// backlog is the length of each CPU's queue between two devices. The kernel's 1,000
-// are dropped from in silence when tests that run in parallel send.
+// backlog limits each CPU's queue between two devices. The kernel's default of 1,000 drops frames
+// without a count when parallel tests send.
 const backlog = "/proc/sys/net/core/netdev_max_backlog"
 
-// inVM says whether this process is root in the lab VM, whose /init exports
-// LAB_VM.
+// inVM returns nil if this process is root in the lab VM, whose /init exports LAB_VM.
 func inVM() error {
 	if os.Getenv("LAB_VM") != "1" {
 		return errors.New("not inside the lab VM")
@@ -47,8 +45,8 @@ func inVM() error {
 
 var serial atomic.Uint32
 
-// Name returns a name that starts with hint and is unique in this process. It
-// fits IFNAMSIZ (15 bytes) if hint has at most 10.
+// Name returns a name that starts with hint and is unique in this process. It fits IFNAMSIZ (15
+// bytes) if hint has at most 10 bytes.
 func Name(hint string) string {
 	return fmt.Sprintf("%s-%d", hint, serial.Add(1))
 }

@@ -8,18 +8,17 @@ import (
 	"testing"
 )
 
-// mayLack names the features that the default kernel, Debian's 6.1, cannot
-// have: it is newer than netlink rings and older than the vports' upcall
-// statistics and the drop action.
+// mayLack names the features that the default kernel, Debian's 6.1, lacks: it is newer than netlink
+// rings and older than the upcall statistics of vports and the drop action.
 var mayLack = map[string]bool{
 	"rings":        true,
 	"upcall-stats": true,
 	"drop-action":  true,
 }
 
-// Need tries a feature of the kernel and skips the test, with the error as the
-// reason, if the kernel lacks it. With DPIFD_LAB_STRICT=1 a feature that the
-// default kernel ought to have fails the test instead.
+// Need tries a feature of the kernel and skips the test, with the error as the reason, if the
+// kernel lacks it. With DPIFD_LAB_STRICT=1 the test fails instead, unless the feature is in
+// mayLack.
 func Need(t testing.TB, feature string, try func() error) {
 	t.Helper()
 	if err := lacks(t, feature, try); err != nil {
@@ -27,8 +26,8 @@ func Need(t testing.TB, feature string, try func() error) {
 	}
 }
 
-// Has is Need for a part of a test: it logs what the kernel lacks and reports
-// whether it has it.
+// Has is Need for a part of a test: it logs a missing feature and reports whether the kernel has
+// it.
 func Has(t testing.TB, feature string, try func() error) bool {
 	t.Helper()
 	err := lacks(t, feature, try)
@@ -50,5 +49,5 @@ func lacks(t testing.TB, feature string, try func() error) error {
 	return fmt.Errorf("kernel lacks %s: %w", feature, err)
 }
 
-// Strict reports whether the kernel is the default one, which has what tests need.
+// Strict reports whether the kernel is the default one, which must have all features that it can.
 func Strict() bool { return os.Getenv("DPIFD_LAB_STRICT") == "1" }

@@ -14,20 +14,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// NetNS is a network namespace made for one test.
+// NetNS is a network namespace created for one test.
 type NetNS struct {
-	// Name is its name below /run/netns, as `ip netns` and the daemon's
-	// configuration know it.
+	// Name is the name below /run/netns, as used by `ip netns` and the daemon's configuration.
 	Name string
 
 	handle netns.NsHandle
 }
 
-// Path returns the file that holds the namespace.
+// Path returns the path of the namespace.
 func (n *NetNS) Path() string { return "/run/netns/" + n.Name }
 
-// NewNetNS makes a namespace with its loopback device up. It is deleted, with
-// every device and datapath in it, when the test ends.
+// NewNetNS creates a namespace with its loopback device up. It is deleted, with all devices and
+// datapaths in it, when the test ends.
 func NewNetNS(t testing.TB, hint string) *NetNS {
 	t.Helper()
 	n := &NetNS{Name: Name(hint)}
@@ -59,9 +58,8 @@ func NewNetNS(t testing.TB, hint string) *NetNS {
 	return n
 }
 
-// Do calls fn on a thread inside the namespace and returns its error. Sockets
-// that fn opens and processes that it starts stay in the namespace; goroutines
-// that it starts do not begin there.
+// Do calls fn on a thread inside the namespace and returns its error. Sockets that fn opens and
+// processes that it starts stay in the namespace; goroutines that it starts run outside.
 func (n *NetNS) Do(fn func() error) error {
 	return onThread(func() error {
 		if err := netns.Set(n.handle); err != nil {
@@ -71,8 +69,8 @@ func (n *NetNS) Do(fn func() error) error {
 	})
 }
 
-// onThread calls fn on a thread of its own. The thread may change its
-// namespace: it goes back to where it was, or ends with its goroutine.
+// onThread calls fn on a separate thread, which may change its namespace: afterwards it returns to
+// the former one, or ends with its goroutine.
 func onThread(fn func() error) error {
 	done := make(chan error, 1)
 	go func() {
@@ -98,15 +96,15 @@ type End struct {
 	Name string
 	// MAC is the hardware address, "" for a random one.
 	MAC string
-	// Addrs are IPv4 and IPv6 addresses with their prefix lengths,
-	// "10.0.0.1/24". IPv6 ones are usable at once.
+	// Addrs are IPv4 and IPv6 addresses with prefix lengths, such as "10.0.0.1/24". IPv6 addresses
+	// are usable at once.
 	Addrs []string
 	// MTU in bytes, 0 for the kernel's default.
 	MTU int
 }
 
-// Veth makes a veth pair between two namespaces and brings both ends up. It
-// goes with either namespace.
+// Veth creates a veth pair between two namespaces and brings both ends up. It is deleted with
+// either namespace.
 func Veth(t testing.TB, a, b End) {
 	t.Helper()
 	attrs := netlink.NewLinkAttrs()
@@ -147,8 +145,8 @@ func (e End) setUp() error {
 			return fmt.Errorf("MTU %d: %w", e.MTU, err)
 		}
 	}
-	// Duplicate address detection would keep the link-local address tentative
-	// for the first second. A kernel without IPv6 has no such file.
+	// Duplicate address detection would keep the link-local address tentative for a second. A
+	// kernel without IPv6 has no such file.
 	dad := "/proc/sys/net/ipv6/conf/" + e.Name + "/accept_dad"
 	if err := os.WriteFile(dad, []byte("0"), 0o644); err != nil && !os.IsNotExist(err) {
 		return err
@@ -168,9 +166,8 @@ func (e End) setUp() error {
 	return netlink.LinkSetUp(link)
 }
 
-// Host makes a namespace with one device, eth0, whose peer is port in the
-// namespace sw: a host plugged into a switch. The host's end carries addrs and
-// mac ("" for a random one).
+// Host creates a namespace with one device, eth0, whose peer is port in the namespace sw: a host
+// connected to a switch. The host's end has addrs and mac ("" for a random one).
 func Host(t testing.TB, sw *NetNS, port, mac string, addrs ...string) *NetNS {
 	t.Helper()
 	h := NewNetNS(t, port)
@@ -178,7 +175,7 @@ func Host(t testing.TB, sw *NetNS, port, mac string, addrs ...string) *NetNS {
 	return h
 }
 
-// SetLink brings a device of the namespace up or down.
+// SetLink brings a device in the namespace up or down.
 func (n *NetNS) SetLink(t testing.TB, name string, up bool) {
 	t.Helper()
 	err := n.Do(func() error {
@@ -196,7 +193,7 @@ func (n *NetNS) SetLink(t testing.TB, name string, up bool) {
 	}
 }
 
-// DeleteLink deletes a device of the namespace, and with it a veth's peer.
+// DeleteLink deletes a device in the namespace, and a veth's peer with it.
 func (n *NetNS) DeleteLink(t testing.TB, name string) {
 	t.Helper()
 	err := n.Do(func() error {
@@ -211,7 +208,7 @@ func (n *NetNS) DeleteLink(t testing.TB, name string) {
 	}
 }
 
-// Ifindex returns the index of a device of the namespace.
+// Ifindex returns the index of a device in the namespace.
 func (n *NetNS) Ifindex(t testing.TB, name string) int {
 	t.Helper()
 	index := 0
@@ -228,11 +225,11 @@ func (n *NetNS) Ifindex(t testing.TB, name string) int {
 	return index
 }
 
-// FD returns the descriptor of the namespace, which stays its own.
+// FD returns the namespace's descriptor, which the NetNS still owns.
 func (n *NetNS) FD() int { return int(n.handle) }
 
-// SetIPv6 allows or denies IPv6 to devices made from now on in the namespace.
-// Without it they send no router solicitations and the like.
+// SetIPv6 enables or disables IPv6 on devices created in the namespace from now on. Without it they
+// send no router solicitations and the like.
 func (n *NetNS) SetIPv6(on bool) error {
 	disable := "1"
 	if on {

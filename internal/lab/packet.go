@@ -22,14 +22,13 @@ type Packet struct {
 	buf   []byte
 	oob   []byte
 	iface string
-	// arrived is when the kernel took the frame last received.
+	// arrived is when the kernel received the last returned frame.
 	arrived  time.Time
 	outgoing bool
 }
 
-// OpenPacket opens a packet socket on a device of the namespace; it sees from
-// then on each frame that arrives there, whatever its destination. It is closed
-// when the test ends.
+// OpenPacket opens a packet socket on a device in the namespace. It receives each frame that
+// arrives there from now on, whatever its destination, and is closed when the test ends.
 func (n *NetNS) OpenPacket(t testing.TB, device string) *Packet {
 	t.Helper()
 	p := &Packet{buf: make([]byte, 1<<16+64), oob: make([]byte, 256), iface: device}
@@ -49,13 +48,13 @@ func (p *Packet) open() error {
 	if err != nil {
 		return err
 	}
-	// Protocol 0 until bind, so that no frame of another device is queued.
+	// Protocol 0 until bind, so that no frames of other devices are queued.
 	p.fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return err
 	}
 	err = errors.Join(
-		// Frames come in bursts that the default buffer does not hold.
+		// The default buffer does not hold bursts of frames.
 		unix.SetsockoptInt(p.fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 32<<20),
 		unix.SetsockoptInt(p.fd, unix.SOL_PACKET, unix.PACKET_AUXDATA, 1),
 		unix.SetsockoptInt(p.fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1),
@@ -77,11 +76,11 @@ func htons(v uint16) uint16 {
 	return binary.NativeEndian.Uint16(binary.BigEndian.AppendUint16(nil, v))
 }
 
-// TakeOutgoing has Receive return the frames, too, that are sent by the device. The kernel takes
-// their time on the thread that sends.
+// TakeOutgoing makes Receive also return frames that the device sends. The sending thread takes
+// their time stamps.
 func (p *Packet) TakeOutgoing() { p.outgoing = true }
 
-// Send sends one frame, from its Ethernet header on.
+// Send sends one frame, including its Ethernet header.
 func (p *Packet) Send(frame []byte) error {
 	for {
 		_, err := unix.Write(p.fd, frame)
@@ -91,9 +90,9 @@ func (p *Packet) Send(frame []byte) error {
 	}
 }
 
-// Receive returns the next frame that arrived, with its VLAN tag in place, in
-// memory of its own. After limit without one, in which stalls of the guest do not
-// count, it returns os.ErrDeadlineExceeded; a limit of 0 takes only what is queued.
+// Receive returns a copy of the next frame, with its VLAN tag in place. If none arrives within
+// limit, not counting stalls of the guest, it returns os.ErrDeadlineExceeded; a limit of 0 returns
+// only queued frames.
 func (p *Packet) Receive(limit time.Duration) ([]byte, error) {
 	within := Within(limit)
 	for {
@@ -112,7 +111,7 @@ func (p *Packet) Receive(limit time.Duration) ([]byte, error) {
 	}
 }
 
-// receive takes the next arrived frame off the queue, or EAGAIN.
+// receive returns the next queued frame, or EAGAIN.
 func (p *Packet) receive() ([]byte, error) {
 	for {
 		size, oobn, _, from, err := unix.Recvmsg(p.fd, p.buf, p.oob, unix.MSG_DONTWAIT)
@@ -124,7 +123,7 @@ func (p *Packet) receive() ([]byte, error) {
 		case err != nil:
 			return nil, fmt.Errorf("receive on %s: %w", p.iface, err)
 		}
-		// The socket also sees what this side sends.
+		// The socket also receives what this side sends.
 		if ll, ok := from.(*unix.SockaddrLinklayer); ok && ll.Pkttype == unix.PACKET_OUTGOING && !p.outgoing {
 			continue
 		}
@@ -132,14 +131,12 @@ func (p *Packet) receive() ([]byte, error) {
 	}
 }
 
-// Arrived returns when the kernel received the frame that Receive, or Expect,
-// returned last, by the real-time clock: what this process waited for a
-// processor after that is not in it.
+// Arrived returns when the kernel received the frame that Receive or Expect returned last, by the
+// real-time clock. This excludes the time that this process waited for a CPU afterwards.
 func (p *Packet) Arrived() time.Time { return p.arrived }
 
-// withTag returns a copy of frame with the VLAN tag that the kernel took out of
-// it and put into the control data: struct tpacket_auxdata,
-// linux/if_packet.h of Linux 6.1. The time in there is kept.
+// withTag returns a copy of frame with the VLAN tag that the kernel moved to the control data
+// (struct tpacket_auxdata, linux/if_packet.h of Linux 6.1). It stores the time of arrival.
 func (p *Packet) withTag(frame, oob []byte) ([]byte, error) {
 	out := make([]byte, 0, len(frame)+4)
 	messages, err := unix.ParseSocketControlMessage(oob)
@@ -171,9 +168,8 @@ func (p *Packet) withTag(frame, oob []byte) ([]byte, error) {
 	return append(out, frame...), nil
 }
 
-// Expect receives until a frame is accepted by match, and returns it; others
-// are dropped. It fails the test after limit without one; stalls of the guest do
-// not count.
+// Expect receives until match accepts a frame, and returns it; other frames are discarded. It fails
+// the test after limit, not counting stalls of the guest.
 func (p *Packet) Expect(t testing.TB, limit time.Duration, match func(frame []byte) bool) []byte {
 	t.Helper()
 	within := Within(limit)
@@ -188,9 +184,8 @@ func (p *Packet) Expect(t testing.TB, limit time.Duration, match func(frame []by
 	}
 }
 
-// Count takes what is queued now and returns how many frames match accepts.
-// To show that something did not arrive, first Expect something that was sent
-// after it.
+// Count reads the queued frames and returns how many of them match accepts. To show that something
+// did not arrive, first Expect something that was sent after it.
 func (p *Packet) Count(t testing.TB, match func(frame []byte) bool) int {
 	t.Helper()
 	count := 0
@@ -208,8 +203,8 @@ func (p *Packet) Count(t testing.TB, match func(frame []byte) bool) int {
 	}
 }
 
-// Dropped returns how many frames the kernel dropped since the last call,
-// because the socket's buffer was full.
+// Dropped returns the number of frames that the kernel has dropped since the last call, because the
+// socket's buffer was full.
 func (p *Packet) Dropped(t testing.TB) int {
 	t.Helper()
 	stats, err := unix.GetsockoptTpacketStats(p.fd, unix.SOL_PACKET, unix.PACKET_STATISTICS)
@@ -219,8 +214,8 @@ func (p *Packet) Dropped(t testing.TB) int {
 	return int(stats.Drops)
 }
 
-// Frame builds an Ethernet frame. MAC addresses are in text form; the payload
-// starts after the EtherType. It is padded to 60 bytes.
+// Frame builds an Ethernet frame, padded to 60 bytes. MAC addresses are in text form; the payload
+// starts after the EtherType.
 func Frame(t testing.TB, dst, src string, etherType uint16, payload []byte) []byte {
 	t.Helper()
 	var frame []byte

@@ -13,16 +13,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Panel is one raw packet socket over all devices of a namespace, those made
-// later too: the far ends of many ports. One goroutine may send while another
-// receives.
+// Panel is one raw packet socket for all devices of a namespace, including later ones: the far ends
+// of many ports. One goroutine may send while another receives.
 type Panel struct {
 	fd  int
 	buf []byte
 }
 
-// OpenPanel opens a panel for frames of one EtherType. It is closed when the
-// test ends.
+// OpenPanel opens a panel for frames with one EtherType. It is closed when the test ends.
 func (n *NetNS) OpenPanel(t testing.TB, etherType uint16) *Panel {
 	t.Helper()
 	p := &Panel{buf: make([]byte, 1<<16)}
@@ -45,9 +43,9 @@ func (n *NetNS) OpenPanel(t testing.TB, etherType uint16) *Panel {
 	return p
 }
 
-// Send sends one frame, from its Ethernet header on, on the device of the given
-// index. The error matches ENXIO or ENODEV if that is not there, ENETDOWN if it
-// is down, ENOBUFS if its queue is full.
+// Send sends one frame, including its Ethernet header, on the device with the given index. The
+// error matches ENXIO or ENODEV if the device does not exist, ENETDOWN if it is down, ENOBUFS if
+// its queue is full.
 func (p *Panel) Send(ifindex int, frame []byte) error {
 	to := unix.SockaddrLinklayer{Ifindex: ifindex, Protocol: binary.NativeEndian.Uint16(frame[12:])}
 	for {
@@ -58,9 +56,8 @@ func (p *Panel) Send(ifindex int, frame []byte) error {
 	}
 }
 
-// Receive returns the next frame that arrived and the index of the device. The
-// frame is borrowed until the next call. After limit without one it returns
-// os.ErrDeadlineExceeded.
+// Receive returns the next frame and the index of its device. The frame is valid until the next
+// call. If none arrives within limit, it returns os.ErrDeadlineExceeded.
 func (p *Panel) Receive(limit time.Duration) (ifindex int, frame []byte, err error) {
 	deadline := time.Now().Add(limit)
 	for {
@@ -71,7 +68,7 @@ func (p *Panel) Receive(limit time.Duration) (ifindex int, frame []byte, err err
 				return ll.Ifindex, p.buf[:n], nil
 			}
 		case errors.Is(err, unix.ENETDOWN):
-			// A device went down; the socket goes on.
+			// A device went down; the socket stays usable.
 		case err == unix.EAGAIN:
 			left := time.Until(deadline)
 			if left <= 0 {
@@ -87,8 +84,8 @@ func (p *Panel) Receive(limit time.Duration) (ifindex int, frame []byte, err err
 	}
 }
 
-// Dropped returns how many frames the kernel dropped since the last call,
-// because the socket's buffer was full.
+// Dropped returns the number of frames that the kernel has dropped since the last call, because the
+// socket's buffer was full.
 func (p *Panel) Dropped() (int, error) {
 	stats, err := unix.GetsockoptTpacketStats(p.fd, unix.SOL_PACKET, unix.PACKET_STATISTICS)
 	if err != nil {

@@ -18,8 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// patchEtherType marks a patchbay's frames; it is IEEE 802's local experimental
-// one.
+// patchEtherType marks a patchbay's frames: a local experimental EtherType of IEEE 802.
 const patchEtherType = 0x88b6
 
 // Patchbay simulates many hosts around a switch, most of which come and go. Plug i is a veth
@@ -37,21 +36,21 @@ type Patchbay struct {
 	panel   *Panel
 
 	mu      sync.Mutex
-	ifindex map[int]int // of a plug's far device, while it is there
-	plugs   map[int]int // the reverse, of those that were, too
+	ifindex map[int]int // of a plug's far device, while plugged in
+	plugs   map[int]int // the reverse, including unplugged ones
 	frames  []PatchFrame
-	strays  map[uint32][]int // frame to the plugs that it was not for
-	drained time.Time        // when all that had arrived was read
+	strays  map[uint32][]int // wrong plugs that a frame arrived at
+	drained time.Time        // when all arrived frames had been read
 	failed  error
 }
 
-// PatchFrame is what became of one frame.
+// PatchFrame is the state of one frame.
 type PatchFrame struct {
 	At       time.Time // when it was sent
 	From, To int       // plugs
 	Tag      int       // as given to Send
-	Arrived  bool      // where it was sent to
-	Flooded  bool      // the witness got it
+	Arrived  bool      // at its destination
+	Flooded  bool      // it reached the witness
 }
 
 // Misdelivery is a frame that was not flooded and reached the wrong plugs.
@@ -68,13 +67,13 @@ func (m Misdelivery) String() string {
 // PlugName is the name of a plug's devices.
 func PlugName(i int) string { return fmt.Sprintf("plug-%d", i) }
 
-// PlugMAC is the address of a plug's station; the plug's device has that of
-// station 0. Both numbers are below 65,536.
+// PlugMAC is the address of a plug's station. The plug's device has the address of station 0. Both
+// numbers are below 65,536.
 func PlugMAC(i, station int) net.HardwareAddr {
 	return net.HardwareAddr{0x02, 0x7b, byte(station >> 8), byte(station), byte(i >> 8), byte(i)}
 }
 
-// NewPatchbay makes a patchbay without plugs around the namespace of a switch.
+// NewPatchbay creates a patchbay without plugs for the switch in namespace sw.
 func NewPatchbay(t testing.TB, sw *NetNS, witness int) *Patchbay {
 	t.Helper()
 	b := &Patchbay{Switch: sw, Far: NewNetNS(t, "far"), witness: witness,
@@ -89,7 +88,7 @@ func NewPatchbay(t testing.TB, sw *NetNS, witness int) *Patchbay {
 	return b
 }
 
-// Plug makes the devices of a plug.
+// Plug creates the devices of a plug.
 func (b *Patchbay) Plug(t testing.TB, i int) {
 	t.Helper()
 	name := PlugName(i)
@@ -109,7 +108,7 @@ func (b *Patchbay) Unplug(t testing.TB, i int) {
 	b.Far.DeleteLink(t, PlugName(i))
 }
 
-// Plugs lists the plugs from first on that are plugged in, in order.
+// Plugs lists the connected plugs with numbers from first on, in ascending order.
 func (b *Patchbay) Plugs(first int) []int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -117,13 +116,13 @@ func (b *Patchbay) Plugs(first int) []int {
 	return slices.DeleteFunc(list, func(i int) bool { return i < first })
 }
 
-// Send sends one frame from a station of a plug to another plug's first station, and returns
-// its number. It is no error if the plug is removed meanwhile, or is down.
+// Send sends one frame from a station of a plug to another plug's first station, and returns its
+// number. A plug that is down, or removed meanwhile, is not an error.
 func (b *Patchbay) Send(from, station, to, tag int) (uint32, error) {
 	b.mu.Lock()
 	index, plugged := b.ifindex[from]
 	id := uint32(len(b.frames))
-	// The witness does not get its own floods.
+	// The witness does not receive its own floods.
 	b.frames = append(b.frames, PatchFrame{At: time.Now(), From: from, To: to, Tag: tag, Flooded: from == b.witness})
 	b.mu.Unlock()
 	if !plugged {
@@ -138,7 +137,7 @@ func (b *Patchbay) Send(from, station, to, tag int) (uint32, error) {
 		err := b.panel.Send(index, f)
 		switch {
 		case errors.Is(err, unix.ENOBUFS):
-			continue // only the switch is to lose frames
+			continue // only the switch may lose frames
 		case errors.Is(err, unix.ENXIO), errors.Is(err, unix.ENODEV), errors.Is(err, unix.ENETDOWN):
 			return id, nil
 		}
@@ -146,7 +145,7 @@ func (b *Patchbay) Send(from, station, to, tag int) (uint32, error) {
 	}
 }
 
-// receive notes where frames arrive, until ctx is done.
+// receive records where frames arrive, until ctx is done.
 func (b *Patchbay) receive(ctx context.Context) {
 	for {
 		index, f, err := b.panel.Receive(0)
@@ -171,14 +170,14 @@ func (b *Patchbay) receive(ctx context.Context) {
 	}
 }
 
-// note notes that a frame arrived at a device.
+// note records that a frame arrived at a device.
 func (b *Patchbay) note(index int, f []byte) {
 	id := binary.BigEndian.Uint32(f[14:])
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	at, known := b.plugs[index]
 	if !known || int(id) >= len(b.frames) {
-		return // Plug has not noted the device yet
+		return // Plug has not registered the device yet
 	}
 	switch frame := &b.frames[id]; {
 	case slices.Equal(f[:6], PlugMAC(at, 0)):
@@ -190,15 +189,14 @@ func (b *Patchbay) note(index int, f []byte) {
 	}
 }
 
-// Frame returns what became of a frame so far.
+// Frame returns the state of a frame.
 func (b *Patchbay) Frame(id uint32) PatchFrame {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.frames[id]
 }
 
-// Frames calls fn with all frames from number first on, and returns how many
-// there are now.
+// Frames calls fn with all frames from number first on, and returns the total number of frames.
 func (b *Patchbay) Frames(first int, fn func(f *PatchFrame)) int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -208,8 +206,8 @@ func (b *Patchbay) Frames(first int, fn func(f *PatchFrame)) int {
 	return len(b.frames)
 }
 
-// Drained waits until all that had arrived when it was called has been noted.
-// The error is that of receiving, or says that the panel's socket lost frames.
+// Drained waits until all frames that have arrived so far are recorded. The error is that of
+// receiving, or reports that the panel's socket dropped frames.
 func (b *Patchbay) Drained() error {
 	called := time.Now()
 	for {
@@ -231,8 +229,8 @@ func (b *Patchbay) Drained() error {
 	return err
 }
 
-// Misdelivered returns the frames that were misdelivered, and forgets about
-// strays: it is to be called when nothing is on its way.
+// Misdelivered returns the misdelivered frames and forgets all stray ones, so call it when no frame
+// is in flight. flooded is the number of other stray frames.
 func (b *Patchbay) Misdelivered() (wrong []Misdelivery, flooded int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -17,17 +17,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// runLimit bounds Run. Emulated CPUs are slow, and a hang must not take the
-// whole lab's time. Stalls of the guest do not count.
+// runLimit bounds Run, so that one hang does not block the whole lab. Emulated CPUs are slow;
+// stalls of the guest do not count.
 const runLimit = 2 * time.Minute
 
-// outputLimit is how long the output of a process that has ended may take to be
-// read. A grandchild that keeps it open does not keep Wait for longer.
+// outputLimit is the time to read the output of an exited process. A grandchild that keeps it open
+// does not delay Wait for longer.
 const outputLimit = 20 * time.Second
 
-// Run runs a command in the namespace to its end and returns what it wrote to
-// both outputs. It fails the test, with the output, if the command fails or
-// takes more than two minutes.
+// Run runs a command in the namespace and returns its output on both streams. It fails the test,
+// with the output, if the command fails or takes more than two minutes.
 func (n *NetNS) Run(t testing.TB, name string, args ...string) string {
 	t.Helper()
 	out, err := n.Try(name, args...)
@@ -37,8 +36,8 @@ func (n *NetNS) Run(t testing.TB, name string, args ...string) string {
 	return out
 }
 
-// Try is Run for a command that may fail: the error names the command and
-// carries its output; an *exec.ExitError inside has the exit code.
+// Try is Run for a command that may fail: the error names the command and contains its output; it
+// wraps an *exec.ExitError with the exit code.
 func (n *NetNS) Try(name string, args ...string) (string, error) { return n.try(true, name, args...) }
 
 // try is Try. The result contains the command's standard error only if both is set; an error
@@ -52,7 +51,7 @@ func (n *NetNS) try(both bool, name string, args ...string) (string, error) {
 	if !both {
 		cmd.Stderr = &complaint
 	}
-	// A grandchild that keeps the output open must not keep Wait.
+	// A grandchild that keeps the output open must not block Wait.
 	cmd.WaitDelay = outputLimit
 	err := n.Do(cmd.Start)
 	if err == nil {
@@ -67,12 +66,12 @@ func (n *NetNS) try(both bool, name string, args ...string) (string, error) {
 	return out.String(), err
 }
 
-// Ping sends count ICMP or ICMPv6 echo requests, 100 ms apart, to an address
-// and returns how many requests went out and how many answers came back.
+// Ping sends count ICMP or ICMPv6 echo requests, 100 ms apart, to an address and returns the
+// numbers of requests and of answers.
 func (n *NetNS) Ping(t testing.TB, addr string, count int) (sent, received int) {
 	t.Helper()
 	out, err := n.Try("ping", "-n", "-i", "0.1", "-W", "5", "-c", fmt.Sprint(count), addr)
-	// ping exits 1 when answers are missing: for the caller to judge.
+	// ping exits with 1 if answers are missing; the caller decides.
 	var exit *exec.ExitError
 	if err != nil && (!errors.As(err, &exit) || exit.ExitCode() != 1) {
 		t.Fatal(err)
@@ -112,18 +111,17 @@ type Process struct {
 	cmd    *exec.Cmd
 	output output
 	exited chan struct{}
-	err    error // of Wait, after exited
+	err    error // error of Wait, valid after exited
 }
 
-// Start starts a command in the namespace. It is killed when the test ends; a
-// failed test's log then shows what it wrote.
+// Start starts a command in the namespace. It is killed when the test ends; if the test failed, its
+// output is logged.
 func (n *NetNS) Start(t testing.TB, name string, args ...string) *Process {
 	t.Helper()
 	return n.StartCommand(t, exec.Command(name, args...))
 }
 
-// StartTo is Start for a command whose output w takes: Output and WaitLine have
-// none of it.
+// StartTo is Start with the output written to w instead of Output and WaitLine.
 func (n *NetNS) StartTo(t testing.TB, w io.Writer, name string, args ...string) *Process {
 	t.Helper()
 	cmd := exec.Command(name, args...)
@@ -131,8 +129,8 @@ func (n *NetNS) StartTo(t testing.TB, w io.Writer, name string, args ...string) 
 	return n.StartCommand(t, cmd)
 }
 
-// StartCommand is Start for a command that needs more than arguments. Output and WaitLine have
-// what it writes to outputs that are nil.
+// StartCommand is Start for a prepared command. Output and WaitLine cover the streams that are nil
+// in cmd.
 func (n *NetNS) StartCommand(t testing.TB, cmd *exec.Cmd) *Process {
 	t.Helper()
 	p := &Process{cmd: cmd, exited: make(chan struct{})}
@@ -151,7 +149,7 @@ func (n *NetNS) StartCommand(t testing.TB, cmd *exec.Cmd) *Process {
 		close(p.exited)
 	}()
 	t.Cleanup(func() {
-		// An error means that it has exited.
+		// An error means that it has exited already.
 		_ = p.cmd.Process.Kill()
 		<-p.exited
 		if t.Failed() {
@@ -161,7 +159,7 @@ func (n *NetNS) StartCommand(t testing.TB, cmd *exec.Cmd) *Process {
 	return p
 }
 
-// Exited reports whether the process has ended.
+// Exited reports whether the process has exited.
 func (p *Process) Exited() bool {
 	select {
 	case <-p.exited:
@@ -189,7 +187,7 @@ func (p *Process) WaitLine(t testing.TB, limit time.Duration, match func(line st
 	defer timeout.Stop()
 	exited := p.exited
 	for at := 0; ; {
-		// Lines that match has not accepted are not looked at again.
+		// Lines that match has rejected are not checked again.
 		out, grown := p.output.readFrom(at)
 		for line := range strings.Lines(out) {
 			line, whole := strings.CutSuffix(line, "\n")
@@ -207,7 +205,7 @@ func (p *Process) WaitLine(t testing.TB, limit time.Duration, match func(line st
 		select {
 		case <-grown:
 		case <-exited:
-			exited = nil // everything is written now: look once more
+			exited = nil // the output is complete now: check it once more
 		case <-timeout.C:
 			if timeout.passed() {
 				t.Fatalf("%s did not write the line waited for within %v", p.cmd.Path, limit)
@@ -216,9 +214,8 @@ func (p *Process) WaitLine(t testing.TB, limit time.Duration, match func(line st
 	}
 }
 
-// Stop sends a signal and waits at most limit for the exit; stalls of the guest
-// do not count. It returns the exit error, nil for exit code 0, and fails the
-// test if the process does not exit.
+// Stop sends a signal and waits at most limit for the exit, not counting stalls of the guest. It
+// returns the exit error, nil for exit code 0, and fails the test if the process does not exit.
 func (p *Process) Stop(t testing.TB, sig unix.Signal, limit time.Duration) error {
 	t.Helper()
 	if err := p.cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
@@ -246,7 +243,7 @@ func (p *Process) waitExit(limit time.Duration) bool {
 	}
 }
 
-// WaitExit waits for the process to end by itself and returns its exit code.
+// WaitExit waits for the process to exit by itself and returns its exit code.
 func (p *Process) WaitExit(t testing.TB) int {
 	t.Helper()
 	if !p.waitExit(DaemonLimit) {
@@ -273,7 +270,7 @@ func (o *output) Write(b []byte) (int, error) {
 
 func (o *output) read() (string, <-chan struct{}) { return o.readFrom(0) }
 
-// readFrom reads what is behind the first from bytes.
+// readFrom returns the output after the first from bytes.
 func (o *output) readFrom(from int) (string, <-chan struct{}) {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -26,7 +26,7 @@ func (s Settings) Text() string {
 	return b.String()
 }
 
-// Ports returns the value of ports for devices with no settings of their own.
+// Ports returns the value of ports for devices without settings.
 func Ports(names ...string) string {
 	var list []string
 	for _, name := range names {

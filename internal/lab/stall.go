@@ -9,9 +9,8 @@ import (
 	"time"
 )
 
-// stallTick is how often the stall meter wakes, and stallFloor how late it may
-// wake before that counts as a stall: timers of an idle guest are a few
-// milliseconds late.
+// stallTick is the period of the stall meter, and stallFloor the delay of a wake-up from which it
+// counts as a stall: timers of an idle guest are a few milliseconds late.
 const (
 	stallTick  = 10 * time.Millisecond
 	stallFloor = 10 * time.Millisecond
@@ -22,8 +21,8 @@ var (
 	startMeter = sync.OnceFunc(func() { go measureStalls() })
 )
 
-// measureStalls sums the delays of its own wake-ups. The host takes emulated CPUs away, and
-// parallel tests share them.
+// measureStalls sums the delays of its own wake-ups. They occur when the host stalls emulated CPUs
+// and when parallel tests share them.
 func measureStalls() {
 	for last := time.Now(); ; {
 		time.Sleep(stallTick)
@@ -47,13 +46,13 @@ func StartStopwatch() Stopwatch {
 	return Stopwatch{time.Now(), time.Duration(stalledFor.Load())}
 }
 
-// Elapsed returns the wall-clock time since the start less the stalls in it.
+// Elapsed returns the wall-clock time since the start minus the stalls.
 func (s Stopwatch) Elapsed() time.Duration { return time.Since(s.start) - s.Stalled() }
 
 // Stalled returns the stalls since the start.
 func (s Stopwatch) Stalled() time.Duration { return time.Duration(stalledFor.Load()) - s.stalled }
 
-// Limit limits a wait by the time that the guest ran. The zero value has passed.
+// Limit limits a wait by the running time of the guest. The zero value has passed.
 type Limit struct {
 	watch Stopwatch
 	after time.Duration
@@ -62,13 +61,13 @@ type Limit struct {
 // Within returns a limit that passes after d.
 func Within(d time.Duration) Limit { return Limit{StartStopwatch(), d} }
 
-// Left returns how long it is at least until the limit passes, 0 if it has.
+// Left returns the minimum time until the limit passes, 0 if it has passed.
 func (l Limit) Left() time.Duration { return max(0, l.after-l.watch.Elapsed()) }
 
 // Passed reports whether the limit has passed.
 func (l Limit) Passed() bool { return l.Left() == 0 }
 
-// timer is a timer for select: after each tick the caller asks passed.
+// timer is a timer for select: after each tick the caller calls passed.
 type timer struct {
 	*time.Timer
 	limit Limit

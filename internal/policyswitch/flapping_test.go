@@ -15,8 +15,8 @@ import (
 	"dpifd/internal/policy"
 )
 
-// TestFlappingIsTold: a MAC that moves back and forth is told with the names of its ports, after
-// a reload as well.
+// TestFlappingIsTold: an event names a MAC that moves back and forth and its ports, also after a
+// reload.
 func TestFlappingIsTold(t *testing.T) {
 	said := make(chan MACFlapping, 1)
 	s := New(func(e event.Event) { said <- e.(MACFlapping) })

@@ -12,8 +12,8 @@ import (
 // key and mask in one attribute (Linux >= 4.15).
 const maxFlowActions = 65_000
 
-// FloodWarning returns a warning that floods of a configuration get no flow, because they go to
-// more ports than a flow can name; "" if they do.
+// FloodWarning returns a warning that floods get no flow with this configuration, because they go
+// to more ports than a flow can name, or "".
 func FloodWarning(cfg *config.Config) string {
 	if cfg.Policy.Type != config.PolicyLearning && cfg.Policy.Type != "flood" {
 		return ""
@@ -23,7 +23,7 @@ func FloodWarning(cfg *config.Config) string {
 	for i := range cfg.Ports {
 		p := &cfg.Ports[i]
 		switch {
-		case p.Match != "": // how many there will be is not known
+		case p.Match != "": // their number is unknown
 		case !p.Type.IsTunnel():
 			names = append(names, p.Name)
 		case !devices[p.Device().Name()]:

@@ -8,13 +8,13 @@ import (
 	"slices"
 )
 
-// loopModes are what the words of loop_guard mean.
+// loopModes maps the values of loop_guard to modes.
 var loopModes = map[config.LoopGuard]loopguard.Mode{
 	config.LoopGuardOff: loopguard.Off, config.LoopGuardLog: loopguard.Log, config.LoopGuardBlock: loopguard.Block,
 }
 
-// loopPorts returns what ports do against loops. Devices of tunnels, mirrors and vports
-// that carry nothing send no probes, the local port only if its entry says so.
+// loopPorts returns what ports do against loops. Devices of tunnels, mirrors and vports that carry
+// nothing send no probes; the local port does only if its entry says so.
 func loopPorts(cfg *config.Config, ports []policy.Port, silent func(odp.PortNo) bool) []loopguard.Port {
 	quiet := map[string]bool{}
 	for i := range cfg.Ports {
@@ -45,7 +45,7 @@ func loopPorts(cfg *config.Config, ports []policy.Port, silent func(odp.PortNo) 
 	return list
 }
 
-// guardAlike reports whether two configurations have ports do the same against loops.
+// guardAlike reports whether ports do the same against loops in two configurations.
 func guardAlike(a, b *config.Config) bool {
 	return !a.GuardsLoops() && !b.GuardsLoops() || a.LoopGuard == b.LoopGuard &&
 		slices.EqualFunc(a.Ports, b.Ports, func(p, q config.Port) bool {
@@ -69,5 +69,5 @@ func (s *Switch) LoopPorts() []loopguard.Port {
 	return loopPorts(p.file, list, func(no odp.PortNo) bool { return p.silence(no) == reasonUnlisted })
 }
 
-// Guard returns what makes probes, and tells those that come back.
+// Guard returns the guard that sends probes and handles those that come back.
 func (s *Switch) Guard() *loopguard.Guard { return s.guard }

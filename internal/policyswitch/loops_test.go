@@ -26,7 +26,7 @@ func guarded(t *testing.T, file string) (*Switch, *config.Config) {
 	return s, cfg
 }
 
-// TestLoopPorts: which ports send probes, and in which VLANs.
+// TestLoopPorts checks which ports send probes, and in which VLANs.
 func TestLoopPorts(t *testing.T) {
 	_, cfg := guarded(t, `
 loop_guard: log
@@ -56,8 +56,8 @@ ports:
 	}
 }
 
-// TestProbesPassFlows: under each policy a probe is dropped without a flow, and no flow of
-// another packet takes it.
+// TestProbesPassFlows: under each policy a probe is dropped without a flow, and the flows of other
+// packets do not match it.
 func TestProbesPassFlows(t *testing.T) {
 	for _, name := range []string{"learning", "flood", "drop", "static"} {
 		s, _ := guarded(t, "loop_guard: log\nports: [{name: a}, {name: b}]\npolicy: {type: "+name+"}")
@@ -87,7 +87,7 @@ func TestProbesPassFlows(t *testing.T) {
 				apart = apart || bits&(k[12+i]^probed[12+i]) != 0
 			}
 			if !v.Install || !apart {
-				t.Errorf("%s: the flow to %v has the mask %x, which takes probes", name, dst, m)
+				t.Errorf("%s: the flow to %v has the mask %x, which matches probes", name, dst, m)
 			}
 			mask := slices.Clone(v.Mask.Bytes())
 			if v.Clear(); !s.Redecide(k, &v) || !slices.Equal(v.Mask.Bytes(), mask) {
@@ -102,8 +102,8 @@ func TestProbesPassFlows(t *testing.T) {
 	}
 }
 
-// TestProbesPassStagedFlows: the first of two flows tells packets from probes by the source, the
-// second one is as without loop_guard.
+// TestProbesPassStagedFlows: the first of two flows distinguishes packets from probes by their
+// source, the second one is the same as without loop_guard.
 func TestProbesPassStagedFlows(t *testing.T) {
 	decide := func(file string, src *odp.MAC) (*Switch, *policy.Verdict) {
 		s, _ := guarded(t, file+"ports: [{name: a}, {name: b}]\nflows: {stages: two}")
@@ -137,7 +137,7 @@ func TestProbesPassStagedFlows(t *testing.T) {
 	}
 }
 
-// TestGuardAlike: what a reload has to notice.
+// TestGuardAlike checks which changes a reload must detect.
 func TestGuardAlike(t *testing.T) {
 	parse := func(text string) *config.Config { _, cfg := guarded(t, text); return cfg }
 	base := parse("loop_guard: log\nports: [{name: a}, {name: b, loop_guard: block}]")
@@ -154,11 +154,11 @@ func TestGuardAlike(t *testing.T) {
 		}
 	}
 	if !ForwardsAlike(parse("ports: [{name: a}]"), parse("ports: [{name: a}, {name: b}]")) {
-		t.Error("without loop_guard, a port more is another policy")
+		t.Error("without loop_guard, an additional port is a change")
 	}
 }
 
-// TestClosedPort: a port that is closed takes and gets nothing, by flows of it alone.
+// TestClosedPort: a closed port neither sends nor receives, by flows of that port only.
 func TestClosedPort(t *testing.T) {
 	s, _ := guarded(t, "loop_guard: block\nports: [{name: a}, {name: b}, {name: c}]")
 	s.SetPorts([]policy.Port{{No: 1, Name: "a", Listed: true}, {No: 2, Name: "b", Listed: true},
@@ -185,11 +185,11 @@ func TestClosedPort(t *testing.T) {
 		t.Errorf("a packet of a closed port is decided as %s, %d outputs, a flow: %v", v.Reason, n, v.Install)
 	}
 	if len(s.guard.Probe(2, 0)) > 0 && netlink.FindAttr(v.Mask.Bytes(), odp.KeyAttrEthernet) != nil {
-		t.Error("the flow of a closed port reads addresses: copies of a probe in a storm come up")
+		t.Error("the flow of a closed port reads addresses: copies of a probe in a storm cause upcalls")
 	}
 	g = s.Generation()
 	s.Close(nil)
 	if n := decide(2); n != 2 || s.Generation() == g {
-		t.Errorf("%d outputs from the port when it is open again", n)
+		t.Errorf("%d outputs from the port after it is open again", n)
 	}
 }

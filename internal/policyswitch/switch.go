@@ -44,7 +44,7 @@ type inForce struct {
 	policy.Policy
 	table  forward.MACTable    // nil unless the policy learns
 	meters policy.MeterPolicy  // nil unless the policy has meters
-	staged policy.StagedPolicy // nil unless the policy may have flows in two stages
+	staged policy.StagedPolicy // nil unless the policy supports flows in two stages
 	groups *snoop.Table        // nil unless the policy snoops
 	// since is the generation of the switch when the policy was installed: the sum with the
 	// policy's own generation never decreases.
@@ -74,7 +74,7 @@ func New(tell event.Sink) *Switch {
 	return &Switch{tell: tell, flaps: make(chan struct{}, 1), guard: loopguard.New()}
 }
 
-// Table returns the MAC table of the policy in force, nil where it does not learn.
+// Table returns the MAC table of the policy in force, nil if it does not learn.
 func (s *Switch) Table() forward.MACTable { return s.current.Load().table }
 
 // use installs the configured policy. It takes over the MACs of the previous one. After an
@@ -126,7 +126,7 @@ func (s *Switch) Use(file *config.Config) error {
 	return nil
 }
 
-// await makes the next SetPorts take over MACs and groups, unless something newer is known.
+// Await makes the next SetPorts take over MACs and groups, unless newer ones are known.
 func (s *Switch) Await(macs []forward.MACEntry, groups []snoop.Entry) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -182,7 +182,7 @@ func number(ports forward.PortConfigs) map[odp.PortNo]string {
 			continue
 		}
 		h := fnv.New32a()
-		_, _ = h.Write([]byte(name)) // it never fails
+		_, _ = h.Write([]byte(name)) // never fails
 		no := forward.FirstTunnelNo + odp.PortNo(h.Sum32()>>1)
 		for names[no] != "" {
 			no++
@@ -215,7 +215,7 @@ func (s *Switch) UseMeters(ok bool) {
 	}
 }
 
-// ForwardsAlike reports whether packets are decided in the same way with two configurations.
+// ForwardsAlike reports whether packets are decided the same way under two configurations.
 func ForwardsAlike(a, b *config.Config) bool {
 	portsA, patternsA := forwardingPorts(a)
 	portsB, patternsB := forwardingPorts(b)
@@ -225,8 +225,7 @@ func ForwardsAlike(a, b *config.Config) bool {
 		reflect.DeepEqual(patternsA, patternsB)
 }
 
-// Stats returns the counters of the MAC table since the start, zeros where
-// there is none.
+// Stats returns the counters of the MAC table since the start, zeros if there is none.
 func (s *Switch) Stats() forward.Stats { return s.current.Load().stats() }
 
 // stats returns the counters of the policy and of those before it.
@@ -243,7 +242,7 @@ func (p *inForce) stats() forward.Stats {
 	return now
 }
 
-// Snapshot returns the MAC table, nil where there is none.
+// Snapshot returns the MAC table, nil if there is none.
 func (s *Switch) Snapshot() []forward.MACEntry {
 	if t := s.current.Load().table; t != nil {
 		return t.Snapshot()
@@ -251,7 +250,7 @@ func (s *Switch) Snapshot() []forward.MACEntry {
 	return nil
 }
 
-// PortName returns the name of a port of the datapath, "" if there is none.
+// PortName returns the name of a port of the datapath, "" if it does not exist.
 func (s *Switch) PortName(no odp.PortNo) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -12,8 +12,7 @@ import (
 	"dpifd/internal/policy"
 )
 
-// TestCountersOutliveAReload: stats has totals since the start, whatever the
-// policy is.
+// TestCountersOutliveAReload: stats has totals since the start, across changes of the policy.
 func TestCountersOutliveAReload(t *testing.T) {
 	learning := func(limit int) *config.Config {
 		return &config.Config{Policy: config.Policy{Type: config.PolicyLearning, MACAging: time.Minute, MACLimit: limit}}

@@ -22,8 +22,7 @@ const (
 	threePort = "- {name: three, type: gre, tunnel: {remote: '2001:db8::1', tos: 184}}\n"
 )
 
-// TestTunnelNumbers: a tunnel has the same number whatever other tunnels there
-// are, and no two have the same.
+// TestTunnelNumbers: a tunnel's number does not depend on other tunnels, and numbers are unique.
 func TestTunnelNumbers(t *testing.T) {
 	of := func(ports string) map[string]uint32 {
 		all := map[string]uint32{}
@@ -44,7 +43,7 @@ func TestTunnelNumbers(t *testing.T) {
 	}
 }
 
-// TestTunnelSettings: a tunnel's settings are those of its port, and what they leave open.
+// TestTunnelSettings: a tunnel has the settings of its port and defaults for the others.
 func TestTunnelSettings(t *testing.T) {
 	cfg := loadPorts(t, "- {name: eth1}\n"+onePort+twoPort+threePort)
 	all, _ := forwardingPorts(cfg)
@@ -60,6 +59,6 @@ func TestTunnelSettings(t *testing.T) {
 	}
 	if !ForwardsAlike(cfg, loadPorts(t, "- {name: eth1}\n"+onePort+twoPort+threePort)) ||
 		ForwardsAlike(cfg, loadPorts(t, "- {name: eth1}\n"+onePort+twoPort)) {
-		t.Error("configurations are not told apart by their tunnels")
+		t.Error("configurations with different tunnels compare as equal")
 	}
 }

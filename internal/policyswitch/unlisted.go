@@ -26,8 +26,8 @@ func (p *inForce) silence(no odp.PortNo) string {
 	return ""
 }
 
-// dropAll decides any packet of a vport that carries nothing: one flow drops them all,
-// unless a static flow names the vport by its number, which that one would overlap.
+// dropAll decides any packet of a vport that carries nothing: one flow drops them all, unless a
+// static flow names the vport by its number, since both would overlap.
 func (p *inForce) dropAll(in odp.PortNo, v *policy.Verdict, reason string) {
 	odp.AppendInPortMask(&v.Mask)
 	o, static := p.Policy.(*forward.Overlay)
@@ -42,8 +42,8 @@ func (p *inForce) dropAll(in odp.PortNo, v *policy.Verdict, reason string) {
 	}
 }
 
-// setPorts tells p of the ports that may carry traffic, and tells of those without an entry
-// once. s.mu is held.
+// setPorts passes the ports that may carry traffic to p, and reports those without an entry once.
+// The caller holds s.mu.
 func (s *Switch) setPorts(p *inForce) {
 	silent, said := map[odp.PortNo]string{}, map[odp.PortNo]string{}
 	var ports []policy.Port
@@ -63,8 +63,8 @@ func (s *Switch) setPorts(p *inForce) {
 		}
 	}
 	s.said = said
-	// Before the policy forgets a port its packets are dropped, and after it knows it
-	// they are not.
+	// Packets of a port are dropped before the policy forgets the port, and no longer dropped only
+	// after the policy knows it.
 	before := map[odp.PortNo]string{}
 	if set := p.silent.Load(); set != nil {
 		before = *set
@@ -80,7 +80,7 @@ func (s *Switch) setPorts(p *inForce) {
 	s.guard.Wake()
 }
 
-// Close has ports carry nothing, and those that it does not name carry traffic again.
+// Close sets the ports that carry nothing; all others carry traffic again.
 func (s *Switch) Close(closed map[odp.PortNo]bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -12,8 +12,8 @@ import (
 	"dpifd/internal/policy"
 )
 
-// TestUnlistedLocalPort: by default the local port is in VLAN 0 beside ports with VLANs,
-// and carries nothing beside ports with other settings.
+// TestUnlistedLocalPort: by default the local port is in VLAN 0 if ports have VLANs, and carries
+// nothing if ports have other settings.
 func TestUnlistedLocalPort(t *testing.T) {
 	for _, c := range []struct {
 		file string
@@ -43,18 +43,18 @@ func TestUnlistedLocalPort(t *testing.T) {
 		var v policy.Verdict
 		s.Decide(&dpif.Upcall{InPort: localPort, Key: e.Bytes()}, 1000, &v)
 		if v.Reason != c.want || (len(said) > 0) != c.says {
-			t.Errorf("%s: %s, and %v was said; want %s", c.file, v.Reason, said, c.want)
+			t.Errorf("%s: %s, events %v; want %s", c.file, v.Reason, said, c.want)
 		}
 	}
 }
 
-// TestUnlistedStatic: static flows that leave the in-port out take no packets of a vport
-// that may carry nothing.
+// TestUnlistedStatic: static flows without an in-port do not match packets of a vport that may
+// carry nothing.
 func TestUnlistedStatic(t *testing.T) {
 	const flows = "\nflows: {static: [{match: 'eth_type(0x88b5)', actions: 'a,b'}]}"
 	for _, c := range []struct {
 		file string
-		want []odp.PortNo // in-ports of the flow in the kernel, nil for any
+		want []odp.PortNo // in-ports of the kernel's flow, nil for any
 	}{
 		{"ports: [{name: a}, {name: b, isolated: true}]", []odp.PortNo{1, 2}},
 		{"ports: [{name: a}, {name: b}]", nil},
@@ -82,8 +82,8 @@ func TestUnlistedStatic(t *testing.T) {
 	}
 }
 
-// TestUnlistedFlow: one flow drops what a vport without an entry sends, unless static flows
-// are about it.
+// TestUnlistedFlow: one flow drops everything from a vport without an entry, unless static flows
+// name the vport.
 func TestUnlistedFlow(t *testing.T) {
 	for _, c := range []struct {
 		static  string
