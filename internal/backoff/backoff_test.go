@@ -15,7 +15,7 @@ func TestBackoff(t *testing.T) {
 		b = b.Next(now)
 		want := min(First<<i, Last)
 		if wait := b.At - now; wait > want || wait < want*4/5 || b.Due(now) || !b.Due(b.At) {
-			t.Errorf("try %d comes after %v, want a little less than %v", i+1, wait, want)
+			t.Errorf("attempt %d after %v, want slightly less than %v", i+1, wait, want)
 		}
 		now = b.At
 	}

@@ -41,7 +41,7 @@ func TestBind(t *testing.T) {
 			t.Errorf("vport %d has entry %q, want %q", v.No, got, want[v.No])
 		}
 	}
-	// Names change, entries do not. A device that has an entry's name is not the entry's.
+	// Names change, entries do not. A device that gets an entry's name is a different device.
 	vports[1].Name, vports[2].Name = "vb", "va"
 	vports = append(vports, netdev(7, "tap0", 21))
 	tab.Update(vports)
@@ -54,7 +54,7 @@ func TestBind(t *testing.T) {
 	}
 	tab.Update(vports[:1])
 	if _, ok := tab.Number("va"); ok || len(tab.Ports()) != 1 {
-		t.Errorf("vports that have gone stay: %v", tab.Ports())
+		t.Errorf("removed vports are still listed: %v", tab.Ports())
 	}
 }
 
@@ -74,13 +74,13 @@ func TestRestore(t *testing.T) {
 	}
 	after := NewTable()
 	if after.Replaced(1) {
-		t.Error("without a former table a number is said to be replaced")
+		t.Error("without an earlier table a number is reported as replaced")
 	}
 	after.Restore(former, []dpif.Vport{
-		netdev(1, "renamed", 10),   // the same
+		netdev(1, "renamed", 10),   // same device, renamed
 		netdev(2, "vb", 99),        // another device of the same name
 		internal(3, "tap0", 12, 5), // in another namespace
-		netdev(4, "vd", 0),         // the kernel does not tell, so the name has to do
+		netdev(4, "vd", 0),         // no ifindex from the kernel, so compare the name
 		netdev(5, "other", 0), netdev(6, "new", 13),
 	})
 	want := map[odp.PortNo]string{1: "entry-va", 4: "entry-vd"}

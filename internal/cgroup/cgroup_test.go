@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// tree writes files below a folder, which it returns.
+// tree writes files below a directory, which it returns.
 func tree(t *testing.T, files map[string]string) string {
 	t.Helper()
 	root := t.TempDir()
@@ -24,7 +24,7 @@ func tree(t *testing.T, files map[string]string) string {
 	return root
 }
 
-// TestMemory reads limits as kernels tell them, of both versions.
+// TestMemory reads limits in the formats of cgroup v1 and v2.
 func TestMemory(t *testing.T) {
 	for _, tt := range []struct {
 		name  string

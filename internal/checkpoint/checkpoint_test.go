@@ -28,7 +28,7 @@ func TestCheckpoint(t *testing.T) {
 	}
 	macs := []forward.MACEntry{{VLAN: 10, MAC: odp.MAC{2, 0, 0, 0xfe, 1, 0xff}, Port: 0xfffe, SeenMS: 1 << 40}, {Port: 1}}
 	c.MACs = Pack(macs)
-	for range 2 { // also over one that is there
+	for range 2 { // the second time over an existing file
 		if err := c.Save(dir); err != nil {
 			t.Fatal(err)
 		}
@@ -38,7 +38,7 @@ func TestCheckpoint(t *testing.T) {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(c, got); diff != "" {
-		t.Errorf("what was loaded is not what was saved:\n%s", diff)
+		t.Errorf("the loaded checkpoint differs from the saved one:\n%s", diff)
 	}
 	if diff := cmp.Diff(macs, got.MACs.Entries()); diff != "" {
 		t.Errorf("MACs -want +got:\n%s", diff)
@@ -50,7 +50,7 @@ func TestCheckpoint(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := Load(dir, name); err == nil {
-		t.Error("a file that makes no sense is taken")
+		t.Error("an invalid file is accepted")
 	}
 }
 
@@ -87,7 +87,7 @@ func FuzzCheckpoint(f *testing.F) {
 		if err != nil {
 			return
 		}
-		// Whatever it says, a table can take it.
+		// Whatever it contains, a MAC table can load it.
 		l, err := forward.NewLearning(forward.Config{})
 		if err != nil {
 			t.Fatal(err)
@@ -96,7 +96,7 @@ func FuzzCheckpoint(f *testing.F) {
 		l.Restore(c.MACs.Entries())
 		for _, e := range l.Snapshot() {
 			if e.Port != 1 {
-				t.Fatalf("a MAC behind port %d, which is not there", e.Port)
+				t.Fatalf("a MAC behind port %d, which does not exist", e.Port)
 			}
 		}
 	})

@@ -8,8 +8,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// TestHelpComplete holds that each command can be explained: manual pages and
-// help texts come from these.
+// TestHelpComplete checks that each command has all texts for its manual page and help.
 func TestHelpComplete(t *testing.T) {
 	var walk func(*cobra.Command)
 	walk = func(c *cobra.Command) {

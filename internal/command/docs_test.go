@@ -49,10 +49,10 @@ var (
 	inline   = regexp.MustCompile("`(dpifd [a-z][^`]*)`")
 	shell    = regexp.MustCompile(`(?m)^\s*(?:[#$] )?(?:sudo )?(dpifd [a-z].*)$`)
 	word     = regexp.MustCompile(`(?:'[^']*'|"[^"]*"|[^\s'"])+`)
-	operator = regexp.MustCompile(`\s(?:[|&>;<]|2>).*|#\s.*`) // of the shell, with what is behind
+	operator = regexp.MustCompile(`\s(?:[|&>;<]|2>).*|#\s.*`) // shell operators and everything after them
 )
 
-// blocks returns the text that a page sets apart.
+// blocks returns the contents of a page's code blocks.
 func (p *page) blocks() (list []string) {
 	for _, m := range fenced.FindAllStringSubmatch(p.text, -1) {
 		list = append(list, m[1])
@@ -63,7 +63,7 @@ func (p *page) blocks() (list []string) {
 	return list
 }
 
-// TestDocsConfigurations: each configuration that the pages show can be used.
+// TestDocsConfigurations: each configuration in the pages is valid.
 func TestDocsConfigurations(t *testing.T) {
 	n := 0
 	for _, p := range pages(t) {
@@ -82,7 +82,7 @@ func TestDocsConfigurations(t *testing.T) {
 	}
 }
 
-// TestDocsCommands: each command line that the pages show is one that dpifd has.
+// TestDocsCommands: each command line in the pages is valid.
 func TestDocsCommands(t *testing.T) {
 	n := 0
 	for _, p := range pages(t) {
@@ -90,7 +90,7 @@ func TestDocsCommands(t *testing.T) {
 		for _, b := range p.blocks() {
 			for _, m := range shell.FindAllStringSubmatch(b, -1) {
 				if m[1] == "dpifd can run here" {
-					continue // what probe prints
+					continue // output of probe
 				}
 				lines = append(lines, operator.ReplaceAllString(m[1], ""))
 			}
@@ -110,10 +110,10 @@ func TestDocsCommands(t *testing.T) {
 	}
 }
 
-// placeholder is one for a number.
+// placeholder matches a placeholder for a number.
 var placeholder = regexp.MustCompile(`\b(ID|N)\b`)
 
-// parseCommand reads a command line without running it. Words in capitals are arguments.
+// parseCommand parses a command line without running it. Words in capitals are arguments.
 func parseCommand(line string) error {
 	var args []string
 	line = strings.NewReplacer("[", "", "]", "", `\|`, "|").Replace(line)

@@ -17,7 +17,7 @@ import (
 	"github.com/prometheus/common/model"
 )
 
-// everyFigure has a value for each entry of a table, and so that a mix-up shows.
+// everyFigure has a different value for each entry of a table, so that a mix-up shows.
 func everyFigure(infos []metric.Info, from int64) (values metric.Values) {
 	for n, i := range infos {
 		values = append(values, metric.Value{Name: i.Field(), Value: from + int64(n)})
@@ -46,7 +46,7 @@ func metricsText(t *testing.T, s *endpoint.Stats) string {
 	return out.String()
 }
 
-// TestMetricsHoldAllFigures: each entry of the tables has its sample, in base units.
+// TestMetricsHoldAllFigures: each entry of the tables has a sample, in base units.
 func TestMetricsHoldAllFigures(t *testing.T) {
 	s := sampleStats()
 	text := metricsText(t, s)
@@ -86,7 +86,7 @@ func TestMetricsHoldAllFigures(t *testing.T) {
 	}
 }
 
-// TestMetricsLint has Prometheus' own linter look at names, types and help texts.
+// TestMetricsLint runs Prometheus' own linter on names, types and help texts.
 func TestMetricsLint(t *testing.T) {
 	text := metricsText(t, sampleStats())
 	problems, err := promlint.New(strings.NewReader(text)).Lint()
@@ -98,7 +98,7 @@ func TestMetricsLint(t *testing.T) {
 	}
 }
 
-// TestMetricsPassPromtool has the tool of operators check the same.
+// TestMetricsPassPromtool runs promtool, as operators do.
 func TestMetricsPassPromtool(t *testing.T) {
 	path, err := exec.LookPath("promtool")
 	if err != nil {

@@ -16,7 +16,7 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"dpifd": func() { os.Exit(command.Execute(os.Args[1:])) }})
 }
 
-// TestScripts runs the program as a user does; testdata has what is expected.
+// TestScripts runs the program as a user does; testdata has the expected results.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata",

@@ -14,7 +14,7 @@ import (
 	"github.com/gdamore/tcell/v2"
 )
 
-// quiet is a simulated terminal whose content is looked at between two drawings.
+// quiet is a simulated terminal whose content can be read between two updates.
 type quiet struct {
 	tcell.SimulationScreen
 	mu sync.Mutex
@@ -45,7 +45,7 @@ func (q *quiet) lines() []string {
 	return lines
 }
 
-// TestTop draws on a simulated terminal, which is narrow and low.
+// TestTop draws on a small simulated terminal.
 func TestTop(t *testing.T) {
 	screen := &quiet{SimulationScreen: tcell.NewSimulationScreen("UTF-8")}
 	if err := screen.Init(); err != nil {
@@ -99,6 +99,6 @@ func TestTop(t *testing.T) {
 			t.Error(err)
 		}
 	case <-time.After(10 * time.Second):
-		t.Error("q does not end it")
+		t.Error("q does not quit")
 	}
 }

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestWatch: print is called again and again until a signal, once without
-// --watch, and an error ends it.
+// TestWatch: print is called repeatedly until a signal, once without --watch, and stops at an
+// error.
 func TestWatch(t *testing.T) {
 	for _, tc := range []struct {
 		again repeat

@@ -22,7 +22,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// everyKey sets each key to something else than its default.
+// everyKey sets each key to a value other than its default.
 const everyKey = `---
 # One file.
 datapath: {name: br0, create: false, on_exit: delete}
@@ -120,7 +120,7 @@ func everyKeyConfig() *Config {
 	}
 }
 
-// unrestricted returns ports that may send anything, as they may by default.
+// unrestricted returns ports that may send anything, which is the default.
 func unrestricted(ports ...Port) []Port {
 	for i := range ports {
 		ports[i].DHCPServer, ports[i].RouterAdvertisements = true, true
@@ -199,7 +199,7 @@ func TestParse(t *testing.T) {
 			}
 			again, err := Parse("effective", got.Effective())
 			if err != nil {
-				t.Fatalf("Effective is refused: %v", err)
+				t.Fatalf("Effective is rejected: %v", err)
 			}
 			if d := cmp.Diff(got, again); d != "" {
 				t.Errorf("Effective (-first +second):\n%s", d)
@@ -208,7 +208,7 @@ func TestParse(t *testing.T) {
 	}
 }
 
-// TestEveryKey holds everyKey to its name.
+// TestEveryKey checks that everyKey changes each key.
 func TestEveryKey(t *testing.T) {
 	c, def := reflect.ValueOf(*everyKeyConfig()), reflect.ValueOf(*Default())
 	var compare func(path string, a, b reflect.Value)
@@ -389,7 +389,7 @@ func TestLoad(t *testing.T) {
 	full := "handlers: 6 #"
 	if c, err := Load(write("full.yaml", full+strings.Repeat("x", maxFile-len(full)), 0o600)); err != nil ||
 		c.Handlers != 6 {
-		t.Errorf("Load of a file of the greatest size: %v", err)
+		t.Errorf("Load of a file of the maximum size: %v", err)
 	}
 
 	fifo := filepath.Join(dir, "fifo")
@@ -442,13 +442,13 @@ func TestLoad(t *testing.T) {
 	}
 }
 
-// TestTags reads each bound of the schema, and holds each default to it.
+// TestTags reads the bounds in the schema, and checks each default against them.
 func TestTags(t *testing.T) {
 	c := Default()
 	c.Ports = append(c.Ports, defaultPort())
 	c.Ports[0].Name = "x"
 	if _, err := Parse("default", c.Effective()); err != nil {
-		t.Errorf("the defaults are refused: %v", err)
+		t.Errorf("the defaults are rejected: %v", err)
 	}
 	bounded := 0
 	walkKeys(reflect.TypeFor[Config](), "", func(path string, f reflect.StructField) {
@@ -484,7 +484,7 @@ func TestTags(t *testing.T) {
 	}
 }
 
-// TestManyPorts: the bounds of the parser leave room for many ports.
+// TestManyPorts: the parser's limits allow many ports.
 func TestManyPorts(t *testing.T) {
 	const n = 6000
 	var b strings.Builder

@@ -22,7 +22,7 @@ const (
 	docPath     = "../../docs/CONFIGURATION.md"
 )
 
-// TestExample: the example sets every key, to its default.
+// TestExample: the example sets every key to its default.
 func TestExample(t *testing.T) {
 	c, err := Load(examplePath)
 	if err != nil {
@@ -52,8 +52,8 @@ func TestExamples(t *testing.T) {
 	}
 }
 
-// TestExamplePorts: what the example shows of ports in a comment, in place of
-// the line that it ends with, is accepted and has every key of a port.
+// TestExamplePorts: the commented ports of the example, in place of the line that they end with,
+// are valid and have every key of a port.
 func TestExamplePorts(t *testing.T) {
 	data, err := os.ReadFile(examplePath)
 	if err != nil {
@@ -104,8 +104,8 @@ func decodeFile(t *testing.T, path string) *decoder {
 	return d
 }
 
-// TestDocument: the table of docs/CONFIGURATION.md has each key in the order
-// of the struct, with its type, default and limits.
+// TestDocument: the table in docs/CONFIGURATION.md lists each key in the order of the struct, with
+// its type, default and limits.
 func TestDocument(t *testing.T) {
 	data, err := os.ReadFile(docPath)
 	if err != nil {
@@ -130,7 +130,7 @@ func TestDocument(t *testing.T) {
 	i := 0
 	walkKeys(reflect.TypeFor[Config](), "", func(path string, f reflect.StructField) {
 		row := documented(path, f)
-		// The limits of what has none in its tags are words.
+		// Limits that are not in tags are described in words.
 		if row[3] == "" && i < len(got) && slices.Contains([]string{"string", "address", "word", "list"}, row[1]) {
 			row[3] = got[i][3]
 			if row[3] == "" {
@@ -145,7 +145,7 @@ func TestDocument(t *testing.T) {
 	}
 }
 
-// documented returns key, type, default and limits of a row of the table.
+// documented returns key, type, default and limits for a row of the table.
 func documented(path string, f reflect.StructField) []string {
 	name, limits := typeName(f), ""
 	if low := f.Tag.Get("min"); low != "" {
@@ -225,7 +225,7 @@ func typeName(f reflect.StructField) string {
 	return fmt.Sprint(f.Type)
 }
 
-// TestDocumentError: the error that the document shows is what one gets.
+// TestDocumentError: the error shown in the document is the actual one.
 func TestDocumentError(t *testing.T) {
 	data, err := os.ReadFile(docPath)
 	if err != nil {

@@ -10,9 +10,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// FuzzParse: no bytes crash Parse; each error is in the file, or about all of
-// it; what is accepted goes through Effective and back; and in what is
-// accepted, each value is where the decoder would report it.
+// FuzzParse: no input crashes Parse. Each error has a position in the file or is about the whole
+// file. Accepted input survives Effective and Parse, and each value in it is at the position that
+// the decoder would report.
 func FuzzParse(f *testing.F) {
 	for _, m := range mistakes {
 		f.Add([]byte(m.file))
@@ -31,7 +31,7 @@ func FuzzParse(f *testing.F) {
 		effective := c.Effective()
 		again, err := Parse("effective", effective)
 		if err != nil {
-			t.Fatalf("Effective is refused: %v\n%s", err, effective)
+			t.Fatalf("Effective is rejected: %v\n%s", err, effective)
 		}
 		if d := cmp.Diff(c, again); d != "" {
 			t.Fatalf("Effective (-first +second):\n%s", d)
@@ -61,7 +61,7 @@ func checkErrors(t *testing.T, err error, lines []string) {
 	}
 }
 
-// placeChecker finds each scalar in the text, at its place.
+// placeChecker checks that each scalar is at its position in the text.
 type placeChecker struct {
 	t     *testing.T
 	lines []string

@@ -5,14 +5,14 @@ import (
 	"testing"
 )
 
-// Tests see the defaults of a machine with enough memory.
+// Tests see the defaults for a machine with enough memory.
 func init() { ringMemory = func() uint64 { return defaultRingLimit } }
 
-// TestRingMemory: a file that sets no limit gets at most an eighth of the memory, one
-// that sets it gets what it says.
+// TestRingMemory: without a configured limit, rings use at most an eighth of the memory; a
+// configured limit applies as it is.
 func TestRingMemory(t *testing.T) {
 	defer func(f func() uint64) { ringMemory = f }(ringMemory)
-	ringMemory = func() uint64 { return 8 << 20 } // less than a ring of the default size
+	ringMemory = func() uint64 { return 8 << 20 } // smaller than a ring of the default size
 	for file, want := range map[string]uint64{
 		"{}":                             8 << 20,
 		"ring: {memory_limit: 1GiB}":     1 << 30,

@@ -9,8 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// mistakes are files that are refused, with the first line of each error they
-// give, less the file's name.
+// mistakes are invalid files, with the first line of each error, without the file name.
 var mistakes = []struct {
 	name string
 	file string
@@ -397,7 +396,7 @@ func TestExcerpt(t *testing.T) {
 	}
 }
 
-// TestManyMistakes holds the bound on what a wrong file can print.
+// TestManyMistakes checks the bound on the errors for an invalid file.
 func TestManyMistakes(t *testing.T) {
 	var b strings.Builder
 	b.WriteString("ports:\n")

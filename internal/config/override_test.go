@@ -39,7 +39,7 @@ func TestOverrides(t *testing.T) {
 	}
 }
 
-// TestOverrideMistakes: each names the flag, and leaves no configuration.
+// TestOverrideMistakes: each error names the flag, and no configuration is returned.
 func TestOverrideMistakes(t *testing.T) {
 	for _, tc := range []struct{ flag, want string }{
 		{"log.level", "want KEY=VALUE, such as log.level=debug"},
@@ -70,13 +70,13 @@ func TestOverrideMistakes(t *testing.T) {
 		}
 		prefix := "--set " + tc.flag + ": "
 		if tc.flag == "datapath.name=va" {
-			prefix = "f:1:16: " // the port's name, in the file, is the one that is told
+			prefix = "f:1:16: " // the error is about the port's name in the file
 		}
 		if !strings.HasPrefix(err.Error(), prefix+tc.want) {
 			t.Errorf("%s: %v\nwant %s", tc.flag, err, prefix+tc.want)
 		}
 	}
-	// A mistake of the file is told by its place all the same.
+	// A mistake in the file is reported with its position nevertheless.
 	if _, err := Parse("f", []byte("handlers: x\n"), "handlers=3"); err == nil ||
 		!strings.HasPrefix(err.Error(), "f:1:11: handlers: ") {
 		t.Errorf("a mistake of the file: %v", err)

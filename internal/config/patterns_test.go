@@ -2,7 +2,7 @@ package config
 
 import "testing"
 
-// TestPort: names come before patterns, and the first pattern that matches counts.
+// TestPort: names have priority over patterns, and the first matching pattern applies.
 func TestPort(t *testing.T) {
 	c, err := Parse("f",
 		[]byte("ports: [{match: 'tap1*', mac_limit: 1}, {match: 'tap*', mac_limit: 2}, {name: tap12, mac_limit: 3}]"))

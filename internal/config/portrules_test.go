@@ -7,7 +7,7 @@ import (
 	"dpifd/internal/device"
 )
 
-// TestPortMistakes: errors about ports of all types, by their first lines.
+// TestPortMistakes checks the first lines of errors about ports of all types.
 func TestPortMistakes(t *testing.T) {
 	const remote = "tunnel: {remote: 192.0.2.1}"
 	for _, tt := range []struct{ name, file, want string }{
@@ -94,8 +94,8 @@ func TestPortMistakes(t *testing.T) {
 	}
 }
 
-// TestTunnelsShareDevices: tunnels that packets tell apart are accepted, and
-// have the devices that Open vSwitch would give them.
+// TestTunnelsShareDevices: tunnels that packets can distinguish are accepted, and have the devices
+// that Open vSwitch would give them.
 func TestTunnelsShareDevices(t *testing.T) {
 	c, err := Parse("f", []byte(`ports:
 - {name: a, type: vxlan, tunnel: {remote: 192.0.2.1}}

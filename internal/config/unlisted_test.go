@@ -27,7 +27,7 @@ func TestDropsUnlisted(t *testing.T) {
 	}
 }
 
-// TestDropsLocal: VLAN settings leave the local port in VLAN 0 unless the file says drop.
+// TestDropsLocal: with VLAN settings the local port is in VLAN 0, unless the file says drop.
 func TestDropsLocal(t *testing.T) {
 	for text, want := range map[string]bool{
 		"{}":                                    false,

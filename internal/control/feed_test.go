@@ -7,8 +7,8 @@ import (
 	"dpifd/internal/control"
 )
 
-// TestFeedCountsEverything has writers race with a reader: what was offered
-// arrives or is counted, in the order of each writer.
+// TestFeedCountsEverything runs writers and a reader concurrently: each offered upcall arrives, in
+// the order of its writer, or is counted as dropped.
 func TestFeedCountsEverything(t *testing.T) {
 	const writers, each = 4, 20_000
 	f := control.NewFeed(control.FeedConfig{Rate: 1 << 30})
@@ -51,7 +51,7 @@ func TestFeedCountsEverything(t *testing.T) {
 	t.Logf("%d arrived, %d dropped", arrived, dropped)
 }
 
-// TestFeedIsBounded: nobody reads.
+// TestFeedIsBounded: without a reader, a feed keeps a bounded number of upcalls.
 func TestFeedIsBounded(t *testing.T) {
 	for _, tc := range []struct {
 		cfg  control.FeedConfig
@@ -59,7 +59,7 @@ func TestFeedIsBounded(t *testing.T) {
 	}{
 		{control.FeedConfig{Rate: 1 << 30}, 1024},
 		{control.FeedConfig{Rate: 1 << 30, Snap: 1 << 16}, 64},
-		{control.FeedConfig{Rate: 5}, 5 + 5*60}, // a minute's worth at most, however slow this is
+		{control.FeedConfig{Rate: 5}, 5 + 5*60}, // at most a minute's worth, however slow the test is
 	} {
 		f := control.NewFeed(tc.cfg)
 		u, v := upcall(t, 1)
@@ -103,6 +103,6 @@ func TestOfferAllocatesNothing(t *testing.T) {
 		f.Offer("p", u, v)
 	}
 	if n := testing.AllocsPerRun(1000, func() { f.Offer("p", u, v) }); n != 0 {
-		t.Errorf("%v allocations by an upcall that is left out", n)
+		t.Errorf("%v allocations for a skipped upcall", n)
 	}
 }

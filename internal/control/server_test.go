@@ -21,23 +21,23 @@ import (
 	"go.uber.org/goleak"
 )
 
-// net/http waits half a second before it closes a connection on which it has
-// refused something, whatever Close says.
+// net/http waits half a second before it closes a connection on which it has rejected a request,
+// also in Close.
 func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("net/http.(*conn).closeWriteAndWait"))
 }
 
-// backend is a daemon with nothing behind it.
+// backend is a stub of the daemon.
 type backend struct {
 	mu       sync.Mutex
 	level    string
 	by       []control.Peer
 	feeds    []*control.Feed
 	notReady bool
-	watched  chan struct{} // gets a value with each Watch
+	watched  chan struct{} // receives a value with each Watch
 }
 
-// level and change are what the endpoints of these tests take and give.
+// level and change are arguments and results of the test endpoints.
 type (
 	level  struct{ Level string }
 	change struct{ Before, Level string }
@@ -84,7 +84,7 @@ func (b *backend) Watch(f *control.Feed) (string, func()) {
 	}
 }
 
-// serve starts a server on a socket of its own.
+// serve starts a server on a new socket.
 func serve(t *testing.T, change func(*control.Config)) (*control.Server, *backend, string) {
 	t.Helper()
 	b := &backend{level: "info", watched: make(chan struct{}, 10)}
@@ -132,7 +132,7 @@ func TestRequests(t *testing.T) {
 	}
 }
 
-// TestLimits sends what no client of ours does.
+// TestLimits sends requests that dpifd's own client never sends.
 func TestLimits(t *testing.T) {
 	_, _, path := serve(t, nil)
 	ask := func(method, target, body string) (int, string) {
@@ -190,8 +190,7 @@ func TestProfilesOnDemand(t *testing.T) {
 	}
 }
 
-// TestConnections: a connection beyond the limit waits until one of the others ends, and
-// is served then.
+// TestConnections: a connection above the limit waits until another ends, and is then served.
 func TestConnections(t *testing.T) {
 	const most = 32
 	_, _, path := serve(t, nil)
@@ -211,7 +210,7 @@ func TestConnections(t *testing.T) {
 	}()
 	select {
 	case err := <-served:
-		t.Fatalf("a connection beyond the limit was answered, with error %v", err)
+		t.Fatalf("a connection above the limit was answered, with error %v", err)
 	case <-time.After(100 * time.Millisecond):
 	}
 	conns[0].Close()

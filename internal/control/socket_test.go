@@ -26,7 +26,7 @@ func TestSocketFile(t *testing.T) {
 	}
 	entries, err := os.ReadDir(filepath.Dir(path))
 	if err != nil || len(entries) != 1 {
-		t.Errorf("folder: %v, %v; want the socket alone", entries, err)
+		t.Errorf("folder: %v, %v; want only the socket", entries, err)
 	}
 	again := control.Config{Path: path, Mode: 0o660, Upcalls: &backend{}, Connected: func(control.Peer) {},
 		Failed: func(error) {}}
@@ -44,7 +44,7 @@ func TestSocketFile(t *testing.T) {
 		t.Errorf("no daemon: %v", err)
 	}
 
-	// What a process that was killed leaves is replaced.
+	// The socket of a killed process is replaced.
 	dead, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	if err != nil {
 		t.Fatal(err)
@@ -58,7 +58,7 @@ func TestSocketFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The name of another's socket is left alone.
+	// The path of another process's socket is left alone.
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}

@@ -88,7 +88,7 @@ func TestUpcallsEnd(t *testing.T) {
 	}
 	cancel()
 	clients.Wait()
-	// Their places are free again once the server has noticed.
+	// Their slots are free again once the server has noticed.
 	stop := errors.New("stop")
 	for {
 		done := make(chan error, 1)

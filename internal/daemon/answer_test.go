@@ -13,8 +13,8 @@ import (
 	"dpifd/internal/endpoint"
 )
 
-// TestControlReload: a reload over the control socket tells what changed, what
-// takes a restart, and why a file cannot be used.
+// TestControlReload: a reload over the control socket returns what changed, what requires a
+// restart, and why a file is invalid.
 func TestControlReload(t *testing.T) {
 	d, c, log := newControlled(t)
 	d.path = filepath.Join(t.TempDir(), "dpifd.yaml")

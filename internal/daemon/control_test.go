@@ -25,7 +25,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// lines is a log that is read while it is written.
+// lines is a log that can be read while it is written.
 type lines struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -37,7 +37,7 @@ func (l *lines) Write(b []byte) (int, error) {
 	return l.b.Write(b)
 }
 
-// events returns the events of a name.
+// events returns the events with a name.
 func (l *lines) events(t *testing.T, name string) []map[string]any {
 	t.Helper()
 	l.mu.Lock()
@@ -55,8 +55,8 @@ func (l *lines) events(t *testing.T, name string) []map[string]any {
 	return found
 }
 
-// newControlled returns a daemon that has opened its control socket and serves
-// no datapath yet, a client of it, and its log.
+// newControlled returns a daemon with an open control socket but no datapath yet, a client, and its
+// log.
 func newControlled(t *testing.T) (*run, *control.Client, *lines) {
 	t.Helper()
 	cfg := config.Default()
@@ -217,7 +217,7 @@ func TestControlLogLevel(t *testing.T) {
 	}
 }
 
-// TestControlNotReady: what needs a datapath says that there is none yet.
+// TestControlNotReady: requests that need a datapath fail with the reason while there is none.
 func TestControlNotReady(t *testing.T) {
 	_, c, _ := newControlled(t)
 	if _, err := endpoint.GetStats.Ask(t.Context(), c, control.None{}); err == nil ||
@@ -230,10 +230,10 @@ func TestControlNotReady(t *testing.T) {
 	}
 }
 
-// TestControlUnavailable: the daemon runs without its socket.
+// TestControlUnavailable: the daemon runs without its control socket.
 func TestControlUnavailable(t *testing.T) {
 	d, _, log := newControlled(t)
-	stop := d.listen() // the socket is served already, by this process
+	stop := d.listen() // this process serves the socket already
 	stop()
 	if e := log.events(t, "control_unavailable"); len(e) != 1 ||
 		!strings.Contains(fmt.Sprint(e[0]["error"]), control.ErrInUse.Error()) {
@@ -244,7 +244,7 @@ func TestControlUnavailable(t *testing.T) {
 	d.config.Store(cfg)
 	d.listen()()
 	if e := log.events(t, "control_listening"); len(e) != 1 {
-		t.Errorf("control_listening: %v, want the first alone", e)
+		t.Errorf("control_listening: %v, want only the first", e)
 	}
 }
 
@@ -256,6 +256,6 @@ func TestTallyHoldsBack(t *testing.T) {
 	}
 	e := log.events(t, "control_error")
 	if len(e) < 10 || len(e) == errs {
-		t.Errorf("%d events of %d, want the first ten at least and not all", len(e), errs)
+		t.Errorf("%d events of %d, want at least the first ten and not all", len(e), errs)
 	}
 }

@@ -16,8 +16,8 @@ import (
 
 var snake = regexp.MustCompile(`^[a-z][a-z0-9]*(_[a-z0-9]+)*$`)
 
-// TestEventDeclarations holds each declaration to what the log and its readers
-// rely on.
+// TestEventDeclarations checks each declaration against the rules that the log and its readers rely
+// on.
 func TestEventDeclarations(t *testing.T) {
 	if _, err := event.Meanings(); err != nil {
 		t.Error(err)
@@ -40,20 +40,20 @@ func TestEventDeclarations(t *testing.T) {
 				t.Errorf("event %s: field %q: not snake_case, or twice", k.Name, f.Name)
 			}
 			if slices.Contains([]string{"level", "ts", "event", "schema"}, f.Name) {
-				t.Errorf("event %s: field %q is taken", k.Name, f.Name)
+				t.Errorf("event %s: field %q is reserved", k.Name, f.Name)
 			}
 			fields = append(fields, f.Name)
 		}
 	}
 }
 
-// source is what the non-test files of a package say about events: types that
-// are events, types that are declared, and types whose values are made.
+// source lists what the non-test files of a package contain: types that are events, declared types,
+// and types of which values are created.
 type source struct{ events, declared, made []string }
 
-// TestEachEventIsDeclaredAndEmitted looks through the sources of all packages:
-// an event type without declaration would end the daemon when it is emitted, and
-// one that nothing makes documents what never happens.
+// TestEachEventIsDeclaredAndEmitted searches the sources of all packages. Emitting an undeclared
+// event would end the daemon, and a declared event that is never emitted would be documented in
+// vain.
 func TestEachEventIsDeclaredAndEmitted(t *testing.T) {
 	all := map[string]*source{}
 	files, err := filepath.Glob("../*/*.go")
@@ -116,8 +116,7 @@ func (s *source) read(t *testing.T, file string) {
 	})
 }
 
-// embedsEvent reports whether a field of a struct is event.Base or
-// event.OfDatapath, embedded.
+// embedsEvent reports whether a struct field is an embedded event.Base or event.OfDatapath.
 func embedsEvent(f *ast.Field) bool {
 	sel, ok := f.Type.(*ast.SelectorExpr)
 	if !ok || len(f.Names) > 0 {

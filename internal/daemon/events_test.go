@@ -38,7 +38,7 @@ const (
 	runbookFile = "../../docs/RUNBOOK.md"
 )
 
-// eventTable is the table of all events as docs/LOGS.md shows it.
+// eventTable is the table of all events in docs/LOGS.md.
 func eventTable() string {
 	var b strings.Builder
 	b.WriteString("| event | level | fields | when | what to do |\n|---|---|---|---|---|\n")
@@ -59,7 +59,7 @@ func advice(k *event.Kind) string {
 	return k.Advice
 }
 
-// fieldTable is the table of all fields as docs/LOGS.md shows it.
+// fieldTable is the table of all fields in docs/LOGS.md.
 func fieldTable(t *testing.T) string {
 	t.Helper()
 	meanings, err := event.Meanings()
@@ -74,7 +74,7 @@ func fieldTable(t *testing.T) string {
 	return b.String()
 }
 
-// runbookTable lists the events that docs/RUNBOOK.md has an entry for.
+// runbookTable lists the events that have an entry in docs/RUNBOOK.md.
 func runbookTable() string {
 	var b strings.Builder
 	b.WriteString("| event | level | what to do |\n|---|---|---|\n")
@@ -86,8 +86,7 @@ func runbookTable() string {
 	return b.String()
 }
 
-// generated compares the part of a file between two markers with what it should
-// be, or writes it anew.
+// generated compares the part of a file between two markers with want, or rewrites it.
 func generated(t *testing.T, file, name, want string) {
 	t.Helper()
 	page, err := os.ReadFile(file)
@@ -107,12 +106,12 @@ func generated(t *testing.T, file, name, want string) {
 		return
 	}
 	if diff := cmp.Diff(got, want); diff != "" {
-		t.Errorf("%s, %s: differs from the code; `go test ./internal/daemon -run Docs -update` writes it anew (-file "+
+		t.Errorf("%s, %s: differs from the code; `go test ./internal/daemon -run Docs -update` updates it (-file "+
 			"+code):\n%s", file, name, diff)
 	}
 }
 
-// metricTable lists the metrics as docs/MONITORING.md shows them.
+// metricTable is the table of metrics in docs/MONITORING.md.
 func metricTable() string {
 	var b strings.Builder
 	b.WriteString("| metric | type | of each | what it is |\n|---|---|---|---|\n")
@@ -183,8 +182,7 @@ func TestLoggerFormats(t *testing.T) {
 	}
 }
 
-// TestConsole: colours and values of several lines are for terminals only, and
-// stats is short.
+// TestConsole: only terminals get colours and values of several lines, and stats is short.
 func TestConsole(t *testing.T) {
 	line := func(terminal bool, e event.Event) string {
 		var out bytes.Buffer
@@ -217,7 +215,7 @@ func TestConsole(t *testing.T) {
 	}
 }
 
-// TestPriorities: what journald takes off a line leaves the line as it is.
+// TestPriorities: without the priority that journald strips, a line is unchanged.
 func TestPriorities(t *testing.T) {
 	for _, format := range []config.LogFormat{config.FormatJSON, config.FormatConsole} {
 		var b bytes.Buffer
@@ -253,8 +251,8 @@ func TestPriorities(t *testing.T) {
 	}
 }
 
-// TestFields: each declared field is printed whatever its value, in the order of
-// the declaration and in the unit of its name.
+// TestFields: each declared field is printed whatever its value, in the order of the declaration
+// and in the unit of its name.
 func TestFields(t *testing.T) {
 	var b bytes.Buffer
 	log, err := newLogger(&b, logConfig(config.FormatJSON, config.LevelDebug), false)

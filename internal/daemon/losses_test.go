@@ -12,9 +12,8 @@ import (
 	"dpifd/internal/vswitch"
 )
 
-// TestLossesOfAPortWhoseSocketChanged: what was said of a port is not said anew
-// because its upcalls come by another socket, but is of another port with its
-// number.
+// TestLossesOfAPortWhoseSocketChanged: losses of a port are not logged again when its upcalls use
+// another socket, but those of another port with its number are separate.
 func TestLossesOfAPortWhoseSocketChanged(t *testing.T) {
 	var log bytes.Buffer
 	logger, err := newLogger(&log, logConfig(config.FormatJSON, config.LevelInfo), false)
@@ -49,7 +48,7 @@ func TestLossesOfAPortWhoseSocketChanged(t *testing.T) {
 			causes = append(causes, e.Cause)
 		}
 		if !slices.Equal(causes, step.causes) {
-			t.Errorf("%s: losses %q are said, want %q", step.what, causes, step.causes)
+			t.Errorf("%s: losses %q are logged, want %q", step.what, causes, step.causes)
 		}
 	}
 }

@@ -10,8 +10,8 @@ import (
 	"dpifd/internal/event"
 )
 
-// TestRunbookHasEachEvent holds docs/RUNBOOK.md to the events of level WARN and
-// ERROR and to the causes of loss: each has an entry, and no entry is left over.
+// TestRunbookHasEachEvent: docs/RUNBOOK.md has an entry for each event of level WARN and ERROR and
+// for each cause of loss, and no others.
 func TestRunbookHasEachEvent(t *testing.T) {
 	page, err := os.ReadFile(runbookFile)
 	if err != nil {

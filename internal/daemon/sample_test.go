@@ -10,8 +10,8 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// TestUpcallSample: of upcalls beyond the rate none is logged, and the next one that is
-// logged tells how many these were.
+// TestUpcallSample: upcalls above the rate are not logged, and the next logged one gives their
+// number.
 func TestUpcallSample(t *testing.T) {
 	d, _, log := newControlled(t)
 	d.log.level.SetLevel(-1)

@@ -14,12 +14,12 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 )
 
-// schemaFile is the JSON schema of a line of the log.
+// schemaFile is the JSON schema of a log line.
 const schemaFile = "../../docs/log.schema.json"
 
 type object = map[string]any
 
-// printed returns an event of a kind as the log prints it, with zeros.
+// printed returns an event of a kind with zero values as the log prints it.
 func printed(t *testing.T, k *event.Kind) object {
 	t.Helper()
 	line := object{}
@@ -46,7 +46,7 @@ func printed(t *testing.T, k *event.Kind) object {
 	return line
 }
 
-// typeOf is the JSON schema of a value of the log.
+// typeOf is the JSON schema of a value in the log.
 func typeOf(v any) object {
 	switch v.(type) {
 	case string:
@@ -61,7 +61,7 @@ func typeOf(v any) object {
 	return object{"type": "integer"}
 }
 
-// logSchema makes the schema from the declarations of the events.
+// logSchema generates the schema from the declarations of events.
 func logSchema(t *testing.T) []byte {
 	t.Helper()
 	var names []string
@@ -94,9 +94,8 @@ func logSchema(t *testing.T) []byte {
 	return append(schema, '\n')
 }
 
-// TestLogSchema: docs/log.schema.json is made from the declarations, a validator
-// takes each event as the log prints it, and refuses one that lacks a field or has
-// another type.
+// TestLogSchema: docs/log.schema.json is generated from the declarations. A validator accepts each
+// event as the log prints it, and rejects one that lacks a field or has a wrong type.
 func TestLogSchema(t *testing.T) {
 	want := logSchema(t)
 	if *update {
@@ -109,7 +108,7 @@ func TestLogSchema(t *testing.T) {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(string(want), string(have)); diff != "" {
-		t.Errorf("%s lags behind; go test ./internal/daemon -update writes it anew (-want +file):\n%s", schemaFile, diff)
+		t.Errorf("%s is out of date; go test ./internal/daemon -update updates it (-want +file):\n%s", schemaFile, diff)
 	}
 	document, err := jsonschema.UnmarshalJSON(bytes.NewReader(have))
 	if err != nil {

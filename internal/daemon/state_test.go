@@ -8,8 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestStateWithoutDatapath: the state can be asked for at any time, and its
-// configuration is one that can be used.
+// TestStateWithoutDatapath: the state can be requested at any time, and its configuration is valid.
 func TestStateWithoutDatapath(t *testing.T) {
 	d, _, log := newControlled(t)
 	d.sees(t, "in_port(5),eth(src=02:00:00:00:00:05,dst=ff:ff:ff:ff:ff:ff)")

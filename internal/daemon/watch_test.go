@@ -2,7 +2,7 @@ package daemon
 
 import "testing"
 
-// TestPulseWithoutDatapath: the wait for a datapath must go on.
+// TestPulseWithoutDatapath: the wait for a datapath must make progress.
 func TestPulseWithoutDatapath(t *testing.T) {
 	d := &run{}
 	before := d.pulse()

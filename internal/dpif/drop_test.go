@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestHasDrop: the kernel's answer to a packet with a drop action tells.
+// TestHasDrop: support is detected from the kernel's answer to a packet with a drop action.
 func TestHasDrop(t *testing.T) {
 	for errno, want := range map[unix.Errno]bool{0: true, unix.EINVAL: false} {
 		var actions []byte

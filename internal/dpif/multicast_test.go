@@ -10,7 +10,7 @@ import (
 	"dpifd/internal/odp"
 )
 
-// noticeFamilies are families with made-up ids.
+// noticeFamilies are families with arbitrary ids.
 var noticeFamilies = Families{
 	Datapath: genl.Family{Name: familyDatapath, ID: 0x1a, Groups: map[string]uint32{familyDatapath: 7}},
 	Vport:    genl.Family{Name: familyVport, ID: 0x1b, Groups: map[string]uint32{familyVport: 8}},
@@ -18,7 +18,7 @@ var noticeFamilies = Families{
 	Packet:   genl.Family{Name: familyPacket, ID: 0x1d},
 }
 
-// noticeMessages are one of each family, in the order of the ids.
+// noticeMessages are one message of each family, in the order of the ids.
 func noticeMessages() [][]byte {
 	return [][]byte{
 		upcallMessage(0x1a, cmdSet, 5, func(e *netlink.Encoder) {
@@ -67,7 +67,7 @@ func TestParseNotice(t *testing.T) {
 		n.Datapath != nil || n.Vport != nil {
 		t.Errorf("flow: %+v", n)
 	}
-	// What is not a notification of these.
+	// Messages that are not notifications of these families.
 	for _, msg := range [][]byte{upcallMessage(0x1d, cmdNew, 5, func(*netlink.Encoder) {}),
 		upcallMessage(0x1a, cmdGet, 5, func(*netlink.Encoder) {})} {
 		h, payload, _, _ := netlink.SplitMessage(msg)

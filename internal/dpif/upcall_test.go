@@ -19,8 +19,8 @@ const (
 	testDPIndex = 42
 )
 
-// upcallMessage builds what the kernel sends up: headers as given, then what
-// attrs encodes.
+// upcallMessage builds an upcall of the kernel with the given headers and the attributes that attrs
+// encodes.
 func upcallMessage(family uint16, cmd uint8, dpIndex int32, attrs func(*netlink.Encoder)) []byte {
 	var e netlink.Encoder
 	e.Begin(family, 0)
@@ -136,7 +136,7 @@ func TestParseUpcallCutShort(t *testing.T) {
 	}
 }
 
-// TestParseUpcallAgain parses into an upcall that has all it can have from another.
+// TestParseUpcallAgain parses into an Upcall that has all fields set by an earlier one.
 func TestParseUpcallAgain(t *testing.T) {
 	full := upcallMessage(testFamily, packetCmdAction, testDPIndex, func(e *netlink.Encoder) {
 		appendTestKey(e, 5)
@@ -166,11 +166,11 @@ func TestParseUpcallAgain(t *testing.T) {
 	}
 	u.fields, fresh.fields = netlink.AttrTable{}, netlink.AttrTable{}
 	if !reflect.DeepEqual(u, fresh) {
-		t.Errorf("of the former upcall something is left: %+v, want %+v", u, fresh)
+		t.Errorf("a field of the former upcall is left: %+v, want %+v", u, fresh)
 	}
 }
 
-// TestUpcallFields has upcalls that ParseUpcall did not make.
+// TestUpcallFields uses upcalls that ParseUpcall did not create.
 func TestUpcallFields(t *testing.T) {
 	var u Upcall
 	for port := range uint32(3) {
@@ -186,8 +186,8 @@ func TestUpcallFields(t *testing.T) {
 	}
 }
 
-// FuzzParse feeds each decoder of kernel messages. What they return must lie
-// within the bytes given.
+// FuzzParse feeds the decoders of kernel messages. What they return must lie within the given
+// bytes.
 func FuzzParse(f *testing.F) {
 	f.Add(upcallMessage(testFamily, packetCmdMiss, testDPIndex, func(e *netlink.Encoder) {
 		appendTestKey(e, 5)
@@ -233,7 +233,7 @@ func FuzzParse(f *testing.F) {
 		}
 		var fl Flow
 		if parseFlow(r, &fl) == nil && !fl.HasUFID && fl.Key == nil {
-			t.Fatal("a flow that nothing identifies")
+			t.Fatal("a flow without key and UFID")
 		}
 	})
 }

@@ -8,8 +8,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// vportMessage builds the attributes of a vport as Linux 6.12 sends them, with
-// add's attributes in it.
+// vportMessage builds the attributes of a vport as Linux 6.12 sends them, plus those that add
+// encodes.
 func vportMessage(add func(*netlink.Encoder)) []byte {
 	var e netlink.Encoder
 	e.Uint32(vportAttrPortNo, 4)

@@ -9,8 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestPortStatsAreOneObject: clients read .ports[].upcalls, and the figures keep
-// their order.
+// TestPortStatsAreOneObject: the JSON has .ports[].upcalls, and the values keep their order.
 func TestPortStatsAreOneObject(t *testing.T) {
 	for text, want := range map[string]PortStats{
 		`{"port":"br \"7\"","port_no":3,"upcalls":5,"handler":-1}`: {

@@ -6,9 +6,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestAddEdge: one event when it is added with something to read, one for each wake-up,
-// none for what was not read, and one for what came before the wait. Level-triggered,
-// the same socket is an event of each wait.
+// TestAddEdge: an edge-triggered socket causes one event when it is added while readable, one for
+// each wake-up, none for unread data, and one for data that arrived before the wait. A
+// level-triggered one causes an event in each wait.
 func TestAddEdge(t *testing.T) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
@@ -40,7 +40,7 @@ func TestAddEdge(t *testing.T) {
 	write(t, fds[1])
 	look("two more", 1)
 
-	// What is read before the wait is no event of it.
+	// Data read before the wait causes no event.
 	write(t, fds[1])
 	var b [1]byte
 	for range 5 {

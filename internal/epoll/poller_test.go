@@ -26,7 +26,7 @@ func newPoller(t *testing.T) *Poller {
 	return p
 }
 
-// pipe returns the ends of a pipe: what is written to w makes r readable.
+// pipe returns the ends of a pipe: writing to w makes r readable.
 func pipe(t *testing.T) (r, w int) {
 	t.Helper()
 	var fds [2]int
@@ -51,7 +51,7 @@ func add(t *testing.T, p *Poller, fd int, id uint32) {
 	}
 }
 
-// wait returns the events that are there now.
+// wait returns the events that are pending now.
 func wait(t *testing.T, p *Poller, room int) []Event {
 	t.Helper()
 	events := make([]Event, room)
@@ -80,7 +80,7 @@ func TestEvents(t *testing.T) {
 	defer unix.Close(fds[0])
 	add(t, p, fds[0], hungUp)
 	unix.Close(fds[1])
-	// The writing end of a pipe without readers is in error.
+	// The write end of a pipe without readers has an error event.
 	r2, w2 := pipe(t)
 	add(t, p, w2, failed)
 	if err := unix.Close(r2); err != nil {
@@ -91,7 +91,7 @@ func TestEvents(t *testing.T) {
 		{ID: hungUp},
 		{ID: readable},
 	}
-	// Twice: descriptors are level-triggered.
+	// Twice, because descriptors are level-triggered.
 	for range 2 {
 		got := wait(t, p, 8)
 		slices.SortFunc(got, func(a, b Event) int { return int(int64(a.ID) - int64(b.ID)) })
@@ -109,7 +109,7 @@ func TestEvents(t *testing.T) {
 	}
 }
 
-// With less room than ready descriptors each has its turn.
+// TestLittleRoom: with less room than ready descriptors, each is returned in turn.
 func TestLittleRoom(t *testing.T) {
 	p := newPoller(t)
 	const n = 5
@@ -137,7 +137,7 @@ func TestLittleRoom(t *testing.T) {
 func TestWake(t *testing.T) {
 	p := newPoller(t)
 	events := make([]Event, 4)
-	// Before the wait, twice: it counts once.
+	// Twice before the wait, which counts once.
 	for range 2 {
 		if err := p.Wake(); err != nil {
 			t.Fatal(err)
@@ -146,10 +146,10 @@ func TestWake(t *testing.T) {
 	if n, err := p.Wait(events, -1); n != 0 || err != nil {
 		t.Errorf("woken before: %d events, %v", n, err)
 	}
-	// It is consumed: otherwise each later wait would end at once.
+	// It is consumed; otherwise each later wait would return at once.
 	fds := []unix.PollFd{{Fd: int32(p.wakefd), Events: unix.POLLIN}}
 	if n, err := unix.Poll(fds, 0); n != 0 || err != nil {
-		t.Errorf("the wake-up is still there: %d, %v", n, err)
+		t.Errorf("the wake-up is still pending: %d, %v", n, err)
 	}
 	r, w := pipe(t)
 	add(t, p, r, 3)
@@ -175,7 +175,7 @@ func TestWake(t *testing.T) {
 	}
 }
 
-// The wait outlasts signals: it ends when it is woken, or after its time.
+// TestWaitIsNotInterrupted: signals do not end a wait, only a wake-up or the timeout does.
 func TestWaitIsNotInterrupted(t *testing.T) {
 	for _, timeout := range []time.Duration{-1, time.Hour, 30 * time.Millisecond} {
 		p := newPoller(t)
@@ -189,7 +189,7 @@ func TestWaitIsNotInterrupted(t *testing.T) {
 					return
 				default:
 				}
-				// What the Go runtime sends to preempt; its handler ignores the rest.
+				// The Go runtime uses this signal for preemption; its handler ignores others.
 				if err := unix.Tgkill(os.Getpid(), to, unix.SIGURG); err != nil {
 					t.Error(err)
 				}
@@ -231,7 +231,7 @@ func TestMilliseconds(t *testing.T) {
 }
 
 func TestClose(t *testing.T) {
-	// The Go runtime's own epoll instance, which it opens when first needed.
+	// The Go runtime opens its own epoll instance when it first needs one.
 	pr, pw, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
@@ -250,7 +250,7 @@ func TestClose(t *testing.T) {
 		_, err := p.Wait(make([]Event, 2), -1)
 		waits <- err
 	}()
-	// Close while it waits, as far as that can be seen from outside.
+	// Close during the wait, as far as the test can tell.
 	for p.waiting.TryLock() {
 		p.waiting.Unlock()
 		runtime.Gosched()
@@ -363,8 +363,8 @@ func BenchmarkWait(b *testing.B) {
 	}
 }
 
-// TestBriefWaitsLetCollect: garbage is collected while threads wait briefly, one
-// wait after the other, on all of Go's processors.
+// TestBriefWaitsLetCollect: garbage collection proceeds while threads make short waits one after
+// the other on all of Go's processors.
 func TestBriefWaitsLetCollect(t *testing.T) {
 	var stop atomic.Bool
 	var waiters sync.WaitGroup

@@ -14,7 +14,7 @@ type plugged struct {
 	Err error `event:"error"`
 }
 
-// where is a part that several events may have.
+// where is an embedded part shared by several events.
 type where struct {
 	Slot int `event:"slot" means:"number of the slot"`
 }

@@ -16,7 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// stage says which process of TestExec this one is.
+// stage selects the role of this process in TestExec.
 const stage = "FDSTORE_TEST_STAGE"
 
 func TestMain(m *testing.M) {
@@ -99,8 +99,8 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// TestInheritedLeavesOthersAlone: numbers that this process opened itself, or
-// that are closed, were not passed.
+// TestInheritedLeavesOthersAlone: descriptors that this process opened itself, or that are closed,
+// are not treated as passed.
 func TestInheritedLeavesOthersAlone(t *testing.T) {
 	own, err := unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -131,7 +131,7 @@ func TestInheritedLeavesOthersAlone(t *testing.T) {
 	}
 }
 
-// before is the process that Exec replaces: it passes on a netlink socket.
+// before is the process that calls Exec: it passes a netlink socket.
 func before() int {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_GENERIC)
 	if err == nil {
@@ -155,13 +155,13 @@ func before() int {
 	return complain(Exec("/proc/self/exe", os.Args, []Descriptor{{FD: fd, State: "2560/65536/256/17"}}))
 }
 
-// after is the program in its place.
+// after is the program that replaces it.
 func after() int {
 	list := Inherited()
 	if len(list) != 1 || list[0].State != "2560/65536/256/17" {
 		return complain(fmt.Errorf("inherited %v", list))
 	}
-	// A signal waits until it is wanted.
+	// A signal stays pending until it is unblocked.
 	if err := unix.Kill(os.Getpid(), unix.SIGUSR2); err != nil {
 		return complain(err)
 	}
@@ -194,7 +194,7 @@ func complain(err error) int {
 	return 1
 }
 
-// TestExec: the same process, with the same socket.
+// TestExec: process and socket are the same before and after the exec.
 func TestExec(t *testing.T) {
 	self, err := os.Executable()
 	if err != nil {

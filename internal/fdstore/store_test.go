@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// manager is a service manager's socket.
+// manager is the socket of a service manager.
 func manager(t *testing.T) *net.UnixConn {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "notify")
@@ -24,7 +24,7 @@ func manager(t *testing.T) *net.UnixConn {
 	return conn
 }
 
-// next returns the next message and the descriptors that came with it.
+// next returns the next message and its descriptors.
 func next(t *testing.T, conn *net.UnixConn) (string, []int) {
 	t.Helper()
 	if err := conn.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
@@ -75,7 +75,7 @@ func TestStore(t *testing.T) {
 	if message != "FDSTORE=1\nFDPOLL=0\nFDNAME=va@4026531840" || len(fds) != 1 {
 		t.Fatalf("message %q with %d descriptors", message, len(fds))
 	}
-	// What the manager has is the pipe's end.
+	// The manager has received the pipe's end.
 	if _, err := unix.Write(fds[0], []byte("x")); err != nil {
 		t.Error(err)
 	}
@@ -136,6 +136,6 @@ func TestNoStore(t *testing.T) {
 	}
 	t.Setenv("NOTIFY_SOCKET", "/nonexistent/notify")
 	if s, err := Open(); s != nil || !errors.Is(err, unix.ENOENT) {
-		t.Errorf("a manager that is not there: %v, %v", s, err)
+		t.Errorf("a missing manager: %v, %v", s, err)
 	}
 }

@@ -30,7 +30,8 @@ func dial(t *testing.T) *netlink.Conn {
 	return c
 }
 
-// Every family that this kernel has, against another library's look-up.
+// TestResolveAgainstOracle compares all families of this kernel with the results of another
+// library.
 func TestResolveAgainstOracle(t *testing.T) {
 	c := dial(t)
 	families, err := vishvananda.GenlFamilyList()
@@ -177,7 +178,7 @@ func FuzzParseFamily(f *testing.F) {
 	})
 }
 
-// modprobe puts a script in place of modprobe.
+// modprobe replaces modprobe by a script.
 func modprobe(t *testing.T, script string) (dir string) {
 	t.Helper()
 	dir = t.TempDir()

@@ -9,7 +9,7 @@ import (
 	"dpifd/internal/odp"
 )
 
-// key packs what a packet of this text has for a key.
+// key packs the key of a packet given as text.
 func key(t testing.TB, text string) *odp.Packed {
 	t.Helper()
 	b, _, err := odp.Text{}.ParseKey(text)
@@ -124,7 +124,7 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// TestCheckParts: what a setting does not name is not restricted, and not read.
+// TestCheckParts: what a setting does not name is neither restricted nor read.
 func TestCheckParts(t *testing.T) {
 	if New(&Config{}) != nil {
 		t.Error("no rules are rules")
@@ -160,7 +160,7 @@ func TestCheckParts(t *testing.T) {
 	}
 }
 
-// randomKey is a key of values near those that are allowed, and of others.
+// randomKey is a key with values near the allowed ones, and with others.
 func randomKey(r *rand.Rand) *odp.Packed {
 	var k odp.Packed
 	fill := func(attr uint16, off int, known ...[]byte) {
@@ -214,12 +214,13 @@ func randomKey(r *rand.Rand) *odp.Packed {
 	return &k
 }
 
-// maxMasks is what docs/FORWARDING.md says of a port with all settings, for each number of
-// tags, with prefixes of so many lengths of each family, the zero addresses' included.
+// maxMasks is the maximum number of masks according to docs/FORWARDING.md, for a port with all
+// settings and each number of tags. The arguments are the numbers of different prefix lengths of
+// each family, including those of the zero addresses.
 func maxMasks(ipv4, ipv6 int) int { return 42 + 8*ipv4 + 35*ipv6 + ipv6*ipv6 }
 
-// TestMasks: the number of masks does not depend on the traffic, and packets that have in
-// common what was read of one are decided alike.
+// TestMasks: the number of masks is bounded for any traffic, and packets that agree in the bits
+// read for one are decided alike.
 func TestMasks(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	rules := New(&all)
@@ -243,14 +244,14 @@ func TestMasks(t *testing.T) {
 			t.Fatalf("%q with mask %x, and %q with %x of the masked key", reason, m, again, n)
 		}
 	}
-	const lengths4, lengths6 = 3, 2 // of all, with those of the zero addresses
+	const lengths4, lengths6 = 3, 2 // including those of the zero addresses
 	if most := maxMasks(lengths4, lengths6); len(masks) > most {
 		t.Errorf("%d masks, want at most %d", len(masks), most)
 	}
 	t.Logf("%d masks", len(masks))
 }
 
-// FuzzCheck: any key is decided by what the mask has of it.
+// FuzzCheck: the decision for any key depends only on the bits in its mask.
 func FuzzCheck(f *testing.F) {
 	r := rand.New(rand.NewPCG(3, 4))
 	for range 8 {

@@ -27,8 +27,8 @@ func TestText(t *testing.T) {
 		},
 	}
 	d.SetRing(812, 77, Ring{Frames: 6400, Used: 12})
-	d.SetRing(812, 9, Ring{Frames: 6400, Used: 1}) // not found here
-	d.SetRing(5, 77, Ring{Frames: 16, Used: 1})    // of a daemon elsewhere, with the same port id
+	d.SetRing(812, 9, Ring{Frames: 6400, Used: 1}) // no such socket here
+	d.SetRing(5, 77, Ring{Frames: 16, Used: 1})    // of a daemon in another namespace, with the same port id
 	const want = `system@dp0:
   lookups: hit:30 missed:10 lost:1
   flows: 4
@@ -84,7 +84,7 @@ func TestTextPerCPU(t *testing.T) {
 	}
 }
 
-// TestOwners reads a /proc of plain files and links.
+// TestOwners reads a /proc made of plain files and links.
 func TestOwners(t *testing.T) {
 	proc := t.TempDir()
 	for _, p := range []struct{ id, name, target string }{

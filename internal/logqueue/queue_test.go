@@ -14,7 +14,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// gate is a reader that takes lines only while it is open.
+// gate is a reader that accepts lines only while it is open.
 type gate struct {
 	mu  sync.Mutex
 	got bytes.Buffer
@@ -48,8 +48,8 @@ func TestOrder(t *testing.T) {
 	}
 }
 
-// TestStalledReader: a reader that stalls costs the writer maxWait once. What does not
-// fit is counted, what fits arrives in order when the reader goes on.
+// TestStalledReader: a stalled reader delays the writer by maxWait once. Lines that do not fit are
+// counted, the others arrive in order when the reader continues.
 func TestStalledReader(t *testing.T) {
 	var to gate
 	q := New(&to)
@@ -81,7 +81,7 @@ func TestStalledReader(t *testing.T) {
 	q.Close(time.Minute)
 	<-q.done
 	if !strings.HasSuffix(to.got.String(), "\nafter\n") {
-		t.Error("the reader that goes on does not get new lines")
+		t.Error("the reader does not get new lines after it continues")
 	}
 }
 

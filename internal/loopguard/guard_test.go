@@ -13,7 +13,7 @@ import (
 	"dpifd/internal/policy"
 )
 
-// seen returns what Take returns.
+// seen returns the result of Take.
 func seen(g *Guard) (list []Sighting) {
 	g.Take(func(s Sighting) { list = append(list, s) })
 	return list
@@ -35,13 +35,13 @@ func TestProbe(t *testing.T) {
 	provider := slices.Concat(tagged[:12], []byte{0x88, 0xa8, 0, 9}, tagged[12:])
 	for _, packet := range [][]byte{plain, tagged, plain, provider} {
 		if !decides(g, 3, packet) {
-			t.Errorf("%x is not known", packet)
+			t.Errorf("%x is not recognised", packet)
 		}
 	}
 	select {
 	case <-g.Woken():
 	default:
-		t.Error("nobody is woken")
+		t.Error("no wake-up")
 	}
 	if got, want := seen(g), []Sighting{{From: 7, In: 3}, {From: 65534, In: 3, VLAN: 4094}}; !slices.Equal(got, want) {
 		t.Errorf("sightings %v, want %v", got, want)
@@ -51,32 +51,32 @@ func TestProbe(t *testing.T) {
 	}
 }
 
-// TestForeign: a probe with one bit changed, cut off, or of another process is none.
+// TestForeign: a probe with one bit changed, cut short, or from another process is not recognised.
 func TestForeign(t *testing.T) {
 	g, other := New(), New()
 	g.NextRound()
 	for _, vlan := range []uint16{0, 5} {
 		p := g.Probe(7, vlan)
-		for bit := range (len(p) - 2) * 8 { // the last two bytes fill it up
+		for bit := range (len(p) - 2) * 8 { // the last two bytes are padding
 			q := bytes.Clone(p)
 			q[bit/8] ^= 1 << (bit % 8)
-			tag := vlan != 0 && bit >= 14*8 && bit < 16*8 // of the tag, which others may change
+			tag := vlan != 0 && bit >= 14*8 && bit < 16*8 // bits of the tag, which may change on the way
 			if got := decides(g, 1, q); got != tag {
-				t.Fatalf("VLAN %d, bit %d changed: a probe: %v", vlan, bit, got)
+				t.Fatalf("VLAN %d, bit %d changed: recognised %v", vlan, bit, got)
 			}
 		}
 		for n := range len(p) - 2 {
 			if decides(g, 1, p[:n]) {
-				t.Fatalf("VLAN %d: %d bytes of a probe are one", vlan, n)
+				t.Fatalf("VLAN %d: the first %d bytes of a probe are recognised", vlan, n)
 			}
 		}
 		if decides(other, 1, p) {
-			t.Error("a probe of another process is known")
+			t.Error("a probe of another process is recognised")
 		}
 	}
 }
 
-// TestStale: a probe of rounds ago is dropped, but shows no loop.
+// TestStale: an old probe is dropped, but does not count as a loop.
 func TestStale(t *testing.T) {
 	g := New()
 	g.NextRound()
@@ -89,16 +89,16 @@ func TestStale(t *testing.T) {
 	}
 }
 
-// TestExplained: a packet that is only asked about shows no loop.
+// TestExplained: tracing a packet does not count as a loop.
 func TestExplained(t *testing.T) {
 	g := New()
 	v := policy.Verdict{Explain: func(string, string) {}}
 	if !g.Decide(&dpif.Upcall{InPort: 1, Packet: g.Probe(7, 0)}, &v) || len(seen(g)) != 0 {
-		t.Error("a question is a sighting")
+		t.Error("a trace counts as a sighting")
 	}
 }
 
-// TestManySightings: more than there are places for are left out, and nothing blocks.
+// TestManySightings: sightings that do not fit are left out, without blocking.
 func TestManySightings(t *testing.T) {
 	g := New()
 	for in := range odp.PortNo(3 * sightings) {
@@ -127,13 +127,13 @@ func TestAllocs(t *testing.T) {
 	}
 }
 
-// addrsMask returns the addresses of a mask.
+// addrsMask returns the mask of the addresses.
 func addrsMask(v *policy.Verdict) []byte {
 	return netlink.FindAttr(v.Mask.Bytes(), odp.KeyAttrEthernet)
 }
 
-// TestNarrow: no flow takes a probe, flows that did not overlap do not overlap then, and a
-// mask that tells packets from probes stays as it is.
+// TestNarrow: no flow matches a probe, flows that do not overlap still do not, and a mask that
+// excludes probes already is not changed.
 func TestNarrow(t *testing.T) {
 	g := New()
 	probe := slices.Concat(g.src[:], Destination[:])
@@ -160,10 +160,10 @@ func TestNarrow(t *testing.T) {
 			}
 			m := addrsMask(&v)
 			if len(m) != 12 || covers(eth, m, probe) != bytes.Equal(eth, probe) {
-				t.Fatalf("%x under %x: mask %x takes a probe", eth, mask, m)
+				t.Fatalf("%x under %x: mask %x matches a probe", eth, mask, m)
 			}
 			if mask != nil && !covers(eth, mask, probe) && !bytes.Equal(before, v.Mask.Bytes()) {
-				t.Fatalf("%x under %x: mask %x, which takes more than it has to", eth, mask, m)
+				t.Fatalf("%x under %x: mask %x, which has more bits than needed", eth, mask, m)
 			}
 			keys, narrowed = append(keys, eth), append(narrowed, m)
 		}
@@ -173,7 +173,7 @@ func TestNarrow(t *testing.T) {
 	}
 }
 
-// covers reports whether the flow of a packet with the mask takes another one.
+// covers reports whether the flow of a packet with the mask matches another packet.
 func covers(eth, mask, other []byte) bool {
 	for i, bits := range mask {
 		if (eth[i]^other[i])&bits != 0 {

@@ -10,7 +10,7 @@ import (
 	"dpifd/internal/odp"
 )
 
-// told writes events in short.
+// told returns a sink that records events in short form.
 func told(list *[]string) event.Sink {
 	return func(e event.Event) {
 		switch e := e.(type) {
@@ -53,14 +53,14 @@ func TestWhichPortIsClosed(t *testing.T) {
 	p := NewPorts(told(&list))
 	p.Set([]Port{{No: 1, Name: "a", Mode: Block}})
 	p.Saw(Sighting{From: 1, In: 1}, 0)
-	p.Saw(Sighting{From: 1, In: 9}, 0) // it is closed already
+	p.Saw(Sighting{From: 1, In: 9}, 0) // closed already
 	p.Saw(Sighting{From: 9, In: 1}, 0)
 	if want := []string{"a>a", "a closed 10s"}; !slices.Equal(list, want) {
 		t.Errorf("%q, want %q", list, want)
 	}
 }
 
-// TestDoubling: the time doubles while the loop is there, and begins anew after calm.
+// TestDoubling: the time doubles while the loop exists, and starts again after a quiet time.
 func TestDoubling(t *testing.T) {
 	var list []string
 	p := NewPorts(told(&list))
@@ -93,7 +93,7 @@ func TestDoubling(t *testing.T) {
 	}
 }
 
-// TestSaidOncePerPair: a loop that stays is told every sayPause.
+// TestSaidOncePerPair: a permanent loop is logged every sayPause.
 func TestSaidOncePerPair(t *testing.T) {
 	var list []string
 	p := NewPorts(told(&list))
@@ -103,11 +103,11 @@ func TestSaidOncePerPair(t *testing.T) {
 		p.Saw(Sighting{From: 2, In: 1}, now)
 	}
 	if len(list) != 6 {
-		t.Errorf("told %q", list)
+		t.Errorf("logged %q", list)
 	}
 }
 
-// TestSet: what becomes of a closed port when the ports change.
+// TestSet checks closed ports after changes of the ports.
 func TestSet(t *testing.T) {
 	b := Port{No: 2, Name: "b", Mode: Block, SinceMS: 7}
 	for _, c := range []struct {
@@ -134,7 +134,7 @@ func TestSet(t *testing.T) {
 	}
 }
 
-// TestRounds: each port is probed in its VLANs, in turn where they are many.
+// TestRounds: each port is probed in its VLANs, in several rounds if there are many.
 func TestRounds(t *testing.T) {
 	p := NewPorts(func(event.Event) {})
 	var many []uint16

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// TestBuckets: each duration is below the bound of its bucket and not below that of the
-// one before, and no bucket is wider than a sixteenth of what it holds.
+// TestBuckets: each duration lies within the bounds of its bucket, and no bucket is wider than a
+// sixteenth of its values.
 func TestBuckets(t *testing.T) {
 	for i := range buckets - 1 {
 		if lower, upper := boundOf(i), boundOf(i+1); upper <= lower || i >= subBuckets && (upper-lower)*subBuckets > lower {
@@ -31,7 +31,7 @@ func TestBuckets(t *testing.T) {
 	}
 }
 
-// TestQuantiles compares with durations that are sorted.
+// TestQuantiles compares with sorted durations.
 func TestQuantiles(t *testing.T) {
 	var h Histogram
 	var all []time.Duration
@@ -78,6 +78,6 @@ func TestQuantiles(t *testing.T) {
 	}
 	var none Distribution
 	if none.Quantile(1_000_000) != 0 {
-		t.Error("no duration is longer than 0")
+		t.Error("the longest duration is 0")
 	}
 }

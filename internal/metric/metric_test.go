@@ -46,7 +46,7 @@ func TestRead(t *testing.T) {
 		t.Errorf("ports: %d, %t", n, ok)
 	}
 	if _, ok := want.Get("port"); ok {
-		t.Error("a value that is not there")
+		t.Error("a missing value was found")
 	}
 }
 

@@ -24,7 +24,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// linkMessage is what the kernel multicasts about a device.
+// linkMessage builds a notification about a device.
 func linkMessage(typ uint16, family byte, index int, flags uint32, name string, padding int) []byte {
 	var e netlink.Encoder
 	e.Begin(typ, 0)
@@ -42,8 +42,7 @@ func linkMessage(typ uint16, family byte, index int, flags uint32, name string, 
 	return e.Bytes()
 }
 
-// lines runs m until it has given count events, and returns them as text without
-// the time.
+// lines runs m until it has returned count events, and returns their text without the time.
 func lines(t *testing.T, m *Monitor, count int) []string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
@@ -68,8 +67,8 @@ func lines(t *testing.T, m *Monitor, count int) []string {
 	return got
 }
 
-// TestLinksOverRing reads events of devices from a ring of an emulated kernel, in
-// frames and by COPY, and goes on after an overflow.
+// TestLinksOverRing reads device events from a ring of an emulated kernel, in frames and by COPY,
+// and continues after an overflow.
 func TestLinksOverRing(t *testing.T) {
 	for _, version := range []ringtest.Version{ringtest.V41, ringtest.V44} {
 		m, err := Open(Config{})
@@ -115,7 +114,7 @@ func TestLinksOverRing(t *testing.T) {
 			}
 		}
 		if said != 1 {
-			t.Errorf("%v: overflow said %d times in %q", version, said, got)
+			t.Errorf("%v: %d overflow messages in %q", version, said, got)
 		}
 		if err := s.Deliver(linkMessage(unix.RTM_DELLINK, unix.AF_UNSPEC, 7, 0, "vb", 3000)); err != nil {
 			t.Fatal(err)
@@ -129,7 +128,7 @@ func TestLinksOverRing(t *testing.T) {
 	}
 }
 
-// notices are messages of the openvswitch families with made-up ids.
+// notice builds a message of an openvswitch family with an arbitrary id.
 func notice(family uint16, cmd byte, attrs func(*netlink.Encoder)) (netlink.Header, []byte) {
 	var e netlink.Encoder
 	e.Begin(family, 0)
@@ -144,8 +143,7 @@ func notice(family uint16, cmd byte, attrs func(*netlink.Encoder)) (netlink.Head
 	return h, payload
 }
 
-// TestNames holds that events are told by the names that events before them
-// gave.
+// TestNames: events use the names from earlier events.
 func TestNames(t *testing.T) {
 	m := &Monitor{cfg: Config{Vports: true, Flows: true}}
 	m.names.datapaths = map[int32]*datapath{}
@@ -191,7 +189,7 @@ func TestNames(t *testing.T) {
 		"vport del dp0 port:2 va type:netdev upcall_pids:[77]",
 		"flow del dp0 in_port(2), packets:0, bytes:0, used:never, actions:3",
 		"datapath del dp0 features:vport_pids",
-		"flow new  in_port(2), packets:0, bytes:0, used:never, actions:3", // of a datapath that is not known
+		"flow new  in_port(2), packets:0, bytes:0, used:never, actions:3", // of an unknown datapath
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("events (-want +got):\n%s", diff)

@@ -2,7 +2,7 @@ package odp
 
 import "testing"
 
-// TestComplete: what a person leaves out of a packet's key is added, and named.
+// TestComplete: missing attributes of a packet's key are added, and listed.
 func TestComplete(t *testing.T) {
 	const zeros = "eth(src=00:00:00:00:00:00,dst=00:00:00:00:00:00)"
 	for _, tt := range []struct{ text, want, added string }{

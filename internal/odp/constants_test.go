@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// TestConstants compares the numbers with the header they were typed from.
+// TestConstants compares the numbers with the kernel's header.
 func TestConstants(t *testing.T) {
 	const header = "/usr/include/linux/openvswitch.h"
 	text, err := os.ReadFile(header)

@@ -13,9 +13,8 @@ import (
 
 var update = flag.Bool("update", false, "write testdata/attributes.txt anew")
 
-// goldenFile has texts and the bytes that they stand for on a little endian
-// machine. The kernel tests compare the same kinds of texts with what ovs-dpctl
-// sends to the kernel.
+// goldenFile has texts and their encodings on a little endian machine. The kernel tests compare the
+// same kinds of texts with what ovs-dpctl sends to the kernel.
 const goldenFile = "testdata/attributes.txt"
 
 func shown(b []byte) string {
@@ -25,7 +24,7 @@ func shown(b []byte) string {
 	return hex.EncodeToString(b)
 }
 
-// encodings returns what each test text is encoded as.
+// encodings returns the encodings of all test texts.
 func encodings(t *testing.T) []string {
 	t.Helper()
 	var lines []string
@@ -46,8 +45,8 @@ func encodings(t *testing.T) []string {
 	return lines
 }
 
-// TestEncoding holds the tables to the bytes that were right: reading and
-// writing back alone would not notice two fields that were swapped.
+// TestEncoding compares encodings with the golden file: parsing and printing alone would not detect
+// two swapped fields.
 func TestEncoding(t *testing.T) {
 	if !littleEndian {
 		t.Skip("the file was written on a little endian machine")

@@ -25,8 +25,8 @@ var (
 	macB = MAC{0x52, 0x54, 0x00, 0xc0, 0xff, 0xee}
 )
 
-// frame says what a test key holds, as the kernel writes keys
-// (__ovs_nla_put_key, net/openvswitch/flow_netlink.c, Linux 6.1).
+// frame describes a test key in the form that the kernel writes (__ovs_nla_put_key,
+// net/openvswitch/flow_netlink.c, Linux 6.1).
 type frame struct {
 	port      PortNo
 	src, dst  MAC
@@ -53,7 +53,7 @@ func (f frame) appendTagged(e *netlink.Encoder, tags []uint16) {
 		AppendEthertype(e, 0x8100)
 		AppendVLAN(e, tags[0])
 		e.Nested(KeyAttrEncap, func(e *netlink.Encoder) {
-			if tags[0] != 0 { // a truncated tag has nothing behind it
+			if tags[0] != 0 { // nothing follows a truncated tag
 				f.appendTagged(e, tags[1:])
 			}
 		})
@@ -206,7 +206,7 @@ func TestEncode(t *testing.T) {
 		t.Error(diff)
 	}
 	if n := len(encode(func(e *netlink.Encoder) { AppendOutput(e, 1) })); n != OutputLen {
-		t.Errorf("an output takes %d bytes, not %d", n, OutputLen)
+		t.Errorf("an output has %d bytes, not %d", n, OutputLen)
 	}
 }
 
@@ -269,7 +269,7 @@ func FuzzParseKey(f *testing.F) {
 		if err := ParseKey(f.key(), &again); err != nil {
 			t.Fatal(err)
 		}
-		// What the plain frame cannot say.
+		// frame cannot express these.
 		k.HasEtherType = k.EtherType != 0
 		k.HasVLAN = k.TCI != 0
 		if k != again {

@@ -28,7 +28,7 @@ func tunnel(fn func(e *netlink.Encoder)) func(e *netlink.Encoder) {
 }
 
 func TestMaskCovers(t *testing.T) {
-	// As the kernel dumps the mask of a tagged flow.
+	// The mask of a tagged flow as the kernel dumps it.
 	dumped := encode(func(e *netlink.Encoder) {
 		e.Uint32(KeyAttrRecircID, 0)
 		e.Uint32(KeyAttrPriority, 0)
@@ -97,7 +97,7 @@ func TestMaskCoversMalformed(t *testing.T) {
 		got, err := MaskCovers(lists[0], lists[1])
 		if name == "inside have" {
 			if got || err != nil {
-				t.Errorf("%s: what cannot be read covers: %v, %v", name, got, err)
+				t.Errorf("%s: a malformed mask covers: %v, %v", name, got, err)
 			}
 			continue
 		}

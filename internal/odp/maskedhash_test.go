@@ -70,8 +70,8 @@ func TestHashMaskedCovers(t *testing.T) {
 	})
 }
 
-// TestHashMaskedBits flips each bit of both addresses under random masks: the
-// hash changes if and only if the mask has the bit.
+// TestHashMaskedBits flips each bit of both addresses under random masks: the hash must change
+// exactly for bits in the mask.
 func TestHashMaskedBits(t *testing.T) {
 	h := NewMaskedHasher()
 	random := rand.New(rand.NewPCG(1, 2))
@@ -101,7 +101,7 @@ func TestHashMaskedBits(t *testing.T) {
 		}
 	}
 	if len(seen) != rounds {
-		t.Errorf("%d of %d flows have a hash of their own", len(seen), rounds)
+		t.Errorf("%d of %d flows have different hashes", len(seen), rounds)
 	}
 }
 
@@ -116,7 +116,7 @@ func TestHashMaskedDependsOnMaskAndSeeds(t *testing.T) {
 	}
 }
 
-// TestHashMaskedLong has a key longer than the hasher's buffer.
+// TestHashMaskedLong uses a key longer than the hasher's buffer.
 func TestHashMaskedLong(t *testing.T) {
 	h := NewMaskedHasher()
 	long := func(last byte) []byte {
@@ -158,7 +158,7 @@ func BenchmarkParseKey(b *testing.B) {
 	}
 }
 
-// TestHashL2 tells flows apart where HashMasked does, and never by the same hash.
+// TestHashL2 checks that HashL2 distinguishes the same flows as HashMasked, by different hashes.
 func TestHashL2(t *testing.T) {
 	h := NewMaskedHasher()
 	masks := [][]byte{mask(ones, ones), mask(MAC{}, ones), mask(ones, MAC{}), mask(groupBit, MAC{0xff}),

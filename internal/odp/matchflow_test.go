@@ -26,13 +26,13 @@ func TestSelectsFlow(t *testing.T) {
 		{"in_port(0/0xfffc)", []string{web, wide, vlan}},
 		{"eth_type(0x0800)", []string{web}},
 		{"eth(dst=02:00:00:00:00:02)", []string{web}},
-		{"eth(dst=33:33:00:00:00:00)", []string{wide}}, // what is wildcarded counts as zero
+		{"eth(dst=33:33:00:00:00:00)", []string{wide}}, // wildcarded bits count as zero
 		{"eth(dst=33:33:00:00:00:01)", nil},
 		{"eth(dst=01:00:00:00:00:00/01:00:00:00:00:00)", []string{wide}},
 		{"eth(src=00:00:00:00:00:00)", []string{wide, vlan, tun}},
 		{"ipv4(dst=10.1.0.0/255.255.0.0)", []string{web}},
 		{"ipv4(dst=10.1.2.3)", nil},
-		{"ipv4(dst=10.1.2.3/255.255.255.0)", []string{web}}, // 3 is beyond the mask
+		{"ipv4(dst=10.1.2.3/255.255.255.0)", []string{web}}, // 3 is outside the mask
 		{"tcp(dst=80),ipv4(proto=6)", []string{web}},
 		{"tcp(dst=80),ipv4(proto=17)", nil},
 		{"tcp(dst=81)", nil},
@@ -43,7 +43,7 @@ func TestSelectsFlow(t *testing.T) {
 		{"tunnel(tun_id=0x7)", []string{tun}},
 		{"tunnel(tun_id=0x8)", nil},
 	}
-	// With any of these, packets of what follows match too.
+	// Each filter also matches packets of the flows listed for it.
 	intersecting := map[string][]string{
 		"in_port(9)":                    nil,
 		"eth_type(0x0800)":              {web, wide, tun},
@@ -96,7 +96,7 @@ func TestSelectsFlow(t *testing.T) {
 	}
 }
 
-// TestSelectsFlowExact holds for flows that are dumped without a mask.
+// TestSelectsFlowExact checks flows that are dumped without a mask.
 func TestSelectsFlowExact(t *testing.T) {
 	key, _, err := Text{}.ParseKey("in_port(1),eth(src=02:00:00:00:00:01,dst=02:00:00:00:00:02),eth_type(0x0800)")
 	if err != nil {
@@ -122,8 +122,7 @@ func TestSelectsFlowExact(t *testing.T) {
 
 var bytesAttr = regexp.MustCompile(`key\d`)
 
-// FuzzSelectsFlow holds that a flow is selected by its own key and mask,
-// whatever these are, and that no bytes are too odd to compare.
+// FuzzSelectsFlow: any flow is selected by its own key and mask, and no bytes break the comparison.
 func FuzzSelectsFlow(f *testing.F) {
 	for _, tt := range keyTests {
 		f.Add(tt.in, []byte("\x08\x00\x03\x00\x01\x00\x00\x00"))
@@ -135,8 +134,8 @@ func FuzzSelectsFlow(f *testing.F) {
 		}
 		SelectsFlow(other, mask, key, mask)
 		SelectsFlow(key, other, key, other)
-		// More tags than the kernel reads, and attributes given as bytes, which
-		// may be malformed, are equal to nothing.
+		// Keys with more tags than the kernel reads, and attributes given as bytes, which may be
+		// malformed, never compare as equal.
 		usual := strings.Count(text, "encap(") <= maxNesting && !bytesAttr.MatchString(text)
 		if usual && !SelectsFlow(key, mask, key, mask) {
 			t.Errorf("%q does not select itself", text)

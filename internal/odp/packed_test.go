@@ -6,7 +6,7 @@ import (
 	"dpifd/internal/netlink"
 )
 
-// mustKey reads a key and its mask in ODP text.
+// mustKey parses a key and its mask in ODP text.
 func mustKey(t testing.TB, text string) (key, mask []byte) {
 	t.Helper()
 	key, mask, err := Text{}.ParseKey(text)
@@ -43,12 +43,12 @@ func TestPackedFlows(t *testing.T) {
 		{"in_port(1),eth(src=02:00:00:00:00:01)", "in_port(1),eth(dst=02:00:00:00:00:01)", true, false},
 		{"eth_type(0x0800),ipv4(dst=10.1.0.0/255.255.0.0)", "eth_type(0x0800),ipv4(dst=10.0.0.0/255.0.0.0)", true, true},
 		{"eth_type(0x0800),ipv4(dst=11.1.0.0/255.255.0.0)", "eth_type(0x0800),ipv4(dst=10.0.0.0/255.0.0.0)", false, false},
-		// The tag is matched though it is not named.
+		// The tag is matched although it is not named.
 		{"in_port(1)", "in_port(1),eth_type(0x8100),vlan(vid=5,pcp=0),encap()", false, false},
 		{"eth_type(0x8100),vlan(vid=5,pcp=0),encap(eth_type(0x0800))", "eth_type(0x8100),vlan(vid=5),encap()", true, true},
 		{"eth_type(0x8100),vlan(vid=5,pcp=0),encap(eth_type(0x0800))", "eth_type(0x88a8),vlan(vid=5),encap()", false, false},
 		{"eth_type(0x8100),vlan(vid=5),encap(eth_type(0x8100),vlan(vid=6),encap())", "eth_type(0x8100),vlan(vid=5),encap(eth_type(0x0800))", false, false},
-		// EtherTypes are exact whatever their mask, to the kernel.
+		// The kernel matches EtherTypes exactly, whatever their mask.
 		{"eth_type(0x0800/0xff00)", "eth_type(0x0806)", false, false},
 	} {
 		ka, ma := packed(t, tt.a)
@@ -91,13 +91,13 @@ func TestNarrow(t *testing.T) {
 		var e netlink.Encoder
 		m.AppendMask(&e, &k)
 		if got := string(Text{}.AppendKey(nil, key, e.Bytes())); got != tt.want {
-			t.Errorf("%s kept from %s:\n got %s\nwant %s", tt.from, tt.static, got, tt.want)
+			t.Errorf("%s narrowed by %s:\n got %s\nwant %s", tt.from, tt.static, got, tt.want)
 		}
 	}
 }
 
-// FuzzPack: no bytes crash it; what is packed matches itself, and a mask that is
-// written again is the same one.
+// FuzzPack: no input crashes; a packed key matches itself; and a mask that is written and packed
+// again is the same.
 func FuzzPack(f *testing.F) {
 	for _, text := range []string{
 		"in_port(1),eth(src=02:00:00:00:00:01),eth_type(0x0800),ipv4(proto=6),tcp(dst=80)",
@@ -116,7 +116,7 @@ func FuzzPack(f *testing.F) {
 			return
 		}
 		if !k.Matches(&k, &m) || !Overlap(&k, &m, &k, &m) || !Within(&k, &m, &k, &m) {
-			t.Error("a key is none of its own flow's")
+			t.Error("a key does not match its own flow")
 		}
 		if other != 0 || CheckMatch(&k, &m) != nil {
 			return
@@ -125,7 +125,7 @@ func FuzzPack(f *testing.F) {
 		m.AppendMask(&e, &k)
 		var again Packed
 		if other, err := again.PackMask(e.Bytes()); other != 0 || err != nil {
-			t.Fatalf("what was written is refused: %d, %v", other, err)
+			t.Fatalf("the written mask is rejected: %d, %v", other, err)
 		}
 		exactTags := string(m[offTCI:offTCI+2])+string(m[offInnerTCI:offInnerTCI+2]) == "\xff\xff\xff\xff"
 		if k[offTCI]&0x10 == 0 && exactTags && again != m {

@@ -8,14 +8,14 @@ import (
 	"dpifd/internal/netlink"
 )
 
-// table returns the table of the list b.
+// table returns the table of the attributes in b.
 func table(b []byte) *netlink.AttrTable {
 	var a netlink.AttrTable
 	_ = a.Scan(b)
 	return &a
 }
 
-// metadata returns attributes that the kernel puts in front of the addresses.
+// metadata returns the attributes that precede the addresses.
 func metadata(more ...func(e *netlink.Encoder)) []byte {
 	return encode(func(e *netlink.Encoder) {
 		e.Uint32(KeyAttrRecircID, 0)
@@ -95,13 +95,13 @@ func FuzzL2Key(f *testing.F) {
 	f.Add(metadata(), mask(ones, groupBit))
 	f.Fuzz(func(t *testing.T, key, mask []byte) {
 		if part := MetadataKey(table(key)); !bytes.HasPrefix(key, part) {
-			t.Fatalf("% x is no part of % x", part, key)
+			t.Fatalf("% x is not part of % x", part, key)
 		}
 		var k L2Key
 		if !k.Of(table(key), mask) {
 			return
 		}
-		// It is what the key has of the attributes of the mask.
+		// The part consists of the key's attributes that the mask has.
 		for it := netlink.NewAttrs(mask); it.Next(); {
 			if got, want := netlink.FindAttr(k[:], it.Type()), netlink.FindAttr(key, it.Type()); !bytes.Equal(got, want) {
 				t.Fatalf("type %d: % x, want % x", it.Type(), got, want)

@@ -9,8 +9,8 @@ import (
 	"dpifd/internal/netlink"
 )
 
-// run carries actions out, as the kernel does, and returns each output with what was
-// done to the packet before.
+// run executes actions as the kernel does, and returns each output with the packet's changes before
+// it.
 func run(t *testing.T, actions []byte) (outputs []string) {
 	t.Helper()
 	var done, tunnel []byte
@@ -32,8 +32,7 @@ func run(t *testing.T, actions []byte) (outputs []string) {
 	return outputs
 }
 
-// TestSplitActions: random actions do the same when they are divided, in lists that are
-// short enough.
+// TestSplitActions: random actions have the same effect after they are split into short lists.
 func TestSplitActions(t *testing.T) {
 	const limit = 120
 	random := rand.New(rand.NewPCG(5, 6))
@@ -71,7 +70,7 @@ func TestSplitActions(t *testing.T) {
 			got = append(got, run(t, part)...)
 			return true
 		}) {
-			t.Fatalf("refused: %s", Text{}.AppendActions(nil, e.Bytes()))
+			t.Fatalf("not split: %s", Text{}.AppendActions(nil, e.Bytes()))
 		}
 		if want := run(t, e.Bytes()); !slices.Equal(got, want) {
 			t.Fatalf("%s: outputs differ:\n%q\n%q", Text{}.AppendActions(nil, e.Bytes()), got, want)
@@ -86,10 +85,10 @@ func TestSplitActions(t *testing.T) {
 	}
 	never := func([]byte) bool { t.Error("called"); return true }
 	if SplitActions(append(slices.Clone(e.Bytes()), 8, 0, ActionAttrRecirc, 0, 1, 0, 0, 0), limit, never) {
-		t.Error("a recirculation is divided")
+		t.Error("a recirculation is split")
 	}
 	calls := 0
 	if SplitActions(e.Bytes(), 64, func([]byte) bool { calls++; return false }) || calls != 1 {
-		t.Errorf("went on %d times after each reported false", calls)
+		t.Errorf("continued %d times after each returned false", calls)
 	}
 }

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// ports is how tests name ports.
+// ports maps port numbers to names in tests.
 var ports = Text{
 	PortName: func(no PortNo) string {
 		return map[PortNo]string{7: "veth-7", 8: "0 \"x\\y", 9: "drop"}[no]
@@ -17,7 +17,7 @@ var ports = Text{
 	},
 }
 
-// syntaxTest has a text and how it is written again; "" is as it was.
+// syntaxTest is a text and how it is printed after parsing, "" if unchanged.
 type syntaxTest struct{ in, out string }
 
 var keyTests = []syntaxTest{

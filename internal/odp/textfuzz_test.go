@@ -10,8 +10,8 @@ import (
 	"dpifd/internal/netlink"
 )
 
-// stable checks that a text which reads, is written in a form that reads as
-// the same and is written the same.
+// stable checks that a valid text is printed in a form that parses to the same and is printed the
+// same.
 func stable(t *testing.T, text string, again func(Text, string) (string, error)) {
 	t.Helper()
 	for _, verbose := range []bool{false, true} {
@@ -19,7 +19,7 @@ func stable(t *testing.T, text string, again func(Text, string) (string, error))
 		w.Verbose = verbose
 		once, err := again(w, text)
 		if err != nil || strings.Contains(once, "***") || strings.Contains(once, ": ") {
-			return // not understood, or what raw attributes hold is malformed
+			return // invalid, or with malformed raw attributes
 		}
 		if once == "" || once == "<empty>" {
 			return
@@ -44,7 +44,7 @@ func FuzzParseActionsText(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) { stable(t, text, actionsAgain) })
 }
 
-// FuzzAppendKeyText writes arbitrary bytes, and reads what could be read.
+// FuzzAppendKeyText prints arbitrary bytes, and parses the result if they are well-formed.
 func FuzzAppendKeyText(f *testing.F) {
 	for _, tt := range keyTests {
 		key, mask, err := ports.ParseKey(tt.in)
@@ -67,7 +67,7 @@ func FuzzAppendKeyText(f *testing.F) {
 	})
 }
 
-// FuzzAppendActionsText writes arbitrary bytes, and reads what could be read.
+// FuzzAppendActionsText prints arbitrary bytes, and parses the result if they are well-formed.
 func FuzzAppendActionsText(f *testing.F) {
 	for _, tt := range actionTests {
 		actions, err := ports.ParseActions(tt.in)
@@ -87,8 +87,7 @@ func FuzzAppendActionsText(f *testing.F) {
 	})
 }
 
-// random fills the fields of a structure and their masks; nothing is set that
-// no field shows.
+// random fills the fields of a structure and their masks, and no bits outside of fields.
 func (l *layout) random(r *rand.Rand) (value, mask []byte) {
 	value, mask = l.zero()
 	for i := range l.fields {
@@ -98,7 +97,7 @@ func (l *layout) random(r *rand.Rand) (value, mask []byte) {
 		case f.form == presentForm:
 			v, m = 1, 1
 		case f.form == fragForm:
-			v = uint64(r.IntN(5)) & m // what is not matched is not written
+			v = uint64(r.IntN(5)) & m // unmatched bits are not printed
 		case f.form == flagsForm:
 			v &= m
 		}
@@ -117,8 +116,8 @@ func (l *layout) random(r *rand.Rand) (value, mask []byte) {
 	return value, mask
 }
 
-// TestKeyAttributesSurvive writes and reads random keys with every attribute
-// that is a structure: bit for bit the same attributes come back.
+// TestKeyAttributesSurvive prints and parses random keys with every attribute that is a structure:
+// the attributes must be identical.
 func TestKeyAttributesSurvive(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 14))
 	seen := map[uint16]int{}
@@ -161,12 +160,12 @@ func TestKeyAttributesSurvive(t *testing.T) {
 	}
 	for _, k := range keyTable {
 		if _, ok := k.syntax.(*layout); ok && seen[k.typ] == 0 {
-			t.Errorf("%s was not tried", k.name)
+			t.Errorf("%s was not tested", k.name)
 		}
 	}
 }
 
-// TestExactKeySurvives: without a mask all is written and matched.
+// TestExactKeySurvives: without a mask everything is printed and matched exactly.
 func TestExactKeySurvives(t *testing.T) {
 	f := frame{port: 7, src: macA, dst: macB, tags: []uint16{0x1064, 0xb005}, etherType: 0x0800,
 		l3: []byte{10, 0, 0, 1, 10, 0, 0, 2, 6, 0, 64, 0}}
@@ -200,7 +199,7 @@ func allOnesLike(key []byte) []byte {
 	})
 }
 
-// TestMalformedText has attributes that are wrong in themselves.
+// TestMalformedText prints malformed attributes.
 func TestMalformedText(t *testing.T) {
 	attr := func(typ uint16, b ...byte) []byte {
 		return encode(func(e *netlink.Encoder) { e.Attr(typ, b) })

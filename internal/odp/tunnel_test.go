@@ -58,7 +58,7 @@ func TestParseTunnel(t *testing.T) {
 	}
 }
 
-// TestSetTunnel compares with the text that ovs-dpctl prints of such actions.
+// TestSetTunnel compares with the text that ovs-dpctl prints for such actions.
 func TestSetTunnel(t *testing.T) {
 	for want, set := range map[string]SetTunnel{
 		"set(tunnel(tun_id=0x2a,dst=192.0.2.1,ttl=64,tp_dst=4789,flags(df|key)))": {
@@ -97,8 +97,8 @@ func ipKey(tags int, typ uint16, attr uint16, ip []byte) []byte {
 	return e.Bytes()
 }
 
-// TestTOS: what is read is found behind tags, and its mask is as long as the key
-// and covers it.
+// TestTOS: the TOS is found behind tags, and its mask has the length of the key and covers the
+// field.
 func TestTOS(t *testing.T) {
 	ip4, ip6 := make([]byte, ipv4KeyLen), make([]byte, ipv6KeyLen)
 	ip4[ipv4TOSAt], ip6[ipv6TOSAt] = 0xbb, 0x47
@@ -121,7 +121,7 @@ func TestTOS(t *testing.T) {
 			if err := netlink.CheckAttrs(m.Bytes()); err != nil {
 				t.Errorf("mask of %s: %v", text, err)
 			}
-			// The key with all bits but those of the mask cleared has the same TOS.
+			// The key with all unmasked bits cleared has the same TOS.
 			if masked := maskedBy(tt.key, m.Bytes()); TOS(masked) != tt.want {
 				t.Errorf("%d tags: the masked key has TOS %#x, want %#x", tags, TOS(masked), tt.want)
 			}
@@ -129,7 +129,7 @@ func TestTOS(t *testing.T) {
 	}
 }
 
-// maskedBy clears the bits of b that mask, a list nested in the same way, lacks.
+// maskedBy clears the bits of b that mask, with the same nesting, lacks.
 func maskedBy(b, mask []byte) []byte {
 	var e netlink.Encoder
 	it := netlink.NewAttrs(b)

@@ -49,7 +49,7 @@ NO  PORT  TYPE    VLAN                    LINK        MACS  RX/s  TX/s  RX bit/s
 1   a     netdev  access 10               up          3     1k    0     800k      0         3        15
 9   x     netdev  -                       -           0     0     0     0         0         3        0
 `
-	// The widths of columns are tabwriter's.
+	// Compare fields, not the column widths of tabwriter.
 	fields := func(s string) (lines []string) {
 		for line := range strings.Lines(s) {
 			lines = append(lines, strings.Join(strings.Fields(line), " "))
@@ -59,7 +59,7 @@ NO  PORT  TYPE    VLAN                    LINK        MACS  RX/s  TX/s  RX bit/s
 	if diff := cmp.Diff(fields(want), fields(string(o.AppendText(nil)))); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
-	// Without a daemon there is what the kernel tells.
+	// Without a daemon, only the kernel's data is shown.
 	alone := func(seconds int) *Sample {
 		s := sample(t, seconds, 1)
 		s.Stats, s.Config, s.MACs, s.Err = nil, nil, nil, errors.New("nobody is there")
@@ -70,7 +70,7 @@ NO  PORT  TYPE    VLAN                    LINK        MACS  RX/s  TX/s  RX bit/s
 		!strings.Contains(text, "\nproblem: no daemon answers: nobody is there\n") {
 		t.Errorf("without a daemon:\n%s", text)
 	}
-	// A datapath that was made anew has counted less, which is no rate.
+	// The counters of a recreated datapath are lower: there is no rate.
 	if o := New(sample(t, 1, 9), sample(t, 2, 1)); o.Hit != 0 || o.Ports[0].RxPackets != 0 {
 		t.Errorf("rates after counters were reset: %+v", o)
 	}

@@ -39,7 +39,7 @@ func ping(t *testing.T, seq uint16) []byte {
 
 var start = time.Date(2026, 3, 4, 5, 6, 7, 891234567, time.UTC)
 
-// packets are of three ports, one of them the local one; the last is truncated.
+// packets are from three ports, one of them the local port; the last is truncated.
 func packets(t *testing.T) []pcapng.Packet {
 	return []pcapng.Packet{
 		{Time: start, Port: "va", Data: ping(t, 1), Comments: []string{"miss: flood 2,3", "installed"}},
@@ -67,8 +67,7 @@ func write(t *testing.T, list []pcapng.Packet) []byte {
 	return file.Bytes()
 }
 
-// read returns what gopacket's reader, which shares no code with its writer,
-// finds in a file.
+// read parses a file with gopacket's reader, which shares no code with the writer.
 func read(t *testing.T, file []byte) []pcapng.Packet {
 	t.Helper()
 	r, err := pcapgo.NewNgReader(bytes.NewReader(file), pcapgo.DefaultNgReaderOptions)
@@ -95,7 +94,7 @@ func read(t *testing.T, file []byte) []pcapng.Packet {
 
 func TestRoundTrip(t *testing.T) {
 	want := packets(t)
-	want[2].Comments = want[2].Comments[1:] // an empty comment says nothing
+	want[2].Comments = want[2].Comments[1:] // an empty comment is dropped
 	if diff := cmp.Diff(want, read(t, write(t, packets(t)))); diff != "" {
 		t.Errorf("packets (-written +read):\n%s", diff)
 	}
@@ -131,7 +130,7 @@ type failing struct{ error }
 
 func (f failing) Write([]byte) (int, error) { return 0, f.error }
 
-// TestTshark has tshark read a file.
+// TestTshark reads a file with tshark.
 func TestTshark(t *testing.T) {
 	tool, err := exec.LookPath("tshark")
 	if err != nil {

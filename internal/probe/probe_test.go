@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestRun tries whatever kernel the test runs on: each finding is complete, and
-// dpifd runs or not by those that are required.
+// TestRun probes the kernel that the test runs on: each finding must be complete, and Runs must
+// agree with the required ones.
 func TestRun(t *testing.T) {
 	r := Run()
 	if r.Kernel == "" || r.Machine == "" || len(r.Findings) < 20 {
@@ -28,7 +28,7 @@ func TestRun(t *testing.T) {
 		}
 		seen[f.Name] = true
 		runs = runs && !(f.Required && f.State == No)
-		// What anybody may try is there on any kernel that runs this test.
+		// Features without privileges exist on each kernel that runs this test.
 		if f.Name == "recvmmsg" && f.State != Yes {
 			t.Errorf("finding %+v", f)
 		}
@@ -61,8 +61,7 @@ dpifd cannot run here
 	}
 }
 
-// TestGeometry holds that a ring is tried smaller while memory is short, and
-// only then.
+// TestGeometry: a smaller ring is tried when memory is short, and only then.
 func TestGeometry(t *testing.T) {
 	tests := []struct {
 		name  string

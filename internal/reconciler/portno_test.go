@@ -7,7 +7,7 @@ import (
 	"dpifd/internal/odp"
 )
 
-// sweepCount is a revalidator that does nothing but count.
+// sweepCount is a revalidator that only counts.
 type sweepCount struct {
 	looks uint64
 	asked int
@@ -16,8 +16,8 @@ type sweepCount struct {
 func (s *sweepCount) Looks() uint64    { return s.looks }
 func (s *sweepCount) RequestFullDump() { s.asked++ }
 
-// TestNumbersRest: the number of a port that went is not given away before a
-// cycle that began after that has looked at all flows.
+// TestNumbersRest: the number of a removed port is not assigned again until a cycle that began
+// after the removal has read all flows.
 func TestNumbersRest(t *testing.T) {
 	r := &sweepCount{}
 	q := newQuarantine(r)
@@ -29,13 +29,13 @@ func TestNumbersRest(t *testing.T) {
 		}
 	}
 	free(2)
-	free(3, 2) // it went, and that is not known yet
+	free(3, 2) // removed, but not reported yet
 	q.add([]odp.PortNo{2, 3})
 	if r.asked != 1 {
-		t.Error("no cycle was asked for that looks at all flows")
+		t.Error("no full dump was requested")
 	}
 	free(5)
-	r.looks++ // the one that was under way
+	r.looks++ // the cycle that was running
 	free(5)
 	r.looks++
 	free(2)
@@ -47,7 +47,7 @@ func TestNumbersRest(t *testing.T) {
 	}
 	f.giveBack(3)
 	f.giveBack(2)
-	f.giveBack(0) // the kernel was to choose
+	f.giveBack(0) // chosen by the kernel
 	for _, want := range []odp.PortNo{2, 3, 6} {
 		if got := f.take(); got != want {
 			t.Errorf("after two were given back the next free number is %d, want %d", got, want)
@@ -55,7 +55,7 @@ func TestNumbersRest(t *testing.T) {
 	}
 }
 
-// TestNumbersEnd: when all are taken, the kernel is to say so.
+// TestNumbersEnd: when all numbers are in use, the kernel must report it.
 func TestNumbersEnd(t *testing.T) {
 	f := freeNumbers{taken: map[odp.PortNo]bool{odp.MaxPorts - 2: true}, next: odp.MaxPorts - 2}
 	for _, want := range []odp.PortNo{odp.MaxPorts - 1, 0, 0} {

@@ -22,8 +22,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// modelKernel is the vports of a datapath as Linux >= 4.15 keeps them, and the devices
-// that may become vports.
+// modelKernel models the vports of a datapath in Linux >= 4.15, and the devices that may become
+// vports.
 type modelKernel struct {
 	vports  []dpif.Vport
 	devices map[string]uint32 // ifindex by name
@@ -108,7 +108,7 @@ func testReconciler(t *testing.T, k Kernel, ports ...PortConfig) (*Reconciler, *
 		Progress: func() {}, Notify: func(e event.Event) { *events = append(*events, e) }}), sweeps, events
 }
 
-// look does what the composer does in a look.
+// look runs one look as the composer does.
 func look(t *testing.T, r *Reconciler, l Look) (removed, added Diff) {
 	t.Helper()
 	r.restores.Begin()
@@ -143,7 +143,7 @@ func expect(t *testing.T, what string, got []string, want ...string) {
 	}
 }
 
-// TestLooks: what a look finds and changes is what it tells, and the table follows.
+// TestLooks: a look reports what it finds and changes, and the table follows.
 func TestLooks(t *testing.T) {
 	k := &modelKernel{
 		vports:  []dpif.Vport{{No: 1, Name: "va", Ifindex: 11}, {No: 7, Name: "vx", Ifindex: 17}},
@@ -170,7 +170,7 @@ func TestLooks(t *testing.T) {
 		t.Error("concerned by links")
 	}
 
-	// A name changes, a device goes, and another program takes upcalls away.
+	// A name changes, a device is removed, and another program changes an upcall PID.
 	k.vports[0].Name = "vz"
 	k.vports[1].UpcallPIDs = []uint32{4}
 	if err := k.DeleteVport(2); err != nil {
@@ -189,22 +189,22 @@ func TestLooks(t *testing.T) {
 		t.Errorf("event %+v", (*events)[0])
 	}
 	if ports.Get(2) == nil || r.Table().Load().Get(2) != nil {
-		t.Error("the table that was loaded has changed, or the new one has not")
+		t.Error("the loaded table has changed, or the new one has not")
 	}
 
-	// The number of a port that went is not given away while flows may lead there.
+	// The number of a removed port is not assigned again while flows may output to it.
 	k.devices["vb"], k.devices["vc"] = 22, 23
 	_, added = look(t, r, Look{Changed: true})
 	expect(t, "added later", names(added.Added, addedName), "vb", "vc")
 	if got := r.Table().Load().Numbers(); !slices.Equal(got, []odp.PortNo{1, 3, 4, 7}) || sweeps.asked != 1 {
-		t.Errorf("numbers %v, %d sweeps asked for", got, sweeps.asked)
+		t.Errorf("numbers %v, %d sweeps requested", got, sweeps.asked)
 	}
 	if r.Waiting() != 0 {
 		t.Errorf("%d ports wait", r.Waiting())
 	}
 
-	// Another device under a number is another port; an entry that is not configured any
-	// more goes.
+	// Another device under a number is another port; a port whose entry was removed from the
+	// configuration is removed.
 	k.vports[1].Ifindex = 18
 	if err := r.Configure([]PortConfig{{Name: "va"}, {Name: "vc"}}); err != nil {
 		t.Fatal(err)
@@ -214,7 +214,7 @@ func TestLooks(t *testing.T) {
 	expect(t, "added last", names(added.Added, addedName), "vx")
 }
 
-// TestEvents: first what goes, then what comes, each port with its transport.
+// TestEvents: removals come before additions, and each port is reported with its transport.
 func TestEvents(t *testing.T) {
 	diff := Diff{Removed: []PortRemoved{{}}, Renamed: []PortRenamed{{}}, Waiting: []PortWaiting{{}},
 		Added: []Added{{&Port{Port: upcall.NewPort(1, "va", 0)}, true}}}
@@ -225,8 +225,8 @@ func TestEvents(t *testing.T) {
 	expect(t, "events", kinds, "port_removed", "port_renamed", "port_waiting", "port_added")
 }
 
-// TestPortSince: what flows of a former owner of a number tell is told apart for each
-// port but those that were there when the service began.
+// TestPortSince: information in flows about an earlier owner of a number is distinguished for each
+// port, except for those that existed at the start of the service.
 func TestPortSince(t *testing.T) {
 	k := &modelKernel{vports: []dpif.Vport{{No: 1, Name: "va", Ifindex: 11}}, devices: map[string]uint32{"vb": 12}}
 	r, _, _ := testReconciler(t, k, PortConfig{Name: "vb"})
@@ -242,7 +242,7 @@ func TestPortSince(t *testing.T) {
 	if atStart.Ports[1].No != 2 || later.Ports[1] != atStart.Ports[1] {
 		t.Errorf("port 2: %+v, was %+v", later.Ports[1], atStart.Ports[1])
 	}
-	// One that is not served yet is new as well.
+	// A port that is not served yet is new too.
 	k.vports = append(k.vports, dpif.Vport{No: 4, Name: "vd", Ifindex: 14})
 	vports, _ := k.Vports()
 	if p := r.policyPorts(vports, Look{}); p[3].SinceMS <= before {
@@ -253,8 +253,8 @@ func TestPortSince(t *testing.T) {
 	}
 }
 
-// TestRingOrder: configured ports get rings in the order of the file, whatever their
-// numbers, then the others by number.
+// TestRingOrder: configured ports get rings in the order of the file, whatever their numbers, then
+// the others by number.
 func TestRingOrder(t *testing.T) {
 	r := New(Config{Kernel: &modelKernel{}, Ports: []PortConfig{{Name: "c"}, {Name: "missing"}, {Name: "a"}}})
 	vports := []dpif.Vport{{No: 4, Name: "e"}, {No: 1, Name: "a"}, {No: 2, Name: "d"}, {No: 3, Name: "c"}}
@@ -263,8 +263,7 @@ func TestRingOrder(t *testing.T) {
 	expect(t, "order", names(vports, func(v dpif.Vport) string { return v.Name }), "c", "a", "d", "e")
 }
 
-// TestRetries: a port that waits is tried when its back-off says, or at once if something
-// has changed.
+// TestRetries: a waiting port is tried when its back-off expires, or at once after a change.
 func TestRetries(t *testing.T) {
 	r := New(Config{Kernel: &modelKernel{}, Ports: []PortConfig{{Name: "a"}}})
 	var diff Diff
@@ -278,9 +277,9 @@ func TestRetries(t *testing.T) {
 		t.Error("due")
 	}
 	if soon := clock.Now(); r.NextRetry(soon) != soon {
-		t.Error("the next retry is later than asked for")
+		t.Error("the next retry is later than requested")
 	}
 	if _, err := r.noteResults(list, &diff); err != nil || len(diff.Waiting) != 1 {
-		t.Errorf("the same reason is told again: %v, %v", diff.Waiting, err)
+		t.Errorf("the same reason is reported again: %v, %v", diff.Waiting, err)
 	}
 }

@@ -14,14 +14,14 @@ func TestRestores(t *testing.T) {
 			granted++
 		}
 		if r.Allow() != r.granted || r.Postponed() == r.granted {
-			t.Error("one look has two answers")
+			t.Error("one look has two results")
 		}
 	}
 	if granted < restoreBurst || granted > restoreBurst+1 {
 		t.Errorf("%d of %d looks restore, want %d", granted, 2*restoreBurst, restoreBurst)
 	}
 	if r.Begin(); r.Postponed() {
-		t.Error("a look that found nothing changed is postponed")
+		t.Error("a look without a change is postponed")
 	}
 	start := time.Now()
 	for range sayBurst {

@@ -17,7 +17,7 @@ import (
 type modelDevices struct {
 	indexes map[string]uint32
 	setUps  []string
-	err     error // of SetUp
+	err     error // returned by SetUp
 }
 
 func (d *modelDevices) Prepare(p PortConfig) (string, error) { return "", nil }
@@ -31,8 +31,8 @@ func (d *modelDevices) SetUp(p PortConfig, v *dpif.Vport, _ bool) error {
 	return d.err
 }
 
-// TestUpcallPIDFight: another program that takes a port's upcalls each time is answered
-// often at first, then seldom, and few of the events are told.
+// TestUpcallPIDFight: if another program changes a port's upcall PID repeatedly, it is restored at
+// once at first, then rarely, and few events are logged.
 func TestUpcallPIDFight(t *testing.T) {
 	k := &modelKernel{vports: []dpif.Vport{{No: 1, Name: "va", Ifindex: 11}}}
 	r, _, events := testReconciler(t, k)
@@ -56,8 +56,8 @@ func TestUpcallPIDFight(t *testing.T) {
 	}
 }
 
-// TestWithoutIfindex: a kernel before 4.15 does not tell the devices of vports; rtnetlink
-// does, and a port is its device under any name.
+// TestWithoutIfindex: kernels before 4.15 do not report the ifindex of vports. It is read over
+// rtnetlink, and a port keeps its identity under any name.
 func TestWithoutIfindex(t *testing.T) {
 	name, pid := "va", uint32(0)
 	dp := dpiftest.NewDatapath(t, func(q dpiftest.Request) ([][]byte, unix.Errno) {
@@ -99,7 +99,7 @@ func TestWithoutIfindex(t *testing.T) {
 		t.Errorf("the renamed port has entry %q", got)
 	}
 
-	// Another device under the number and the name.
+	// Another device with the same number and name.
 	d.indexes = map[string]uint32{"vz": 15}
 	removed, added := look(t, r, Look{Changed: true})
 	expect(t, "removed", names(removed.Removed, func(e PortRemoved) string { return e.Name }), "vz")
@@ -109,8 +109,8 @@ func TestWithoutIfindex(t *testing.T) {
 	}
 }
 
-// TestSetUpAgain: a device is set up once, again when it has moved to another namespace, and
-// at each look after an error, which is told once.
+// TestSetUpAgain: a device is set up once, again after it has moved to another namespace, and at
+// each look after an error, which is reported once.
 func TestSetUpAgain(t *testing.T) {
 	k := &modelKernel{vports: []dpif.Vport{{No: 1, Name: "tap", Type: dpif.VportInternal, Ifindex: 11}}}
 	d := &modelDevices{indexes: map[string]uint32{"tap": 11}}
@@ -136,6 +136,6 @@ func TestSetUpAgain(t *testing.T) {
 		}
 	}
 	if failed != 1 {
-		t.Errorf("an error was told %d times", failed)
+		t.Errorf("an error was reported %d times", failed)
 	}
 }

@@ -13,8 +13,7 @@ import (
 	"testing"
 )
 
-// TestBrowserSizes: the page is as wide as the window, at three widths, light and
-// dark, and prints.
+// TestBrowserSizes: the page fits the window at three widths, light and dark, and can be printed.
 func TestBrowserSizes(t *testing.T) {
 	page := browse(t)
 	for width, dark := range map[int]bool{500: false, 1000: true, 1920: false} {
@@ -23,7 +22,7 @@ func TestBrowserSizes(t *testing.T) {
 		if r, _, _, _ := back.RGBA(); (r < 0x4000) != dark {
 			t.Errorf("width %d, dark %v: the background is %v", width, dark, back)
 		}
-		// Nothing is cut off: the right edge has the background only.
+		// Nothing is cut off: the right edge shows only the background.
 		for y := range img.Bounds().Dy() {
 			if img.At(width-1, y) != back {
 				t.Errorf("width %d, dark %v: something is at the right edge in line %d", width, dark, y)
@@ -38,13 +37,12 @@ func TestBrowserSizes(t *testing.T) {
 	}
 }
 
-// TestBrowser opens the page in a browser and looks for the curves in the
-// picture.
+// TestBrowser opens the page in a browser and looks for the curves in a screenshot.
 func TestBrowser(t *testing.T) {
 	page := browse(t)
 	if dom := page.run(t, "--dump-dom"); bytes.Count(dom, []byte("</svg>")) != 9 ||
 		!bytes.Contains(dom, []byte("<h2>Datapath ")) {
-		t.Errorf("the browser makes of the page:\n%s", dom)
+		t.Errorf("the browser's DOM of the page:\n%s", dom)
 	}
 	img := page.screenshot(t, 1000, 2000, false)
 	pixels := map[color.RGBA]int{}
@@ -54,7 +52,7 @@ func TestBrowser(t *testing.T) {
 			pixels[color.RGBA{uint8(r >> 8), uint8(g >> 8), uint8(b >> 8), 255}]++
 		}
 	}
-	// The legend alone has 100 of each.
+	// The legend alone has 100 pixels of each colour.
 	for name, colour := range map[string]string{"upcalls": blue, "missed": orange, "hit ratio": green,
 		"socket_overflow": vermilion, "longest batch": sky} {
 		v, err := strconv.ParseUint(colour[1:], 16, 32)
@@ -67,7 +65,7 @@ func TestBrowser(t *testing.T) {
 	}
 }
 
-// page is a report in a folder of its own.
+// page is a report in a temporary directory.
 type page struct{ browser, dir, file string }
 
 func browse(t *testing.T) page {
@@ -87,7 +85,7 @@ func browse(t *testing.T) page {
 	return p
 }
 
-// run opens the page with more flags of Chromium and returns what it prints.
+// run opens the page with additional flags of Chromium and returns the output.
 func (p page) run(t *testing.T, args ...string) []byte {
 	t.Helper()
 	options := []string{"--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars",
@@ -103,7 +101,7 @@ func (p page) run(t *testing.T, args ...string) []byte {
 	return out
 }
 
-// screenshot returns the page in a window of a size in pixels.
+// screenshot returns the page in a window of the given size in pixels.
 func (p page) screenshot(t *testing.T, width, height int, dark bool) image.Image {
 	t.Helper()
 	scheme := "1" // light

@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// sample is the log of an eventful run on a real datapath: make sample-log.
+// sample is the log of an eventful run on a real datapath, written by make sample-log.
 const sample = "../../deploy/mtail/testdata/dpifd.log"
 
 func read(t *testing.T, logs ...string) *Log {
@@ -47,7 +47,7 @@ func sampleText(t *testing.T) string {
 	return string(data)
 }
 
-// sums adds up what a log says, in another way than the package does.
+// sums computes totals of a log independently of the package.
 func sums(t *testing.T, text string) (events int, hit, missed, upcalls, lost, caused int64) {
 	t.Helper()
 	for line := range strings.Lines(text) {
@@ -68,12 +68,12 @@ func sums(t *testing.T, text string) (events int, hit, missed, upcalls, lost, ca
 	return
 }
 
-// TestFiguresAreTheLogs holds what the page says to the log, over two runs.
+// TestFiguresAreTheLogs compares the page with the log of two runs.
 func TestFiguresAreTheLogs(t *testing.T) {
 	text := sampleText(t)
 	events, hit, missed, upcalls, lost, caused := sums(t, text)
 	if caused == 0 || hit == 0 || strings.Count(text, `"event":"starting"`) != 2 {
-		t.Fatal("the sample is not eventful; make sample-log makes it anew")
+		t.Fatal("the sample is not eventful; make sample-log creates a new one")
 	}
 	l := read(t, text)
 	if l.Lines != events || l.Broken != 0 {
@@ -111,8 +111,7 @@ func TestFiguresAreTheLogs(t *testing.T) {
 	}
 }
 
-// TestNothingFromOutside: the page must work where there is no network, and
-// tell nobody that it is read.
+// TestNothingFromOutside: the page needs no network, and does not contact any host.
 func TestNothingFromOutside(t *testing.T) {
 	html := render(t, read(t, sampleText(t)))
 	outside := regexp.MustCompile(`(?i)(https?:|//[a-z]|src=|href=|@import|url\(|<script|<iframe|<link)`)
@@ -142,7 +141,7 @@ func TestHostileText(t *testing.T) {
 		fmt.Sprintf(`{"level":"WARN","ts":"2026-11-22T20:00:01Z","event":"port_waiting","datapath":%s,"port":%s}`, quoted,
 			quoted) + "\n"
 	if html := render(t, read(t, log)); strings.Contains(html, "<script") {
-		t.Errorf("a name gets into the page as it is:\n%s", html)
+		t.Errorf("a name is not escaped in the page:\n%s", html)
 	}
 }
 
@@ -154,12 +153,12 @@ func TestLinesThatAreNoEvents(t *testing.T) {
 		"[1,2]\nnull\n"+
 		`{"level":"INFO","ts":"2026-11-22T20:00:00Z","event":"stats","datapath":"dp0","hit_delta":-1}`+"\n"+
 		"<6>"+good+
-		"Nov 22 20:00:00 host dpifd[77]: "+strings.TrimSuffix(good, "\n")) // the last line has no end
+		"Nov 22 20:00:00 host dpifd[77]: "+strings.TrimSuffix(good, "\n")) // no newline at the end
 	if l.Lines != 3 || l.Broken != 7 {
 		t.Errorf("%d events and %d broken lines, want 3 and 7", l.Lines, l.Broken)
 	}
 	if html := render(t, l); !strings.Contains(html, "7 other lines") {
-		t.Error("the page does not tell of the broken lines")
+		t.Error("the page does not mention the broken lines")
 	}
 }
 
@@ -183,7 +182,7 @@ func TestErrors(t *testing.T) {
 	}
 }
 
-// TestRotation reads a log in pieces, the newest first and the others zipped.
+// TestRotation reads a log in parts, the newest first and the others compressed.
 func TestRotation(t *testing.T) {
 	var parts []string
 	for i := range 3 {
@@ -212,7 +211,7 @@ func TestRotation(t *testing.T) {
 	}
 }
 
-// TestThinning: a long log costs bounded memory, and sums and peaks stay.
+// TestThinning: a long log needs bounded memory, and sums and peaks are preserved.
 func TestThinning(t *testing.T) {
 	const lines = 9 * maxSamples
 	l := &Log{}
@@ -224,7 +223,7 @@ func TestThinning(t *testing.T) {
 			flows = 99
 		}
 		if !l.add([]byte(statsLine(start.Add(time.Duration(i)*time.Second), "dp0", i%7, flows))) {
-			t.Fatal("a line is refused")
+			t.Fatal("a line is rejected")
 		}
 	}
 	d := l.Datapaths[0]
@@ -247,17 +246,17 @@ func TestThinning(t *testing.T) {
 	if want := 6*maxMarks - maxMarks - maxRoutine; len(d.Marks) != maxMarks+maxRoutine || d.Unshown != want {
 		t.Errorf("%d events kept, %d not, want %d and %d", len(d.Marks), d.Unshown, maxMarks+maxRoutine, want)
 	}
-	// They are all at one time, so each plot has one mark for them.
+	// All have the same time, so each plot has one mark for them.
 	if html := render(t, l); strings.Count(html, `class="mark `) != strings.Count(html, "<svg ") ||
 		strings.Count(html, "and 1992 more") != strings.Count(html, "<svg ") {
 		t.Error("the marks are not drawn as one")
 	}
 }
 
-// TestRunsAreApart: nothing is drawn across the time between two runs.
+// TestRunsAreApart: no curve spans the time between two runs.
 func TestRunsAreApart(t *testing.T) {
 	var log strings.Builder
-	for _, at := range []int{0, 1, 2, 3, 50, 51, 52} { // and a daemon of its own from 50 s on
+	for _, at := range []int{0, 1, 2, 3, 50, 51, 52} { // with a new daemon from 50 s on
 		log.WriteString(statsLine(start.Add(time.Duration(at)*time.Second), "dp0", 10+at%50, 5))
 		log.WriteString(statsLine(start.Add(time.Duration(at)*time.Second), "dp1", 20+at, 5))
 	}
@@ -267,7 +266,7 @@ func TestRunsAreApart(t *testing.T) {
 		t.Errorf("%d datapaths", len(l.Datapaths))
 	}
 	for _, m := range regexp.MustCompile(`class="curve"[^>]* d="([^"]+)"`).FindAllStringSubmatch(html, -1) {
-		// dp0 begins anew at 50 s, dp1 goes on; nothing is known of the time between.
+		// dp0 restarts at 50 s, dp1 continues; the time between is unknown.
 		if got := strings.Count(m[1], "M"); got != 2 {
 			t.Errorf("a curve has %d pieces, want 2: %s", got, m[1])
 		}
@@ -299,8 +298,8 @@ func FuzzRead(f *testing.F) {
 	})
 }
 
-// TestPorts: rates by port are those between two port_stats lines, also when a
-// counter begins anew, and starting names the host.
+// TestPorts: rates by port are computed from two port_stats events, also after a counter reset, and
+// starting names the host.
 func TestPorts(t *testing.T) {
 	var log strings.Builder
 	log.WriteString(`{"level":"INFO","ts":"2026-11-22T20:00:00Z","event":"starting","host":"node7"}` + "\n")
@@ -332,7 +331,8 @@ func TestPorts(t *testing.T) {
 	}
 }
 
-// TestManyMarks: all marks are ticks above the curves; few of them have a line behind the curves too.
+// TestManyMarks: all marks are ticks above the curves; only a few also have a line behind the
+// curves.
 func TestManyMarks(t *testing.T) {
 	start := time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC)
 	for n, lines := range map[int]int{tallMarks: tallMarks, tallMarks + 1: 0} {

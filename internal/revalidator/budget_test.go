@@ -2,7 +2,7 @@ package revalidator
 
 import "testing"
 
-// TestFlowBudget settles while flows are on their way: none is forgotten.
+// TestFlowBudget recounts while installations are in flight: all are counted.
 func TestFlowBudget(t *testing.T) {
 	b := NewBudget(10)
 	for range 12 {
@@ -13,15 +13,15 @@ func TestFlowBudget(t *testing.T) {
 	if got := b.Count(); got != 9 {
 		t.Fatalf("count %d after 10 of 12 reservations and one refusal", got)
 	}
-	// The kernel has the 5 that landed and were taken, and 2 of another
-	// program; one more is reserved while it is asked.
+	// The kernel has 5 flows that were installed and settled, and 2 of another program; one more is
+	// reserved during the query.
 	if err := b.Recount(func() (int64, error) { b.Reserve(); return 7, nil }); err != nil {
 		t.Fatal(err)
 	}
 	if got := b.Count(); got != 7+4+1 {
-		t.Errorf("count %d, want 7 in the kernel, 4 on their way, 1 new", got)
+		t.Errorf("count %d, want 7 in the kernel, 4 in flight, 1 new", got)
 	}
 	if b.Reserve() {
-		t.Error("a place beyond the limit")
+		t.Error("a reservation above the limit")
 	}
 }

@@ -9,7 +9,7 @@ func TestDumpPace(t *testing.T) {
 	const start, most = 1_000_000, 20_000
 	for _, tt := range []struct {
 		name         string
-		used         []int64 // by the flows of the dump, before start
+		used         []int64 // last uses of the dumped flows, before start
 		after        int64   // ms since the dump
 		maxIdle      time.Duration
 		guessed      bool
@@ -44,7 +44,7 @@ func TestDumpPace(t *testing.T) {
 	}
 }
 
-// TestFullPace: however often full dumps are wanted, they take their share of the time.
+// TestFullPace: however often full dumps are requested, their share of the time is limited.
 func TestFullPace(t *testing.T) {
 	var p fullPace
 	start := time.Unix(1000, 0)

@@ -35,7 +35,7 @@ func TestFlowLimitAdapts(t *testing.T) {
 			}
 		})
 	}
-	// In proportion to another time that a dump may take.
+	// In proportion to another maximum duration of a dump.
 	l := flowLimit{cap: 200_000, current: 100_000}
 	if cause := l.adapt(100_000, 4*time.Second, 5*time.Second); cause != causeDumpFast || l.current != 125_000 {
 		t.Errorf("4 s of 5 s: limit %d, cause %q", l.current, cause)
@@ -51,8 +51,7 @@ func TestFlowLimitAdapts(t *testing.T) {
 	}
 }
 
-// TestFlowLimitAdopts: the flows found at the start are not deleted for being
-// more than the limit starts with.
+// TestFlowLimitAdopts: flows found at start are not deleted because they exceed the initial limit.
 func TestFlowLimitAdopts(t *testing.T) {
 	for _, tc := range []struct{ cap, flows, want int }{
 		{200_000, 0, 10_000}, {200_000, 9_500, 10_500}, {200_000, 60_000, 61_000}, {50_000, 60_000, 50_000}, {300, 10, 300},
@@ -78,7 +77,7 @@ func TestFlowLimitIdle(t *testing.T) {
 	}
 }
 
-// TestFlowLimitReports goes through a time of growth, a cut, and rest.
+// TestFlowLimitReports covers growth, a cut, and a stable limit.
 func TestFlowLimitReports(t *testing.T) {
 	l := flowLimit{cap: 200_000, current: 10_000}
 	now := time.Unix(1000, 0)
@@ -94,7 +93,7 @@ func TestFlowLimitReports(t *testing.T) {
 	for range 25 { // 12.5 s of growth
 		step(l.current*85/100, 840*time.Millisecond)
 	}
-	for range 3 { // rest
+	for range 3 { // stable
 		step(1_000, 100*time.Millisecond)
 	}
 	step(100_000, 5*time.Second)
@@ -120,7 +119,7 @@ func TestFlowLimitConfigured(t *testing.T) {
 	now := time.Unix(1000, 0)
 	for i, step := range []struct {
 		cap  int
-		want FlowLimitChanged // zero: nothing to tell
+		want FlowLimitChanged // zero: nothing to report
 	}{
 		{200_000, FlowLimitChanged{}},
 		{10_000, FlowLimitChanged{}},
@@ -134,6 +133,6 @@ func TestFlowLimitConfigured(t *testing.T) {
 		}
 	}
 	if l.current != 700 {
-		t.Errorf("limit %d, want 700: growth takes a dump", l.current)
+		t.Errorf("limit %d, want 700: growth requires a dump", l.current)
 	}
 }

@@ -11,8 +11,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestMeterDrops: what meters drop is counted by port and kind, also after another program
-// has set one anew, and told at most every limitedPause.
+// TestMeterDrops: packets dropped by meters are counted by port and kind, also after another
+// program has recreated a meter, and logged at most every limitedPause.
 func TestMeterDrops(t *testing.T) {
 	var said []event.Event
 	r := &Revalidator{}
@@ -30,7 +30,7 @@ func TestMeterDrops(t *testing.T) {
 		after   time.Duration
 	}{
 		{broadcast, 0, 0}, {broadcast, 5, time.Second}, {broadcast, 9, 2 * time.Second}, {unicast, 7, 2 * time.Second},
-		{broadcast, 9, 10 * time.Second}, {broadcast, 9, 11 * time.Second}, // 4 more were not said yet
+		{broadcast, 9, 10 * time.Second}, {broadcast, 9, 11 * time.Second}, // 4 more were not logged yet
 		{broadcast, 2, 30 * time.Second}, {other, 100, 30 * time.Second}, {other, 100, 60 * time.Second},
 	} {
 		m.count(step.m, step.dropped, now+step.after)

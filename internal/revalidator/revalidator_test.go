@@ -23,14 +23,14 @@ func newTestRevalidator(flowLimit int) *Revalidator {
 		Budget: NewBudget(0), Hasher: odp.NewMaskedHasher(), Barrier: func() {}})
 }
 
-// TestExcess: while there are more flows than the limit, those that go beside the
-// idle ones are as many as it takes, not all of them.
+// TestExcess: above the limit, as many flows as necessary are deleted in addition to the idle ones,
+// not all.
 func TestExcess(t *testing.T) {
 	const now = 1_000_000
 	for _, tt := range []struct {
 		name         string
 		excess       int
-		crowded      time.Duration // idle time while there are too many
+		crowded      time.Duration // idle time above the limit
 		used         []int64       // ms before now
 		want, remain int
 	}{
@@ -51,8 +51,8 @@ func TestExcess(t *testing.T) {
 	}
 }
 
-// TestPrimedUnused: a primed flow that no packet matched goes early, and the next dump is
-// made in time for that.
+// TestPrimedUnused: a primed flow that no packet matched is deleted early, and the next dump comes
+// in time for that.
 func TestPrimedUnused(t *testing.T) {
 	const now, maxIdle = 1_000_000, 10_000
 	for _, tt := range []struct {
@@ -60,7 +60,7 @@ func TestPrimedUnused(t *testing.T) {
 		id     dpif.UFID
 		usedMS int64
 		goes   bool
-		oldest int64 // as dumpPace has it
+		oldest int64 // as in dumpPace
 	}{
 		{"primed, new", dpif.NewPrimedUFID(1, now-2000), 0, false, now - 2000 - maxIdle*3/4},
 		{"primed, unused", dpif.NewPrimedUFID(1, now-3000), 0, true, now - 3000 - maxIdle*3/4},
@@ -77,8 +77,7 @@ func TestPrimedUnused(t *testing.T) {
 	}
 }
 
-// TestCoversRemembers: what was found of masks before does not change what is found
-// of others.
+// TestCoversRemembers: earlier results for masks do not change the results for others.
 func TestCoversRemembers(t *testing.T) {
 	r := newTestRevalidator(0)
 	mask := func(bits byte) []byte {
@@ -106,8 +105,8 @@ func TestCoversRemembers(t *testing.T) {
 	}
 }
 
-// TestMadeMS: a flow's UFID tells when it was made, or the dump before the one that
-// first showed it does.
+// TestMadeMS: the creation time of a flow is known from its UFID, or else from the dump before the
+// one that showed it first.
 func TestMadeMS(t *testing.T) {
 	r := newTestRevalidator(0)
 	const now = 1_000_000
@@ -132,8 +131,8 @@ func TestMadeMS(t *testing.T) {
 	}
 }
 
-// TestLooks: a cycle that puts off a full dump for lack of time is none of those that
-// a port's number waits for.
+// TestLooks: a cycle that postpones its full dump for lack of time does not count for port numbers
+// that wait for one.
 func TestLooks(t *testing.T) {
 	r := newTestRevalidator(100)
 	r.pace.begin(clock.NowMS())

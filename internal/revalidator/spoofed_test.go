@@ -10,7 +10,7 @@ import (
 	"dpifd/internal/odp"
 )
 
-// TestSpoofed: the packets of flows are credited once, whatever dumps show them.
+// TestSpoofed: the packets of flows are counted once, whichever dumps show them.
 func TestSpoofed(t *testing.T) {
 	credited := map[odp.PortNo]uint64{}
 	s := newSpoofed(&dpif.Datapath{}, func(in odp.PortNo, n uint64) { credited[in] += n })
@@ -56,25 +56,25 @@ func TestSpoofed(t *testing.T) {
 	dump(finish, flow(1, 0, 208), flow(2, 0, 1), flow(5, 0, 20))
 	want("the next one", map[odp.PortNo]uint64{3: 128, 4: 1})
 	s.ended(flow(2, 4, 6))
-	s.ended(flow(7, 4, 2)) // that no dump has shown
+	s.ended(flow(7, 4, 2)) // not seen in any dump
 	want("flows deleted", map[odp.PortNo]uint64{3: 128, 4: 8})
 	dump(finish)
 	if len(s.before) != 0 || s.due(b, time.Now().Add(time.Hour)) {
-		t.Error("flows that have gone are kept")
+		t.Error("deleted flows are kept")
 	}
 
 	b.Reserve()
 	b.PutSpoofed()
 	if !s.due(b, time.Now().Add(time.Hour)) {
-		t.Error("a new flow is not looked for")
+		t.Error("a new flow is not awaited")
 	}
 	s.begin(b)
 	if !b.spoofed.Load() {
-		t.Error("a flow that is on its way is not looked for again")
+		t.Error("a flow in flight is not awaited again")
 	}
 	b.Sent(1)
 	s.begin(b)
 	if b.spoofed.Load() {
-		t.Error("a flow that is there is looked for again")
+		t.Error("an existing flow is awaited again")
 	}
 }

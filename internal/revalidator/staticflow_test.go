@@ -44,9 +44,9 @@ func newOne() *one {
 		meter: policy.Meter{Meter: dpif.Meter{ID: 3, PacketsPerSecond: 100}, Port: "a"}}
 }
 
-// table is a kernel with place for the static flow of one and a meter.
+// table is a kernel that holds the static flow of one and a meter.
 type table struct {
-	flow, meter       []byte // nil if it is not there
+	flow, meter       []byte // nil if it does not exist
 	refuse            unix.Errno
 	puts, dels, tries int
 }
@@ -104,8 +104,8 @@ func cycle(t *testing.T, r *Revalidator, full bool) {
 	}
 }
 
-// TestStaticFlowAtStart: a static flow that a process before this one installed stays as
-// it is through the first look at all flows.
+// TestStaticFlowAtStart: a static flow installed by an earlier process stays unchanged by the first
+// full dump.
 func TestStaticFlowAtStart(t *testing.T) {
 	p := newOne()
 	var e netlink.Encoder
@@ -125,8 +125,8 @@ func TestStaticFlowAtStart(t *testing.T) {
 	}
 }
 
-// TestRefusedTriedAgain: a static flow and a meter that the kernel refuses are tried
-// again, later each time, told once, and in force when the kernel takes them.
+// TestRefusedTriedAgain: a static flow and a meter that the kernel rejects are retried with growing
+// intervals, reported once, and in force as soon as the kernel accepts them.
 func TestRefusedTriedAgain(t *testing.T) {
 	k := &table{refuse: unix.ENOMEM}
 	told := map[string]int{}
@@ -145,7 +145,7 @@ func TestRefusedTriedAgain(t *testing.T) {
 		}
 	})
 	synctest.Test(t, func(t *testing.T) {
-		for clock.Now() <= 0 { // the bubble begins years ago
+		for clock.Now() <= 0 { // synctest's clock starts in the past
 			time.Sleep(365 * 24 * time.Hour)
 		}
 		minutes := func(n int) {
@@ -162,17 +162,17 @@ func TestRefusedTriedAgain(t *testing.T) {
 		k.refuse = 0
 		minutes(1)
 		if !p.usable || k.flow == nil || k.meter == nil {
-			t.Errorf("the kernel takes them now: flow %x, meter %x, usable: %v", k.flow, k.meter, p.usable)
+			t.Errorf("the kernel accepts them now: flow %x, meter %x, usable: %v", k.flow, k.meter, p.usable)
 		}
 		k.meter = nil // another program
 		minutes(1)
 		if k.meter == nil {
-			t.Error("a deleted meter is not made again")
+			t.Error("a deleted meter is not recreated")
 		}
 	})
 	for _, what := range []string{"flow failed", "flow installed", "meters unusable", "meter restored"} {
 		if told[what] != 1 {
-			t.Errorf("%s: told %d times", what, told[what])
+			t.Errorf("%s: reported %d times", what, told[what])
 		}
 	}
 }
@@ -185,8 +185,8 @@ type many struct {
 
 func (p *many) StaticFlows() []policy.StaticFlow { return p.flows }
 
-// TestManyStaticFlows: all are installed at once; then a cycle looks at a part of them, and
-// in time finds each that is missing.
+// TestManyStaticFlows: all are installed at once; then each cycle checks a part of them, and finds
+// every missing one over time.
 func TestManyStaticFlows(t *testing.T) {
 	p := &many{one: *newOne()}
 	for i := range 3 * looksPerCycle {
@@ -226,7 +226,7 @@ func TestManyStaticFlows(t *testing.T) {
 		t.Fatalf("%d flows are installed at once, want %d", len(kernel), len(p.flows))
 	}
 	if keep(); gets != looksPerCycle {
-		t.Errorf("%d flows are looked at in a cycle", gets)
+		t.Errorf("%d flows are checked in a cycle", gets)
 	}
 	delete(kernel, p.flows[7].UFID)
 	for cycles := 0; len(kernel) < len(p.flows); cycles++ {

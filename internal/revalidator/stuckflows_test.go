@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// toAll is a policy that sends the packets of port 1 out of more ports than a message
-// can name, and others out of one.
+// toAll is a policy that outputs packets of port 1 to more ports than a message can hold, and
+// others to one.
 type toAll struct{ constant }
 
 func (toAll) Observe([]byte, int64) {}
@@ -31,8 +31,8 @@ func (toAll) Redecide(key []byte, v *policy.Verdict) bool {
 	return true
 }
 
-// TestSweepGoesOn: a flow whose new actions do not fit, or are refused, is deleted and
-// told of, and the other flows of the sweep get theirs.
+// TestSweepGoesOn: a flow whose new actions do not fit, or are rejected, is deleted and reported,
+// and the other flows of the sweep are updated.
 func TestSweepGoesOn(t *testing.T) {
 	r := newTestRevalidator(100)
 	r.policy = toAll{}
@@ -66,14 +66,14 @@ func TestSweepGoesOn(t *testing.T) {
 	}
 	now := time.Now()
 	if e, tell := r.stuck.due(now); !tell || e.Flows != 2 || !errors.Is(e.Err, unix.EMSGSIZE) {
-		t.Errorf("told %v, %+v", tell, e)
+		t.Errorf("reported %v, %+v", tell, e)
 	}
 	r.stuck.tooLong(70_000)
 	if _, tell := r.stuck.due(now.Add(stuckReport - 1)); tell {
-		t.Error("told twice within the interval")
+		t.Error("reported twice within the interval")
 	}
 	if e, tell := r.stuck.due(now.Add(stuckReport)); !tell || e.Flows != 1 {
-		t.Errorf("told %v, %+v", tell, e)
+		t.Errorf("reported %v, %+v", tell, e)
 	}
 	if c := r.counters.snapshot(); c.Failed != 1 || c.Deleted != 1 || c.Corrected != 2 {
 		t.Errorf("%+v", c)

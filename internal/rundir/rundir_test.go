@@ -38,8 +38,8 @@ func TestFiles(t *testing.T) {
 	}
 }
 
-// TestLinks: a symbolic link in the place of a file, or of the one that is written
-// first, changes nothing where it leads.
+// TestLinks: a symbolic link in place of a file, or of its temporary file, does not lead to a
+// change of its target.
 func TestLinks(t *testing.T) {
 	path, victim := t.TempDir(), filepath.Join(t.TempDir(), "victim")
 	if err := os.Chmod(path, 0o755); err != nil {
@@ -120,7 +120,7 @@ func TestLock(t *testing.T) {
 			t.Errorf("left: %v, %v", left, err)
 		}
 	}
-	// A child does not inherit the lock.
+	// A child process does not inherit the lock.
 	l, err := d.Lock("x")
 	if err != nil {
 		t.Fatal(err)
@@ -130,10 +130,10 @@ func TestLock(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = child.Process.Kill(); _ = child.Wait() }()
-	l.file.Close() // as the end of the process would
+	l.file.Close() // as the exit of the process does
 	again, err := d.Lock("x")
 	if err != nil {
-		t.Errorf("the lock of a process that ended: %v", err)
+		t.Errorf("the lock of a process that exited: %v", err)
 	}
 	again.Release()
 }

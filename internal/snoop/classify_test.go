@@ -9,7 +9,7 @@ import (
 	"dpifd/internal/odp"
 )
 
-// randomKey is the key of a packet that is multicast, or nearly.
+// randomKey is the key of a packet that is multicast, or nearly so.
 func randomKey(r *rand.Rand) (k odp.Packed) {
 	pick := func(list ...[]byte) []byte { return list[r.IntN(len(list))] }
 	copy(k.Part(odp.KeyAttrEthernet)[dstMACAt:], pick([]byte{0x33, 0x33}, []byte{0x33, 0x33},
@@ -34,8 +34,8 @@ func randomKey(r *rand.Rand) (k odp.Packed) {
 	return k
 }
 
-// TestClassify: packets that have in common what was read of one are of its class, and the
-// number of masks does not depend on the traffic.
+// TestClassify: packets that agree in the bits read for one have its class, and the number of masks
+// is bounded for any traffic.
 func TestClassify(t *testing.T) {
 	r := rand.New(rand.NewPCG(4, 4))
 	masks, classes := map[odp.Packed]bool{}, map[Class]int{}
@@ -61,7 +61,7 @@ func TestClassify(t *testing.T) {
 	t.Logf("%d masks", len(masks))
 }
 
-// TestConcurrent: look-ups go on while members come and go.
+// TestConcurrent runs look-ups while members join and leave.
 func TestConcurrent(t *testing.T) {
 	table := NewTable(100)
 	var group sync.WaitGroup

@@ -19,7 +19,7 @@ func fix(b []byte) []byte {
 	return b
 }
 
-// igmp wraps a message into a frame, with the router alert option, behind tags.
+// igmp wraps a message in a frame with the router alert option and tags.
 func igmp(src string, message []byte, tags ...uint16) []byte {
 	b := make([]byte, 12)
 	for _, tag := range tags {
@@ -33,7 +33,7 @@ func igmp(src string, message []byte, tags ...uint16) []byte {
 	return append(b, make([]byte, max(0, 60-len(b)))...)
 }
 
-// mld wraps a message into a frame, with the router alert option.
+// mld wraps a message in a frame with the router alert option.
 func mld(src, dst string, message []byte) []byte {
 	message = slices.Clone(message)
 	binary.BigEndian.PutUint16(message[2:], 0)
@@ -69,7 +69,7 @@ func mld1(typ byte, response uint16, group string, more ...byte) []byte {
 
 const router = "fe80::1"
 
-// messages are valid frames, and what they say.
+// messages are valid frames and their meaning.
 var messages = []struct {
 	name  string
 	frame []byte
@@ -203,8 +203,8 @@ func TestFloat(t *testing.T) {
 	}
 }
 
-// FuzzParse: whatever comes, groups are multicast addresses of one family, and times are
-// within their bounds.
+// FuzzParse: for any input, groups are multicast addresses of one family, and times are within
+// their bounds.
 func FuzzParse(f *testing.F) {
 	for _, m := range messages {
 		f.Add(m.frame)

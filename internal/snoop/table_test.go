@@ -12,7 +12,7 @@ import (
 	"dpifd/internal/odp"
 )
 
-// take has a table take a frame's message.
+// take passes the message in a frame to a table.
 func take(t *testing.T, table *Table, vlan uint16, port odp.PortNo, frame []byte, now time.Duration) bool {
 	t.Helper()
 	var m Message
@@ -34,7 +34,7 @@ func listing(table *Table) string {
 	return strings.Join(all, ", ")
 }
 
-// TestTimes: members and routers go when the protocols say.
+// TestTimes: members and routers expire as the protocols specify.
 func TestTimes(t *testing.T) {
 	const minute = time.Minute
 	join := igmp("192.0.2.2", []byte{0x16, 0, 0, 0, 239, 1, 2, 3})
@@ -53,7 +53,7 @@ func TestTimes(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
 		steps []step
-		until time.Duration // the member's last moment, from the start
+		until time.Duration // when the member expires, from the start
 	}{
 		{"no querier", []step{{0, 1, join}}, 260 * time.Second},
 		{"joined again", []step{{0, 1, join}, {minute, 1, join}}, 320 * time.Second},
@@ -76,10 +76,10 @@ func TestTimes(t *testing.T) {
 			}
 			table.Expire((tt.until - time.Millisecond).Milliseconds())
 			if _, known := table.Members(5, addr("239.1.2.3")); !known {
-				t.Error("the member has gone too early")
+				t.Error("the member has expired too early")
 			}
 			if !table.Expire(tt.until.Milliseconds()) {
-				t.Error("that the member goes changes nothing")
+				t.Error("the expiry is not a change")
 			}
 			if ports, known := table.Members(5, addr("239.1.2.3")); known {
 				t.Errorf("the member stays: %v", ports)
@@ -108,14 +108,14 @@ func TestTimes(t *testing.T) {
 	}
 }
 
-// TestChanges: a change is one only for groups that somebody has asked for.
+// TestChanges: only groups that were looked up count as changed.
 func TestChanges(t *testing.T) {
 	table := NewTable(2)
 	join := func(port odp.PortNo, last byte) bool {
 		return take(t, table, 0, port, igmp("192.0.2.2", []byte{0x16, 0, 0, 0, 239, 1, 2, last}), 0)
 	}
 	if join(1, 1) {
-		t.Error("nobody asked for the group")
+		t.Error("the group was not looked up")
 	}
 	table.Members(0, addr("239.1.2.1"))
 	table.Members(0, addr("239.1.2.2"))
@@ -123,10 +123,10 @@ func TestChanges(t *testing.T) {
 		t.Error("a member joined again")
 	}
 	if !join(2, 1) || !join(2, 2) {
-		t.Error("joins of groups that were asked for change nothing")
+		t.Error("joins of looked-up groups are not changes")
 	}
 	if join(3, 1) {
-		t.Error("nobody asked for the group again")
+		t.Error("the group was not looked up again")
 	}
 	before := listing(table)
 	table.Members(0, addr("239.1.2.3"))
@@ -134,7 +134,7 @@ func TestChanges(t *testing.T) {
 		t.Errorf("a join over the limit: %s", listing(table))
 	}
 	if take(t, table, 0, 4, igmp("192.0.2.2", []byte{0x16, 0, 0, 0, 224, 0, 0, 251}), 0) || listing(table) != before {
-		t.Errorf("a group of the link is kept: %s", listing(table))
+		t.Errorf("a link-local group is kept: %s", listing(table))
 	}
 	copied := NewTable(2)
 	copied.Restore(table.Snapshot())
@@ -160,7 +160,7 @@ func TestChanges(t *testing.T) {
 
 var addr1, addr2 = addr("239.1.2.1"), addr("ff05::1")
 
-// TestModel compares a table with a plain one under random joins, leaves and queries.
+// TestModel compares a table with a simple model under random joins, leaves and queries.
 func TestModel(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 9))
 	type place struct {

@@ -11,7 +11,7 @@ import (
 func TestParseCPUList(t *testing.T) {
 	for _, tt := range []struct {
 		text string
-		want []int // nil: refused
+		want []int // nil: rejected
 	}{
 		{"0", []int{0}},
 		{"0-3", []int{0, 1, 2, 3}},
@@ -38,7 +38,7 @@ func FuzzParseCPUList(f *testing.F) {
 	})
 }
 
-// TestReadCPUs also where no file can be opened any more.
+// TestReadCPUs also reads the CPUs when no more files can be opened.
 func TestReadCPUs(t *testing.T) {
 	r, err := openCPUs()
 	if err != nil {
@@ -72,8 +72,8 @@ func TestReadCPUs(t *testing.T) {
 	}
 }
 
-// TestSpread has each handler serve as many of the online CPUs as the others,
-// and leaves no CPU that may come without a handler.
+// TestSpread: each handler serves about the same number of online CPUs, and each CPU that may come
+// online has a handler.
 func TestSpread(t *testing.T) {
 	for _, tt := range []struct {
 		cpus   cpus

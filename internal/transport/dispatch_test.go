@@ -14,12 +14,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// versionKernel is a datapath's user features as kernels of different age treat
-// them: ovs_dp_change and ovs_dp_cmd_fill_info of net/openvswitch/datapath.c.
+// versionKernel models a datapath's user features in kernels of different versions: ovs_dp_change
+// and ovs_dp_cmd_fill_info of net/openvswitch/datapath.c.
 type versionKernel struct {
-	known  dpif.Features // those that mean something to it
-	checks bool          // it refuses all others, Linux >= 5.4
-	tells  bool          // answers have the table of PIDs, Linux >= 6.1
+	known  dpif.Features // features that it implements
+	checks bool          // rejects all others, Linux >= 5.4
+	tells  bool          // answers include the table of PIDs, Linux >= 6.1
 
 	features dpif.Features
 	pids     []uint32
@@ -49,7 +49,7 @@ func (k *versionKernel) Info() (dpif.DatapathInfo, error) {
 	return info, nil
 }
 
-// startHandlers runs handlers until the test ends, and names them to the sockets.
+// startHandlers runs handlers until the test ends, and passes them to the sockets.
 func startHandlers(t *testing.T, s *Sockets, n int) []*upcall.Handler {
 	t.Helper()
 	var handlers []*upcall.Handler
@@ -86,8 +86,8 @@ func dispatcher(t *testing.T, k dpif.FeatureKernel, cfg Config) (*Dispatcher, *[
 	return d, events
 }
 
-// TestDispatchSelected: what is said to be in force, and why, is what a kernel of
-// that version does.
+// TestDispatchSelected: the reported dispatch and its reason agree with the behaviour of that
+// kernel version.
 func TestDispatchSelected(t *testing.T) {
 	kernels := map[string]versionKernel{
 		"3.14 to 5.3":   {known: known314},
@@ -112,19 +112,19 @@ func TestDispatchSelected(t *testing.T) {
 					want, reason = dpif.DispatchPerVport, "the kernel has no per-CPU dispatch (Linux >= 5.15)"
 				}
 				if does != want || d.dispatch() != want {
-					t.Errorf("the kernel dispatches %v, the server says %v, want %v", does, d.dispatch(), want)
+					t.Errorf("the kernel dispatches %v, the dispatcher reports %v, want %v", does, d.dispatch(), want)
 				}
 				if k.features != d.features || k.features&^k.known != 0 || k.features&known314 != d.sockets.rings.features() {
-					t.Errorf("the kernel has features %v, the server says %v", k.features, d.features)
+					t.Errorf("the kernel has features %v, the dispatcher reports %v", k.features, d.features)
 				}
 				last := (*events)[len(*events)-1]
 				chosen, ok := last.(DispatchSelected)
 				if !ok || chosen.Dispatch != want || chosen.Reason != reason {
 					t.Fatalf("event %+v, want %v because %q", last, want, reason)
 				}
-				// Without a table the sockets are gone, and no handler counts on one.
+				// Without a table the sockets are closed, and no handler uses one.
 				if n := len(chosen.UpcallPIDs); n != len(d.sockets.Shared()) || (n == 2) != (want == dpif.DispatchPerCPU) {
-					t.Errorf("%d sockets are told, %d there", n, len(d.sockets.Shared()))
+					t.Errorf("%d sockets are reported, %d exist", n, len(d.sockets.Shared()))
 				}
 				if err := d.Serve(); err != nil {
 					t.Fatal(err)
@@ -140,15 +140,15 @@ func TestDispatchSelected(t *testing.T) {
 				found := FeaturesSet{}
 				is := func(e event.Event) (ok bool) { found, ok = e.(FeaturesSet); return ok }
 				if !slices.ContainsFunc(*events, is) || found.Kept != k.features {
-					t.Errorf("features_set says %v is kept, the kernel has %v", found.Kept, k.features)
+					t.Errorf("features_set reports %v as kept, the kernel has %v", found.Kept, k.features)
 				}
 			})
 		}
 	}
 }
 
-// TestSharedSocketsAdopted: the sockets of the process before stay those of the
-// kernel's table, also where the kernel does not tell it.
+// TestSharedSocketsAdopted: the sockets of the previous process stay in the kernel's table, even if
+// the kernel does not report it.
 func TestSharedSocketsAdopted(t *testing.T) {
 	for _, tells := range []bool{false, true} {
 		k := versionKernel{known: known515, checks: true, tells: tells, features: known515}

@@ -19,8 +19,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// inheritRing opens a socket with a ring and leaves it as a process that ends does, with
-// n messages in it.
+// inheritRing opens a socket with a ring and leaves it as an exiting process does, with n messages
+// in the ring.
 func inheritRing(t *testing.T, k *ringtest.Kernel, g mmapring.Geometry, n int) (d fdstore.Descriptor, portID uint32) {
 	t.Helper()
 	sock, err := netlink.OpenReceiver(unix.NETLINK_GENERIC, netlink.ReceiverConfig{Ring: g, Kernel: k})
@@ -40,8 +40,8 @@ func inheritRing(t *testing.T, k *ringtest.Kernel, g mmapring.Geometry, n int) (
 	return fdstore.Descriptor{FD: fd, Name: name, State: ring.String()}, sock.PortID()
 }
 
-// TestRingAdopted: a ring that is inherited serves its port, and counts against the limit
-// before others; one that the configuration does not ask for serves none.
+// TestRingAdopted: an inherited ring serves its port, and counts against the limit before others;
+// one that the configuration does not use serves none.
 func TestRingAdopted(t *testing.T) {
 	other := smallRing
 	other.Blocks++
@@ -65,7 +65,7 @@ func TestRingAdopted(t *testing.T) {
 				t.Fatalf("%d bytes counted, found %+v, events %v", s.rings.used, found, *events)
 			}
 			if got := s.rings.features(); got&dpif.FeatureUnaligned != 0 {
-				t.Error("unaligned is asked for while a ring is there")
+				t.Error("unaligned is requested while a ring exists")
 			}
 			sock := s.Adopt(upcall.NewPort(1, "va", 0), []uint32{portID})
 			if (sock != nil) != tt.adopted {
@@ -85,7 +85,7 @@ func TestRingAdopted(t *testing.T) {
 	}
 }
 
-// TestRingRefusedState: a state that is not the socket's, or none at all.
+// TestRingRefusedState: the stored state is missing, or that of another socket.
 func TestRingRefusedState(t *testing.T) {
 	for _, state := range []string{"2048/8192/5/0", "nonsense"} {
 		k := ringtest.New(ringtest.Config{})
@@ -101,8 +101,8 @@ func TestRingRefusedState(t *testing.T) {
 	}
 }
 
-// TestRingStored: the store's name of a ring socket tells its geometry, and where the
-// reader is only from the hand-over to the taking over.
+// TestRingStored: the name of a stored ring socket gives its geometry, and the reader's position
+// only during a hand-over.
 func TestRingStored(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "notify")
 	manager, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
@@ -141,7 +141,7 @@ func TestRingStored(t *testing.T) {
 	want := func(when string, want ...string) {
 		t.Helper()
 		if got := said(); !slices.Equal(got, want) {
-			t.Errorf("%s: the manager is told %q, want %q", when, got, want)
+			t.Errorf("%s: the manager receives %q, want %q", when, got, want)
 		}
 	}
 

@@ -30,7 +30,7 @@ func testSockets(t *testing.T, cfg Config) (*Sockets, *[]event.Event) {
 	return s, events
 }
 
-// ringConfig has room for many small rings.
+// ringConfig allows many small rings.
 func ringConfig(mode mmapring.Mode, k netlink.RingKernel) RingConfig {
 	return RingConfig{Mode: mode, Geometry: smallRing, MemoryLimit: 1 << 20, Kernel: k}
 }
@@ -85,8 +85,8 @@ func TestRingModes(t *testing.T) {
 	}
 }
 
-// TestRingRequire: without a ring the start fails, with an error that says what
-// was wanted and why it cannot be had.
+// TestRingRequire: if a required ring is not available, the start fails with an error that names
+// the socket and the reason.
 func TestRingRequire(t *testing.T) {
 	for _, tt := range []struct {
 		kernel ringtest.Config
@@ -104,7 +104,7 @@ func TestRingRequire(t *testing.T) {
 		}
 	}
 
-	// The memory limit is no excuse at the start; later on it is one.
+	// At start the memory limit is an error too; later it is not.
 	cfg := ringConfig(mmapring.ModeRequire, ringtest.New(ringtest.Config{}))
 	cfg.MemoryLimit = smallRing.Bytes()
 	s, events := testSockets(t, Config{Ring: cfg})
@@ -124,8 +124,8 @@ func TestRingRequire(t *testing.T) {
 	}
 }
 
-// TestRingMemoryLimit: ports beyond it are linear and said so, and room is there
-// again when a port goes.
+// TestRingMemoryLimit: ports above the limit are linear and reported, and a removed port frees its
+// share.
 func TestRingMemoryLimit(t *testing.T) {
 	k := ringtest.New(ringtest.Config{})
 	size := smallRing.Bytes()
@@ -144,7 +144,7 @@ func TestRingMemoryLimit(t *testing.T) {
 	made := k.Opened()
 	c := openAs("c", netlink.Linear)
 	if k.Opened() != made {
-		t.Error("the kernel was asked for a ring beyond the limit")
+		t.Error("a ring above the limit was requested")
 	}
 	if len(*events) != 1 {
 		t.Fatalf("events %v", *events)
@@ -162,7 +162,7 @@ func TestRingMemoryLimit(t *testing.T) {
 	}
 }
 
-// TestRingRefusedByKernel: the rule of the geometry is named.
+// TestRingRefusedByKernel: the error names the violated rule of the geometry.
 func TestRingRefusedByKernel(t *testing.T) {
 	cfg := ringConfig(mmapring.ModeAuto, ringtest.New(ringtest.Config{}))
 	cfg.Geometry = mmapring.Geometry{FrameSize: 2562, BlockSize: 65536, Blocks: 2}
@@ -175,7 +175,7 @@ func TestRingRefusedByKernel(t *testing.T) {
 	}
 }
 
-// TestTXGeometry: frames are large, as far as blocks have room for that.
+// TestTXGeometry: frames are as large as blocks allow.
 func TestTXGeometry(t *testing.T) {
 	shape := func(frame, block, blocks uint32) mmapring.Geometry {
 		return mmapring.Geometry{FrameSize: frame, BlockSize: block, Blocks: blocks}
@@ -191,8 +191,7 @@ func TestTXGeometry(t *testing.T) {
 	}
 }
 
-// TestRingTXOfHandlers: request sockets have TX rings where these leave room for
-// a port's.
+// TestRingTXOfHandlers: request sockets get TX rings if the limit leaves room for a port's ring.
 func TestRingTXOfHandlers(t *testing.T) {
 	g := mmapring.Geometry{FrameSize: 2560, BlockSize: 64 << 10, Blocks: 20}
 	tx := uint64(txBlocks) * uint64(g.BlockSize)
@@ -203,7 +202,7 @@ func TestRingTXOfHandlers(t *testing.T) {
 		kernel ringtest.Config
 		limit  uint64
 		want   []netlink.Transport
-		reason string // of the last
+		reason string // reason of the last
 	}{
 		{"room", mmapring.ModeAuto, ringtest.Config{}, 2*tx + g.Bytes(), both(netlink.Ring), "the kernel has rings"},
 		{"room for one", mmapring.ModeAuto, ringtest.Config{}, 2*tx + g.Bytes() - 1,

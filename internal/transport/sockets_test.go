@@ -12,8 +12,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// TestAttach: sockets go to the handlers that have the fewest, and one that cannot be
-// taken is closed without harm to the others.
+// TestAttach: sockets go to the handlers with the fewest, and one that cannot be attached is closed
+// without an effect on the others.
 func TestAttach(t *testing.T) {
 	s, _ := testSockets(t, Config{})
 	handlers := startHandlers(t, s, 3)
@@ -51,7 +51,7 @@ func TestAttach(t *testing.T) {
 		s.Detach(sock)
 	}
 	if s.rings.used != 1000-8*7 {
-		t.Errorf("%d bytes of rings after 8 ports with 7 each went, of 1000", s.rings.used)
+		t.Errorf("%d bytes of rings after 8 ports with 7 each were closed, of 1000", s.rings.used)
 	}
 	more := openPorts(11)
 	broken := more[3]
@@ -60,9 +60,9 @@ func TestAttach(t *testing.T) {
 	if failed := s.Attach(more); len(failed) != 1 || failed[broken] == nil || s.rings.used != 200 {
 		t.Errorf("failed: %v, want p15 only; %d bytes of rings", failed, s.rings.used)
 	}
-	// 4 and 11 are shared as 5, 5, 5, one of which is the broken one.
+	// 4 and 11 sockets are spread as 5, 5, 5, including the broken one.
 	if got := count(append(left, more...)); got != [3]int{5, 5, 5} {
-		t.Errorf("handlers own %v, the broken one included", got)
+		t.Errorf("handlers own %v, including the broken one", got)
 	}
 	last := openPorts(1)
 	if failed := s.Attach(last); len(failed) != 0 || last[0].handler != broken.handler {

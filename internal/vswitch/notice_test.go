@@ -36,8 +36,8 @@ func ovsNotice(index int32) []byte {
 	return e.Bytes()
 }
 
-// testNotifier returns a notifier of a datapath that wants to hear of devices whose name
-// is late or whose index is 7.
+// testNotifier returns a notifier of a datapath that is concerned with devices of name late or
+// index 7.
 func testNotifier() *notifier {
 	links := func(ifindex uint32, name string, deleted bool) bool { return name == "late" || ifindex == 7 }
 	return &notifier{dp: dpiftest.Datapath(nil), links: links}
@@ -66,8 +66,8 @@ func TestNotices(t *testing.T) {
 	}
 }
 
-// FuzzNotice feeds what the port poll reads of notifications. Whatever cannot
-// be read of the datapath's calls for a look, and a look is all that it causes.
+// FuzzNotice feeds the notifications that the port poll reads. A malformed notification of the
+// datapath causes a look, and nothing else.
 func FuzzNotice(f *testing.F) {
 	f.Add(ovsNotice(dpiftest.Index))
 	f.Add(ovsNotice(dpiftest.Index + 1))

@@ -7,8 +7,7 @@ import (
 	"dpifd/internal/watchdog"
 )
 
-// TestRoundsOfTheStart: before the revalidator runs, the port poll stands for
-// what the start gets done.
+// TestRoundsOfTheStart: before the revalidator runs, only the port poll reports progress.
 func TestRoundsOfTheStart(t *testing.T) {
 	got := appendRounds(nil, 3, 100, false)
 	if want := []watchdog.Rounds{{Name: "port poll", Count: 103}}; !slices.Equal(got, want) {

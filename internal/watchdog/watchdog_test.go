@@ -8,8 +8,7 @@ import (
 	"time"
 )
 
-// heart is a pulse with two goroutines, which go round when they are nudged,
-// unless they are stuck.
+// heart is a pulse with two goroutines that make a round when nudged, unless they are stuck.
 type heart struct {
 	rounds [2]atomic.Uint64
 	stuck  [2]atomic.Bool
@@ -29,7 +28,7 @@ func (h *heart) Nudge() {
 	}
 }
 
-// TestWatchdog: it is fed as long as all go round, and not by time alone.
+// TestWatchdog: it is fed as long as all goroutines make rounds, not just by time.
 func TestWatchdog(t *testing.T) {
 	first, second := &heart{}, &heart{}
 	var current atomic.Pointer[heart]
@@ -59,30 +58,30 @@ func TestWatchdog(t *testing.T) {
 	}
 
 	first.stuck[1].Store(true)
-	// One that went round before it got stuck may still be fed for.
+	// A feed for an earlier round may still come.
 	select {
 	case late := <-withheld:
 		if !slices.Equal(late, []string{"b"}) {
 			t.Errorf("late is %q, want b", late)
 		}
 	case <-time.After(20 * time.Second):
-		t.Fatal("a goroutine is stuck, and nothing is said")
+		t.Fatal("a goroutine is stuck, and the watchdog is not withheld")
 	}
 	for len(fed) > 0 {
 		<-fed
 	}
 	nudges := first.nudges.Load()
-	time.Sleep(10 * w.cfg.Interval) // in which nothing may happen
+	time.Sleep(10 * w.cfg.Interval) // nothing may happen meanwhile
 	if len(fed) > 0 || len(withheld) > 0 || first.nudges.Load() != nudges {
-		t.Errorf("while one is stuck: fed %d times, said %d times more", len(fed), len(withheld))
+		t.Errorf("while one is stuck: fed %d times, reported %d more times", len(fed), len(withheld))
 	}
-	// It is fed as soon as the last one comes round.
+	// It is fed as soon as the last goroutine makes a round.
 	first.stuck[1].Store(false)
 	first.rounds[1].Add(1)
 	feeds("the stuck one goes on")
 	feeds("and again")
 
-	// Another datapath is progress.
+	// A new datapath counts as progress.
 	first.stuck[0].Store(true)
 	current.Store(second)
 	for range 3 {

@@ -1,5 +1,5 @@
-// Package dpiftest builds what tests of the packages over dpif need of a kernel:
-// upcalls as it sends them, and a datapath whose requests it skips.
+// Package dpiftest provides kernel parts for tests of the packages above dpif: upcalls as the
+// kernel sends them, and datapaths.
 package dpiftest
 
 import (
@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Index is the index of the datapath that upcalls are of.
+// Index is the index of the upcalls' datapath.
 const Index = 42
 
 // enum ovs_packet_cmd and ovs_packet_attr, linux/openvswitch.h.
@@ -25,15 +25,15 @@ const (
 	packetAttrHash   = 11
 )
 
-// Families returns families with ids of netlink control messages, which every
-// kernel skips: a request neither fails nor does anything.
+// Families returns families with ids of netlink control messages, which every kernel skips, so that
+// requests succeed without effect.
 func Families() *dpif.Families {
 	noop := genl.Family{ID: unix.NLMSG_MIN_TYPE - 1, Version: 1}
 	return &dpif.Families{Datapath: noop, Vport: noop, Flow: noop,
 		Packet: genl.Family{ID: unix.NLMSG_MIN_TYPE - 2, Version: 1}}
 }
 
-// Datapath returns a datapath whose requests go to conn and are skipped.
+// Datapath returns a datapath whose requests go to conn and have no effect.
 func Datapath(conn *netlink.Conn) *dpif.Datapath {
 	return dpif.NewDatapath(conn, Families(), "dp0", Index)
 }

@@ -30,19 +30,19 @@ type Request struct {
 	Attrs  []byte
 }
 
-// kernel plays the kernel's side of request sockets over socket pairs. It calls answer for
-// each request, within the call that sends it, as a kernel does, and queues the attributes
-// that answer returns, one message for each element, or refuses the request with errno.
+// kernel is the kernel's side of request sockets, over socket pairs. It calls answer for each
+// request, within the call that sends it, as a kernel does. Then it queues the returned attributes,
+// one message for each element, or rejects the request with errno.
 type kernel struct {
 	mmapring.Kernel
 	t      testing.TB
 	answer func(Request) (attrs [][]byte, errno unix.Errno)
-	peers  map[int]int // the kernel's end by descriptor
-	in     []byte      // what was sent
-	queued []byte      // of the datagram that is put together
+	peers  map[int]int // kernel's end by descriptor
+	in     []byte      // received request
+	queued []byte      // datagram under construction
 }
 
-// NewDatapath returns a datapath whose requests answer gets. It ends with the test.
+// NewDatapath returns a datapath whose requests are handled by answer, until the test ends.
 func NewDatapath(t testing.TB, answer func(Request) (attrs [][]byte, errno unix.Errno)) *dpif.Datapath {
 	t.Helper()
 	conn, err := netlink.Dial(unix.NETLINK_GENERIC, netlink.Config{
@@ -132,8 +132,8 @@ func (k *kernel) request(fd int, h netlink.Header, payload []byte) {
 	}
 }
 
-// queue adds a message that answers h to the datagram that is put together. Few large ones
-// find room in the socket's buffer.
+// queue adds a message that answers h to the datagram under construction. Only a few large messages
+// fit in the socket's buffer.
 func (k *kernel) queue(fd int, h netlink.Header, typ, flags uint16, body []byte) {
 	const header, datagram = 16, 32 << 10
 	if len(k.queued)+header+len(body) > datagram {
@@ -144,7 +144,7 @@ func (k *kernel) queue(fd int, h netlink.Header, typ, flags uint16, body []byte)
 	binary.NativeEndian.PutUint16(m[4:], typ)
 	binary.NativeEndian.PutUint16(m[6:], flags)
 	binary.NativeEndian.PutUint32(m[8:], h.Seq)
-	binary.NativeEndian.PutUint32(m[12:], uint32(fd)) // which stands for the port id
+	binary.NativeEndian.PutUint32(m[12:], uint32(fd)) // used as the port id
 	k.queued = append(append(k.queued, m[:]...), body...)
 	for len(k.queued)%4 != 0 {
 		k.queued = append(k.queued, 0)
