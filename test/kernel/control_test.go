@@ -6,10 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"os"
 	"os/exec"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -35,32 +33,31 @@ func ask[T any](t *testing.T, n *network, args ...string) T {
 	return v
 }
 
-// settings returns what another program could change: features and upcall PIDs.
-func (v view) settings(t *testing.T) (dpif.Features, map[string][]uint32) {
-	t.Helper()
-	pids := map[string][]uint32{}
-	for name, p := range v.vports(t) {
-		pids[name] = p.UpcallPIDs
-	}
-	return v.info(t).Features, pids
+// shared is the state that other programs could change.
+type shared struct {
+	Features dpif.Features
+	PIDs     map[string][]uint32 // by vport
 }
 
-// unchanged fails the test if fn changes features, upcall PIDs or flows.
+func (v view) shared(t *testing.T) shared {
+	t.Helper()
+	s := shared{v.info(t).Features, map[string][]uint32{}}
+	for name, p := range v.vports(t) {
+		s.PIDs[name] = p.UpcallPIDs
+	}
+	return s
+}
+
+// unchanged fails the test if fn changes features or upcall PIDs, or adds flows.
 func (v view) unchanged(t *testing.T, what string, fn func()) {
 	t.Helper()
-	features, pids := v.settings(t)
-	flows := slices.Collect(maps.Keys(v.flows(t)))
+	before, flows := v.shared(t), v.flows(t)
 	fn()
-	featuresAfter, pidsAfter := v.settings(t)
-	flowsAfter := v.flows(t)
-	if features != featuresAfter {
-		t.Errorf("%s changed the features from %s to %s", what, features, featuresAfter)
+	if diff := cmp.Diff(before, v.shared(t)); diff != "" {
+		t.Errorf("%s changed the datapath (-before +after):\n%s", what, diff)
 	}
-	if diff := cmp.Diff(pids, pidsAfter); diff != "" {
-		t.Errorf("%s changed upcall PIDs (-before +after):\n%s", what, diff)
-	}
-	for f := range flowsAfter {
-		if !slices.Contains(flows, f) {
+	for f := range v.flows(t) {
+		if _, was := flows[f]; !was {
 			t.Errorf("%s added flow %v", what, f)
 		}
 	}

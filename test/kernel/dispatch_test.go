@@ -14,6 +14,7 @@ import (
 	"dpifd/internal/dpif"
 	"dpifd/internal/lab"
 
+	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 )
 
@@ -273,8 +274,8 @@ func TestCPUBeyondTable(t *testing.T) {
 		t.Errorf("of a CPU beyond the table %d of %d packets arrived", got, count)
 	}
 	d.Wait(t, since, "features_restored", nil)
-	if got := v.info(t).PerCPUPIDs; !slices.Equal(got, table) {
-		t.Errorf("upcall PIDs by CPU %d, were %d", got, table)
+	if diff := cmp.Diff(table, v.info(t).PerCPUPIDs); diff != "" {
+		t.Errorf("upcall PIDs by CPU (-before +after):\n%s", diff)
 	}
 	stop(t, d)
 	v.explained(t, d)

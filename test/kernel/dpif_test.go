@@ -142,17 +142,19 @@ func TestVports(t *testing.T) {
 	if err := dp.SetUpcallPID(b.No, 99); err != nil {
 		t.Error(err)
 	}
-	if got := list()[n.hosts[1].port].PIDs; !cmp.Equal(got, []uint32{99}) {
-		t.Errorf("upcall PIDs after setting 99: %d", got)
+	want[n.hosts[1].port] = port{2, dpif.VportNetdev, []uint32{99}}
+	if diff := cmp.Diff(want, list()); diff != "" {
+		t.Errorf("vports after setting a PID (-want +got):\n%s", diff)
 	}
 	// 77 is not a port: the others are cleared nevertheless.
 	if err := dp.ClearUpcallPIDs([]odp.PortNo{1, 77, 2, 3}); err != nil {
 		t.Error(err)
 	}
-	for name, p := range list() {
-		if !cmp.Equal(p.PIDs, []uint32{0}) {
-			t.Errorf("upcall PIDs of %s after clearing: %d", name, p.PIDs)
-		}
+	for name, p := range want {
+		want[name] = port{p.No, p.Type, []uint32{0}}
+	}
+	if diff := cmp.Diff(want, list()); diff != "" {
+		t.Errorf("vports after clearing the PIDs (-want +got):\n%s", diff)
 	}
 
 	_, err = dp.AddVport("no-such-dev", dpif.VportNetdev, 0, 0)
@@ -170,7 +172,6 @@ func TestVports(t *testing.T) {
 	}
 	delete(want, n.hosts[1].port)
 	delete(want, "made")
-	want[n.hosts[0].port] = port{1, dpif.VportNetdev, []uint32{0}}
 	if diff := cmp.Diff(want, list()); diff != "" {
 		t.Errorf("vports after deletion (-want +got):\n%s", diff)
 	}

@@ -4,7 +4,6 @@ package kernel_test
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -16,6 +15,7 @@ import (
 	"dpifd/internal/netlink"
 	"dpifd/internal/odp"
 
+	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 )
 
@@ -124,8 +124,8 @@ func TestUpcallPIDRestored(t *testing.T) {
 			t.Errorf("upcall_pid_restored: found_pids %s, want [90210]", got)
 		}
 	}
-	if got := v.listeners(t); !maps.Equal(got, before) {
-		t.Errorf("upcall PIDs %v, want %v", got, before)
+	if diff := cmp.Diff(before, v.listeners(t)); diff != "" {
+		t.Errorf("upcall PIDs (-want +got):\n%s", diff)
 	}
 	p := n.sockets(t)
 	exchange(t, p[0], p[1])

@@ -12,6 +12,8 @@ import (
 
 	"dpifd/internal/lab"
 	"dpifd/test/bench/load"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // numbered builds the i-th frame of a load, from its own source address to dst.
@@ -122,8 +124,10 @@ func newFlows(t *testing.T) int {
 
 	// At any speed, each lost packet must be counted.
 	lost := count - got
-	if info.Missed != count+1 || info.Lost != uint64(lost) || info.Flows != uint64(got+1) {
-		t.Errorf("missed %d, lost %d, flows %d; want %d, %d, %d", info.Missed, info.Lost, info.Flows, count+1, lost, got+1)
+	want := info
+	want.Missed, want.Lost, want.Flows = count+1, uint64(lost), uint64(got+1)
+	if diff := cmp.Diff(want, info); diff != "" {
+		t.Errorf("the datapath's counters (-want +got):\n%s", diff)
 	}
 	said := int64(0)
 	for _, e := range d.Events("upcalls_lost") {

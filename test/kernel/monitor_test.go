@@ -88,7 +88,8 @@ func TestMonitorVport(t *testing.T) {
 	if diff := cmp.Diff(want, got[:len(got)-1]); diff != "" || !strings.HasPrefix(got[7], "datapath del "+n.dpName) {
 		t.Errorf("events (-want +got), then %s:\n%s", got[7], diff)
 	}
-	ops := ""
+	type change struct{ Event, Op, Datapath, Vport string }
+	var changes []change
 	if code := one.WaitExit(t); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
@@ -98,11 +99,12 @@ func TestMonitorVport(t *testing.T) {
 			Vport               struct{ Name string }
 		}
 		if json.Unmarshal([]byte(line), &ev) == nil {
-			ops += fmt.Sprintln(ev.Event, ev.Op, ev.Datapath == n.dpName, ev.Vport.Name)
+			changes = append(changes, change{ev.Event, ev.Op, ev.Datapath, ev.Vport.Name})
 		}
 	}
-	if ops != "vport new true int-1\nvport del true int-1\n" {
-		t.Errorf("filtered events:\n%s", one.Output())
+	wantChanges := []change{{"vport", "new", n.dpName, "int-1"}, {"vport", "del", n.dpName, "int-1"}}
+	if diff := cmp.Diff(wantChanges, changes); diff != "" {
+		t.Errorf("filtered events (-want +got):\n%s", diff)
 	}
 }
 

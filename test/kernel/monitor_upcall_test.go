@@ -34,7 +34,7 @@ func TestMonitorUpcall(t *testing.T) {
 	const frames = 7
 	file := filepath.Join(t.TempDir(), "upcalls.pcapng")
 	in := v.portNo(t, n.hosts[1].port)
-	features, pids := v.settings(t)
+	before := v.shared(t)
 	m := n.sw.Start(t, lab.DaemonPath(t), "monitor", "upcall", n.dpName, "-o", "json", "--count", fmt.Sprint(frames),
 		"--filter", fmt.Sprintf("in_port(%s),eth_type(0x88b5)", n.hosts[1].port), "--pcapng", file)
 	m.WaitLine(t, waitLimit, func(line string) bool { return line == "watching upcalls of "+n.dpName })
@@ -49,9 +49,8 @@ func TestMonitorUpcall(t *testing.T) {
 	if code := m.WaitExit(t); code != 0 {
 		t.Fatalf("exit code %d after %d upcalls", code, frames)
 	}
-	featuresAfter, pidsAfter := v.settings(t)
-	if features != featuresAfter || !cmp.Equal(pids, pidsAfter) {
-		t.Errorf("the datapath was changed: %s to %s, %v to %v", features, featuresAfter, pids, pidsAfter)
+	if diff := cmp.Diff(before, v.shared(t)); diff != "" {
+		t.Errorf("the datapath was changed (-before +after):\n%s", diff)
 	}
 	i := 0
 	for line := range strings.Lines(m.Output()) {
@@ -65,10 +64,11 @@ func TestMonitorUpcall(t *testing.T) {
 			continue
 		}
 		src := fmt.Sprintf("eth(src=02:3a:00:00:00:%02x,dst=%s)", i, broadcast)
-		if u.Port != n.hosts[1].port || u.PortNo != uint32(in) || u.PacketBytes != len(sent[i]) ||
-			u.Decision != "multicast" ||
-			!u.Install || !strings.Contains(u.Key, src) || len(u.Packet) != 0 {
-			t.Errorf("upcall %d: %+v", i, u)
+		want := *u
+		want.Port, want.PortNo, want.PacketBytes, want.Packet = n.hosts[1].port, uint32(in), len(sent[i]), nil
+		want.Decision, want.Install = "multicast", true
+		if diff := cmp.Diff(want, *u); diff != "" || !strings.Contains(u.Key, src) {
+			t.Errorf("upcall %d, key %s (-want +got):\n%s", i, u.Key, diff)
 		}
 		i++
 	}

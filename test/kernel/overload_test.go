@@ -17,6 +17,8 @@ import (
 
 	"dpifd/internal/lab"
 	"dpifd/test/bench/load"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // flood sends frames from unknown sources to dst as fast as possible until end is called, which
@@ -287,8 +289,8 @@ func TestMaxUpcalls(t *testing.T) {
 		}
 	}
 	t.Logf("%d packets sent", end())
-	if got := v.vports(t)[name].UpcallPIDs; !slices.Equal(got, pids) {
-		t.Errorf("upcall PIDs are %d, were %d before the reloads", got, pids)
+	if diff := cmp.Diff(pids, v.vports(t)[name].UpcallPIDs); diff != "" {
+		t.Errorf("upcall PIDs (-before the reloads +after):\n%s", diff)
 	}
 	// The other ports have no limit.
 	exchange(t, p[1], p[2])

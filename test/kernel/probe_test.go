@@ -46,20 +46,24 @@ func runProbe(t *testing.T, ns *lab.NetNS, attr *syscall.SysProcAttr) (map[strin
 	return all, cmd.ProcessState.ExitCode()
 }
 
-// census is the state that a probe must not change: network namespaces, devices, datapaths.
-func census(t *testing.T, n *network) string {
+// hostState is what a probe must not change, a line each.
+type hostState struct{ Namespaces, Devices, NetnsIDs, Datapaths []string }
+
+func census(t *testing.T, n *network) hostState {
 	t.Helper()
-	names, err := os.ReadDir("/run/netns")
+	entries, err := os.ReadDir("/run/netns")
 	if err != nil {
 		t.Fatal(err)
 	}
-	var s []string
-	for _, e := range names {
-		s = append(s, e.Name())
+	s := hostState{
+		Devices:   strings.Split(n.sw.Run(t, "/usr/sbin/ip", "-o", "link"), "\n"),
+		NetnsIDs:  strings.Split(n.sw.Run(t, "/usr/sbin/ip", "netns", "list-id"), "\n"),
+		Datapaths: strings.Split(dpifd(t, n.sw, "show", "-s"), "\n"),
 	}
-	slices.Sort(s)
-	return strings.Join(s, " ") + "\n" + n.sw.Run(t, "/usr/sbin/ip", "-o", "link") +
-		n.sw.Run(t, "/usr/sbin/ip", "netns", "list-id") + dpifd(t, n.sw, "show", "-s")
+	for _, e := range entries {
+		s.Namespaces = append(s.Namespaces, e.Name())
+	}
+	return s
 }
 
 // TestProbe checks what is found in Debian's kernel against its known features, and that nothing on

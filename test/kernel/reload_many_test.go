@@ -5,7 +5,6 @@ package kernel_test
 import (
 	"bytes"
 	"fmt"
-	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -16,13 +15,14 @@ import (
 
 	"dpifd/internal/lab"
 
+	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 )
 
 // upcallSocket is a port's upcall socket: its port id and its inode link.
 type upcallSocket struct {
-	pid   uint32
-	inode string
+	PID   uint32
+	Inode string
 }
 
 // upcallSockets returns the upcall sockets of plugs, or of as many CPUs with dispatch by CPU, as
@@ -64,7 +64,7 @@ func (b *patchbay) upcallSockets(t *testing.T, v view, d *lab.Daemon, plugs ...i
 			pid = shared[i%len(shared)]
 		}
 		s := upcallSocket{pid, inodes[fmt.Sprint(pid)]}
-		if !open["socket:["+s.inode+"]"] {
+		if !open["socket:["+s.Inode+"]"] {
 			t.Errorf("upcall socket %v of plug %d is not open in the daemon", s, i)
 		}
 		sockets[i] = s
@@ -166,8 +166,8 @@ func TestThousandReloads(t *testing.T) {
 			memory = append(memory, c.RSSKiB)
 		}
 		if i%100 == 99 {
-			if now := b.upcallSockets(t, v, d, stable...); !maps.Equal(now, sockets) {
-				t.Errorf("after %d reloads the upcall sockets are %v, were %v", i+1, now, sockets)
+			if diff := cmp.Diff(sockets, b.upcallSockets(t, v, d, stable...)); diff != "" {
+				t.Errorf("upcall sockets (-before +after %d reloads):\n%s", i+1, diff)
 			}
 		}
 	}

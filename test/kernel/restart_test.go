@@ -3,7 +3,6 @@
 package kernel_test
 
 import (
-	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,6 +11,7 @@ import (
 
 	"dpifd/internal/lab"
 
+	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 )
 
@@ -85,8 +85,8 @@ func restartUnderLoad(t *testing.T) int {
 	drops := n.sw.SocketDrops(t, before.pids()...)
 	t.Logf("%d packets in %v, %d arrived; kernel: missed %d, lost %d, flows %d; dropped by full sockets: %d",
 		count, took.Round(time.Millisecond), got.Count(), stats.Missed, stats.Lost, stats.Flows, drops)
-	if now := v.listeners(t); !maps.Equal(now, before) {
-		t.Errorf("upcall PIDs %v, before the restarts %v", now, before)
+	if diff := cmp.Diff(before, v.listeners(t)); diff != "" {
+		t.Errorf("upcall PIDs (-before the restarts +after):\n%s", diff)
 	}
 	stop(t, d)
 	if e := d.Events("starting"); len(e) != restarts+1 || e[restarts].Text("pid") != e[0].Text("pid") {
@@ -165,8 +165,8 @@ func TestRestartWithoutProgram(t *testing.T) {
 		t.Errorf("sockets_adopted: %v, want %d", e.Fields, want)
 	}
 	exchange(t, p[0], p[1])
-	if now := v.listeners(t); !maps.Equal(now, before) {
-		t.Errorf("upcall PIDs %v, before %v", now, before)
+	if diff := cmp.Diff(before, v.listeners(t)); diff != "" {
+		t.Errorf("upcall PIDs (-before +after):\n%s", diff)
 	}
 	stop(t, d)
 }

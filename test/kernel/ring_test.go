@@ -4,7 +4,6 @@ package kernel_test
 
 import (
 	"fmt"
-	"maps"
 	"os"
 	"strings"
 	"testing"
@@ -14,6 +13,7 @@ import (
 	"dpifd/internal/lab"
 	"dpifd/internal/mmapring"
 
+	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 )
 
@@ -327,8 +327,8 @@ func TestRingRestart(t *testing.T) {
 		}
 		crossing(t, p[0], p[1], strangers(t, 60, 1514, 60))
 	}
-	if now := v.listeners(t); !maps.Equal(now, before) {
-		t.Errorf("upcall PIDs %v, before the restarts %v", now, before)
+	if diff := cmp.Diff(before, v.listeners(t)); diff != "" {
+		t.Errorf("upcall PIDs (-before the restarts +after):\n%s", diff)
 	}
 	wantTransport(t, d, "ring", "")
 	if e := finalStats(t, d); e.Int(t, "lost") != 0 || v.info(t).Stats.Lost != 0 || e.Int(t, "receive_errors") != 0 {

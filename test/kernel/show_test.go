@@ -113,16 +113,19 @@ func showOfDaemon(t *testing.T, dispatch string, features []string,
 		t.Errorf("stats %+v, kernel %+v", s, info.Stats)
 	}
 	ports := v.vports(t)
+	shown, kernels := map[string]uint32{}, map[string]uint32{}
 	for _, p := range list[0].Ports {
-		if p.Ifindex != ports[p.Name].Ifindex {
-			t.Errorf("port %+v, kernel %+v", p, ports[p.Name])
-		}
+		shown[p.Name], kernels[p.Name] = p.Ifindex, ports[p.Name].Ifindex
+	}
+	if diff := cmp.Diff(kernels, shown); diff != "" {
+		t.Errorf("ifindexes of ports (-kernel +show):\n%s", diff)
 	}
 	sockets, lines := upcalls(list[0], ports)
 	for i, s := range sockets {
 		owner := inspect.Process{ID: d.PID(), Name: "dpifd"}
-		if !s.Found || s.Drops != 0 || len(s.Owners) != 1 || s.Owners[0] != owner {
-			t.Errorf("upcall socket %+v, want one of %v", s, owner)
+		want := inspect.Socket{PID: s.PID, Found: true, Owners: []inspect.Process{owner}, Ring: s.Ring}
+		if diff := cmp.Diff(want, s); diff != "" {
+			t.Errorf("upcall socket (-want +got):\n%s", diff)
 		}
 		line := fmt.Sprintf("%spid:%d queued:0 drops:0 owner:%v\n", lines[i], s.PID, owner)
 		if !strings.Contains(text, line) {

@@ -309,12 +309,6 @@ func TestMulticastLikeOpenVSwitch(t *testing.T) {
 		}
 		return slices.Sorted(maps.Keys(list))
 	}
-	var got []string
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Logf("compared last: %q", got)
-		}
-	})
 	messages, alike := 0, 0
 	for _, s := range steps {
 		for _, m := range s.sent {
@@ -324,14 +318,8 @@ func TestMulticastLikeOpenVSwitch(t *testing.T) {
 		}
 		ofBridge := change(want.bridge, slices.Concat(s.both, s.ovs)...)
 		ofSwitch := change(want.dpifd, slices.Concat(s.both, s.dpifd)...)
-		eventually(t, waitLimit, fmt.Sprintf("%s: Open vSwitch has %q", s.what, ofBridge), func() bool {
-			got = ovs.members(t)
-			return slices.Equal(got, ofBridge)
-		})
-		eventually(t, waitLimit, fmt.Sprintf("%s: dpifd has %q", s.what, ofSwitch), func() bool {
-			got = members()
-			return slices.Equal(got, ofSwitch)
-		})
+		becomes(t, s.what+": members that Open vSwitch has", ofBridge, func() []string { return ovs.members(t) })
+		becomes(t, s.what+": members that dpifd has", ofSwitch, members)
 		for _, m := range ofSwitch {
 			if want.bridge[m] {
 				alike++

@@ -158,11 +158,7 @@ func TestMulticastSnooping(t *testing.T) {
 			what string
 			list func() []string
 		}{{"the switch", ofSwitch}, {"the bridge", ofBridge}} {
-			var got []string
-			eventually(t, waitLimit, fmt.Sprintf("%s has %v as members %s", of.what, want, when), func() bool {
-				got = of.list()
-				return slices.Equal(got, want)
-			})
+			becomes(t, of.what+" has these members "+when, want, of.list)
 		}
 	}
 	leave := map[string]func(){}

@@ -52,10 +52,16 @@ func TestStateDump(t *testing.T) {
 		}
 	})
 	s := d.Events("state_daemon")[0]
-	if info := v.info(t); s.Text("features") != info.Features.String() ||
-		s.Text("flows") != fmt.Sprint(info.Stats.Flows) ||
-		s.Int(t, "mac_limit") != 77 || s.Int(t, "macs") != 2 || s.Text("served") != "true" || s.Int(t, "ports") != 4 {
-		t.Errorf("state_daemon: %v, the kernel has %v", s.Fields, info)
+	type daemonState struct {
+		Features, Flows, Served string
+		MACs, MACLimit, Ports   int64
+	}
+	info := v.info(t)
+	want := daemonState{info.Features.String(), fmt.Sprint(info.Stats.Flows), "true", 2, 77, 4}
+	got := daemonState{s.Text("features"), s.Text("flows"), s.Text("served"), s.Int(t, "macs"), s.Int(t, "mac_limit"),
+		s.Int(t, "ports")}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("state_daemon (-want +got):\n%s", diff)
 	}
 	ports := v.vports(t)
 	if perCPU {
@@ -68,17 +74,25 @@ func TestStateDump(t *testing.T) {
 			ports[name] = dpif.Vport{No: odp.MaxPorts, Name: name, UpcallPIDs: []uint32{uint32(n)}}
 		}
 	}
-	for _, e := range d.Events("state_port") {
-		p, ok := ports[e.Text("port")]
-		if !ok || e.Text("port_no") != fmt.Sprint(uint32(p.No)) || e.Text("upcall_pid") != fmt.Sprint(p.UpcallPIDs[0]) ||
-			e.Text("type") != p.Type.String() ||
-			(e.Int(t, "rcvbuf_bytes") == 0) != (p.UpcallPIDs[0] == 0) || e.Text("transport") == "" {
-			t.Errorf("state_port %v, the kernel has %v", e.Fields, p)
-		}
-		delete(ports, e.Text("port"))
+	type portState struct {
+		Type   string
+		No     uint32
+		PID    uint32
+		Buffer bool // of a socket
 	}
-	if len(ports) != 0 {
-		t.Errorf("ports without a line: %v", ports)
+	wantPorts, gotPorts := map[string]portState{}, map[string]portState{}
+	for name, p := range ports {
+		wantPorts[name] = portState{p.Type.String(), uint32(p.No), p.UpcallPIDs[0], p.UpcallPIDs[0] != 0}
+	}
+	for _, e := range d.Events("state_port") {
+		gotPorts[e.Text("port")] = portState{e.Text("type"), uint32(e.Int(t, "port_no")), uint32(e.Int(t, "upcall_pid")),
+			e.Int(t, "rcvbuf_bytes") != 0}
+		if e.Text("transport") == "" {
+			t.Errorf("state_port without transport: %v", e.Fields)
+		}
+	}
+	if diff := cmp.Diff(wantPorts, gotPorts); diff != "" {
+		t.Errorf("state_port (-kernel +log):\n%s", diff)
 	}
 	stop(t, d)
 }

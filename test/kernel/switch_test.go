@@ -5,7 +5,6 @@ package kernel_test
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -13,6 +12,7 @@ import (
 	"dpifd/internal/dpif"
 	"dpifd/internal/lab"
 
+	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 )
 
@@ -224,21 +224,23 @@ func stormControl(t *testing.T, stages string) {
 		}
 	}
 	stop(t, d)
-	drops := func(meter uint32) int64 {
+	type drops struct{ Broadcast, UnknownUnicast int64 }
+	droppedBy := func(meter uint32) int64 {
 		s, err := v.MeterStats(meter)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return int64(s.Dropped)
 	}
-	dropped := []int64{drops(1), drops(2)}
-	last := d.Events("stats")[len(d.Events("stats"))-1]
-	if got := []int64{last.Int(t, "storm_broadcast"), last.Int(t, "storm_unknown_unicast")}; !slices.Equal(got, dropped) ||
-		dropped[0] == 0 {
-		t.Errorf("stats has %d packets dropped, the meters %d", got, dropped)
+	dropped := drops{droppedBy(1), droppedBy(2)}
+	stats := d.Events("stats")
+	last := stats[len(stats)-1]
+	got := drops{last.Int(t, "storm_broadcast"), last.Int(t, "storm_unknown_unicast")}
+	if diff := cmp.Diff(dropped, got); diff != "" || dropped.Broadcast == 0 {
+		t.Errorf("%d broadcasts dropped; packets dropped (-meters +stats):\n%s", dropped.Broadcast, diff)
 	}
-	if got := d.Events("stopped")[0].Int(t, "lost"); got != dropped[0]+dropped[1] {
-		t.Errorf("stopped has %d lost, want %d", got, dropped)
+	if got := d.Events("stopped")[0].Int(t, "lost"); got != dropped.Broadcast+dropped.UnknownUnicast {
+		t.Errorf("stopped has %d lost, want %+v", got, dropped)
 	}
 	for i, kind := range []string{"broadcast", "unknown_unicast"} {
 		e := d.Wait(t, time.Time{}, "storm_limited", func(e lab.Event) bool { return e.Text("kind") == kind })

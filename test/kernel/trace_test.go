@@ -10,6 +10,9 @@ import (
 
 	"dpifd/internal/endpoint"
 	"dpifd/internal/lab"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
 // TestTraceIsWhatHappens traces a frame, sends it, and compares.
@@ -47,8 +50,8 @@ func TestTraceIsWhatHappens(t *testing.T) {
 			trace = ask[endpoint.Trace](t, n, "trace", n.dpName,
 				fmt.Sprintf("in_port(%s),eth(src=%s,dst=%s),eth_type(0x88b5)", n.hosts[tt.from].port, tt.src, tt.dst))
 			after := ask[[]endpoint.MAC](t, n, "dump-macs", n.dpName)
-			if ports(macs) != ports(after) {
-				t.Errorf("trace changed the MAC table from %s to %s", ports(macs), ports(after))
+			if diff := cmp.Diff(macs, after, cmpopts.IgnoreFields(endpoint.MAC{}, "AgeMS")); diff != "" {
+				t.Errorf("trace changed the MAC table (-before +after):\n%s", diff)
 			}
 		})
 		since := time.Now()
@@ -57,10 +60,8 @@ func TestTraceIsWhatHappens(t *testing.T) {
 		e := d.Wait(t, since, "upcall", func(e lab.Event) bool {
 			return e.Text("port_no") == in.String() && strings.Contains(e.Text("key"), eth)
 		})
-		if trace.Decision != tt.decision || trace.Decision != e.Text("decision") || trace.Actions != e.Text("actions") ||
-			fmt.Sprint(trace.Install) != e.Text("install") {
-			t.Errorf("%s: traced %s: %s, install %v, want %s; happened %v", eth, trace.Decision, trace.Actions, trace.Install,
-				tt.decision, e.Fields)
+		if diff := cmp.Diff(happened(e), traced(&trace)); diff != "" || trace.Decision != tt.decision {
+			t.Errorf("%s: want decision %s (-happened +traced):\n%s", eth, tt.decision, diff)
 		}
 		match, _, _ := strings.Cut(strings.TrimPrefix(trace.Match, fmt.Sprintf("in_port(%d),eth(", in)), ")")
 		eventually(t, waitLimit, fmt.Sprintf("the flow of the trace, %s, actions %s", trace.Match, trace.Actions),
@@ -72,13 +73,17 @@ func TestTraceIsWhatHappens(t *testing.T) {
 	stop(t, d)
 }
 
-// ports lists which MAC is on which port.
-func ports(macs []endpoint.MAC) string {
-	var b strings.Builder
-	for _, m := range macs {
-		fmt.Fprintf(&b, "%s %s; ", m.MAC, m.Port)
-	}
-	return b.String()
+// decision is what is decided about a packet.
+type decision struct {
+	Decision, Actions string
+	Install           bool
+}
+
+func traced(tr *endpoint.Trace) decision { return decision{tr.Decision, tr.Actions, tr.Install} }
+
+// happened is the decision in an upcall event.
+func happened(e lab.Event) decision {
+	return decision{e.Text("decision"), e.Text("actions"), e.Text("install") == "true"}
 }
 
 // TestTraceVLANs does the same for frames with and without tags, on ports that accept only some of
@@ -120,10 +125,8 @@ func TestTraceVLANs(t *testing.T) {
 		e := d.Wait(t, since, "upcall", func(e lab.Event) bool {
 			return e.Text("port_no") == in.String() && strings.Contains(e.Text("key"), eth+","+rest[:len("eth_type(0x")])
 		})
-		if trace.Decision != e.Text("decision") || trace.Actions != e.Text("actions") ||
-			fmt.Sprint(trace.Install) != e.Text("install") {
-			t.Errorf("%s,%s: traced %s: %s, install %v; happened %v", eth, rest, trace.Decision, trace.Actions,
-				trace.Install, e.Fields)
+		if diff := cmp.Diff(happened(e), traced(&trace)); diff != "" {
+			t.Errorf("%s,%s (-happened +traced):\n%s", eth, rest, diff)
 		}
 		decisions[trace.Decision]++
 	}

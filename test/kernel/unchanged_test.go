@@ -7,11 +7,13 @@ import (
 	"encoding/binary"
 	"fmt"
 	"testing"
+	"time"
 
 	"dpifd/internal/dpif"
 	"dpifd/internal/lab"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	oracle "github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -123,6 +125,21 @@ func (w *watcher) unchanged(what string, run func()) {
 	run()
 	if diff := cmp.Diff(before, w.look()); diff != "" {
 		w.t.Errorf("%s changes the datapath:\n%s", what, diff)
+	}
+}
+
+// becomes waits until get returns the wanted state. After waitLimit, in which stalls of the guest
+// do not count, it fails the test with the difference.
+func becomes[T any](t *testing.T, what string, want T, get func() T) {
+	t.Helper()
+	for within := lab.Within(waitLimit); ; time.Sleep(20 * time.Millisecond) {
+		diff := cmp.Diff(want, get(), cmpopts.EquateEmpty())
+		if diff == "" {
+			return
+		}
+		if within.Passed() {
+			t.Fatalf("not within %v: %s (-want +got):\n%s", waitLimit, what, diff)
+		}
 	}
 }
 

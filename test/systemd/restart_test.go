@@ -11,6 +11,7 @@ import (
 
 	"dpifd/internal/lab"
 
+	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 )
 
@@ -47,8 +48,8 @@ func TestRestartLosesNothing(t *testing.T) {
 		t.Logf("restart %d took %v", i+1, took.Round(time.Millisecond))
 		time.Sleep(time.Second) // so that the load spans all restarts
 	}
-	if !maps.Equal(s.pids(t), before) {
-		t.Errorf("upcall PIDs %v, before the restarts %v", s.pids(t), before)
+	if diff := cmp.Diff(before, s.pids(t)); diff != "" {
+		t.Errorf("upcall PIDs (-before the restarts +after):\n%s", diff)
 	}
 	<-done
 	s.eventually(t, "each packet arrives or is counted as lost", func() bool {
@@ -86,8 +87,11 @@ func TestKillLosesNothing(t *testing.T) {
 		s.journal.Wait(t, since, "ready", nil)
 		s.pass(t)
 	}
-	if lost := s.stats(t).Lost; lost != 0 || !maps.Equal(s.pids(t), before) {
-		t.Errorf("lost %d; upcall PIDs %v, before %v", lost, s.pids(t), before)
+	if lost := s.stats(t).Lost; lost != 0 {
+		t.Errorf("lost %d", lost)
+	}
+	if diff := cmp.Diff(before, s.pids(t)); diff != "" {
+		t.Errorf("upcall PIDs (-before +after):\n%s", diff)
 	}
 }
 

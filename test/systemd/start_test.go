@@ -5,7 +5,6 @@ package systemd_test
 import (
 	"encoding/json"
 	"fmt"
-	"maps"
 	"os"
 	"strconv"
 	"strings"
@@ -13,6 +12,8 @@ import (
 	"time"
 
 	"dpifd/internal/lab"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // TestBootOrder: an enabled instance starts with the system, after network-pre.target and the
@@ -169,8 +170,8 @@ func TestNetns(t *testing.T) {
 	s.dp = open(t, sw, s.name)
 	before := s.pids(t)
 	s.systemctl(t, "restart", s.unit)
-	if after := s.pids(t); !maps.Equal(before, after) || before[s.name] == 0 {
-		t.Errorf("upcall PIDs %v, before a restart %v", after, before)
+	if diff := cmp.Diff(before, s.pids(t)); diff != "" || before[s.name] == 0 {
+		t.Errorf("upcall PIDs %v (-before the restart +after):\n%s", before, diff)
 	}
 }
 
