@@ -122,7 +122,8 @@ func (n *NetNS) StartDaemonFile(t testing.TB, file string, by ...string) *Daemon
 	if len(by) == 0 {
 		by = []string{"env"}
 	}
-	return n.StartDaemonCommand(t, exec.Command(by[0], append(by[1:len(by):len(by)], DaemonPath(t), "run", "--config", file)...))
+	args := append(by[1:len(by):len(by)], DaemonPath(t), "run", "--config", file)
+	return n.StartDaemonCommand(t, exec.Command(by[0], args...))
 }
 
 // StartProgram is StartDaemon with a program other than the one under test.

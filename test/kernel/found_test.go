@@ -12,9 +12,10 @@ import (
 	"testing"
 
 	"dpifd/internal/dpif"
+	"dpifd/internal/forward"
 	"dpifd/internal/lab"
 	"dpifd/internal/mmapring"
-	"dpifd/internal/odp"
+	"dpifd/internal/policy"
 
 	oracle "github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
@@ -81,12 +82,14 @@ func needIfindex(t *testing.T) {
 // hasTwoTags returns why the kernel does not match a second VLAN tag, nil if it does (Linux 4.10).
 var hasTwoTags = sync.OnceValue(func() error {
 	return onScratch(func(dp *dpif.Datapath, _ *lab.NetNS) error {
-		key, mask, err := odp.Text{}.ParseKey(
-			"in_port(1),eth(),eth_type(0x88a8),vlan(vid=1),encap(eth_type(0x8100),vlan(vid=2),encap())")
+		match := "in_port(1),eth_type(0x88a8),vlan(vid=10),encap(vlan(vid=5))"
+		o, err := forward.NewOverlay(forward.NewDrop(), []forward.StaticFlow{{Match: match, Actions: "drop"}})
 		if err != nil {
 			return err
 		}
-		return dp.PutFlow(&dpif.Flow{Key: key, Mask: mask}, dpif.Create)
+		o.SetPorts([]policy.Port{{No: 1, Name: "p1"}})
+		f := o.StaticFlows()[0]
+		return dp.PutFlow(&dpif.Flow{Key: f.Key, Mask: f.Mask, Actions: f.Do}, dpif.Create)
 	})
 })
 
