@@ -496,7 +496,10 @@ func TestManyPorts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(c.Ports) != n || !reflect.DeepEqual(c.Ports[n-1:], unrestricted(Port{Name: "port5999", Type: PortInternal})) {
-		t.Errorf("%d ports, the last %v", len(c.Ports), c.Ports[len(c.Ports)-1])
+	if len(c.Ports) != n {
+		t.Fatalf("%d ports", len(c.Ports))
+	}
+	if diff := cmp.Diff(unrestricted(Port{Name: "port5999", Type: PortInternal}), c.Ports[n-1:]); diff != "" {
+		t.Errorf("the last port (-want +got):\n%s", diff)
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	mdlayher "github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 
@@ -70,9 +72,10 @@ func TestParseLink(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if l.Index != 17 || l.Name != "vxlan_sys_4789" || l.Alias != "dpifd: dp0" || l.Kind != "vxlan" ||
-		l.MTU != 65000 || !l.Up() {
-		t.Errorf("link %+v", l)
+	want := l
+	want.Index, want.Name, want.Alias, want.Kind, want.MTU = 17, "vxlan_sys_4789", "dpifd: dp0", "vxlan", 65000
+	if diff := cmp.Diff(want, l, cmpopts.IgnoreUnexported(Link{})); diff != "" || !l.Up() {
+		t.Errorf("up: %v, link (-want +got):\n%s", l.Up(), diff)
 	}
 	if _, err := ParseLink(make([]byte, ifinfomsgLen-1)); !errors.Is(err, netlink.ErrMalformed) {
 		t.Errorf("short message: %v", err)

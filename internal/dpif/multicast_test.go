@@ -1,13 +1,14 @@
 package dpif
 
 import (
-	"bytes"
 	"errors"
 	"testing"
 
 	"dpifd/internal/genl"
 	"dpifd/internal/netlink"
 	"dpifd/internal/odp"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // noticeFamilies are families with arbitrary ids.
@@ -55,17 +56,13 @@ func TestParseNotice(t *testing.T) {
 			t.Errorf("cut message: %v, %v", ok, err)
 		}
 	}
-	if n := got[0]; n.Op != Changed || n.Datapath == nil || n.Datapath.Name != "dp0" || n.Datapath.Features != 3 ||
-		n.Vport != nil || n.Flow != nil {
-		t.Errorf("datapath: %+v", n)
+	want := []Notice{
+		{Op: Changed, Index: 5, Datapath: &DatapathInfo{Index: 5, Name: "dp0", Features: 3}},
+		{Op: Deleted, Index: 5, Vport: &Vport{Name: "va", No: 2, Type: VportNetdev, UpcallPIDs: []uint32{99}}},
+		{Op: New, Index: 5, Flow: &Flow{Key: []byte{8, 0, 3, 0, 3, 0, 0, 0}, Actions: []byte{8, 0, 1, 0, 4, 0, 0, 0}}},
 	}
-	if n := got[1]; n.Op != Deleted || n.Vport == nil || n.Vport.Name != "va" || n.Vport.No != 2 || n.Datapath != nil ||
-		n.Flow != nil {
-		t.Errorf("vport: %+v", n)
-	}
-	if n := got[2]; n.Op != New || n.Flow == nil || !bytes.Equal(n.Flow.Actions, []byte{8, 0, 1, 0, 4, 0, 0, 0}) ||
-		n.Datapath != nil || n.Vport != nil {
-		t.Errorf("flow: %+v", n)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("notices (-want +got):\n%s", diff)
 	}
 	// Messages that are not notifications of these families.
 	for _, msg := range [][]byte{upcallMessage(0x1d, cmdNew, 5, func(*netlink.Encoder) {}),

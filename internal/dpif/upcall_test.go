@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
-	"reflect"
 	"testing"
 
 	"dpifd/internal/genl"
@@ -12,6 +11,7 @@ import (
 	"dpifd/internal/odp"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
 const (
@@ -164,9 +164,8 @@ func TestParseUpcallAgain(t *testing.T) {
 	if port := u.Fields().Get(odp.KeyAttrInPort); binary.NativeEndian.Uint32(port) != 6 {
 		t.Errorf("in-port in the table: % x", port)
 	}
-	u.fields, fresh.fields = netlink.AttrTable{}, netlink.AttrTable{}
-	if !reflect.DeepEqual(u, fresh) {
-		t.Errorf("a field of the former upcall is left: %+v, want %+v", u, fresh)
+	if diff := cmp.Diff(fresh, u, cmpopts.IgnoreUnexported(Upcall{})); diff != "" {
+		t.Errorf("a field of the former upcall is left (-want +got):\n%s", diff)
 	}
 }
 

@@ -2,9 +2,10 @@ package event
 
 import (
 	"fmt"
-	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 type plugged struct {
@@ -61,8 +62,8 @@ func TestValues(t *testing.T) {
 			name, _, _ := strings.Cut(f, "=")
 			want = append(want, name)
 		}
-		if !reflect.DeepEqual(names, want) {
-			t.Errorf("%T: fields %q, want %q", tc.e, names, want)
+		if diff := cmp.Diff(want, names); diff != "" {
+			t.Errorf("%T: fields (-want +got):\n%s", tc.e, diff)
 		}
 	}
 	if kinds := Kinds(); len(kinds) != 2 || kinds[0].Name != "listed" || kinds[1] != kindOfPlugged ||

@@ -1,7 +1,6 @@
 package forward
 
 import (
-	"fmt"
 	"math/rand/v2"
 	"testing"
 
@@ -68,8 +67,9 @@ func TestStormControl(t *testing.T) {
 			if !ready {
 				tt.want = nil
 			}
-			if ids, n := metersOf(t, v); fmt.Sprint(ids) != fmt.Sprint(tt.want) || n == 0 {
-				t.Errorf("usable %v: from port %v to %v: meters %v, want %v; %d outputs", ready, tt.in, tt.dst, ids, tt.want, n)
+			ids, n := metersOf(t, v)
+			if diff := cmp.Diff(tt.want, ids); diff != "" || n == 0 {
+				t.Errorf("usable %v: from port %v to %v: %d outputs, meters (-want +got):\n%s", ready, tt.in, tt.dst, n, diff)
 			}
 			if again, ok := redecide(l, masked(t, k, v)); !ok || string(again.Actions.Bytes()) != string(v.Actions.Bytes()) ||
 				string(again.Mask.Bytes()) != string(v.Mask.Bytes()) {

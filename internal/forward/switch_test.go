@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"dpifd/internal/odp"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // learningWith returns a policy with settings.
@@ -114,15 +116,19 @@ func TestPortMACLimit(t *testing.T) {
 		decide(l, key(2, host(100+i), broadcast), int64(i+1))
 	}
 	verify(t, l)
-	if s := l.Stats(); s.PortEntries[1] != 3 || s.PortEntries[2] != 10 || s.Evicted != 7 {
-		t.Errorf("%+v", s)
+	want := Stats{Entries: 13, Learned: 20, Evicted: 7, PortEntries: map[odp.PortNo]int{1: 3, 2: 10},
+		PortEvicted: map[odp.PortNo]uint64{1: 7, 2: 0}}
+	if diff := cmp.Diff(want, l.Stats()); diff != "" {
+		t.Errorf("statistics (-want +got):\n%s", diff)
 	}
 	for i := range 5 {
 		decide(l, key(1, host(100+i), broadcast), 20)
 	}
 	verify(t, l)
-	if s := l.Stats(); s.PortEntries[1] != 3 || s.PortEntries[2] != 5 || s.Moved != 5 {
-		t.Errorf("after moves: %+v", s)
+	want.Entries, want.Moved, want.Evicted = 8, 5, 12
+	want.PortEntries, want.PortEvicted = map[odp.PortNo]int{1: 3, 2: 5}, map[odp.PortNo]uint64{1: 12, 2: 0}
+	if diff := cmp.Diff(want, l.Stats()); diff != "" {
+		t.Errorf("statistics after moves (-want +got):\n%s", diff)
 	}
 	l.Observe(key(1, host(50), broadcast), 19) // older than all that the port has
 	if port, ok := l.table.lookup(macKey(0, host(50))); ok {

@@ -9,6 +9,8 @@ import (
 	"dpifd/internal/dpif"
 	"dpifd/internal/odp"
 	"dpifd/internal/policy"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // verify checks that chains, rings, ranks and counters of t agree.
@@ -92,9 +94,12 @@ func TestEvictionHurtsOnlyTheGreedyPort(t *testing.T) {
 	}
 	verify(t, l)
 	s := l.Stats()
-	if s.Entries != limit || s.PortEntries[1] != 10 || s.PortEntries[2] != 10 || s.PortEntries[3] != 44 ||
-		s.Evicted != 1020-limit || s.PortEvicted[3] != s.Evicted || s.PortEvicted[1] != 0 {
-		t.Errorf("%+v", s)
+	want := s
+	want.Entries, want.Evicted = limit, 1020-limit
+	want.PortEntries = map[odp.PortNo]int{1: 10, 2: 10, 3: 44}
+	want.PortEvicted = map[odp.PortNo]uint64{1: 0, 2: 0, 3: 1020 - limit}
+	if diff := cmp.Diff(want, s); diff != "" {
+		t.Errorf("statistics (-want +got):\n%s", diff)
 	}
 	// The port with the most pays for others too, down to its fair share.
 	for i := range 40 {

@@ -2,10 +2,11 @@ package metric
 
 import (
 	"encoding/json"
-	"reflect"
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 type socket struct {
@@ -58,8 +59,8 @@ func TestNames(t *testing.T) {
 	want := [][2]string{{"counter", "x_drops_total"}, {"counter", "x_received_bytes_total"},
 		{"counter", "x_busy_seconds_total"},
 		{"gauge", "x_ports"}, {"gauge", "x_longest_seconds"}}
-	if !reflect.DeepEqual(got, want) {
-		t.Errorf("got %q, want %q", got, want)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("kinds and names (-want +got):\n%s", diff)
 	}
 	q := Quantiles("took", "time taken", func(d *Distribution) *Distribution { return d })
 	if p := q[0]; p.Field() != "took_us_p50" || p.Prometheus("x_") != "x_took_p50_seconds" ||

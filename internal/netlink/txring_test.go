@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -15,6 +14,7 @@ import (
 	"dpifd/internal/mmapring"
 	"dpifd/internal/mmapring/ringtest"
 
+	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 )
 
@@ -285,8 +285,8 @@ func TestTXRingReportsRefusals(t *testing.T) {
 			1: unix.ENOENT, 2: unix.ECONNREFUSED, 3: unix.ECONNREFUSED, 4: unix.ENOENT,
 			5: unix.EPERM, 6: unix.EPERM, 10: unix.ENOENT, 11: unix.ENOBUFS, 12: unix.ENOBUFS,
 		}
-		if fmt.Sprint(got) != fmt.Sprint(want) {
-			t.Errorf("failed %v, want %v", got, want)
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("failed (-want +got):\n%s", diff)
 		}
 		if arrived, want := ids(taken(t, k, c.PortID())), []int{0, 1, 4, 7, 8, 9, 10}; !slices.Equal(arrived, want) {
 			t.Errorf("arrived %v, want %v", arrived, want)

@@ -10,6 +10,8 @@ import (
 	"dpifd/internal/netlink"
 	"dpifd/internal/odp"
 	"dpifd/internal/policy"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // TestCountersOutliveAReload: stats has totals since the start, across changes of the policy.
@@ -34,8 +36,10 @@ func TestCountersOutliveAReload(t *testing.T) {
 	want := func(when string, entries int, learned, moved, evicted uint64) {
 		t.Helper()
 		got := s.Stats()
-		if got.Entries != entries || got.Learned != learned || got.Moved != moved || got.Evicted != evicted {
-			t.Errorf("%s: %+v, want %d entries, learned %d, moved %d, evicted %d", when, got, entries, learned, moved, evicted)
+		want := got
+		want.Entries, want.Learned, want.Moved, want.Evicted = entries, learned, moved, evicted
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s: statistics (-want +got):\n%s", when, diff)
 		}
 	}
 	for station := range byte(10) {

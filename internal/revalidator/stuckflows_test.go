@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 )
 
@@ -75,7 +76,7 @@ func TestSweepGoesOn(t *testing.T) {
 	if e, tell := r.stuck.due(now.Add(stuckReport)); !tell || e.Flows != 1 {
 		t.Errorf("reported %v, %+v", tell, e)
 	}
-	if c := r.counters.snapshot(); c.Failed != 1 || c.Deleted != 1 || c.Corrected != 2 {
-		t.Errorf("%+v", c)
+	if diff := cmp.Diff(Counters{Failed: 1, Deleted: 1, Corrected: 2}, r.counters.snapshot()); diff != "" {
+		t.Errorf("counters (-want +got):\n%s", diff)
 	}
 }
