@@ -72,8 +72,8 @@ var mistakes = []struct {
 	{"plus", "handlers: +1\n", []string{`1:11: handlers: want a decimal integer, not +1`}},
 	{"yes", "wait_for_module: yes\n", []string{`1:18: wait_for_module: want true or false, not the string "yes"`}},
 	{"one for true", "datapath: {create: 1}\n", []string{`1:20: datapath.create: want true or false, not the number 1`}},
-	{"word not on the list", "policy:\n  type: learn\n", []string{
-		`2:9: policy.type: want learning, flood, drop or static, not the string "learn"`}},
+	{"word not on the list", "datapath:\n  on_exit: remove\n", []string{
+		`2:12: datapath.on_exit: want keep, flush or delete, not the string "remove"`}},
 	{"word in other case", "ring: {mode: OFF}\n", []string{
 		`1:14: ring.mode: want auto, require or off, not the string "OFF"`}},
 	{"off as some tools rewrite it", "ring: {mode: false}\n", []string{

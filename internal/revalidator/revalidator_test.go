@@ -7,6 +7,7 @@ import (
 	"dpifd/internal/clock"
 	"dpifd/internal/dpif"
 	"dpifd/internal/dpif/dpiftest"
+	"dpifd/internal/event"
 	"dpifd/internal/netlink"
 	"dpifd/internal/odp"
 	"dpifd/internal/policy"
@@ -20,7 +21,7 @@ func (constant) Expiring(int64) bool { return false }
 
 func newTestRevalidator(flowLimit int) *Revalidator {
 	return New(Config{Datapath: dpiftest.Datapath(nil), Policy: constant{}, Limits: Limits{Flows: flowLimit},
-		Budget: NewBudget(0), Hasher: odp.NewMaskedHasher(), Barrier: func() {}})
+		Budget: NewBudget(0), Hasher: odp.NewMaskedHasher(), Notify: func(event.Event) {}, Barrier: func() {}})
 }
 
 // TestExcess: above the limit, as many flows as necessary are deleted in addition to the idle ones,
