@@ -138,3 +138,16 @@ func parseCommand(line string) error {
 	}
 	return nil
 }
+
+// TestDocsListCommands: docs/COMMANDS.md names each command.
+func TestDocsListCommands(t *testing.T) {
+	page, err := docs.Pages.ReadFile("COMMANDS.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, cmd := range command.New().Commands() {
+		if !regexp.MustCompile("dpifd " + cmd.Name() + `\b`).Match(page) {
+			t.Errorf("docs/COMMANDS.md lacks dpifd %s", cmd.Name())
+		}
+	}
+}
