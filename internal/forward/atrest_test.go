@@ -22,22 +22,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// atRest is a datapath with its handlers, ports and revalidator, in which one thing
-// happens after the other, in an order that random chooses.
+// atRest is a datapath with its handlers, ports and revalidator, in which one thing happens after
+// the other, in random order.
 type atRest struct {
 	t       *testing.T
 	random  *rand.Rand
 	policy  policy.Policy
 	reval   *revalidator.Revalidator
 	ids     uint64
-	answers int    // flows that were decided for the answers to packets
-	looked  uint64 // the policy's generation that the last look at all flows was at
-	step    func() // what else happens while the revalidator looks at flows; nil for nothing
-	looking bool   // it looks at flows; no time passes then, for full dumps are few when they take long
+	answers int    // flows decided for the answers to packets
+	looked  uint64 // the policy's generation at the last full dump
+	step    func() // what else happens during a dump; nil for nothing
+	looking bool   // a dump is running; no time passes then, because full dumps are rare when they are slow
 
 	ports  []odp.PortNo
 	since  map[odp.PortNo]int64
-	flying []*tableFlow // decided by a handler, and not yet in the kernel
+	flying []*tableFlow // decided by a handler, but not yet in the kernel
 
 	table []*tableFlow
 }
@@ -50,7 +50,7 @@ type tableFlow struct {
 	used    int64 // ms
 }
 
-// find returns a flow by its identifier, nil if there is none.
+// find returns the flow with an identifier, nil if there is none.
 func (m *atRest) find(id dpif.UFID) *tableFlow {
 	i := slices.IndexFunc(m.table, func(f *tableFlow) bool { return f.id == id })
 	if i < 0 {
@@ -59,7 +59,7 @@ func (m *atRest) find(id dpif.UFID) *tableFlow {
 	return m.table[i]
 }
 
-// taking returns a flow that takes the packet, any if there are several.
+// taking returns a flow that matches the packet, any if there are several.
 func (m *atRest) taking(k *swKey) *tableFlow {
 	var all []*tableFlow
 	for _, f := range m.table {
@@ -82,7 +82,7 @@ func (m *atRest) put(f *tableFlow) unix.Errno {
 	return 0
 }
 
-// kernel answers the revalidator.
+// kernel answers requests of the revalidator.
 func (m *atRest) kernel(r dpiftest.Request) (replies [][]byte, errno unix.Errno) {
 	var id dpif.UFID
 	var key, mask, actions []byte
@@ -140,7 +140,7 @@ func (m *atRest) dump(terse bool) (list [][]byte) {
 	return list
 }
 
-// message writes a flow as the kernel dumps it.
+// message encodes a flow as the kernel dumps it.
 func (m *atRest) message(f *tableFlow, terse bool) []byte {
 	var e netlink.Encoder
 	e.Attr(9, f.id[:])
@@ -156,8 +156,8 @@ func (m *atRest) message(f *tableFlow, terse bool) []byte {
 	return e.Bytes()
 }
 
-// packet has the kernel forward a packet, or a handler decide on it. The handler's flow is
-// on its way then, and sometimes that of the packet's answers.
+// packet lets the kernel forward a packet, or a handler decide on it. Then the handler's flow is in
+// flight, and sometimes also that of the packet's answers.
 func (m *atRest) packet() {
 	p := randomWirePacket(m.random)
 	if !slices.Contains(m.ports, odp.PortNo(p.in)) {
@@ -193,7 +193,8 @@ func (m *atRest) packet() {
 	m.fly(key, v)
 }
 
-// forwards has the kernel's flows forward a packet, and reports whether there are such. If not, k is what comes up.
+// forwards lets the kernel's flows forward a packet, and reports whether any matches. If not, k is
+// the key of the upcall.
 func (m *atRest) forwards(k *swKey) bool {
 	for {
 		f := m.taking(k)
@@ -208,7 +209,7 @@ func (m *atRest) forwards(k *swKey) bool {
 	}
 }
 
-// fly has the handler send the flow of a verdict.
+// fly sends the flow of a verdict to the kernel.
 func (m *atRest) fly(key []byte, v *policy.Verdict) {
 	f, err := newSWFlow(key, v.Mask.Bytes())
 	if err != nil {
@@ -218,7 +219,7 @@ func (m *atRest) fly(key []byte, v *policy.Verdict) {
 	m.flying = append(m.flying, &tableFlow{f, dpif.NewUFID(m.ids, clock.NowMS()), v.Actions.Bytes(), 0})
 }
 
-// renew has the handler's requests change flows in the table.
+// renew changes flows in the table by the handler's requests.
 func (m *atRest) renew(of []byte) {
 	var key netlink.Encoder
 	var v policy.Verdict
@@ -242,7 +243,7 @@ func (m *atRest) renew(of []byte) {
 	}
 }
 
-// land has the first flows on their way arrive: all of them, or some.
+// land lets the first flows in flight arrive: all of them, or n.
 func (m *atRest) land(n int) {
 	for _, f := range m.flying[:n] {
 		m.put(f)
@@ -250,8 +251,8 @@ func (m *atRest) land(n int) {
 	m.flying = slices.Delete(m.flying, 0, n)
 }
 
-// change adds a port to the datapath or takes one away. The handlers may have had packets
-// of one that is gone.
+// change adds a port to the datapath or removes one. The handlers may still have packets of a
+// removed port.
 func (m *atRest) change() {
 	no := anyOf[odp.PortNo](m.random, 1, 2, 3, deviceNo, 9)
 	if i := slices.Index(m.ports, no); i >= 0 {
@@ -271,7 +272,7 @@ func (m *atRest) setPorts() {
 	m.policy.SetPorts(list)
 }
 
-// any has one thing happen, but for the revalidator.
+// any lets one random thing happen, except in the revalidator.
 func (m *atRest) any() {
 	switch n := m.random.IntN(100); {
 	case n < 75:
@@ -295,9 +296,9 @@ func (m *atRest) any() {
 	}
 }
 
-// restage puts the flows of a VLAN in another number of stages, as BalanceStages does.
+// restage changes the number of stages of a VLAN's flows, as BalanceStages does.
 func (m *atRest) restage() {
-	if l, ok := m.policy.(*Learning); ok { // under static flows there is one
+	if l, ok := m.policy.(*Learning); ok { // with static flows there is one stage
 		l.stages.set(l.stageVLAN(anyOf[uint16](m.random, 0, 5, 6, 7)), m.random.IntN(2) == 0)
 		l.generation.Add(1)
 	}
@@ -311,8 +312,8 @@ func learningOf(p policy.Policy) *Learning {
 	return l
 }
 
-// policyAtRest is the policy as the revalidator has it: things go on while flows are
-// looked at.
+// policyAtRest is the policy as the revalidator sees it: other things happen while it decides on
+// flows.
 type policyAtRest struct {
 	policy.Policy
 	m *atRest
@@ -346,7 +347,7 @@ func newAtRest(t *testing.T, random *rand.Rand) (*atRest, string) {
 		since: map[odp.PortNo]int64{}}, what
 }
 
-// serve starts the revalidator, whose requests to dp m answers.
+// serve starts the revalidator; m answers its requests to dp.
 func (m *atRest) serve(dp *dpif.Datapath) {
 	random := m.random
 	if l := learningOf(m.policy); l != nil {
@@ -376,7 +377,7 @@ func (m *atRest) cycle(full bool) {
 	}
 }
 
-// settle goes on until the revalidator has nothing to do any more.
+// settle runs cycles until the revalidator has nothing more to do.
 func (m *atRest) settle() {
 	m.t.Helper()
 	const most = 200
@@ -387,7 +388,7 @@ func (m *atRest) settle() {
 		time.Sleep(500 * time.Millisecond)
 		m.cycle(false)
 	}
-	m.t.Fatalf("no rest after %d cycles: looked at generation %d of %d, expiring %v, static flows in place %v, %+v", most,
+	m.t.Fatalf("not settled after %d cycles: full dump at generation %d of %d, expiring %v, static flows in place %v, %+v", most,
 		m.looked, m.policy.Generation(), m.policy.Expiring(clock.NowMS()), m.staticsAreIn(), m.reval.Counters())
 }
 
@@ -400,7 +401,7 @@ func (m *atRest) staticsAreIn() bool {
 	return true
 }
 
-// check compares each flow that is no static one with what the policy says now.
+// check compares each flow except static ones with the policy's current decision.
 func (m *atRest) check(what string) {
 	m.t.Helper()
 	statics := (policyAtRest{m.policy, m}).StaticFlows()
@@ -421,8 +422,8 @@ func (m *atRest) check(what string) {
 	}
 }
 
-// isWanted reports whether one of the flows goes to the source of the one with that key. A flow whose source was
-// forgotten stays as long as nobody sends there.
+// isWanted reports whether one of the flows goes to the source of the flow with that key. A flow
+// whose source has aged out stays as long as nobody sends to it.
 func (m *atRest) isWanted(key []byte, flows []*tableFlow) bool {
 	l := learningOf(m.policy)
 	set := l.load()
@@ -442,10 +443,10 @@ func (m *atRest) isWanted(key []byte, flows []*tableFlow) bool {
 	})
 }
 
-// group reports whether the packet goes to a group.
+// group reports whether the packet's destination is a multicast address.
 func (k *swKey) group() bool { return k.at(swDst)[0]&1 != 0 }
 
-// live has things happen, and compares flows when they have come to rest.
+// live lets things happen, and compares flows after they have settled.
 func (m *atRest) live(what string) (flows int) {
 	m.cycle(true)
 	for range 16 {
@@ -466,9 +467,9 @@ func (m *atRest) live(what string) (flows int) {
 	return flows
 }
 
-// TestAtRest: packets, handlers whose flows arrive late, ports that come and go, MACs that
-// move, age and are evicted, static flows, and the revalidator. When nothing goes on any
-// more, no flow of the kernel differs from what the policy says.
+// TestAtRest combines packets, handlers whose flows arrive late, changes of ports, MACs that move,
+// age and are evicted, static flows, and the revalidator. When everything has settled, no flow in
+// the kernel differs from what the policy decides.
 func TestAtRest(t *testing.T) {
 	t.Parallel()
 	flows, answers := 0, 0
@@ -478,7 +479,7 @@ func TestAtRest(t *testing.T) {
 		var what string
 		m, what = newAtRest(t, random)
 		synctest.Test(t, func(t *testing.T) {
-			for clock.NowMS() <= 0 { // the bubble begins years ago
+			for clock.NowMS() <= 0 { // synctest's clock starts in the past
 				time.Sleep(365 * 24 * time.Hour)
 			}
 			m.t = t
@@ -488,7 +489,7 @@ func TestAtRest(t *testing.T) {
 		})
 	}
 	rounds(t, round)
-	// The few rounds of a slow machine may be of policies without answers.
+	// On a slow machine the few rounds may all have policies without answers.
 	for more := 100; answers == 0 && more > 0 && *modelSeed == 0; more-- {
 		rounds(t, round)
 	}

@@ -37,9 +37,9 @@ func warm(t testing.TB) policy.Policy {
 	return l
 }
 
-// newSource writes the n-th source into k, which key made.
+// newSource writes the n-th source address into k, a result of key.
 func newSource(k []byte, n int) {
-	const ethernet = 8 + 8 + 8 + 8 + 4 // behind three numbers, the mark and a header
+	const ethernet = 8 + 8 + 8 + 8 + 4 // after three numbers, the mark and a header
 	src := host(5000 + n)
 	copy(k[ethernet:], src[:])
 }
@@ -125,7 +125,7 @@ func BenchmarkExpiring(b *testing.B) {
 	}
 	for b.Loop() {
 		if l.Expiring(2) {
-			b.Fatal("nothing is old")
+			b.Fatal("nothing has expired")
 		}
 	}
 }

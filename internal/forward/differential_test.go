@@ -24,8 +24,8 @@ var (
 	modelSeed = flag.Uint64("model.seed", 0, "seed of their first round, 0 for one of the clock")
 )
 
-// rounds calls round with one random source after the other until the time is over. The
-// seed that it prints repeats a failure: -model.seed=N -model.time=0.
+// rounds calls round with one random source after the other until the time is over. It prints the
+// seed that reproduces a failure: -model.seed=N -model.time=0.
 func rounds(t *testing.T, round func(random *rand.Rand)) {
 	t.Helper()
 	seed := *modelSeed
@@ -52,7 +52,7 @@ func rounds(t *testing.T, round func(random *rand.Rand)) {
 // frameTag is a VLAN tag.
 type frameTag struct{ tpid, tci uint16 }
 
-// wirePacket is a packet of few values, so that flows of one often take another.
+// wirePacket is a packet with few different values, so that flows often match several.
 type wirePacket struct {
 	in, recirc, mark, ctState uint32
 	tunnel                    bool
@@ -63,18 +63,18 @@ type wirePacket struct {
 	tunnelTTL, tunnelTOS      byte
 	src, dst                  odp.MAC
 	tags                      []frameTag
-	cut                       bool // the frame ends within one more tag
+	cut                       bool // the frame ends within a further tag
 	typ                       uint16
 	proto, tos, ttl, frag     byte
-	a, b                      byte // in the addresses
+	a, b                      byte // bytes of the addresses
 	srcPort, dstPort, flags   uint16
 	icmp                      byte
 	unspecified               bool // no source address
 	sha, tha                  odp.MAC
-	group                     uint16 // first bytes of the destination, 0 for a station's
+	group                     uint16 // first bytes of a multicast destination, 0 for unicast
 }
 
-// wireFields choose a value each.
+// wireFields choose one value each.
 var wireFields = []func(r *rand.Rand, p *wirePacket){
 	func(r *rand.Rand, p *wirePacket) { p.in = anyOf[uint32](r, 1, 1, 2, 3, 7, 7, 9) },
 	func(r *rand.Rand, p *wirePacket) { p.recirc = anyOf[uint32](r, 0, 0, 0, 1, policy.RecircID) },
@@ -148,7 +148,7 @@ func (p wirePacket) neighbour(r *rand.Rand) wirePacket {
 	return p
 }
 
-// key returns what the kernel extracts of the packet (key_extract of net/openvswitch/flow.c).
+// key returns what the kernel extracts from the packet (key_extract of net/openvswitch/flow.c).
 func (p *wirePacket) key() swKey {
 	var k swKey
 	k.put32(swInPort, p.in)
@@ -249,7 +249,7 @@ func (p *wirePacket) payload(k *swKey) {
 	}
 }
 
-// randomConfigs returns settings of three ports, and perhaps of tunnels.
+// randomConfigs returns settings of three ports, and sometimes of tunnels.
 func randomConfigs(r *rand.Rand) PortConfigs {
 	cfg := PortConfigs{}
 	for _, name := range []string{"p1", "p2", "p3"} {
@@ -301,7 +301,7 @@ func randomConfigs(r *rand.Rand) PortConfigs {
 	return cfg
 }
 
-// randomGroups returns members of groups of wirePacket, and routers.
+// randomGroups returns members of wirePacket's groups, and routers.
 func randomGroups(r *rand.Rand) (list []snoop.Entry) {
 	for range 12 {
 		e := snoop.Entry{VLAN: anyOf[uint16](r, 0, 5, 6), IPv6: r.IntN(2) == 0,
@@ -317,7 +317,7 @@ func randomGroups(r *rand.Rand) (list []snoop.Entry) {
 	return list
 }
 
-// randomGuard returns rules that refuse some packets.
+// randomGuard returns rules that reject some packets.
 func randomGuard(r *rand.Rand) guard.Config {
 	c := guard.Config{NoDHCPServer: r.IntN(2) == 0, NoRouterAdvertisements: r.IntN(2) == 0}
 	if r.IntN(2) == 0 {
@@ -332,7 +332,7 @@ func randomGuard(r *rand.Rand) guard.Config {
 	return c
 }
 
-// randomPolicy returns a policy of some kind with its ports, perhaps under static flows.
+// randomPolicy returns a random policy with its ports, sometimes with static flows over it.
 func randomPolicy(t *testing.T, r *rand.Rand) (policy.Policy, string) {
 	t.Helper()
 	cfg := randomConfigs(r)
@@ -388,8 +388,7 @@ func overlay(t *testing.T, r *rand.Rand, inner policy.Policy) policy.Policy {
 	return o
 }
 
-// install decides on a packet and makes the kernel's flow for it, nil if there is to be
-// none.
+// install decides on a packet and creates the kernel's flow for it, nil if there is none.
 func install(t *testing.T, p policy.Policy, k *swKey) (*policy.Verdict, *swFlow) {
 	t.Helper()
 	key := k.attributes(k, false)
@@ -412,17 +411,18 @@ func install(t *testing.T, p policy.Policy, k *swKey) (*policy.Verdict, *swFlow)
 	f, err := newSWFlow(key, v.Mask.Bytes())
 	if err != nil {
 		if k.malformed() {
-			return v, nil // each such packet comes up
+			return v, nil // each such packet causes an upcall
 		}
-		t.Fatalf("%s: the kernel refuses the flow with mask %x: %v", text(k), v.Mask.Bytes(), err)
+		t.Fatalf("%s: the kernel rejects the flow with mask %x: %v", text(k), v.Mask.Bytes(), err)
 	}
 	if !f.takes(k) {
-		t.Fatalf("%s: the flow does not take its own packet", text(k))
+		t.Fatalf("%s: the flow does not match its own packet", text(k))
 	}
 	return v, f
 }
 
-// checkSecond wants the second flow of v, which has two stages, to be as the packet that comes to it is decided.
+// checkSecond checks that the second flow of v, which has two stages, equals the decision on the
+// packet in that stage.
 func checkSecond(t *testing.T, p policy.Policy, k *swKey, v *policy.Verdict) {
 	t.Helper()
 	second := between(p, k)
@@ -433,7 +433,7 @@ func checkSecond(t *testing.T, p policy.Policy, k *swKey, v *policy.Verdict) {
 	}
 }
 
-// firstFlow returns a verdict of the first flow of v, which has two stages.
+// firstFlow returns a verdict with the first flow of v, which has two stages.
 func firstFlow(v *policy.Verdict) *policy.Verdict {
 	first := &policy.Verdict{Install: true, Stage: v.Stage, Reason: v.Reason}
 	first.Mask.Raw(v.SourceMask.Bytes()...)
@@ -441,7 +441,7 @@ func firstFlow(v *policy.Verdict) *policy.Verdict {
 	return first
 }
 
-// recirculate are the actions of a flow of the first stage.
+// recirculate is the action list of first-stage flows.
 var recirculate = func() []byte {
 	var e netlink.Encoder
 	odp.AppendRecirc(&e, policy.RecircID)
@@ -455,17 +455,17 @@ func between(p policy.Policy, k *swKey) *policy.Verdict {
 	return decide(p, again.attributes(&again, false), 10)
 }
 
-// malformed reports whether the packet ends within a tag. The kernel dumps a key of it that
-// it does not take.
+// malformed reports whether the packet ends within a tag. The kernel dumps a key for it that it
+// does not accept itself.
 func (k *swKey) malformed() bool {
 	return isTag(k.u16(swType)) && (k.isZero(swTCI) || k.isZero(swInnerTCI))
 }
 
 func text(k *swKey) string { return string(odp.Text{}.AppendKey(nil, k.attributes(k, false), nil)) }
 
-// TestDifferential decides on random packets under random policies, and on others that the
-// kernel's flow for the first takes: they have to be decided alike, and have the same flow.
-// The flow that the kernel dumps has to be decided so too.
+// TestDifferential decides on random packets under random policies, and on others that the kernel's
+// flow for the first matches: they must be decided alike, and have the same flow. So must the flow
+// that the kernel dumps.
 func TestDifferential(t *testing.T) {
 	t.Parallel()
 	pairs, covered := 0, 0
@@ -475,14 +475,14 @@ func TestDifferential(t *testing.T) {
 		for range 60 {
 			packet := randomWirePacket(random)
 			k := packet.key()
-			install(t, p, &k) // what is to be learned of it is known then
+			install(t, p, &k) // so that everything in it is learned
 			v, f := install(t, p, &k)
 			hit := false
 			for _, s := range statics {
 				hit = hit || s.takes(&k)
 			}
 			if hit != (v.Reason == reasonStatic) {
-				t.Fatalf("%s\n%s: a static flow takes it: %v; decided as %s", what, text(&k), hit, v.Reason)
+				t.Fatalf("%s\n%s: a static flow matches: %v; decided as %s", what, text(&k), hit, v.Reason)
 			}
 			if f == nil {
 				continue
@@ -498,14 +498,14 @@ func TestDifferential(t *testing.T) {
 				covered++
 				w, g := install(t, p, &q)
 				if v.Stage == policy.FirstStage && (w.Stage != policy.FirstStage || !w.Install) {
-					// One flow, or none, is put for it. It passes both stages all the same.
+					// One flow, or none, is installed for it. Both stages must decide the same.
 					if second := between(p, &q); second.Reason != w.Reason || !bytes.Equal(second.Actions.Bytes(), w.Actions.Bytes()) {
 						t.Fatalf("%s\n%s: %s; after the first stage %s", what, text(&q), said(w), said(second))
 					}
 					continue
 				}
 				if !bytes.Equal(v.Actions.Bytes(), w.Actions.Bytes()) || w.Reason == reasonStatic {
-					t.Fatalf("%s\none flow takes both, with mask %s\n%s: %s\n%s: %s", what,
+					t.Fatalf("%s\none flow matches both, with mask %s\n%s: %s\n%s: %s", what,
 						odp.Text{}.AppendKey(nil, k.attributes(&k, false), v.Mask.Bytes()),
 						text(&k), said(v), text(&q), said(w))
 				}
@@ -518,11 +518,11 @@ func TestDifferential(t *testing.T) {
 	})
 	t.Logf("%d pairs of packets, %d in one flow", pairs, covered)
 	if covered < pairs/10 {
-		t.Error("too few packets are in the flow of another")
+		t.Error("too few packets match the flow of another")
 	}
 }
 
-// same reports whether two flows are one.
+// same reports whether two flows are equal.
 func (f *swFlow) same(g *swFlow) bool {
 	for i := range f.key {
 		if f.mask[i] != g.mask[i] || (f.key[i]^g.key[i])&f.mask[i] != 0 {
@@ -532,7 +532,7 @@ func (f *swFlow) same(g *swFlow) bool {
 	return true
 }
 
-// staticFlows makes the kernel's flows of a policy's static ones: it has to take all of
+// staticFlows creates the kernel's flows for a policy's static ones; the kernel must accept all of
 // them.
 func staticFlows(t *testing.T, p policy.Policy) (list []*swFlow) {
 	t.Helper()
@@ -543,7 +543,7 @@ func staticFlows(t *testing.T, p policy.Policy) (list []*swFlow) {
 	for _, s := range o.StaticFlows() {
 		f, err := newSWFlow(s.Key, s.Mask)
 		if err != nil {
-			t.Fatalf("the kernel refuses the static flow %s: %v", s.Match, err)
+			t.Fatalf("the kernel rejects the static flow %s: %v", s.Match, err)
 		}
 		list = append(list, f)
 	}

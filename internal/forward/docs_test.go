@@ -10,12 +10,12 @@ import (
 )
 
 var (
-	docsMatch = regexp.MustCompile(`match: "([^"]*\([^"]*)"`) // not the pattern of a port
+	docsMatch = regexp.MustCompile(`match: "([^"]*\([^"]*)"`) // not the pattern of a port entry
 	docsFlow  = regexp.MustCompile(`(?s)match: ("[^"]*"|'[^']*')[,\n][\s#]*actions: ("[^"]*"|'[^']*'|\w+)`)
 )
 
-// TestDocsStaticFlows gives each static flow of the documentation to the model of the
-// kernel's check.
+// TestDocsStaticFlows checks each static flow of the documentation with the model of the kernel's
+// validation.
 func TestDocsStaticFlows(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("../../docs/*.md")

@@ -12,8 +12,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestExplainIsDecide asks about packets before they come: the answer is what
-// is decided then, and asking changes nothing.
+// TestExplainIsDecide explains packets before they come: the result equals the later decision, and
+// explaining changes nothing.
 func TestExplainIsDecide(t *testing.T) {
 	random := rand.New(rand.NewPCG(7, 11))
 	macs := []odp.MAC{
@@ -39,13 +39,13 @@ func TestExplainIsDecide(t *testing.T) {
 				p.Decide(u, int64(i), &asked)
 				if diff := cmp.Diff(before, learning.Snapshot()) + cmp.Diff(stats, learning.Stats()); diff != "" ||
 					p.Generation() != generation {
-					t.Fatalf("asking changed the MAC table or the generation:\n%s", diff)
+					t.Fatalf("explaining changed the MAC table or the generation:\n%s", diff)
 				}
 				p.Decide(u, int64(i), &decided)
 				if asked.Reason != decided.Reason || asked.Install != decided.Install ||
 					!bytes.Equal(asked.Actions.Bytes(), decided.Actions.Bytes()) ||
 					!bytes.Equal(asked.Mask.Bytes(), decided.Mask.Bytes()) {
-					t.Fatalf("packet %d: asked %s %x, decided %s %x; steps %q", i, asked.Reason, asked.Actions.Bytes(), decided.Reason,
+					t.Fatalf("packet %d: explained %s %x, decided %s %x; steps %q", i, asked.Reason, asked.Actions.Bytes(), decided.Reason,
 						decided.Actions.Bytes(), steps)
 				}
 				if len(steps) < 2 {

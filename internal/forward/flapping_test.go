@@ -7,7 +7,7 @@ import (
 	"dpifd/internal/odp"
 )
 
-// flapSwitch is a learning switch of four ports, and counts how often it calls Flapping.
+// flapSwitch is a learning switch with four ports that counts calls of Flapping.
 func flapSwitch(t *testing.T) (l *Learning, found *int) {
 	found = new(int)
 	l = learningWith(t, Config{Flapping: func() { *found++ }}, 1, 2, 3, 4)
@@ -22,7 +22,7 @@ func TestFlapping(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		seen  []at
-		moves uint64 // 0 for not told
+		moves uint64 // 0 for not reported
 		ports []odp.PortNo
 		over  int64
 	}{
@@ -40,7 +40,7 @@ func TestFlapping(t *testing.T) {
 		}
 		list, others := l.TakeFlapping(30000, 9)
 		if others != 0 || (*found > 0) != (c.moves > 0) || (len(list) > 0) != (c.moves > 0) {
-			t.Errorf("%s: %v, %d others, told %d times", c.name, list, others, *found)
+			t.Errorf("%s: %v, %d others, reported %d times", c.name, list, others, *found)
 			continue
 		}
 		if c.moves > 0 && (list[0].MAC != host(1) || list[0].Moves != c.moves || !slices.Equal(list[0].Ports, c.ports) ||
@@ -50,8 +50,8 @@ func TestFlapping(t *testing.T) {
 	}
 }
 
-// TestFlappingIsToldOnce: a MAC that goes on is told again after flapWindow, with all moves
-// since.
+// TestFlappingIsToldOnce: a MAC that keeps flapping is reported again after flapWindow, with all
+// moves since.
 func TestFlappingIsToldOnce(t *testing.T) {
 	l, _ := flapSwitch(t)
 	moves, told := 0, []uint64(nil)
@@ -63,12 +63,12 @@ func TestFlappingIsToldOnce(t *testing.T) {
 		}
 	}
 	if want := []uint64{3, 100, 100}; !slices.Equal(told, want) {
-		t.Errorf("told %v moves, want %v", told, want)
+		t.Errorf("reported %v moves, want %v", told, want)
 	}
 }
 
-// TestManyFlap: where more MACs flap than are counted, some are told, and the others
-// are counted as far as they are known.
+// TestManyFlap: if more MACs flap than can be tracked, some are reported, and the others are
+// counted as far as they are known.
 func TestManyFlap(t *testing.T) {
 	l, found := flapSwitch(t)
 	for round := range 5 {
@@ -78,10 +78,10 @@ func TestManyFlap(t *testing.T) {
 	}
 	list, others := l.TakeFlapping(2000, 4)
 	if len(list) != 4 || others < flapSlots-5 || *found == 0 {
-		t.Errorf("%d are told and %d others, want 4 and about %d", len(list), others, flapSlots-4)
+		t.Errorf("%d reported and %d others, want 4 and about %d", len(list), others, flapSlots-4)
 	}
 	if again, left := l.TakeFlapping(2001, 100); len(again) != others || left != 0 {
-		t.Errorf("%d are told later, %d others; want %d", len(again), left, others)
+		t.Errorf("%d reported later, %d others; want %d", len(again), left, others)
 	}
 }
 

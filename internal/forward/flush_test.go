@@ -6,8 +6,8 @@ import (
 	"dpifd/internal/odp"
 )
 
-// TestFlush forgets by port and VLAN, has flows decided anew, and does not learn
-// again from what was before.
+// TestFlush: MACs are flushed by port and VLAN, flows are decided again, and old information does
+// not teach them again.
 func TestFlush(t *testing.T) {
 	l := newLearning(t, 10, 1, 2, 3)
 	at := int64(1000)
@@ -33,7 +33,7 @@ func TestFlush(t *testing.T) {
 	if got := l.Stats().Entries; got != 0 {
 		t.Errorf("%d entries counted", got)
 	}
-	// The table works on, up to its limit.
+	// The table still works, up to its limit.
 	for i := range 10 {
 		l.table.learn(macKey(0, host(i)), 2, at+2, true)
 	}

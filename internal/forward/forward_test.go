@@ -54,7 +54,7 @@ func portList(nos ...odp.PortNo) []policy.Port {
 	return l
 }
 
-// outputs decodes actions, all of which have to be outputs.
+// outputs decodes actions, which must all be outputs.
 func outputs(t testing.TB, v *policy.Verdict) []odp.PortNo {
 	t.Helper()
 	if err := v.Actions.Err(); err != nil {
@@ -64,7 +64,7 @@ func outputs(t testing.TB, v *policy.Verdict) []odp.PortNo {
 	it := netlink.NewAttrs(v.Actions.Bytes())
 	for it.Next() {
 		if it.Type() != odp.ActionAttrOutput {
-			t.Fatalf("action %d is no output", it.Type())
+			t.Fatalf("action %d is not an output", it.Type())
 		}
 		out = append(out, odp.PortNo(it.Uint32()))
 	}
@@ -74,8 +74,7 @@ func outputs(t testing.TB, v *policy.Verdict) []odp.PortNo {
 	return out
 }
 
-// maskOf decodes a mask, which has to hold an exact in-port, and Ethernet
-// addresses at most.
+// maskOf decodes a mask, which must have an exact in-port and at most Ethernet addresses besides.
 func maskOf(t testing.TB, v *policy.Verdict) (src, dst odp.MAC) {
 	t.Helper()
 	if err := v.Mask.Err(); err != nil {
@@ -99,7 +98,7 @@ func maskOf(t testing.TB, v *policy.Verdict) (src, dst odp.MAC) {
 	return src, dst
 }
 
-// decide returns p's verdict about a packet.
+// decide returns p's verdict on a packet.
 func decide(p policy.Policy, key []byte, nowMS int64) *policy.Verdict {
 	in, _ := odp.InPort(key)
 	v := &policy.Verdict{}
@@ -139,7 +138,7 @@ func TestFloodAndDrop(t *testing.T) {
 			g := p.Generation()
 			p.SetPorts(portList(0, 4, 9, 300))
 			if p.Generation() != g {
-				t.Error("the same ports grow the generation")
+				t.Error("the same ports increase the generation")
 			}
 			v := decide(p, k, 1)
 			wantOutputs(t, v, tt.want...)
@@ -153,7 +152,7 @@ func TestFloodAndDrop(t *testing.T) {
 			}
 			p.Observe(k, 5)
 			if p.Expiring(1 << 60) {
-				t.Error("has something to forget")
+				t.Error("reports something to expire")
 			}
 			p.Expire(1 << 60)
 			if p.Generation() != g {
@@ -162,13 +161,13 @@ func TestFloodAndDrop(t *testing.T) {
 
 			p.SetPorts(portList(0, 9))
 			if p.Generation() <= g {
-				t.Error("a port went, and the generation did not grow")
+				t.Error("a port was removed, and the generation did not grow")
 			}
 			if v, ok := redecide(p, k); ok || v.Install || v.Reason != reasonInPortGone {
-				t.Errorf("the in-port has gone: %v, %+v", ok, v)
+				t.Errorf("the in-port was removed: %v, %+v", ok, v)
 			}
 			if v := decide(p, k, 2); v.Install {
-				t.Error("a flow from a port that has gone")
+				t.Error("a flow from a removed port")
 			}
 			if v, ok := redecide(p, k[:7]); ok || v.Reason != reasonMalformedKey {
 				t.Errorf("malformed key: %v, %+v", ok, v)
@@ -177,8 +176,7 @@ func TestFloodAndDrop(t *testing.T) {
 	}
 }
 
-// TestFloodWide floods so many ports that order and gap of the copied actions
-// show.
+// TestFloodWide floods to so many ports that errors in the order of the copied actions show.
 func TestFloodWide(t *testing.T) {
 	var all []policy.Port
 	for no := odp.PortNo(1); no < 1000; no += 7 {
@@ -228,7 +226,7 @@ func FuzzPolicies(f *testing.F) {
 				}
 			}
 			again, ok := redecide(p, k)
-			// Flood and Drop take packets that Learning cannot read.
+			// Flood and Drop accept packets that Learning cannot parse.
 			if ok != v.Install {
 				t.Errorf("%s installs %v; re-decided %v as %s", v.Reason, v.Install, ok, again.Reason)
 			}
@@ -239,8 +237,7 @@ func FuzzPolicies(f *testing.F) {
 	})
 }
 
-// masked returns the key of the flow that the kernel keeps for a packet with
-// this key under v's mask.
+// masked returns the key of the kernel's flow for a packet with this key under v's mask.
 func masked(t testing.TB, k []byte, v *policy.Verdict) []byte {
 	t.Helper()
 	src, dst := maskOf(t, v)

@@ -101,7 +101,7 @@ func TestLearningVerdicts(t *testing.T) {
 				t.Errorf("learned %v, want %v", learned, tt.learns)
 			}
 			if l.Generation() != before {
-				t.Error("the generation grew for a station that nobody had sent to")
+				t.Error("the generation grew for a MAC that nobody had sent to")
 			}
 			again, ok := redecide(l, masked(t, k, v))
 			wantOutputs(t, again, tt.want...)
@@ -116,7 +116,7 @@ func TestLearningWithoutFlow(t *testing.T) {
 	l := newLearning(t, 10, 1, 2)
 	decide(l, key(1, host(1), broadcast), 1)
 
-	v := decide(l, key(3, host(3), host(1)), 2) // the port is not in the set yet
+	v := decide(l, key(3, host(3), host(1)), 2) // the port is not known yet
 	wantOutputs(t, v, 1)
 	if v.Install {
 		t.Error("a flow from an unknown port")
@@ -127,7 +127,7 @@ func TestLearningWithoutFlow(t *testing.T) {
 		t.Errorf("learned from an unknown port: %+v", s)
 	}
 
-	// A port has gone, and its MACs not yet.
+	// A port was removed, but its MACs not yet.
 	decide(l, key(2, host(2), broadcast), 2)
 	l.store(newPortSet(portList(1, 4), nil, nil))
 	wantOutputs(t, decide(l, key(1, host(1), host(2)), 3), 4)
@@ -219,7 +219,7 @@ func TestObserve(t *testing.T) {
 	}
 }
 
-// TestObserveFormerPort has a port whose number another one had before.
+// TestObserveFormerPort: a port has a number that another one had before.
 func TestObserveFormerPort(t *testing.T) {
 	const since = 1000
 	for _, tt := range []struct {
@@ -242,17 +242,17 @@ func TestObserveFormerPort(t *testing.T) {
 			l.SetPorts(append(portList(1), tt.late))
 			l.Observe(tt.key, since-1)
 			if s := l.Snapshot(); len(s) != 0 {
-				t.Errorf("learned %v of a flow that was used before the port came", s)
+				t.Errorf("learned %v from a flow last used before the port came", s)
 			}
 			l.Observe(tt.key, since)
 			if s := l.Snapshot(); len(s) != 1 {
-				t.Errorf("learned %v of a flow that was used since", s)
+				t.Errorf("learned %v from a flow used since", s)
 			}
 		})
 	}
 }
 
-// TestObserveWildcardedSource has the key of a flow that matches no source.
+// TestObserveWildcardedSource uses the key of a flow that matches any source.
 func TestObserveWildcardedSource(t *testing.T) {
 	l := newLearning(t, 10, 1, 2)
 	f := newFlood(nil)
@@ -282,7 +282,7 @@ func TestExpire(t *testing.T) {
 		{1000 + agingMS, false, false, 2},
 		{1001 + agingMS, true, true, 1},
 		{1001 + agingMS, false, false, 1},
-		{1002 + agingMS, true, false, 0}, // no flow leads to it
+		{1002 + agingMS, true, false, 0}, // no flow outputs to it
 		{1 << 50, false, false, 0},
 	}
 	for _, s := range steps {
@@ -297,8 +297,8 @@ func TestExpire(t *testing.T) {
 	}
 }
 
-// TestSilentDuringDump: a MAC that was forgotten and is sent to while all flows are looked
-// at has them looked at once more.
+// TestSilentDuringDump: a MAC that has aged out and is sent to during a full dump causes another
+// full dump.
 func TestSilentDuringDump(t *testing.T) {
 	l := newLearning(t, 10, 1, 2)
 	decide(l, key(1, host(1), broadcast), 1000)
@@ -306,27 +306,27 @@ func TestSilentDuringDump(t *testing.T) {
 	l.Expire(now)
 	decide(l, key(2, host(2), host(1)), now)
 	if !l.Expiring(now) {
-		t.Fatal("flows from a forgotten MAC are not looked at")
+		t.Fatal("no full dump for flows from an aged-out MAC")
 	}
 	decide(l, key(1, host(3), broadcast), now)
 	l.Flush(now, func(_ uint16, no odp.PortNo) bool { return no == 1 })
 	decide(l, key(2, host(2), host(3)), now)
 	l.Expire(now)
 	if !l.Expiring(now) {
-		t.Error("flows of a MAC that was sent to meanwhile are not looked at")
+		t.Error("no full dump for a MAC that was sent to meanwhile")
 	}
 	if l.Expire(now); l.Expiring(now) {
-		t.Error("no end")
+		t.Error("full dumps do not end")
 	}
 }
 
-// TestMasksPartition checks what Redecide and adoption rely on, for random
-// packets: deciding on a flow's dumped key gives the same actions and mask, and
-// two packets whose flows overlap have the same flow.
+// TestMasksPartition checks for random packets what Redecide and adoption rely on: deciding on a
+// flow's dumped key gives the same actions and mask, and two packets whose flows overlap have the
+// same flow.
 func TestMasksPartition(t *testing.T) {
 	l := newLearning(t, 100, 1, 2, 3)
 	random := rand.New(rand.NewPCG(3, 4))
-	// Addresses close to the reserved ones, among others.
+	// Including addresses close to the reserved ones.
 	mac := func() odp.MAC {
 		m := reserved[random.IntN(len(reserved))].addr
 		for range random.IntN(4) {

@@ -8,8 +8,8 @@ import (
 	"dpifd/internal/policy"
 )
 
-// TestOnlyVLAN0: the local port of a switch with VLANs carries VLAN 0 alone, unless its
-// entry has VLAN settings.
+// TestOnlyVLAN0: the local port of a switch with VLANs carries VLAN 0 only, unless its entry has
+// VLAN settings.
 func TestOnlyVLAN0(t *testing.T) {
 	const local, trunk, access = 0, 1, 2
 	for _, c := range []struct {
@@ -45,7 +45,7 @@ func TestOnlyVLAN0(t *testing.T) {
 			}
 		}
 	}
-	// Before the port with the settings comes, none of those there are has any.
+	// Before the port with settings comes, no existing port has any.
 	p, err := New("learning", Config{Ports: PortConfigs{"access": {VLAN: VLANConfig{Access: 10}}}})
 	if err != nil {
 		t.Fatal(err)

@@ -24,7 +24,7 @@ func TestLongestFlood(t *testing.T) {
 				Remote: netip.MustParseAddr("192.0.2.9"), Key: uint64(i)}}
 		}
 	}
-	const output, least = 8, 40 // bytes of an output, and of one into a tunnel at least
+	const output, least = 8, 40 // size in bytes of an output, and minimum of one into a tunnel
 	for _, tt := range []struct {
 		name     string
 		cfg      PortConfigs

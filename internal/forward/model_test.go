@@ -9,21 +9,21 @@ import (
 	"dpifd/internal/odp"
 )
 
-// model is a learning switch written down plainly, without limit.
+// model is a simple learning switch without limits.
 type model struct {
 	ports   []odp.PortNo // ascending
 	macs    map[odp.MAC]MACEntry
 	expired int64
 	flooded map[odp.MAC]bool       // since they were last learned
 	wanted  map[odp.MAC]bool       // sent to since they were last learned
-	was     map[odp.MAC]odp.PortNo // where a MAC was that is forgotten
-	missed  bool                   // one of these was sent to since the last Expire
-	changes int                    // of anything that outputs given before depend on
+	was     map[odp.MAC]odp.PortNo // former port of an aged-out MAC
+	missed  bool                   // an aged-out MAC was sent to since the last Expire
+	changes int                    // changes that affect earlier outputs
 }
 
 func (m *model) has(port odp.PortNo) bool { return slices.Contains(m.ports, port) }
 
-// forward returns the outputs for a frame.
+// forward returns the outputs of a frame.
 func (m *model) forward(in odp.PortNo, dst odp.MAC) []odp.PortNo {
 	if dst.Uint64()>>4 == 0x0180c200000 {
 		return nil
@@ -76,7 +76,7 @@ func (m *model) observe(in odp.PortNo, src, dst odp.MAC, used int64) {
 	}
 }
 
-// forget drops what gone tells, and counts a change if anybody was sent to one of them.
+// forget removes the MACs that gone selects, and counts a change if any of them was sent to.
 func (m *model) forget(gone func(MACEntry) bool) {
 	changed := false
 	maps.DeleteFunc(m.macs, func(mac odp.MAC, e MACEntry) bool {
@@ -92,8 +92,8 @@ func (m *model) forget(gone func(MACEntry) bool) {
 	}
 }
 
-// sharesBit reports whether another station of TestModel has the MAC's bit among
-// those that are awaited, which its hash makes a rare accident.
+// sharesBit reports whether another station of TestModel has the same bit in the set of awaited
+// MACs, which is rare.
 func sharesBit(l *Learning, mac odp.MAC) bool {
 	word, bit := l.table.awaited.bit(l.table.hash(macKey(0, mac)))
 	for n := range 25 {
@@ -105,8 +105,7 @@ func sharesBit(l *Learning, mac odp.MAC) bool {
 	return false
 }
 
-// anyShared reports whether two stations of TestModel share a bit, or a slot of those that
-// are forgotten.
+// anyShared reports whether two stations of TestModel share a bit, or a slot for aged-out MACs.
 func anyShared(l *Learning) bool {
 	for n := range 25 {
 		if sharesBit(l, host(n)) {
@@ -116,8 +115,7 @@ func anyShared(l *Learning) bool {
 	return false
 }
 
-// TestModel feeds the same random frames, sightings and changes to Learning and
-// to the model.
+// TestModel feeds the same random frames, flow statistics and changes to Learning and to the model.
 func TestModel(t *testing.T) {
 	learned, mistaken := 0, 0
 	for seed := range uint64(20) {
@@ -166,7 +164,7 @@ func TestModel(t *testing.T) {
 				m.ports = slices.DeleteFunc(slices.Clone(all), func(odp.PortNo) bool { return random.IntN(4) == 0 })
 				m.forget(func(e MACEntry) bool { return !m.has(e.Port) })
 				l.SetPorts(portList(m.ports...))
-				changes = m.changes // the ports alone may be a change
+				changes = m.changes // SetPorts may count as a change
 				generation = l.Generation()
 			case 3, 4, 5, 6:
 				used := now - random.Int64N(2*agingMS)
@@ -198,10 +196,10 @@ func TestModel(t *testing.T) {
 			switch grew := l.Generation() != generation; {
 			case grew == (m.changes != changes):
 			case grew && l.Stats().Learned > before.Learned:
-				mistaken++ // for another station that was flooded to
+				mistaken++ // for another station that frames were flooded to
 			case !grew && sharesBit(l, src):
-				// The generation grew when the other one was learned, and
-				// re-deciding would have had this one awaited again.
+				// The generation grew when the other one was learned, and re-deciding would have
+				// added this one to the awaited set again.
 			default:
 				t.Fatalf("seed %d step %d: generation grew: %v, the model changed: %v", seed, step, grew, m.changes != changes)
 			}

@@ -13,7 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// snooper is a learning switch of five ports with snooping; p4 leads to a router.
+// snooper is a learning switch with five ports and snooping; a router is behind p4.
 func snooper(t *testing.T, floodUnregistered bool, ports PortConfigs) *Learning {
 	t.Helper()
 	l, err := NewLearning(Config{Ports: ports, Multicast: MulticastConfig{Snooping: true,
@@ -42,7 +42,7 @@ const (
 		"ipv6(src=fe80::1,dst=ff05::5,label=0,proto=17,tclass=0,hlimit=1,frag=no),udp(src=1,dst=2)"
 )
 
-// TestGroups: packets of a group go to its members and to routers.
+// TestGroups: packets of a group go to its members and to routers only.
 func TestGroups(t *testing.T) {
 	report := snoop.Entry{Group: netip.MustParseAddr("239.1.2.3"), UntilMS: 1000}
 	all := []odp.PortNo{2, 3, 4, 5}
@@ -87,7 +87,7 @@ func TestGroups(t *testing.T) {
 	}
 }
 
-// igmpFrame is a frame with an IGMP message of 8 bytes without sources.
+// igmpFrame is a frame with an IGMP message of 8 bytes, without sources.
 func igmpFrame(typ, code byte, group string) []byte {
 	g := netip.MustParseAddr(group).As4()
 	m := []byte{typ, code, 0, 0, g[0], g[1], g[2], g[3]}
@@ -98,8 +98,8 @@ func igmpFrame(typ, code byte, group string) []byte {
 	return append(append(b, g[:]...), m...)
 }
 
-// TestMessages: each message comes up, teaches who is a member, and goes to those that
-// need it; a change for a group that was sent to has flows re-decided.
+// TestMessages: each message causes an upcall, updates the members, and goes to the ports that need
+// it; a change of a group with flows increases the generation.
 func TestMessages(t *testing.T) {
 	l := snooper(t, false, nil)
 	message := func(in string, typ, code byte, group string) *policy.Verdict {
@@ -135,18 +135,18 @@ func TestMessages(t *testing.T) {
 	want(message("2", report, 0, "239.1.2.3"), reasonReport)
 	want(message("5", query, 100, none), reasonMessage, 1, 2, 3, 4)
 	want(message("3", report, 0, "239.1.2.3"), reasonReport, 5)
-	want(message("2", 0x30, 0, none), reasonMessage, 1, 3, 4, 5) // of a type that is not known
+	want(message("2", 0x30, 0, none), reasonMessage, 1, 3, 4, 5) // unknown type
 	before := l.Generation()
 	data(2, 3, 5)
 	want(message("3", report, 0, "239.1.2.3"), reasonReport, 5)
 	want(message("3", leave, 0, "239.1.2.3"), reasonReport, 5)
 	want(message("3", report, 0, "239.1.2.4"), reasonReport, 5)
 	if l.Generation() != before {
-		t.Error("messages that change no flow have all flows re-decided")
+		t.Error("messages without an effect on flows increase the generation")
 	}
 	want(message("4", report, 0, "239.1.2.3"), reasonReport, 5)
 	if l.Generation() == before {
-		t.Error("a new member gets nothing from flows in force")
+		t.Error("existing flows do not reach the new member")
 	}
 	data(2, 3, 4, 5)
 	before = l.Generation()
@@ -154,7 +154,7 @@ func TestMessages(t *testing.T) {
 	l.Expiring(2009)
 	data(2, 3, 4, 5)
 	if l.Expiring(2010); l.Generation() == before {
-		t.Error("members that go still get packets")
+		t.Error("members that left still get packets")
 	}
 	data(5)
 	l.SetPorts(portList(1, 2, 3, 4))
@@ -174,7 +174,7 @@ func TestMessages(t *testing.T) {
 	}
 }
 
-// TestGroupVLANs: members are those of a VLAN, and get its tag as their ports have it.
+// TestGroupVLANs: members belong to a VLAN, and get its tag according to their port.
 func TestGroupVLANs(t *testing.T) {
 	l := snooper(t, false, PortConfigs{"p1": {VLAN: VLANConfig{Access: 5}}, "p2": {VLAN: VLANConfig{Access: 5}}, "p3": {},
 		"p4": {VLAN: VLANConfig{Access: 6}},

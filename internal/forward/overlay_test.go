@@ -20,8 +20,8 @@ import (
 // anyOf returns one of the choices.
 func anyOf[T any](random *rand.Rand, choices ...T) T { return choices[random.IntN(len(choices))] }
 
-// randomPayload writes what is behind the tags of a key, of few values, as the
-// kernel writes it, in ODP text.
+// randomPayload returns the part of a key after the tags in ODP text, as the kernel writes it, with
+// few different values.
 func randomPayload(random *rand.Rand) string {
 	l4 := func(proto int) string {
 		switch proto {
@@ -64,7 +64,7 @@ func randomPayload(random *rand.Rand) string {
 	}
 }
 
-// randomKey writes the key of a packet in ODP text.
+// randomKey returns the key of a packet in ODP text.
 func randomKey(random *rand.Rand) string {
 	payload := randomPayload(random)
 	for range anyOf(random, 0, 0, 1, 2) {
@@ -76,7 +76,7 @@ func randomKey(random *rand.Rand) string {
 		anyOf(random, "02:00:00:00:00:00", "02:00:00:00:00:01", "ff:ff:ff:ff:ff:ff", "01:80:c2:00:00:00"), payload)
 }
 
-// parse reads a key in ODP text.
+// parse parses a key in ODP text.
 func parse(t testing.TB, text string) []byte {
 	t.Helper()
 	key, _, err := odp.Text{}.ParseKey(text)
@@ -86,8 +86,8 @@ func parse(t testing.TB, text string) []byte {
 	return key
 }
 
-// staticLike writes the match of a static flow that has some of the fields of a
-// key, so that random packets meet it.
+// staticLike returns the match of a static flow with some of the fields of a key, so that random
+// packets match it.
 func staticLike(random *rand.Rand, key string) string {
 	fields := []string{"recirc_id", "skb_mark", "in_port", "tcp_flags", "tcp", "udp", "icmp"}
 	for _, f := range fields {
@@ -112,7 +112,7 @@ func staticLike(random *rand.Rand, key string) string {
 	return strings.Trim(key, ",")
 }
 
-// maskedKey is the key that the kernel dumps of a flow for a packet of key k.
+// maskedKey is the key that the kernel dumps for the flow of a packet with key k.
 func maskedKey(k, mask []byte) []byte {
 	var e netlink.Encoder
 	it := netlink.NewAttrs(k)
@@ -144,15 +144,15 @@ func maskedKey(k, mask []byte) []byte {
 	return e.Bytes()
 }
 
-// region is a flow as the kernel keeps it.
+// region is a flow in the form that the kernel keeps.
 type region struct {
 	key, mask odp.Packed
 	text      string
 }
 
-// TestOverlayKeepsApart puts random static flows over policies and decides random
-// packets: those of a static flow are sent as it says; the flows of all others
-// overlap no static flow, nor each other, and are re-decided alike.
+// TestOverlayKeepsApart puts random static flows over policies and decides on random packets:
+// packets of a static flow follow its actions; the flows of all others overlap neither static flows
+// nor each other, and are re-decided alike.
 func TestOverlayKeepsApart(t *testing.T) {
 	hits, narrowed := 0, 0
 	for seed := range uint64(60) {
@@ -190,7 +190,7 @@ func TestOverlayKeepsApart(t *testing.T) {
 			}
 			statics = append(statics, r)
 		}
-		for _, src := range []string{"0", "1", "2"} { // all is learned before
+		for _, src := range []string{"0", "1", "2"} { // learn everything first
 			decide(inner, parse(t, "in_port(1),eth(src=02:00:00:00:00:0"+src+",dst=ff:ff:ff:ff:ff:ff),eth_type(0x88b5)"), 1)
 		}
 		for range 400 {
@@ -256,8 +256,8 @@ func TestOverlayKeepsApart(t *testing.T) {
 	}
 }
 
-// laterFragmentTells reports whether the flow is one of later fragments, which
-// have zeros where others have ports, in the kernel's key too.
+// laterFragmentTells reports whether the flow is for later fragments, which have zeros instead of
+// ports, also in the kernel's key.
 func laterFragmentTells(r region) bool {
 	const ipv4Frag, ipv6Frag, later = 79, 119, 2
 	return r.mask[ipv4Frag] == 0xff && r.key[ipv4Frag] == later || r.mask[ipv6Frag] == 0xff && r.key[ipv6Frag] == later
@@ -268,14 +268,14 @@ func TestOverlayPorts(t *testing.T) {
 		{"in_port(p1),eth()", "p2"},
 		{"in_port(p2),eth()", "p9"},
 		{"in_port(p9),eth()", "p1"},
-		{"in_port(p1),eth(dst=02:00:00:00:00:01)", "p2"}, // within the first
+		{"in_port(p1),eth(dst=02:00:00:00:00:01)", "p2"}, // a subset of the first
 	}
 	o, err := NewOverlay(NewDrop(), flows)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if len(o.StaticFlows()) != 0 {
-		t.Error("static flows before there are ports")
+		t.Error("static flows without ports")
 	}
 	o.SetPorts(portList(1, 2))
 	g := o.Generation()
@@ -285,12 +285,12 @@ func TestOverlayPorts(t *testing.T) {
 		t.Fatalf("%+v", list)
 	}
 	if v := decide(o, key(2, host(1), host(2)), 1); v.Reason != "drop" || !v.Install {
-		t.Errorf("a flow that waits decided: %+v", v)
+		t.Errorf("a waiting flow was used: %+v", v)
 	}
 	wantOutputs(t, decide(o, key(1, host(1), host(2)), 1), 2)
 	o.SetPorts(portList(1, 2))
 	if o.Generation() != g {
-		t.Error("the same ports grow the generation")
+		t.Error("the same ports increase the generation")
 	}
 	o.SetPorts(portList(1, 2, 9))
 	if o.Generation() == g {
@@ -343,8 +343,8 @@ func TestOverlayAllocs(t *testing.T) {
 	}
 }
 
-// TestOverlayPerPort: a static flow without in-port becomes one for each port there is, so
-// that the kernel has none for a vport that the policy does not know.
+// TestOverlayPerPort: a static flow without in-port is installed once for each port, so that the
+// kernel has none for a vport unknown to the policy.
 func TestOverlayPerPort(t *testing.T) {
 	o, err := NewOverlay(NewDrop(), []StaticFlow{
 		{"eth_type(0x0806)", "p1,p2"}, {"in_port(p2),eth_type(0x88b5)", "p1"}, {"in_port(p1),eth_type(0x0806),arp(op=1)", "p1,p2"}, {"in_port(p1),skb_mark(7)", "p1,p2"},
@@ -384,7 +384,7 @@ func TestCheckStatic(t *testing.T) {
 	for _, tt := range []struct {
 		flows   []StaticFlow
 		covered int
-		want    string // of the error
+		want    string // text of the error
 	}{
 		{nil, 0, ""},
 		{[]StaticFlow{{"in_port(a),eth()", "b"}, {"in_port(b),eth()", "a"}}, 0, ""},
@@ -433,7 +433,7 @@ func TestCheckStatic(t *testing.T) {
 	}
 }
 
-// TestExplainAbsent: a trace tells of a static flow that would match and waits for a port.
+// TestExplainAbsent: a trace mentions a static flow that would match but waits for a port.
 func TestExplainAbsent(t *testing.T) {
 	o, err := NewOverlay(NewDrop(), []StaticFlow{
 		{Match: "in_port(p1),eth_type(0x0806)", Actions: "p9"},
@@ -460,9 +460,9 @@ func TestExplainAbsent(t *testing.T) {
 	}
 	want := "the static flow in_port(p1),eth_type(0x0806) would match, but is not installed: there is no port p9"
 	if got := told(1, 0x0806); len(got) != 1 || got[0] != want {
-		t.Errorf("told %q", got)
+		t.Errorf("explained %q", got)
 	}
 	if got := told(2, 0x0806); len(got) != 0 {
-		t.Errorf("of another port: told %q", got)
+		t.Errorf("for another port: explained %q", got)
 	}
 }

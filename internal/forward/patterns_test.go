@@ -11,7 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// untagged returns the ports that a frame without tags leaves by without any.
+// untagged returns the ports that an untagged frame leaves by untagged.
 func untagged(t *testing.T, v *policy.Verdict) (list []odp.PortNo) {
 	t.Helper()
 	for no, tags := range sent(t, v, nil) {
@@ -23,8 +23,7 @@ func untagged(t *testing.T, v *policy.Verdict) (list []odp.PortNo) {
 	return list
 }
 
-// TestPortPatterns: listed ports without settings of their own have those of the first
-// pattern that matches.
+// TestPortPatterns: listed ports without settings use those of the first matching pattern.
 func TestPortPatterns(t *testing.T) {
 	access := func(vlan uint16) PortConfig { return PortConfig{VLAN: VLANConfig{Access: vlan}} }
 	cfg := PortConfigs{"tap9": {}}
@@ -54,8 +53,8 @@ func TestPortPatterns(t *testing.T) {
 	}
 }
 
-// TestPatternWithoutPorts: while no port matches, one that comes carries nothing yet, and a
-// mirror only copies.
+// TestPatternWithoutPorts: if no port matches yet, an unknown port carries nothing, and a mirror
+// only copies.
 func TestPatternWithoutPorts(t *testing.T) {
 	f, err := NewFlood(nil, PortPattern{"tap*", PortConfig{MirrorTo: "p3"}})
 	if err != nil {
@@ -67,12 +66,12 @@ func TestPatternWithoutPorts(t *testing.T) {
 		t.Errorf("port 1 reaches %v", got)
 	}
 	if got := untagged(t, decide(f, key(9, host(1), broadcast), 1)); got != nil {
-		t.Errorf("a port that is not known yet reaches %v", got)
+		t.Errorf("an unknown port reaches %v", got)
 	}
 }
 
-// TestPatternMeters: ports of a pattern have meters of their own, and keep them while
-// others come and go.
+// TestPatternMeters: ports of a pattern have their own meters, and keep them while others come and
+// go.
 func TestPatternMeters(t *testing.T) {
 	l, err := NewLearning(Config{
 		Ports:    PortConfigs{"eth1": {Storm: StormConfig{Multicast: 7}}},
@@ -90,7 +89,7 @@ func TestPatternMeters(t *testing.T) {
 	}
 	for _, step := range []struct {
 		ports []string
-		want  [][]policy.Meter // beside that of eth1
+		want  [][]policy.Meter // in addition to that of eth1
 	}{
 		{nil, nil},
 		{[]string{"tap2"}, [][]policy.Meter{tap("tap2", 2)}},

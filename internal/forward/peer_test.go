@@ -7,8 +7,8 @@ import (
 	"dpifd/internal/policy"
 )
 
-// TestPeer has host 1 send from port 1 to host 2 behind port 2, and asks for which
-// packets the way back is told.
+// TestPeer: host 1 sends from port 1 to host 2 behind port 2. The test checks for which packets the
+// verdict includes the reverse flow.
 func TestPeer(t *testing.T) {
 	access := PortConfig{VLAN: VLANConfig{Access: 10}}
 	for _, c := range []struct {
@@ -46,12 +46,12 @@ func TestPeer(t *testing.T) {
 			}
 			back, r := key(2, host(2), host(1)), policy.Verdict{}
 			if !l.Redecide(back, &r) || !r.Install {
-				t.Fatalf("the way back is not installed: %s", r.Reason)
+				t.Fatalf("the reverse flow is not installed: %s", r.Reason)
 			}
 			direct := decide(l, back, 1000)
 			if string(r.Actions.Bytes()) != string(direct.Actions.Bytes()) ||
 				string(r.Mask.Bytes()) != string(direct.Mask.Bytes()) {
-				t.Errorf("the way back is %x, its packet %x", r.Actions.Bytes(), direct.Actions.Bytes())
+				t.Errorf("the reverse flow is %x, its packet %x", r.Actions.Bytes(), direct.Actions.Bytes())
 			}
 		})
 	}

@@ -6,7 +6,7 @@ import (
 	"dpifd/internal/odp"
 )
 
-// TestRefused: what a setting refuses is told from what has nowhere to go.
+// TestRefused distinguishes packets that a setting rejects from those without a destination.
 func TestRefused(t *testing.T) {
 	cfg := PortConfigs{"p1": {VLAN: VLANConfig{Access: 10}}, "p2": {MirrorTo: "p3"}}
 	for _, name := range []string{"learning", "flood"} {

@@ -10,7 +10,7 @@ import (
 	"dpifd/internal/policy"
 )
 
-// TestRules: what a port may not send is dropped by a flow of its own, and teaches nothing.
+// TestRules: a packet that a port may not send is dropped by its own flow, and not learned.
 func TestRules(t *testing.T) {
 	cfg := PortConfigs{
 		"p1": {Guard: guard.Config{MACs: []odp.MAC{host(1)}}},
@@ -68,7 +68,8 @@ func TestRules(t *testing.T) {
 	if n := testing.AllocsPerRun(100, func() { v.Clear(); l.Decide(&u, 10, &v) }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
-	// A key that ends within an attribute gets no flow, as that would take all packets of the port.
+	// A key that ends within an attribute gets no flow, as that flow would match all packets of the
+	// port.
 	broken := ipv4("2", "10.0.0.2")
 	broken = append(broken, 3, 0, 1, 0)
 	if v := decide(l, broken, 10); v.Install || v.Actions.Len() != 0 {

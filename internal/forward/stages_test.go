@@ -22,7 +22,7 @@ func newStaged(t *testing.T, cfg Config, ports ...odp.PortNo) *Learning {
 	return l
 }
 
-// stagedKey is the key of a packet without a tag.
+// stagedKey is the key of an untagged packet.
 func stagedKey(recirc uint32, in odp.PortNo, src, dst odp.MAC) []byte {
 	var e netlink.Encoder
 	odp.AppendRecircID(&e, recirc)
@@ -36,7 +36,7 @@ func maskText(e *netlink.Encoder) string {
 	return string(odp.Text{}.AppendKey(nil, stagedKey(0, 1, host(1), host(2)), e.Bytes()))
 }
 
-// TestStages has a packet decided in two stages, and both flows as the kernel dumps them.
+// TestStages decides on a packet in two stages, and on both flows as the kernel dumps them.
 func TestStages(t *testing.T) {
 	t.Parallel()
 	l := newStaged(t, Config{Stages: StagesTwo}, 1, 2, 3)
@@ -73,14 +73,14 @@ func TestStages(t *testing.T) {
 	}
 }
 
-// TestStagesTeach wants the source to be learned in the first stage alone, from packets and from flows.
+// TestStagesTeach: the source is learned in the first stage only, from packets and from flows.
 func TestStagesTeach(t *testing.T) {
 	t.Parallel()
 	l := newStaged(t, Config{Stages: StagesTwo}, 1, 2)
 	decide(l, stagedKey(policy.RecircID, 1, host(1), host(2)), 5)
 	l.Observe(stagedKey(policy.RecircID, 1, odp.MAC{}, host(2)), 6)
 	if s := l.Stats(); s.Entries != 0 {
-		t.Errorf("%d MACs learned behind the first stage", s.Entries)
+		t.Errorf("%d MACs learned after the first stage", s.Entries)
 	}
 	l.Observe(stagedKey(0, 1, host(1), odp.MAC{}), 7)
 	if diff := cmp.Diff([]MACEntry{{MAC: host(1), Port: 1, SeenMS: 7}}, l.Snapshot()); diff != "" {
@@ -88,7 +88,7 @@ func TestStagesTeach(t *testing.T) {
 	}
 }
 
-// TestStagesWithoutRecirculation has keys of a kernel that does not know recirculation decided in one stage.
+// TestStagesWithoutRecirculation: keys of a kernel without recirculation are decided in one stage.
 func TestStagesWithoutRecirculation(t *testing.T) {
 	t.Parallel()
 	l := newStaged(t, Config{Stages: StagesTwo}, 1, 2)
@@ -100,20 +100,20 @@ func TestStagesWithoutRecirculation(t *testing.T) {
 	}
 }
 
-// TestRenew lets a MAC that is sent to move: flows from it elsewhere and flows to it are told, at each port in the way
-// that frames of the VLAN come in there.
+// TestRenew: when a MAC that was sent to moves, flows from it elsewhere and flows to it are listed,
+// for each port in the form in which frames of the VLAN arrive there.
 func TestRenew(t *testing.T) {
 	t.Parallel()
 	ports := PortConfigs{"p1": {VLAN: VLANConfig{Access: 5}}, "p2": {VLAN: VLANConfig{Access: 5}},
 		"p3": {VLAN: VLANConfig{Trunk: []VLANRange{{5, 6}}}}, "p4": {VLAN: VLANConfig{Access: 7}}}
 	l := newStaged(t, Config{Stages: StagesTwo, Ports: ports}, 1, 2, 3, 4)
 	if v := decide(l, stagedKey(0, 1, host(1), broadcast), 1); v.Renew {
-		t.Error("a MAC that nobody sent to is to be renewed")
+		t.Error("flows of a MAC that nobody sent to are renewed")
 	}
 	decide(l, stagedKey(0, 2, host(2), host(1)), 2)
 	moved := stagedKey(0, 2, host(1), broadcast)
 	if v := decide(l, moved, 3); !v.Renew {
-		t.Error("a MAC that has moved is not to be renewed")
+		t.Error("flows of a MAC that has moved are not renewed")
 	}
 	var got []string
 	var key netlink.Encoder
@@ -147,8 +147,8 @@ func TestRenew(t *testing.T) {
 	}
 }
 
-// TestBalanceStages has a VLAN with many stations go over to two stages when flows come near the limit, and back when
-// its stations have gone.
+// TestBalanceStages: a VLAN with many stations changes to two stages when flows approach the limit,
+// and back when its stations have aged out.
 func TestBalanceStages(t *testing.T) {
 	t.Parallel()
 	l := newStaged(t, Config{Stages: StagesAuto, MACAging: agingMS * time.Millisecond}, 1, 2, 3)
@@ -172,9 +172,9 @@ func TestBalanceStages(t *testing.T) {
 	if got := stage(); got != policy.OneStage {
 		t.Errorf("stage %d with few flows", got)
 	}
-	const twice = 2 * 60 * (1 + 3) // of what two stages need
+	const twice = 2 * 60 * (1 + 3) // twice the flows of two stages
 	if got := l.BalanceStages(twice-1, 2*(twice-1), true); got != nil {
-		t.Errorf("%v with as few flows as that", got)
+		t.Errorf("%v with so few flows", got)
 	}
 	check("many flows", limit/2, policy.StageChange{Two: true})
 	if got := stage(); got != policy.FirstStage {
@@ -182,21 +182,21 @@ func TestBalanceStages(t *testing.T) {
 	}
 	check("in two stages", 240)
 	if _, ok := redecide(l, stagedKey(policy.RecircID, 1, odp.MAC{}, host(1))); !ok {
-		t.Error("the second stage does not hold")
+		t.Error("the second stage was re-decided otherwise")
 	}
 	l.Expire(35 + agingMS)
 	check("half of the stations", 120)
 	l.Expire(58 + agingMS)
 	check("few stations", 20, policy.StageChange{})
 	if _, ok := redecide(l, stagedKey(policy.RecircID, 1, odp.MAC{}, host(1))); ok {
-		t.Error("the second stage holds in a VLAN with one")
+		t.Error("the second stage is kept in a VLAN with one stage")
 	}
 	if v := decide(l, stagedKey(policy.RecircID, 1, host(0), host(1)), 100); v.Install {
-		t.Error("a packet between stages is given a flow in a VLAN with one")
+		t.Error("a packet between stages gets a flow in a VLAN with one stage")
 	}
 }
 
-// TestStagesFound has flows in two stages that are there at the start keep their VLAN in two.
+// TestStagesFound: flows in two stages that exist at start keep their VLAN in two stages.
 func TestStagesFound(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -218,7 +218,7 @@ func TestStagesFound(t *testing.T) {
 	}
 }
 
-// TestStagesUnderStaticFlows has static flows keep one stage.
+// TestStagesUnderStaticFlows: with static flows there is one stage.
 func TestStagesUnderStaticFlows(t *testing.T) {
 	t.Parallel()
 	l := newStaged(t, Config{Stages: StagesTwo}, 1, 2)

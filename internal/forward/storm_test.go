@@ -12,7 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// metersOf returns the meters that actions name before any output.
+// metersOf returns the meters in actions, which must precede all outputs.
 func metersOf(t *testing.T, v *policy.Verdict) (ids []uint32, outputs int) {
 	t.Helper()
 	it := netlink.NewAttrs(v.Actions.Bytes())
@@ -20,7 +20,7 @@ func metersOf(t *testing.T, v *policy.Verdict) (ids []uint32, outputs int) {
 		switch it.Type() {
 		case odp.ActionAttrMeter:
 			if outputs > 0 {
-				t.Error("a meter behind an output")
+				t.Error("a meter after an output")
 			}
 			ids = append(ids, it.Uint32())
 		case odp.ActionAttrOutput:
@@ -78,12 +78,11 @@ func TestStormControl(t *testing.T) {
 		}
 	}
 	if _, n := metersOf(t, decide(l, key(9, host(9), broadcast), 1)); n != 0 {
-		t.Error("a port whose settings are not known floods")
+		t.Error("a port with unknown settings floods")
 	}
 }
 
-// TestStormMasks: a flow of broadcasts takes no other multicast along where one
-// is limited in another way than the other.
+// TestStormMasks: a flow of broadcasts does not match other multicasts if their limits differ.
 func TestStormMasks(t *testing.T) {
 	for _, bpdu := range []bool{false, true} {
 		l := learningWith(t, Config{ForwardBPDU: bpdu, Ports: PortConfigs{"p1": {Storm: StormConfig{Broadcast: 5}}}}, 1, 2)
@@ -108,7 +107,7 @@ func TestStormMasks(t *testing.T) {
 		for i, m := range flows {
 			for j := range keys {
 				if keys[i].Uint64()&m.Uint64() == keys[j].Uint64()&m.Uint64() && (actions[i] != actions[j] || flows[j] != m) {
-					t.Fatalf("the flow of %v/%v covers %v, which is sent otherwise", keys[i], m, keys[j])
+					t.Fatalf("the flow of %v/%v covers %v, which is forwarded differently", keys[i], m, keys[j])
 				}
 			}
 		}

@@ -35,8 +35,8 @@ func TestForwardBPDU(t *testing.T) {
 	}
 }
 
-// TestReservedMasks: what is read of a destination tells whether it is reserved,
-// and two destinations never have masks that overlap in part.
+// TestReservedMasks: the bits read from a destination determine whether it is reserved, and the
+// masks of two destinations never overlap partially.
 func TestReservedMasks(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	type read struct{ dst, mask odp.MAC }
@@ -66,7 +66,7 @@ func TestStaticMACs(t *testing.T) {
 	if v := decide(l, taggedKey(1, host(7), host(1), 0x1005), 1); len(outputs(t, v)) != 1 || outputs(t, v)[0] != 3 {
 		t.Errorf("VLAN 5: %v", outputs(t, v))
 	}
-	// It speaks elsewhere, the table is full, and time passes.
+	// The MAC appears elsewhere, the table is full, and time passes.
 	decide(l, key(1, host(1), broadcast), 2)
 	decide(l, key(1, host(8), broadcast), 2)
 	l.Observe(key(1, host(1), broadcast), 3)
@@ -74,9 +74,9 @@ func TestStaticMACs(t *testing.T) {
 	wantOutputs(t, decide(l, key(3, host(7), host(1)), 4), 2)
 	v := decide(l, key(1, host(1), broadcast), 5)
 	if again, ok := redecide(l, masked(t, key(1, host(1), broadcast), v)); !ok || !again.Install {
-		t.Errorf("the flow of a static MAC elsewhere goes: %s", again.Reason)
+		t.Errorf("the flow of a static MAC elsewhere is not kept: %s", again.Reason)
 	}
-	// Its port is not there: not learned elsewhere either.
+	// Its port does not exist: it is not learned elsewhere either.
 	decide(l, key(1, host(9), broadcast), 6)
 	wantOutputs(t, decide(l, key(1, host(7), host(9)), 6), 2, 3)
 	l.SetPorts(portList(1, 2, 9))
@@ -84,7 +84,7 @@ func TestStaticMACs(t *testing.T) {
 	if s := l.Stats(); s.Entries != 1 {
 		t.Errorf("%+v", s)
 	}
-	// A reload takes over what was learned, and not what was static.
+	// A reload takes over learned MACs, but not static ones.
 	next := learningWith(t, Config{StaticMACs: []StaticMAC{{MAC: host(7), Port: "p2"}}}, 1, 2, 9)
 	next.Restore(l.Snapshot())
 	if got := next.Snapshot(); len(got) != 0 {
@@ -99,15 +99,15 @@ func TestStaticMACs(t *testing.T) {
 		{{MAC: broadcast, Port: "p1"}}, {{Port: "p1"}}, {{VLAN: 4095, MAC: host(1), Port: "p1"}}, {fixed[0], fixed[0]},
 	} {
 		if _, err := NewLearning(Config{StaticMACs: bad}); err == nil {
-			t.Errorf("%+v is taken", bad)
+			t.Errorf("%+v is accepted", bad)
 		}
 	}
 	if _, err := NewLearning(Config{StaticMACs: fixed[:2], SharedLearning: true}); err == nil {
-		t.Error("one MAC on two ports, with one table for all VLANs, is taken")
+		t.Error("one MAC on two ports, with one table for all VLANs, is accepted")
 	}
 }
 
-// TestPortMACLimit: a port over its limit pays itself, be its MACs new or moved
+// TestPortMACLimit: a port over its limit loses its own MACs, whether they are new or have moved
 // from elsewhere.
 func TestPortMACLimit(t *testing.T) {
 	l := learningWith(t, Config{MACLimit: 100, Ports: PortConfigs{"p1": {MACLimit: 3}}}, 1, 2)
@@ -130,14 +130,14 @@ func TestPortMACLimit(t *testing.T) {
 	if diff := cmp.Diff(want, l.Stats()); diff != "" {
 		t.Errorf("statistics after moves (-want +got):\n%s", diff)
 	}
-	l.Observe(key(1, host(50), broadcast), 19) // older than all that the port has
+	l.Observe(key(1, host(50), broadcast), 19) // older than all MACs of the port
 	if port, ok := l.table.lookup(macKey(0, host(50))); ok {
-		t.Errorf("an old sighting took the place of a newer one on port %v", port)
+		t.Errorf("an older MAC replaced a newer one on port %v", port)
 	}
 }
 
-// TestGratuitousARP: a station that announces itself on another port has moved
-// there by that, at once, as by any frame.
+// TestGratuitousARP: a station that announces itself on another port has moved there at once, as
+// with any frame.
 func TestGratuitousARP(t *testing.T) {
 	l := newLearning(t, 10, 1, 2, 3)
 	arp := func(in string) []byte {
@@ -154,7 +154,7 @@ func TestGratuitousARP(t *testing.T) {
 	}
 	wantOutputs(t, decide(l, toward, 2), 2)
 	if v, ok := redecide(l, toward); !ok {
-		t.Errorf("the flow goes: %s", v.Reason)
+		t.Errorf("the flow is not kept: %s", v.Reason)
 	} else {
 		wantOutputs(t, v, 2)
 	}

@@ -8,12 +8,12 @@ import (
 	"dpifd/internal/odp"
 )
 
-// swKey is a packet's key, or a mask, as the kernel has it (struct sw_flow_key of
-// net/openvswitch/flow.h, Linux 6.1). The functions about it follow the kernel's code and
-// share none with the program.
+// swKey is a packet's key, or a mask, as in the kernel (struct sw_flow_key of
+// net/openvswitch/flow.h, Linux 6.1). Its functions follow the kernel's code and share none with
+// the program.
 type swKey [swKeyLen]byte
 
-// place is where a field is in a swKey.
+// place is the position of a field in a swKey.
 type place struct{ off, size int }
 
 const swKeyLen = 192
@@ -26,8 +26,8 @@ func swField(size int) place {
 	return p
 }
 
-// Fields, in the byte order of their attributes. As in the kernel some are shared: proto is
-// the operation of an ARP packet, ports hold type and code of ICMP.
+// Fields, in the byte order of their attributes. As in the kernel, some are shared: proto is also
+// the operation of an ARP packet, ports also type and code of ICMP.
 var (
 	swRecirc, swHash, swPriority = swField(4), swField(4), swField(4)
 	swInPort, swMark             = swField(4), swField(4)
@@ -70,7 +70,7 @@ func allZero(b []byte) bool {
 	return true
 }
 
-// pad is a part of an attribute that is not in the key, and zero.
+// pad is a part of an attribute that is zero and not in the key.
 func pad(size int) place { return place{-1, size} }
 
 func (k *swKey) join(list []place) []byte {
@@ -94,10 +94,10 @@ func (k *swKey) split(list []place, b []byte) {
 	}
 }
 
-// low is the second byte of a field of two.
+// low is the second byte of a two-byte field.
 func low(p place) place { return place{p.off + 1, 1} }
 
-// swAttrs tells what attributes hold. Those of tags and tunnels are treated apart.
+// swAttrs lists the fields of attributes. Tags and tunnels are handled separately.
 var swAttrs = map[uint16][]place{
 	odp.KeyAttrRecircID: {swRecirc}, odp.KeyAttrDPHash: {swHash}, odp.KeyAttrPriority: {swPriority},
 	odp.KeyAttrInPort: {swInPort}, odp.KeyAttrSkbMark: {swMark},
@@ -127,8 +127,8 @@ const (
 
 func isTag(typ uint16) bool { return typ == vlanTag || typ == serviceTag }
 
-// attributes writes the key's attributes, as __ovs_nla_put_key does: which there are goes by
-// k, and what they hold by out.
+// attributes encodes the key's attributes as __ovs_nla_put_key does: k determines which exist, and
+// out what they contain.
 func (k *swKey) attributes(out *swKey, isMask bool) []byte {
 	var e netlink.Encoder
 	put := func(attrs ...uint16) {
@@ -206,7 +206,7 @@ func (k *swKey) putPayload(e *netlink.Encoder, out *swKey, isMask bool) {
 	}
 }
 
-// layer3 returns the attributes that the EtherType implies, except those of a transport
+// layer3 returns the attributes that the EtherType implies, except for those of the transport
 // header.
 func (k *swKey) layer3() []uint16 {
 	switch k.u16(swType) {
@@ -243,7 +243,7 @@ func (k *swKey) layer4() []uint16 {
 	return nil
 }
 
-// isND reports whether an ICMPv6 packet is of neighbour discovery.
+// isND reports whether an ICMPv6 packet belongs to neighbour discovery.
 func (k *swKey) isND() bool { return k.u16(swSrcPort) == 135 || k.u16(swSrcPort) == 136 }
 
 // swFlow is a flow in the kernel's table.
@@ -259,7 +259,7 @@ func (f *swFlow) takes(packet *swKey) bool {
 	return true
 }
 
-// dump returns the flow's attributes as the kernel dumps them.
+// dump returns the flow's attributes in the form that the kernel dumps.
 func (f *swFlow) dump() (key, mask []byte) {
 	masked := f.key
 	for i := range masked {
@@ -268,8 +268,8 @@ func (f *swFlow) dump() (key, mask []byte) {
 	return masked.attributes(&masked, false), masked.attributes(&f.mask, true)
 }
 
-// newSWFlow makes a flow of the attributes of FLOW_NEW, as ovs_nla_get_match does, or says
-// why the kernel refuses it.
+// newSWFlow creates a flow from the attributes of FLOW_NEW, as ovs_nla_get_match does, or returns
+// why the kernel rejects it.
 func newSWFlow(key, mask []byte) (*swFlow, error) {
 	f := &swFlow{}
 	f.key.put32(swInPort, uint32(odp.MaxPorts)) // DP_MAX_PORTS
@@ -278,7 +278,7 @@ func newSWFlow(key, mask []byte) (*swFlow, error) {
 	if err != nil {
 		return nil, fmt.Errorf("key: %w", err)
 	}
-	// A TCI that the mask does not name is exact.
+	// A TCI that is not in the mask is exact.
 	f.mask.put16(swTCI, 0xffff)
 	f.mask.put16(swInnerTCI, 0xffff)
 	masks, err := f.mask.take(mask, true)
@@ -288,7 +288,7 @@ func newSWFlow(key, mask []byte) (*swFlow, error) {
 	return f, f.validate(keys, masks)
 }
 
-// take reads a list of attributes and returns which there are; of a mask those that have
+// take parses a list of attributes and returns the set of their types; for a mask, only those with
 // bits set.
 func (k *swKey) take(b []byte, isMask bool) (have uint64, err error) {
 	tags := []struct{ tpid, tci place }{{swTPID, swTCI}, {swInnerTPID, swInnerTCI}}
@@ -398,8 +398,8 @@ func (k *swKey) takeTunnel(b []byte, isMask bool) error {
 	return it.Err()
 }
 
-// validate is match_validate: a key needs what its types imply, and a mask may name a header
-// only where the fields that tell of it are exact.
+// validate is match_validate: a key must have what its types imply, and a mask may have a header
+// only if the fields that determine its type are exact.
 func (f *swFlow) validate(keys, masks uint64) error {
 	needed, conditional := uint64(0), uint64(0)
 	for _, a := range []uint16{

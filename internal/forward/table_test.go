@@ -13,7 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// verify checks that chains, rings, ranks and counters of t agree.
+// verify checks that chains, rings, ranks and counters of t are consistent.
 func (t *table) verify() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -62,7 +62,7 @@ func (t *table) verify() error {
 		}
 	}
 	if ranked != len(t.rings) || longest != t.longest {
-		return fmt.Errorf("%d of %d ports ranked; most entries %d, noted %d", ranked, len(t.rings), longest, t.longest)
+		return fmt.Errorf("%d of %d ports ranked; most entries %d, recorded %d", ranked, len(t.rings), longest, t.longest)
 	}
 	s := t.stats
 	if uint64(inRings) != s.Learned-s.Expired-s.Evicted-s.Flushed {
@@ -90,7 +90,7 @@ func TestEvictionHurtsOnlyTheGreedyPort(t *testing.T) {
 		decide(l, key(3, host(1000+i), broadcast), int64(2+i))
 	}
 	if l.Generation() != g {
-		t.Error("the generation grew for MACs that no flow leads to")
+		t.Error("the generation grew for MACs that no flow outputs to")
 	}
 	verify(t, l)
 	s := l.Stats()
@@ -101,7 +101,7 @@ func TestEvictionHurtsOnlyTheGreedyPort(t *testing.T) {
 	if diff := cmp.Diff(want, s); diff != "" {
 		t.Errorf("statistics (-want +got):\n%s", diff)
 	}
-	// The port with the most pays for others too, down to its fair share.
+	// The port with the most MACs loses entries to others too, down to its fair share.
 	for i := range 40 {
 		decide(l, key(1, host(200+i), broadcast), 2000)
 	}
@@ -112,9 +112,9 @@ func TestEvictionHurtsOnlyTheGreedyPort(t *testing.T) {
 	}
 }
 
-// TestEvictedDestination: the generation grows when a MAC is evicted that flows may lead
-// to, and a MAC is learned again that flows of another port may come from. One that is sent
-// to has the flows looked at when there is time, so that it can be learned again.
+// TestEvictedDestination: the generation grows when a MAC is evicted to which flows may output, and
+// when a MAC is learned again from which flows on another port may come. An evicted MAC that is
+// sent to causes a full dump when there is time, so that it can be learned again.
 func TestEvictedDestination(t *testing.T) {
 	l := learningWith(t, Config{MACLimit: 10, Ports: PortConfigs{"p1": {MACLimit: 1}}}, 1, 2, 3)
 	grows := func(what string, want bool, do func()) {
@@ -132,20 +132,20 @@ func TestEvictedDestination(t *testing.T) {
 	grows("the second goes", true, from(1, host(3), broadcast))
 	grows("it is back where it was", false, from(1, host(2), broadcast))
 	if l.Expiring(1) {
-		t.Error("flows are to be looked at though nobody misses a MAC")
+		t.Error("a full dump although no evicted MAC is missed")
 	}
 	grows("a forgotten one is sent to", false, from(2, host(9), host(3)))
 	if !l.Expiring(1) {
-		t.Error("flows from a MAC that is missed are left alone")
+		t.Error("no full dump for a missed MAC")
 	}
 	if l.Expire(1); l.Expiring(1) {
-		t.Error("flows are to be looked at again")
+		t.Error("a second full dump")
 	}
 	grows("another one forgotten", false, from(1, host(4), broadcast))
 	grows("it comes back at another port", true, from(3, host(2), broadcast))
 }
 
-// TestEvictionTie: of ports with as many entries the one that learns pays.
+// TestEvictionTie: among ports with equally many entries, the one that learns loses one.
 func TestEvictionTie(t *testing.T) {
 	for _, learner := range []odp.PortNo{1, 2} {
 		l := newLearning(t, 20, 1, 2)
@@ -160,8 +160,8 @@ func TestEvictionTie(t *testing.T) {
 	}
 }
 
-// TestEvictionSecondChance: what is refreshed stays while one-time sources pass
-// through; without refreshes the oldest goes first.
+// TestEvictionSecondChance: refreshed MACs stay while one-time sources pass through; without
+// refreshes the oldest is evicted first.
 func TestEvictionSecondChance(t *testing.T) {
 	const limit = 8
 	l := newLearning(t, limit, 1)
@@ -186,7 +186,7 @@ func TestEvictionSecondChance(t *testing.T) {
 	if learned = l.Stats().Learned - learned; learned != 50 || known(3) || known(100) {
 		t.Errorf("learned %d MACs, of which 50 were new; 3 known %v, 100 known %v", learned, known(3), known(100))
 	}
-	for i := range limit { // all refreshed: somebody still goes
+	for i := range limit { // all refreshed: one is evicted nevertheless
 		for _, e := range l.Snapshot() {
 			now++
 			l.table.learn(macKey(0, e.MAC), 1, now, true)
@@ -199,8 +199,8 @@ func TestEvictionSecondChance(t *testing.T) {
 	verify(t, l)
 }
 
-// TestReusedEntry: an entry that was refreshed and then forgotten gives its
-// next MAC no second chance, and cannot be forgotten twice.
+// TestReusedEntry: an entry that was refreshed and then removed gives its next MAC no second
+// chance, and cannot be removed twice.
 func TestReusedEntry(t *testing.T) {
 	l := newLearning(t, 2, 1)
 	for n, now := range []int64{1, 1, 50_000, 50_001, 50_002} {
@@ -226,11 +226,11 @@ func TestObserveDoesNotEvictNewer(t *testing.T) {
 	decide(l, key(1, host(2), broadcast), 200)
 	l.Observe(key(2, host(3), broadcast), 100)
 	if s := l.Stats(); s.Evicted != 0 || s.PortEntries[1] != 2 {
-		t.Errorf("an old sighting took a newer one's place: %+v", s)
+		t.Errorf("an older MAC replaced a newer one: %+v", s)
 	}
 	l.Observe(key(2, host(3), broadcast), 101)
 	if s := l.Stats(); s.Evicted != 1 || s.PortEntries[1] != 1 || s.PortEntries[2] != 1 {
-		t.Errorf("a newer sighting took no place: %+v", s)
+		t.Errorf("a newer MAC replaced none: %+v", s)
 	}
 }
 
@@ -252,8 +252,8 @@ func TestSnapshotAndVLANKeys(t *testing.T) {
 	}
 }
 
-// TestConcurrent has several goroutines decide while the control side works;
-// it is for the race detector, and for verify.
+// TestConcurrent runs deciding goroutines beside changes by the control side, for the race detector
+// and for verify.
 func TestConcurrent(t *testing.T) {
 	const limit, deciders, rounds = 32, 4, 3000
 	l := newLearning(t, limit, 1, 2, 3)

@@ -17,7 +17,7 @@ const (
 	deviceNo6 = 8
 )
 
-// tunnelPorts are a host's port 1, a mirror 2, and tunnels through two devices.
+// tunnelPorts are a host's port 1, a mirror 2, and tunnels on two devices.
 func tunnelPorts() PortConfigs {
 	t := func(no odp.PortNo, device, remote string, key uint64) *TunnelConfig {
 		return &TunnelConfig{No: FirstTunnelNo + no, Device: device, Remote: netip.MustParseAddr(remote), Key: key,
@@ -37,7 +37,7 @@ func tunnelPortList() []policy.Port {
 	return []policy.Port{{No: 1, Name: "host"}, {No: deviceNo, Name: "dev"}, {No: deviceNo6, Name: "dev6"}}
 }
 
-// tunneledKey is key as the kernel has it of a packet that came out of a tunnel.
+// tunneledKey is key as the kernel extracts it from a packet that came from a tunnel.
 func tunneledKey(in odp.PortNo, src, dst odp.MAC, id uint64, from, to string) []byte {
 	var e netlink.Encoder
 	e.Nested(odp.KeyAttrTunnel, func(e *netlink.Encoder) {
@@ -79,8 +79,8 @@ const (
 	toGRE   = "set(tunnel(ipv6_dst=2001:db8::9,tos=0xb8,ttl=3,flags(df))),8"
 )
 
-// TestTunnels: a packet belongs to the tunnel that its outer addresses and key
-// tell, and goes into one by a set action.
+// TestTunnels: the outer addresses and the key determine the tunnel of a packet; packets enter a
+// tunnel by a set action.
 func TestTunnels(t *testing.T) {
 	l := newTunnelSwitch(t, tunnelPorts())
 	one := func(src, dst odp.MAC) []byte { return tunneledKey(deviceNo, src, dst, 42, "192.0.2.9", "192.0.2.5") }
@@ -121,7 +121,7 @@ func TestTunnels(t *testing.T) {
 		t.Errorf("MAC table %+v", e)
 	}
 
-	// A device goes: its tunnels go with it.
+	// A device is removed, and its tunnels with it.
 	l.SetPorts(tunnelPortList()[:2])
 	if got := said(decide(l, key(1, host(1), host(5)), 6)); got != "unknown_unicast "+toOne+","+toTwo+","+toLocal {
 		t.Errorf("without dev6: %s", got)
@@ -132,8 +132,8 @@ func TestTunnels(t *testing.T) {
 	}
 }
 
-// TestTunnelMask: what is read of a tunnel is in the mask, and so is the TOS if
-// a tunnel takes it over.
+// TestTunnelMask: the mask has the tunnel fields that were read, and the TOS if a tunnel inherits
+// it.
 func TestTunnelMask(t *testing.T) {
 	need := func(ip6, tos bool, k []byte) []byte {
 		var e netlink.Encoder
@@ -166,14 +166,14 @@ func TestTunnelMask(t *testing.T) {
 				}
 			}
 			if ok, _ := odp.MaskCovers(decide(p, key(1, host(1), broadcast), 1).Mask.Bytes(), need(false, false, nil)); ok {
-				t.Error("the tunnel is in the mask of a packet that came through none")
+				t.Error("the mask of a packet without a tunnel has tunnel fields")
 			}
 		}
 	}
 }
 
-// TestTunnelTOS: a tunnel that takes over the TOS has it from the packet, less
-// the ECN bits; the others keep theirs.
+// TestTunnelTOS: a tunnel with inherited TOS takes it from the packet, without the ECN bits; the
+// others keep theirs.
 func TestTunnelTOS(t *testing.T) {
 	cfg := tunnelPorts()
 	cfg["two"].Tunnel.TOSInherit = true
@@ -204,8 +204,7 @@ func TestTunnelTOS(t *testing.T) {
 	}
 }
 
-// TestIsolatedTunnels: isolated tunnels through one device do not reach each
-// other.
+// TestIsolatedTunnels: isolated tunnels on one device do not reach each other.
 func TestIsolatedTunnels(t *testing.T) {
 	cfg := tunnelPorts()
 	for _, name := range []string{"one", "two", "gre"} {
@@ -224,8 +223,7 @@ func TestIsolatedTunnels(t *testing.T) {
 	}
 }
 
-// TestMirrors: copies go to the mirror of the in-port first, and to that of each
-// out-port after it.
+// TestMirrors: copies go to the mirror of the in-port first, then to that of each out-port.
 func TestMirrors(t *testing.T) {
 	cfg := tunnelPorts()
 	delete(cfg, "local")
@@ -337,8 +335,7 @@ func FuzzTunnels(f *testing.F) {
 	})
 }
 
-// TestExplainTunnels: asking about packets of tunnels and mirrors says what is
-// decided about them.
+// TestExplainTunnels: explanations of packets with tunnels and mirrors agree with the decisions.
 func TestExplainTunnels(t *testing.T) {
 	cfg := tunnelPorts()
 	cfg["host"] = PortConfig{MirrorTo: "two"}

@@ -14,7 +14,7 @@ import (
 	"dpifd/internal/policy"
 )
 
-// newFlood returns a Flood whose settings are right.
+// newFlood returns a Flood with valid settings.
 func newFlood(cfg PortConfigs) *Flood {
 	f, err := NewFlood(cfg)
 	if err != nil {
@@ -23,12 +23,11 @@ func newFlood(cfg PortConfigs) *Flood {
 	return f
 }
 
-// tag is one VLAN tag of a frame, outermost first in a list.
+// tag is a VLAN tag of a frame; lists begin with the outermost.
 type tag struct{ tpid, tci uint16 }
 
-// sent applies actions to a frame with these tags, as the kernel does, and
-// returns with which tags it leaves by which port. A port that gets it twice
-// is an error.
+// sent applies actions to a frame with these tags, as the kernel does, and returns the frame's tags
+// by out-port. It fails if a port gets the frame twice.
 func sent(t testing.TB, v *policy.Verdict, tags []tag) map[odp.PortNo]string {
 	t.Helper()
 	if err := v.Actions.Err(); err != nil {
@@ -82,7 +81,7 @@ func appendTags(e *netlink.Encoder, tags []tag) {
 	e.Nested(odp.KeyAttrEncap, func(e *netlink.Encoder) { appendTags(e, tags[1:]) })
 }
 
-// vlanModel is the VLAN part of Open vSwitch's NORMAL written down plainly.
+// vlanModel is a simple model of the VLAN rules of Open vSwitch's NORMAL action.
 type vlanModel struct {
 	cfg    map[odp.PortNo]PortConfig
 	shared bool
@@ -105,8 +104,8 @@ func (c VLANConfig) model(vid int) (vlan int, ok bool) {
 	return vid, trunks(vid)
 }
 
-// leaves returns the tags with which a frame leaves a port, and whether the
-// port is a member of the VLAN.
+// leaves returns the tags of a frame that leaves by a port, and whether the port is a member of the
+// VLAN.
 func (c VLANConfig) leaves(vlan int, tags []tag) (string, bool) {
 	inner, pcp := tags, uint16(0)
 	if len(tags) > 0 {
@@ -170,7 +169,7 @@ func (m *vlanModel) decide(in odp.PortNo, src, dst odp.MAC, tags []tag) map[odp.
 	return out
 }
 
-// randomPort returns random settings, of few VLANs so that they meet.
+// randomPort returns random settings with few different VLANs, so that ports share them.
 func randomPort(random *rand.Rand) PortConfig {
 	vlans := []uint16{1, 2, 3, 100, 4094}
 	vlan := func() uint16 { return vlans[random.IntN(len(vlans))] }
@@ -196,8 +195,8 @@ func randomPort(random *rand.Rand) PortConfig {
 	return c
 }
 
-// TestVLANModel feeds random frames with up to two tags to policies with random
-// settings and to the model.
+// TestVLANModel feeds random frames with up to two tags to policies with random settings and to the
+// model.
 func TestVLANModel(t *testing.T) {
 	reasons := map[string]int{}
 	for seed := range uint64(120) {
@@ -257,14 +256,13 @@ func TestVLANModel(t *testing.T) {
 	for _, reason := range []string{"vlan_not_carried", "isolated", "same_port", "learned_unicast", "unknown_unicast",
 		"multicast"} {
 		if reasons[reason] < 100 {
-			t.Errorf("only %d times %s", reasons[reason], reason)
+			t.Errorf("only %d frames %s", reasons[reason], reason)
 		}
 	}
 }
 
-// TestPartialTag: a frame whose tag is cut off goes where a frame without tag goes,
-// since the kernel's flows for those cover it; its own key is none that a flow could
-// have.
+// TestPartialTag: a frame with a truncated tag is forwarded like an untagged frame, since the
+// kernel's flows for those match it; no flow can have its own key.
 func TestPartialTag(t *testing.T) {
 	for name, p := range map[string]policy.Policy{"learning": newLearning(t, 10, 1, 2), "flood": newFlood(nil)} {
 		p.SetPorts(portList(1, 2))
@@ -306,8 +304,8 @@ func TestPortConfigs(t *testing.T) {
 	}
 }
 
-// TestSettingsOfUnknownPort: a frame of a port whose settings are not known goes
-// nowhere once any port has settings.
+// TestSettingsOfUnknownPort: a frame from a port with unknown settings is dropped once any port has
+// settings.
 func TestSettingsOfUnknownPort(t *testing.T) {
 	cfg := PortConfigs{"p2": {VLAN: VLANConfig{Access: 7}}}
 	l, err := NewLearning(Config{Ports: cfg})
@@ -323,8 +321,8 @@ func TestSettingsOfUnknownPort(t *testing.T) {
 	}
 }
 
-// TestRestoreByVLAN: what a port has learned in VLANs that it carries no more
-// stays behind when settings change.
+// TestRestoreByVLAN: when settings change, MACs of a port in VLANs that it no longer carries are
+// not taken over.
 func TestRestoreByVLAN(t *testing.T) {
 	l := newLearning(t, 10, 1, 2)
 	decide(l, stackedKey(1, host(1), broadcast, tag{0x8100, 0x1005}), 1)
