@@ -43,7 +43,7 @@ type Load struct {
 	// close. Only the field Ports applies as well.
 	Transactions int
 	// Conversations is a number of conversations between new pairs of stations, one after the
-	// other: broadcast question, answer, request, response. Only the field Ports applies as well.
+	// other: ARP request, ARP reply, UDP request, response. Only the field Ports applies as well.
 	Conversations int
 }
 
@@ -76,7 +76,7 @@ var Loads = []Load{
 		Size: 200, Ports: 3, Flood: 3_000},
 	{Name: "idle-20", About: "20 new flows/s and nothing else, 2 ports", Count: 60, Rate: 20, Size: 200, Ports: 2},
 	{Name: "tcp", About: "300 TCP connections: connect, request, response, close; 2 ports", Transactions: 300, Ports: 2},
-	{Name: "talk", About: "1,000 pairs of stations begin to talk: question to all, answer, request, response; 2 ports",
+	{Name: "talk", About: "1,000 pairs of stations begin to talk: ARP request, reply, UDP request, response; 2 ports",
 		Conversations: 1000, Ports: 2},
 }
 

@@ -15,6 +15,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/gopacket/gopacket"
+	"github.com/gopacket/gopacket/layers"
 	"golang.org/x/sys/unix"
 )
 
@@ -32,19 +34,27 @@ const (
 var (
 	Sink   = net.HardwareAddr{0x02, 0x51, 0x4c, 0, 0, 0x99}
 	Nobody = net.HardwareAddr{0x02, 0x51, 0x4c, 0, 0, 0x66}
+
+	everyone = net.HardwareAddr{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
 )
 
-// Socket is a raw packet socket that receives all frames of one device and sends on it.
+// Socket is a raw packet socket that receives the frames of one device and sends on it.
 type Socket struct{ Source }
 
-// Open opens a socket on a device of the thread's network namespace.
-func Open(device string) (*Socket, error) {
+// Open opens a socket for frames that Frame has built on a device of the thread's network
+// namespace.
+func Open(device string) (*Socket, error) { return open(device, etherType) }
+
+// OpenAll opens a socket for all frames, those that the device sends included.
+func OpenAll(device string) (*Socket, error) { return open(device, unix.ETH_P_ALL) }
+
+func open(device string, protocol uint16) (*Socket, error) {
 	// Protocol 0 until bind, so that no frames of other devices are queued.
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("packet socket on %s: %w", device, err)
 	}
-	source, err := newSource(fd, device)
+	source, err := newSource(fd, device, protocol)
 	s := &Socket{source}
 	if err == nil {
 		err = errors.Join(
@@ -98,28 +108,44 @@ func Pair(frame []byte, number int) {
 }
 
 // Conversation returns the frames of a conversation between two stations, alternately from each
-// side: a broadcast question, the answer, a request, the response.
-func Conversation(number uint32) [4][]byte {
-	var frames [4][]byte
-	for i := range frames {
-		f := Frame(Nobody, 4*number+uint32(i), 60)
-		asks, answers := f[6:12], f[0:6]
-		if i%2 == 1 {
-			asks, answers = answers, asks
-		}
-		for side, mac := range [][]byte{asks, answers} {
-			mac[0], mac[1] = 0x02, 0xc0|byte(side)
-			binary.BigEndian.PutUint32(mac[2:], number)
-		}
-		frames[i] = f
+// side: an ARP request, its reply, a UDP request, the response.
+func Conversation(number uint32) (frames [4][]byte, err error) {
+	var macs, ips [2][]byte
+	for side := range macs {
+		macs[side] = binary.BigEndian.AppendUint32([]byte{0x02, 0xc0 | byte(side)}, number)
+		ips[side] = binary.BigEndian.AppendUint32(nil, 198<<24|18<<16|uint32(side)<<16|number&0xffff)
 	}
-	copy(frames[0], []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff})
-	return frames
+	for i := range frames {
+		from, to := i%2, 1-i%2
+		eth := layers.Ethernet{SrcMAC: macs[from], DstMAC: macs[to], EthernetType: layers.EthernetTypeIPv4}
+		ip := layers.IPv4{Version: 4, TTL: 64, Protocol: layers.IPProtocolUDP, SrcIP: ips[from], DstIP: ips[to]}
+		udp := layers.UDP{SrcPort: layers.UDPPort(4000 + from), DstPort: layers.UDPPort(4000 + to)}
+		arp := layers.ARP{AddrType: layers.LinkTypeEthernet, Protocol: layers.EthernetTypeIPv4,
+			HwAddressSize: 6, ProtAddressSize: 4, Operation: layers.ARPReply, SourceHwAddress: macs[from],
+			SourceProtAddress: ips[from], DstHwAddress: macs[to], DstProtAddress: ips[to]}
+		payload := gopacket.Payload(make([]byte, 32))
+		packet := []gopacket.SerializableLayer{&eth, &ip, &udp, payload}
+		if i < 2 {
+			eth.EthernetType = layers.EthernetTypeARP
+			packet = []gopacket.SerializableLayer{&eth, &arp, payload}
+		}
+		if i == 0 {
+			eth.DstMAC, arp.Operation, arp.DstHwAddress = everyone, layers.ARPRequest, make([]byte, 6)
+		}
+		buf := gopacket.NewSerializeBuffer()
+		err := errors.Join(udp.SetNetworkLayerForChecksum(&ip), gopacket.SerializeLayers(buf,
+			gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true}, packet...))
+		if err != nil {
+			return frames, err
+		}
+		frames[i] = buf.Bytes()
+	}
+	return frames, nil
 }
 
 // Hello returns a broadcast frame from the sink, with number 0.
 func Hello() []byte {
-	f := Frame(net.HardwareAddr{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, 0, 60)
+	f := Frame(everyone, 0, 60)
 	copy(f[6:12], Sink)
 	return f
 }
@@ -175,7 +201,7 @@ func (s *Socket) Receive(count int, done func() (bool, error)) (Arrivals, error)
 	return a, nil
 }
 
-// Await reads frames until the given frame, stamped by Send, arrives.
+// Await reads frames until the given frame arrives.
 func (s *Socket) Await(frame []byte, limit time.Duration) error {
 	buf := make([]byte, 1<<16)
 	for deadline := time.Now().Add(limit); ; {

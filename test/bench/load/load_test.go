@@ -5,8 +5,13 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
+	"net"
 	"testing"
 	"time"
+
+	"github.com/gopacket/gopacket"
+	"github.com/gopacket/gopacket/layers"
 )
 
 func TestFrame(t *testing.T) {
@@ -39,8 +44,14 @@ func TestFrame(t *testing.T) {
 }
 
 func TestConversation(t *testing.T) {
-	a, b := Conversation(7), Conversation(8)
-	everyone := []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
+	var conversations [2][4][]byte
+	for i := range conversations {
+		var err error
+		if conversations[i], err = Conversation(uint32(7 + i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a, b := conversations[0], conversations[1]
 	if !bytes.Equal(a[0][:6], everyone) {
 		t.Errorf("the question goes to % x", a[0][:6])
 	}
@@ -51,6 +62,26 @@ func TestConversation(t *testing.T) {
 	}
 	if bytes.Equal(a[0][6:12], b[0][6:12]) || bytes.Equal(a[1][6:12], b[1][6:12]) || bytes.Equal(a[0][6:12], a[1][6:12]) {
 		t.Error("stations of two conversations are the same")
+	}
+	for i, want := range []string{
+		"198.18.0.7 request 198.19.0.7", "198.19.0.7 reply 198.18.0.7",
+		"198.18.0.7:4000 198.19.0.7:4001", "198.19.0.7:4001 198.18.0.7:4000",
+	} {
+		if len(a[i]) < 60 {
+			t.Errorf("frame %d has %d bytes", i, len(a[i]))
+		}
+		p := gopacket.NewPacket(a[i], layers.LayerTypeEthernet, gopacket.Default)
+		got := ""
+		if arp, ok := p.Layer(layers.LayerTypeARP).(*layers.ARP); ok {
+			operation := map[uint16]string{layers.ARPRequest: "request", layers.ARPReply: "reply"}[arp.Operation]
+			got = fmt.Sprint(net.IP(arp.SourceProtAddress), " ", operation, " ", net.IP(arp.DstProtAddress))
+		} else if udp, ok := p.Layer(layers.LayerTypeUDP).(*layers.UDP); ok {
+			ip := p.NetworkLayer().(*layers.IPv4)
+			got = fmt.Sprintf("%v:%d %v:%d", ip.SrcIP, udp.SrcPort, ip.DstIP, udp.DstPort)
+		}
+		if got != want || p.ErrorLayer() != nil {
+			t.Errorf("frame %d is %q, want %q: %v", i, got, want, p.ErrorLayer())
+		}
 	}
 }
 

@@ -18,7 +18,7 @@ type Source struct {
 	device string
 }
 
-func newSource(fd int, device string) (Source, error) {
+func newSource(fd int, device string, protocol uint16) (Source, error) {
 	// Look it up by name: listing all devices is slow if there are many.
 	request, err := unix.NewIfreq(device)
 	if err == nil {
@@ -28,15 +28,23 @@ func newSource(fd int, device string) (Source, error) {
 		return Source{}, fmt.Errorf("index of device %s: %w", device, err)
 	}
 	return Source{fd: fd, device: device, to: &unix.SockaddrLinklayer{
-		Protocol: binary.NativeEndian.Uint16(binary.BigEndian.AppendUint16(nil, etherType)),
+		Protocol: binary.NativeEndian.Uint16(binary.BigEndian.AppendUint16(nil, protocol)),
 		Ifindex:  int(request.Uint32())}}, nil
 }
 
-// Send stamps a frame and sends it. If the device drops it, Send retries: only the switch may lose
-// frames.
+// Send stamps a frame that Frame has built and sends it.
 func (s Source) Send(frame []byte) error {
+	return s.send(frame, func() { binary.BigEndian.PutUint64(frame[18:], uint64(time.Now().UnixNano())) })
+}
+
+// SendAsIs sends any frame.
+func (s Source) SendAsIs(frame []byte) error { return s.send(frame, func() {}) }
+
+// send sends a frame that stamp completes. While the device drops it, it is sent again: only the switch is to
+// lose frames.
+func (s Source) send(frame []byte, stamp func()) error {
 	for {
-		binary.BigEndian.PutUint64(frame[18:], uint64(time.Now().UnixNano()))
+		stamp()
 		err := unix.Sendto(s.fd, frame, 0, s.to)
 		if err == nil {
 			return nil
@@ -130,7 +138,7 @@ func OpenSender(devices []string) (*Sender, error) {
 	s := &Sender{fd: fd}
 	err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, sendQueue)
 	for _, device := range devices {
-		source, e := newSource(fd, device)
+		source, e := newSource(fd, device, etherType)
 		s.Sources, err = append(s.Sources, source), errors.Join(err, e)
 	}
 	if err != nil {

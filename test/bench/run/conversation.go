@@ -10,12 +10,12 @@ import (
 )
 
 // conversations runs conversations between new pairs of stations, one after the other: the first
-// station broadcasts a question, the second answers, the first sends a request, the second
-// responds. A latency covers all four frames.
+// station asks for the second's address, the second answers, the first sends a request, the second
+// responds. A latency covers all four frames: what a program waits for the response.
 func (n *network) conversations(m *bench.Result, count int) (err error) {
 	var here, there *load.Socket
 	open := func(s **load.Socket, device string) func() error {
-		return func() (err error) { *s, err = load.Open(device); return err }
+		return func() (err error) { *s, err = load.OpenAll(device); return err }
 	}
 	if err := inside(n.sender, open(&here, n.senders[0])); err != nil {
 		return err
@@ -28,14 +28,17 @@ func (n *network) conversations(m *bench.Result, count int) (err error) {
 	var took []time.Duration
 	first := time.Now()
 	for i := range count {
-		frames := load.Conversation(uint32(i))
+		frames, err := load.Conversation(uint32(i))
+		if err != nil {
+			return err
+		}
 		start := time.Now()
 		for j, frame := range frames {
 			from, to := here, there
 			if j%2 == 1 {
 				from, to = there, here
 			}
-			if err := from.Send(frame); err != nil {
+			if err := from.SendAsIs(frame); err != nil {
 				return err
 			}
 			if err := to.Await(frame, learnLimit); err != nil {

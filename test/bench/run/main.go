@@ -164,9 +164,9 @@ func measureAll(net *network, r *bench.Run, rounds int, loads []bench.Load, swit
 					return fmt.Errorf("round %d, %s under load %s: %w", round, name, load.Name, err)
 				}
 				m.Round = round
-				fmt.Printf("%d/%d %-10s %-12s arrived %d/%d upcalls %d lost %d  "+
+				fmt.Printf("%d/%d %-10s %-12s arrived %d/%d upcalls %d (%.2f each) lost %d  "+
 					"%.1f us/upcall (user %.1f)  %.0f/s  p50 %.2f p99 %.2f ms  %d KiB\n",
-					round, rounds, load.Name, name, m.Arrived, m.Sent, m.Missed, m.Lost,
+					round, rounds, load.Name, name, m.Arrived, m.Sent, m.Missed, m.UpcallsEach(), m.Lost,
 					m.CPUPerUpcall(false), m.CPUPerUpcall(true), m.Throughput(), m.P50, m.P99, m.RSSKiB)
 				r.Results = append(r.Results, *m)
 			}
