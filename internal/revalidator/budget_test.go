@@ -5,7 +5,10 @@ import "testing"
 // TestFlowBudget recounts while installations are in flight: all are counted.
 func TestFlowBudget(t *testing.T) {
 	b := NewBudget(10)
-	for range 12 {
+	for i := range 12 {
+		if got := b.Ample(); got != (i <= 5) {
+			t.Errorf("ample is %t with %d of 10 places taken", got, min(i, 10))
+		}
 		b.Reserve()
 	}
 	b.Sent(6)

@@ -80,25 +80,33 @@ func TestRoundAnswersEachUpcall(t *testing.T) {
 }
 
 // TestRoundPrimes has a station answered: the flow of what it sends next is there before
-// the answer goes out.
+// the answer goes out, unless more than half of the places for flows are taken.
 func TestRoundPrimes(t *testing.T) {
 	everyone := odp.MAC{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
 	packet := make([]byte, 60)
 	for _, c := range []struct {
 		name  string
+		taken int                      // of ten places for flows
 		after func(e *netlink.Encoder) // added to the key of the answer
 		want  []string
 		puts  string
 	}{
-		{"plain", func(*netlink.Encoder) {}, []string{"put", "execute", "put"}, "put 3"},
-		{"tagged", func(e *netlink.Encoder) {
+		{"plain", 0, func(*netlink.Encoder) {}, []string{"put", "execute", "put"}, "put 3"},
+		{"half full", 4, func(*netlink.Encoder) {}, []string{"put", "execute", "put"}, "put 7"},
+		{"more than half full", 5, func(*netlink.Encoder) {}, []string{"execute", "put"}, "put 7"},
+		{"tagged", 0, func(e *netlink.Encoder) {
 			e.Attr(odp.KeyAttrVLAN, []byte{0x10, 5})
 			e.Attr(odp.KeyAttrEncap, nil)
 		}, []string{"execute", "put"}, "put 2"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			r := newRound(t, 100)
+			r := newRound(t, 10)
 			r.Prime()
+			for i := range c.taken {
+				if err := r.Do(r.Upcall(flowKey(2, host(10+i), everyone), packet)); err != nil {
+					t.Fatal(err)
+				}
+			}
 			if err := r.Do(r.Upcall(flowKey(1, host(1), everyone), packet)); err != nil {
 				t.Fatal(err)
 			}
