@@ -231,7 +231,7 @@ func TestDocumentError(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	shown := regexp.MustCompile("(?s)```\n(.*?)\n```").FindSubmatch(data)
+	shown := regexp.MustCompile("(?s)\n\n```\n(/etc.*?)\n```").FindSubmatch(data)
 	if shown == nil {
 		t.Fatal("no error is shown")
 	}
