@@ -60,13 +60,13 @@ func TestExamplePorts(t *testing.T) {
 		t.Fatal(err)
 	}
 	text := strings.Replace(string(data), "\nports: []\n", "\n", 1)
-	text = regexp.MustCompile(`(?m)^#   (ports:|  - )`).ReplaceAllString(text, "$1")
+	text = regexp.MustCompile(`(?m)^#   (ports:|  - |    [a-z_]+: )`).ReplaceAllString(text, "$1")
 	c, err := Parse("example", []byte(text))
 	if err != nil {
 		t.Fatal(err)
 	}
 	examplePorts := unrestricted([]Port{
-		{Name: "eth1", Type: PortNetdev, MirrorTo: "eth4"},
+		{Name: "eth1", Type: PortNetdev, MirrorTo: "eth7"},
 		{Name: "int0", Type: PortInternal, Address: []Prefix{{netip.MustParsePrefix("10.0.0.1/24")}}, Up: true, MTU: 1450, MAC: odp.MAC{2, 0, 0x5e, 0, 0, 9}},
 		{Name: "eth2", Type: PortNetdev, VLAN: forward.VLANConfig{Access: 10}, Isolated: true, Group: "guests"},
 		{Name: "eth3", Type: PortNetdev, VLAN: forward.VLANConfig{Trunk: []forward.VLANRange{{First: 10, Last: 10}, {First: 20, Last: 29}}, Native: 1}, Hairpin: true},
@@ -76,8 +76,9 @@ func TestExamplePorts(t *testing.T) {
 		{Name: "eth5", Type: PortNetdev, MACLimit: 4, Storm: forward.StormConfig{Broadcast: 100, UnknownUnicast: 500}},
 		{Name: "eth6", Type: PortNetdev, Allow: Allow{MACs: []odp.MAC{{2, 0, 0x5e, 0, 0, 6}},
 			Addresses: []Source{{netip.MustParsePrefix("192.0.2.6/32")}, {netip.MustParsePrefix("2001:db8::/64")}}}},
+		{Name: "eth7", Type: PortNetdev},
 	}...)
-	guest := &examplePorts[len(examplePorts)-1]
+	guest := &examplePorts[len(examplePorts)-2]
 	guest.DHCPServer, guest.RouterAdvertisements = false, false
 	examplePorts[4].MulticastRouter = true
 	if d := cmp.Diff(examplePorts, c.Ports); d != "" {
