@@ -11,10 +11,9 @@ import (
 	"dpifd/internal/mmapring/ringtest"
 )
 
-// The benchmarks compare ways to receive: messages are put where the receiver
-// finds them off the clock, benchBatch at a time, and the clock runs while they
-// are received. What a receiver does with a message is the same everywhere: it
-// reads its first and its last byte. ns/msg is per message, allocs/op per batch.
+// The benchmarks compare ways to receive. With the timer stopped, benchBatch messages are put where
+// the receiver finds them; then the timer runs while they are received. All receivers read the
+// first and the last byte of each message. ns/msg is per message, allocs/op per batch.
 const benchBatch = 64
 
 var benchSizes = []int{200, 1600, 15000}
@@ -23,7 +22,7 @@ var benchSink byte
 
 func use(p []byte) { benchSink += p[0] + p[len(p)-1] }
 
-// benchReceive times receive, which takes the benchBatch messages that put made.
+// benchReceive times receive, which reads the benchBatch messages that put provides.
 func benchReceive(b *testing.B, put, receive func()) {
 	b.ReportAllocs()
 	var busy time.Duration
@@ -38,14 +37,14 @@ func benchReceive(b *testing.B, put, receive func()) {
 		messages += benchBatch
 	}
 	b.ReportMetric(float64(busy.Nanoseconds())/float64(messages), "ns/msg")
-	b.ReportMetric(0, "ns/op") // not shown: it is per batch, and includes the clock
+	b.ReportMetric(0, "ns/op") // hidden: it is per batch, and includes the timer
 }
 
 // BenchmarkRing reads in place from emulated memory, a memfd mapped twice.
 func BenchmarkRing(b *testing.B) { benchRing(b, func(*Reader) {}) }
 
-// BenchmarkRingMarked marks the frames of each batch before it gives them back, as a
-// handler does before it sends.
+// BenchmarkRingMarked also marks the frames of each batch before it releases them, as a handler
+// does before it sends.
 func BenchmarkRingMarked(b *testing.B) { benchRing(b, (*Reader).Mark) }
 
 func benchRing(b *testing.B, before func(*Reader)) {
@@ -83,8 +82,8 @@ func benchRing(b *testing.B, before func(*Reader)) {
 	}
 }
 
-// linearPair is a pair of real netlink sockets (NETLINK_USERSOCK): what one
-// sends, the other receives through the kernel's ordinary queue.
+// linearPair is a pair of real netlink sockets (NETLINK_USERSOCK): one receives what the other
+// sends through the kernel's ordinary queue.
 func linearPair(b *testing.B) (send func([]byte), recv int) {
 	open := func() int {
 		fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_USERSOCK)
@@ -141,7 +140,7 @@ func benchLinear(b *testing.B, perCall int) {
 				msgs[i].hdr.Iov, msgs[i].hdr.Iovlen = &iovs[i], 1
 			}
 			receive := func() int {
-				// recvmsg takes its flags where recvmmsg takes the number of messages.
+				// The third argument of recvmsg is flags, that of recvmmsg the number of messages.
 				trap, third := uintptr(unix.SYS_RECVMMSG), uintptr(perCall)
 				if perCall == 1 {
 					trap, third = unix.SYS_RECVMSG, unix.MSG_DONTWAIT

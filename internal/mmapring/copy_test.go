@@ -9,9 +9,8 @@ import (
 	"dpifd/internal/mmapring/ringtest"
 )
 
-// Rules: COPY takes exactly one successful recv; ring and queue stay in order
-// with VALID frames in between; the data comes whole. The size estimate, not the
-// size, decides.
+// Rules: COPY requires exactly one successful recv; ring and queue stay in order with VALID frames
+// in between; the data arrives whole. The size estimate decides, not the size.
 func TestCopy(t *testing.T) {
 	const overhead = 540
 	o, sock := newRX(t, ringtest.Config{Overhead: overhead}, small)
@@ -37,9 +36,8 @@ func TestCopy(t *testing.T) {
 	}
 }
 
-// Rule: releasing a COPY frame without the recv desynchronises ring and queue:
-// after a failed recv the frame is offered again, and Copied without an offer
-// does nothing.
+// Rule: releasing a COPY frame without the recv desynchronises ring and queue: after a failed recv
+// the frame is returned again, and Copied has no effect without a returned frame.
 func TestCopyFailedRecv(t *testing.T) {
 	o, sock := newRX(t, ringtest.Config{}, small)
 	if o.r.Copied() {
@@ -66,8 +64,8 @@ func TestCopyFailedRecv(t *testing.T) {
 	}
 }
 
-// A COPY frame that is not the kernel's is received, to keep ring and queue
-// together, and dropped.
+// A COPY frame that is not from the kernel is received, to keep ring and queue in step, and
+// dropped.
 func TestCopyForeign(t *testing.T) {
 	o, sock := newRX(t, ringtest.Config{}, small)
 	deliver(t, sock, 0, 5000, 6000)
@@ -78,9 +76,9 @@ func TestCopyForeign(t *testing.T) {
 	}
 }
 
-// Rules: a full ring loses new upcalls and raises ENOBUFS once per congestion;
-// poll shows ERR until SO_ERROR takes it, even after frames are released; VALID
-// delivery resumes as soon as the head frame is UNUSED.
+// Rules: a full ring loses new upcalls and raises ENOBUFS once per congestion; poll shows ERR until
+// SO_ERROR is read, even after frames are released; VALID delivery resumes as soon as the head
+// frame is UNUSED.
 func TestOverrun(t *testing.T) {
 	for _, v := range []ringtest.Version{ringtest.V41, ringtest.V44} {
 		o, sock := newRX(t, ringtest.Config{Version: v}, small)
@@ -101,9 +99,9 @@ func TestOverrun(t *testing.T) {
 		o.wantNone(t, Limit)
 		o.r.Release(8)
 		if o.poll(t)&unix.POLLERR == 0 {
-			t.Error("ERR went without SO_ERROR")
+			t.Error("ERR was cleared without SO_ERROR")
 		}
-		// VALID again, with the error still there.
+		// VALID again, while the error is still set.
 		deliver(t, sock, 19, 64)
 		if errno, err := o.sys.SoError(o.fd); errno != unix.ENOBUFS || err != nil {
 			t.Errorf("SO_ERROR %v, %v", errno, err)
@@ -125,24 +123,23 @@ func TestOverrun(t *testing.T) {
 	}
 }
 
-// Rule: after an overrun COPY stays blocked until a poll with an empty queue, or
-// a recv; VALID goes on meanwhile. And the first recv after an overrun returns
-// ENOBUFS, the second the data.
+// Rule: after an overrun COPY is blocked until a poll with an empty queue, or a recv; VALID
+// continues meanwhile. The first recv after an overrun returns ENOBUFS, the second the data.
 func TestCopyAfterOverrun(t *testing.T) {
 	o, sock := newRX(t, ringtest.Config{}, small)
 	deliver(t, sock, 0, 5000)
 	for i := uint64(1); i < 16; i++ {
 		deliver(t, sock, i, 64)
 	}
-	deliver(t, sock, 16, 5000) // meets a full ring: lost without the sender's knowledge
+	deliver(t, sock, 16, 5000) // the ring is full: lost without an error to the sender
 	if st := sock.Stats(); st.CopyLost != 1 || st.Lost != 0 || st.Drops != 1 {
 		t.Fatalf("kernel %+v", st)
 	}
-	o.want(t, 0, Queued) // by way of ENOBUFS
+	o.want(t, 0, Queued) // after ENOBUFS
 	if c := o.r.Counters(); c.Overruns != 1 {
 		t.Errorf("counters %+v", c)
 	}
-	// That recv has cleared the congestion. Make another, with an empty queue.
+	// That recv has cleared the congestion. Cause another, with an empty queue.
 	if err := sock.Deliver(message(64, 17)); err != unix.ENOBUFS {
 		t.Fatalf("deliver into a full ring: %v", err)
 	}

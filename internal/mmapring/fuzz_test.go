@@ -30,12 +30,11 @@ func guarded(f *testing.F, n int) []byte {
 	return inner
 }
 
-// noCalls is for mappings that tests make by hand.
+// noCalls is for mappings created by tests.
 type noCalls struct{ Syscalls }
 
-// FuzzMemory reads a ring whose memory holds anything, and changes between the
-// reads: no panic, no access outside the mapping (it would fault), and either
-// progress or a clean outcome.
+// FuzzMemory reads a ring whose memory has arbitrary content and changes between the reads: no
+// panic, no access outside the mapping (it would fault), and either progress or a valid outcome.
 func FuzzMemory(f *testing.F) {
 	frame := func(status, n, pid uint32) []byte {
 		b := make([]byte, headerSize)
@@ -51,7 +50,7 @@ func FuzzMemory(f *testing.F) {
 	f.Add(uint8(4), frame(4, 1<<32-1, 0), []byte{7, 0, 255})
 	f.Add(uint8(5), frame(2, 1340, 77), []byte{12, 0, 0})
 
-	var mu sync.Mutex // the memory is shared by parallel runs of one process
+	var mu sync.Mutex // parallel runs of one process share the memory
 	areas := make([][]byte, len(fuzzGeometries))
 	for i, g := range fuzzGeometries {
 		areas[i] = guarded(f, int(g.Bytes()))
@@ -81,7 +80,7 @@ func FuzzMemory(f *testing.F) {
 					sum += int(b)
 				}
 			case Queued:
-				if step%3 == 0 { // else the recv failed
+				if step%3 == 0 { // otherwise the recv failed
 					r.Copied()
 				}
 			case Limit:

@@ -43,8 +43,8 @@ func TestDefaultGeometry(t *testing.T) {
 	}
 }
 
-// Rules: the kernel's checks of a geometry, in the kernel's order: where two
-// rules are broken, the error names the first.
+// Rules: the kernel's checks of a geometry, in the kernel's order: if two rules are broken, the
+// error names the first.
 func TestValidate(t *testing.T) {
 	for _, tc := range []struct {
 		name  string
@@ -104,7 +104,7 @@ func TestValidateAgreesWithKernel(t *testing.T) {
 	for range 4000 {
 		g := Geometry{FrameSize: pick(), BlockSize: pick(), Blocks: rng.Uint32N(4)}
 		if g.Blocks == 0 {
-			continue // not a ring: the kernel frees one, Validate refuses it
+			continue // not a ring: the kernel frees one, Validate rejects it
 		}
 		req := g.request()
 		err := k.Setsockopt(fd, unix.SOL_NETLINK, optRXRing, req[:])

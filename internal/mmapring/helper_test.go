@@ -13,7 +13,7 @@ import (
 // small is a ring of 16 frames, 4 to a block.
 var small = Geometry{FrameSize: 2048, BlockSize: 8192, Blocks: 4}
 
-// gapped has 3 frames to a block, and a gap of 5,536 bytes behind them.
+// gapped has 3 frames per block, followed by a gap of 5,536 bytes.
 var gapped = Geometry{FrameSize: 20000, BlockSize: 65536, Blocks: 2}
 
 // isMapped reports whether the memory of m is still mapped.
@@ -23,7 +23,7 @@ func isMapped(m *Mapping) bool {
 	return m.mem != nil
 }
 
-// socketCalls are the calls that the owner of a ring socket makes besides.
+// socketCalls are the other system calls of a ring socket's owner.
 type socketCalls interface {
 	Syscalls
 	Recv(fd int, p []byte) (int, error)
@@ -31,7 +31,7 @@ type socketCalls interface {
 	SoError(fd int) (unix.Errno, error)
 }
 
-// owner is the owner of a socket with an RX ring, as the package demands it.
+// owner is the owner of a socket with an RX ring, as the package requires it.
 type owner struct {
 	sys socketCalls
 	fd  int
@@ -40,8 +40,7 @@ type owner struct {
 	buf []byte
 }
 
-// receive takes one message by the book. A Queued frame gets exactly one
-// successful receive call.
+// receive receives one message. A Queued frame gets exactly one successful receive call.
 func (o *owner) receive() ([]byte, Outcome, error) {
 	for {
 		payload, outcome := o.r.Read()
@@ -64,7 +63,7 @@ func (o *owner) receive() ([]byte, Outcome, error) {
 	}
 }
 
-// newSocket makes an emulated socket, not mapped.
+// newSocket creates an emulated socket, not mapped.
 func newSocket(t testing.TB, cfg ringtest.Config) (*ringtest.Kernel, int, *ringtest.Socket) {
 	t.Helper()
 	k := ringtest.New(cfg)
@@ -84,7 +83,7 @@ func newSocket(t testing.TB, cfg ringtest.Config) (*ringtest.Kernel, int, *ringt
 	return k, fd, sock
 }
 
-// newRX makes a socket with an RX ring and its owner.
+// newRX creates a socket with an RX ring and its owner.
 func newRX(t testing.TB, cfg ringtest.Config, g Geometry) (*owner, *ringtest.Socket) {
 	t.Helper()
 	k, fd, sock := newSocket(t, cfg)
@@ -108,7 +107,7 @@ func message(n int, seq uint64) []byte {
 	return p
 }
 
-// deliver has the kernel deliver messages of the sizes given, numbered from first.
+// deliver delivers messages with the given sizes, numbered from first.
 func deliver(t testing.TB, sock *ringtest.Socket, first uint64, sizes ...int) {
 	t.Helper()
 	for i, n := range sizes {
@@ -118,7 +117,7 @@ func deliver(t testing.TB, sock *ringtest.Socket, first uint64, sizes ...int) {
 	}
 }
 
-// want receives one message and checks which it is and how it came.
+// want receives one message and checks its number and outcome.
 func (o *owner) want(t testing.TB, seq uint64, how Outcome) []byte {
 	t.Helper()
 	p, outcome, err := o.receive()
@@ -131,7 +130,7 @@ func (o *owner) want(t testing.TB, seq uint64, how Outcome) []byte {
 	return p
 }
 
-// wantNone checks that there is nothing to read, and why.
+// wantNone checks that there is nothing to read, and the outcome.
 func (o *owner) wantNone(t testing.TB, why Outcome) {
 	t.Helper()
 	if p, outcome, err := o.receive(); outcome != why || p != nil || err != nil {

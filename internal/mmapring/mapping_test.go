@@ -12,7 +12,7 @@ import (
 	"dpifd/internal/mmapring/ringtest"
 )
 
-// recorder notes the calls and passes them on.
+// recorder records the calls and passes them on.
 type recorder struct {
 	*ringtest.Kernel
 	calls []string
@@ -30,8 +30,8 @@ func (r *recorder) Mmap(fd int, offset int64, length, prot, flags int) ([]byte, 
 	return r.Kernel.Mmap(fd, offset, length, prot, flags)
 }
 
-// Rules: RX and TX are set separately; one mmap covers both, RX first, of the
-// exact size, at offset 0 (the emulated kernel refuses all else).
+// Rules: RX and TX are set separately; one mmap covers both, RX first, with the exact size at
+// offset 0 (the emulated kernel rejects everything else).
 func TestMapBoth(t *testing.T) {
 	for _, memfd := range []bool{false, true} {
 		k, fd, sock := newSocket(t, ringtest.Config{Memfd: memfd})
@@ -65,8 +65,8 @@ func TestMapBoth(t *testing.T) {
 	}
 }
 
-// Rule: a ring that is set but not mapped is freed by the all-zero request, so
-// that the socket is an ordinary one after a failure.
+// Rule: a ring that is set but not mapped is freed by the all-zero request, so that the socket is
+// an ordinary one after a failure.
 func TestMapFailureLeavesNoRing(t *testing.T) {
 	for _, tc := range []struct {
 		name string
@@ -110,10 +110,10 @@ func TestMapTwice(t *testing.T) {
 		t.Errorf("second Map: %v, want EBUSY", err)
 	}
 	deliver(t, o.sys.(*ringtest.Kernel).Lookup(o.fd), 4, 100)
-	o.want(t, 4, Message) // the failure did not free the ring in use
+	o.want(t, 4, Message) // the failure must not free the ring in use
 }
 
-// Rule: upcalls that come before mmap are kept.
+// Rule: upcalls that arrive before mmap are kept.
 func TestUpcallsBeforeMmap(t *testing.T) {
 	k, fd, sock := newSocket(t, ringtest.Config{})
 	sys := &beforeMmap{Kernel: k, do: func() { deliver(t, sock, 20, 64, 1000) }}
@@ -140,8 +140,8 @@ func (b *beforeMmap) Mmap(fd int, offset int64, length, prot, flags int) ([]byte
 	return b.Kernel.Mmap(fd, offset, length, prot, flags)
 }
 
-// Rule: close() without munmap leaves the socket alive. Close unmaps, once, and
-// everything after it says closed.
+// Rule: close() without munmap keeps the socket alive. Close unmaps once, and all later calls
+// return ErrClosed.
 func TestClose(t *testing.T) {
 	k, fd, sock := newSocket(t, ringtest.Config{Memfd: true})
 	m, err := Map(fd, Config{RX: small, TX: small, Syscalls: k})
@@ -158,7 +158,7 @@ func TestClose(t *testing.T) {
 		t.Error("still mapped")
 	}
 	if _, outcome := m.Reader().Read(); outcome != Closed || m.Reader().Ready() || m.Reader().Copied() {
-		t.Error("the reader works on after Close")
+		t.Error("the reader still works after Close")
 	}
 	_, err = m.Writer().Reserve()
 	_, kick := m.Writer().Kick()
@@ -167,7 +167,7 @@ func TestClose(t *testing.T) {
 	}
 }
 
-// What is lent stays readable after Close; the last Release unmaps.
+// Lent frames stay readable after Close; the last Release unmaps.
 func TestCloseWithFramesLent(t *testing.T) {
 	k, fd, sock := newSocket(t, ringtest.Config{Memfd: true})
 	m, err := Map(fd, Config{RX: small, Syscalls: k})
@@ -218,8 +218,7 @@ func TestCloseWithFrameReserved(t *testing.T) {
 	}
 }
 
-// Close waits for a reader inside a call. A munmap under it would end the test
-// with a fault.
+// Close waits for a reader inside a call. A munmap during the call would crash the test.
 func TestCloseUnderReader(t *testing.T) {
 	for range 50 {
 		k, fd, sock := newSocket(t, ringtest.Config{Memfd: true})
@@ -259,7 +258,7 @@ func TestCloseUnderReader(t *testing.T) {
 	}
 }
 
-// Rule: whether there are rings is found out by trying, once per direction.
+// Rule: support of rings is probed by trying, once per direction.
 func TestProbe(t *testing.T) {
 	for _, tc := range []struct {
 		name string
@@ -283,13 +282,13 @@ func TestProbe(t *testing.T) {
 				}
 			}
 			if k.Opened() != 2 || k.Alive() != 0 {
-				t.Errorf("%d sockets made, %d alive, want 2 and 0", k.Opened(), k.Alive())
+				t.Errorf("%d sockets opened, %d alive, want 2 and 0", k.Opened(), k.Alive())
 			}
 		})
 	}
 }
 
-// A failure that says nothing about rings is not kept.
+// A failure unrelated to rings is not remembered.
 func TestProbeTriesAgain(t *testing.T) {
 	p := &Prober{Syscalls: ringtest.New(ringtest.Config{FailMmap: unix.ENOMEM})}
 	if err := p.Probe(RX); !errors.Is(err, unix.ENOMEM) || errors.Is(err, ErrNotSupported) {
@@ -301,7 +300,7 @@ func TestProbeTriesAgain(t *testing.T) {
 	}
 }
 
-// The running kernel gives one of the answers that select a transport.
+// The running kernel gives one of the results that select a transport.
 func TestProbeRunningKernel(t *testing.T) {
 	for _, d := range []Direction{RX, TX} {
 		err := Probe(d)

@@ -8,7 +8,7 @@ import (
 	"dpifd/internal/mmapring/ringtest"
 )
 
-// expected is a message that the kernel has begun to deliver, in ring order.
+// expected is a message that the kernel has started to deliver, in ring order.
 type expected struct {
 	seq     uint64
 	how     Outcome
@@ -16,8 +16,8 @@ type expected struct {
 	aborted bool
 }
 
-// model steps kernel and reader on one thread, so that each interleaving of
-// their steps can be had, and knows at each step what Read must return.
+// model steps kernel and reader on one thread, so that each interleaving of their steps is
+// possible, and knows at each step what Read must return.
 type model struct {
 	t      *testing.T
 	o      *owner
@@ -29,9 +29,8 @@ type model struct {
 	full   uint64
 }
 
-// FuzzInterleaving takes its input as steps: two senders that reserve, complete
-// out of order and abort, COPY messages, failing recvs, polls, reads and
-// releases.
+// FuzzInterleaving interprets its input as steps: two senders that reserve, complete out of order
+// and abort, COPY messages, failing recvs, polls, reads and releases.
 func FuzzInterleaving(f *testing.F) {
 	f.Add(false, []byte{0, 20, 1, 30, 60, 61, 6, 6, 7, 7})                                 // complete in reverse order
 	f.Add(true, []byte{0, 40, 2, 60, 61, 3, 6, 9, 6, 6, 7})                                // abort, COPY, failed recv
@@ -175,8 +174,8 @@ func (m *model) release(n int) {
 	}
 }
 
-// drain ends all that is open, reads the rest, and checks that the ring is free
-// and that every message came or was counted as lost.
+// drain completes all pending messages, reads the rest, and checks that the ring is free and that
+// every message arrived or was counted as lost.
 func (m *model) drain() {
 	m.t.Helper()
 	for range 2 * m.frames {
@@ -187,7 +186,7 @@ func (m *model) drain() {
 		m.release(8)
 	}
 	if len(m.queue) != 0 {
-		m.t.Errorf("%d messages never came", len(m.queue))
+		m.t.Errorf("%d messages did not arrive", len(m.queue))
 	}
 	for i, s := range statuses(m.sock, m.frames) {
 		if s != Unused {

@@ -9,8 +9,8 @@ import (
 	"dpifd/internal/mmapring/ringtest"
 )
 
-// Rules: frames through blocks with gaps, strictly in order, round the ring; the
-// payload is the frame itself; it stays the user's until it is released.
+// Rules: frames are read in strict order, through blocks with gaps and round the ring; the payload
+// is the frame itself; it belongs to the user until it is released.
 func TestReadInPlace(t *testing.T) {
 	for _, g := range []Geometry{small, gapped, {4096, 4096, 5}, {1000, 4096, 2}, DefaultGeometry()} {
 		t.Run(g.String(), func(t *testing.T) {
@@ -36,8 +36,8 @@ func TestReadInPlace(t *testing.T) {
 	}
 }
 
-// Rule: the user's last store to a frame is UNUSED, and comes after the last use
-// of the payload: frames go back oldest first, only when they are released.
+// Rule: the user's last store to a frame is UNUSED, after the last use of the payload: frames are
+// released oldest first, and only by Release.
 func TestReleaseInOrder(t *testing.T) {
 	o, sock := newRX(t, ringtest.Config{}, small)
 	deliver(t, sock, 0, 100, 200, 300, 400)
@@ -63,9 +63,8 @@ func TestReleaseInOrder(t *testing.T) {
 	}
 }
 
-// Rule (4.1): POLLIN means that the frame before the kernel's head is not
-// UNUSED. As long as something is unread or lent, released oldest first, it is
-// there. Rule (4.4): any VALID frame.
+// Rule (4.1): POLLIN means that the frame before the kernel's head is not UNUSED, which holds while
+// any frame is unread or lent, if frames are released oldest first. Rule (4.4): any VALID frame.
 func TestPollWhileReleasing(t *testing.T) {
 	for _, v := range []ringtest.Version{ringtest.V41, ringtest.V44} {
 		o, sock := newRX(t, ringtest.Config{Version: v}, small)
@@ -85,8 +84,7 @@ func TestPollWhileReleasing(t *testing.T) {
 	}
 }
 
-// Rule: RESERVED with the next frame already VALID happens: wait for it, do not
-// skip it.
+// Rule: a RESERVED frame may be followed by a VALID one: wait for it, do not skip it.
 func TestReservedWaits(t *testing.T) {
 	o, sock := newRX(t, ringtest.Config{}, small)
 	first, err := sock.Reserve(500)
@@ -109,8 +107,8 @@ func TestReservedWaits(t *testing.T) {
 	}
 }
 
-// Rule: VALID of length 0 is an aborted message: it is passed over, released in
-// its turn, and gives no wake-up.
+// Rule: VALID with length 0 is an aborted message: it is skipped, released in order, and causes no
+// wake-up.
 func TestAborted(t *testing.T) {
 	o, sock := newRX(t, ringtest.Config{}, small)
 	abort := func() {
@@ -140,7 +138,7 @@ func TestAborted(t *testing.T) {
 	}
 	o.want(t, 1, Message)
 	o.want(t, 4, Message)
-	// What is between lent frames cannot go back before the first of them.
+	// Frames between lent ones cannot be released before the first of them.
 	if got := statuses(sock, 5); !slices.Equal(got[1:], []Status{Valid, Valid, Valid, Valid}) {
 		t.Errorf("statuses while lent: %v", got)
 	}
@@ -154,14 +152,14 @@ func TestAborted(t *testing.T) {
 	}
 }
 
-// woken says whether the socket was woken since the last call.
+// woken reports whether the socket was woken since the last call.
 func woken(fd int) bool {
 	var b [8]byte
 	n, _ := unix.Read(fd, b[:])
 	return n == 8
 }
 
-// A ring that is full of aborted frames is passed over in one read.
+// A ring full of aborted frames is skipped in one read.
 func TestAbortedRound(t *testing.T) {
 	o, sock := newRX(t, ringtest.Config{}, small)
 	for i := range 16 {
@@ -173,9 +171,8 @@ func TestAbortedRound(t *testing.T) {
 	}
 }
 
-// Rule: tolerate len > room, unknown status, SKIP, and frames that are not the
-// kernel's: count, bound, release. Never leave SKIP in a frame: on 4.1 it stalls
-// the ring.
+// Rule: tolerate len > room, unknown statuses, SKIP, and frames not from the kernel: count, bound,
+// release. Never leave SKIP in a frame: on 4.1 it stalls the ring.
 func TestMalformedFrames(t *testing.T) {
 	for _, tc := range []struct {
 		name string
@@ -223,8 +220,8 @@ func TestRoomIsUsable(t *testing.T) {
 	o.want(t, 5, Message)
 }
 
-// Never more than half the ring is lent, and a ring of one frame is usable.
-// Rule: holding one frame stalls the ring when the kernel wraps to it.
+// At most half the ring is lent, and a ring of one frame is usable. Rule: holding one frame stalls
+// the ring when the kernel wraps to it.
 func TestLimit(t *testing.T) {
 	for _, g := range []Geometry{small, gapped, {4096, 4096, 1}, {4096, 4096, 3}} {
 		o, sock := newRX(t, ringtest.Config{}, g)
@@ -249,7 +246,7 @@ func TestLimit(t *testing.T) {
 	}
 }
 
-// Ready is true exactly when Read would find something.
+// Ready is true exactly if Read would return something.
 func TestReady(t *testing.T) {
 	o, sock := newRX(t, ringtest.Config{}, small)
 	for status := range uint32(7) {
@@ -269,7 +266,7 @@ func TestStatusString(t *testing.T) {
 	}
 }
 
-// Reading in place allocates nothing.
+// Reading in place does not allocate.
 func TestReaderAllocations(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the race detector allocates")
@@ -294,7 +291,7 @@ func (o *owner) releaseReady() bool {
 	return !o.r.Ready()
 }
 
-// TestFill counts the frames in use, wherever they begin.
+// TestFill counts the frames in use at each position.
 func TestFill(t *testing.T) {
 	o, sock := newRX(t, ringtest.Config{}, small)
 	next := uint64(0)

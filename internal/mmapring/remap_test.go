@@ -34,8 +34,8 @@ func TestStateText(t *testing.T) {
 	}
 }
 
-// crash ends the use of the owner's ring as the end of its process does: the memory is
-// unmapped, and what was lent stays in use.
+// crash ends the use of the owner's ring like the exit of its process: the memory is unmapped, and
+// lent frames stay in use.
 func (o *owner) crash(t testing.TB) {
 	t.Helper()
 	o.m.mu.Lock()
@@ -46,7 +46,7 @@ func (o *owner) crash(t testing.TB) {
 	o.m.mem, o.m.closed, o.r.ring.mem, o.r.lent, o.r.held = nil, true, nil, 0, 0
 }
 
-// remap is the next owner of the socket.
+// remap creates the next owner of the socket.
 func (o *owner) remap(t testing.TB, s State) Found {
 	t.Helper()
 	m, found, err := Remap(o.fd, s, o.sys)
@@ -72,7 +72,7 @@ func (o *owner) close(t testing.TB) State {
 	return s
 }
 
-// TestRemapRefuses: another total size, no ring, and a ring that is set anew.
+// TestRemapRefuses: a wrong total size, no ring, and setting a ring again are errors.
 func TestRemapRefuses(t *testing.T) {
 	o, _ := newRX(t, ringtest.Config{}, small)
 	o.close(t)
@@ -88,8 +88,8 @@ func TestRemapRefuses(t *testing.T) {
 	}
 }
 
-// TestRemap: what came before, between and after two mappings is read once, in order, at
-// whatever frame the first left off.
+// TestRemap: messages before, between and after two mappings are read once and in order, at
+// whatever frame the first stopped.
 func TestRemap(t *testing.T) {
 	for _, v := range []ringtest.Version{ringtest.V44, ringtest.V41} {
 		for first := range uint64(20) {
@@ -116,7 +116,7 @@ func TestRemap(t *testing.T) {
 				for range 40 {
 					deliver(t, sock, next, 80)
 					if !o.r.Ready() {
-						t.Fatalf("message %d is not seen", next)
+						t.Fatalf("message %d was not read", next)
 					}
 					o.want(t, next, Message)
 					next++
@@ -130,8 +130,8 @@ func TestRemap(t *testing.T) {
 	}
 }
 
-// TestRemapAfterCrash: messages that were lent and not marked are read again, marked ones
-// are given back unread, and a COPY frame whose message is gone is passed over.
+// TestRemapAfterCrash: messages that were lent but not marked are read again, marked ones are
+// released unread, and a COPY frame whose message is gone is skipped.
 func TestRemapAfterCrash(t *testing.T) {
 	for first := range uint64(18) {
 		o, sock := newRX(t, ringtest.Config{}, small)
@@ -166,8 +166,8 @@ func TestRemapAfterCrash(t *testing.T) {
 	}
 }
 
-// TestRemapEmpty: of an empty ring no frame shows where the kernel is; the first message
-// does, wherever it comes.
+// TestRemapEmpty: in an empty ring no frame shows the kernel's position; the first message does,
+// wherever it arrives.
 func TestRemapEmpty(t *testing.T) {
 	for first := range uint64(17) {
 		o, sock := newRX(t, ringtest.Config{}, small)
@@ -189,7 +189,7 @@ func TestRemapEmpty(t *testing.T) {
 		for seq := first + 3; seq < first+60; seq++ {
 			deliver(t, sock, seq, 100)
 			if !o.r.Ready() {
-				t.Fatalf("message %d is not seen", seq)
+				t.Fatalf("message %d was not read", seq)
 			}
 			o.want(t, seq, Message)
 			o.r.Release(1)
@@ -197,8 +197,8 @@ func TestRemapEmpty(t *testing.T) {
 	}
 }
 
-// TestRemapFull: of a full ring the head that was kept shows the oldest frame, or a mark
-// does. With neither, all messages are read once, and those that come later in order.
+// TestRemapFull: in a full ring the stored head gives the oldest frame, or a mark does. Without
+// both, all messages are read once, and later ones in order.
 func TestRemapFull(t *testing.T) {
 	const first = 5
 	for _, tt := range []struct {
@@ -234,13 +234,13 @@ func TestRemapFull(t *testing.T) {
 				o.want(t, seq, Message)
 				o.r.Release(1)
 				if i == 3 && o.r.State().Head >= 0 && tt.marked == 0 {
-					t.Errorf("the head is told as %d though a full ring is not read through", o.r.State().Head)
+					t.Errorf("the head is reported as %d although the full ring has not been read", o.r.State().Head)
 				}
 			}
 			deliver(t, sock, 100, slices.Repeat([]int{100}, 7)...)
-			// After a guess the ring was empty: the wake-up tells of these.
+			// After a guess the ring was empty: the wake-up reports these.
 			if !o.r.Ready() && !tt.guessed {
-				t.Error("messages after those of the full ring are not seen")
+				t.Error("messages after those of the full ring are not read")
 			}
 			for i := range uint64(7) {
 				o.want(t, 100+i, Message)
@@ -254,8 +254,8 @@ func TestRemapFull(t *testing.T) {
 	}
 }
 
-// TestRemapFullWhileTheKernelFills: messages that come while a full ring is read through
-// are read after it, in order.
+// TestRemapFullWhileTheKernelFills: messages that arrive while a full ring is read are read after
+// it, in order.
 func TestRemapFullWhileTheKernelFills(t *testing.T) {
 	o, sock := newRX(t, ringtest.Config{}, small)
 	deliver(t, sock, 0, 100, 100, 100, 100, 100)
@@ -290,7 +290,7 @@ func TestRemapFullWhileTheKernelFills(t *testing.T) {
 	}
 }
 
-// TestRemapForgetsOldMarks: an aborted message leaves the words of its header as they are.
+// TestRemapForgetsOldMarks: an aborted message leaves old words in the frame's header.
 func TestRemapForgetsOldMarks(t *testing.T) {
 	o, sock := newRX(t, ringtest.Config{}, small)
 	for seq := range uint64(16) {
@@ -310,8 +310,8 @@ func TestRemapForgetsOldMarks(t *testing.T) {
 	}
 }
 
-// TestRemapWithoutQueuedMessage: the reader before had received the message of a COPY frame
-// and did not come to note it.
+// TestRemapWithoutQueuedMessage: the previous reader had received the message of a COPY frame but
+// not recorded it.
 func TestRemapWithoutQueuedMessage(t *testing.T) {
 	o, sock := newRX(t, ringtest.Config{}, small)
 	deliver(t, sock, 0, 5000, 100)
@@ -331,8 +331,8 @@ func TestRemapWithoutQueuedMessage(t *testing.T) {
 	o.r.Release(2)
 }
 
-// TestRemapAfterReceivedCopy: a message that the reader before had received from the queue
-// is not taken for the next one there.
+// TestRemapAfterReceivedCopy: a message that the previous reader had received from the queue is not
+// confused with the next one.
 func TestRemapAfterReceivedCopy(t *testing.T) {
 	o, sock := newRX(t, ringtest.Config{}, small)
 	deliver(t, sock, 0, 100, 5000, 6000)
@@ -348,7 +348,7 @@ func TestRemapAfterReceivedCopy(t *testing.T) {
 	o.r.Release(2)
 }
 
-// seqs is the numbers from a to before b.
+// seqs returns the numbers from a to before b.
 func seqs(a, b uint64) (list []uint64) {
 	for ; a < b; a++ {
 		list = append(list, a)
@@ -356,9 +356,8 @@ func seqs(a, b uint64) (list []uint64) {
 	return list
 }
 
-// FuzzRemap has readers follow each other, some after a crash, while the kernel delivers:
-// each message that was not marked is read once, in order, but for the order where a head
-// had to be guessed.
+// FuzzRemap runs readers one after the other, some of which crash, while the kernel delivers: each
+// unmarked message is read once, in order unless a head had to be guessed.
 func FuzzRemap(f *testing.F) {
 	f.Add(uint64(1), uint16(300), true)
 	f.Add(uint64(7), uint16(1000), false)
@@ -377,9 +376,9 @@ func FuzzRemap(f *testing.F) {
 func remapWalk(t *testing.T, cfg ringtest.Config, seed uint64, steps int) error {
 	rng := rand.New(rand.NewPCG(seed, 1))
 	o, sock := newRX(t, cfg, small)
-	var waiting, held []uint64 // not read yet, read and not released; in order
+	var waiting, held []uint64 // not read yet; read but not released; in order
 	marked, next := 0, uint64(0)
-	guessed := 0 // messages that may come in another order
+	guessed := 0 // messages that may arrive out of order
 	for range steps {
 		switch rng.IntN(12) {
 		case 0, 1, 2, 3:
@@ -414,7 +413,7 @@ func remapWalk(t *testing.T, cfg ringtest.Config, seed uint64, steps int) error 
 			waiting = slices.Delete(waiting, at, at+1)
 			held = append(held, seq)
 			if outcome == Queued && len(held) == marked+1 {
-				marked++ // its frame is marked as it is received
+				marked++ // its frame is marked on receipt
 			}
 		case 8, 9:
 			n := rng.IntN(len(held) + 1)
@@ -433,7 +432,7 @@ func remapWalk(t *testing.T, cfg ringtest.Config, seed uint64, steps int) error 
 				continue
 			}
 			if o.r.State().Head < 0 || len(held) > marked && copies(sock) {
-				continue // a crash amid a guess, see State; a COPY frame may be marked out of turn
+				continue // a crash during a guess, see State; a COPY frame may be marked out of order
 			}
 			o.crash(t)
 			if found := o.remap(t, State{small, -1}); found.Guessed {
@@ -446,7 +445,7 @@ func remapWalk(t *testing.T, cfg ringtest.Config, seed uint64, steps int) error 
 	return nil
 }
 
-// copies says whether any frame of small is COPY.
+// copies reports whether any frame of small is COPY.
 func copies(sock *ringtest.Socket) bool {
 	for i := range small.Frames() {
 		if Status(sock.RX(int(i)).Status) == Copy {

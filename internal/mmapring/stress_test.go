@@ -13,8 +13,8 @@ import (
 	"dpifd/internal/mmapring/ringtest"
 )
 
-// stressMessages is how many messages a stress test sends: few by default, more
-// by the environment variable DPIFD_STRESS_MESSAGES.
+// stressMessages is the number of messages of a stress test: few by default, or
+// DPIFD_STRESS_MESSAGES.
 func stressMessages(t *testing.T) uint64 {
 	s := os.Getenv("DPIFD_STRESS_MESSAGES")
 	if s == "" {
@@ -32,9 +32,9 @@ var stressTraffic = ringtest.Traffic{
 	Jumbo: 20, Aborted: 10, Patient: 995, Linger: 30,
 }
 
-// Two senders on their own threads, in this process and in another one, through
-// 16 frames: every message arrives once, in order, whole, or is in a loss
-// counter. With Go memory, the race detector watches the order of accesses.
+// Two senders on their own threads, in this process and in another, send through 16 frames: every
+// message arrives once, in order and whole, or is counted as lost. With Go memory the race detector
+// checks the order of accesses.
 func TestStress(t *testing.T) {
 	for _, v := range []ringtest.Version{ringtest.V44, ringtest.V41} {
 		cfg := ringtest.Config{Version: v}
@@ -85,9 +85,8 @@ func TestStress(t *testing.T) {
 	}
 }
 
-// TestSuccession: readers follow each other while another process fills the ring. Some
-// hand it over, some end in the middle of a batch whose frames they have marked.
-// Every message is read once, in order.
+// TestSuccession: readers follow each other while another process fills the ring. Some hand it
+// over, some end in the middle of a batch with marked frames. Every message is read once, in order.
 func TestSuccession(t *testing.T) {
 	p, err := ringtest.Start(ringtest.Config{})
 	if err != nil {
@@ -110,7 +109,7 @@ func TestSuccession(t *testing.T) {
 	handed, ended, answered := 0, 0, 0
 	got := o.consume(t, done, func(lent int) bool {
 		if lent == 0 {
-			// A ring that was taken over full is read through before it is handed over.
+			// A ring taken over full must be read through before it is handed over.
 			known := o.r.State().Head >= 0
 			if known {
 				handed++
@@ -131,23 +130,23 @@ func TestSuccession(t *testing.T) {
 	}
 	t.Logf("%d handed over, %d ended with %d frames marked; kernel %+v", handed, ended, answered, st)
 	if got.messages != st.Valid+st.Copied || got.queued != st.Copied {
-		t.Errorf("%d messages came, %d of them queued", got.messages, got.queued)
+		t.Errorf("%d messages arrived, %d of them queued", got.messages, got.queued)
 	}
 	if handed == 0 || ended == 0 || answered < ended {
-		t.Error("too few readers followed each other")
+		t.Error("too few successions of readers")
 	}
 }
 
-// consumed is what the reader of a stress test saw.
+// consumed counts what the reader of a stress test received.
 type consumed struct {
 	messages, queued uint64
 	next             uint64 // one more than the last message's number
 }
 
-// consume reads until done and nothing is left. It lends several messages at a
-// time and looks at each once more before it gives it back. After some of them it calls
-// succeed, if there is one, with what it has lent: then another reader goes on, and these
-// messages are not there any more, if it returns true.
+// consume reads until done is closed and nothing is left. It lends several messages at a time and
+// checks each again before it releases it. After some messages it calls succeed, if not nil, with
+// the number of lent ones. If that returns true, another reader continues, and the lent messages
+// are gone.
 func (o *owner) consume(t *testing.T, done <-chan error, succeed func(lent int) bool) (c consumed) {
 	t.Helper()
 	type loan struct {
@@ -184,7 +183,7 @@ func (o *owner) consume(t *testing.T, done <-chan error, succeed func(lent int) 
 			c.messages++
 			if outcome == Queued {
 				c.queued++
-				p = nil // the buffer is used again
+				p = nil // the buffer is reused
 			}
 			lent = append(lent, loan{p, seq})
 			if succeed != nil && rng.IntN(20) == 0 {
@@ -212,8 +211,8 @@ func (o *owner) consume(t *testing.T, done <-chan error, succeed func(lent int) 
 	}
 }
 
-// sleep waits for the socket to be woken, within a bound: aborted messages wake
-// nobody. It takes a pending error, and says whether the traffic has ended.
+// sleep waits for a wake-up, with a bound because aborted messages cause none. It clears a pending
+// error, and reports whether the traffic has ended.
 func (o *owner) sleep(t *testing.T, done <-chan error) (ended bool) {
 	t.Helper()
 	select {
@@ -240,7 +239,7 @@ func (o *owner) sleep(t *testing.T, done <-chan error) (ended bool) {
 	return false
 }
 
-// takeError takes the socket's pending error.
+// takeError clears the socket's pending error.
 func (o *owner) takeError(t *testing.T) {
 	t.Helper()
 	if errno, err := o.sys.SoError(o.fd); err != nil {
@@ -258,14 +257,14 @@ func (c consumed) check(t *testing.T, r ReaderCounters, k ringtest.Stats, sent u
 		t.Errorf("the kernel's counts do not add up to %d", sent)
 	}
 	if c.messages != k.Valid+k.Copied || c.queued != k.Copied {
-		t.Errorf("%d messages came, %d of them queued", c.messages, c.queued)
+		t.Errorf("%d messages arrived, %d of them queued", c.messages, c.queued)
 	}
 	if r.Valid != k.Valid || r.Copied != k.Copied || r.Aborted != k.Aborted {
-		t.Error("the reader's counts are not the kernel's")
+		t.Error("the counters of reader and kernel differ")
 	}
-	// Two errors that are raised before the first is taken are one.
+	// Two errors raised before the first is read count as one.
 	if r.Overruns > k.Overruns || (r.Overruns == 0) != (k.Overruns == 0) {
-		t.Error("the reader's overruns are not the kernel's")
+		t.Error("the overruns of reader and kernel differ")
 	}
 	if r.Oversized+r.UnknownStatus+r.Foreign != 0 {
 		t.Error("malformed frames")

@@ -9,7 +9,7 @@ import (
 	"dpifd/internal/mmapring/ringtest"
 )
 
-// send puts msg on the ring.
+// send sends msg on the ring.
 func send(t testing.TB, w *Writer, msg []byte) {
 	t.Helper()
 	room, err := w.Reserve()
@@ -21,7 +21,7 @@ func send(t testing.TB, w *Writer, msg []byte) {
 	}
 }
 
-// sink takes what the kernel gets, and refuses the numbers in refuse.
+// sink receives what the kernel gets, and rejects the numbers in refuse.
 type sink struct {
 	t      *testing.T
 	got    []uint64
@@ -61,12 +61,12 @@ func newTX(t *testing.T, cfg ringtest.Config, g Geometry) (*Writer, *ringtest.So
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		_ = m.Writer().Commit(0) // gives up what is reserved
+		_ = m.Writer().Commit(0) // drops the reservation
 		if err := m.Close(); err != nil {
 			t.Error(err)
 		}
 		if got := sock.Linear(); len(got) != 0 {
-			t.Errorf("%d sends were ordinary ones: the base was not NULL", len(got))
+			t.Errorf("%d sends were ordinary: the base was not NULL", len(got))
 		}
 	})
 	s := &sink{t: t, refuse: map[uint64]unix.Errno{}}
@@ -74,8 +74,8 @@ func newTX(t *testing.T, cfg ringtest.Config, g Geometry) (*Writer, *ringtest.So
 	return m.Writer(), sock, s
 }
 
-// Rules: one call sends all frames, through blocks with gaps and round the ring;
-// frames become UNUSED.
+// Rules: one call sends all frames, through blocks with gaps and round the ring; sent frames become
+// UNUSED.
 func TestKick(t *testing.T) {
 	for _, memfd := range []bool{false, true} {
 		w, _, s := newTX(t, ringtest.Config{Memfd: memfd}, gapped)
@@ -97,7 +97,7 @@ func TestKick(t *testing.T) {
 	}
 }
 
-// The header's other words are 0 whatever was in the frame.
+// The other words of the header become 0.
 func TestCommitHeader(t *testing.T) {
 	w, sock, _ := newTX(t, ringtest.Config{TX: ringtest.TXBroken}, small)
 	send(t, w, message(100, 1))
@@ -106,8 +106,8 @@ func TestCommitHeader(t *testing.T) {
 	}
 }
 
-// Rule: a message that exceeds the room would stick at the head for good, and
-// one of length 0 is none: neither gets onto the ring.
+// Rule: a message larger than the room would block the head permanently, and one of length 0 is not
+// a message: neither is put on the ring.
 func TestCommitSize(t *testing.T) {
 	w, sock, s := newTX(t, ringtest.Config{}, small)
 	for _, n := range []int{-1, 0, w.Room() + 1, 1 << 40} {
@@ -131,7 +131,7 @@ func TestCommitSize(t *testing.T) {
 	s.want(3)
 }
 
-// Rule: POLLOUT says nothing about a free frame; the status does.
+// Rule: POLLOUT does not imply a free frame; the status does.
 func TestWriterFull(t *testing.T) {
 	w, _, s := newTX(t, ringtest.Config{}, small)
 	for i := range uint64(16) {
@@ -150,8 +150,8 @@ func TestWriterFull(t *testing.T) {
 	}
 }
 
-// Rule (3.16): the kernel sends from the frame itself, which is RESERVED
-// meanwhile: it is sent, but not free.
+// Rule (3.16): the kernel sends from the frame itself, which is RESERVED meanwhile: it is sent, but
+// not free.
 func TestWriterInPlaceKernel(t *testing.T) {
 	w, sock, s := newTX(t, ringtest.Config{TX: ringtest.TXInPlace}, Geometry{2048, 4096, 1})
 	send(t, w, message(64, 1))
@@ -167,8 +167,8 @@ func TestWriterInPlaceKernel(t *testing.T) {
 	send(t, w, message(64, 3))
 }
 
-// Rule (4.1): the call returns 0 and the frame stays VALID. It is noticed, the
-// messages are taken back so that they are never sent, and the ring is given up.
+// Rule (4.1): the call returns 0 and the frame stays VALID. This is detected, the messages are
+// taken back so that they are never sent, and the ring is closed.
 func TestWriterBrokenKernel(t *testing.T) {
 	w, sock, s := newTX(t, ringtest.Config{TX: ringtest.TXBroken}, small)
 	send(t, w, message(64, 1))
@@ -217,14 +217,14 @@ func TestWriterRefusedMessage(t *testing.T) {
 	}
 }
 
-// Rule: some errors leave the frame. The messages are taken back, and the next
-// goes into the frame that the kernel will look at: a gap would stop it.
+// Rule: some errors leave the frame. The messages are taken back, and the next one goes into the
+// frame that the kernel reads next: a gap would stop it.
 func TestWriterTakeBack(t *testing.T) {
 	w, sock, s := newTX(t, ringtest.Config{}, small)
 	for i := range uint64(5) {
 		send(t, w, message(64, i))
 	}
-	// Two frames have gone when the allocation for the third fails: Kick goes on.
+	// The allocation for the third frame fails after two were sent: Kick continues.
 	sock.FailAllocation(3)
 	if n, err := w.Kick(); n != 5 || err != nil {
 		t.Fatalf("Kick = %d, %v", n, err)
@@ -249,7 +249,7 @@ func TestWriterTakeBack(t *testing.T) {
 	}
 }
 
-// Rule: Go's signals interrupt every raw call: EINTR is tried again.
+// Rule: Go's signals interrupt raw system calls: EINTR is retried.
 func TestKickEINTR(t *testing.T) {
 	w, sock, s := newTX(t, ringtest.Config{}, small)
 	send(t, w, message(64, 9))
@@ -260,7 +260,7 @@ func TestKickEINTR(t *testing.T) {
 	s.want(9)
 }
 
-// Writing in place allocates nothing. The emulated kernel is out of the way.
+// Writing in place does not allocate. A stub replaces the emulated kernel.
 func TestWriterAllocations(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the race detector allocates")
@@ -287,7 +287,7 @@ func TestWriterAllocations(t *testing.T) {
 	}
 }
 
-// taker frees the frame that is sent, without looking at it.
+// taker frees the sent frame without reading it.
 type taker struct {
 	*ringtest.Kernel
 	w *Writer

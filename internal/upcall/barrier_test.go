@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// TestBarrier: who waits for what handlers have decided waits for the batch under
-// way, and for nothing when there is none.
+// TestBarrier: waiting for the decisions of handlers waits for the current batch, and for nothing
+// if there is none.
 func TestBarrier(t *testing.T) {
 	b := newBench(t, ringtest.New(ringtest.Config{}))
 	deciding, decided := make(chan struct{}), make(chan struct{})
@@ -35,7 +35,7 @@ func TestBarrier(t *testing.T) {
 	})
 	select {
 	case <-batches:
-		t.Error("a batch was under way")
+		t.Error("a batch was in progress")
 	default:
 	}
 	close(decided)

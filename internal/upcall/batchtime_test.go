@@ -10,11 +10,11 @@ import (
 	"dpifd/internal/policy"
 )
 
-// slow is a policy that takes its time for each packet.
+// slow is a policy that needs time for each packet.
 type slow struct {
 	notes
 	takes time.Duration
-	then  func() // called once it has decided, if not nil
+	then  func() // called after each decision, if not nil
 }
 
 func (p *slow) Decide(u *dpif.Upcall, now int64, v *policy.Verdict) {
@@ -26,7 +26,7 @@ func (p *slow) Decide(u *dpif.Upcall, now int64, v *policy.Verdict) {
 	}
 }
 
-// TestBatchTime holds what is counted to what a batch must have taken at least.
+// TestBatchTime compares the counted time with the minimum that a batch must have taken.
 func TestBatchTime(t *testing.T) {
 	b := newBench(t, ringtest.New(ringtest.Config{}))
 	policy := &slow{takes: 2 * time.Millisecond}

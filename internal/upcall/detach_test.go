@@ -12,8 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestRingTXGivenUp: a handler whose TX ring does not send says so once, and
-// loses nothing.
+// TestRingTXGivenUp: a handler whose TX ring does not send reports it once and loses nothing.
 func TestRingTXGivenUp(t *testing.T) {
 	requests := ringtest.NewRequests(ringtest.Config{TX: ringtest.TXBroken})
 	conn, err := netlink.Dial(unix.NETLINK_GENERIC, netlink.Config{TXRing: ring16, Kernel: requests})
@@ -23,7 +22,7 @@ func TestRingTXGivenUp(t *testing.T) {
 	b := newBenchOn(t, ringtest.New(ringtest.Config{}), conn)
 	_, s := b.port(1, ring16)
 	if got := b.h.Transport(); got != netlink.Ring {
-		t.Fatalf("requests go by %v", got)
+		t.Fatalf("transport of requests is %v", got)
 	}
 	for round := range 3 {
 		b.deliver(s, 1, uint64(10*round), 6, 500)
@@ -49,16 +48,16 @@ func TestRingTXGivenUp(t *testing.T) {
 	}
 }
 
-// TestRingPortRemoved: a port that goes while its ring holds frames has these
-// answered; then nothing of it is left.
+// TestRingPortRemoved: the frames in the ring of a removed port are answered; then nothing of the
+// port remains.
 func TestRingPortRemoved(t *testing.T) {
 	k := ringtest.New(ringtest.Config{})
 	b := newBench(t, k)
 	b.port(2, ring16)
 	ch, sock := b.port(1, ring16)
 
-	// The handler is busy with the first upcall until the port is being dropped
-	// and the rest of its upcalls has come.
+	// The handler is busy with the first upcall until the port is being detached and the other
+	// upcalls have arrived.
 	busy, goOn := make(chan struct{}), make(chan struct{})
 	b.policy.hook = func(_ odp.PortNo, seq uint64) {
 		if seq == 0 {
@@ -92,8 +91,7 @@ func TestRingPortRemoved(t *testing.T) {
 	ended()
 }
 
-// TestRingPortRemovedWithFramesThatHoldNothing: malformed frames do not keep the
-// memory.
+// TestRingPortRemovedWithFramesThatHoldNothing: malformed frames do not keep the memory mapped.
 func TestRingPortRemovedWithFramesThatHoldNothing(t *testing.T) {
 	b := newBench(t, ringtest.New(ringtest.Config{}))
 	ch, s := b.port(1, ring16)

@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Round is a handler without vports, whose requests go to the running kernel.
-// Their families are netlink control messages, which every kernel skips.
+// Round is a handler without vports, whose requests go to the running kernel. They use the ids of
+// netlink control messages, which every kernel skips.
 type Round struct {
 	h      *Handler
 	s      *Socket
@@ -34,7 +34,7 @@ func NewRound(p policy.Policy, flowLimit int) (*Round, error) {
 	return r, nil
 }
 
-// Prime has flows put before their packets come.
+// Prime enables priming.
 func (r *Round) Prime() {
 	r.h.primer = NewPrimer()
 	r.h.primer.answered.Store(primePrior)
@@ -42,7 +42,7 @@ func (r *Round) Prime() {
 
 func (r *Round) Close() { r.h.Close() }
 
-// Upcall builds a miss with the key that e holds.
+// Upcall builds a miss with the given key.
 func (r *Round) Upcall(key, packet []byte) []byte {
 	return dpiftest.MissWithMetadata(key, packet)
 }
@@ -57,8 +57,7 @@ func (r *Round) Do(datagrams ...[]byte) error {
 	return h.send()
 }
 
-// Requests returns what the last batch asked for, in order: "put", "execute" or
-// "renew".
+// Requests returns the requests of the last batch, in order: "put", "execute" or "renew".
 func (r *Round) Requests() []string {
 	names := map[requestKind]string{requestFlow: "put", requestExecute: "execute", requestRenew: "renew"}
 	var list []string
@@ -80,7 +79,7 @@ func (r *Round) Counters() string {
 		c.executeRefused.Load(), r.budget.taken)
 }
 
-// Limit bounds the upcalls a second; all batches are of the same moment.
+// Limit sets the limit of upcalls per second; all batches have the same time.
 func (r *Round) Limit(rate uint32) { r.s.port.limit.rate.Store(rate) }
 
 // Shed returns how many upcalls the limit has shed.

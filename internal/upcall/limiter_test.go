@@ -5,9 +5,8 @@ import (
 	"testing"
 )
 
-// TestLimiter holds the bucket to the bound that it promises, under loads of
-// every shape: never more than a second's worth at once and the rate after
-// that, and nothing is shed below the rate.
+// TestLimiter checks the bounds of the token bucket under various loads: at most a second's worth
+// at once and the rate after that, and nothing is shed below the rate.
 func TestLimiter(t *testing.T) {
 	r := rand.New(rand.NewPCG(4, 711))
 	for _, rate := range []uint32{1, 7, 999, 1000, 250_000, 10_000_000} {
@@ -30,7 +29,7 @@ func TestLimiter(t *testing.T) {
 		if least := min(offered, int64(rate)); admitted < least {
 			t.Errorf("rate %d: %d of %d admitted, want %d at least", rate, admitted, offered, least)
 		}
-		// What comes at the rate is never shed.
+		// Upcalls that arrive at the rate are never shed.
 		now += 1000
 		for i := range int64(3000) {
 			if at := now + i*1000/int64(rate); !l.admit(at) {
@@ -57,11 +56,11 @@ func TestLimiterChanges(t *testing.T) {
 		{20, 10, 20},     // a full bucket
 		{20, 10, 0},      // empty
 		{20, 60, 1},      // 50 ms
-		{20, 5, 0},       // a clock that goes back
-		{20, 99_999, 20}, // never more than a second's worth
+		{20, 5, 0},       // the clock goes back
+		{20, 99_999, 20}, // at most a second's worth
 		{30, 99_999, 30},
 		{0, 99_999, 50},
-		{30, 99_999, 30}, // begins anew
+		{30, 99_999, 30}, // a full bucket again
 	} {
 		l.rate.Store(step.rate)
 		if got := taken(step.now); got != step.want {
@@ -70,8 +69,8 @@ func TestLimiterChanges(t *testing.T) {
 	}
 }
 
-// TestAddDrops: the kernel's 32 bits wrap around, and a reader that comes late
-// does not undo another's.
+// TestAddDrops: the kernel's 32-bit counter wraps around, and a late reader does not undo the
+// update of another.
 func TestAddDrops(t *testing.T) {
 	var s Socket
 	for i, step := range []struct {

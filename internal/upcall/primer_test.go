@@ -17,9 +17,9 @@ func TestPrimerConversations(t *testing.T) {
 		now := int64(1000 + i)
 		upcalls++
 		if !p.wants(a, b, now) {
-			upcalls++ // the answer comes up
+			upcalls++ // the answer causes an upcall
 			if p.wants(b, a, now) {
-				t.Fatalf("conversation %d: the answer is primed, whose flow is there", i)
+				t.Fatalf("conversation %d: the answer is primed although its flow exists", i)
 			}
 		}
 	}
@@ -40,11 +40,11 @@ func TestPrimerOneWay(t *testing.T) {
 		t.Errorf("%d of 10,000 packets without answer were primed", primed)
 	}
 	if p.pays() {
-		t.Error("priming pays without an answer")
+		t.Error("priming is enabled without an answer")
 	}
 }
 
-// Traffic that changes is followed in both directions.
+// TestPrimerAdapts: changes of the traffic are followed in both directions.
 func TestPrimerAdapts(t *testing.T) {
 	p := NewPrimer()
 	for i := range 1000 {

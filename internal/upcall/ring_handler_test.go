@@ -23,8 +23,8 @@ var versions = []struct {
 	v    ringtest.Version
 }{{"4.4", ringtest.V44}, {"4.1", ringtest.V41}}
 
-// TestRingHeadsNeedNoEpoll: while rings have frames the handler asks epoll once
-// in ringPasses passes, and not at all for what is there already.
+// TestRingHeadsNeedNoEpoll: while rings have frames the handler calls epoll once in ringPasses
+// passes, and not at all for frames that are there already.
 func TestRingHeadsNeedNoEpoll(t *testing.T) {
 	b := newBench(t, ringtest.New(ringtest.Config{}))
 	_, s1 := b.port(1, ring16)
@@ -34,7 +34,7 @@ func TestRingHeadsNeedNoEpoll(t *testing.T) {
 	b.step()
 	b.step()
 	if n := b.h.polls.Load(); n != 0 {
-		t.Errorf("epoll was asked %d times", n)
+		t.Errorf("epoll was called %d times", n)
 	}
 	b.wantPackets(1, upTo(100, 115)...)
 	b.wantPackets(2, upTo(500, 512)...)
@@ -57,14 +57,14 @@ func TestRingHeadsNeedNoEpoll(t *testing.T) {
 		b.step()
 	}
 	if n := b.h.polls.Load(); n < passes/ringPasses || n > passes/ringPasses+1 {
-		t.Errorf("epoll was asked %d times in %d passes, want every %dth", n, passes, ringPasses)
+		t.Errorf("epoll was called %d times in %d passes, want every %dth", n, passes, ringPasses)
 	}
 	if got := b.policy.packets(1); !slices.Equal(got, upTo(100, uint64(99+len(got)))) {
 		t.Error("upcalls are missing or out of order")
 	}
 }
 
-// TestRingSleepHasABound: aborted messages wake nobody.
+// TestRingSleepHasABound: aborted messages cause no wake-up, so sleeps are bounded.
 func TestRingSleepHasABound(t *testing.T) {
 	b := newBench(t, ringtest.New(ringtest.Config{}))
 	b.port(9, mmapring.Geometry{})
@@ -97,7 +97,7 @@ func TestRingSleepHasABound(t *testing.T) {
 	}
 }
 
-// TestRingAbortedFrameIsReleasedWithinTheBound runs with waits that block.
+// TestRingAbortedFrameIsReleasedWithinTheBound uses waits that block.
 func TestRingAbortedFrameIsReleasedWithinTheBound(t *testing.T) {
 	b := newBench(t, ringtest.New(ringtest.Config{}))
 	_, s := b.port(1, ring16)
@@ -121,8 +121,8 @@ func TestRingAbortedFrameIsReleasedWithinTheBound(t *testing.T) {
 	ended()
 }
 
-// TestRingEdges: a ring whose head the kernel still writes is no event again before the
-// kernel is done, though a later frame is there to read.
+// TestRingEdges: a ring whose head frame the kernel is still writing causes no further event until
+// the kernel is done, although a later frame can be read.
 func TestRingEdges(t *testing.T) {
 	b := newBench(t, ringtest.New(ringtest.Config{}))
 	_, s := b.port(1, ring16)
@@ -144,8 +144,8 @@ func TestRingEdges(t *testing.T) {
 	b.wantPackets(1, 0, 1)
 }
 
-// TestRingAddedWithFrames: what came before the socket was in the epoll set is read
-// without any event.
+// TestRingAddedWithFrames: frames that arrived before the socket was added to the epoll set are
+// read without an event.
 func TestRingAddedWithFrames(t *testing.T) {
 	b := newBench(t, ringtest.New(ringtest.Config{}))
 	sock, err := netlink.OpenReceiver(unix.NETLINK_GENERIC, netlink.ReceiverConfig{Ring: ring16, Kernel: b.k})
@@ -162,15 +162,15 @@ func TestRingAddedWithFrames(t *testing.T) {
 	b.wantPackets(1, upTo(0, 11)...)
 }
 
-// TestRingNothingSleptThrough: whenever a message comes, between the look at the heads
-// and the sleep or during it, the handler answers it well before the bound of the sleep.
+// TestRingNothingSleptThrough: a message that arrives between the check of the heads and the sleep,
+// or during the sleep, is answered long before the sleep's bound.
 func TestRingNothingSleptThrough(t *testing.T) {
 	b := newBench(t, ringtest.New(ringtest.Config{}))
 	_, s := b.port(1, ring16)
 	b.h.rescan = hangs
 	rounds := 0
 	b.epoll.idle = func() {
-		// Heads have been looked at, and the handler is about to sleep.
+		// The heads have been checked, and the handler is about to sleep.
 		if rounds < 200 {
 			b.deliver(s, 1, uint64(rounds), 1, 100)
 			rounds++
@@ -183,8 +183,8 @@ func TestRingNothingSleptThrough(t *testing.T) {
 	b.wantPackets(1, upTo(0, 199)...)
 }
 
-// TestRingOverrun: the error is taken, the loss counted, the ring drained, and
-// COPY messages come again.
+// TestRingOverrun: the error is cleared, the loss counted, the ring drained, and COPY messages
+// arrive again.
 func TestRingOverrun(t *testing.T) {
 	for _, version := range versions {
 		t.Run(version.name, func(t *testing.T) {
@@ -206,7 +206,7 @@ func TestRingOverrun(t *testing.T) {
 					c.SocketDrops, c.ReceiveErrors)
 			}
 			if s.Congested() {
-				t.Error("the kernel was not polled: it takes no COPY")
+				t.Error("the kernel was not polled: it accepts no COPY")
 			}
 			b.deliver(s, 1, 30, 1, 60_000)
 			b.deliver(s, 1, 31, 1, 64)
@@ -219,8 +219,8 @@ func TestRingOverrun(t *testing.T) {
 	}
 }
 
-// TestRingOverrunUnderLoad: a ring that overran is polled as soon as it is
-// empty, though another one never is.
+// TestRingOverrunUnderLoad: a ring that overran is polled as soon as it is empty, although another
+// ring never is.
 func TestRingOverrunUnderLoad(t *testing.T) {
 	b := newBench(t, ringtest.New(ringtest.Config{}))
 	_, s1 := b.port(1, ring16)
@@ -254,8 +254,7 @@ func TestRingOverrunUnderLoad(t *testing.T) {
 	}
 }
 
-// TestRingIsPolledAtTheBound: whatever became of the error, a ring that sleeps is
-// polled.
+// TestRingIsPolledAtTheBound: after the bound, a sleeping ring is polled even if its error is gone.
 func TestRingIsPolledAtTheBound(t *testing.T) {
 	b := newBench(t, ringtest.New(ringtest.Config{}))
 	ch, s := b.port(1, ring16)
@@ -268,12 +267,12 @@ func TestRingIsPolledAtTheBound(t *testing.T) {
 	}
 	b.wantPackets(1, upTo(0, 15)...)
 	if s.Congested() {
-		t.Error("the kernel was not polled: it takes no COPY")
+		t.Error("the kernel was not polled: it accepts no COPY")
 	}
 }
 
-// TestRingCopyAfterOverrun: the first receive call tells of the overrun, the
-// second has the message.
+// TestRingCopyAfterOverrun: the first receive call reports the overrun, the second returns the
+// message.
 func TestRingCopyAfterOverrun(t *testing.T) {
 	b := newBench(t, ringtest.New(ringtest.Config{}))
 	ch, s := b.port(1, ring16)
@@ -290,7 +289,7 @@ func TestRingCopyAfterOverrun(t *testing.T) {
 	}
 }
 
-// stuck is a kernel whose socket error does not go away, and wakes.
+// stuck is a kernel whose socket error persists and causes wake-ups.
 type stuck struct {
 	*ringtest.Kernel
 	asked int
@@ -301,8 +300,8 @@ func (k *stuck) SoError(int) (unix.Errno, error) {
 	return unix.ENOBUFS, nil
 }
 
-// TestRingPersistentError: pauses grow between wake-ups that bring nothing, and
-// messages still come.
+// TestRingPersistentError: pauses grow between wake-ups without messages, and messages still
+// arrive.
 func TestRingPersistentError(t *testing.T) {
 	k := &stuck{Kernel: ringtest.New(ringtest.Config{})}
 	b := newBench(t, k)
@@ -311,7 +310,7 @@ func TestRingPersistentError(t *testing.T) {
 	for b.policy.count() < 16 {
 		b.step()
 	}
-	// The first wake-up is free; sleeps are never shorter than asked for.
+	// The first wake-up has no pause, and sleeps are never shorter than requested.
 	const wakeups = 25
 	var least time.Duration
 	for i := range wakeups - 1 {
@@ -329,7 +328,7 @@ func TestRingPersistentError(t *testing.T) {
 		t.Errorf("%d waits for %d wake-ups", n, wakeups)
 	}
 	if k.asked < wakeups || ch.port.Counters().Socket.Overruns < wakeups {
-		t.Errorf("the error was taken %d times", k.asked)
+		t.Errorf("the error was read %d times", k.asked)
 	}
 	b.deliver(s, 1, 40, 3, 200)
 	b.step()
@@ -337,12 +336,12 @@ func TestRingPersistentError(t *testing.T) {
 		t.Errorf("upcalls %v after the error", got[16:])
 	}
 	if b.h.fruitless != 0 {
-		t.Error("a pass that brought upcalls did not end the pauses")
+		t.Error("a pass with upcalls did not end the pauses")
 	}
 }
 
-// TestRingWithoutItsQueue: a COPY frame whose message does not come must not
-// keep the handler busy, nor from other ports, nor from its end.
+// TestRingWithoutItsQueue: a COPY frame whose message does not arrive neither keeps the handler
+// busy nor blocks other ports or the stop.
 func TestRingWithoutItsQueue(t *testing.T) {
 	b := newBench(t, ringtest.New(ringtest.Config{}))
 	ch, s := b.port(1, ring16)
@@ -369,8 +368,7 @@ func TestRingWithoutItsQueue(t *testing.T) {
 	ended()
 }
 
-// TestRingFramesWithoutUpcallsGoBack: frames are released even if nothing in
-// them was fit to be answered.
+// TestRingFramesWithoutUpcallsGoBack: frames are released even if none of them held an upcall.
 func TestRingFramesWithoutUpcallsGoBack(t *testing.T) {
 	b := newBench(t, ringtest.New(ringtest.Config{}))
 	ch, s := b.port(1, ring16)
@@ -389,7 +387,7 @@ func TestRingFramesWithoutUpcallsGoBack(t *testing.T) {
 	}
 }
 
-// TestRingBatchIsHalfARing: what is lent at a time leaves the kernel room.
+// TestRingBatchIsHalfARing: a batch lends at most half of the ring, so that the kernel has room.
 func TestRingBatchIsHalfARing(t *testing.T) {
 	b := newBench(t, ringtest.New(ringtest.Config{}))
 	ch, s := b.port(1, ring16)
@@ -416,7 +414,7 @@ func TestRingBatchIsHalfARing(t *testing.T) {
 	b.wantPackets(1, upTo(0, 23)...)
 }
 
-// TestRingsShareABatch: each of two rings that flood gets half of each pass.
+// TestRingsShareABatch: each of two flooding rings gets half of each pass.
 func TestRingsShareABatch(t *testing.T) {
 	b := newBench(t, ringtest.New(ringtest.Config{}))
 	_, s1 := b.port(1, ring512)
@@ -439,8 +437,8 @@ func TestRingsShareABatch(t *testing.T) {
 	}
 }
 
-// TestRingDoesNotStarveLinear: a socket without ring is seen to every few passes
-// though a ring always has something.
+// TestRingDoesNotStarveLinear: a socket without a ring is served every few passes, although a ring
+// always has frames.
 func TestRingDoesNotStarveLinear(t *testing.T) {
 	b := newBench(t, ringtest.New(ringtest.Config{}))
 	_, s1 := b.port(1, ring512)
@@ -472,8 +470,8 @@ func TestRingDoesNotStarveLinear(t *testing.T) {
 	}
 }
 
-// TestRingShedsInOnePass: once a port is over its limit, one pass takes all frames of its
-// ring and gives them back.
+// TestRingShedsInOnePass: when a port is over its limit, one pass reads and releases all frames of
+// its ring.
 func TestRingShedsInOnePass(t *testing.T) {
 	b := newBench(t, ringtest.New(ringtest.Config{}))
 	ch, s := b.port(1, ring512)
@@ -494,12 +492,11 @@ func TestRingShedsInOnePass(t *testing.T) {
 		t.Errorf("%d lost of a ring that was emptied", lost)
 	}
 	if n := b.h.polls.Load(); n != 0 {
-		t.Errorf("epoll was asked %d times", n)
+		t.Errorf("epoll was called %d times", n)
 	}
 }
 
-// BenchmarkRingShed is the cost of a frame whose upcall is shed, beside a pass of the
-// handler for 400 of them.
+// BenchmarkRingShed measures the cost of a frame whose upcall is shed, with 400 of them per pass.
 func BenchmarkRingShed(b *testing.B) {
 	x := newBench(b, ringtest.New(ringtest.Config{Memfd: true}))
 	ch, s := x.port(1, ring512)
@@ -518,11 +515,11 @@ func BenchmarkRingShed(b *testing.B) {
 		b.Errorf("%d shed of %d", shed, b.N*frames)
 	}
 	b.ReportMetric(float64(busy.Nanoseconds())/float64(b.N*frames), "ns/frame")
-	b.ReportMetric(0, "ns/op") // not shown: it includes the emulated kernel
+	b.ReportMetric(0, "ns/op") // hidden: it includes the emulated kernel
 }
 
-// TestRingStop: what is in the rings is answered first; a message that never gets
-// done does not keep the handler.
+// TestRingStop: frames in the rings are answered first; a message that is never completed does not
+// delay the stop.
 func TestRingStop(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
@@ -559,12 +556,12 @@ type forwardAll struct{ policy.Policy }
 
 func (forwardAll) Decide(_ *dpif.Upcall, _ int64, v *policy.Verdict) { odp.AppendOutput(&v.Actions, 3) }
 
-// TestRingRoundAllocatesNothing: from the frame to the request and back.
+// TestRingRoundAllocatesNothing checks the way from the frame to the request and back.
 func TestRingRoundAllocatesNothing(t *testing.T) {
 	if ringRace {
 		t.Skip("the race detector allocates")
 	}
-	// The collector's own would be counted.
+	// Garbage collection itself allocates.
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
 	b := newBench(t, ringtest.New(ringtest.Config{}))
 	b.h.policy = forwardAll{}
@@ -581,22 +578,22 @@ func TestRingRoundAllocatesNothing(t *testing.T) {
 			b.step()
 		}
 		runtime.ReadMemStats(&after)
-		// The first rounds make buffers grow.
+		// Buffers grow in the first rounds.
 		if n := after.Mallocs - before.Mallocs; n != 0 && round > 4 {
 			allocating = append(allocating, fmt.Sprintf("round %d: %d", round, n))
 		}
 	}
-	// The rounds are alike, so what the way of an upcall allocates is in all of
-	// them; the count is the process's, and the runtime has goroutines of its own.
+	// All rounds are the same, so an allocation on the path would show in each of them. The count
+	// is that of the process, which includes goroutines of the runtime.
 	if len(allocating) > 2 {
 		t.Errorf("allocations for 38 upcalls: %v", allocating)
 	}
 	if n := b.h.polls.Load(); n != 0 {
-		t.Errorf("epoll was asked %d times", n)
+		t.Errorf("epoll was called %d times", n)
 	}
 }
 
-// TestRingFill: the greatest number of frames in use is told, once.
+// TestRingFill: the maximum number of frames in use is reported once.
 func TestRingFill(t *testing.T) {
 	b := newBench(t, ringtest.New(ringtest.Config{}))
 	_, s := b.port(1, ring512)
@@ -610,6 +607,6 @@ func TestRingFill(t *testing.T) {
 		t.Errorf("%d frames were in use at most, want 300", got)
 	}
 	if got := b.h.RingFill(); got != 0 {
-		t.Errorf("%d frames are told again", got)
+		t.Errorf("%d frames are reported again", got)
 	}
 }

@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// next has the handler serve a socket that was released, as the next process does.
+// next makes the handler serve a released socket, as the next process does.
 func (b *bench) next(no odp.PortNo, fd int, ring mmapring.State) *Socket {
 	b.t.Helper()
 	sock, err := netlink.AdoptReceiver(unix.NETLINK_GENERIC, fd, ring, netlink.ReceiverConfig{Kernel: b.k})
@@ -30,8 +30,8 @@ func (b *bench) next(no odp.PortNo, fd int, ring mmapring.State) *Socket {
 	return ch
 }
 
-// TestRingHandOver: what is in a ring, comes to it meanwhile, and comes after it was taken
-// over is answered once, in order. COPY messages are among them.
+// TestRingHandOver: messages that are in a ring, arrive during the hand-over, or arrive after it,
+// are answered once and in order, COPY messages included.
 func TestRingHandOver(t *testing.T) {
 	for _, version := range versions {
 		t.Run(version.name, func(t *testing.T) {
@@ -78,15 +78,15 @@ func TestRingHandOver(t *testing.T) {
 	}
 }
 
-// TestRingCrash: packets of the batch that was being answered are not answered again;
-// those received and not decided are.
+// TestRingCrash: packets of the batch that was being answered are not answered again; those
+// received but not decided are.
 func TestRingCrash(t *testing.T) {
 	b := newBench(t, ringtest.New(ringtest.Config{Memfd: true}))
 	ch, s := b.port(1, ring512)
 	b.deliver(s, 1, 0, 5, 200)
 	b.step()
 	b.deliver(s, 1, 5, 30, 200)
-	// The batch's requests are sent, and its frames not given back.
+	// The batch's requests are sent, but its frames are not released.
 	if n := b.h.receive(ch, 10); n != 10 {
 		t.Fatalf("received %d", n)
 	}
@@ -94,7 +94,7 @@ func TestRingCrash(t *testing.T) {
 	b.h.receive(ch, 4)
 	fd := ch.FD()
 	lent := b.h.in
-	defer lent.Close() // its frames are another mapping's by then
+	defer lent.Close() // its frames belong to another mapping by then
 	var err error
 	if b.h.in, err = netlink.NewBatch(batchSize); err != nil {
 		t.Fatal(err)
@@ -112,14 +112,14 @@ func TestRingCrash(t *testing.T) {
 	if got := b.policy.packets(1); got[len(got)-1] != 35 {
 		t.Errorf("packets %v", got)
 	}
-	// The kernel keeps the socket as long as it is mapped.
+	// The kernel keeps the socket while it is mapped.
 	lent.Release()
 	if err := ch.Close(); err != nil && !errors.Is(err, unix.EBADF) {
 		t.Error(err)
 	}
 }
 
-// sendHook is a kernel for request sockets that tells of each send.
+// sendHook is a kernel for request sockets that calls a hook for each send.
 type sendHook struct {
 	*ringtest.Requests
 	sending func()
@@ -130,8 +130,8 @@ func (k *sendHook) Sendmsg(fd int, msg *unix.Msghdr, flags int) (int, error) {
 	return k.Requests.Sendmsg(fd, msg, flags)
 }
 
-// TestRingMarksBeforeItSends: frames are marked when their requests are sent, not before,
-// and no mark is left in frames that were given back.
+// TestRingMarksBeforeItSends: frames are marked when their requests are sent, not earlier, and
+// released frames keep no mark.
 func TestRingMarksBeforeItSends(t *testing.T) {
 	k := &sendHook{Requests: ringtest.NewRequests(ringtest.Config{})}
 	conn, err := netlink.Dial(unix.NETLINK_GENERIC, netlink.Config{Kernel: k})

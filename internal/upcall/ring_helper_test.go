@@ -23,29 +23,28 @@ import (
 // ring16 has 16 frames, of which a batch may hold 8.
 var ring16 = mmapring.Geometry{FrameSize: 2048, BlockSize: 8192, Blocks: 4}
 
-// ring512 has frames enough that quotas bind before half a ring does.
+// ring512 has enough frames that quotas limit a batch before half a ring does.
 var ring512 = mmapring.Geometry{FrameSize: 1024, BlockSize: 65536, Blocks: 8}
 
-// emulated is what handlers' sockets are opened on.
+// emulated is the kernel of handlers' sockets.
 type emulated interface {
 	netlink.RingKernel
 	Lookup(fd int) *ringtest.Socket
 	Alive() int
 }
 
-// kernelEpoll is the epoll of an emulated kernel. Unless it
-// blocks, a wait in which nothing is ready returns at once, as if its time had
-// passed.
+// kernelEpoll is the epoll of an emulated kernel. Unless it blocks, a wait without a ready socket
+// returns at once, as after a timeout.
 type kernelEpoll struct {
 	*epoll.Poller
 	k        emulated
 	blocks   bool
-	timeouts []time.Duration // of the waits in which nothing was ready, if it does not block
+	timeouts []time.Duration // of waits without a ready socket, if it does not block
 	idle     func()          // called before it sleeps
 
 	mu       sync.Mutex
 	watched  []*watch
-	reported int // events
+	reported int // number of events
 }
 
 // watch is a socket in the epoll set.
@@ -53,8 +52,8 @@ type watch struct {
 	id   uint32
 	fd   int
 	edge bool
-	// Of an edge-triggered one: it was added and not looked at yet; wake-ups that were
-	// looked at.
+	// For an edge-triggered socket: it was added but not checked yet, and the number of wake-ups
+	// seen.
 	fresh   bool
 	wakeups uint64
 }
@@ -87,7 +86,7 @@ func (p *kernelEpoll) Wait(events []epoll.Event, timeout time.Duration) (int, er
 		var scratch [8]epoll.Event
 		switch {
 		case n > 0 || timeout == 0:
-			_, err := p.Poller.Wait(scratch[:], 0) // takes the wake-up
+			_, err := p.Poller.Wait(scratch[:], 0) // consumes the wake-up
 			return n, err
 		case !p.blocks:
 			p.timeouts = append(p.timeouts, timeout)
@@ -119,7 +118,7 @@ func (p *kernelEpoll) look(events []epoll.Event) (n int) {
 				continue
 			}
 		}
-		// Of a wake-up whose cause is gone there is no event.
+		// A wake-up whose cause is gone causes no event.
 		if level := s.Level(); level != 0 {
 			events[n] = epoll.Event{ID: w.id, Err: level&unix.POLLERR != 0}
 			n++
@@ -129,8 +128,7 @@ func (p *kernelEpoll) look(events []epoll.Event) (n int) {
 	return n
 }
 
-// notes is a policy that notes which packets it was asked about, and has each
-// forwarded.
+// notes is a policy that records all packets and forwards them.
 type notes struct {
 	policy.Policy
 	t    testing.TB
@@ -168,8 +166,8 @@ func (p *notes) count() int {
 	return len(p.order)
 }
 
-// bench is a handler whose upcall sockets are an emulated kernel's, and whose
-// requests go to the running kernel, which skips them.
+// bench is a handler whose upcall sockets belong to an emulated kernel, and whose requests go to
+// the running kernel, which skips them.
 type bench struct {
 	t      testing.TB
 	k      emulated
@@ -188,7 +186,7 @@ func newBench(t testing.TB, k emulated) *bench {
 	return newBenchOn(t, k, conn)
 }
 
-// newBenchOn makes a bench whose requests go to conn.
+// newBenchOn returns a bench whose requests go to conn.
 func newBenchOn(t testing.TB, k emulated, conn *netlink.Conn) *bench {
 	t.Helper()
 	b := &bench{t: t, k: k, policy: &notes{t: t, got: map[odp.PortNo][]uint64{}}}
@@ -204,8 +202,8 @@ func newBenchOn(t testing.TB, k emulated, conn *netlink.Conn) *bench {
 	return b
 }
 
-// newTestHandler makes a handler whose requests are netlink control messages,
-// which every kernel skips. It owns conn.
+// newTestHandler returns a handler whose requests are netlink control messages, which every kernel
+// skips. It owns conn.
 func newTestHandler(t testing.TB, conn *netlink.Conn, p policy.Policy, notify event.Sink) *Handler {
 	t.Helper()
 	h, err := New(Config{Datapath: dpiftest.Datapath(conn), Policy: p, Budget: &places{limit: 1 << 20},
@@ -216,7 +214,7 @@ func newTestHandler(t testing.TB, conn *netlink.Conn, p policy.Policy, notify ev
 	return h
 }
 
-// places is a budget.
+// places is a flow budget.
 type places struct{ limit, taken, inFlight int64 }
 
 func (b *places) Reserve() bool {
@@ -232,8 +230,7 @@ func (b *places) Release()    { b.taken-- }
 func (b *places) Ample() bool { return 2*b.taken <= b.limit }
 func (b *places) PutSpoofed() {}
 
-// port opens a port's upcall socket, linear for the zero Geometry, and has the
-// handler own it.
+// port opens a port's upcall socket, linear for the zero Geometry, and attaches it to the handler.
 func (b *bench) port(no odp.PortNo, g mmapring.Geometry) (*Socket, *ringtest.Socket) {
 	b.t.Helper()
 	sock, err := netlink.OpenReceiver(unix.NETLINK_GENERIC, netlink.ReceiverConfig{Ring: g, Kernel: b.k})
@@ -255,8 +252,7 @@ func (b *bench) upcall(in odp.PortNo, seq uint64, size int) []byte {
 	return dpiftest.Miss(dpiftest.Key(in), packet)
 }
 
-// deliver has the kernel send up packets first to first+n-1, and returns how
-// many it lost.
+// deliver delivers packets first to first+n-1 to the socket, and returns how many were lost.
 func (b *bench) deliver(s *ringtest.Socket, in odp.PortNo, first uint64, n, size int) (lost int) {
 	b.t.Helper()
 	for i := range uint64(n) {
@@ -267,7 +263,7 @@ func (b *bench) deliver(s *ringtest.Socket, in odp.PortNo, first uint64, n, size
 	return lost
 }
 
-// step is one round of the handler.
+// step runs one round of the handler.
 func (b *bench) step() {
 	b.t.Helper()
 	if err := b.h.wait(); err != nil {
@@ -276,8 +272,7 @@ func (b *bench) step() {
 	b.h.pass()
 }
 
-// start runs the handler, with waits that block, and returns what waits for its
-// end.
+// start runs the handler, with waits that block, and returns a function that waits for its end.
 func (b *bench) start() (ended func()) {
 	b.epoll.blocks = true
 	done := make(chan error, 1)
@@ -295,14 +290,14 @@ func (b *bench) start() (ended func()) {
 	}
 }
 
-// hangs is when a test gives up waiting for what ought to come at once.
+// hangs is the time after which a test gives up waiting for what should happen at once.
 const hangs = 20 * time.Second
 
 func (b *bench) eventually(what string, done func() bool) {
 	b.t.Helper()
 	for deadline := time.Now().Add(hangs); !done(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			b.t.Fatalf("waited in vain: %s", what)
+			b.t.Fatalf("timeout: %s", what)
 		}
 	}
 }

@@ -59,8 +59,8 @@ func TestRoundAnswersEachUpcall(t *testing.T) {
 	if err := r.Do(unknown, unknown, back, reserved, packet); err != nil {
 		t.Fatal(err)
 	}
-	// The second packet of a flow finds its flow in the batch already; a
-	// packet that is dropped has a flow and no execution.
+	// The second packet of a flow finds its flow in the batch; a dropped packet has a flow and no
+	// execute.
 	want := []string{"execute", "put", "execute", "execute", "put", "put"}
 	if diff := cmp.Diff(want, r.Requests()); diff != "" {
 		t.Errorf("requests -want +got:\n%s", diff)
@@ -79,8 +79,8 @@ func TestRoundAnswersEachUpcall(t *testing.T) {
 	}
 }
 
-// TestRoundPrimes has a station answered: the flow of what it sends next is there before
-// the answer goes out, unless more than half of the places for flows are taken.
+// TestRoundPrimes: when a packet is answered, the flow of the answer's direction is put before the
+// packet is sent, unless more than half of the flow limit is used.
 func TestRoundPrimes(t *testing.T) {
 	everyone := odp.MAC{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
 	packet := make([]byte, 60)
@@ -150,8 +150,8 @@ func TestRoundKeepsTheFlowLimit(t *testing.T) {
 	}
 }
 
-// TestRoundAllocatesNothing runs decode, decision, encoding and sending over
-// the kinds of upcall that a running switch sees.
+// TestRoundAllocatesNothing decodes, decides, encodes and sends all kinds of upcalls that a running
+// switch receives.
 func TestRoundAllocatesNothing(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the race detector allocates")
@@ -181,8 +181,8 @@ func TestRoundAllocatesNothing(t *testing.T) {
 	}
 }
 
-// TestRoundShedsBeforeItDecodes: what exceeds the port's limit is not looked
-// at, so that it costs next to nothing.
+// TestRoundShedsBeforeItDecodes: upcalls above the port's limit are not decoded, so shedding them
+// is cheap.
 func TestRoundShedsBeforeItDecodes(t *testing.T) {
 	r := newRound(t, 100)
 	up := r.Upcall(flowKey(1, host(1), host(2)), make([]byte, 80))

@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestRounds: a handler that sleeps goes round when it is nudged, one whose
-// policy blocks does not until it is let go.
+// TestRounds: a sleeping handler makes a round when nudged; a handler blocked in its policy does
+// not until it continues.
 func TestRounds(t *testing.T) {
 	k := ringtest.New(ringtest.Config{})
 	stuck, well := newBench(t, k), newBench(t, k)
@@ -45,7 +45,7 @@ func TestRounds(t *testing.T) {
 		well.eventually("the other handler goes round", grows(1))
 	}
 	if count(0) != before {
-		t.Error("a handler that is blocked goes round")
+		t.Error("a blocked handler makes a round")
 	}
 	close(release)
 	stuck.eventually("the handler goes round when it is let go", grows(0))
@@ -55,7 +55,7 @@ func TestRounds(t *testing.T) {
 	}
 }
 
-// TestRelease: a socket leaves its handler as it is.
+// TestRelease: a released socket is unchanged.
 func TestRelease(t *testing.T) {
 	b := newBench(t, ringtest.New(ringtest.Config{}))
 	sock, err := netlink.OpenReceiver(unix.NETLINK_GENERIC, netlink.ReceiverConfig{})
@@ -82,15 +82,15 @@ func TestRelease(t *testing.T) {
 	again.Close()
 }
 
-// TestQuietPortComesFirst: what comes from a quiet port while one that floods is answered
-// waits for that pass only, and is answered before the next upcalls of the other one.
+// TestQuietPortComesFirst: an upcall of a quiet port beside a flooding one waits for the current
+// pass only, and is answered before the next upcalls of the other port.
 func TestQuietPortComesFirst(t *testing.T) {
 	for _, g := range []mmapring.Geometry{{}, ring512} {
 		b := newBench(t, ringtest.New(ringtest.Config{}))
 		_, flood := b.port(1, g)
 		_, quiet := b.port(2, g)
 		b.deliver(flood, 1, 0, 100, 100)
-		b.step() // the first pass shows that port 1 is behind
+		b.step() // after the first pass port 1 is known to have a backlog
 		if b.policy.count() == sharedPass {
 			b.policy.hook = func(odp.PortNo, uint64) {
 				b.policy.hook = nil

@@ -7,7 +7,7 @@ import (
 	"dpifd/internal/policy"
 )
 
-// TestSpoofedPacket: the example is the first packet since the last one was taken.
+// TestSpoofedPacket: the example is the first packet since the previous example was read.
 func TestSpoofedPacket(t *testing.T) {
 	p := NewPort(1, "a", 0)
 	if got := p.SpoofedPacket(); got.Reason != "" || len(got.Key) != 0 {

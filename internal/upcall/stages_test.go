@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// stagedRound is a round whose flows are in two stages.
+// stagedRound is a round with flows in two stages.
 func stagedRound(t *testing.T, flowLimit int) *upcall.Round {
 	t.Helper()
 	l, err := forward.NewLearning(forward.Config{Stages: forward.StagesTwo})
@@ -37,8 +37,8 @@ func stagedKey(recirc uint32, in odp.PortNo, src, dst odp.MAC) []byte {
 	return e.Bytes()
 }
 
-// TestRoundInTwoStages has both flows put, the second one not again so soon, and those to a station that speaks up
-// renewed before its packet goes out.
+// TestRoundInTwoStages: both flows are put, the second not again soon after, and flows to a station
+// that moved are renewed before its packet is sent.
 func TestRoundInTwoStages(t *testing.T) {
 	everyone := odp.MAC{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
 	packet := make([]byte, 60)
@@ -73,7 +73,7 @@ func TestRoundInTwoStages(t *testing.T) {
 	}
 }
 
-// TestRoundRenewsSoMany has one batch renew a bounded number of flows.
+// TestRoundRenewsSoMany: one batch renews a bounded number of flows.
 func TestRoundRenewsSoMany(t *testing.T) {
 	packet := make([]byte, 60)
 	r := stagedRound(t, 1000)

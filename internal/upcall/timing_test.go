@@ -9,7 +9,7 @@ import (
 	"dpifd/internal/mmapring/ringtest"
 )
 
-// TestQueueAge goes through what may be known of a queue of ten messages.
+// TestQueueAge checks the known age of a queue of ten messages.
 func TestQueueAge(t *testing.T) {
 	q := queueAge{since: 10, mark: 10}
 	for i, step := range []struct {
@@ -18,10 +18,10 @@ func TestQueueAge(t *testing.T) {
 		now     time.Duration
 		want    time.Duration
 	}{
-		{5, false, 20, 10}, {3, true, 30, 10}, // all came after the beginning
-		{2, true, 40, 30}, {0, true, 50, 40}, {3, false, 60, 50}, // after the last time it was empty
-		{6, false, 70, 50}, {6, false, 80, 50}, // ten and more since it was empty
-		{6, false, 90, 50}, {6, false, 100, 50}, // ten and more since then
+		{5, false, 20, 10}, {3, true, 30, 10}, // all came after the start
+		{2, true, 40, 30}, {0, true, 50, 40}, {3, false, 60, 50}, // after the queue was last empty
+		{6, false, 70, 50}, {6, false, 80, 50}, // ten or more since it was empty
+		{6, false, 90, 50}, {6, false, 100, 50}, // ten or more since then
 		{6, false, 110, 80}, {1, true, 120, 80}, {1, true, 130, 120},
 	} {
 		if got := q.next(step.n, step.emptied, step.now, 10); got != step.want {
@@ -29,25 +29,25 @@ func TestQueueAge(t *testing.T) {
 		}
 	}
 	if q.empty(125); q.since != 130 {
-		t.Errorf("since %d after an older look", q.since)
+		t.Errorf("since %d after an older check", q.since)
 	}
 }
 
-// TestReported has epoll report sockets one after the other.
+// TestReported lets epoll report sockets one after the other.
 func TestReported(t *testing.T) {
 	h, a, b, c := &Handler{}, &Socket{}, &Socket{}, &Socket{}
 	for i, step := range []struct {
 		at       time.Duration
 		n        int
 		reported *Socket
-		want     time.Duration // since when its messages came
+		want     time.Duration // since when its messages have been queued
 	}{
 		{10, 1, a, 0}, {20, 1, b, 10}, {30, 1, a, 20}, {40, 1, a, 20}, // not reported before, or reported
 		{50, len(h.events), b, 40}, {60, 1, c, 0}, {70, 1, b, 60}, // after a report without room for all
 	} {
 		h.clock = step.at
 		if h.looked(0, step.n) {
-			t.Fatal("it slept without a timeout")
+			t.Fatal("the handler slept without a timeout")
 		}
 		if h.reported(step.reported, false); step.reported.age.since != step.want {
 			t.Errorf("step %d: since %d, want %d", i, step.reported.age.since, step.want)
@@ -61,8 +61,8 @@ func TestReported(t *testing.T) {
 	}
 }
 
-// TestUpcallTimes compares with the times at which a test sends and sees answers sent: no
-// upcall is said to take less.
+// TestUpcallTimes compares latencies with the times at which the test sends upcalls and sees the
+// answers: no reported latency is shorter.
 func TestUpcallTimes(t *testing.T) {
 	const takes = 3 * time.Millisecond
 	b := newBench(t, ringtest.New(ringtest.Config{}))
@@ -91,7 +91,7 @@ func TestUpcallTimes(t *testing.T) {
 	}
 }
 
-// TestTimesOfAnswersOnly: what is shed or no upcall has no time.
+// TestTimesOfAnswersOnly: shed upcalls and invalid messages have no latency.
 func TestTimesOfAnswersOnly(t *testing.T) {
 	b := newBench(t, ringtest.New(ringtest.Config{}))
 	s, k := b.port(1, ring16)
@@ -105,8 +105,8 @@ func TestTimesOfAnswersOnly(t *testing.T) {
 	}
 }
 
-// TestCPUWait: a running handler tells what its thread waited for, and the figure stays
-// when it has ended.
+// TestCPUWait: a running handler reports the time that its thread waited for a CPU, and the value
+// stays after it has ended.
 func TestCPUWait(t *testing.T) {
 	if d := runDelay("1234 56789 7\n"); d != 56789 {
 		t.Errorf("%d ns of a schedstat file, want 56789", d)

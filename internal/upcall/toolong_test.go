@@ -9,8 +9,7 @@ import (
 	"dpifd/internal/policy"
 )
 
-// wide is a policy that sends the packets of port 1 out of many ports, and others out of
-// one.
+// wide is a policy that outputs the packets of port 1 to many ports, and others to one.
 type wide struct {
 	notes
 	ports int
@@ -29,10 +28,10 @@ func (p *wide) Decide(u *dpif.Upcall, _ int64, v *policy.Verdict) {
 	}
 }
 
-// TestActionsTooLong: a packet that goes out of more ports than one request can name is
-// sent in several; a flow that does not fit is left out alone, and costs no other.
+// TestActionsTooLong: a packet to more ports than one request can hold is sent by several; a flow
+// that does not fit is left out, without an effect on others.
 func TestActionsTooLong(t *testing.T) {
-	const all = 64 << 10 / odp.OutputLen // outputs that no attribute can hold
+	const all = 64 << 10 / odp.OutputLen // more outputs than an attribute can hold
 	for _, tt := range []struct{ ports, executes, refused int }{
 		{odp.MaxActions / odp.OutputLen, 1, 0}, {odp.MaxActions/odp.OutputLen + 1, 2, 0}, {all, 3, 1},
 	} {
@@ -54,7 +53,7 @@ func TestActionsTooLong(t *testing.T) {
 				two.port.flowsRefused.Load())
 		}
 		if got := int(b.h.budget.(*places).taken); got != 2-tt.refused || b.h.budget.(*places).inFlight != 0 {
-			t.Errorf("%d ports: %d places taken, %d in flight", tt.ports, got, b.h.budget.(*places).inFlight)
+			t.Errorf("%d ports: %d reserved, %d in flight", tt.ports, got, b.h.budget.(*places).inFlight)
 		}
 		b.h.begin()
 		var u dpif.Upcall
