@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// newBound opens an unconnected socket as another program might have it.
+// newBound opens an unconnected socket, as another program might have it.
 func newBound(t *testing.T, protocol int, groups uint32) int {
 	t.Helper()
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW, protocol)
@@ -28,7 +28,7 @@ func newBound(t *testing.T, protocol int, groups uint32) int {
 func TestDetachAndAdopt(t *testing.T) {
 	checkFDs(t)
 	tx, b := newSender(t), newBatch(t, 4)
-	// Open to others, so that something can be queued.
+	// Accepts messages from others, so that something can be queued.
 	from := openAnySender(t, socketConfig{})
 	msg := message(20, 0, 1, 0, 9, 8, 7, 6)
 	tx.send(from.PortID(), msg)
@@ -53,7 +53,7 @@ func TestDetachAndAdopt(t *testing.T) {
 	if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil || flags&unix.FD_CLOEXEC == 0 {
 		t.Errorf("descriptor flags %#x, %v: children would inherit it", flags, err)
 	}
-	// The message is there, and foreign now.
+	// The message is still queued, and is foreign now.
 	if n, err := to.Receive(b, 4); n != 0 || err != nil || to.Counters().Foreign != 1 {
 		t.Errorf("received %d, %v, counters %+v; want one foreign message", n, err, to.Counters())
 	}
@@ -63,7 +63,7 @@ func TestDetachAndAdopt(t *testing.T) {
 	}
 }
 
-// TestAdoptForgetsLosses: what was lost before is not told again.
+// TestAdoptForgetsLosses: earlier losses are not reported again.
 func TestAdoptForgetsLosses(t *testing.T) {
 	tx, b := newSender(t), newBatch(t, 4)
 	const group = 7
@@ -72,7 +72,7 @@ func TestAdoptForgetsLosses(t *testing.T) {
 		tx.multicast(group, message(20, 0, 1, 0, bytes.Repeat([]byte{1}, 1000)...))
 	}
 	if m, err := from.MemInfo(); err == nil && m.Drops == 0 {
-		t.Fatal("the socket does not overflow")
+		t.Fatal("the socket did not overflow")
 	}
 	if err := from.sock.membership(unix.NETLINK_DROP_MEMBERSHIP, group); err != nil {
 		t.Fatal(err)
@@ -135,8 +135,8 @@ func TestAdoptRefuses(t *testing.T) {
 			}
 		})
 	}
-	// What is refused stays the caller's.
+	// A rejected descriptor still belongs to the caller.
 	if _, err := unix.Getsockname(unbound); err != nil {
-		t.Errorf("the descriptor refused is gone: %v", err)
+		t.Errorf("the rejected descriptor was closed: %v", err)
 	}
 }

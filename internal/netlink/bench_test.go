@@ -10,14 +10,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// BenchmarkReceive compares ways to receive a queue of 64 messages; raw is recvmmsg
-// alone, recvmsg one read for each. Filling the queue is part of ns/op but not of
-// ns/msg; it does not allocate.
+// BenchmarkReceive compares ways to receive a queue of 64 messages; raw is only recvmmsg, recvmsg
+// one read per message. Filling the queue counts in ns/op but not in ns/msg; it does not allocate.
 func BenchmarkReceive(b *testing.B) {
 	const queue = 64
 	type receiver struct {
 		port    uint32
-		receive func(b *testing.B) // all of the queue
+		receive func(b *testing.B) // receives the whole queue
 	}
 	open := map[string]func(b *testing.B) receiver{
 		"raw": func(b *testing.B) receiver {

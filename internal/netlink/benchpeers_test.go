@@ -8,14 +8,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Attributes of the messages that are encoded and decoded: what FLOW_NEW has, in
-// shape.
+// Attributes of the messages that are encoded and decoded, with the structure of FLOW_NEW.
 var (
 	benchMAC  = pattern(3, 12)
 	benchIPv4 = pattern(5, 12)
 )
 
-const benchAttrs = 4 // at the outer level, one of which nests three
+const benchAttrs = 4 // at the outer level; one of them nests three
 
 func encodeOurs(e *Encoder) {
 	e.Clear()
@@ -83,7 +82,7 @@ func BenchmarkEncode(b *testing.B) {
 	}
 }
 
-// BenchmarkDecode goes through the outer attributes of one message.
+// BenchmarkDecode iterates over the outer attributes of one message.
 func BenchmarkDecode(b *testing.B) {
 	e := &Encoder{}
 	encodeOurs(e)
@@ -130,16 +129,14 @@ func BenchmarkDecode(b *testing.B) {
 	}
 }
 
-// Requests about generic netlink's families, which need no privilege
-// (linux/genetlink.h).
+// Requests for generic netlink's families, which need no privileges (linux/genetlink.h).
 const (
 	benchCmdGetFamily = 3
 	benchCtrlID       = 0x10
 	benchAttrFamilyID = 1
 )
 
-// BenchmarkTransact asks for one family, BenchmarkDump for all, on a socket that is
-// open already.
+// BenchmarkTransact requests one family, BenchmarkDump all, on an open socket.
 func BenchmarkTransact(b *testing.B) { benchRequest(b, false) }
 
 func BenchmarkDump(b *testing.B) { benchRequest(b, true) }
@@ -221,7 +218,7 @@ func benchRequest(b *testing.B, dump bool) {
 	})
 }
 
-// BenchmarkSend sends messages of 1,500 bytes that the kernel skips, 64 to a call.
+// BenchmarkSend sends messages of 1,500 bytes that the kernel skips, 64 per call.
 func BenchmarkSend(b *testing.B) {
 	c := dial(b, unix.NETLINK_ROUTE, Config{})
 	batch, payload := &SendBatch{}, pattern(1, 1500)

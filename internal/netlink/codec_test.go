@@ -30,7 +30,7 @@ func encodeSample(e *Encoder) {
 	e.Attr(9, nil)
 }
 
-// The same attributes by mdlayher/netlink must be the same bytes.
+// TestEncoderAgainstOracle: mdlayher/netlink must encode the same attributes to the same bytes.
 func TestEncoderAgainstOracle(t *testing.T) {
 	var e Encoder
 	encodeSample(&e)
@@ -107,7 +107,7 @@ func TestAttrsMalformed(t *testing.T) {
 	tests := []struct {
 		name string
 		in   []byte
-		seen int // attributes before the fault
+		seen int // attributes before the error
 	}{
 		{"half a header", slices.Concat(good, []byte{8, 0, 1}), 1},
 		{"length below a header", []byte{3, 0, 1, 0}, 0},
@@ -125,7 +125,7 @@ func TestAttrsMalformed(t *testing.T) {
 				t.Errorf("%d attributes, error %v; want %d, ErrMalformed", n, it.Err(), tt.seen)
 			}
 			if it.Next() {
-				t.Error("goes on after the fault")
+				t.Error("continues after the error")
 			}
 		})
 	}
@@ -148,7 +148,7 @@ func TestAttrsWrongSizeLatches(t *testing.T) {
 			t.Errorf("%s of three bytes: error %v, want ErrMalformed", name, it.Err())
 		}
 		if it.Next() {
-			t.Errorf("%s: iteration goes on after the error", name)
+			t.Errorf("%s: iteration continues after the error", name)
 		}
 	}
 }
@@ -211,8 +211,8 @@ func TestEncoderErrorsLatch(t *testing.T) {
 	}
 }
 
-// Any bytes: no panic, everything inside of the input, and the oracle agrees
-// on what is an attribute list wherever it is as strict as we are.
+// FuzzAttrs: for any bytes there is no panic, everything returned lies inside the input, and
+// mdlayher/netlink reads the same attributes from what was written again.
 func FuzzAttrs(f *testing.F) {
 	var e Encoder
 	encodeSample(&e)
@@ -239,7 +239,7 @@ func FuzzAttrs(f *testing.F) {
 			}
 			return
 		}
-		// What was read and written again is read the same way.
+		// What was read and written again is read identically.
 		a, c := NewAttrs(b), NewAttrs(again.Bytes())
 		for a.Next() {
 			if !c.Next() || a.Type() != c.Type() || !bytes.Equal(a.Data(), c.Data()) {
@@ -249,7 +249,7 @@ func FuzzAttrs(f *testing.F) {
 		if c.Next() || c.Err() != nil {
 			t.Fatalf("attributes more than read, or %v", c.Err())
 		}
-		// The oracle insists on the last attribute's padding.
+		// mdlayher/netlink requires the last attribute's padding.
 		o, err := mdlayher.NewAttributeDecoder(again.Bytes())
 		if err != nil {
 			t.Fatalf("oracle: %v", err)
@@ -294,11 +294,11 @@ func TestCodecDoesNotAllocate(t *testing.T) {
 	}
 }
 
-// sameAttrs compares each way to go through a list with the iterator's.
+// sameAttrs compares all ways to read a list with the iterator.
 func sameAttrs(t *testing.T, b []byte) {
 	t.Helper()
 	var table AttrTable
-	// What was in the table before does not matter.
+	// The previous content of the table must not matter.
 	_ = table.Scan(attr(9, 1, 2, 3, 4))
 	scanned, checked := table.Scan(b), CheckAttrs(b)
 	it, rest := NewAttrs(b), b
@@ -340,7 +340,7 @@ func sameAttrs(t *testing.T, b []byte) {
 	}
 }
 
-// TestAttrLookup has whole lists and those cut off anywhere.
+// TestAttrLookup uses whole lists and lists cut at each byte.
 func TestAttrLookup(t *testing.T) {
 	var e Encoder
 	e.Uint32(3, 7)
@@ -360,17 +360,17 @@ func TestAttrTableOf(t *testing.T) {
 	var table AttrTable
 	b := slices.Concat(attr(1, 2), attr(1, 2))
 	if !table.Of(nil) || table.Of(b) {
-		t.Error("the zero table is not that of the empty list alone")
+		t.Error("the zero table does not match exactly the empty list")
 	}
 	if err := table.Scan(b[:8]); err != nil {
 		t.Fatal(err)
 	}
 	if !table.Of(b[:8]) || table.Of(b[8:]) || table.Of(b) || table.Of(nil) {
-		t.Error("a table is that of other bytes")
+		t.Error("a table matches other bytes")
 	}
 }
 
-// TestPutAttr puts into space what Attr appends.
+// TestPutAttr: PutAttr writes the same bytes that Attr appends.
 func TestPutAttr(t *testing.T) {
 	for n := range 12 {
 		var put, appended Encoder
@@ -385,7 +385,7 @@ func TestPutAttr(t *testing.T) {
 	}
 }
 
-// TestEncoderOverwrites has a buffer with what an earlier use left in it.
+// TestEncoderOverwrites uses a buffer with old content.
 func TestEncoderOverwrites(t *testing.T) {
 	var fresh, used Encoder
 	used.Reset(bytes.Repeat([]byte{0xff}, 512))

@@ -23,13 +23,13 @@ func done(seq uint32, flags uint16, code int32, tlvs ...byte) []byte {
 
 func TestDump(t *testing.T) {
 	const intr = unix.NLM_F_DUMP_INTR
-	const never = 8 // the payload of messages that must not be handed on
+	const never = 8 // payload of messages that must not be passed on
 	stop := errors.New("stop")
 	extack := attr(unix.NLMSGERR_ATTR_MSG, []byte("too old\x00")...)
 	tests := []struct {
 		name   string
 		answer func(try int, seq uint32) [][]byte
-		each   error // returned for payload 2
+		each   error // result of the callback for payload 2
 		got    []byte
 		resets int
 		err    error
@@ -126,16 +126,16 @@ func TestDump(t *testing.T) {
 	}
 }
 
-// An interrupted dump whose parts keep us waiting is read to its end before it
-// is asked for again.
+// TestDumpWaitsForItsEnd: an interrupted dump is read to its end, even if that takes time, before
+// it is requested again.
 func TestDumpWaitsForItsEnd(t *testing.T) {
 	c := newPeer(t, func(p *peer) {
 		h, ok := p.request()
 		p.send(part(h.Seq, unix.NLM_F_DUMP_INTR, 1))
-		// Enough for a request that ought not to come.
+		// Long enough for a wrong request to arrive.
 		fds := []unix.PollFd{{Fd: int32(p.fd), Events: unix.POLLIN}}
 		if n, err := unix.Poll(fds, 50); n != 0 || err != nil && err != unix.EINTR {
-			t.Errorf("asked again before the end: %d, %v", n, err)
+			t.Errorf("requested again before the end: %d, %v", n, err)
 		}
 		for ; ok; h, ok = p.request() {
 			p.send(done(h.Seq, 0, 0))
@@ -167,7 +167,7 @@ func dumpLinks(t *testing.T, c *Conn) (names []string) {
 	return names
 }
 
-// The kernel's links, by us and by two other libraries.
+// TestKernelDump lists the kernel's links with this package and two other libraries.
 func TestKernelDump(t *testing.T) {
 	c := dial(t, unix.NETLINK_ROUTE, Config{})
 	oracles := map[string]func() (names []string){
@@ -199,7 +199,7 @@ func TestKernelDump(t *testing.T) {
 		},
 	}
 	for name, oracle := range oracles {
-		// Links may come and go while we look: compare what held still.
+		// Links may change during the test: compare once they are stable.
 		const tries = 20
 		for try := 1; ; try++ {
 			got, want := dumpLinks(t, c), oracle()
@@ -214,8 +214,8 @@ func TestKernelDump(t *testing.T) {
 		}
 	}
 
-	// A dump that its caller ends leaves the socket usable: without reading the
-	// rest the next one would fail with EBUSY.
+	// A dump stopped by its caller leaves the socket usable: if the rest were not read, the next
+	// dump would fail with EBUSY.
 	stop := errors.New("stop")
 	var e Encoder
 	e.Begin(unix.RTM_GETLINK, 0)

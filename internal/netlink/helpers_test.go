@@ -12,7 +12,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// message lays a message out by hand.
+// message encodes a message without the package's encoder.
 func message(typ, flags uint16, seq, pid uint32, payload ...byte) []byte {
 	b := binary.NativeEndian.AppendUint32(nil, uint32(headerLen+len(payload)))
 	b = binary.NativeEndian.AppendUint16(b, typ)
@@ -26,7 +26,7 @@ func message(typ, flags uint16, seq, pid uint32, payload ...byte) []byte {
 	return b
 }
 
-// attr lays an attribute out by hand.
+// attr encodes an attribute without the package's encoder.
 func attr(typ uint16, payload ...byte) []byte {
 	b := binary.NativeEndian.AppendUint16(nil, uint16(4+len(payload)))
 	b = binary.NativeEndian.AppendUint16(b, typ)
@@ -37,7 +37,7 @@ func attr(typ uint16, payload ...byte) []byte {
 	return b
 }
 
-// pattern returns n bytes that differ from one seed to the next.
+// pattern returns n bytes that depend on seed.
 func pattern(seed, n int) []byte {
 	b := make([]byte, n)
 	for i := range b {
@@ -57,8 +57,8 @@ func assertAllocs(t *testing.T, what string, fn func()) {
 	}
 }
 
-// checkFDs fails the test if it leaves more sockets open than it found. Other
-// descriptors are the Go runtime's, which opens them when it likes.
+// checkFDs fails the test if it leaves more sockets open than before. Other descriptors are not
+// counted, since the Go runtime may open some at any time.
 func checkFDs(t *testing.T) {
 	t.Helper()
 	before := openSockets(t)
@@ -110,14 +110,14 @@ func (s *sender) send(to uint32, b []byte) {
 func (s *sender) multicast(n uint32, b []byte) {
 	s.t.Helper()
 	to := &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: 1 << (n - 1)}
-	// After the group it goes to port 0, where for this protocol nobody listens.
+	// After the group it is sent to port 0, which has no listener for this protocol.
 	if err := unix.Sendto(s.fd, b, 0, to); err != unix.ECONNREFUSED {
 		s.t.Fatalf("multicast to group %d: %v", n, err)
 	}
 }
 
-// openAnySender opens a receiver that other programs can reach: the only way to
-// feed one on a machine without the datapath.
+// openAnySender opens a receiver that other programs can send to, the only way to feed one on a
+// machine without the datapath.
 func openAnySender(t testing.TB, c socketConfig, groups ...uint32) *Receiver {
 	t.Helper()
 	c.anySender = true

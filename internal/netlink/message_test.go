@@ -63,7 +63,7 @@ func TestSplitMessage(t *testing.T) {
 	}
 }
 
-// wellFormed promises what SplitMessage then finds.
+// FuzzSplitMessage: wellFormed predicts the result of SplitMessage.
 func FuzzSplitMessage(f *testing.F) {
 	f.Add(slices.Concat(message(20, 3, 7, 9, 1, 2, 3, 4, 5), message(21, 0, 8, 9, 6)))
 	f.Add(message(2, 0x300, 1, 1, errorPayload(-22, message(16, 1, 1, 1, 5, 6), attr(1, 'n', 'o', 0))...))
@@ -94,7 +94,7 @@ func FuzzSplitMessage(f *testing.F) {
 	})
 }
 
-// errorPayload is struct nlmsgerr: the errno, what it answers, attributes.
+// errorPayload is a struct nlmsgerr: the errno, the answered message, attributes.
 func errorPayload(code int32, answered []byte, tlvs []byte) []byte {
 	b := binary.NativeEndian.AppendUint32(nil, uint32(code))
 	return append(append(b, answered...), tlvs...)

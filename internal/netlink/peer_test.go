@@ -11,15 +11,15 @@ import (
 // peerPort is the port id of a Conn whose kernel is a peer.
 const peerPort = 4711
 
-// peer plays the kernel to a Conn over a socket pair, for what a real one
-// cannot be made to do.
+// peer acts as the kernel for a Conn over a socket pair, for behaviour that a real kernel cannot be
+// made to show.
 type peer struct {
 	t  *testing.T
 	fd int
 }
 
-// newPeer returns a Conn and runs serve as its kernel, until the Conn is
-// closed at the test's end.
+// newPeer returns a Conn and runs serve as its kernel until the Conn is closed at the end of the
+// test.
 func newPeer(t *testing.T, serve func(p *peer)) *Conn {
 	t.Helper()
 	checkFDs(t)
@@ -47,8 +47,7 @@ func newPeer(t *testing.T, serve func(p *peer)) *Conn {
 	return c
 }
 
-// requests waits for one send and returns the messages in it, nil once the Conn
-// is closed.
+// requests waits for one send and returns its messages, nil after the Conn is closed.
 func (p *peer) requests() (hs []Header, payloads [][]byte) {
 	b := make([]byte, 1<<20)
 	n, err := unix.Read(p.fd, b)
@@ -104,7 +103,7 @@ func one() *Encoder {
 	return e
 }
 
-// impatient makes an answer that does not come cost little.
+// impatient shortens the time limit for missing answers.
 func impatient(c *Conn) *Conn {
 	c.timeout = 20 * time.Millisecond
 	return c

@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Connected to the kernel means that another socket's message is refused. An
-// unconnected receiver, the oracle, gets the very same message.
+// TestReceiverIsOutOfReach: a receiver is connected to the kernel, so messages of other sockets are
+// refused. An unconnected receiver gets the same message.
 func TestReceiverIsOutOfReach(t *testing.T) {
 	checkFDs(t)
 	tx, b := newSender(t), newBatch(t, 4)
@@ -46,8 +46,8 @@ func TestReceiverIsOutOfReach(t *testing.T) {
 	}
 }
 
-// What gets into the queue otherwise (multicast, or before connect) is known
-// by its sender.
+// TestReceiverDropsForeignMessages: foreign messages that are queued nevertheless (by multicast, or
+// before connect) are recognised by their sender.
 func TestReceiverDropsForeignMessages(t *testing.T) {
 	tx, b := newSender(t), newBatch(t, 4)
 	const group = 3
@@ -83,9 +83,9 @@ func TestReceiverMembership(t *testing.T) {
 	}
 }
 
-// The kernel's own multicast passes the check of the sender.
+// TestNotifierReceivesFromKernel: the kernel's own multicasts pass the check of the sender.
 func TestNotifierReceivesFromKernel(t *testing.T) {
-	// The thread stays locked: it ends with the test, and its namespace with it.
+	// The thread stays locked, so it ends with the test, and its namespace too.
 	runtime.LockOSThread()
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 		t.Skipf("a network namespace needs privilege: %v", err)
@@ -112,7 +112,7 @@ func TestNotifierReceivesFromKernel(t *testing.T) {
 	}
 }
 
-// Datagrams that are dropped must not leave gaps, nor cost room in the batch.
+// TestReceiveSkipsAndKeepsOrder: dropped datagrams neither leave gaps nor occupy room in the batch.
 func TestReceiveSkipsAndKeepsOrder(t *testing.T) {
 	tx, b := newSender(t), newBatch(t, 4)
 	r := openAnySender(t, socketConfig{rcvbuf: 1 << 20})
@@ -121,8 +121,8 @@ func TestReceiveSkipsAndKeepsOrder(t *testing.T) {
 		whole,
 		message(21, 0, 2, 0, pattern(2, maxDatagram)...), // truncated
 		message(22, 0, 3, 0, pattern(3, 200)...),
-		pattern(4, 40),                                    // malformed: a header that promises more
-		append(message(23, 0, 5, 0, 1, 2, 3, 4), 1, 2, 3), // malformed behind a whole message
+		pattern(4, 40),                                    // malformed: the header announces more bytes
+		append(message(23, 0, 5, 0, 1, 2, 3, 4), 1, 2, 3), // malformed after a complete message
 		message(24, 0, 6, 0, pattern(6, maxDatagram-headerLen)...),
 		append(message(25, 0, 7, 0, 1), message(26, 0, 8, 0)...),
 		message(27, 0, 9, 0),
@@ -181,7 +181,7 @@ func TestReceiveIntoOneBatchFromSeveral(t *testing.T) {
 	}
 }
 
-// overflow multicasts until the receiver's queue cannot hold more.
+// overflow multicasts until the receiver's queue overflows.
 func overflow(t *testing.T) *Receiver {
 	t.Helper()
 	const group = 7
@@ -220,7 +220,7 @@ func TestReceiveOverflow(t *testing.T) {
 	}
 	n, err := r.Receive(b, 64)
 	if n == 0 || err != nil {
-		t.Fatalf("received %d, %v; want what was queued", n, err)
+		t.Fatalf("received %d, %v; want the queued messages", n, err)
 	}
 	if uint32(n)+info.Drops != 100 {
 		t.Errorf("%d received and %d dropped, want 100 in all", n, info.Drops)
@@ -229,7 +229,7 @@ func TestReceiveOverflow(t *testing.T) {
 		t.Errorf("counters %+v", c)
 	}
 	if info, err := r.MemInfo(); err != nil || info.QueuedBytes != 0 {
-		t.Errorf("after all was received: memory %+v, %v", info, err)
+		t.Errorf("after everything was received: memory %+v, %v", info, err)
 	}
 }
 
@@ -239,7 +239,7 @@ func TestSocketErrorTakesOverflow(t *testing.T) {
 		t.Fatalf("error %v, want ENOBUFS", err)
 	}
 	if err := r.SocketError(); err != nil {
-		t.Errorf("error %v after it was taken", err)
+		t.Errorf("error %v after it was read", err)
 	}
 	if n, err := r.Receive(b, 64); n == 0 || err != nil || r.Counters().Overflows != 1 {
 		t.Errorf("received %d, %v, counters %+v", n, err, r.Counters())

@@ -68,7 +68,7 @@ func TestRingReceivesInOrderWhateverTheWay(t *testing.T) {
 		jumbo := message(20, 0, 2, 0, pattern(2, 60_000)...)
 		full := message(20, 0, 3, 0, pattern(3, 984)...)
 		if r.Ready() {
-			t.Error("ready before anything came")
+			t.Error("ready before anything arrived")
 		}
 		deliver(t, s, small, jumbo)
 		aborted, err := s.Reserve(100)
@@ -80,8 +80,7 @@ func TestRingReceivesInOrderWhateverTheWay(t *testing.T) {
 		if !r.Ready() {
 			t.Error("not ready with four frames")
 		}
-		// The first receive call for the COPY frame tells of an overrun, the
-		// second is interrupted.
+		// The first receive call for the COPY frame reports an overrun, the second is interrupted.
 		s.FailRecv(unix.ENOBUFS, unix.EINTR)
 		n, err := r.Receive(b, 64)
 		if n != 3 || err != nil {
@@ -128,7 +127,7 @@ func TestRingLendsInPlaceAndNeverMoreThanHalf(t *testing.T) {
 		t.Fatalf("received %d, %v from the other socket", n, err)
 	}
 	wantBatch(t, b, append(append([][]byte(nil), sent[:8]...), sent[0])...)
-	// In place: what the kernel's side writes shows.
+	// In place: writes of the kernel's side are visible.
 	mem := s.RXMemory()
 	i := bytes.Index(mem, sent[3])
 	mem[i+20] ^= 0xff
@@ -187,7 +186,7 @@ func TestRingDropsWhatMakesNoSense(t *testing.T) {
 		t.Fatalf("received %d, %v", n, err)
 	}
 	wantBatch(t, b, good, good)
-	// The malformed one was received.
+	// The malformed one counts as received.
 	want := Counters{ReceivedRing: 3, Bytes: uint64(2 * len(good)), Malformed: 1, Oversized: 1, RingForeign: 1}
 	if diff := cmp.Diff(want, r.Counters()); diff != "" {
 		t.Errorf("counters (-want +got):\n%s", diff)
@@ -234,7 +233,7 @@ func TestRingOverrunIsCountedOnceAndRecovers(t *testing.T) {
 	}
 	jumbo := message(20, 0, 1, 0, pattern(1, 5000)...)
 	if s.Deliver(jumbo) == nil {
-		t.Fatal("the emulated kernel took a COPY while congested")
+		t.Fatal("the emulated kernel accepted a COPY while congested")
 	}
 	if err := r.Poll(); err != nil {
 		t.Fatal(err)
@@ -262,7 +261,7 @@ func TestRingAndQueueApartIsAnError(t *testing.T) {
 	if st := s.RX(0).Status; st != 3 {
 		t.Errorf("the COPY frame has status %d: released without its receive call", st)
 	}
-	// The receive call succeeds the next time: nothing was lost.
+	// The receive call succeeds the next time, so nothing is lost.
 	if n, err := r.Receive(b, 8); n != 1 || err != nil {
 		t.Fatalf("received %d, %v", n, err)
 	}
@@ -270,8 +269,8 @@ func TestRingAndQueueApartIsAnError(t *testing.T) {
 	b.Release()
 }
 
-// TestRingTakenOverWithoutQueuedMessage: the process before had received the message of a
-// COPY frame and ended before it could note it. That frame is passed over.
+// TestRingTakenOverWithoutQueuedMessage: the previous process had received the message of a COPY
+// frame but exited before it recorded that. The frame is skipped.
 func TestRingTakenOverWithoutQueuedMessage(t *testing.T) {
 	k := ringtest.New(ringtest.Config{})
 	r, s := ringReceiver(t, k)
@@ -348,7 +347,7 @@ func TestRingThatCannotBeHadLeavesALinearReceiver(t *testing.T) {
 			}
 		})
 	}
-	// On the running kernel, whatever it has.
+	// On the running kernel, with or without rings.
 	r, err := OpenReceiver(unix.NETLINK_GENERIC, ReceiverConfig{Ring: testRing})
 	if err != nil {
 		t.Fatal(err)

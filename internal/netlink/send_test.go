@@ -15,7 +15,7 @@ func TestKernelSend(t *testing.T) {
 	var b SendBatch
 	for name, c := range map[string]*Conn{
 		"one send": dial(t, unix.NETLINK_ROUTE, Config{}),
-		// The smallest that the kernel grants does not hold the batch.
+		// The smallest buffer that the kernel grants does not hold the batch.
 		"several sends": dial(t, unix.NETLINK_ROUTE, Config{SndBuf: 1}),
 	} {
 		const n = 400
@@ -26,7 +26,7 @@ func TestKernelSend(t *testing.T) {
 			if split := b.size > c.SndBuf(); split != (name == "several sends") {
 				t.Fatalf("%s: %d bytes, send buffer %d", name, b.size, c.SndBuf())
 			}
-			// Successes are answered by a link each, more than can be queued.
+			// Each success is answered by a link, which is more than can be queued.
 			for i := range b.msgs {
 				if !slices.Contains(want, i) {
 					binary.NativeEndian.PutUint16(b.enc.buf[b.msgs[i].start+4:], unix.NLMSG_NOOP)
@@ -52,8 +52,8 @@ func TestKernelSend(t *testing.T) {
 	}
 }
 
-// More failures than the receive buffer holds: said, counted, not repeated,
-// and over with the next call.
+// TestKernelSendOverflow: more failures than the receive buffer holds are reported, counted, not
+// repeated, and have no effect on the next call.
 func TestKernelSendOverflow(t *testing.T) {
 	c := dial(t, unix.NETLINK_ROUTE, Config{RcvBuf: 1})
 	var b SendBatch
@@ -74,12 +74,12 @@ func TestKernelSendOverflow(t *testing.T) {
 	}
 }
 
-// The same with answers: each message gets one, or ENOBUFS.
+// TestKernelTransactBatchOverflow does the same with answers: each message gets one, or ENOBUFS.
 func TestKernelTransactBatchOverflow(t *testing.T) {
 	c := dial(t, unix.NETLINK_ROUTE, Config{RcvBuf: 1})
-	c.sock.rcvbuf = 100 * answerMemory // believed, not granted
+	c.sock.rcvbuf = 100 * answerMemory // pretend a larger buffer than granted
 	var b SendBatch
-	const n = 201 // the last one goes alone, and well
+	const n = 201 // the last one is sent alone and succeeds
 	links(&b, n, func(int) bool { return true })
 	calls, lost := 0, 0
 	err := c.TransactBatch(&b, func(i int, _ []byte, err error) {
@@ -98,8 +98,8 @@ func TestKernelTransactBatchOverflow(t *testing.T) {
 	}
 }
 
-// What exceeds the send buffer goes in several sends, in order; a message that
-// exceeds it alone is reported.
+// TestSendSplits: messages that exceed the send buffer together are sent in order by several calls;
+// a message that exceeds it alone is reported.
 func TestSendSplits(t *testing.T) {
 	const limit = 2000
 	type sent struct {
@@ -196,7 +196,7 @@ func TestSendDoesNotAllocate(t *testing.T) {
 	assertAllocs(t, "Send", func() {
 		b.Reset()
 		for range 20 {
-			// The kernel skips control messages whatever they hold.
+			// The kernel skips control messages whatever they contain.
 			b.Begin(unix.NLMSG_NOOP, 0).Uint32(1, 5)
 			b.Gather(2, payload)
 			b.End()

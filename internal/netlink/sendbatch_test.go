@@ -9,7 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// wire returns what one system call for part of b would send.
+// wire returns the bytes that one system call for part of b would send.
 func (b *SendBatch) wire() []byte {
 	var out []byte
 	for i := range b.iovs {
@@ -18,8 +18,8 @@ func (b *SendBatch) wire() []byte {
 	return out
 }
 
-// A gathered attribute must be the bytes that a copied one is, whatever
-// its length does to the alignment and whatever stands before and after.
+// TestSendBatchGathersWhatEncoderCopies: a gathered attribute has the same bytes as a copied one,
+// for any length and neighbours.
 func TestSendBatchGathersWhatEncoderCopies(t *testing.T) {
 	var b SendBatch
 	for round, sizes := range [][]int{{0}, {1}, {2, 3, 4}, {1500, 0, 9001, 65531},
@@ -68,8 +68,8 @@ func TestSendBatchParts(t *testing.T) {
 		limits limits
 		want   []int
 	}{
-		// Pieces: 2 for each message, its padding and the next one's head
-		// being one, and the room of 3 for the last.
+		// Each message has 2 pieces, as its padding and the next message's head are one piece; the
+		// last has 3.
 		{limits{math.MaxInt, math.MaxInt}, []int{511, 189}},
 		{limits{300, math.MaxInt}, []int{300, 300, 100}},
 		{limits{math.MaxInt, 548 * 400}, []int{400, 300}},
@@ -128,7 +128,7 @@ func TestSendBatchMisuse(t *testing.T) {
 	}
 }
 
-// What is gathered may be in memory that is unmapped later.
+// TestSendBatchForgetsPayloads: gathered payloads may be in memory that is unmapped later.
 func TestSendBatchForgetsPayloads(t *testing.T) {
 	var b SendBatch
 	b.Begin(20, 0)

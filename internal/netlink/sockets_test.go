@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// sockets44 is laid out as Linux 4.4 prints it.
+// sockets44 has the layout of Linux 4.4.
 const sockets44 = `sk       Eth Pid    Groups   Rmem     Wmem     Dump     Locks     Drops     Inode
 ffff88003d8f5000 0   0      00000000 0        0        0 2        0        6
 ffff88003b4a1000 16  1042   00000000 4352     0        0 3        4021     8123
@@ -53,7 +53,7 @@ func FuzzParseSockets(f *testing.F) {
 	})
 }
 
-// TestSockets finds a socket of its own with what waits on it.
+// TestSockets finds the test's own socket and its queue.
 func TestSockets(t *testing.T) {
 	c, err := Dial(unix.NETLINK_ROUTE, Config{})
 	if err != nil {

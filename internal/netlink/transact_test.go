@@ -78,7 +78,7 @@ func TestTransact(t *testing.T) {
 					p.send(tt.answer(h.Seq)...)
 				}
 			})
-			// Twice: what one call leaves behind must not harm the next.
+			// Twice: state left by one call must not affect the next.
 			for range 2 {
 				payload, err := c.Transact(one())
 				if !errors.Is(err, tt.err) || (err == nil) != (tt.err == nil) {
@@ -149,7 +149,7 @@ func TestTransactRefusesBadEncoder(t *testing.T) {
 	}
 }
 
-// batchOf returns a batch of n messages with a gathered attribute each.
+// batchOf returns a batch of n messages with one gathered attribute each.
 func batchOf(n int) *SendBatch {
 	b := &SendBatch{}
 	for i := range n {
@@ -186,7 +186,8 @@ func TestTransactBatch(t *testing.T) {
 				case 2:
 					p.send(ack(h.Seq, unix.Errno(i)))
 				case 3:
-					// Lost, but for the end of a send: there only time would tell.
+					// The answer is dropped, except at the end of a send, where only a timeout
+					// would show it.
 					if j == len(hs)-1 {
 						p.send(ack(h.Seq, unix.ENOBUFS))
 					} else {
@@ -223,7 +224,7 @@ func TestTransactBatch(t *testing.T) {
 	}
 }
 
-// linkRequest appends what follows the header of an RTM_GETLINK for a link.
+// linkRequest appends the part after the header of an RTM_GETLINK for a link.
 func linkRequest(e *Encoder, index int32) {
 	e.Raw(unix.AF_UNSPEC, 0, 0, 0)
 	e.RawUint32(uint32(index))
@@ -231,8 +232,7 @@ func linkRequest(e *Encoder, index int32) {
 	e.RawUint32(0)
 }
 
-// links appends requests for lo, and for an interface that does not exist where
-// bad says so.
+// links appends requests for lo, or for an interface that does not exist if bad returns true.
 func links(b *SendBatch, n int, bad func(i int) bool) {
 	for i := range n {
 		index := int32(1)
@@ -268,7 +268,7 @@ func TestKernelTransact(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Statistics may have moved between the two.
+	// Statistics may have changed between the two.
 	if name, wantName := linkName(t, got), linkName(t, want[0].Data); name != wantName || len(got) != len(want[0].Data) {
 		t.Errorf("%q in %d bytes, oracle %q in %d", name, len(got), wantName, len(want[0].Data))
 	}
@@ -304,7 +304,8 @@ func TestKernelExtack(t *testing.T) {
 	t.Log(err)
 }
 
-// A failure is answered with its request's header only, where the kernel can.
+// TestKernelCapsAnswers: if the kernel supports it, a failure is answered with the request's header
+// only.
 func TestKernelCapsAnswers(t *testing.T) {
 	c := dial(t, unix.NETLINK_ROUTE, Config{})
 	if _, err := unix.GetsockoptInt(c.FD(), unix.SOL_NETLINK, unix.NETLINK_CAP_ACK); err == unix.ENOPROTOOPT {

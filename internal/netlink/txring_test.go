@@ -18,8 +18,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Types of messages whose fate in the running kernel is known: control
-// messages are skipped, and no family has the last number.
+// Message types with a known result in the running kernel: control messages are skipped, and no
+// family has the last number.
 const (
 	typeSkipped = unix.NLMSG_MIN_TYPE - 3
 	typeUnknown = 0xfff7
@@ -30,7 +30,7 @@ const (
 	txRoom   = 1000 // of its frames
 )
 
-// txConn dials with a TX ring on an emulated kernel.
+// txConn dials with a TX ring of an emulated kernel.
 func txConn(t testing.TB, cfg ringtest.Config) (*Conn, *ringtest.Requests, *ringtest.Socket) {
 	t.Helper()
 	k := ringtest.NewRequests(cfg)
@@ -41,14 +41,14 @@ func txConn(t testing.TB, cfg ringtest.Config) (*Conn, *ringtest.Requests, *ring
 	return c, k, k.Lookup(c.FD())
 }
 
-// request is a message to send: its number and its size, header included and
-// padding not. Most of it is gathered.
+// request is a message to send: its number and its size with header and without padding. Most of it
+// is gathered.
 type request struct {
 	id, size int
 	typ      uint16
 }
 
-// requests numbers messages of the sizes given.
+// requests returns numbered messages with the given sizes.
 func requests(first int, sizes ...int) (list []request) {
 	for i, n := range sizes {
 		list = append(list, request{first + i, n, typeSkipped})
@@ -56,8 +56,8 @@ func requests(first int, sizes ...int) (list []request) {
 	return list
 }
 
-// overhead is what the smallest request has: the header, its number, the length
-// of its body and the header of what is gathered.
+// overhead is the size of the smallest request: the header, its number, the length of its body and
+// the header of the gathered attribute.
 const overhead = headerLen + 4 + 4 + 4
 
 func fillBatch(b *SendBatch, list []request) {
@@ -74,13 +74,13 @@ func fillBatch(b *SendBatch, list []request) {
 	}
 }
 
-// arrived is a message that the kernel took.
+// arrived is a message that the kernel received.
 type arrived struct {
 	id   int
 	ring bool
 }
 
-// taken checks the contents of what the kernel took, and returns it in order.
+// taken checks the contents of the received messages, and returns them in order.
 func taken(t *testing.T, k *ringtest.Requests, port uint32) (list []arrived) {
 	t.Helper()
 	return contents(t, k.Sent(), port)
@@ -107,7 +107,7 @@ func contents(t *testing.T, sent []ringtest.Sent, port uint32) (list []arrived) 
 	return list
 }
 
-// wantPacked checks that no frame has room for the first message of the one after it.
+// wantPacked checks that no frame has room for the first message of the next one.
 func wantPacked(t *testing.T, sent []ringtest.Sent) {
 	t.Helper()
 	for i, s := range sent[1:] {
@@ -118,7 +118,7 @@ func wantPacked(t *testing.T, sent []ringtest.Sent) {
 	}
 }
 
-// refusing refuses each frame with a message of the list.
+// refusing returns a function that rejects each frame with a listed message.
 func refusing(list map[int]unix.Errno) func(frame []byte) unix.Errno {
 	return func(frame []byte) unix.Errno {
 		for len(frame) > 0 {
@@ -162,7 +162,7 @@ func TestTXRingKeepsOrder(t *testing.T) {
 		name   string
 		mode   ringtest.TXMode
 		sizes  []int
-		ring   int // messages that go by the ring
+		ring   int // messages sent by the ring
 		before func(c *Conn, s *ringtest.Socket)
 	}{
 		{name: "frames", sizes: []int{overhead + 1, txRoom, 501, 37, 999, 702}, ring: 6},
@@ -210,8 +210,8 @@ func TestTXRingKeepsOrder(t *testing.T) {
 	}
 }
 
-// TestTXRingInWork: while all frames are still in the kernel's hands messages go
-// linear, and by the ring again once they are free (Linux 3.x).
+// TestTXRingInWork: while the kernel still uses all frames, messages are sent linear, and by the
+// ring again once frames are free (Linux 3.x).
 func TestTXRingInWork(t *testing.T) {
 	c, k, s := txConn(t, ringtest.Config{TX: ringtest.TXInPlace})
 	var b SendBatch
@@ -248,7 +248,7 @@ func TestTXRingThatDoesNotSend(t *testing.T) {
 			t.Errorf("arrived %v, want %v, linear", got, want)
 		}
 		if c.Transport() != Linear || !errors.Is(c.RingError(), mmapring.ErrBroken) {
-			t.Errorf("transport %v, %v; want linear for good", c.Transport(), c.RingError())
+			t.Errorf("transport %v, %v; want linear permanently", c.Transport(), c.RingError())
 		}
 	}
 	if s.Mapped() != 0 {
@@ -259,8 +259,8 @@ func TestTXRingThatDoesNotSend(t *testing.T) {
 	}
 }
 
-// TestTXRingReportsRefusals: what the send call itself refuses, and what the
-// kernel answers, each with its place in the batch.
+// TestTXRingReportsRefusals: errors of the send call and of the kernel's answers are reported with
+// their position in the batch.
 func TestTXRingReportsRefusals(t *testing.T) {
 	c, k, _ := txConn(t, ringtest.Config{})
 	refused := map[int]unix.Errno{2: unix.ECONNREFUSED, 5: unix.EPERM, 11: unix.ENOBUFS}
@@ -352,7 +352,7 @@ func TestTXRingFailedSendGoesLinear(t *testing.T) {
 	})
 }
 
-// TestTXRingSerialises: batches of several goroutines do not mix.
+// TestTXRingSerialises: batches of several goroutines are not interleaved.
 func TestTXRingSerialises(t *testing.T) {
 	c, k, _ := txConn(t, ringtest.Config{})
 	const senders, batches = 8, 30
@@ -378,7 +378,7 @@ func TestTXRingSerialises(t *testing.T) {
 	if n := failures.Load(); n != 0 {
 		t.Errorf("%d failures", n)
 	}
-	last := -1 // of the batch under way
+	last := -1 // of the current batch
 	seen := map[int]int{}
 	for _, id := range ids(taken(t, k, c.PortID())) {
 		if id&1023 != 0 && id != last+1 {
@@ -392,8 +392,8 @@ func TestTXRingSerialises(t *testing.T) {
 	}
 }
 
-// TestTXRingRandomFaults: whatever goes wrong, each message arrives once and in
-// order, or is reported.
+// TestTXRingRandomFaults: with random faults, each message either arrives once and in order, or is
+// reported.
 func TestTXRingRandomFaults(t *testing.T) {
 	rounds := 600
 	if testing.Short() || raceEnabled {
@@ -514,8 +514,7 @@ func TestTXRingThatCannotBeHad(t *testing.T) {
 	}
 }
 
-// swift is a kernel that takes frames without a look at what is in them, and
-// without allocating.
+// swift is a kernel that accepts frames without reading them, and without allocating.
 type swift struct {
 	*ringtest.Requests
 	mem []byte
@@ -531,7 +530,7 @@ func (k *swift) Sendmsg(_ int, msg *unix.Msghdr, _ int) (n int, err error) {
 		return 0, nil
 	}
 	for i := range txFrames {
-		// A frame's first word is its status, aligned by testRing's sizes.
+		// A frame's first word is its status; testRing's sizes align it.
 		st := (*uint32)(unsafe.Pointer(&k.mem[i*int(testRing.FrameSize)]))
 		if atomic.LoadUint32(st) == uint32(mmapring.Valid) {
 			atomic.StoreUint32(st, uint32(mmapring.Unused))

@@ -16,13 +16,13 @@ const (
 	V41                // 4.1: POLLIN if the frame before the kernel's head is not UNUSED
 )
 
-// TXMode is how the kernel takes messages off a TX ring.
+// TXMode is how the kernel reads messages from a TX ring.
 type TXMode int
 
 // Modes.
 const (
-	TXCopy    TXMode = iota // 4.2 to 4.5: copied out of the frame, which is free at once
-	TXBroken                // 4.1: the call returns 0, and nothing happens
+	TXCopy    TXMode = iota // 4.2 to 4.5: copied from the frame, which is free at once
+	TXBroken                // 4.1: the call returns 0 without effect
 	TXInPlace               // 3.16: the frame is RESERVED until FinishTX
 )
 
@@ -30,30 +30,30 @@ const (
 type Config struct {
 	Version Version
 	TX      TXMode
-	NoRings bool // the kernel was built without them
+	NoRings bool // the kernel was built without rings
 	NoCap   bool // the caller lacks CAP_NET_ADMIN
-	// Overhead is what the kernel's size estimate of a message exceeds the message
-	// by, in bytes. The estimate decides between VALID and COPY.
+	// Overhead is the difference between the kernel's size estimate of a message and its size, in
+	// bytes. The estimate decides between VALID and COPY.
 	Overhead int
-	// RcvBuf bounds the queue of each socket, in bytes. 0: 212,992.
+	// RcvBuf limits the queue of each socket, in bytes. 0: 212,992.
 	RcvBuf int
-	// Memfd backs the rings by a memfd, mapped once for each side. Otherwise both
-	// sides share one piece of Go memory, which the race detector watches.
+	// Memfd backs the rings by a memfd, mapped once for each side. Otherwise both sides share Go
+	// memory, which the race detector watches.
 	Memfd bool
-	// FailMmap, where not 0, is what mmap returns.
+	// FailMmap, if not 0, is the error of mmap.
 	FailMmap unix.Errno
-	// FailTXRing, where not 0, is what setting a TX ring returns.
+	// FailTXRing, if not 0, is the error of setting a TX ring.
 	FailTXRing unix.Errno
 }
 
-// Kernel is an emulated kernel with any number of sockets. Its methods are the
-// system calls; they may be used from several goroutines.
+// Kernel is an emulated kernel with any number of sockets. Its methods are the system calls;
+// several goroutines may use them.
 type Kernel struct {
 	cfg Config
 
 	mu      sync.Mutex
 	sockets map[int]*Socket
-	areas   map[*byte]*Socket // by first byte of what Mmap returned
+	areas   map[*byte]*Socket // by first byte of the memory from Mmap
 	opened  int
 }
 
@@ -65,7 +65,7 @@ func New(cfg Config) *Kernel {
 	return &Kernel{cfg: cfg, sockets: map[int]*Socket{}, areas: map[*byte]*Socket{}}
 }
 
-// Socket makes a socket.
+// Socket creates a socket.
 func (k *Kernel) Socket(domain, typ, proto int) (int, error) {
 	if domain != unix.AF_NETLINK || typ&^unix.SOCK_CLOEXEC&^unix.SOCK_NONBLOCK != unix.SOCK_RAW {
 		return -1, unix.EAFNOSUPPORT
@@ -94,21 +94,21 @@ func (k *Kernel) add(s *Socket) error {
 	return nil
 }
 
-// Lookup is the socket of a descriptor, also after Close while it is mapped.
+// Lookup returns the socket of a descriptor, also after Close while it is mapped.
 func (k *Kernel) Lookup(fd int) *Socket {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.sockets[fd]
 }
 
-// Alive is the number of sockets that the kernel keeps: open, or mapped still.
+// Alive returns the number of sockets that the kernel keeps: open, or still mapped.
 func (k *Kernel) Alive() int {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return len(k.sockets)
 }
 
-// Opened is the number of sockets that were made.
+// Opened returns the number of sockets created so far.
 func (k *Kernel) Opened() int {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -122,7 +122,7 @@ func (k *Kernel) get(fd int) (*Socket, error) {
 	return nil, unix.EBADF
 }
 
-// Close closes a descriptor. A socket that is mapped lives on.
+// Close closes a descriptor. A mapped socket stays alive.
 func (k *Kernel) Close(fd int) error {
 	s, err := k.get(fd)
 	if err != nil {
@@ -135,7 +135,7 @@ func (k *Kernel) Close(fd int) error {
 	return k.reap(s)
 }
 
-// reap ends a socket that is closed and not mapped.
+// reap destroys a socket that is closed and not mapped.
 func (k *Kernel) reap(s *Socket) error {
 	s.mu.Lock()
 	dead := s.closed && s.mapped == 0
@@ -189,7 +189,7 @@ func (k *Kernel) Setsockopt(fd, level, opt int, value []byte) error {
 	return s.setsockopt(level, opt, value)
 }
 
-// Sendmsg sends; an only iovec with a NULL base sends from the TX ring.
+// Sendmsg sends; a single iovec with a NULL base sends from the TX ring.
 func (k *Kernel) Sendmsg(fd int, msg *unix.Msghdr, flags int) (int, error) {
 	s, err := k.get(fd)
 	if err != nil {
@@ -198,8 +198,8 @@ func (k *Kernel) Sendmsg(fd int, msg *unix.Msghdr, flags int) (int, error) {
 	return s.sendmsg(gather(msg))
 }
 
-// Recv receives the oldest message of the queue into p. n is its whole length
-// and may exceed len(p): the rest is gone. It does not block: EAGAIN.
+// Recv receives the oldest queued message into p. n is its whole length; if it exceeds len(p), the
+// rest is lost. It does not block but returns EAGAIN.
 func (k *Kernel) Recv(fd int, p []byte) (n int, err error) {
 	s, err := k.get(fd)
 	if err != nil {
@@ -208,7 +208,7 @@ func (k *Kernel) Recv(fd int, p []byte) (n int, err error) {
 	return s.recv(p)
 }
 
-// Poll is what poll(2) would return for the socket: POLLIN, POLLOUT, POLLERR.
+// Poll returns what poll(2) would for the socket: POLLIN, POLLOUT, POLLERR.
 func (k *Kernel) Poll(fd int) (int16, error) {
 	s, err := k.get(fd)
 	if err != nil {
@@ -217,7 +217,7 @@ func (k *Kernel) Poll(fd int) (int16, error) {
 	return s.poll(), nil
 }
 
-// SoError is getsockopt(SO_ERROR): the pending error, which it takes.
+// SoError is getsockopt(SO_ERROR): it returns and clears the pending error.
 func (k *Kernel) SoError(fd int) (unix.Errno, error) {
 	s, err := k.get(fd)
 	if err != nil {

@@ -36,13 +36,13 @@ func parseRequest(b []byte) request {
 	}
 }
 
-// Header is struct nl_mmap_hdr, as a test may set it.
+// Header is struct nl_mmap_hdr, as tests may set it.
 type Header struct {
 	Status, Len, Group, PID, UID, GID uint32
 }
 
-// pages is the kernel's view of one ring. The kernel has an array of blocks and
-// knows nothing of where they are mapped; so has this.
+// pages is the kernel's view of one ring: like the kernel, it has an array of blocks and does not
+// know where they are mapped.
 type pages struct {
 	req      request
 	fpb      uint32
@@ -58,7 +58,7 @@ func newPages(req request) *pages {
 
 func (p *pages) bytes() int { return int(p.req.blockSize) * int(p.req.blockNr) }
 
-// place cuts mem, which is the memory of this ring, into blocks.
+// place divides mem, the memory of this ring, into blocks.
 func (p *pages) place(mem []byte) {
 	p.blocks = p.blocks[:0]
 	for i := 0; i < int(p.req.blockNr); i++ {
@@ -67,7 +67,7 @@ func (p *pages) place(mem []byte) {
 	}
 }
 
-// frame is the memory of the frame at pos.
+// frame returns the memory of the frame at pos.
 func (p *pages) frame(pos uint32) []byte {
 	block := p.blocks[pos/p.fpb]
 	off := pos % p.fpb * p.req.frameSize
@@ -80,8 +80,7 @@ func (p *pages) setStatus(pos, status uint32) {
 	atomic.StoreUint32(statusWord(p.frame(pos)), status)
 }
 
-// setLen stores without synchronisation, as the kernel does: it is the status
-// that publishes it.
+// setLen stores without synchronisation, as the kernel does: the status publishes it.
 func (p *pages) setLen(pos, n uint32) { binary.NativeEndian.PutUint32(p.frame(pos)[4:8], n) }
 
 func (p *pages) len(pos uint32) uint32 { return binary.NativeEndian.Uint32(p.frame(pos)[4:8]) }
@@ -101,8 +100,8 @@ func (p *pages) previous() uint32 {
 	return p.head - 1
 }
 
-// header and setHeader are for tests that look at or spoil a frame. The status
-// is read first and written last. The reader marks frames in the last word, at any time.
+// header and setHeader are for tests that read or corrupt a frame. The status is read first and
+// written last. The reader marks frames in the last word, at any time.
 func (p *pages) header(pos uint32) Header {
 	status := p.status(pos)
 	f := p.frame(pos)

@@ -2,9 +2,9 @@ package ringtest
 
 import "golang.org/x/sys/unix"
 
-// Level is what a level-triggered event loop has to report of the socket now:
-// what Poll returns, but without the effects that a poll has on the kernel. An
-// edge-triggered one reports it when it is added, and when Wakeups has grown.
+// Level is what a level-triggered event loop reports for the socket now: the result of Poll, but
+// without a poll's effects on the kernel. An edge-triggered loop reports it when the socket is
+// added, and when Wakeups has increased.
 func (s *Socket) Level() int16 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -18,17 +18,17 @@ func (s *Socket) Level() int16 {
 	return mask
 }
 
-// Wakeups counts how often the socket was woken: for each message that came, and for each
-// error that was raised (sk_data_ready, sk_error_report).
+// Wakeups returns how many times the socket was woken: for each message, and for each error raised
+// (sk_data_ready, sk_error_report).
 func (s *Socket) Wakeups() uint64 { return s.wakeups.Load() }
 
-// Wake wakes the socket though nothing has come.
+// Wake wakes the socket although nothing has arrived.
 func (s *Socket) Wake() { s.signal() }
 
-// Rest resets the descriptor, which is then not ready before the socket is
-// woken again. An event loop calls it before it looks at Level.
+// Rest resets the descriptor, which is then not ready until the socket is woken again. An event
+// loop calls it before Level.
 func (s *Socket) Rest() {
 	var count [8]byte
-	// EAGAIN: it is at rest.
+	// EAGAIN: it was reset already.
 	_, _ = unix.Read(s.wake, count[:])
 }

@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// childEnv carries the Config to the second process.
+// childEnv passes the Config to the second process.
 const childEnv = "RINGTEST_KERNEL"
 
 // Descriptors of the second process.
@@ -21,8 +21,8 @@ const (
 	childCalls
 )
 
-// Main is called first in TestMain of a test binary that uses Start. In the
-// second process it is the kernel, and does not return.
+// Main must be called first in the TestMain of a test binary that uses Start. In the second process
+// it is the kernel and does not return.
 func Main() {
 	conf := os.Getenv(childEnv)
 	if conf == "" {
@@ -49,7 +49,7 @@ func serve(conf string) error {
 	if err := server.RegisterName("Kernel", &Service{s}); err != nil {
 		return err
 	}
-	server.ServeConn(&watched{conn, s}) // until the test closes its end, and calls have ended
+	server.ServeConn(&watched{conn, s}) // until the test closes its end and all calls have returned
 	return nil
 }
 
@@ -67,8 +67,8 @@ func (w *watched) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Process is a kernel with one socket in a second process. Its methods are
-// Kernel's, and serve only the descriptor FD.
+// Process is a kernel with one socket in a second process. Its methods are those of Kernel, for the
+// descriptor FD only.
 type Process struct {
 	FD     int // an eventfd, written when the socket is woken
 	memory *os.File
@@ -76,8 +76,7 @@ type Process struct {
 	child  *exec.Cmd
 }
 
-// Start runs the second process, which is this binary again. Config.Memfd is
-// implied.
+// Start runs the second process, which executes this binary again. It implies Config.Memfd.
 func Start(cfg Config) (p *Process, err error) {
 	if cfg.RcvBuf == 0 {
 		cfg.RcvBuf = 212992
@@ -128,7 +127,7 @@ func Start(cfg Config) (p *Process, err error) {
 	return p, nil
 }
 
-// Stop ends the second process.
+// Stop stops the second process.
 func (p *Process) Stop() error {
 	var first error
 	keep := func(err error) {
@@ -149,7 +148,7 @@ func (p *Process) Stop() error {
 	return first
 }
 
-// call makes a call; an errno comes back as one.
+// call makes a remote call; an errno is returned as such.
 func (p *Process) call(method string, args any, reply *Reply) error {
 	if err := p.calls.Call("Kernel."+method, args, reply); err != nil {
 		return err
@@ -160,10 +159,10 @@ func (p *Process) call(method string, args any, reply *Reply) error {
 	return nil
 }
 
-// Socket is not offered: the one socket exists from the start.
+// Socket is not supported: the only socket exists from the start.
 func (p *Process) Socket(int, int, int) (int, error) { return -1, unix.EMFILE }
 
-// Close is not offered: Stop ends the socket.
+// Close is not supported: Stop closes the socket.
 func (p *Process) Close(int) error { return unix.EBADF }
 
 // Setsockopt is Kernel.Setsockopt.
@@ -171,7 +170,7 @@ func (p *Process) Setsockopt(_, level, opt int, value []byte) error {
 	return p.call("Setsockopt", SetsockoptArgs{level, opt, value}, new(Reply))
 }
 
-// Mmap is Kernel.Mmap: the second process checks, and the memfd is mapped here.
+// Mmap is Kernel.Mmap: the second process checks the arguments, and the memfd is mapped here.
 func (p *Process) Mmap(_ int, offset int64, length, prot, flags int) ([]byte, error) {
 	if err := p.call("Mmap", MmapArgs{offset, length}, new(Reply)); err != nil {
 		return nil, err
@@ -216,20 +215,20 @@ func (p *Process) SoError(int) (unix.Errno, error) {
 	return unix.Errno(r.N), err
 }
 
-// Stats are the socket's.
+// Stats returns the socket's counters.
 func (p *Process) Stats() (Stats, error) {
 	var r Reply
 	err := p.call("Stats", 0, &r)
 	return r.Stats, err
 }
 
-// Run runs the traffic in the second process and returns when it has ended.
+// Run runs the traffic in the second process and returns when it is complete.
 func (p *Process) Run(t Traffic) error { return p.call("Run", t, new(Reply)) }
 
-// Service is the second process' end of the calls.
+// Service is the second process's side of the calls.
 type Service struct{ s *Socket }
 
-// Arguments and answer of the calls. Each call uses the fields that it needs.
+// Arguments and results of the calls. Each call uses the fields that it needs.
 type (
 	SetsockoptArgs struct {
 		Level, Opt int
@@ -247,7 +246,7 @@ type (
 	}
 )
 
-// fail carries an errno in the answer; any other error is the call's own.
+// fail stores an errno in the reply; any other error is that of the call itself.
 func (r *Reply) fail(err error) error {
 	if errno, ok := err.(unix.Errno); ok {
 		r.Errno = uintptr(errno)

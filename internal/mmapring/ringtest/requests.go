@@ -7,14 +7,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Requests is a Kernel for request sockets. Its descriptors are real netlink
-// sockets, connected to the running kernel. Rings are emulated; each message
-// that was sent, from a ring or not, is noted and passed on to the running
-// kernel, whose answers come to the same descriptor.
+// Requests is a Kernel for request sockets. Its descriptors are real netlink sockets, connected to
+// the running kernel. Rings are emulated; each sent message, from a ring or not, is recorded and
+// forwarded to the running kernel, whose answers arrive at the same descriptor.
 type Requests struct {
 	*Kernel
-	// Refuse, where set, is asked about each message from a ring; an errno
-	// refuses it. It must not call the Kernel.
+	// Refuse, if set, is called for each message from a ring and may reject it with an errno. It
+	// must not call the Kernel.
 	Refuse func(msg []byte) unix.Errno
 
 	mu    sync.Mutex
@@ -23,7 +22,7 @@ type Requests struct {
 	calls []string
 }
 
-// Sent is a message or, if it did not come from a ring, a datagram of several.
+// Sent is a message from a ring, or a datagram of several messages.
 type Sent struct {
 	Ring bool
 	Data []byte
@@ -34,8 +33,7 @@ func NewRequests(cfg Config) *Requests {
 	return &Requests{Kernel: New(cfg), fds: map[int]int{}}
 }
 
-// Sent returns what was sent since the last call, in the order in which the
-// kernel took it.
+// Sent returns what was sent since the last call, in the order in which the kernel received it.
 func (r *Requests) Sent() []Sent {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -44,8 +42,8 @@ func (r *Requests) Sent() []Sent {
 	return sent
 }
 
-// Calls returns the calls that set up and end sockets and rings: "socket",
-// "setsockopt", "mmap", "munmap", "close".
+// Calls returns the calls that open and close sockets and rings: "socket", "setsockopt", "mmap",
+// "munmap", "close".
 func (r *Requests) Calls() []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -67,7 +65,7 @@ func (r *Requests) emulated(fd int) int {
 	return -1
 }
 
-// Socket makes a socket and connects it.
+// Socket creates and connects a socket.
 func (r *Requests) Socket(domain, typ, proto int) (int, error) {
 	r.note("socket")
 	e, err := r.Kernel.Socket(domain, typ, proto)
@@ -95,7 +93,7 @@ func (r *Requests) Socket(domain, typ, proto int) (int, error) {
 	return fd, nil
 }
 
-// take notes what was sent and passes it on.
+// take records and forwards what was sent.
 func (r *Requests) take(fd int, s Sent) unix.Errno {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -106,7 +104,7 @@ func (r *Requests) take(fd int, s Sent) unix.Errno {
 	return 0
 }
 
-// Lookup is the emulated socket of a descriptor.
+// Lookup returns the emulated socket of a descriptor.
 func (r *Requests) Lookup(fd int) *Socket { return r.Kernel.Lookup(r.emulated(fd)) }
 
 // Close closes the real and the emulated socket.
@@ -134,13 +132,13 @@ func (r *Requests) Mmap(fd int, offset int64, length, prot, flags int) ([]byte, 
 	return r.Kernel.Mmap(r.emulated(fd), offset, length, prot, flags)
 }
 
-// Munmap undoes Mmap.
+// Munmap reverses Mmap.
 func (r *Requests) Munmap(b []byte) error {
 	r.note("munmap")
 	return r.Kernel.Munmap(b)
 }
 
-// Sendmsg sends from the emulated socket's ring, or what is in msg.
+// Sendmsg sends from the emulated socket's ring, or the data in msg.
 func (r *Requests) Sendmsg(fd int, msg *unix.Msghdr, flags int) (int, error) {
 	n, err := r.Kernel.Sendmsg(r.emulated(fd), msg, flags)
 	if err != nil {

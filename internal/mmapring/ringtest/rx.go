@@ -7,11 +7,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrTooBig says that a message does not go by a VALID frame.
+// ErrTooBig means that a message cannot be sent in a VALID frame.
 var ErrTooBig = errors.New("estimate exceeds the frame's room")
 
-// Pending is a frame in state RESERVED. Its message is written without a lock,
-// as the kernel's CPUs do, and ends with one Complete or Abort.
+// Pending is a frame in state RESERVED. Its message is written without a lock, as on the kernel's
+// CPUs, and then completed by one Complete or Abort.
 type Pending struct {
 	s   *Socket
 	r   *pages
@@ -20,9 +20,9 @@ type Pending struct {
 	Seq uint64
 }
 
-// Reserve takes the frame at the kernel's head for a message (netlink_alloc_skb).
-// estimate is the size that the kernel goes by. Errors: ErrTooBig, where the
-// message must be queued instead; ENOBUFS, where the ring is full: it is lost.
+// Reserve reserves the frame at the kernel's head for a message (netlink_alloc_skb). estimate is
+// the size that the kernel assumes. Errors: ErrTooBig if the message must be queued instead;
+// ENOBUFS if the ring is full and the message is lost.
 func (s *Socket) Reserve(estimate int) (*Pending, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -45,8 +45,8 @@ func (s *Socket) Reserve(estimate int) (*Pending, error) {
 	return p, nil
 }
 
-// forward is netlink_forward_ring. 4.1 looks at the same frame again and again,
-// so that a SKIP there sends the head once round the ring, to where it was.
+// forward is netlink_forward_ring. Linux 4.1 checks the same frame again and again, so with a SKIP
+// the head goes once round the ring to where it was.
 func (s *Socket) forward() {
 	if s.rx.status(s.rx.head) != statusSkip {
 		return
@@ -63,10 +63,10 @@ func (s *Socket) forward() {
 	}
 }
 
-// Room is the memory that the message is written to.
+// Room is the memory for the message.
 func (p *Pending) Room() []byte { return p.r.frame(p.pos)[hdrLen:] }
 
-// Complete hands the frame over: VALID, with n bytes (netlink_queue_mmaped_skb).
+// Complete publishes the frame: VALID, with n bytes (netlink_queue_mmaped_skb).
 func (p *Pending) Complete(n int) {
 	f := p.r.frame(p.pos)
 	p.r.setLen(p.pos, uint32(n))
@@ -75,7 +75,7 @@ func (p *Pending) Complete(n int) {
 	p.s.signal()
 }
 
-// Abort gives the message up: VALID with length 0, and nobody is woken.
+// Abort drops the message: VALID with length 0, without a wake-up.
 func (p *Pending) Abort() {
 	p.r.setLen(p.pos, 0)
 	p.finish(&p.s.stats.Aborted)
@@ -89,10 +89,9 @@ func (p *Pending) finish(count *uint64) {
 	*count++
 }
 
-// Queue delivers a message through the queue, and by a COPY frame if there is a
-// ring (netlink_attachskb, netlink_ring_set_copied). fill makes it, given its
-// Seq. A nil error does not mean that it was delivered: a COPY that meets a full
-// ring is dropped in silence.
+// Queue delivers a message through the queue, with a COPY frame if there is a ring
+// (netlink_attachskb, netlink_ring_set_copied). fill creates it for the given Seq. A nil error does
+// not mean that it was delivered: a COPY message is dropped without an error if the ring is full.
 func (s *Socket) Queue(fill func(seq uint64) []byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -127,8 +126,8 @@ func (s *Socket) enqueue(msg []byte) {
 	s.rmem += len(msg) + 768 // an sk_buff and its shared information
 }
 
-// Deliver sends msg the way the kernel would: in a frame if its estimate says
-// that it fits, else through the queue.
+// Deliver sends msg as the kernel would: in a frame if it fits by its estimate, otherwise through
+// the queue.
 func (s *Socket) Deliver(msg []byte) error {
 	p, err := s.Reserve(len(msg) + s.k.cfg.Overhead)
 	switch {
@@ -145,7 +144,7 @@ func (s *Socket) Deliver(msg []byte) error {
 	return nil
 }
 
-// overrun is netlink_overrun: one ENOBUFS per congestion. s.mu is held.
+// overrun is netlink_overrun: one ENOBUFS per congestion. The caller holds s.mu.
 func (s *Socket) overrun() {
 	if !s.congested {
 		s.congested = true
@@ -156,14 +155,14 @@ func (s *Socket) overrun() {
 	s.stats.Drops++
 }
 
-// rcvWake is netlink_rcv_wake. s.mu is held.
+// rcvWake is netlink_rcv_wake. The caller holds s.mu.
 func (s *Socket) rcvWake() {
 	if len(s.queue) == 0 {
 		s.congested = false
 	}
 }
 
-// recv: the pending error comes first, and takes the place of the message.
+// recv returns a pending error instead of the message.
 func (s *Socket) recv(p []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -188,21 +187,21 @@ func (s *Socket) recv(p []byte) (int, error) {
 	return len(msg), nil
 }
 
-// FailRecv makes the next receive calls fail, without touching the queue.
+// FailRecv makes the next receive calls fail without an effect on the queue.
 func (s *Socket) FailRecv(errs ...unix.Errno) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.recvFault = append(s.recvFault, errs...)
 }
 
-// Queued is the number of messages in the queue.
+// Queued returns the number of queued messages.
 func (s *Socket) Queued() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.queue)
 }
 
-// Congested says whether the kernel refuses COPY messages.
+// Congested reports whether the kernel rejects COPY messages.
 func (s *Socket) Congested() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -217,7 +216,7 @@ func (s *Socket) soError() unix.Errno {
 	return err
 }
 
-// poll is netlink_poll. It does not take the error. Output is always possible.
+// poll is netlink_poll. It does not clear the error. Output is always possible.
 func (s *Socket) poll() int16 {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -8,17 +8,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Stats are the kernel's own counts of a socket.
+// Stats are the kernel's counters of a socket.
 type Stats struct {
-	Attempts  uint64 // messages that the kernel meant to deliver: the sum of the next five
+	Attempts  uint64 // messages to deliver: the sum of the next five
 	Valid     uint64
-	Copied    uint64 // queued for a COPY frame, or without any ring
+	Copied    uint64 // queued with a COPY frame, or without a ring
 	Aborted   uint64
-	Lost      uint64 // the sender was told: counts in the datapath's `lost`
-	CopyLost  uint64 // COPY that met a full ring: the sender was not told
+	Lost      uint64 // the sender got an error: counts in the datapath's `lost`
+	CopyLost  uint64 // COPY to a full ring: the sender got no error
 	Drops     uint64 // sk_drops
-	Overruns  uint64 // times ENOBUFS was raised
-	Waits     uint64 // times a patient sender found the ring full
+	Overruns  uint64 // number of times that ENOBUFS was raised
+	Waits     uint64 // number of times that a patient sender found the ring full
 	SkipStall bool   // a SKIP was found at the head (4.1)
 }
 
@@ -28,7 +28,7 @@ type Socket struct {
 	wake int
 	file *os.File // nil: Go memory
 
-	// mu is sk_receive_queue.lock and pg_vec_lock in one.
+	// mu stands for both sk_receive_queue.lock and pg_vec_lock.
 	mu        sync.Mutex
 	closed    bool
 	mapped    int
@@ -46,11 +46,11 @@ type Socket struct {
 	txPending []uint32
 	linear    [][]byte
 	sendFault []unix.Errno
-	noMemory  int // ring sends until an allocation fails; 0: none fails
+	noMemory  int // ring sends until an allocation fails; 0 for never
 
 	waits   atomic.Uint64
 	wakeups atomic.Uint64
-	stopped atomic.Bool // nobody is left to be woken, and senders give up
+	stopped atomic.Bool // nobody is left to wake, and senders stop
 }
 
 func newSocket(k *Kernel, wake int, file *os.File) *Socket {
@@ -76,7 +76,7 @@ func (s *Socket) destroy() error {
 	return err
 }
 
-// signal is sk_data_ready and sk_error_report. A full eventfd is awake anyway.
+// signal is sk_data_ready and sk_error_report. A full eventfd is readable already.
 func (s *Socket) signal() {
 	if s.stopped.Load() {
 		return
@@ -139,8 +139,8 @@ func (s *Socket) setsockopt(level, opt int, value []byte) error {
 	return s.layOut(opt == txRing)
 }
 
-// layOut gives the rings memory, RX before TX. keepRX keeps the contents of the
-// RX ring, which may have taken messages before it was mapped.
+// layOut allocates memory for the rings, RX before TX. keepRX keeps the contents of the RX ring,
+// which may have received messages before it was mapped.
 func (s *Socket) layOut(keepRX bool) error {
 	var rx, tx int
 	if s.rx != nil {
@@ -170,7 +170,7 @@ func (s *Socket) layOut(keepRX bool) error {
 	return nil
 }
 
-// share puts contents into the memfd and maps it for the kernel's side.
+// share stores contents in the memfd and maps it for the kernel's side.
 func (s *Socket) share(contents []byte) ([]byte, error) {
 	if s.mem != nil {
 		if err := unix.Munmap(s.mem); err != nil {
@@ -189,8 +189,8 @@ func (s *Socket) share(contents []byte) ([]byte, error) {
 	return mem, nil
 }
 
-// mmapAllowed is netlink_mmap: offset 0 and exactly the size of all rings,
-// where the system call has rounded the length up to pages.
+// mmapAllowed is netlink_mmap: offset 0 and exactly the size of all rings, as rounded up to pages
+// by the system call.
 func (s *Socket) mmapAllowed(offset int64, length int) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -218,7 +218,7 @@ func (s *Socket) mmap(offset int64, length, prot, flags int) ([]byte, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if flags&unix.MAP_SHARED == 0 || prot != unix.PROT_READ|unix.PROT_WRITE {
-		// What a private or a read-only mapping comes to: writes are not seen.
+		// A private or read-only mapping behaves like a copy: writes are not shared.
 		return append([]byte(nil), s.mem...), nil
 	}
 	return s.mem[:length:length], nil
@@ -240,7 +240,7 @@ func (s *Socket) unmapped() {
 	s.mapped--
 }
 
-// Stats returns the counts so far.
+// Stats returns the current counters.
 func (s *Socket) Stats() Stats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -249,37 +249,37 @@ func (s *Socket) Stats() Stats {
 	return st
 }
 
-// Mapped is the number of mappings of the socket's rings.
+// Mapped returns the number of mappings of the socket's rings.
 func (s *Socket) Mapped() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.mapped
 }
 
-// HasRings says which rings are set.
+// HasRings reports which rings are set.
 func (s *Socket) HasRings() (rx, tx bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.rx != nil, s.tx != nil
 }
 
-// RX and TX are the header of frame i, to look at.
+// RX returns the header of frame i of the RX ring.
 func (s *Socket) RX(i int) Header { return s.rx.header(uint32(i)) }
 
-// TX is the header of frame i of the TX ring.
+// TX returns the header of frame i of the TX ring.
 func (s *Socket) TX(i int) Header { return s.tx.header(uint32(i)) }
 
-// SetRX overwrites the header of frame i of the RX ring, whoever owns it.
+// SetRX overwrites the header of frame i of the RX ring in any state.
 func (s *Socket) SetRX(i int, h Header) { s.rx.setHeader(uint32(i), h) }
 
-// RXMemory is the whole RX ring, gaps included, as the kernel sees it.
+// RXMemory returns the whole RX ring with gaps, as the kernel sees it.
 func (s *Socket) RXMemory() []byte {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.mem[:s.rx.bytes()]
 }
 
-// Head is the frame that the kernel will use next.
+// Head returns the frame that the kernel uses next.
 func (s *Socket) Head() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -11,25 +11,24 @@ import (
 	"time"
 )
 
-// Traffic describes the load of several senders on one socket. Shares are per
-// thousand messages.
+// Traffic describes the load of several senders on one socket. Shares are per thousand messages.
 type Traffic struct {
 	Messages uint64
 	Senders  int
 	Seed     uint64
-	MinSize  int // at least 16
-	MaxSize  int // of messages that fit a frame
+	MinSize  int // bytes, at least 16
+	MaxSize  int // bytes, of messages that fit in a frame
 	Jumbo    int // share of messages sent by COPY
-	Aborted  int // share of frames that are given up
-	// Patient is the share of messages whose sender waits when the ring is full.
-	// The others are lost, as a kernel's are.
+	Aborted  int // share of aborted frames
+	// Patient is the share of messages whose sender waits while the ring is full. The others are
+	// lost, as in a kernel.
 	Patient int
-	// Linger is the share of frames that stay RESERVED while other senders go on.
+	// Linger is the share of frames that stay RESERVED while other senders continue.
 	Linger int
 }
 
-// Run sends t's messages, and returns when the last has been delivered or lost,
-// or the socket was closed.
+// Run sends t's messages, and returns when the last one has been delivered or lost, or the socket
+// was closed.
 func (s *Socket) Run(t Traffic) {
 	var left atomic.Int64
 	left.Store(int64(t.Messages))
@@ -52,7 +51,7 @@ func (s *Socket) sendOne(t Traffic, rng *rand.Rand) {
 	}
 	if rng.IntN(1000) < t.Jumbo {
 		size = int(s.rx.req.frameSize) + rng.IntN(4*int(s.rx.req.frameSize))
-		// What is lost here is counted by the socket.
+		// The socket counts losses.
 		_ = s.Queue(func(seq uint64) []byte {
 			msg := make([]byte, size)
 			Fill(msg, seq)
@@ -96,11 +95,11 @@ func (s *Socket) awaitRoom() {
 	}
 }
 
-// ErrContent says that a message is not what was sent.
+// ErrContent means that a message differs from what was sent.
 var ErrContent = errors.New("ringtest: message is not whole")
 
-// Fill makes p the message number seq: every byte depends on seq and the length.
-// p must have at least 16 bytes.
+// Fill writes message number seq to p: every byte depends on seq and the length. p must have at
+// least 16 bytes.
 func Fill(p []byte, seq uint64) {
 	binary.LittleEndian.PutUint64(p, seq)
 	binary.LittleEndian.PutUint64(p[8:], uint64(len(p)))
@@ -114,7 +113,7 @@ func Fill(p []byte, seq uint64) {
 	}
 }
 
-// Check returns the number of the message that Fill made, or ErrContent.
+// Check returns the number of a message written by Fill, or ErrContent.
 func Check(p []byte) (seq uint64, err error) {
 	if len(p) < 16 || binary.LittleEndian.Uint64(p[8:]) != uint64(len(p)) {
 		return 0, fmt.Errorf("%w: length %d", ErrContent, len(p))

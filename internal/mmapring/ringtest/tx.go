@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// SendArgs is what the kernel sees of a struct msghdr: the data of an ordinary
-// message, or that there is one iovec, whose base is NULL.
+// SendArgs is what the kernel sees of a struct msghdr: the data of an ordinary message, or that
+// there is one iovec with a NULL base.
 type SendArgs struct {
 	Iovs     int
 	NullBase bool
@@ -48,9 +48,9 @@ func (s *Socket) sendmsg(args SendArgs) (int, error) {
 	return s.sendRing()
 }
 
-// sendRing is netlink_mmap_sendmsg: frames from the head on, as long as they are
-// VALID, until one fails. A refused length and a failed allocation leave the
-// frame; an error of the message's receiver comes after the frame was taken.
+// sendRing is netlink_mmap_sendmsg: it sends frames from the head on while they are VALID, until
+// one fails. An invalid length and a failed allocation leave the frame; an error of the message's
+// receiver comes after the frame was consumed.
 func (s *Socket) sendRing() (int, error) {
 	r, sent := s.tx, 0
 	for r.status(r.head) == statusValid {
@@ -82,30 +82,29 @@ func (s *Socket) sendRing() (int, error) {
 	return sent, nil
 }
 
-// Handle sets what takes the messages off the TX ring. It must not call the
-// socket. An errno refuses the message.
+// Handle sets the handler for messages from the TX ring. It must not call the socket. An errno
+// rejects the message.
 func (s *Socket) Handle(f func(msg []byte) unix.Errno) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.handler = f
 }
 
-// FailSend makes the next send calls fail before they look at the ring.
+// FailSend makes the next send calls fail before they read the ring.
 func (s *Socket) FailSend(errs ...unix.Errno) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.sendFault = append(s.sendFault, errs...)
 }
 
-// FailAllocation makes the nth allocation for a ring message from now on fail
-// with ENOBUFS, once.
+// FailAllocation makes the nth allocation for a ring message from now on fail once, with ENOBUFS.
 func (s *Socket) FailAllocation(n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.noMemory = n
 }
 
-// FinishTX ends the work on the frames that are RESERVED, with TXInPlace.
+// FinishTX completes the frames that are RESERVED in mode TXInPlace.
 func (s *Socket) FinishTX() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -116,7 +115,7 @@ func (s *Socket) FinishTX() {
 	s.txPending = nil
 }
 
-// Linear returns the ordinary messages that were sent, and forgets them.
+// Linear returns the ordinary messages sent since the last call.
 func (s *Socket) Linear() [][]byte {
 	s.mu.Lock()
 	defer s.mu.Unlock()
