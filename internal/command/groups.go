@@ -21,8 +21,8 @@ func groupsCommand() *cobra.Command {
 		Use:        "dump-groups [DATAPATH]",
 		SuggestFor: []string{"groups", "mdb"},
 		Short:      "Print the multicast groups of a running daemon",
-		Long: "Print the members of multicast groups that a running daemon knows by snooping, in the\n" +
-			"order of VLANs, groups and ports, and how long each stays unless it is heard of again.\n" +
+		Long: "Print the members of multicast groups that a running daemon knows by snooping, sorted by\n" +
+			"VLAN, group and port, and the time after which each expires without a further report.\n" +
 			"Ports with a querier are listed as routers, before the groups of their VLAN. VLAN 0 is\n" +
 			"untagged. Without policy.multicast_snooping there are none." + socketHelp,
 		Example:           "  dpifd dump-groups\n  dpifd dump-groups dp0 -o json",

@@ -21,9 +21,9 @@ func macsCommand() *cobra.Command {
 		Use:        "dump-macs [DATAPATH]",
 		SuggestFor: []string{"macs"},
 		Short:      "Print the MAC table of a running daemon",
-		Long: "Print the MAC table of a running daemon, sorted by VLAN and address: the port on which\n" +
-			"each address was last seen, and how long ago, or `static` for an address of the\n" +
-			"configuration. VLAN 0 is untagged. The table of a policy that does not learn is empty." + socketHelp,
+		Long: "Print the MAC table of a running daemon, sorted by VLAN and MAC: the port on which each\n" +
+			"MAC was last seen, and how long ago, or `static` for one of policy.static_macs. VLAN 0\n" +
+			"is untagged. The table of a policy that does not learn is empty." + socketHelp,
 		Example:           "  dpifd dump-macs\n  dpifd dump-macs dp0 -o json",
 		Args:              arguments(0, 1),
 		ValidArgsFunction: completeDatapath,

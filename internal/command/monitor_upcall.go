@@ -75,7 +75,7 @@ func monitorUpcallCommand() *cobra.Command {
 		"print only upcalls whose key matches `KEY`, in the syntax of ovs-dpctl, with masks and port names")
 	namesFlag(cmd, &watch.Names)
 	cmd.Flags().IntVar(&watch.Rate, "rate", control.DefaultRate, "print at most `N` upcalls a second")
-	cmd.Flags().Uint64Var(&count, "count", 0, "exit after `N` upcalls; 0 is never")
+	cmd.Flags().Uint64Var(&count, "count", 0, "exit after `N` upcalls (default: never)")
 	cmd.Flags().StringVar(&file, "pcapng", "", "write the packets to `FILE`, with the decisions as comments")
 	socketFlag(cmd, &socket)
 	outputFlag(cmd, &form)

@@ -66,7 +66,7 @@ func odpSubcommand(name, short, sample string, normalise func(odp.Text, string) 
 			return odpLines(in, cmd.OutOrStdout(), func(line string) ([]byte, error) { return normalise(text, line) })
 		},
 	}
-	cmd.Flags().BoolVarP(&text.Verbose, "verbose", "m", false, "also print wildcarded fields")
+	cmd.Flags().BoolVarP(&text.Verbose, "more", "m", false, "also print wildcarded fields")
 	return cmd
 }
 

@@ -63,7 +63,7 @@ func find(c reflect.Value, key string) (v reflect.Value, f reflect.StructField, 
 		i, err := strconv.Atoi(index)
 		switch {
 		case v.Kind() != reflect.Slice || isScalar(v.Type()):
-			return v, f, fmt.Errorf("%s: is no list", path)
+			return v, f, fmt.Errorf("%s: is not a list", path)
 		case !closed || err != nil || i < 0:
 			return v, f, fmt.Errorf("%s: want an index such as [0], not [%s", path, index)
 		case i >= v.Len():

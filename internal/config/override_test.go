@@ -57,7 +57,7 @@ func TestOverrideMistakes(t *testing.T) {
 		{"ports[x].name=vc", "ports: want an index such as [0], not [x"},
 		{"ports[1=vc", "ports: want an index such as [0], not [1"},
 		{"ports=0", "ports: want a list, not the number 0"},
-		{"policy[0].type=drop", "policy: is no list"},
+		{"policy[0].type=drop", "policy: is not a list"},
 		{"ports[1].name=va", `ports[1].name: duplicate port "va"`},
 		{"datapath.name=va", `ports[0].name: `},
 		{"datapath.name=far-too-long-name", "datapath.name: "},

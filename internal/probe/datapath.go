@@ -132,7 +132,7 @@ func masksCache(s *sandbox) (string, error) {
 		return "", err
 	}
 	if info.Stats.CacheSize == 0 {
-		return "", errors.New("the kernel tells of none")
+		return "", errors.New("the kernel reports none")
 	}
 	want := 2 * info.Stats.CacheSize
 	_, err = s.request(cmdSet, func(e *netlink.Encoder) { e.Uint32(dpAttrMasksCacheSize, want) })
