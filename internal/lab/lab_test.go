@@ -65,31 +65,17 @@ func TestNeed(t *testing.T) {
 	}
 }
 
-func TestParsePing(t *testing.T) {
-	tests := []struct {
-		name, out      string
-		sent, received int
-		wantErr        bool
-	}{
-		{
-			name: "all",
-			out:  "PING 10.0.0.2 (10.0.0.2) 56(84) bytes of data.\n\n--- 10.0.0.2 ping statistics ---\n7 packets transmitted, 7 received, 0% packet loss, time 612ms\n",
-			sent: 7, received: 7,
-		},
-		{
-			name: "lost",
-			out:  "12 packets transmitted, 3 received, +2 errors, 75% packet loss, time 1102ms\n",
-			sent: 12, received: 3,
-		},
-		{name: "none", out: "ping: connect: Network is unreachable\n", wantErr: true},
+func TestEcho(t *testing.T) {
+	n := NewNetNS(t, "echo")
+	for _, addr := range []string{"127.0.0.1", "::1"} {
+		if got := n.Echo(t, addr, 3, 1000, time.Minute); got != 3 {
+			t.Errorf("%s answered %d of 3", addr, got)
+		}
 	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			sent, received, err := parsePing(tt.out)
-			if (err != nil) != tt.wantErr || sent != tt.sent || received != tt.received {
-				t.Errorf("parsePing = %d, %d, %v; want %d, %d, error %v", sent, received, err, tt.sent, tt.received, tt.wantErr)
-			}
-		})
+	n.Run(t, "ip", "link", "add", "nobody", "up", "type", "dummy")
+	n.Run(t, "ip", "address", "add", "192.0.2.1/24", "dev", "nobody")
+	if got := n.Echo(t, "192.0.2.2", 2, 56, 50*time.Millisecond); got != 0 {
+		t.Errorf("nobody answered %d of 2", got)
 	}
 }
 

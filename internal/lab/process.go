@@ -66,32 +66,6 @@ func (n *NetNS) try(both bool, name string, args ...string) (string, error) {
 	return out.String(), err
 }
 
-// Ping sends count ICMP or ICMPv6 echo requests, 100 ms apart, to an address and returns the
-// numbers of requests and of answers.
-func (n *NetNS) Ping(t testing.TB, addr string, count int) (sent, received int) {
-	t.Helper()
-	out, err := n.Try("ping", "-n", "-i", "0.1", "-W", "5", "-c", fmt.Sprint(count), addr)
-	// ping exits with 1 if answers are missing; the caller decides.
-	var exit *exec.ExitError
-	if err != nil && (!errors.As(err, &exit) || exit.ExitCode() != 1) {
-		t.Fatal(err)
-	}
-	sent, received, err = parsePing(out)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return sent, received
-}
-
-func parsePing(out string) (sent, received int, err error) {
-	for line := range strings.Lines(out) {
-		if _, err := fmt.Sscanf(line, "%d packets transmitted, %d received", &sent, &received); err == nil {
-			return sent, received, nil
-		}
-	}
-	return 0, 0, fmt.Errorf("no summary in ping's output:\n%s", out)
-}
-
 // DPCtl runs ovs-dpctl in the namespace and returns its output. From Open vSwitch 2.16 on, on
 // kernels from 5.15 on, any of its commands that opens a datapath changes that datapath's user
 // features, so a test must not use it beside a running daemon unless it tests this effect. On

@@ -203,7 +203,7 @@ func TestPortChanges(t *testing.T) {
 			}
 			both(rightPlug)
 			v.checkFlows(t)
-			checkLeaks(t, before, b.holdings(t, d, stablePlugs+2), 1)
+			checkLeaks(t, before, 1, func() holdings { return b.holdings(t, d, stablePlugs+2) })
 		})
 	}
 	stop(t, d)

@@ -78,10 +78,10 @@ func TestChurn(t *testing.T) {
 		b.Unplug(t, i)
 	}
 	ids := hush()
-	after := b.holdings(t, d, stablePlugs+1)
+	d.Wait(t, time.Now(), "stats", func(e lab.Event) bool { return e.Int(t, "ports") == int64(stablePlugs+1) })
 	t.Logf("all removed after %v", time.Since(start).Round(time.Millisecond))
 	v.checkFlows(t)
-	checkLeaks(t, before, after, count)
+	checkLeaks(t, before, count, func() holdings { return b.holdings(t, d, stablePlugs+1) })
 	missing := b.missing(ids)
 	stop(t, d)
 	lost := d.Events("stopped")[0].Int(t, "lost")

@@ -64,11 +64,11 @@ func TestModuleGoesAway(t *testing.T) {
 				"log": "{stats_interval: 500ms}"})
 			p := n.sockets(t)
 			exchange(t, p[0], p[1])
-			first := d.Wait(t, time.Now(), "stats", nil)
-			before, err := lab.TakeCensus(d.PID())
-			if err != nil {
-				t.Fatal(err)
+			now := func() holdings {
+				e := d.Wait(t, time.Now(), "stats", nil)
+				return holdings{settledCensus(t, d), e.Int(t, "goroutines")}
 			}
+			before := now()
 			for range 2 {
 				since := time.Now()
 				if tt.create == "true" {
@@ -82,13 +82,8 @@ func TestModuleGoesAway(t *testing.T) {
 				d.Wait(t, since, "ready", nil)
 				exchange(t, p[0], p[1])
 			}
-			last := d.Wait(t, time.Now(), "stats", nil)
-			after, err := lab.TakeCensus(d.PID())
-			if err != nil {
-				t.Fatal(err)
-			}
-			checkLeaks(t, holdings{before, first.Int(t, "goroutines")}, holdings{after, last.Int(t, "goroutines")}, 0)
-			if got := last.Int(t, "upcalls"); got < 6 {
+			checkLeaks(t, before, 0, now)
+			if got := d.Wait(t, time.Now(), "stats", nil).Int(t, "upcalls"); got < 6 {
 				t.Errorf("%d upcalls in all, want those of three exchanges", got)
 			}
 			stop(t, d)

@@ -132,13 +132,9 @@ func TestRestartWithoutProgram(t *testing.T) {
 	n := newQuietNetwork(t, 2)
 	dir := t.TempDir()
 	program := filepath.Join(dir, "dpifd")
-	binary, err := os.ReadFile(lab.DaemonPath(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(program, binary, 0o755); err != nil {
-		t.Fatal(err)
-	}
+	// By another process: one that this process starts meanwhile for a parallel test would have the
+	// file open for writing, and it could not be started.
+	n.sw.Run(t, "cp", lab.DaemonPath(t), program)
 	d := n.sw.StartProgram(t, program, n.config(nil))
 	d.Wait(t, time.Time{}, "ready", nil)
 	v := n.view(t)
@@ -146,13 +142,8 @@ func TestRestartWithoutProgram(t *testing.T) {
 	p := n.sockets(t)
 	exchange(t, p[0], p[1])
 	// A program that passes the check and deletes itself.
-	script := "#!/bin/sh\nrm -f " + program + "\n"
-	if err := os.Remove(program); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(program, []byte(script), 0o755); err != nil {
-		t.Fatal(err)
-	}
+	n.sw.Run(t, "rm", program)
+	n.sw.Run(t, "sh", "-c", `printf '#!/bin/sh\nrm -f %s\n' "$0" >"$0" && chmod 755 "$0"`, program)
 	since := time.Now()
 	signal(t, d, unix.SIGUSR2)
 	if e := d.Wait(t, since, "restart_failed", nil); !strings.Contains(e.Text("error"), program) ||

@@ -234,13 +234,13 @@ func TestMulticastSnooping(t *testing.T) {
 	}
 	goesTo := func(group, mac string, want ...string) {
 		t.Helper()
-		var last []byte
 		eventually(t, waitLimit, fmt.Sprintf("packets of %s go to %v only", group, want), func() bool {
-			last = data(group, mac)
-			send(t, p[sender], last)
+			send(t, p[sender], data(group, mac))
 			to, packets := flow(group)
 			return slices.Equal(to, want) && packets > 3
 		})
+		last := data(group, mac) // after the flow was seen to be right
+		send(t, p[sender], last)
 		for _, i := range want {
 			p[int(i[0]-'0')].Expect(t, waitLimit, among(last))
 		}

@@ -22,10 +22,8 @@ import (
 // ping sends count echo requests with size bytes, unfragmented, and requires all answers.
 func ping(t *testing.T, from *lab.NetNS, addr string, count, size int) {
 	t.Helper()
-	out, err := from.Try("ping", "-n", "-q", "-i", "0.1", "-W", "5", "-M", "do", "-c", fmt.Sprint(count), "-s",
-		fmt.Sprint(size), addr)
-	if err != nil || !strings.Contains(out, fmt.Sprintf(" %d received", count)) {
-		t.Errorf("ping %s from %s with %d bytes: %v\n%s", addr, from.Name, size, err, out)
+	if got := from.Echo(t, addr, count, size, waitLimit); got != count {
+		t.Errorf("ping %s from %s with %d bytes: %d of %d answered", addr, from.Name, size, got, count)
 	}
 }
 
