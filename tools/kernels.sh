@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Runs the demo and the kernel tests on the kernels that Debian offers for this machine's release,
-# the newest of each series, including backports. Writes docs/KERNELS.md. Arguments select series:
-# tools/kernels.sh 6.12
+# the newest of each series, including backports. Writes docs/KERNELS.md from the logs of each
+# series' last run. Arguments select series: tools/kernels.sh 6.12. The argument "page" writes the
+# page without running anything.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export LC_ALL=C MAKEFLAGS=''
@@ -25,7 +26,7 @@ mkdir -p "$cache"/apt/{state/lists/partial,cache/archives/partial}
 options=(-q -o "Dir::State=$cache/apt/state" -o "Dir::State::status=$cache/apt/status" -o "Dir::Cache=$cache/apt/cache"
 	-o "Dir::Etc::sourcelist=$cache/apt/sources.list" -o Dir::Etc::sourceparts=/dev/null
 	-o APT::Architecture=amd64 -o APT::Architectures=amd64 -o APT::Sandbox::User=root)
-apt-get "${options[@]}" update >&2
+[[ $* == page ]] || apt-get "${options[@]}" update >&2
 
 # fetch VERSION unpacks a kernel and prints its directory.
 fetch() {
@@ -46,59 +47,63 @@ newest() {
 	apt-cache "${options[@]}" madison "$meta" | awk '{ split($3, v, "."); series = v[1] "." v[2] } !seen[series]++ { print series, $3 }' | sort -V
 }
 
-# differs lists the tests that were skipped for a missing feature or failed.
-differs() {
-	awk '
-		match($0, /^SKIP: .*kernel lacks /) {
-			test = $3; sub(/:$/, "", test)
-			reason = substr($0, RSTART + RLENGTH - length("kernel lacks "))
-			if (!seen[test, reason]++) tests[reason] = tests[reason] (tests[reason] ? ", " : "") "`" test "`"
-		}
-		/^FAIL: / { failed[++n] = substr($0, 7) }
-		END {
-			for (reason in tests) { print "- " reason ": skipped " tests[reason] | "sort"; any = 1 }
-			close("sort")
-			for (i = 1; i <= n; i++) print "- failed: " failed[i]
-			if (!any && !n) print "Nothing is skipped."
-		}'
-}
-
-rows=() details='' status=0
-while read -r series version; do
-	if [[ $# -gt 0 && " $* " != *" $series "* ]]; then
-		continue
-	fi
-	dir=$(fetch "$version")
-	LAB_KERNEL=$(echo "$dir"/boot/vmlinuz-*)
-	release=${LAB_KERNEL##*/vmlinuz-}
-	LAB_MODULES=$dir/lib/modules/$release
-	[[ -d $LAB_MODULES ]] || LAB_MODULES=$dir/usr/lib/modules/$release
-	export LAB_KERNEL LAB_MODULES
-	echo "kernels: $release"
-	demo=passed
+# run runs the demo and the tests on a kernel, and keeps the logs and the result.
+run() {
+	local series=$1 release=$2 demo=passed tests
 	make demo >"$cache/$release-demo.log" 2>&1 || demo=failed
 	make kernel-test >"$cache/$release-test.log" 2>&1 || true
 	tests=$(grep -E '^[0-9]+ passed, ' "$cache/$release-test.log" | tail -1 || echo 'did not end')
-	[[ $demo == passed && $tests == *', 0 failed,'* ]] || status=1
+	printf '%s|%s|%s|%s|%s|%s|%s\n' "$series" "$release" "$demo" "$tests" "${DISPATCH:-both}" "$(date -u +%F)" \
+		"$(git describe --always --dirty)" >"$cache/$release.result"
 	echo "kernels: $release: demo $demo; kernel tests: $tests"
-	rows+=("| $release | $demo | $tests |")
-	details+=$'\n'"## $release"$'\n\n'$(differs <"$cache/$release-test.log")$'\n'
-done < <(newest)
+	[[ $demo == passed && $tests == *', 0 failed,'* ]]
+}
 
-{
+# results prints the last result of the newest kernel of each series.
+results() {
+	cat "$cache"/*.result | sort -t '|' -k 2,2rV | awk -F '|' '!seen[$1]++' | sort -t '|' -k 1,1V
+}
+
+# page writes the page.
+page() {
 	cat <<HEAD
 # Kernels
 
-For who wants to know whether dpifd was tested on a kernel like theirs. \`make kernels\` writes this page: it runs the demo
-and the kernel tests on the newest kernel of each series that Debian offers for $codename, in the lab VM.
+For who wants to know whether dpifd was tested on a kernel like theirs. \`make kernels\` writes this page: it runs the
+demo and the kernel tests in the lab VM on the newest kernel of each series that Debian offers for $codename. The tests
+find out by trying what a kernel lacks. [README.md](../README.md#kernels) has the features by version, also of older
+kernels.
 
-| kernel | demo | kernel tests |
-|---|---|---|
+| Kernel | Demo | Kernel tests | Dispatch | Date | Commit |
+|---|---|---|---|---|---|
 HEAD
-	printf '%s\n' "${rows[@]}"
-	echo
-	echo 'A test is skipped for what the kernel lacks, which is found by trying it. A line names what is missing, with the error that'
-	echo 'trying it gave, and the tests that need it.'
-	printf '%s' "$details"
-} >"$doc"
+	results | awk -F '|' '{ print "| " $2 " | " $3 " | " $4 " | " $5 " | " $6 " | " $7 " |" }'
+	cat <<TEXT
+
+Each section lists what the kernel lacks, what dpifd does without it, the error that trying it gives, and the tests that
+were skipped, or skipped in part where a test covers more than the feature.
+TEXT
+	results | cut -d '|' -f 2 | while read -r release; do
+		printf '\n## %s\n\n' "$release"
+		awk -f tools/kernels.awk "$cache/$release-test.log"
+	done
+}
+
+status=0
+if [[ $* != page ]]; then
+	while read -r series version; do
+		if [[ $# -gt 0 && " $* " != *" $series "* ]]; then
+			continue
+		fi
+		dir=$(fetch "$version")
+		LAB_KERNEL=$(echo "$dir"/boot/vmlinuz-*)
+		release=${LAB_KERNEL##*/vmlinuz-}
+		LAB_MODULES=$dir/lib/modules/$release
+		[[ -d $LAB_MODULES ]] || LAB_MODULES=$dir/usr/lib/modules/$release
+		export LAB_KERNEL LAB_MODULES
+		echo "kernels: $release"
+		run "$series" "$release" || status=1
+	done < <(newest)
+fi
+page >"$doc"
 exit "$status"
