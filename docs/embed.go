@@ -1,9 +1,9 @@
-// Package docs holds the pages for tests of what they say.
+// Package docs embeds the documentation for tests.
 package docs
 
 import "embed"
 
-// Pages are the Markdown files of this folder.
+// Pages are the Markdown files of this directory.
 //
 //go:embed *.md
 var Pages embed.FS

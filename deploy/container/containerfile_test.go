@@ -1,4 +1,4 @@
-// Package container_test holds the recipe of the image to the program.
+// Package container_test checks the Containerfile against the program.
 package container_test
 
 import (
@@ -10,8 +10,7 @@ import (
 	"dpifd/internal/command"
 )
 
-// TestContainerfile: the image has the program and nothing else, and starts it with a
-// command line that the program has.
+// TestContainerfile: the image contains only the program, and starts it with a valid command line.
 func TestContainerfile(t *testing.T) {
 	text, err := os.ReadFile("Containerfile")
 	if err != nil {

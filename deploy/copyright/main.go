@@ -1,8 +1,6 @@
-// Command copyright writes the licences of dpifd and of the Go modules that are
-// linked into it, in Debian's machine-readable format
-// (https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/). The
-// list of modules and the texts come from the go command, so that neither can
-// go stale.
+// Command copyright writes the licences of dpifd and of the linked Go modules in Debian's
+// machine-readable format (https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/). The
+// list of modules and the texts come from the go command, so they are always current.
 package main
 
 import (
@@ -42,8 +40,7 @@ func run(out io.Writer) error {
 	return err
 }
 
-// head covers dpifd itself. Debian's packages refer to the text that each
-// system has.
+// head covers dpifd itself. Debian's packages refer to the licence text installed on each system.
 const head = `Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/
 Upstream-Name: dpifd
 Comment: dpifd is one static program. It contains the Go modules that are
@@ -56,13 +53,13 @@ License: Apache-2.0
  in /usr/share/common-licenses/Apache-2.0.
 `
 
-// module is what the go command says of a module.
+// module is a module as listed by the go command.
 type module struct {
 	Path, Version, Dir string
 }
 
-// linked returns the modules that a program is built from, its own left out, in
-// order of their paths. Go's standard library comes last.
+// linked returns the modules that a program is built from, except its own, sorted by path. Go's
+// standard library comes last.
 func linked(program string) ([]module, error) {
 	cmd := exec.Command("go", "list", "-deps", "-json=Module", program)
 	cmd.Env = append(os.Environ(), "GOOS=linux", "CGO_ENABLED=0")
@@ -93,8 +90,7 @@ func linked(program string) ([]module, error) {
 	return append(out, module{"std", version, root}), nil
 }
 
-// texts returns what the files at the root of a module say that have names of
-// the given patterns.
+// texts returns the contents of the files at a module's root whose names match the patterns.
 func texts(m module, patterns ...string) (string, error) {
 	var text []byte
 	for _, pattern := range patterns {
@@ -113,11 +109,10 @@ func texts(m module, patterns ...string) (string, error) {
 	return string(text), nil
 }
 
-// apache is how the Apache License's own text begins.
+// apache matches the beginning of the Apache License.
 var apache = regexp.MustCompile(`^\s*Apache License\s+Version 2\.0, January 2004`)
 
-// stanza writes one module's entry: its licence, and the notice that the Apache
-// License wants to be passed on.
+// stanza writes one module's entry: its licence, and the notice that the Apache License requires.
 func stanza(out io.Writer, m module) error {
 	licence, err := texts(m, "LICEN[SC]E*", "COPYING*")
 	if err != nil {
@@ -147,7 +142,7 @@ func stanza(out io.Writer, m module) error {
 	return err
 }
 
-// holders returns the lines of a licence that say whose the work is.
+// holders returns the copyright lines of a licence.
 func holders(text string) string {
 	var found []string
 	for line := range strings.Lines(text) {

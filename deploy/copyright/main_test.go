@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// TestEveryModuleHasALicence runs the program over what dpifd is built from.
+// TestEveryModuleHasALicence runs the program on dpifd's modules.
 func TestEveryModuleHasALicence(t *testing.T) {
 	var b bytes.Buffer
 	if err := run(&b); err != nil {
@@ -18,7 +18,7 @@ func TestEveryModuleHasALicence(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The command line, the log and the configuration are libraries.
+	// At least the modules for the command line, the log and the configuration.
 	if len(modules) < 5 {
 		t.Fatalf("only %v", modules)
 	}
@@ -26,13 +26,13 @@ func TestEveryModuleHasALicence(t *testing.T) {
 	if len(stanzas) != len(modules)+2 {
 		t.Errorf("%d stanzas for %d modules", len(stanzas), len(modules))
 	}
-	// Copyright-format 1.0: a line is a field or continues one, and the three
-	// fields of a Files stanza are required.
+	// Copyright-format 1.0: a line is a field or continues one, and a Files stanza has three
+	// required fields.
 	line := regexp.MustCompile(`^([A-Z][A-Za-z-]*: \S.*| \S.*|  +\S.*)$`)
 	for i, s := range stanzas[1:] {
 		for l := range strings.Lines(s) {
 			if l = strings.TrimSuffix(l, "\n"); !line.MatchString(l) {
-				t.Errorf("stanza %d: %q is no line of the format", i, l)
+				t.Errorf("stanza %d: %q is not a valid line", i, l)
 			}
 		}
 		for _, field := range []string{"Files: ", "\nCopyright: ", "\nLicense: "} {

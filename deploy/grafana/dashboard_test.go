@@ -1,4 +1,4 @@
-// Package grafana_test holds the dashboard to the metrics that dpifd exports.
+// Package grafana_test compares the dashboard with the metrics that dpifd exports.
 package grafana_test
 
 import (
@@ -17,7 +17,7 @@ import (
 	"dpifd/internal/vswitch"
 )
 
-// dashboard is what the test reads of Grafana's model of a dashboard.
+// dashboard holds the parts of Grafana's dashboard model that the test reads.
 type dashboard struct {
 	Panels []struct {
 		ID                       int
@@ -53,12 +53,12 @@ type exported struct {
 	labels []string
 }
 
-// metrics are those of `dpifd metrics`; mtail makes the same of the log.
+// metrics returns the metrics of `dpifd metrics`; mtail derives the same from the log.
 func metrics() map[string]exported {
 	all := map[string]exported{
 		"dpifd_up":                    {metric.Level, []string{"datapath"}},
 		"dpifd_upcalls_lost_total":    {metric.Count, []string{"datapath", "port", "cause"}},
-		"dpifd_upcall_seconds_bucket": {metric.Count, []string{"datapath", "le"}}, // not of mtail
+		"dpifd_upcall_seconds_bucket": {metric.Count, []string{"datapath", "le"}}, // not from mtail
 	}
 	for _, i := range totals.Table.Lasting().Infos() {
 		all[i.Prometheus(totals.Prefix)] = exported{i.Kind, []string{"datapath"}}
@@ -70,15 +70,15 @@ func metrics() map[string]exported {
 }
 
 var (
-	// use is a metric, what stands before it, and its selector.
+	// use matches a metric, the function before it, and its selector.
 	use      = regexp.MustCompile(`(\w*)(\(?)\b(dpifd_\w+)(\{[^}]*\})?(\[[^\]]*\])?`)
 	matcher  = regexp.MustCompile(`(\w+)=~?"`)
 	grouping = regexp.MustCompile(`by \(([^)]*)\)`)
 	legend   = regexp.MustCompile(`\{\{(\w+)\}\}`)
 )
 
-// TestQueries: each query is about metrics that are exported, by labels that they have, a
-// counter as a rate and a gauge as it is.
+// TestQueries: each query uses exported metrics with their labels, counters as rates and gauges
+// directly.
 func TestQueries(t *testing.T) {
 	all, used := metrics(), map[string]bool{}
 	check := func(where, expr, legendFormat string) {
@@ -134,7 +134,7 @@ func TestQueries(t *testing.T) {
 	}
 }
 
-// TestPanelsDoNotOverlap: each panel has a place of its own on the grid, and a number.
+// TestPanelsDoNotOverlap: each panel has its own place on the grid, and its own number.
 func TestPanelsDoNotOverlap(t *testing.T) {
 	cells, ids := map[[2]int]string{}, map[int]bool{}
 	for _, p := range load(t).Panels {
@@ -157,7 +157,7 @@ func TestPanelsDoNotOverlap(t *testing.T) {
 	}
 }
 
-// TestSyntax has Prometheus' own tool read the queries, as rules.
+// TestSyntax checks the queries with promtool, as rules.
 func TestSyntax(t *testing.T) {
 	promtool, err := exec.LookPath("promtool")
 	if err != nil {

@@ -9,14 +9,14 @@ import (
 
 var (
 	link = regexp.MustCompile(`\[([^\]]*)\]\([^)]*\)`)
-	// head is a heading of the page, which becomes a section.
+	// head matches a heading of the page, which becomes a section.
 	head = regexp.MustCompile(`(?m)^## (.*)$`)
-	// rule is the line below the heading of a table.
+	// rule matches the line below the heading of a table.
 	rule = regexp.MustCompile(`^[|-]+\s*$`)
 )
 
-// configurationPage turns the Markdown page on configuration into the Markdown
-// of dpifd.yaml(5). Tables become lists: they are too wide for a terminal.
+// configurationPage converts the Markdown page on configuration to the Markdown of dpifd.yaml(5).
+// Tables become lists, because they are too wide for a terminal.
 func configurationPage(text string, titleLine string) ([]byte, error) {
 	title, body, ok := strings.Cut(text, "\n")
 	if !ok || !strings.HasPrefix(title, "# ") {
@@ -53,7 +53,7 @@ func configurationPage(text string, titleLine string) ([]byte, error) {
 	return []byte(out.String()), nil
 }
 
-// entry is one key's entry of the list.
+// entry returns one key's entry in the list.
 func entry(key, kind, initial, limits, meaning string) string {
 	facts := kind
 	if initial != "" && initial != "required" {

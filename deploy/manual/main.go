@@ -1,11 +1,10 @@
-// Command manual writes the manual pages and the shell completions of dpifd, from
-// the tree of commands that the program itself runs from, and the manual page
-// of the configuration file from docs/CONFIGURATION.md.
+// Command manual writes dpifd's manual pages and shell completions from the tree of commands that
+// the program uses, and the manual page of the configuration file from docs/CONFIGURATION.md.
 //
 //	manual -out FOLDER [-version VERSION] [-configuration FILE]
 //
-// Pages go to FOLDER/man, completions to FOLDER/completions, under the names that
-// the shells look for. Pages carry the date SOURCE_DATE_EPOCH if that is set.
+// Pages are written to FOLDER/man, completions to FOLDER/completions, under the names that shells
+// expect. Pages have the date SOURCE_DATE_EPOCH if it is set.
 package main
 
 import (

@@ -15,7 +15,7 @@ import (
 
 const configuration = "../../docs/CONFIGURATION.md"
 
-// tool returns the path of a program that checks what we generate.
+// tool returns the path of a program that checks generated files.
 func tool(t *testing.T, name string) string {
 	t.Helper()
 	path, err := exec.LookPath(name)
@@ -28,7 +28,7 @@ func tool(t *testing.T, name string) string {
 	return path
 }
 
-// generated returns a folder with all that the program writes.
+// generated returns a directory with all generated files.
 func generated(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -70,7 +70,7 @@ func TestGroffWarnings(t *testing.T) {
 	}
 }
 
-// TestLintFindsMistakes shows that silence of mandoc means something.
+// TestLintFindsMistakes checks that mandoc can report errors.
 func TestLintFindsMistakes(t *testing.T) {
 	mandoc := tool(t, "mandoc")
 	page := filepath.Join(t.TempDir(), "dpifd.8")
@@ -78,14 +78,14 @@ func TestLintFindsMistakes(t *testing.T) {
 		t.Fatal(err)
 	}
 	if out, err := exec.Command(mandoc, "-T", "lint", "-W", "warning", page).CombinedOutput(); err == nil {
-		t.Errorf("mandoc takes an unknown macro: %s", out)
+		t.Errorf("mandoc accepts an unknown macro: %s", out)
 	}
 }
 
 var overstrike = regexp.MustCompile(`.\x08`)
 
-// words renders a page and returns it without white space: a line may break after
-// any hyphen.
+// words renders a page and returns it without white space, because lines may break after any
+// hyphen.
 func words(t *testing.T, page string) string {
 	t.Helper()
 	out, err := exec.Command(tool(t, "mandoc"), "-T", "utf8", page).Output()
@@ -97,8 +97,8 @@ func words(t *testing.T, page string) string {
 
 func plain(s string) string { return strings.Join(strings.Fields(s), "") }
 
-// TestPagesSayWhatHelpSays holds each command's page to its texts, letter by
-// letter: Markdown in between must not take a part of them for markup.
+// TestPagesSayWhatHelpSays compares each command's page with its help texts letter by letter, so
+// that no part is interpreted as Markdown.
 func TestPagesSayWhatHelpSays(t *testing.T) {
 	dir := filepath.Join(generated(t), "man")
 	for _, c := range documented(command.New()) {
@@ -124,7 +124,7 @@ func TestPagesSayWhatHelpSays(t *testing.T) {
 	}
 }
 
-// TestPagesNameCommandsThatExist looks at what the pages tell operators to type.
+// TestPagesNameCommandsThatExist checks the commands that the pages tell operators to run.
 func TestPagesNameCommandsThatExist(t *testing.T) {
 	typed := regexp.MustCompile("(?m)(?:`|\\||^ {4}|sudo )\\s*dpifd ([a-z][a-z-]+)")
 	for _, page := range []string{"RUNBOOK.md", "MONITORING.md", "PACKAGES.md"} {
@@ -173,7 +173,7 @@ func TestConfigurationPageRefuses(t *testing.T) {
 	}
 }
 
-// TestReferences holds that each page that SEE ALSO names is there.
+// TestReferences: each page named in SEE ALSO exists.
 func TestReferences(t *testing.T) {
 	dir := filepath.Join(generated(t), "man")
 	reference := regexp.MustCompile(`(dpifd[a-z.-]*)\(([0-9])\)`)
@@ -194,7 +194,7 @@ func TestReferences(t *testing.T) {
 	}
 }
 
-// TestCompletionSyntax has each shell read its script without running it.
+// TestCompletionSyntax: each shell parses its script without running it.
 func TestCompletionSyntax(t *testing.T) {
 	dir := filepath.Join(generated(t), "completions")
 	for _, argv := range [][]string{{"bash", "-n", "dpifd"}, {"zsh", "-n", "_dpifd"},
@@ -209,9 +209,9 @@ func TestCompletionSyntax(t *testing.T) {
 	}
 }
 
-// TestBashCompletes completes words as bash does when Tab is hit.
+// TestBashCompletes completes words as bash does for Tab.
 func TestBashCompletes(t *testing.T) {
-	tool(t, "dh_bash-completion") // of the package that the script calls
+	tool(t, "dh_bash-completion") // part of the package that the script needs
 	script := filepath.Join(generated(t), "completions", "dpifd")
 	bin := t.TempDir()
 	build := exec.Command("go", "build", "-o", filepath.Join(bin, "dpifd"), "dpifd/cmd/dpifd")

@@ -11,10 +11,10 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// section is that of commands for administrators.
+// section is the manual section of commands for administrators.
 const section = "8"
 
-// titleLine is the Markdown of a page's title.
+// titleLine returns the Markdown of a page's title.
 func titleLine(name, section, version string) string {
 	date := time.Now()
 	if s, err := strconv.ParseInt(os.Getenv("SOURCE_DATE_EPOCH"), 10, 64); err == nil {
@@ -24,11 +24,11 @@ func titleLine(name, section, version string) string {
 		strings.TrimSpace("dpifd "+version), "dpifd")
 }
 
-// pageName is the name of a command's page: its path with dashes, as git has it.
+// pageName returns the name of a command's page: its path with dashes, as git does.
 func pageName(c *cobra.Command) string { return strings.ReplaceAll(c.CommandPath(), " ", "-") }
 
-// documented returns a command and those below it that have pages, parents
-// first. Hidden ones have none, and completion's has what there is to know.
+// documented returns a command and the commands below it that have pages, parents first. Hidden
+// commands have none; the page of completion covers its subcommands.
 func documented(c *cobra.Command) []*cobra.Command {
 	out := []*cobra.Command{c}
 	if c.Name() == "completion" {
@@ -109,8 +109,8 @@ func options(b *strings.Builder, heading string, flags *pflag.FlagSet) {
 	})
 }
 
-// paragraphs turns a help text into Markdown: what is indented is shown as it
-// stands, anything else is filled.
+// paragraphs converts a help text to Markdown: indented lines are shown unchanged, others are
+// filled.
 func paragraphs(text string) string {
 	var b strings.Builder
 	shown := false
@@ -134,7 +134,7 @@ func paragraphs(text string) string {
 	return b.String()
 }
 
-// literal has Markdown take s for what it says.
+// literal escapes s for Markdown.
 func literal(s string) string {
 	return strings.NewReplacer(
 		`\`, `\\`, "`", "\\`", "*", `\*`, "_", `\_`, "[", `\[`, "]", `\]`, "<", `\<`, ">", `\>`, "#", `\#`, "|", `\|`,

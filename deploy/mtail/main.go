@@ -1,6 +1,5 @@
-// Command mtail writes dpifd.mtail, a program for mtail
-// (https://google.github.io/mtail/) that turns dpifd's log into metrics: one for each
-// figure of the events stats and port_stats.
+// Command mtail generates dpifd.mtail, a program for mtail (https://google.github.io/mtail/) that
+// turns dpifd's log into metrics: one for each field of the events stats and port_stats.
 //
 //	go run ./deploy/mtail >deploy/mtail/dpifd.mtail
 package main
@@ -23,14 +22,14 @@ func main() {
 	}
 }
 
-// declarations declares the figures of an event.
+// declarations declares the metrics of an event.
 func declarations(b *strings.Builder, figures []metric.Info, prefix, labels string) {
 	for _, i := range figures {
 		fmt.Fprintf(b, "%s %s by %s\n", i.Kind, i.Prometheus(prefix), labels)
 	}
 }
 
-// assignments takes the figures of an event from its line.
+// assignments extracts the metrics of an event from its line.
 func assignments(b *strings.Builder, figures []metric.Info, prefix, key, indent string) {
 	for _, i := range figures {
 		value := "$n"
@@ -59,9 +58,9 @@ func generate(w io.Writer) error {
 
 const head = `# Metrics from dpifd's log (log.format: json). Written by: go run ./deploy/mtail
 #
-# A _total follows the daemon's own count and begins anew when the daemon does,
-# which Prometheus allows for. dpifd_upcalls_lost_total and dpifd_events_total count
-# what mtail has read.
+# A _total has the value of the daemon's own counter, which restarts with the daemon;
+# Prometheus handles that. dpifd_upcalls_lost_total and dpifd_events_total count the
+# lines that mtail has read.
 
 counter dpifd_events_total by event, level
 counter dpifd_upcalls_lost_total by datapath, port, cause

@@ -40,8 +40,8 @@ func TestProgramIsCurrent(t *testing.T) {
 	}
 }
 
-// mtail runs the program over lines of log and returns the metrics, each by
-// its name with labels, as Prometheus reads them.
+// mtail runs the program on log lines and returns the metrics by name with labels, in Prometheus'
+// notation.
 func mtail(t *testing.T, log string) map[string]string {
 	t.Helper()
 	path, err := exec.LookPath("mtail")
@@ -68,7 +68,7 @@ func mtail(t *testing.T, log string) map[string]string {
 	for line := range strings.Lines(string(out)) {
 		if !strings.HasPrefix(line, "#") {
 			at := strings.LastIndex(line, " ")
-			// Millions come with an exponent.
+			// Large numbers are printed with an exponent.
 			v, err := strconv.ParseFloat(strings.TrimSpace(line[at:]), 64)
 			if err != nil {
 				t.Fatal(err)
@@ -79,7 +79,7 @@ func mtail(t *testing.T, log string) map[string]string {
 	return metrics
 }
 
-// add adds the metrics of one line. The sample may be older than a field.
+// add adds the metrics of one line. The sample may lack newer fields.
 func add(t *testing.T, want map[string]string, e map[string]any, list []metric.Info, prefix, labels string) {
 	t.Helper()
 	for _, m := range list {
@@ -144,8 +144,8 @@ func expected(t *testing.T, log string) map[string]string {
 	return want
 }
 
-// TestMetricsAreTheDaemonsFigures has mtail read the log up to the end of the
-// first run, where much was lost, and to the end of the second.
+// TestMetricsAreTheDaemonsFigures compares mtail's metrics with the log, up to the end of the first
+// run, which had many losses, and up to the end of the second.
 func TestMetricsAreTheDaemonsFigures(t *testing.T) {
 	data, err := os.ReadFile(sample)
 	if err != nil {
@@ -165,17 +165,17 @@ func TestMetricsAreTheDaemonsFigures(t *testing.T) {
 			}
 		})
 	}
-	// What the comparison stands on.
+	// The sample must contain these metrics.
 	all := slices.Sorted(maps.Keys(mtail(t, log)))
 	for _, want := range []string{"^dpifd_upcalls_lost_total", "^dpifd_port_rx_packets_total",
 		`^dpifd_events_total\{event="reload_failed"`, "^dpifd_batch_seconds_total"} {
 		if !slices.ContainsFunc(all, regexp.MustCompile(want).MatchString) {
-			t.Errorf("the sample gives no metric %s; make sample-log makes it anew", want)
+			t.Errorf("the sample gives no metric %s; make sample-log creates a new one", want)
 		}
 	}
 }
 
-// TestTotalsNeverFall: what falls within a run belongs to the gauges.
+// TestTotalsNeverFall: values that decrease within a run must be gauges.
 func TestTotalsNeverFall(t *testing.T) {
 	data, err := os.ReadFile(sample)
 	if err != nil {
@@ -198,7 +198,7 @@ func TestTotalsNeverFall(t *testing.T) {
 			}
 			n, ok := e[m.Field()].(json.Number)
 			if !ok {
-				continue // younger than the sample
+				continue // newer than the sample
 			}
 			v, err := n.Int64()
 			if err != nil {
@@ -212,8 +212,8 @@ func TestTotalsNeverFall(t *testing.T) {
 	}
 }
 
-// TestHostileNames: a device may have quotes in its name, and a line that is not
-// of dpifd may be anything.
+// TestHostileNames: a device name may contain quotes, and a line that is not from dpifd may be
+// anything.
 func TestHostileNames(t *testing.T) {
 	line := func(port string, lost int) string {
 		name, err := json.Marshal(port)

@@ -15,7 +15,7 @@ const (
 	sample = "../mtail/testdata/dpifd.log"
 )
 
-// oneLiners returns the shell command of each alert on the page on monitoring.
+// oneLiners returns the shell command of each alert in docs/MONITORING.md.
 func oneLiners(t *testing.T) map[string]string {
 	t.Helper()
 	block := regexp.MustCompile("(?m)^### (.+)\n(?:.*\n)+?```logql\n(?:.*\n)+?```\n```sh\n(.+)\n```\n")
@@ -28,7 +28,7 @@ func oneLiners(t *testing.T) map[string]string {
 	return out
 }
 
-// TestEachAlertInThreeLanguages holds the page to the rules.
+// TestEachAlertInThreeLanguages compares the page with the rules.
 func TestEachAlertInThreeLanguages(t *testing.T) {
 	lines := oneLiners(t)
 	var rulesHave []string
@@ -45,8 +45,8 @@ func TestEachAlertInThreeLanguages(t *testing.T) {
 	}
 }
 
-// TestOneLiners runs each command over the log of an eventful run, in place of the
-// journal, with a line in it that is not of dpifd, and then over an empty log.
+// TestOneLiners runs each command on the log of an eventful run instead of the journal, including a
+// line that is not from dpifd, and then on an empty log.
 func TestOneLiners(t *testing.T) {
 	if _, err := exec.LookPath("jq"); err != nil {
 		if os.Getenv("CI") != "" {
@@ -55,14 +55,14 @@ func TestOneLiners(t *testing.T) {
 		t.Skip("jq is not installed")
 	}
 	log := "panic: not a line of the log\n" + read(t, sample)
-	// What happened in the sample, and what shows of it.
+	// Alerts that the sample raises, and a part of their output.
 	want := map[string]string{
 		"DpifdDown": `"event":"stopped"`, "DpifdRestarting": "2", "DpifdPacketsLost": "socket_overflow\t",
 		"DpifdLosesMuch": `"lost":`, "DpifdFlowLimitReached": `"event":"flow_limit_cleared"`,
 		"DpifdReloadFailed": "nmae", "DpifdError": `"event":"reload_failed"`,
 		"DpifdDatapathChangedByOthers": `"event":"features_restored"`,
 	}
-	// These depend on how fast the machine was that made the sample.
+	// These depend on the speed of the machine that created the sample.
 	either := []string{"DpifdManyMisses", "DpifdSlow"}
 	happened := func(name string) bool { _, ok := want[name]; return ok }
 	for name, line := range oneLiners(t) {

@@ -41,8 +41,7 @@ var (
 	expr      = regexp.MustCompile(`(?m)^        expr: (\|\n(          .*\n)+|.*\n)`)
 )
 
-// TestEachRuleIsTested takes away what an alert looks at, one after another; the
-// rules' tests must notice.
+// TestEachRuleIsTested removes the metrics of each alert in turn; the rules' tests must detect it.
 func TestEachRuleIsTested(t *testing.T) {
 	text, tests := read(t, rules), read(t, ruleTests)
 	names := alertName.FindAllStringSubmatchIndex(text, -1)
@@ -66,8 +65,7 @@ func TestEachRuleIsTested(t *testing.T) {
 
 var metric = regexp.MustCompile(`\bdpifd_[a-z0-9_]+`)
 
-// TestRulesUseMetricsThatExist holds the names in the rules to those that mtail
-// makes.
+// TestRulesUseMetricsThatExist: the metrics in the rules are those that mtail exports.
 func TestRulesUseMetricsThatExist(t *testing.T) {
 	program := read(t, "../mtail/dpifd.mtail")
 	found := metric.FindAllString(read(t, rules), -1)
@@ -81,7 +79,7 @@ func TestRulesUseMetricsThatExist(t *testing.T) {
 	}
 }
 
-// TestSummariesNameEvents holds that the events that the summaries name are there.
+// TestSummariesNameEvents: the events named in summaries exist.
 func TestSummariesNameEvents(t *testing.T) {
 	logs := read(t, "../../docs/LOGS.md")
 	named := regexp.MustCompile(`\(events? ([a-z_, ]+?)( has the ports)?\)"`)
@@ -110,8 +108,8 @@ func write(t *testing.T, path, text string) {
 	}
 }
 
-// TestEachCauseOfLossHasAnAlert holds the rules to the causes that the log tells
-// apart. A full ring counts as the overflow of a socket in stats.
+// TestEachCauseOfLossHasAnAlert: the rules cover each cause of loss in the log. In stats a full
+// ring counts as the overflow of a socket.
 func TestEachCauseOfLossHasAnAlert(t *testing.T) {
 	_, losses, _ := strings.Cut(read(t, "../../docs/LOGS.md"), "\n## Loss\n")
 	causes := regexp.MustCompile("(?m)^\\| `([a-z_]+)` \\|").FindAllStringSubmatch(losses, -1)
@@ -121,7 +119,7 @@ func TestEachCauseOfLossHasAnAlert(t *testing.T) {
 	text := read(t, rules)
 	for _, c := range causes {
 		if c[1] != "ring_full" && !strings.Contains(text, `"cause", "`+c[1]+`"`) {
-			t.Errorf("DpifdPacketsLost does not look at %s", c[1])
+			t.Errorf("DpifdPacketsLost does not cover %s", c[1])
 		}
 	}
 }

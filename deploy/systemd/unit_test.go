@@ -14,14 +14,14 @@ import (
 	"dpifd/internal/fdstore"
 )
 
-// execStart is where the units expect the daemon, which need not be installed
-// where the test runs.
+// execStart is the daemon's path in the units; the daemon need not be installed where the test
+// runs.
 const execStart = "/usr/sbin/dpifd"
 
-// maxExposure is the highest level that systemd-analyze security may tell.
+// maxExposure is the maximum exposure level of systemd-analyze security.
 const maxExposure = 1.5
 
-// analyzer returns systemd's tool.
+// analyzer returns the path of systemd-analyze.
 func analyzer(t *testing.T) string {
 	t.Helper()
 	tool, err := exec.LookPath("systemd-analyze")
@@ -34,9 +34,8 @@ func analyzer(t *testing.T) string {
 	return tool
 }
 
-// verify runs systemd-analyze verify over a unit with the given name and text,
-// and a drop-in unless that is empty. It returns what it says: nothing, if the
-// unit is clean.
+// verify runs systemd-analyze verify on a unit with the given name and text, and on a drop-in
+// unless that is empty. It returns the output, which is empty for a valid unit.
 func verify(t *testing.T, name, text, dropIn string) (string, error) {
 	t.Helper()
 	tool := analyzer(t)
@@ -57,7 +56,7 @@ func verify(t *testing.T, name, text, dropIn string) (string, error) {
 			t.Fatal(err)
 		}
 	}
-	// Without man pages there is nothing to check of Documentation=.
+	// Without man pages Documentation= cannot be checked.
 	out, err := exec.Command(tool, "verify", "--man=no", "--recursive-errors=no", unit).CombinedOutput()
 	return string(out), err
 }
@@ -84,7 +83,7 @@ func TestVerify(t *testing.T) {
 	}
 }
 
-// TestVerifyFindsMistakes shows that a clean verdict means something.
+// TestVerifyFindsMistakes checks that verify can fail.
 func TestVerifyFindsMistakes(t *testing.T) {
 	unit := read(t, "dpifd.service")
 	for _, edit := range [][2]string{
@@ -99,15 +98,15 @@ func TestVerifyFindsMistakes(t *testing.T) {
 			t.Fatalf("the unit has no %s", edit[0])
 		}
 		if out, err := verify(t, "dpifd.service", wrong, ""); err == nil && out == "" {
-			t.Errorf("systemd-analyze verify takes %s", edit[1])
+			t.Errorf("systemd-analyze verify accepts %s", edit[1])
 		}
 	}
 	if out, err := verify(t, "dpifd.service", unit, "[Service]\nRestrictNamespaces=nett\n"); err == nil && out == "" {
-		t.Error("systemd-analyze verify takes a wrong drop-in")
+		t.Error("systemd-analyze verify accepts a wrong drop-in")
 	}
 }
 
-// exposure runs systemd-analyze security over a unit with the given text.
+// exposure runs systemd-analyze security on a unit with the given text.
 func exposure(t *testing.T, text string) float64 {
 	t.Helper()
 	unit := filepath.Join(t.TempDir(), "dpifd.service")
@@ -139,7 +138,7 @@ func TestExposure(t *testing.T) {
 	}
 }
 
-// TestSettings holds what the daemon relies on and what it must not be given.
+// TestSettings checks the settings that the daemon relies on, and those that it must not have.
 func TestSettings(t *testing.T) {
 	text := read(t, "dpifd.service")
 	lines := strings.Split(text, "\n")
@@ -165,8 +164,7 @@ func TestSettings(t *testing.T) {
 	}
 	for _, name := range []string{"dpifd.service", "dpifd@.service", "dpifd-netns.conf"} {
 		for line := range strings.Lines(read(t, name)) {
-			// In a user or network namespace of its own it has no power over the
-			// datapath of the host.
+			// In its own user or network namespace it could not access the host's datapath.
 			for _, never := range []string{"PrivateNetwork=", "PrivateUsers=", "KillSignal="} {
 				if strings.HasPrefix(line, never) {
 					t.Errorf("%s has %q", name, line)
@@ -182,7 +180,7 @@ func TestSettings(t *testing.T) {
 	}
 }
 
-// TestInstances: the template is the unit, but for the configuration file.
+// TestInstances: the template equals the unit except for the configuration file.
 func TestInstances(t *testing.T) {
 	unit, template := read(t, "dpifd.service"), read(t, "dpifd@.service")
 	want := strings.Replace(unit, "/etc/dpifd/dpifd.yaml", "/etc/dpifd/%i.yaml", 2)

@@ -12,7 +12,7 @@ type awaited struct {
 }
 
 func (a *awaited) bit(hash uint64) (*atomic.Uint32, uint32) {
-	// The upper half: the lower bits have chosen the bucket.
+	// The upper half, since the lower bits select the bucket.
 	i := hash >> 32 % awaitedBits
 	return &a.bits[i/32], 1 << (i % 32)
 }

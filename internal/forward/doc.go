@@ -1,7 +1,7 @@
-// Package forward has the forwarding policies: Learning, a MAC-learning switch; Flood, which
-// sends every packet to all ports; Drop, which sends nothing. Each is a policy.Policy: an
-// upcall goes in, a verdict comes out. The package does no I/O and no logging; the verdict's
-// Reason and Stats say what happened.
+// Package forward contains the forwarding policies: Learning, a MAC-learning switch; Flood, which
+// sends every packet to all ports; Drop, which sends nothing. Each is a policy.Policy that takes an
+// upcall and returns a verdict. The package does no I/O and no logging; the verdict's Reason and
+// Stats describe what happened.
 //
 // # Masks
 //
@@ -17,9 +17,8 @@
 //
 // The tables in Learning's methods say which bits are read and why.
 //
-// Where a port has rules of what it may send, and where multicast is snooped, a
-// decision reads further: guard.Rules and snoop.Classify follow both rules too, and
-// their bits are added to the mask.
+// If a port has rules for what it may send, or multicast is snooped, a decision reads more:
+// guard.Rules and snoop.Classify follow both rules too, and their bits are added to the mask.
 //
 // # VLANs
 //
@@ -53,7 +52,7 @@
 //
 // # Sources
 //
-// IEEE 802.1D-2004, 7.8 and 7.9 (learning and filtering database) and 7.12.6
-// (reserved addresses); the limits and the choice of what to evict are those of
-// Open vSwitch, lib/mac-learning.c of 3.1.
+// IEEE 802.1D-2004, 7.8 and 7.9 (learning and filtering database) and 7.12.6 (reserved addresses).
+// The limits and the choice of the entry to evict are those of Open vSwitch, lib/mac-learning.c of
+// 3.1.
 package forward

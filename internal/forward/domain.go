@@ -13,8 +13,7 @@ type domain struct {
 	tagged, untagged members // by whether the VLAN leaves the port tagged
 }
 
-// members are some ports of a set, and the actions that send a frame out of
-// all of them.
+// members are some ports of a set, and the actions that output a frame to all of them.
 type members struct {
 	inherit bool    // a member inherits the TOS
 	index   []int32 // of portSet.ports, ascending

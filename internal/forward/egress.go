@@ -13,8 +13,8 @@ const (
 	vidMask     = 0x0fff
 	priorities  = 0xe000
 	tagPresent  = 0x1000
-	tpidOfTag   = 0x8100 // of tags that the switch adds, IEEE 802.1Q
-	defaultVLAN = 0      // of frames without tag on a trunk
+	tpidOfTag   = 0x8100 // TPID of added tags, IEEE 802.1Q
+	defaultVLAN = 0      // VLAN of untagged frames on a trunk
 )
 
 // frame is the information about a frame's tag and VLAN that forwarding needs. Inner tags are
@@ -22,7 +22,7 @@ const (
 type frame struct {
 	in     *port  // nil for a port that is not in the set
 	vlan   uint16 // of the frame
-	tagged bool   // as it came
+	tagged bool   // as received
 	vid    uint16 // of its tag
 	pcp    uint16 // priority bits of its tag, not shifted
 
@@ -33,11 +33,11 @@ type frame struct {
 	tunneled, ip6 bool  // arrived through a tunnel device; the outer packet is IPv6
 	tos           uint8 // for tunnels that inherit it
 
-	// guarded says that the in-port's rules were asked about the frame, and spoofed
-	// that they refuse it.
+	// guarded says that the in-port's rules were checked for the frame, and spoofed that they
+	// reject it.
 	guarded, spoofed bool
 
-	// snooped says that class and group were read of the frame.
+	// snooped says that class and group were determined for the frame.
 	snooped bool
 	class   snoop.Class
 	group   netip.Addr
@@ -71,7 +71,7 @@ func (s *portSet) admit(key []byte, k *odp.Key, f *frame) (reason string) {
 	switch {
 	case !k.HasVLAN:
 	case k.TCI&tagPresent == 0:
-		f.partial = true // decided like a frame without tag, whose flows cover it
+		f.partial = true // decided as an untagged frame, whose flows cover it
 	default:
 		f.tagged, f.vid, f.pcp = true, k.TCI&vidMask, k.TCI&priorities
 	}
@@ -92,8 +92,8 @@ func (s *portSet) admit(key []byte, k *odp.Key, f *frame) (reason string) {
 	return ""
 }
 
-// installs reports whether a flow is installed for f, which was refused for a
-// reason or "".
+// installs reports whether a flow is installed for f, which was refused for a reason, or accepted
+// if refused is "".
 func (f *frame) installs(refused string) bool {
 	return !f.partial && (f.in != nil || refused == reasonNoTunnel)
 }

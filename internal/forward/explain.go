@@ -7,8 +7,8 @@ import (
 	"dpifd/internal/policy"
 )
 
-// These functions run only for a verdict with Explain set, instead of code that changes the
-// policy's state, and along with the decision.
+// These functions run only for a verdict with Explain set, beside the decision, instead of code
+// that changes the policy's state.
 
 // explainInPort explains whether packets of the in-port get flows.
 func explainInPort(in odp.PortNo, set *portSet, v *policy.Verdict) {
@@ -34,7 +34,7 @@ func explainInPort(in odp.PortNo, set *portSet, v *policy.Verdict) {
 	v.Explain("in_port", fmt.Sprintf("port %d is not in the datapath: %s", in, found))
 }
 
-// label names a port for people.
+// label names a port in explanations.
 func (s *portSet) label(no odp.PortNo) string {
 	if p := s.find(no); p != nil {
 		return fmt.Sprintf("port %d (%s)", no, p.name)

@@ -7,43 +7,43 @@ import (
 	"dpifd/internal/odp"
 )
 
-// A MAC flaps that moves flapMoves times within flapWindow and is back at a port by that.
-// One that moves to another machine or over to a standby does not.
+// A MAC is flapping if it moves flapMoves times within flapWindow and returns to an earlier port. A
+// MAC that moves to another machine or to a standby does not flap.
 const (
 	flapMoves  = 3
-	flapWindow = 10_000 // ms; also the least time between two reports of a MAC
+	flapWindow = 10_000 // ms; also the minimum time between two reports of a MAC
 	flapSlots  = 16     // MACs whose moves are counted
-	flapPorts  = 4      // told of one MAC
+	flapPorts  = 4      // maximum number of ports reported for a MAC
 )
 
 // Flapping describes the moves of a MAC that moves back and forth between ports.
 type Flapping struct {
 	VLAN   uint16
 	MAC    odp.MAC
-	Ports  []odp.PortNo // that it was on, some if they are many
+	Ports  []odp.PortNo // its ports, at most flapPorts
 	Moves  uint64
-	OverMS int64 // from the first of these to the last
+	OverMS int64 // time from the first to the last move
 }
 
-// flaps counts moves of the MACs that moved lately. When more move than there are slots, one
-// slot goes from MAC to MAC and the others stay, so that those that move again are
-// found. The table's mutex guards it.
+// flaps counts moves of the MACs that moved recently. If more MACs move than there are slots, one
+// slot is reused for each new MAC and the others keep theirs, so that MACs that move again are
+// detected. The table's mutex guards it.
 type flaps struct {
 	slots [flapSlots]flap
-	found func() // called when there is a MAC to report; does not block
+	found func() // called when there is a MAC to report; must not block
 }
 
 type flap struct {
 	key             uint64
-	moves           uint64 // 0 for a slot that is free, or whose MAC was just told
+	moves           uint64 // 0 for a free slot, or one whose MAC was just reported
 	firstMS, lastMS int64  // of the moves
-	toldMS          int64  // 0 for not yet
-	back            bool   // one of the moves was to a former port
+	toldMS          int64  // time of the last report, 0 for none
+	back            bool   // one of the moves was to an earlier port
 	ports           [flapPorts]odp.PortNo
 	nPorts          int
 }
 
-// moved counts one move.
+// moved records one move.
 func (s *flaps) moved(key uint64, from, to odp.PortNo, nowMS int64) {
 	f := s.slot(key, nowMS)
 	if f.key != key || nowMS-f.lastMS > flapWindow {
@@ -60,7 +60,7 @@ func (s *flaps) moved(key uint64, from, to odp.PortNo, nowMS int64) {
 	}
 }
 
-// slot returns the slot of a MAC, or the one to take for it.
+// slot returns the slot of a MAC, or the one to use for it.
 func (s *flaps) slot(key uint64, nowMS int64) *flap {
 	least, fewest := &s.slots[0], ^uint64(0)
 	for i := range s.slots {
@@ -73,7 +73,7 @@ func (s *flaps) slot(key uint64, nowMS int64) *flap {
 		case nowMS-f.lastMS > flapWindow:
 			n = 0
 		case f.toldMS != 0:
-			n += flapMoves // or it would be told again too soon
+			n += flapMoves // do not report it again too soon
 		}
 		if n < fewest {
 			least, fewest = f, n
@@ -82,7 +82,7 @@ func (s *flaps) slot(key uint64, nowMS int64) *flap {
 	return least
 }
 
-// was notes a port of the MAC, and reports whether it was noted before.
+// was records a port of the MAC, and reports whether it was recorded before.
 func (f *flap) was(port odp.PortNo) bool {
 	if slices.Contains(f.ports[:f.nPorts], port) {
 		return true
@@ -98,7 +98,7 @@ func (f *flap) due(nowMS int64) bool {
 	return f.moves >= flapMoves && f.back && (f.toldMS == 0 || nowMS-f.toldMS >= flapWindow)
 }
 
-// take returns at most n MACs to report, those that move most, and the number of the others.
+// take returns up to n MACs to report, those with the most moves, and the number of the others.
 func (s *flaps) take(nowMS int64, n int) (list []Flapping, others int) {
 	var due []*flap
 	for i := range s.slots {

@@ -11,7 +11,7 @@ import (
 	"dpifd/internal/snoop"
 )
 
-// Values of Verdict.Reason beyond those written where they are decided.
+// Values of Verdict.Reason used in several places.
 const (
 	reasonMalformedKey = "malformed_key"
 	reasonInPortGone   = "in_port_gone"
@@ -31,15 +31,15 @@ type Config struct {
 	SharedLearning bool
 	// ForwardBPDU forwards packets to reserved destinations, such as those of spanning tree.
 	ForwardBPDU bool
-	// Multicast is how packets of IP multicast groups are forwarded.
+	// Multicast configures the forwarding to IP multicast groups.
 	Multicast MulticastConfig
 	// StaticMACs are known from the start, and neither move nor age.
 	StaticMACs []StaticMAC
-	// Stages says in how many stages flows are put.
+	// Stages is the number of stages of flows.
 	Stages Stages
 	// Ports are the settings of ports.
 	Ports PortConfigs
-	// Patterns are those of ports that Ports does not name.
+	// Patterns are settings of ports that Ports does not name.
 	Patterns []PortPattern
 	// Flapping, if not nil, is called when TakeFlapping has something to return. It is
 	// called by any goroutine, with a lock held, and must not block.
@@ -73,7 +73,7 @@ type Learning struct {
 	// count up to which the check of all flows before Expire is sufficient.
 	relearn         atomic.Uint64
 	asked, answered uint64
-	// expiredMS is the limit of the last Expire. Older sightings are not learned again.
+	// expiredMS is the time limit of the last Expire. Older sightings are not learned again.
 	expiredMS atomic.Int64
 	stages    stages
 }
@@ -85,8 +85,8 @@ var (
 	_                     = register("learning", NewLearning)
 )
 
-// NewLearning returns a policy that knows no ports and no MACs, or an error
-// that names the field that is out of range.
+// NewLearning returns a policy that knows no ports and no MACs. An error names the field that is
+// out of range.
 func NewLearning(cfg Config) (*Learning, error) {
 	if cfg.MACAging == 0 {
 		cfg.MACAging = defaultMACAging
@@ -221,7 +221,7 @@ func (l *Learning) Redecide(key []byte, v *policy.Verdict) bool {
 //
 //	source       bits read
 //	multicast    the group bit: any such source is not learned
-//	other        all: another source has to come up to be learned
+//	other        all: another source must cause an upcall to be learned
 //	any, if the destination is reserved: none, nothing was learned
 //
 //	destination  bits read
@@ -360,7 +360,7 @@ func (l *Learning) Restore(entries []MACEntry) {
 // Expiring implements policy.Policy. All flows are also checked when relearn has increased;
 // like aging, this is not urgent.
 func (l *Learning) Expiring(nowMS int64) bool {
-	// Members of groups depend on reports only, so no flow needs to be read before they expire.
+	// Members of groups depend on reports only, so they may expire without a dump of flows.
 	if l.groups != nil && l.groups.Expire(nowMS) {
 		l.generation.Add(1)
 	}

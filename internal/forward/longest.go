@@ -6,13 +6,12 @@ import (
 	"dpifd/internal/policy"
 )
 
-// tagging is how many bytes of actions change a tag. A VLAN whose flood is longer by no more
-// than that is not told from another.
+// tagging is the size in bytes of actions that change a tag. VLANs whose floods differ by no more
+// than that are considered equal.
 const tagging = 16
 
-// LongestFlood returns about how many bytes of actions a flood takes at most when the
-// ports of these names are in the datapath, devices of tunnels among them, and a VLAN in
-// which it does.
+// LongestFlood returns the approximate maximum size in bytes of a flood's actions when the datapath
+// has ports with these names, including devices of tunnels, and a VLAN with that size.
 func LongestFlood(cfg PortConfigs, names []string) (bytes int, vlan uint16) {
 	list := make([]policy.Port, len(names))
 	for i, name := range names {

@@ -8,15 +8,15 @@ import (
 	"dpifd/internal/snoop"
 )
 
-// MulticastConfig is how Learning forwards to IP multicast groups.
+// MulticastConfig configures how Learning forwards to IP multicast groups.
 type MulticastConfig struct {
-	// Snooping sends packets of a group to its members and to routers, as IGMP and MLD
-	// tell. Otherwise all ports of the VLAN get them.
+	// Snooping sends packets of a group only to its members, known from IGMP and MLD, and to
+	// routers. Otherwise all ports of the VLAN get them.
 	Snooping bool
-	// FloodUnregistered has all ports get packets of groups without members; otherwise
-	// routers do.
+	// FloodUnregistered sends packets of groups without members to all ports instead of only to
+	// routers.
 	FloodUnregistered bool
-	// GroupLimit is how many groups a port may be a member of: at least 1 with Snooping.
+	// GroupLimit is the maximum number of groups of a port: at least 1 with Snooping.
 	GroupLimit int
 }
 
@@ -38,7 +38,7 @@ const (
 	reasonReport       = "multicast_report"
 )
 
-// snoop tells f what snooping makes of it.
+// snoop determines the class and group of f.
 func (l *Learning) snoop(key []byte, k *odp.Key, f *frame, refused string) {
 	if l.groups == nil || refused != "" || !k.EthDst.IsMulticast() || l.reserves(k.EthDst) {
 		return
@@ -50,8 +50,8 @@ func (l *Learning) snoop(key []byte, k *odp.Key, f *frame, refused string) {
 	}
 }
 
-// message takes an IGMP or MLD message and sends it on: reports to routers (RFC 4541,
-// 2.1.1), others to all. It has no flow.
+// message processes an IGMP or MLD message and forwards it: reports to routers (RFC 4541, 2.1.1),
+// others to all ports. It gets no flow.
 func (l *Learning) message(u *dpif.Upcall, set *portSet, f *frame, nowMS int64, v *policy.Verdict) {
 	v.Install, v.Reason = false, reasonMessage
 	f.received(&v.Actions)
@@ -79,7 +79,7 @@ func (l *Learning) message(u *dpif.Upcall, set *portSet, f *frame, nowMS int64, 
 func (l *Learning) toGroup(set *portSet, f *frame, v *policy.Verdict) {
 	members, known := l.groups.Members(f.vlan, f.group)
 	v.Reason = reasonGroup
-	found := "sent to the members of group " // and allocated only for a trace
+	found := "sent to the members of group " // extended only for a trace
 	switch {
 	case !known && l.floodUnregistered:
 		v.Reason, found = reasonUnregistered, "sent to all ports of the VLAN: no member of group "
@@ -95,10 +95,10 @@ func (l *Learning) toGroup(set *portSet, f *frame, v *policy.Verdict) {
 	}
 }
 
-// portUnion goes through ascending lists of ports together.
+// portUnion iterates over the union of ascending lists of ports.
 type portUnion [3][]odp.PortNo
 
-// next returns the next port, each once.
+// next returns the next port, without duplicates.
 func (u *portUnion) next() (no odp.PortNo, ok bool) {
 	for _, list := range u {
 		if len(list) > 0 && (!ok || list[0] < no) {
@@ -113,7 +113,7 @@ func (u *portUnion) next() (no odp.PortNo, ok bool) {
 	return no, ok
 }
 
-// sendTo is flood to some ports.
+// sendTo is flood to the ports in to.
 func (s *portSet) sendTo(e *netlink.Encoder, f *frame, to portUnion) {
 	tagged, untagged := s.sendSome(nil, f, to, true), s.sendSome(nil, f, to, false)
 	asItCame := f.tagged && f.vid == f.vlan
@@ -130,8 +130,8 @@ func (s *portSet) sendTo(e *netlink.Encoder, f *frame, to portUnion) {
 	}
 }
 
-// sendSome appends the actions that send f to those of the ports that it reaches and where
-// its VLAN has a tag, or has none. It returns how many there are; e may be nil.
+// sendSome appends the actions that send f to those ports in to that it reaches, and whose VLAN is
+// tagged or untagged as given. It returns their number; e may be nil.
 func (s *portSet) sendSome(e *netlink.Encoder, f *frame, to portUnion, tagged bool) (n int) {
 	for {
 		no, more := to.next()

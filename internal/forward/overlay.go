@@ -36,14 +36,14 @@ type Overlay struct {
 
 var _ policy.StaticPolicy = (*Overlay)(nil)
 
-// ruleSet is the static flows for one set of ports. It is immutable.
+// ruleSet holds the static flows for one set of ports. It is immutable.
 type ruleSet struct {
 	rules  []rule
-	byPort map[odp.PortNo][]*rule // of ports that a flow names
-	other  []*rule                // of all other ports
+	byPort map[odp.PortNo][]*rule // rules of ports that a flow names
+	other  []*rule                // rules of all other ports
 	flows  []policy.StaticFlow
 	absent []absentRule
-	names  []string // of the ports there are, in the order of their numbers
+	names  []string // names of the existing ports, by number
 }
 
 type rule struct {
@@ -79,19 +79,19 @@ func NewOverlay(inner policy.Policy, flows []StaticFlow) (*Overlay, error) {
 		return nil, err
 	}
 	if l, ok := inner.(*Learning); ok {
-		l.stages.start(StagesOne) // narrow knows no flows of two stages
+		l.stages.start(StagesOne) // narrow does not support flows in two stages
 	}
 	o := &Overlay{Policy: inner, flows: slices.Clone(flows)}
 	o.rules.Store(&ruleSet{})
 	return o, nil
 }
 
-// PerPort has StaticFlows name the in-port of each flow: one whose match leaves it out is
-// one flow for each port of the set, and takes no packet of a vport that is not in the set.
-// It is called before SetPorts.
+// PerPort makes StaticFlows include the in-port in each flow: a flow without it is installed once
+// for each port of the set, and so does not match packets of a vport outside the set. Call it
+// before SetPorts.
 func (o *Overlay) PerPort() { o.perPort = true }
 
-// NamesInPort reports whether a static flow is about packets from that port alone.
+// NamesInPort reports whether a static flow matches packets from that port only.
 func (o *Overlay) NamesInPort(in odp.PortNo) bool {
 	_, named := o.rules.Load().byPort[in]
 	return named
@@ -156,7 +156,7 @@ func (o *Overlay) Decide(u *dpif.Upcall, nowMS int64, v *policy.Verdict) {
 // Redecide implements policy.Policy.
 func (o *Overlay) Redecide(key []byte, v *policy.Verdict) bool {
 	var k odp.Packed
-	in, _ := odp.InPort(key) // a key without one is refused below
+	in, _ := odp.InPort(key) // a key without one is rejected below
 	hit, all, err := o.match(in, key, &k)
 	switch {
 	case err != nil:
@@ -190,10 +190,10 @@ func narrow(v *policy.Verdict, k *odp.Packed, all []*rule) bool {
 	return true
 }
 
-// packedMask is the mask of a verdict to which bits are added.
+// packedMask is a verdict's mask to which bits are added.
 type packedMask struct {
 	odp.Packed
-	tunnel    [maxTunnelMask]byte // which has no place in Packed
+	tunnel    [maxTunnelMask]byte // not part of Packed
 	tunnelLen int
 }
 

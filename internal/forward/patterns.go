@@ -7,15 +7,14 @@ import (
 	"dpifd/internal/policy"
 )
 
-// PortPattern gives settings to listed ports (policy.Port) that PortConfigs does not
-// name and whose names match.
+// PortPattern holds settings for listed ports (policy.Port) whose names match and are not in
+// PortConfigs.
 type PortPattern struct {
 	Match string // pattern of path.Match
 	PortConfig
 }
 
-// with returns c and the settings of those of the ports that get them by a pattern: by
-// the first that matches.
+// with returns c and the settings of listed ports from the first pattern that matches each.
 func (c PortConfigs) with(patterns []PortPattern, list []policy.Port) PortConfigs {
 	if len(patterns) == 0 {
 		return c
@@ -23,8 +22,8 @@ func (c PortConfigs) with(patterns []PortPattern, list []policy.Port) PortConfig
 	all := PortConfigs{}
 	maps.Copy(all, c)
 	for i := range patterns {
-		// No device has such a name: a mirror carries nothing but copies before the
-		// first port has it.
+		// No device has such a name. It makes a mirror carry nothing but copies even before the
+		// first port matches.
 		all["/"+patterns[i].Match] = PortConfig{MirrorTo: patterns[i].MirrorTo}
 	}
 	for _, p := range list {

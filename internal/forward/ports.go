@@ -31,7 +31,7 @@ type PortConfig struct {
 	// MirrorTo names the port that gets a copy of each frame that this port receives or sends.
 	// That port carries nothing else.
 	MirrorTo string
-	// Guard says what the port may send.
+	// Guard restricts what the port may send.
 	Guard guard.Config
 	// MulticastRouter makes the port get the packets of all groups, and the reports of their
 	// members.
@@ -51,8 +51,7 @@ func (c *PortConfig) check() error {
 	return c.VLAN.check()
 }
 
-// PortConfigs are the settings of ports by name. Ports that it does not name
-// have the zero PortConfig.
+// PortConfigs are the settings of ports by name. Ports that are missing have the zero PortConfig.
 type PortConfigs map[string]PortConfig
 
 func (c PortConfigs) check(patterns ...PortPattern) error {
@@ -130,7 +129,7 @@ type portSet struct {
 	domains  []domain
 	devices  []device     // of tunnels
 	inherits bool         // a tunnel inherits the TOS of the inner packet
-	routers  []odp.PortNo // of PortConfig.MulticastRouter, ascending
+	routers  []odp.PortNo // ports with PortConfig.MulticastRouter, ascending
 	// fixed holds the ports of static MACs, by macKey; nil for one whose port
 	// is not in the set.
 	fixed    map[uint64]*port

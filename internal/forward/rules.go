@@ -6,7 +6,7 @@ import (
 	"dpifd/internal/snoop"
 )
 
-// checkRules asks the in-port's rules about the packet with the key.
+// checkRules checks the packet with the key against the in-port's rules.
 func (f *frame) checkRules(key []byte) (refused string) {
 	var k, m odp.Packed
 	if k.Pack(key) != nil {
@@ -18,9 +18,9 @@ func (f *frame) checkRules(key []byte) (refused string) {
 	return refused
 }
 
-// readMore adds the bits that the in-port's rules and snooping read to v's mask, and notes in v
-// whether the rules refuse the packet. Both read a second time, so that other frames need no
-// memory for a mask. readMore reports whether the mask can be determined.
+// readMore adds the bits that the in-port's rules and snooping read to v's mask, and records in v
+// whether the rules reject the packet. Both read the key a second time, so that other frames need
+// no memory for a mask. readMore reports whether the mask can be determined.
 func (f *frame) readMore(key []byte, v *policy.Verdict) bool {
 	if !f.guarded && !f.snooped {
 		return true

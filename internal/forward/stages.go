@@ -8,7 +8,7 @@ import (
 	"dpifd/internal/policy"
 )
 
-// Stages says in how many stages flows are put.
+// Stages is the number of stages in which flows match a packet.
 //
 // In one stage a flow matches in-port, VLAN, source and destination: n stations have up to n² flows. In two
 // stages a first flow matches in-port, VLAN and source, which says that the source is known there, and
@@ -19,10 +19,10 @@ type Stages uint8
 const (
 	StagesOne Stages = iota
 	StagesTwo
-	StagesAuto // one until the pairs of stations come near the flow limit
+	StagesAuto // one until flows approach the flow limit
 )
 
-// stages is in which VLANs flows are put in two stages.
+// stages records the VLANs whose flows have two stages.
 type stages struct {
 	mode Stages
 	two  [vlanIDs / 64]atomic.Uint64 // a bit for each VLAN
@@ -61,15 +61,15 @@ func (s *stages) any() bool {
 	return false
 }
 
-// found takes a flow of the second stage that was in the datapath before this policy was in force.
+// found records a second-stage flow that was in the datapath before this policy was in force.
 func (s *stages) found(vlan uint16) {
 	if s.mode == StagesAuto && !s.settled.Load() {
 		s.set(vlan, true)
 	}
 }
 
-// stageVLAN is the VLAN whose stages are those of frames in a VLAN: as with MACs, all are one where learning
-// is shared.
+// stageVLAN returns the VLAN that determines the stages of frames in a VLAN: with shared learning
+// all VLANs are one, as for MACs.
 func (l *Learning) stageVLAN(vlan uint16) uint16 {
 	if l.shared {
 		return 0
@@ -77,9 +77,10 @@ func (l *Learning) stageVLAN(vlan uint16) uint16 {
 	return vlan
 }
 
-// stage returns the stage that a packet is in. holds is false for a packet between two stages in a VLAN that
-// has one. What is decided without the source, such as a frame that is refused, is one stage; so are the packets
-// of ports whose rules read source and payload, and those of kernels whose keys have no recirculation id.
+// stage returns the stage of a packet. holds is false for a packet between two stages in a VLAN
+// with one. Packets decided without the source, such as rejected frames, have one stage; so have
+// packets of ports whose rules read source and payload, and packets of kernels without
+// recirculation ids in keys.
 func (l *Learning) stage(k *odp.Key, f *frame, refused string) (stage policy.Stage, holds bool) {
 	if refused != "" || !k.HasRecircID || l.reserves(k.EthDst) {
 		return policy.OneStage, true
@@ -95,7 +96,8 @@ func (l *Learning) stage(k *odp.Key, f *frame, refused string) (stage policy.Sta
 	}
 }
 
-// forwardStaged ends forward for a packet whose flows are in two stages. dst is the mask of the destination.
+// forwardStaged completes forward for a packet whose flows have two stages. dst is the mask of the
+// destination.
 func (l *Learning) forwardStaged(k *odp.Key, f *frame, dst odp.MAC, v *policy.Verdict) {
 	v.HasPeer = false // the answer's flows have other masks
 	odp.AppendRecircID(&v.Mask, ^uint32(0))
@@ -119,9 +121,9 @@ func appendSourceMask(e *netlink.Encoder, k *odp.Key, f *frame) {
 	odp.AppendEthernet(e, sourceMask(k.EthSrc), odp.MAC{})
 }
 
-// Renewal implements policy.StagedPolicy: flows of the second stage to the source from each port, and those of the
-// first stage from it at other ports. Tunnels, and flows that read the TOS, are left to the revalidator, as are frames
-// with a priority or two tags.
+// Renewal implements policy.StagedPolicy: it lists second-stage flows to the source from each port,
+// and first-stage flows from it at other ports. Tunnels, flows that read the TOS, and frames with a
+// priority or two tags are left to the revalidator.
 func (l *Learning) Renewal(of []byte, i int, key *netlink.Encoder, v *policy.Verdict) bool {
 	set := l.load()
 	var k odp.Key
@@ -146,7 +148,8 @@ func (l *Learning) Renewal(of []byte, i int, key *netlink.Encoder, v *policy.Ver
 	return true
 }
 
-// appendKey appends the key of a packet of the VLAN that comes in at the port with no more tags than the VLAN's.
+// appendKey appends the key of a packet of the VLAN that arrives at the port with at most the
+// VLAN's tag.
 func (p *port) appendKey(e *netlink.Encoder, recirc uint32, vlan uint16, src, dst odp.MAC) {
 	odp.AppendRecircID(e, recirc)
 	odp.AppendInPort(e, p.no)
@@ -158,10 +161,10 @@ func (p *port) appendKey(e *netlink.Encoder, recirc uint32, vlan uint16, src, ds
 	}
 }
 
-// BalanceStages implements policy.StagedPolicy. Stations have at most as many flows as there are pairs of them, so
-// where these fit the limit well, one stage does. Where they do not, two stages take over once flows have come near
-// the limit and are twice as many at least as two stages can have: clients of few servers, and random sources, have
-// no more flows in one stage.
+// BalanceStages implements policy.StagedPolicy. The number of flows in one stage is at most that of
+// pairs of stations, so one stage is used if the limit easily holds these. Otherwise two stages are
+// used once flows approach the limit and are at least twice as many as two stages could have:
+// clients of few servers, and random sources, have no more flows in one stage.
 func (l *Learning) BalanceStages(flows, limit int, full bool) (changes []policy.StageChange) {
 	s := &l.stages
 	if full {

@@ -30,7 +30,7 @@ var (
 
 	_ = register("flood", func(cfg Config) (*Flood, error) { return NewFlood(cfg.Ports, cfg.Patterns...) })
 	_ = register("drop", func(Config) (*Drop, error) { return NewDrop(), nil })
-	// Static flows lie over any policy; under this one they are the only ones that send.
+	// Static flows may be used with any policy; with this one only they forward packets.
 	_ = register("static", func(Config) (*Drop, error) { return NewDrop(), nil })
 )
 

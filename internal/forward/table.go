@@ -53,7 +53,7 @@ type entry struct {
 	seen       atomic.Int64 // ms
 	port       odp.PortNo
 	refreshed  atomic.Bool // since the hand last passed
-	wanted     atomic.Bool // a decision used it: flows may lead to it
+	wanted     atomic.Bool // a decision used it: flows may output to it
 	chain      int32       // the bucket's next entry, or the next free one
 	next, prev int32       // in the port's ring
 }
@@ -165,7 +165,7 @@ func (t *table) learn(key uint64, port odp.PortNo, seen int64, atHand bool) bool
 	defer t.mu.Unlock()
 	r := t.rings[port]
 	if r == nil {
-		return false // no port of the datapath, or no longer
+		return false // not a port of the datapath, or no longer
 	}
 	if i := t.find(*head, key); i != none {
 		return t.move(i, r, lock, seen, atHand)
@@ -242,11 +242,11 @@ func (t *table) move(i int32, r *ring, lock *shard, seen int64, atHand bool) boo
 	return true
 }
 
-// remove frees entry i. The mutex is held.
+// remove frees entry i. The caller holds the mutex.
 func (t *table) remove(i int32) { t.removeOlder(i, never) }
 
-// removeOlder frees entry i unless it is free or was seen at the time before or
-// later, and reports whether it did. The mutex is held.
+// removeOlder frees entry i unless it is free or was seen at the time before or later, and reports
+// whether it did. The caller holds the mutex.
 func (t *table) removeOlder(i int32, before int64) bool {
 	e := &t.entries[i]
 	hash := t.hash(e.key)
@@ -284,7 +284,7 @@ func (t *table) anyOlder(before int64) bool {
 	if t.oldest.Load() >= before {
 		return false
 	}
-	// MACs that are learned meanwhile lower this again.
+	// MACs learned meanwhile lower this again.
 	t.oldest.Store(never)
 	oldest := int64(never)
 	for i := range t.entries {

@@ -24,7 +24,7 @@ type TunnelConfig struct {
 	Key    uint64
 	// KeyOptional says that packets carry a key only if it is not 0 (GRE).
 	KeyOptional bool
-	DstPort     uint16 // of UDP, 0 without
+	DstPort     uint16 // UDP destination port, 0 without UDP
 	TTL         uint8
 	TOS         uint8
 	// TOSInherit copies the TOS of the inner packet, 0 if that is not IP. All decisions of a
