@@ -16,8 +16,10 @@ DISPATCHES_both = -also ./test/kernel:DPIFD_LAB_DISPATCH=per-cpu -also-skip '$(D
 # Slow tests that run with dispatch per vport only, since forwarding depends on the key
 # of a packet, not on the socket of its upcall: tunnels (one test runs with both), VLANs
 # (one test runs with both), static flows over learning, a full MAC table, the flow
-# limit, the aging of MACs and many reloads of the policy.
-DISPATCHSKIP ?= TestVLANMatrix|TestTunnelsBetween|TestTunnelAgainst|TestTunnelTakesOver|TestTunnelDevices|TestFoundTunnel|TestStaticFlowsOver|TestRandomSources|TestFlowLimitAdapts|TestMACAging|TestThousandReloads
+# limit, the aging of MACs, a change of the stages of flows and many reloads of the policy.
+DISPATCHSKIP ?= TestVLANMatrix|TestTunnelsBetween|TestTunnelAgainst|TestTunnelTakesOver|TestTunnelDevices|TestFoundTunnel|TestStaticFlowsOver|TestRandomSources|TestFlowLimitAdapts|TestMACAging|TestThousandReloads|TestStagesChange
+# Without STAGES daemons of kernel-test choose the number of stages of flows, unless the test sets it.
+STAGES ?=
 KERNELS ?=
 # A subset of systemd-test does not need the packages.
 PACKAGES ?= $(if $(TESTFLAGS),,bin/packages)
@@ -46,6 +48,7 @@ help: ## list the targets
 	@echo "  PACKAGES=bin/packages makes systemd-test build the packages even if TESTFLAGS is set; TestDebianPackage needs them."
 	@echo "  THENSOAK=1m makes kernel-test run soak afterwards, in the same VM."
 	@echo "  DISPATCH is per-vport, per-cpu or both (without TESTFLAGS) for kernel-test; DISPATCHSKIP= skips no test with dispatch by CPU."
+	@echo "  STAGES=two makes daemons of kernel-test have flows in two stages, except in tests that set flows.stages."
 
 build: ## static binary bin/dpifd
 	CGO_ENABLED=0 go build -trimpath -buildvcs=auto -ldflags '-s -w' -o bin/dpifd ./cmd/dpifd
@@ -81,6 +84,7 @@ kernel-test: build $(if $(THENSOAK),bin/soak) $(VM) ## tests with build tag lab 
 	$(if $(THENSOAK),mkdir -p $(SOAKLOG))
 	$(VM) test $(STRICT) -memory 2048 -timeout 30m -add bin/dpifd:/usr/bin/dpifd \
 		-add docs/LOGS.md:/usr/share/doc/dpifd/LOGS.md -add README.md:/usr/share/doc/dpifd/README.md \
+		$(if $(STAGES),-env DPIFD_LAB_STAGES=$(STAGES)) \
 		$(DISPATCHES_$(DISPATCH)) $(if $(THENSOAK),-add bin/soak:/usr/bin/soak -then 'soak -time $(THENSOAK) -seed $(SOAKSEED)' -get /tmp/soak:$(SOAKLOG)) \
 		$(TESTFLAGS) $(if $(filter per-cpu,$(DISPATCH)),./test/kernel,./...)
 

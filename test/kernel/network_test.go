@@ -3,6 +3,7 @@
 package kernel_test
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"os"
@@ -121,8 +122,15 @@ func (n *network) config(s settings) string {
 	if perCPU {
 		all["dispatch"] = "per-cpu"
 	}
-	return all.With(s).Text()
+	all = all.With(s)
+	if flows := all["flows"]; inTwoStages && !strings.Contains(flows, "stages:") {
+		all["flows"] = "{stages: two, " + strings.TrimPrefix(cmp.Or(flows, "{}"), "{")
+	}
+	return all.Text()
 }
+
+// inTwoStages: all daemons have flows in two stages, but for tests that set it themselves.
+var inTwoStages = os.Getenv("DPIFD_LAB_STAGES") == "two"
 
 // run starts the daemon and waits until it is ready.
 func (n *network) run(t *testing.T, s settings) *lab.Daemon {

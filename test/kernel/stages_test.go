@@ -3,14 +3,19 @@
 package kernel_test
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"dpifd/internal/endpoint"
 	"dpifd/internal/lab"
+	"dpifd/test/bench/load"
 )
 
 // inStages runs a test with flows in one and in two stages.
@@ -217,5 +222,122 @@ func TestStagesAuto(t *testing.T) {
 		}
 		return false
 	})
+	stop(t, d)
+}
+
+// TestStagesChange sends between more and more pairs of 300 stations on four ports, until their VLAN changes to two
+// stages. Then two ports are removed, with all stations but 24, and it changes back. No frame is lost.
+func TestStagesChange(t *testing.T) {
+	t.Parallel()
+	const stations, stay, ports, limit, rate = 300, 24, 4, 10_000, 2000
+	n := newQuietNetwork(t, ports)
+	flows := settings{"flows": fmt.Sprintf("{limit: %d, max_idle: 10m, max_dump: 1m}", limit)}
+	d := n.run(t, flows)
+	v := n.view(t)
+	c := newCrowd(t, n)
+	home := func(station int) int {
+		if station < stay {
+			return station % 2
+		}
+		return 2 + station%2
+	}
+	crossing := func(stations int) (pairs [][2]int) {
+		for step := 1; step < stations; step++ {
+			for from := range stations {
+				if to := (from + step) % stations; home(to) != home(from) {
+					pairs = append(pairs, [2]int{from, to})
+				}
+			}
+		}
+		return pairs
+	}
+	for i := range stations {
+		hello := frame(t, broadcast, fmt.Sprintf("02:c0:00:00:%02x:%02x", i>>8, i&0xff))
+		send(t, c.p[home(i)], hello)
+	}
+	v.comeUp(t, stations)
+	var arrived atomic.Int64
+	at, received := make([]map[uint32]time.Time, ports), make([]func(), ports)
+	for i, p := range c.p {
+		at[i] = map[uint32]time.Time{}
+		received[i] = lab.Go(t, func(ctx context.Context) {
+			for ctx.Err() == nil {
+				f, err := p.Receive(cycle)
+				if err == nil && f[0] == 2 && home(int(binary.BigEndian.Uint32(f[2:]))) == i {
+					at[i][binary.BigEndian.Uint32(f[14:])] = p.Arrived()
+					arrived.Add(1)
+				}
+			}
+		})
+	}
+
+	// Until the first change, every other frame is the first one of its pair.
+	all, few := crossing(stations), crossing(stay)
+	var sent []time.Time
+	var change atomic.Int32
+	grown := 1
+	end := beside(t, load.Endless, rate, func(i int) error {
+		pair := all[i/2%grown]
+		switch change.Load() {
+		case 0:
+			if i%2 == 0 && grown < len(all) {
+				pair = all[grown]
+				grown++
+			}
+		case 2:
+			pair = few[i%len(few)]
+		}
+		binary.BigEndian.PutUint32(c.frame[2:], uint32(pair[1]))
+		binary.BigEndian.PutUint32(c.frame[8:], uint32(pair[0]))
+		binary.BigEndian.PutUint32(c.frame[14:], uint32(i))
+		sent = append(sent, time.Now())
+		return c.p[home(pair[0])].Send(c.frame)
+	})
+	var changes []time.Time
+	changed := func(to string, most uint64) {
+		t.Helper()
+		e := d.Wait(t, time.Time{}, "flow_stages_changed", func(e lab.Event) bool { return e.Text("to") == to })
+		change.CompareAndSwap(0, 1)
+		before := v.info(t).Stats
+		last := before
+		eventually(t, waitLimit, fmt.Sprintf("no packet comes up, and there are at most %d flows", most), func() bool {
+			was := last.Missed
+			time.Sleep(200 * time.Millisecond)
+			last = v.info(t).Stats
+			return last.Missed == was && last.Flows <= most
+		})
+		t.Logf("to %s: %d flows, then %d upcalls, then %d flows and no upcalls after %v", to, before.Flows,
+			last.Missed-before.Missed, last.Flows, time.Since(e.Time).Round(time.Millisecond))
+		changes = append(changes, e.Time)
+	}
+	changed("two", stations*(1+ports))
+	change.Store(2)
+	n.hosts = n.hosts[:2]
+	reload(t, d, n.config(flows))
+	changed("one", stay*stay)
+	count := end()
+	eventually(t, waitLimit, "all frames arrive", func() bool { return int(arrived.Load()) >= count })
+	for _, end := range received {
+		end()
+	}
+	got := map[uint32]time.Time{}
+	for _, frames := range at {
+		maps.Copy(got, frames)
+	}
+	for i, since := range changes {
+		for from := since.Add(-time.Second); from.Before(since.Add(2 * time.Second)); from = from.Add(time.Second) {
+			var took latencies
+			for number, at := range got {
+				if after := sent[number].Sub(from); after >= 0 && after < time.Second {
+					took = append(took, at.Sub(sent[number]))
+				}
+			}
+			slices.Sort(took)
+			t.Logf("change %d, the second from %v: %d frames, %v", i+1, from.Sub(since), len(took), took)
+		}
+	}
+	if lost := v.info(t).Stats.Lost; len(got) != count || lost != 0 {
+		t.Errorf("%d of %d frames arrived, %d upcalls were lost", len(got), count, lost)
+	}
 	stop(t, d)
 }
