@@ -29,7 +29,7 @@ func (c *Config) IsZero() bool {
 // Rules are the rules of one port.
 type Rules struct {
 	macs       []prefix
-	linkLayer  []prefix // macs, and zero for an option that is not there
+	linkLayer  []prefix // macs, and zero for a missing option
 	byAddress  bool
 	ipv4, ipv6 []prefix
 	noServer   bool
@@ -45,7 +45,7 @@ const (
 	NDLinkLayer         = "nd_link_layer_refused"
 	DHCPServer          = "dhcp_server_refused"
 	RouterAdvertisement = "router_advertisement_refused"
-	Fragments           = "fragments_refused" // that hide their headers
+	Fragments           = "fragments_refused" // fragments that hide their headers
 	Tags                = "tags_refused"      // more than the kernel reads
 )
 

@@ -25,9 +25,9 @@ func dropAction(reason uint32) []byte {
 	return bytes.Clone(e.Bytes())
 }
 
-// FlowActions returns the actions of the verdict's flow. They are Actions, but for a drop
-// where the kernel has an action for that (Linux 6.7): that one tells perf and dropwatch
-// why. The result is valid until v changes; nobody may write it.
+// FlowActions returns the actions of the verdict's flow. They are Actions, except for a drop if the
+// kernel has the drop action (Linux 6.7), which tells perf and dropwatch the reason. The result is
+// valid until v changes and must not be modified.
 func (v *Verdict) FlowActions(hasDrop bool) []byte {
 	switch {
 	case v.Actions.Len() > 0 || !hasDrop:

@@ -21,17 +21,18 @@ type Verdict struct {
 	// key decides otherwise.
 	Peer    odp.PortNo
 	HasPeer bool
-	// Refused says of a packet that is dropped that a setting of its in-port refuses it, not
-	// that there is nowhere to send it.
+	// Refused says that a packet is dropped because a setting of its in-port forbids it, not
+	// because it has no destination.
 	Refused bool
-	// Stage says which flows these are. SourceMask is the mask of the first of two. Renew says that flows from and to
-	// the packet's source may be in force which do not hold any more, see StagedPolicy.Renewal.
+	// Stage says to which flows Actions and Mask belong. SourceMask is the mask of the first of
+	// two. Renew says that installed flows from and to the packet's source may be out of date, see
+	// StagedPolicy.Renewal.
 	Stage      Stage
 	SourceMask netlink.Encoder
 	Renew      bool
 	// Reason names the decision, snake_case, for traces: "learned_unicast".
 	Reason string
-	// Spoofed says that the port may not send the packet, which is why it is dropped.
+	// Spoofed says that the packet is dropped because the port may not send it.
 	Spoofed bool
 	// Explain is nil for packets. If it is set, Decide decides in the same way but learns and
 	// changes nothing, and calls Explain for each step: its name in snake_case, and the finding
@@ -62,7 +63,7 @@ type Port struct {
 	Device string
 	// Listed: the port has an entry in the configuration.
 	Listed bool
-	// OnlyVLAN0: unless it has VLAN settings, the port carries VLAN 0 alone.
+	// OnlyVLAN0: without VLAN settings, the port carries VLAN 0 only.
 	OnlyVLAN0 bool
 	// SinceMS is the time since which the port certainly has its number, 0 if that was before
 	// the service began. An earlier use of a flow with this in-port may be from another port.

@@ -5,7 +5,7 @@ import "dpifd/internal/dpif"
 // StormKind is a kind of packets that storm control limits.
 type StormKind uint8
 
-// Kinds of packets that are sent to many.
+// Kinds of packets that are sent to several ports.
 const (
 	StormBroadcast StormKind = iota
 	StormMulticast
@@ -18,8 +18,8 @@ func (k StormKind) String() string {
 	return [...]string{"broadcast", "multicast", "unknown_unicast"}[k]
 }
 
-// Meter is a meter with what it limits: packets of a kind that come in by a port, by the
-// name of its entry.
+// Meter is a meter with its limit: packets of a kind that arrive at a port, given by the name of
+// its entry.
 type Meter struct {
 	dpif.Meter
 	Port string

@@ -13,7 +13,7 @@ import (
 
 // waiting is the state of a configured port that cannot be attached at present.
 type waiting struct {
-	reason string // as told
+	reason string // as reported
 	retry  backoff.Backoff
 }
 
@@ -53,7 +53,7 @@ func (r *Reconciler) attachConfigured(vports []dpif.Vport, look Look, diff *Diff
 	return added, nil
 }
 
-// attached notes that a configured port is in the datapath.
+// attached records that a configured port is in the datapath.
 func (r *Reconciler) attached(p PortConfig, v *dpif.Vport, created bool) {
 	delete(r.waiting, p.Name)
 	r.devices.pending = append(r.devices.pending, deviceSetup{p, *v, created})
@@ -117,7 +117,7 @@ func (r *Reconciler) attachBatch(ports []PortConfig, free *freeNumbers, look Loo
 	return r.noteResults(list, diff)
 }
 
-// noteResults returns the ports that were attached, and notes why others wait. It returns an
+// noteResults returns the ports that were attached, and records why others wait. It returns an
 // error if the datapath is missing.
 func (r *Reconciler) noteResults(list []*attachment, diff *Diff) (added []dpif.Vport, err error) {
 	asked := false

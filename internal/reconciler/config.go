@@ -56,10 +56,10 @@ type Config struct {
 	// Ports are attached if they are not yet. Other vports of the datapath are served, too. An
 	// entry with a pattern stands for any number of ports.
 	Ports    []PortConfig
-	Devices  Devices       // behind Ports; nil if nobody sees to them
+	Devices  Devices       // devices of Ports; nil if they are not managed
 	Sweeps   FlowSweeps    // of the datapath's flows
-	Restores *Restores     // paces what is restored; others may share it
-	Handlers *upcall.Table // is kept for handlers that take upcalls of all ports
+	Restores *Restores     // limits the rate of restores; may be shared
+	Handlers *upcall.Table // updated for handlers that receive upcalls of all ports
 	Progress func()        // is called for each part of a look, which may be long
 	Notify   event.Sink
 }
@@ -77,9 +77,9 @@ type Reconciler struct {
 	bound      *binding.Table        // which vport belongs to which configured port
 	table      Table                 // of the ports that are served
 	listed     []dpif.Vport          // of the datapath, by Remove
-	byIfindex  map[uint32]*Port      // of these, where the kernel tells it
+	byIfindex  map[uint32]*Port      // of these, if the kernel reports it
 	waiting    map[string]waiting    // configured ports that are not attached, by name
-	failed     map[odp.PortNo]string // vports that cannot be served, with the reason told
+	failed     map[odp.PortNo]string // vports that cannot be served, with the reported reason
 	devices    devices
 	quarantine quarantine
 	restores   *Restores

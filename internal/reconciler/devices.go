@@ -33,10 +33,10 @@ type Devices interface {
 
 // devices holds the state of the devices of configured ports.
 type devices struct {
-	Devices                        // nil if nobody sees to them
+	Devices                        // nil if they are not managed
 	result  map[string]setUpResult // by port
 	pending []deviceSetup
-	stale   bool // there may be devices of ports that are not configured any more
+	stale   bool // there may be devices of ports that are no longer configured
 }
 
 // setUpResult is the result of SetUp.
@@ -90,7 +90,7 @@ func (d *devices) fillIfindex(vports []dpif.Vport) {
 	}
 	indexes, err := d.Indexes()
 	if err != nil {
-		return // then names have to do
+		return // compare names instead
 	}
 	for i := range vports {
 		if v := &vports[i]; v.Ifindex == 0 {

@@ -52,7 +52,7 @@ type freeNumbers struct {
 	next  odp.PortNo // all below are taken
 }
 
-// take takes the lowest free number, or 0 if there is none: then the kernel reports the error.
+// take returns the lowest free number, or 0 if there is none: then the kernel reports the error.
 func (f *freeNumbers) take() odp.PortNo {
 	for ; f.next < odp.MaxPorts; f.next++ {
 		if !f.taken[f.next] {

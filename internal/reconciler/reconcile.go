@@ -16,7 +16,7 @@ import (
 // Look holds the reasons for a look at the datapath.
 type Look struct {
 	Start   bool // it is the first look
-	Changed bool // something has changed: what waits is tried, whatever its back-off says
+	Changed bool // something has changed: retry waiting ports regardless of back-off
 }
 
 // Diff holds the changes by one part of a look. It is valid even with an error.
@@ -25,7 +25,7 @@ type Diff struct {
 	Renamed []PortRenamed
 	Waiting []PortWaiting
 	Added   []Added
-	Ports   []policy.Port // that the policy is to know now; not with an error
+	Ports   []policy.Port // ports for the policy; unset after an error
 }
 
 // Added is a port whose service has begun.
@@ -145,7 +145,7 @@ func (p *Port) isOf(v dpif.Vport) bool {
 	return v.Type == dpif.VportInternal && p.Socket != nil && slices.Equal(v.UpcallPIDs, []uint32{p.Socket.PortID()})
 }
 
-// follow notes the current name and index of a port's device.
+// follow records the current name and index of a port's device.
 func (r *Reconciler) follow(p *Port, v dpif.Vport, diff *Diff) {
 	if p.ifindex != v.Ifindex {
 		if r.byIfindex[p.ifindex] == p {

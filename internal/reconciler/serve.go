@@ -68,7 +68,7 @@ func (r *Reconciler) serveBatch(vports []dpif.Vport, look Look, diff *Diff) erro
 		p := r.newPort(v.No, v.Name, v.Type)
 		p.ifindex = v.Ifindex
 		if p.Socket = r.sockets.Adopt(p.Port, v.UpcallPIDs); p.Socket != nil {
-			ports = append(ports, p) // its upcalls come here already
+			ports = append(ports, p) // its upcalls arrive here already
 			continue
 		}
 		var err error
@@ -134,7 +134,7 @@ func (r *Reconciler) cannotServe(p *upcall.Port, err error) {
 // checkPIDs restores the upcall PID of a vport that another program has changed.
 func (r *Reconciler) checkPIDs(p *Port, v dpif.Vport, look Look) {
 	if p.Socket == nil {
-		return // the kernel does not look at them
+		return // the kernel ignores them
 	}
 	pid := p.Socket.PortID()
 	if len(v.UpcallPIDs) == 1 && v.UpcallPIDs[0] == pid {
@@ -155,7 +155,7 @@ func (r *Reconciler) checkPIDs(p *Port, v dpif.Vport, look Look) {
 	}
 }
 
-// enter puts ports that handlers serve into the table.
+// enter adds ports that handlers serve to the table.
 func (r *Reconciler) enter(ports []*Port, created bool, look Look, diff *Diff) {
 	for _, p := range ports {
 		if created || !look.Start || r.bound.Replaced(p.No) {

@@ -19,7 +19,7 @@ type Port struct {
 
 	// Of the Reconciler's goroutine.
 	sinceMS int64  // policy.Port.SinceMS
-	ifindex uint32 // of the vport's device, 0 on kernels that do not tell
+	ifindex uint32 // of the vport's device, 0 if the kernel does not report it
 }
 
 // Table holds the ports that are served. One goroutine changes it; any may read it. The zero
@@ -31,7 +31,7 @@ type Table struct {
 // Ports is the content of a Table at one time. It does not change.
 type Ports struct {
 	List []*Port             // by number
-	Past upcall.PortCounters // the sum over ports that have gone
+	Past upcall.PortCounters // the sum over removed ports
 }
 
 // Load returns the current ports.
@@ -63,7 +63,7 @@ func (p *Ports) Numbers() []odp.PortNo {
 	return numbers
 }
 
-// Sockets returns the sockets of the ports that have one of their own.
+// Sockets returns the sockets of the ports that have their own.
 func (p *Ports) Sockets() []*transport.Socket { return socketsOf(p.List) }
 
 func socketsOf(ports []*Port) []*transport.Socket {
@@ -76,7 +76,7 @@ func socketsOf(ports []*Port) []*transport.Socket {
 	return socks
 }
 
-// add enters ports.
+// add adds ports.
 func (t *Table) add(ports ...*Port) {
 	was := t.Load()
 	now := &Ports{List: slices.Concat(was.List, ports), Past: was.Past}

@@ -7,8 +7,8 @@ import "sync/atomic"
 type Budget struct {
 	limit    atomic.Int64
 	count    atomic.Int64 // flows in the kernel and in flight
-	inFlight atomic.Int64 // the latter
-	refused  atomic.Bool  // a flow found no place since the last check
+	inFlight atomic.Int64 // flows in flight
+	refused  atomic.Bool  // a reservation failed since the last check
 	spoofed  atomic.Bool  // a flow whose UFID is Spoofed was put since the last check
 }
 

@@ -22,9 +22,9 @@ type counters struct {
 	running atomic.Bool
 }
 
-// Counters count since start, except Flows and LastDump.
+// Counters count from the start, except Flows and LastDump.
 type Counters struct {
-	Cycles     uint64 // that dumped
+	Cycles     uint64 // cycles with a dump
 	FullCycles uint64 // of these, with keys and actions, to re-decide
 	Expired    uint64 // flows deleted as idle
 	Deleted    uint64 // flows deleted because they are stale
@@ -89,7 +89,7 @@ var Metrics = metric.Table[Counters]{
 		func(c *Counters) int64 { return metric.Duration(c.LastDump, metric.Milliseconds) }),
 }
 
-// StormMetrics are what meters of storm control count, of a port or of all.
+// StormMetrics are the drops of storm control, of a port or of all ports.
 var StormMetrics = metric.Table[policy.StormDrops]{
 	metric.Counter("storm_broadcast", metric.None, "broadcast above the limit in ports[].storm: lost",
 		func(d *policy.StormDrops) uint64 { return d[policy.StormBroadcast] }),

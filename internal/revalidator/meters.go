@@ -16,8 +16,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// meters keeps a policy's meters in the datapath, and reads how many packets they
-// have dropped. It belongs to the revalidator's goroutine.
+// meters keeps a policy's meters in the datapath, and reads how many packets they have dropped. It
+// belongs to the revalidator's goroutine.
 type meters struct {
 	dp      *dpif.Datapath
 	policy  policy.MeterPolicy // nil if the policy has none
@@ -26,9 +26,9 @@ type meters struct {
 	tried   bool
 	usable  bool
 	never   bool            // the kernel has no working meters
-	retry   backoff.Backoff // of meters that the kernel refused
-	looked  time.Duration   // when the look under way began, by internal/clock
-	next    int             // of inForce, to be looked at
+	retry   backoff.Backoff // for meters that the kernel rejected
+	looked  time.Duration   // when the current look began, by internal/clock
+	next    int             // index in inForce of the next meter to check
 	failure string          // last reported error
 	drops   *stormDrops
 }
@@ -36,12 +36,12 @@ type meters struct {
 // meter is a meter in the datapath.
 type meter struct {
 	policy.Meter
-	dropped uint64        // by the kernel's count, as of the last look
-	lost    uint64        // of these, those that were not said yet
-	said    time.Duration // when storm_limited was, by internal/clock; 0 for never
+	dropped uint64        // kernel's count at the last look
+	lost    uint64        // of these, packets not logged yet
+	said    time.Duration // when storm_limited was logged, by internal/clock; 0 for never
 }
 
-// stormDrops is what meters have dropped since the start, by port.
+// stormDrops counts the packets that meters have dropped since the start, by port.
 type stormDrops struct {
 	mu     sync.Mutex
 	byPort map[string]policy.StormDrops
@@ -49,11 +49,11 @@ type stormDrops struct {
 }
 
 const (
-	// meterLook is the time from one look at the datapath's meters to the next, and
-	// metersAtOnce the number of meters that a cycle looks at.
+	// meterLook is the interval between two looks at the datapath's meters, and metersAtOnce the
+	// number of meters checked per cycle.
 	meterLook    = time.Second
 	metersAtOnce = 512
-	// limitedPause bounds how often storm_limited is told of one meter.
+	// limitedPause is the minimum time between two events storm_limited of one meter.
 	limitedPause = 10 * time.Second
 )
 
@@ -63,7 +63,7 @@ func newMeters(dp *dpif.Datapath, p policy.Policy, notify event.Sink, drops *sto
 	return m
 }
 
-// StormDrops returns how many packets storm control has dropped since the start, by the
+// StormDrops returns the number of packets that storm control has dropped since the start, by the
 // name of the port's entry. It may be called by any goroutine.
 func (r *Revalidator) StormDrops() map[string]policy.StormDrops {
 	d := &r.counters.storm
@@ -118,15 +118,15 @@ func (m *meters) configured() {
 	m.policy.UseMeters(m.usable)
 }
 
-// last reads all meters once more, at the end.
+// last reads all meters once more before the end.
 func (m *meters) last() {
 	if m.usable {
 		m.look(m.inForce, clock.Now(), false)
 	}
 }
 
-// look reads what meters have dropped. If restore is set, it creates meters again that
-// another program has deleted.
+// look reads the drops of meters. If restore is set, it recreates meters that another program has
+// deleted.
 func (m *meters) look(list []meter, now time.Duration, restore bool) {
 	for i := range list {
 		n := &list[i]
@@ -144,10 +144,10 @@ func (m *meters) look(list []meter, now time.Duration, restore bool) {
 	}
 }
 
-// count adds what the meter has dropped since the last look.
+// count adds the packets that the meter has dropped since the last look.
 func (m *meters) count(n *meter, dropped uint64, now time.Duration) {
 	if dropped < n.dropped {
-		n.dropped = 0 // another program has set the meter anew
+		n.dropped = 0 // another program has recreated the meter
 	}
 	if more := dropped - n.dropped; more > 0 {
 		n.dropped = dropped
@@ -160,13 +160,13 @@ func (m *meters) count(n *meter, dropped uint64, now time.Duration) {
 	}
 }
 
-// set makes a meter, which begins to count anew.
+// set creates a meter, whose counters start at 0.
 func (m *meters) set(n *meter) error {
 	n.dropped = 0
 	return m.dp.SetMeter(n.Meter.Meter)
 }
 
-// failed turns storm control off until the next try.
+// failed disables storm control until the next attempt.
 func (m *meters) failed(err error, now time.Duration) {
 	m.usable = false
 	m.never = errors.Is(err, dpif.ErrNoMeters)
@@ -188,7 +188,7 @@ func (m *meters) put(list []policy.Meter, now time.Duration) {
 	m.tried, m.usable = true, true
 	for _, old := range m.inForce {
 		if !slices.ContainsFunc(list, func(n policy.Meter) bool { return n.ID == old.ID }) {
-			// A meter that stays has no effect.
+			// A meter that is not deleted has no effect.
 			_ = m.dp.DeleteMeter(old.ID)
 		}
 	}

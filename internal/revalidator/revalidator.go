@@ -94,8 +94,8 @@ type Config struct {
 	Notify   event.Sink
 	// Barrier waits until all flows decided so far are in the kernel.
 	Barrier func()
-	// CreditSpoofed is told how many packets more flows whose UFIDs are Spoofed have
-	// dropped, by their in-port.
+	// CreditSpoofed is called with the number of additional packets dropped by flows whose UFIDs
+	// are Spoofed, by in-port.
 	CreditSpoofed func(in odp.PortNo, packets uint64)
 	// HasDrop: flows that drop have an action for it, see policy.Verdict.FlowActions.
 	HasDrop bool
@@ -202,7 +202,7 @@ func (r *Revalidator) Run(ctx context.Context, gone func()) {
 func (r *Revalidator) Wake() {
 	select {
 	case r.kick <- struct{}{}:
-	default: // it is about to
+	default: // a wake-up is pending
 	}
 }
 

@@ -8,27 +8,26 @@ import (
 	"dpifd/internal/odp"
 )
 
-// spoofedShare bounds the time that dumps for the sake of spoofed flows take to a twentieth
-// of a core.
+// spoofedShare limits dumps for spoofed flows to a twentieth of a core.
 const spoofedShare = 20
 
-// spoofed credits the packets of flows that drop what a port may not send, which their UFIDs
-// tell, to the flows' in-ports. It belongs to the revalidator's goroutine.
+// spoofed credits the packets of flows that drop what a port may not send, recognised by their
+// UFIDs, to the flows' in-ports. It belongs to the revalidator's goroutine.
 type spoofed struct {
 	credit func(in odp.PortNo, packets uint64)
-	// flows are those of the dump under way, before those of the last.
+	// flows are those of the current dump, before those of the previous one.
 	flows, before map[dpif.UFID]spoofedFlow
-	ask           *dpif.Batch // for the keys of flows that a dump showed without
+	ask           *dpif.Batch // requests the keys of flows that a terse dump showed
 	asked         []dpif.UFID
 	pace          fullPace
 }
 
-// spoofedFlow is a flow as it was last seen.
+// spoofedFlow is a flow as last seen.
 type spoofedFlow struct {
 	in       odp.PortNo
-	known    bool   // in is
-	packets  uint64 // that it has dropped
-	credited uint64 // of these
+	known    bool   // in is known
+	packets  uint64 // packets dropped by the flow
+	credited uint64 // of these, already credited
 }
 
 func newSpoofed(dp *dpif.Datapath, credit func(odp.PortNo, uint64)) spoofed {
@@ -43,7 +42,7 @@ func (s *spoofed) due(b *Budget, now time.Time) bool {
 	return (b.spoofed.Load() || len(s.before) > 0) && s.pace.allows(now, spoofedShare)
 }
 
-// begin prepares for a dump. A flow that is on its way to the kernel may come after it.
+// begin prepares for a dump. A flow in flight may be missing in it.
 func (s *spoofed) begin(b *Budget) {
 	clear(s.flows)
 	if b.spoofed.Swap(false) && b.InFlight() > 0 {
@@ -51,7 +50,7 @@ func (s *spoofed) begin(b *Budget) {
 	}
 }
 
-// saw takes a flow of the dump.
+// saw records a flow of the dump.
 func (s *spoofed) saw(f *dpif.Flow) {
 	if !f.HasUFID || !f.UFID.Spoofed() {
 		return
@@ -65,8 +64,8 @@ func (s *spoofed) saw(f *dpif.Flow) {
 	s.flows[f.UFID] = g
 }
 
-// adopt takes what the flows of the dump have dropped so far as credited: it was before
-// this process.
+// adopt treats the drops of the dumped flows so far as credited, because they happened before this
+// process.
 func (s *spoofed) adopt() {
 	for id, f := range s.flows {
 		f.credited = f.packets
@@ -75,8 +74,8 @@ func (s *spoofed) adopt() {
 	s.flows, s.before = s.before, s.flows
 }
 
-// finish credits what the flows of the dump, which began at start, have dropped since they
-// were seen last. Of those that it showed without keys the kernel is asked for these.
+// finish credits the drops of the dumped flows since they were last seen. start is the start of the
+// dump. For flows without keys it requests these from the kernel.
 func (s *spoofed) finish(dp *dpif.Datapath, start time.Time) error {
 	s.flows, s.before = s.before, s.flows
 	if len(s.before) == 0 {
@@ -96,7 +95,7 @@ func (s *spoofed) finish(dp *dpif.Datapath, start time.Time) error {
 	if len(s.asked) > 0 {
 		err = dp.Transact(s.ask, func(i int, f *dpif.Flow, err error) {
 			if err != nil || f == nil {
-				return // it has gone, or is asked for after the next dump
+				return // deleted, or requested after the next dump
 			}
 			id := s.asked[i]
 			g := s.before[id]
@@ -113,7 +112,7 @@ func (s *spoofed) finish(dp *dpif.Datapath, start time.Time) error {
 	return nil
 }
 
-// ended takes a flow as it was when it was deleted.
+// ended records the last state of a deleted flow.
 func (s *spoofed) ended(f *dpif.Flow) {
 	if !f.HasUFID || !f.UFID.Spoofed() {
 		return
@@ -126,7 +125,7 @@ func (s *spoofed) ended(f *dpif.Flow) {
 	delete(s.before, f.UFID)
 }
 
-// settle credits what is not yet.
+// settle credits the packets that are not credited yet.
 func (s *spoofed) settle(id dpif.UFID, f spoofedFlow) {
 	if f.packets > f.credited {
 		s.credit(f.in, f.packets-f.credited)

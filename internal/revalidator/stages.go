@@ -5,7 +5,7 @@ import (
 	"dpifd/internal/policy"
 )
 
-// FlowStagesChanged says that a VLAN has its flows in another number of stages.
+// FlowStagesChanged says that a VLAN's flows change to another number of stages.
 type FlowStagesChanged struct {
 	event.OfDatapath
 	VLAN  uint16 `event:"vlan"`
@@ -23,8 +23,9 @@ var _ = event.Declare[FlowStagesChanged](event.Kind{Name: "flow_stages_changed",
 	Advice: "Nothing.",
 })
 
-// balanceStages has the policy choose in how many stages flows are put. full says that all flows were just looked at.
-// A change makes the policy's generation grow, so that the next cycle deletes the flows that do not fit.
+// balanceStages lets the policy choose the number of stages of flows. full says that all flows were
+// just dumped. A change increases the policy's generation, so the next cycle deletes the flows that
+// no longer fit.
 func (r *Revalidator) balanceStages(flows int, full bool) {
 	p, ok := r.policy.(policy.StagedPolicy)
 	if !ok {

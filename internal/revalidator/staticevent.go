@@ -71,7 +71,7 @@ var _ = event.Declare[StaticFlowFailed](event.Kind{Name: "static_flow_failed", L
 		"another program's flow overlaps it.",
 })
 
-// MetersUnusable says that the kernel does not take the policy's meters.
+// MetersUnusable says that the kernel does not accept the policy's meters.
 type MetersUnusable struct {
 	event.OfDatapath
 	Meters int   `event:"meters" means:"meters that the configuration asks for"`

@@ -28,7 +28,7 @@ type StaticFlowStats struct {
 // static flow counts as refused.
 const maxTries = 4
 
-// looksPerCycle is the number of flows in place that a cycle looks at: more are looked at in
+// looksPerCycle is the number of installed flows checked per cycle; more flows are checked over
 // several cycles.
 const looksPerCycle = 1000
 
@@ -40,7 +40,7 @@ type statics struct {
 	notify event.Sink
 	batch  *dpif.Batch
 	asked  []*static       // of each request of batch
-	told   map[string]bool // in this cycle, by kind of event and match
+	told   map[string]bool // events of this cycle, by kind and match
 
 	mu    sync.Mutex
 	flows map[dpif.UFID]*static
@@ -55,8 +55,8 @@ type static struct {
 	kernel  []byte
 	tries   int
 	waiting string          // missing port that was reported
-	failure string          // that was reported
-	retry   backoff.Backoff // of one that the kernel refused
+	failure string          // reported failure
+	retry   backoff.Backoff // for a flow that the kernel rejected
 	dropped bool            // no longer configured
 }
 
@@ -115,7 +115,7 @@ func (s *statics) keep() (again bool, err error) {
 	clear(s.told)
 	now := clock.Now()
 	looked := 0
-	for id, t := range s.flows { // in another order each time
+	for id, t := range s.flows { // in random order
 		inPlace := t.Installed && t.kernel != nil && !t.dropped
 		switch {
 		case !t.dropped && !t.retry.Due(now), inPlace && looked == looksPerCycle:
@@ -176,8 +176,8 @@ func (s *statics) keep() (again bool, err error) {
 	return s.put(put)
 }
 
-// tell emits an event about flows with the match, once in a cycle: one match may stand for
-// a flow on each port.
+// tell emits an event about flows with the match, once per cycle, because one match may have a flow
+// on each port.
 func (s *statics) tell(match string, e event.Event) {
 	what := fmt.Sprintf("%T %s", e, match)
 	if !s.told[what] {
@@ -254,7 +254,7 @@ func (s *statics) failed(t *static, err error) {
 // isDatapathGone reports whether err is about the datapath and not the flow.
 func isDatapathGone(err error) bool { return errors.Is(err, unix.ENODEV) }
 
-// ended handles the answer to a deletion. mu is held.
+// ended handles the answer to a deletion. The caller holds mu.
 func (s *statics) ended(t *static, err error) {
 	if err != nil && !errors.Is(err, unix.ENOENT) {
 		return // the next cycle tries again

@@ -34,8 +34,8 @@ const (
 //	IP multicast MAC   EtherType
 //	IPv4               protocol and, of what is not IGMP, destination
 //	IPv6               protocol and fragment
-//	ICMPv6             type, but for later fragments
-//	IPv6 but MLD       of the destination the scope, and all beyond the link
+//	ICMPv6             type, except later fragments
+//	IPv6 but not MLD   the destination's scope, and the whole if beyond the link
 //
 // All packets that have these bits in common have the same class, with the same mask.
 func Classify(k, m *odp.Packed) (Class, netip.Addr) {
@@ -47,7 +47,7 @@ func Classify(k, m *odp.Packed) (Class, netip.Addr) {
 		if p.read(odp.KeyAttrEthernet, dstMACAt+2, 1)[0] != 0x5e {
 			return Flooded, netip.Addr{}
 		}
-		const half = 0x80 // 01:00:5e has but the lower half (RFC 1112, 6.4)
+		const half = 0x80 // IP multicast uses only the lower half of 01:00:5e (RFC 1112, 6.4)
 		m.Part(odp.KeyAttrEthernet)[dstMACAt+3] |= half
 		if k.Part(odp.KeyAttrEthernet)[dstMACAt+3]&half != 0 {
 			return Flooded, netip.Addr{}

@@ -81,7 +81,7 @@ func (t *Table) NoteMalformed() {
 	t.mu.Unlock()
 }
 
-// querier returns the state of the querier, and whether there is one. mu is held.
+// querier returns the state of the querier, and whether there is one. The caller holds mu.
 func (t *Table) querier(link linkKey, nowMS int64) (querier, bool) {
 	if q, known := t.queriers[link]; known && q.until > nowMS {
 		return q, true
@@ -89,8 +89,8 @@ func (t *Table) querier(link linkKey, nowMS int64) (querier, bool) {
 	return querier{robustness: defaultRobustness, interval: defaultInterval, response: defaultResponse}, false
 }
 
-// query learns the router and its times. If the query asks for a group, the members of that
-// group expire unless they answer. mu is held.
+// query learns the router and its times. If the query is for a group, the members of that group
+// expire unless they answer. The caller holds mu.
 func (t *Table) query(link linkKey, port odp.PortNo, m *Message, nowMS int64) (changed bool) {
 	q, _ := t.querier(link, nowMS)
 	if m.Robustness != 0 {
@@ -102,7 +102,7 @@ func (t *Table) query(link linkKey, port odp.PortNo, m *Message, nowMS int64) (c
 	if !m.Group.IsValid() {
 		q.response = m.MaxResponse
 	}
-	// A query without source comes from a switch that has no address (RFC 4541, 2.1.1).
+	// A query without a source address comes from a switch that has none (RFC 4541, 2.1.1).
 	if !m.Source.IsUnspecified() {
 		q.until = nowMS + q.present().Milliseconds()
 		t.queriers[link] = q
@@ -115,8 +115,8 @@ func (t *Table) query(link linkKey, port odp.PortNo, m *Message, nowMS int64) (c
 	return changed
 }
 
-// shorten makes the members of a group expire at a time at the latest, unless they report
-// again. mu is held.
+// shorten makes the members of a group expire at the given time at the latest, unless they report
+// again. The caller holds mu.
 func (t *Table) shorten(k groupKey, until int64) {
 	m := t.groups[t.hash(k)%shards].groups[k]
 	if m == nil {
@@ -128,9 +128,9 @@ func (t *Table) shorten(k groupKey, until int64) {
 	t.next.Store(min(t.next.Load(), until))
 }
 
-// report processes one group of a report. After a leave the port stays a member while other
-// members behind it may still answer the querier; without a querier it stays a member for the
-// same time. mu is held.
+// report processes one group of a report. After a leave the port stays a member while other members
+// behind it may still answer the querier; without a querier it stays a member for the same time.
+// The caller holds mu.
 func (t *Table) report(link linkKey, k groupKey, port odp.PortNo, joins bool, nowMS int64) (changed bool) {
 	q, known := t.querier(link, nowMS)
 	if joins {

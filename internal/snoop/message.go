@@ -46,11 +46,11 @@ type Message struct {
 	// them.
 	Robustness int
 	Interval   time.Duration
-	Suppress   bool // other routers are not to shorten their timers
+	Suppress   bool // other routers must not shorten their timers
 	OfSources  bool // the query is for sources of the group, not for the group
 
 	single  netip.Addr // the group of a report that has no records
-	leaves  bool       // it is left
+	leaves  bool       // the report leaves the group
 	records []byte
 }
 
@@ -136,7 +136,7 @@ func (m *Message) takeRecords(b []byte, n int) error {
 // isGroup reports whether a is a multicast address, not of IPv4 within IPv6.
 func isGroup(a netip.Addr) bool { return a.IsMulticast() && !a.Is4In6() }
 
-// takeGroup takes the group of a query or report.
+// takeGroup parses the group of a query or report.
 func (m *Message) takeGroup(b []byte, report bool) error {
 	group, _ := netip.AddrFromSlice(b)
 	switch {
@@ -152,8 +152,8 @@ func (m *Message) takeGroup(b []byte, report bool) error {
 	return nil
 }
 
-// takeQuerier takes the querier's values that queries of the last version contain: S flag and
-// robustness, interval, and the number of sources.
+// takeQuerier parses the querier's values in queries of the last version: S flag and robustness,
+// interval, and the number of sources.
 func (m *Message) takeQuerier(b []byte) error {
 	const fixed = 4
 	sources := int(binary.BigEndian.Uint16(b[2:]))

@@ -10,7 +10,7 @@ const (
 	ethernetLen, tagLen = 14, 4
 	typeIPv4, typeIPv6  = 0x0800, 0x86dd
 	typeVLAN, typeQinQ  = 0x8100, 0x88a8
-	maxTags             = 2 // that the kernel reads
+	maxTags             = 2 // number of tags that the kernel reads
 
 	ipv4Len, ipv6Len       = 20, 40
 	protoIGMP, protoICMPv6 = 2, 58
@@ -28,7 +28,7 @@ func Parse(frame []byte, m *Message) error {
 		if t := binary.BigEndian.Uint16(frame[12:]); t != typeVLAN && t != typeQinQ {
 			break
 		}
-		frame = frame[tagLen:] // the addresses are not looked at
+		frame = frame[tagLen:] // the addresses are not read
 	}
 	if len(frame) < ethernetLen {
 		return ErrNotSnooped

@@ -27,8 +27,8 @@ const DefaultRcvBuf = 16 << 20
 type Config struct {
 	RcvBuf int // requested receive buffer of each upcall socket in bytes, 0 for DefaultRcvBuf
 	Ring   RingConfig
-	// Inherited are descriptors of upcall sockets that this process did not open. Sockets owns
-	// them from New on, whatever it returns.
+	// Inherited are descriptors of upcall sockets that this process did not open. Sockets owns them
+	// from New on, also after an error.
 	Inherited []fdstore.Descriptor
 	// Store keeps each upcall socket, so that it outlives the process; nil is none. The caller
 	// closes it.

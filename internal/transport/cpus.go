@@ -18,7 +18,7 @@ const maxCPUs = 1 << 14
 type cpus struct {
 	possible int    // greatest possible number plus 1
 	online   []int  // ascending
-	list     string // the kernel's list of the latter
+	list     string // the kernel's list of online CPUs
 }
 
 // cpuReader reads the CPUs repeatedly with one descriptor, because opening a file each time
@@ -29,7 +29,7 @@ type cpuReader struct {
 	buf      [maxCPUList]byte
 }
 
-// maxCPUList is the greatest length of the kernel's list: a page.
+// maxCPUList is the maximum length of the kernel's list: a page.
 const maxCPUList = 4096
 
 func openCPUs() (*cpuReader, error) {

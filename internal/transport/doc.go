@@ -5,8 +5,8 @@
 //
 // rings keeps the memory of all rings below a limit. Sockets opens and adopts upcall sockets,
 // assigns them to handlers, and keeps them in the service manager's store or hands them over.
-// Dispatcher negotiates the datapath's user features, and thereby whether the kernel picks the
-// socket of an upcall by vport or by CPU.
+// Dispatcher negotiates the datapath's user features, and so whether the kernel picks the socket of
+// an upcall by vport or by CPU.
 //
 // # Ownership
 //

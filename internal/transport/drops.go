@@ -12,7 +12,7 @@ import (
 // drops reads how many upcalls the kernel could not queue on sockets.
 type drops struct {
 	mu    sync.Mutex
-	table *netlink.DropTable // nil where SO_MEMINFO tells
+	table *netlink.DropTable // nil if SO_MEMINFO reports drops
 	byPID map[uint32]uint64
 }
 

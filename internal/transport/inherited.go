@@ -55,9 +55,9 @@ func (in *inherited) take(pid uint32) (inheritedSocket, bool) {
 	return sock, ok
 }
 
-// takeInherited creates receivers from the inherited descriptors, and closes unusable ones. It
-// maps rings as they are, whatever the configuration says, because their frames can only be
-// read this way.
+// takeInherited creates receivers from the inherited descriptors, and closes unusable ones. It maps
+// rings as they are, independent of the configuration, because their frames can only be read this
+// way.
 func (s *Sockets) takeInherited(list []fdstore.Descriptor) {
 	sockets := make(map[uint32]inheritedSocket, len(list))
 	s.inherited.sockets = sockets

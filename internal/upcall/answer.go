@@ -206,7 +206,7 @@ func (h *Handler) requestFailed(i int, errno unix.Errno) {
 		h.lastRefusal.Store(int32(errno))
 	case requestRenew:
 		if errno == unix.ENOENT {
-			return // no such flow is in force
+			return // no such flow is installed
 		}
 		r.port.flowsRefused.Add(1)
 		h.lastRefusal.Store(int32(errno))

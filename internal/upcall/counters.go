@@ -23,7 +23,7 @@ type PortCounters struct {
 	ActionUpcalls  uint64 // of these, from a flow's userspace action; not forwarded
 	Executed       uint64 // packets returned to the kernel
 	Dropped        uint64 // packets that the policy dropped
-	Spoofed        uint64 // packets dropped as the port may not send them, by the kernel's flows too
+	Spoofed        uint64 // packets dropped because the port may not send them, including by flows
 	ExecuteRefused uint64 // packets that the kernel refused: lost
 	FlowsPut       uint64 // flows requested
 	FlowsPrimed    uint64 // of these, flows of packets that are still expected
@@ -40,7 +40,7 @@ type PortCounters struct {
 	Socket         netlink.Counters
 }
 
-// Lost returns the number of packets that became upcalls, or should have, and were not
+// Lost returns the number of packets that were, or should have been, upcalls and were not
 // forwarded.
 func (p *PortCounters) Lost() uint64 {
 	return p.SocketDrops + p.Undecodable() + p.ExecuteRefused + p.PolicyErrors + p.ActionUpcalls + p.Shed

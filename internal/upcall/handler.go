@@ -148,10 +148,10 @@ type readiness struct {
 	ready   []*Socket // of the current pass
 	busy    []*Socket // of these, those that had upcalls
 	worked  bool      // a pass since the last sleep brought upcalls
-	guessed bool      // the pass under way began without asking epoll, see pollSpeculatively
+	guessed bool      // the current pass began without calling epoll, see pollSpeculatively
 	misses  int       // attempts to speculate since a successful one
 
-	rescan    time.Duration // bound of the sleep where there are rings
+	rescan    time.Duration // bound of the sleep if there are rings
 	unpolled  int           // passes since epoll was called
 	fruitless int           // successive passes without messages
 }
@@ -159,7 +159,7 @@ type readiness struct {
 // handlerCounts are a handler's own counters, besides those of ports.
 type handlerCounts struct {
 	rounds              atomic.Uint64
-	polls               atomic.Uint64 // times that epoll was asked
+	polls               atomic.Uint64 // calls of epoll
 	batches, sendErrors atomic.Uint64
 	batchTime, longest  atomic.Int64  // time spent on batches in ns: on all, and on one since LongestBatch
 	fill                atomic.Uint32 // maximum of any ring since RingFill
@@ -251,7 +251,7 @@ func (h *Handler) Close() {
 	}
 	for _, s := range h.slots {
 		if s != nil {
-			s.ReadDrops() // while it can be asked
+			s.ReadDrops() // while the socket is open
 			s.Close()
 		}
 	}
@@ -281,7 +281,7 @@ func (h *Handler) attach(s *Socket) error {
 	if s.shared {
 		h.shared = s
 	}
-	s.age = queueAge{since: clock.Now()} // what waited for the handler before is not told
+	s.age = queueAge{since: clock.Now()} // earlier waiting time is unknown
 	if s.Transport() == netlink.Ring {
 		h.rings = append(h.rings, s)
 	}
@@ -318,7 +318,7 @@ func (h *Handler) release(s *Socket) (int, mmapring.State) {
 		h.answer()
 	}
 	h.in.Release() // frames without messages
-	s.ReadDrops()  // while it can be asked
+	s.ReadDrops()  // while the socket is open
 	_ = h.poller.Remove(s.FD())
 	fd, ring, err := s.Detach()
 	if err != nil {

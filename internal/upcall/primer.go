@@ -25,7 +25,7 @@ const (
 
 // Primer decides for which packets the flow of the answers is installed together with their own
 // flow. It remembers the stations of some packets without such a flow: if the answer becomes an
-// upcall, a flow would have saved it. Priming pays while half of these packets are answered,
+// upcall, a flow would have saved it. Priming is worthwhile if half of these packets are answered,
 // because an upcall costs more than twice as much as installing a flow. All handlers share one
 // primer, because the answer arrives on another port.
 type Primer struct {

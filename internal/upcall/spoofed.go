@@ -8,29 +8,28 @@ import (
 	"dpifd/internal/policy"
 )
 
-// spoofed is what is kept of packets that a port may not send.
+// spoofed holds the counter and an example of packets that a port may not send.
 type spoofed struct {
-	packets atomic.Uint64 // that came up, and that flows dropped in the kernel
+	packets atomic.Uint64 // upcalls, and packets dropped by flows in the kernel
 
-	mu     sync.Mutex // guards the rest, an example
+	mu     sync.Mutex // guards the rest, which is an example
 	taken  bool
 	reason string
-	size   int // of the key
+	size   int // length of the key
 	key    [maxExample]byte
 }
 
-// maxExample is the greatest length of a key that is kept as an example. Those without
-// tunnel metadata of many options are shorter.
+// maxExample is the maximum length of a key that is kept as an example. Only keys with many options
+// of tunnel metadata are longer.
 const maxExample = 512
 
 // SpoofedPacket is one packet that a port may not send.
 type SpoofedPacket struct {
-	Reason string // of Verdict.Reason; empty if no packet came up yet
+	Reason string // Verdict.Reason; "" if there was no such packet yet
 	Key    []byte // OVS_KEY_ATTR_* attributes
 }
 
-// note counts a packet that came up, and keeps it as an example if the last one was
-// taken.
+// note counts an upcall, and keeps it as an example if the previous one was read.
 func (s *spoofed) note(u *dpif.Upcall, v *policy.Verdict) {
 	s.packets.Add(1)
 	if len(u.Key) > len(s.key) || !s.mu.TryLock() {
@@ -42,11 +41,10 @@ func (s *spoofed) note(u *dpif.Upcall, v *policy.Verdict) {
 	s.mu.Unlock()
 }
 
-// CreditSpoofed counts packets that flows have dropped since the port may not send them.
+// CreditSpoofed adds packets that flows have dropped because the port may not send them.
 func (p *Port) CreditSpoofed(packets uint64) { p.spoofed.packets.Add(packets) }
 
-// SpoofedPacket returns one of the last packets that came up and that the port may not
-// send. The caller owns it.
+// SpoofedPacket returns a recent packet that the port may not send. The caller owns it.
 func (p *Port) SpoofedPacket() SpoofedPacket {
 	s := &p.spoofed
 	s.mu.Lock()

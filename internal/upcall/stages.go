@@ -7,33 +7,35 @@ import (
 	"dpifd/internal/policy"
 )
 
-// maxRenewed bounds the flows that the requests of one batch renew. The revalidator finds the others.
+// maxRenewed limits the flows renewed by the requests of one batch. The revalidator corrects the
+// others.
 const maxRenewed = 64
 
 const (
 	recentSlots = 256
-	// recentMS is how long a flow of the second stage counts as installed, ms.
+	// recentMS is the time in ms for which a second-stage flow counts as installed.
 	recentMS = 1000
 )
 
-// stages is what flows in two stages are made with.
+// stages is the state for flows in two stages.
 type stages struct {
-	first   policy.Verdict  // of the flow of the first stage, or of one that is renewed
-	key     netlink.Encoder // of the latter
-	second  []byte          // the key of the flow of the second stage
-	renewed int             // flows in this batch
+	first   policy.Verdict  // of the first-stage flow, or of a flow that is renewed
+	key     netlink.Encoder // key of a flow that is renewed
+	second  []byte          // key of the second-stage flow
+	renewed int             // number of flows renewed in this batch
 	recent  [recentSlots]recentFlow
 }
 
-// recentFlow is a flow of the second stage that the handler has put.
+// recentFlow is a second-stage flow that the handler has put.
 type recentFlow struct {
 	hash uint64 // of its UFID
 	at   int64  // ms
 }
 
-// installStages adds requests for the flows of a verdict in two stages: for the second one first, so that no
-// packet comes up between. They have UFIDs that renew finds again. The second one is left out if it was put
-// lately. If it is not there all the same, the next packet comes up behind the first stage and puts it.
+// installStages adds requests for the flows of a verdict in two stages: the second one first, so
+// that no packet causes an upcall between them. Their UFIDs allow renew to find them. The second
+// flow is left out if it was put recently; if it is missing nevertheless, the next packet's upcall
+// after the first stage puts it.
 func (h *Handler) installStages(p *Port, u *dpif.Upcall, v *policy.Verdict, now int64) {
 	if v.Stage == policy.SecondStage {
 		h.install(p, dpif.NewTimelessUFID(h.hasher.HashTable(u.Fields(), v.Mask.Bytes())), u.Key, v)
@@ -41,7 +43,7 @@ func (h *Handler) installStages(p *Port, u *dpif.Upcall, v *policy.Verdict, now 
 	}
 	h.second = append(h.second[:0], u.Key...)
 	if !odp.SetRecircID(h.second, policy.RecircID) {
-		return // stages are for keys with an id
+		return // two stages need keys with a recirculation id
 	}
 	hash := h.hasher.HashMasked(h.second, v.Mask.Bytes())
 	recent := &h.recent[hash%recentSlots]
@@ -57,8 +59,8 @@ func (h *Handler) installStages(p *Port, u *dpif.Upcall, v *policy.Verdict, now 
 	h.install(p, dpif.NewTimelessUFID(h.hasher.HashTable(u.Fields(), first.Mask.Bytes())), u.Key, first)
 }
 
-// renew adds requests that delete flows of the first stage from the packet's source at other ports, and that
-// give those of the second stage to it the actions that hold now. The kernel refuses others with ENOENT.
+// renew adds requests that delete first-stage flows from the packet's source at other ports, and
+// that update the actions of second-stage flows to it. For missing flows the kernel returns ENOENT.
 func (h *Handler) renew(p *Port, u *dpif.Upcall) {
 	for i := 0; h.renewed < maxRenewed; i++ {
 		r := &h.first

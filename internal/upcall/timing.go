@@ -8,50 +8,52 @@ import (
 	"dpifd/internal/netlink"
 )
 
-// timing bounds how long upcalls take. The kernel does not tell when it queued a message,
-// but no message is older than the last time that its queue was seen empty. The clock is read
-// when a batch begins, when its answers are sent, and after a sleep; not for each upcall.
+// timing determines upper bounds of upcall latencies. The kernel does not report when it queued a
+// message, but no message is older than the last time at which its queue was known to be empty. The
+// clock is read when a batch begins, when its answers are sent, and after a sleep; not for each
+// upcall.
 type timing struct {
-	clock time.Duration // as last read; CLOCK_MONOTONIC, as all of these
-	began time.Duration // when the first messages of the batch had been received
-	// Sockets that epoll did not report were empty: when it was asked last, and the time before.
+	clock time.Duration // last reading; CLOCK_MONOTONIC, like all of these
+	began time.Duration // when the first messages of the batch were received
+	// Sockets that epoll did not report were empty: the time of the last call and of the one
+	// before.
 	look, lastLook time.Duration
-	looks          uint32                   // times that epoll was asked
-	oldest         [batchSize]time.Duration // a message of the batch came after this, or notAnswered
-	times          metric.Histogram         // of all upcalls
+	looks          uint32                   // calls of epoll
+	oldest         [batchSize]time.Duration // a message of the batch arrived after this, or notAnswered
+	times          metric.Histogram         // latencies of all upcalls
 }
 
 const (
-	// notAnswered marks a message whose time is not counted.
+	// notAnswered marks a message whose latency is not counted.
 	notAnswered = -1
-	// asleep is how long epoll takes at least if it is assumed to have slept. To ask it takes a
-	// few microseconds.
+	// asleep is the minimum duration of an epoll call that is assumed to have slept. A call without
+	// sleep takes a few microseconds.
 	asleep = 50 * time.Microsecond
-	// minMessage is the least memory that the kernel counts for a message in a queue: a
-	// struct sk_buff with its data and struct skb_shared_info (SKB_TRUESIZE of
-	// include/linux/skbuff.h, Linux 6.1: 768 with 64 bits).
+	// minMessage is the minimum memory that the kernel charges for a message in a queue: a struct
+	// sk_buff with its data and struct skb_shared_info (SKB_TRUESIZE of include/linux/skbuff.h,
+	// Linux 6.1: 768 with 64 bits).
 	minMessage = 512
 )
 
-// queueAge bounds the age of what is in a socket's queue.
+// queueAge is an upper bound of the age of messages in a socket's queue.
 type queueAge struct {
-	since time.Duration // all that is in the queue came after this
-	// A queue that never runs empty holds, once as much was received from it as there is
-	// room in it, nothing from before that began.
+	since time.Duration // all queued messages arrived after this
+	// A queue that never becomes empty has no messages from before mark once as many messages were
+	// received since mark as fit in the queue.
 	mark     time.Duration
 	received int    // messages since mark
 	reported uint32 // the handler's looks when epoll last reported the socket
 }
 
-// empty says that the queue was empty at some time after at.
+// empty records that the queue was empty at some time after at.
 func (q *queueAge) empty(at time.Duration) {
 	if at > q.since {
 		q.since, q.mark, q.received = at, at, 0
 	}
 }
 
-// next returns since for n messages that were received after the time now, and brings the
-// age up to date for those that follow. capacity is how many the queue has room for.
+// next returns since for n messages that were received after the time now, and updates the age for
+// the following ones. capacity is the maximum number of messages in the queue.
 func (q *queueAge) next(n int, emptied bool, now time.Duration, capacity int) time.Duration {
 	since := q.since
 	if q.received += n; q.received >= capacity {
@@ -63,7 +65,7 @@ func (q *queueAge) next(n int, emptied bool, now time.Duration, capacity int) ti
 	return since
 }
 
-// capacity returns how many messages the socket's queue has room for at most.
+// capacity returns the maximum number of messages in the socket's queue.
 func (s *Socket) capacity() int {
 	if s.Transport() == netlink.Ring {
 		return int(s.Geometry().Frames())
@@ -71,9 +73,8 @@ func (s *Socket) capacity() int {
 	return s.RcvBuf()/minMessage + 1
 }
 
-// looked takes the time after epoll reported n sockets, and returns whether the handler slept.
-// Then all queues were empty, and what is in them now has woken it: how long that took cannot
-// be told.
+// looked records the time after epoll reported n sockets, and returns whether the handler slept. If
+// so, all queues were empty and a message woke the handler; how long the wake-up took is unknown.
 func (h *Handler) looked(timeout time.Duration, n int) (slept bool) {
 	h.looks++
 	h.lastLook, h.look = h.look, h.clock
@@ -84,12 +85,12 @@ func (h *Handler) looked(timeout time.Duration, n int) (slept bool) {
 		}
 	}
 	if n >= len(h.events)-1 {
-		h.look = 0 // there may be more, which were not reported
+		h.look = 0 // there may be more ready sockets that were not reported
 	}
 	return slept
 }
 
-// reported bounds the age of what is in a socket that epoll reports.
+// reported updates the age of the queue of a socket that epoll reports.
 func (h *Handler) reported(s *Socket, slept bool) {
 	switch {
 	case slept:
@@ -100,9 +101,9 @@ func (h *Handler) reported(s *Socket, slept bool) {
 	s.age.reported = h.looks
 }
 
-// received takes the time after n messages of s were received, the first ones of a
-// batch or not. emptied tells of sockets without ring that nothing is left. It returns the
-// time that the messages came after.
+// received records the time after n messages of s were received, which are the first ones of a
+// batch if first. emptied says that a socket without a ring has no more messages. It returns a time
+// after which the messages arrived.
 func (h *Handler) received(s *Socket, n int, first, emptied bool) time.Duration {
 	before := h.clock
 	if first && n > 0 {
@@ -110,12 +111,12 @@ func (h *Handler) received(s *Socket, n int, first, emptied bool) time.Duration 
 		h.began = h.clock
 	}
 	if s.Transport() == netlink.Ring {
-		emptied = !s.Ready() // a batch holds half a ring at most, and passes over some frames
+		emptied = !s.Ready() // a batch holds at most half a ring, and skips some frames
 	}
 	return s.age.next(n, emptied, before, s.capacity())
 }
 
-// sent counts the times of the n messages of the batch after their answers were sent.
+// sent counts the latencies of the batch's n messages after their answers were sent.
 func (h *Handler) sent(n int) {
 	h.clock = clock.Now()
 	took := int64(h.clock - h.began)

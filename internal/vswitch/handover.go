@@ -18,8 +18,8 @@ func (s *Server) HandOver() { s.leaving.Store(true) }
 // Run. The caller owns them.
 func (s *Server) Sockets() []fdstore.Descriptor { return s.sockets.Left() }
 
-// Abandoned is the number of ports, after HandOver and Run, whose upcalls go to no
-// socket that was left open.
+// Abandoned is the number of ports, after HandOver and Run, whose upcalls do not go to a socket
+// that was left open.
 func (s *Server) Abandoned() int { return s.abandoned }
 
 // leave hands the upcall sockets over. It returns the ports whose sockets are not handed over,

@@ -24,9 +24,8 @@ const (
 	sourceLink
 )
 
-// iflaIfname is IFLA_IFNAME, linux/if_link.h; sizeofIfinfomsg is
-// sizeof(struct ifinfomsg), linux/rtnetlink.h, and offIfiIndex the place of its
-// ifi_index.
+// iflaIfname is IFLA_IFNAME, linux/if_link.h; sizeofIfinfomsg is sizeof(struct ifinfomsg),
+// linux/rtnetlink.h, and offIfiIndex the offset of its ifi_index.
 const (
 	iflaIfname      = 3
 	sizeofIfinfomsg = 16

@@ -14,9 +14,9 @@ type Frame struct {
 	Data []byte
 }
 
-// Output sends frames out of ports of the datapath, whatever its flows are. The error is the
-// first of the kernel's refusals; the other frames are sent. It may be called from any
-// goroutine while the Server is open.
+// Output sends frames out of ports of the datapath, independent of its flows. The error is the
+// kernel's first error; the other frames are sent. It may be called from any goroutine while the
+// Server is open.
 func (s *Server) Output(frames []Frame) error {
 	if len(frames) == 0 {
 		return nil

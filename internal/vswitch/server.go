@@ -27,26 +27,25 @@ import (
 type Config struct {
 	Handlers int // 0: one per CPU that the process may use, by affinity and cgroup quota
 	Dispatch dpif.Dispatch
-	RcvBuf   int // as transport.Config has it
+	RcvBuf   int // as in transport.Config
 	Ring     transport.RingConfig
 	Flows    revalidator.Limits
-	Prime    bool // install the flow of a packet's answers with its own, while answers come
+	Prime    bool // install the flow of a packet's answers with its own, while answers arrive
 	Policy   policy.Policy
-	// Ports are attached where they are not. Vports of the datapath beyond
-	// these are served as well. An entry with a pattern stands for any number of ports.
+	// Ports are attached if they are missing. Other vports of the datapath are served as well. An
+	// entry with a pattern may match any number of ports.
 	Ports []reconciler.PortConfig
-	// Inherited are descriptors of upcall sockets that this process did not
-	// open. A vport whose upcalls go to one of them is served by it; the others
-	// are closed once all ports are served. They are the Server's from NewServer
-	// on, whatever it returns.
+	// Inherited are descriptors of upcall sockets that this process did not open. A vport whose
+	// upcalls go to one of them is served by it; the others are closed when all ports are served.
+	// The Server owns them from NewServer on, also after an error.
 	Inherited []fdstore.Descriptor
-	// Store is given each upcall socket to keep, so that it outlives the
-	// process; nil is none. The caller closes it after the Server.
+	// Store keeps each upcall socket, so that it outlives the process; nil is none. The caller
+	// closes it after the Server.
 	Store *fdstore.Store
 	// Devices prepares the devices of Ports; nil is none.
 	Devices reconciler.Devices
-	// Notify is called with each event, by several goroutines at once. It
-	// must not block for long, nor call the Server.
+	// Notify is called with each event, by several goroutines at once. It must not block for long,
+	// nor call the Server.
 	Notify event.Sink
 }
 
@@ -74,10 +73,9 @@ type Server struct {
 	featuresRestored atomic.Uint64
 }
 
-// NewServer prepares to serve dp, which it uses from then on. Sockets are
-// opened in the network namespace of the calling thread, here and in Run, so
-// both belong on the same locked thread if that is not the process's own.
-// The caller closes the Server, also after Run.
+// NewServer prepares to serve dp, which it owns from then on. Sockets are opened in the network
+// namespace of the calling thread, here and in Run, so both must run on the same locked thread if
+// that is not the process's namespace. The caller closes the Server, also after Run.
 func NewServer(dp *dpif.Datapath, cfg Config) (*Server, error) {
 	if cfg.Handlers <= 0 {
 		cfg.Handlers = cgroup.UsableCPUs()
@@ -124,8 +122,8 @@ func (s *Server) open(cfg Config) (err error) {
 	return err
 }
 
-// openHandlers opens the handlers, which take upcalls of all ports by table under
-// per-CPU dispatch.
+// openHandlers opens the handlers, which with per-CPU dispatch receive upcalls of all ports in
+// table.
 func (s *Server) openHandlers(table *upcall.Table, hasher *odp.MaskedHasher, hasDrop bool) error {
 	var primer *upcall.Primer
 	if s.cfg.Prime {
@@ -149,8 +147,7 @@ func (s *Server) openHandlers(table *upcall.Table, hasher *odp.MaskedHasher, has
 	return nil
 }
 
-// requestBuf is the buffer size, in bytes, asked for request and notifier
-// sockets.
+// requestBuf is the requested buffer size of request and notifier sockets, in bytes.
 const requestBuf = 1 << 20
 
 // Run serves the datapath until ctx ends, then turns upcalls off, answers queued ones, and
@@ -179,7 +176,7 @@ func (s *Server) Run(ctx context.Context, ready func(waiting int)) error {
 		cancel()
 		<-revalidated
 	}
-	s.sockets.DropInherited() // of a start that failed
+	s.sockets.DropInherited() // left by a failed start
 	staying, shared := s.Ports(), s.sockets.Shared() != nil
 	if err == nil && s.leaving.Load() {
 		staying, shared = s.leave()
@@ -215,7 +212,7 @@ func (s *Server) start() error {
 		return err
 	}
 	if flows > 0 && s.reconciler.LacksConfigured() {
-		// Adopted flows may lead to removed ports, whose numbers new ports may get.
+		// Adopted flows may output to removed ports, whose numbers new ports may get.
 		if err := s.revalidator.Cycle(context.Background(), true); err != nil {
 			return err
 		}
@@ -300,7 +297,7 @@ func (s *Server) checkFeatures(look reconciler.Look) error {
 	return err
 }
 
-// barrier waits until everything that handlers have decided is in the kernel.
+// barrier waits until all decisions of handlers are in the kernel.
 func (s *Server) barrier() {
 	for _, h := range s.handlers {
 		h.Barrier()

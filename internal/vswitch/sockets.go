@@ -11,21 +11,21 @@ import (
 
 // PortSocket is a served port and its upcall socket.
 type PortSocket struct {
-	No          odp.PortNo // MaxPorts for a socket of per-CPU dispatch, which is no port's
+	No          odp.PortNo // MaxPorts for a socket of per-CPU dispatch
 	Name        string
 	Type        dpif.VportType
-	Handler     int    // that takes its upcalls, -1 for all
-	UpcallPID   uint32 // 0 for a port without a socket of its own
+	Handler     int    // that receives its upcalls, -1 for all
+	UpcallPID   uint32 // 0 for a port without its own socket
 	Transport   netlink.Transport
 	Reason      string // for the transport
 	RcvBuf      int    // bytes granted
-	QueuedBytes uint32 // memory of what waits to be received; 0 where the kernel does not tell (before 4.12)
+	QueuedBytes uint32 // memory of queued messages; 0 if the kernel does not report it (before 4.12)
 	RingBytes   uint64
 	RingFrames  uint32 // of its ring, 0 without
 	RingUsed    uint32 // frames in use
 	Drops       uint64 // messages that the kernel could not queue or had no frame for
-	MaxUpcalls  uint32 // a second, 0 for no limit
-	// UpcallTimes are those of the handler since it began, of all handlers if Handler is -1.
+	MaxUpcalls  uint32 // per second, 0 for no limit
+	// UpcallTimes are those of the handler since its start, of all handlers if Handler is -1.
 	UpcallTimes metric.Distribution
 }
 

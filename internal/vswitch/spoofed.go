@@ -9,7 +9,7 @@ import (
 	"dpifd/internal/upcall"
 )
 
-// creditSpoofed counts packets that flows have dropped since the port may not send them.
+// creditSpoofed counts packets that flows have dropped because the port may not send them.
 func (s *Server) creditSpoofed(in odp.PortNo, packets uint64) {
 	if p := s.servedPort(in); p != nil {
 		p.CreditSpoofed(packets)
@@ -25,7 +25,7 @@ func (s *Server) SpoofedPacket(no odp.PortNo) upcall.SpoofedPacket {
 	return upcall.SpoofedPacket{}
 }
 
-// servedPort returns the port of a number, nil if there is none.
+// servedPort returns the port with a number, nil if there is none.
 func (s *Server) servedPort(no odp.PortNo) *reconciler.Port {
 	list := s.reconciler.Table().Load().List
 	i, ok := slices.BinarySearchFunc(list, no, func(p *reconciler.Port,

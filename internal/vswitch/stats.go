@@ -21,7 +21,7 @@ import (
 type Stats struct {
 	Datapath    dpif.DatapathInfo
 	Ports       []PortStats         // in order of their numbers
-	Past        upcall.PortCounters // the sum over ports that have gone
+	Past        upcall.PortCounters // the sum over removed ports
 	Shared      []PortStats         // the sockets of per-CPU dispatch: No is MaxPorts; upcalls of known ports count there
 	Revalidator revalidator.Counters
 	FlowLimit   int64                        // in force now
@@ -57,7 +57,7 @@ type RequestSocket struct {
 
 // PortStats are one served port's counters, the daemon's and the kernel's.
 type PortStats struct {
-	Serial    uint64 // tells apart ports that had the same number one after another
+	Serial    uint64 // distinguishes successive ports with the same number
 	No        odp.PortNo
 	Name      string
 	Handler   int
@@ -66,7 +66,7 @@ type PortStats struct {
 	// RingFrames is the number of frames of the port's ring, 0 without ring.
 	RingFrames uint32
 	Counters   upcall.PortCounters
-	Storm      policy.StormDrops // since the Server was made, of the port's entry
+	Storm      policy.StormDrops // since the Server was created, of the port's entry
 	Vport      dpif.VportStats
 	Kernel     dpif.UpcallStats
 }
@@ -169,7 +169,7 @@ func (s *Server) LongestBatch() time.Duration {
 	return longest
 }
 
-// UpcallTimes returns how long each upcall took at most, of all handlers since they began, see
+// UpcallTimes returns the upcall latencies of all handlers since their start, see
 // upcall.Handler.AddUpcallTimes. It may be called from any goroutine.
 func (s *Server) UpcallTimes() (d metric.Distribution) {
 	for _, h := range s.handlers {
@@ -178,8 +178,8 @@ func (s *Server) UpcallTimes() (d metric.Distribution) {
 	return d
 }
 
-// RingFill returns how many frames of a ring were in use at most since the last call, of
-// all rings. It may be called from any goroutine.
+// RingFill returns the maximum number of used frames in any ring since the last call. It may be
+// called from any goroutine.
 func (s *Server) RingFill() uint32 {
 	var most uint32
 	for _, h := range s.handlers {
@@ -192,7 +192,7 @@ func (s *Server) RingFill() uint32 {
 // It may be called from any goroutine.
 func (s *Server) StaticFlows() []revalidator.StaticFlowStats { return s.revalidator.StaticFlows() }
 
-// stormDrops returns what was dropped of each port, from that of each entry.
+// stormDrops converts the drops by entry to drops by port.
 func (s *Server) stormDrops(byEntry map[string]policy.StormDrops) map[odp.PortNo]policy.StormDrops {
 	byPort := make(map[odp.PortNo]policy.StormDrops, len(byEntry))
 	if len(byEntry) == 0 {
