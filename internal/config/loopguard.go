@@ -10,7 +10,7 @@ import (
 type LoopGuard string
 
 // LoopGuardOff sends no probes. LoopGuardLog sends them and reports those that come back.
-// LoopGuardBlock also closes a port.
+// LoopGuardBlock also blocks a port.
 const (
 	LoopGuardOff   LoopGuard = "off"
 	LoopGuardLog   LoopGuard = "log"

@@ -10,7 +10,7 @@ import (
 	"dpifd/internal/vswitch"
 )
 
-// loopGuard sends probes, and closes and opens ports. It belongs to one goroutine.
+// loopGuard sends probes, and blocks and unblocks ports. It belongs to one goroutine.
 type loopGuard struct {
 	d       *run
 	ports   *loopguard.Ports
@@ -43,7 +43,7 @@ func (g *loopGuard) round(now time.Duration) {
 	changed := g.ports.Set(s.LoopPorts())
 	s.Guard().Take(func(seen loopguard.Sighting) { changed = g.ports.Saw(seen, now) || changed })
 	if changed = g.ports.Expire(now) || changed; changed {
-		s.Close(g.ports.Closed())
+		s.Block(g.ports.Blocked())
 	}
 	probe := now >= g.next
 	if probe {

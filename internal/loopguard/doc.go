@@ -3,7 +3,7 @@
 //
 // Guard is the part on the packet path: it recognizes its own probes among upcalls, and
 // prevents that flows match them. Ports decides what happens to a port through which a probe
-// came back. The caller sends the probes, and closes ports.
+// came back. The caller sends the probes, and blocks ports.
 //
 // # The probe
 //
@@ -24,7 +24,7 @@
 //	58  2  0
 //
 // Because of the hash nobody else can create probes. A probe that is replayed within a few
-// rounds looks like a loop; it can close the port through which it came in, or the one to which
+// rounds looks like a loop; it can block the port through which it came in, or the one to which
 // it was sent.
 //
 // # Threading

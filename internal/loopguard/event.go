@@ -24,28 +24,28 @@ var _ = event.Declare[LoopDetected](event.Kind{Name: "loop_detected", Level: eve
 	Advice: "Follow the cables from both ports and disconnect one. See docs/FORWARDING.md, Loops.",
 })
 
-// PortBlocked says that a port was closed.
+// PortBlocked says that a port was blocked.
 type PortBlocked struct {
 	event.OfDatapath
 	Port   string        `event:"port"`
 	PortNo odp.PortNo    `event:"port_no"`
-	For    time.Duration `event:"for_ms" means:"time until the port is opened again"`
+	For    time.Duration `event:"for_ms" means:"time until the port is unblocked"`
 }
 
 var _ = event.Declare[PortBlocked](event.Kind{Name: "port_blocked", Level: event.Warn,
-	Meaning: "A port is closed because of a loop (loop_guard: block): it forwards nothing, in either direction, for " +
-		"`for_ms`. If the loop still exists then, dpifd closes the port again for twice as long, at most 10 minutes.",
-	Advice: "Remove the loop that loop_detected reports. dpifd opens the port after `for_ms`.",
+	Meaning: "dpifd blocks a port because of a loop (loop_guard: block): nothing is forwarded from or to it for " +
+		"`for_ms`. If the loop still exists then, dpifd blocks the port again for twice as long, at most 10 minutes.",
+	Advice: "Remove the loop that loop_detected reports. dpifd unblocks the port after `for_ms`.",
 })
 
-// PortOpened says that a port that was closed is open again.
-type PortOpened struct {
+// PortUnblocked says that a port is no longer blocked.
+type PortUnblocked struct {
 	event.OfDatapath
 	Port   string     `event:"port"`
 	PortNo odp.PortNo `event:"port_no"`
 }
 
-var _ = event.Declare[PortOpened](event.Kind{Name: "port_opened", Level: event.Info,
-	Meaning: "A port that was closed because of a loop is open again: its time is over, or its " +
-		"`loop_guard` is no longer `block`.",
+var _ = event.Declare[PortUnblocked](event.Kind{Name: "port_unblocked", Level: event.Info,
+	Meaning: "A port that was blocked because of a loop forwards again: its time is over, or its `loop_guard` is " +
+		"no longer `block`.",
 })

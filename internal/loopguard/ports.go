@@ -26,7 +26,7 @@ const (
 // Mode is the reaction of a port to loops.
 type Mode uint8
 
-// Off sends no probes. Log sends them and reports loops. Block also closes the port.
+// Off sends no probes. Log sends them and reports loops. Block also blocks the port.
 const (
 	Off Mode = iota
 	Log
@@ -38,11 +38,11 @@ type Port struct {
 	No      odp.PortNo
 	Name    string
 	Mode    Mode
-	SinceMS int64    // when it came, as in policy.Port; the younger of two ports is closed
+	SinceMS int64    // when it came, as in policy.Port; the younger of two ports is blocked
 	VLANs   []uint16 // to be probed, 0 for frames without tag
 }
 
-// Ports holds the ports of a datapath, and which of them are closed. Times are those of
+// Ports holds the ports of a datapath, and which of them are blocked. Times are those of
 // internal/clock.
 type Ports struct {
 	notify event.Sink
@@ -52,10 +52,10 @@ type Ports struct {
 
 type state struct {
 	Port
-	closed bool
-	until  time.Duration // closed, or since when it is open again
-	block  time.Duration // that it was closed last, 0 for never
-	vlan   int           // of VLANs, to be probed next
+	blocked bool
+	until   time.Duration // blocked, or since when it no longer is
+	block   time.Duration // of the last block, 0 for none yet
+	vlan    int           // of VLANs, to be probed next
 }
 
 // NewPorts returns a Ports without ports. Events go to notify.
@@ -64,7 +64,7 @@ func NewPorts(notify event.Sink) *Ports {
 }
 
 // Set replaces the ports. One that has its name and number keeps its state, as far as its
-// mode allows. It reports whether other ports are closed now.
+// mode allows. It reports whether other ports are blocked now.
 func (p *Ports) Set(list []Port) (changed bool) {
 	next := make(map[odp.PortNo]*state, len(list))
 	for _, port := range list {
@@ -73,24 +73,24 @@ func (p *Ports) Set(list []Port) (changed bool) {
 			s = &state{}
 		}
 		s.Port = port
-		if s.closed && s.Mode != Block {
-			p.open(s, 0)
+		if s.blocked && s.Mode != Block {
+			p.unblock(s, 0)
 			changed = true
 		}
 		next[port.No] = s
 	}
 	for no, s := range p.ports {
-		changed = changed || s.closed && next[no] != s
+		changed = changed || s.blocked && next[no] != s
 	}
 	p.ports = next
 	maps.DeleteFunc(p.said, func(pair [2]odp.PortNo, _ time.Duration) bool { return next[pair[0]] == nil })
 	return changed
 }
 
-// Saw processes a probe that came back, and reports whether a port was closed.
+// Saw processes a probe that came back, and reports whether a port was blocked.
 func (p *Ports) Saw(s Sighting, now time.Duration) (changed bool) {
 	from, in := p.ports[s.From], p.ports[s.In]
-	if from == nil || from.Mode == Off || from.closed || in != nil && in.closed {
+	if from == nil || from.Mode == Off || from.blocked || in != nil && in.blocked {
 		return false // sent before the settings changed, or the loop is cut already
 	}
 	pair := [2]odp.PortNo{s.From, s.In}
@@ -107,12 +107,12 @@ func (p *Ports) Saw(s Sighting, now time.Duration) (changed bool) {
 		return false
 	}
 	victim.block = min(max(firstBlock, 2*victim.block), maxBlock)
-	victim.closed, victim.until = true, now+victim.block
+	victim.blocked, victim.until = true, now+victim.block
 	p.notify(PortBlocked{Port: victim.Name, PortNo: victim.No, For: victim.block})
 	return true
 }
 
-// younger returns the port to close: the one that came later of those that may be closed, nil
+// younger returns the port to block: the one that came later of those that may be blocked, nil
 // if there is none. b may be nil.
 func younger(a, b *state) *state {
 	switch {
@@ -127,31 +127,31 @@ func younger(a, b *state) *state {
 	return b
 }
 
-// Expire opens the ports whose time is over, and reports whether there were any. A port that
-// stays open a minute longer than it was closed begins with the shortest time again.
+// Expire unblocks the ports whose time is over, and reports whether there were any. A port that
+// stays unblocked for a minute longer than its last block begins with the shortest time again.
 func (p *Ports) Expire(now time.Duration) (changed bool) {
 	for _, no := range slices.Sorted(maps.Keys(p.ports)) {
 		switch s := p.ports[no]; {
-		case s.closed && now >= s.until:
-			p.open(s, now)
+		case s.blocked && now >= s.until:
+			p.unblock(s, now)
 			changed = true
-		case !s.closed && s.block > 0 && now-s.until >= s.block+time.Minute:
+		case !s.blocked && s.block > 0 && now-s.until >= s.block+time.Minute:
 			s.block = 0
 		}
 	}
 	return changed
 }
 
-func (p *Ports) open(s *state, now time.Duration) {
-	s.closed, s.until = false, now
-	p.notify(PortOpened{Port: s.Name, PortNo: s.No})
+func (p *Ports) unblock(s *state, now time.Duration) {
+	s.blocked, s.until = false, now
+	p.notify(PortUnblocked{Port: s.Name, PortNo: s.No})
 }
 
-// Closed returns the ports that are closed, nil for none. The caller owns it.
-func (p *Ports) Closed() map[odp.PortNo]bool {
+// Blocked returns the ports that are blocked, nil for none. The caller owns it.
+func (p *Ports) Blocked() map[odp.PortNo]bool {
 	var all map[odp.PortNo]bool
 	for no, s := range p.ports {
-		if s.closed {
+		if s.blocked {
 			if all == nil {
 				all = map[odp.PortNo]bool{}
 			}
@@ -175,7 +175,7 @@ func (p *Ports) Guards() bool {
 func (p *Ports) Probe(fn func(port odp.PortNo, vlan uint16)) {
 	for _, no := range slices.Sorted(maps.Keys(p.ports)) {
 		s := p.ports[no]
-		if s.Mode == Off || s.closed {
+		if s.Mode == Off || s.blocked {
 			continue
 		}
 		for range min(vlansPerRound, len(s.VLANs)) {

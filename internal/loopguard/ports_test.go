@@ -17,8 +17,8 @@ func told(list *[]string) event.Sink {
 		case LoopDetected:
 			*list = append(*list, fmt.Sprintf("%s>%s", e.Port, e.Back))
 		case PortBlocked:
-			*list = append(*list, fmt.Sprintf("%s closed %v", e.Port, e.For))
-		case PortOpened:
+			*list = append(*list, fmt.Sprintf("%s blocked %v", e.Port, e.For))
+		case PortUnblocked:
 			*list = append(*list, e.Port+" open")
 		}
 	}
@@ -30,8 +30,8 @@ func TestWhichPortIsClosed(t *testing.T) {
 		fromMS, ms int64
 		want       string
 	}{
-		{Block, Block, 0, 0, "b closed 10s"}, {Block, Block, 5, 4, "a closed 10s"}, {Block, Block, 4, 5, "b closed 10s"},
-		{Block, Log, 0, 9, "a closed 10s"}, {Block, Off, 0, 9, "a closed 10s"}, {Log, Block, 9, 0, "b closed 10s"},
+		{Block, Block, 0, 0, "b blocked 10s"}, {Block, Block, 5, 4, "a blocked 10s"}, {Block, Block, 4, 5, "b blocked 10s"},
+		{Block, Log, 0, 9, "a blocked 10s"}, {Block, Off, 0, 9, "a blocked 10s"}, {Log, Block, 9, 0, "b blocked 10s"},
 		{Log, Log, 0, 0, ""}, {Log, Off, 0, 0, ""}, {Off, Block, 0, 0, "none"},
 	} {
 		var list []string
@@ -45,7 +45,7 @@ func TestWhichPortIsClosed(t *testing.T) {
 		case "none":
 			want = nil
 		}
-		if !slices.Equal(list, want) || changed != (len(want) == 2) || len(p.Closed()) != max(0, len(want)-1) {
+		if !slices.Equal(list, want) || changed != (len(want) == 2) || len(p.Blocked()) != max(0, len(want)-1) {
 			t.Errorf("%v %v: %q, want %q", c.from, c.in, list, want)
 		}
 	}
@@ -53,9 +53,9 @@ func TestWhichPortIsClosed(t *testing.T) {
 	p := NewPorts(told(&list))
 	p.Set([]Port{{No: 1, Name: "a", Mode: Block}})
 	p.Saw(Sighting{From: 1, In: 1}, 0)
-	p.Saw(Sighting{From: 1, In: 9}, 0) // closed already
+	p.Saw(Sighting{From: 1, In: 9}, 0) // blocked already
 	p.Saw(Sighting{From: 9, In: 1}, 0)
-	if want := []string{"a>a", "a closed 10s"}; !slices.Equal(list, want) {
+	if want := []string{"a>a", "a blocked 10s"}; !slices.Equal(list, want) {
 		t.Errorf("%q, want %q", list, want)
 	}
 }
@@ -70,7 +70,7 @@ func TestDoubling(t *testing.T) {
 	closedFor := func() (d time.Duration) {
 		t.Helper()
 		if !p.Saw(Sighting{From: 1, In: 2}, now) {
-			t.Fatal("not closed")
+			t.Fatal("not blocked")
 		}
 		for began := now; !p.Expire(now); now += time.Second {
 			d = now + time.Second - began
@@ -89,7 +89,7 @@ func TestDoubling(t *testing.T) {
 	s := time.Second
 	want := []time.Duration{10 * s, 20 * s, 40 * s, 80 * s, 160 * s, 320 * s, 600 * s, 600 * s, 10 * s}
 	if !slices.Equal(got, want) {
-		t.Errorf("closed for %v, want %v", got, want)
+		t.Errorf("blocked for %v, want %v", got, want)
 	}
 }
 
@@ -107,13 +107,13 @@ func TestSaidOncePerPair(t *testing.T) {
 	}
 }
 
-// TestSet checks closed ports after changes of the ports.
+// TestSet checks blocked ports after changes of the ports.
 func TestSet(t *testing.T) {
 	b := Port{No: 2, Name: "b", Mode: Block, SinceMS: 7}
 	for _, c := range []struct {
 		name    string
 		set     []Port
-		closed  bool
+		blocked bool
 		changed bool
 		says    int
 	}{
@@ -128,8 +128,8 @@ func TestSet(t *testing.T) {
 		p.Set([]Port{b})
 		p.Saw(Sighting{From: 2, In: 2}, 0)
 		list = nil
-		if changed := p.Set(c.set); changed != c.changed || p.Closed()[2] != c.closed || len(list) != c.says {
-			t.Errorf("%s: changed %v, closed %v, %q", c.name, changed, p.Closed(), list)
+		if changed := p.Set(c.set); changed != c.changed || p.Blocked()[2] != c.blocked || len(list) != c.says {
+			t.Errorf("%s: changed %v, blocked %v, %q", c.name, changed, p.Blocked(), list)
 		}
 	}
 }
@@ -168,7 +168,7 @@ func TestRounds(t *testing.T) {
 	p.Saw(Sighting{From: 3, In: 3}, 0)
 	p.Probe(func(no odp.PortNo, _ uint16) {
 		if no == 3 {
-			t.Error("a closed port is probed")
+			t.Error("a blocked port is probed")
 		}
 	})
 }

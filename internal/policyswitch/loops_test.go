@@ -158,8 +158,8 @@ func TestGuardAlike(t *testing.T) {
 	}
 }
 
-// TestClosedPort: a closed port neither sends nor receives, by flows of that port only.
-func TestClosedPort(t *testing.T) {
+// TestBlockedPort: a blocked port neither sends nor receives, by flows of that port only.
+func TestBlockedPort(t *testing.T) {
 	s, _ := guarded(t, "loop_guard: block\nports: [{name: a}, {name: b}, {name: c}]")
 	s.SetPorts([]policy.Port{{No: 1, Name: "a", Listed: true}, {No: 2, Name: "b", Listed: true},
 		{No: 3, Name: "c", Listed: true}})
@@ -177,18 +177,18 @@ func TestClosedPort(t *testing.T) {
 	if n := decide(1); n != 2 {
 		t.Errorf("%d outputs, want 2", n)
 	}
-	s.Close(map[odp.PortNo]bool{2: true})
+	s.Block(map[odp.PortNo]bool{2: true})
 	if n := decide(1); n != 1 || s.Generation() == g {
-		t.Errorf("%d outputs beside a closed port, want 1; the generation grew: %v", n, s.Generation() != g)
+		t.Errorf("%d outputs beside a blocked port, want 1; the generation grew: %v", n, s.Generation() != g)
 	}
 	if n := decide(2); n != 0 || !v.Install || v.Reason != reasonBlocked || !v.Refused {
-		t.Errorf("a packet of a closed port is decided as %s, %d outputs, a flow: %v", v.Reason, n, v.Install)
+		t.Errorf("a packet of a blocked port is decided as %s, %d outputs, a flow: %v", v.Reason, n, v.Install)
 	}
 	if len(s.guard.Probe(2, 0)) > 0 && netlink.FindAttr(v.Mask.Bytes(), odp.KeyAttrEthernet) != nil {
-		t.Error("the flow of a closed port reads addresses: copies of a probe in a storm cause upcalls")
+		t.Error("the flow of a blocked port reads addresses: copies of a probe in a storm cause upcalls")
 	}
 	g = s.Generation()
-	s.Close(nil)
+	s.Block(nil)
 	if n := decide(2); n != 2 || s.Generation() == g {
 		t.Errorf("%d outputs from the port after it is open again", n)
 	}

@@ -35,7 +35,7 @@ type Switch struct {
 	flaps         chan struct{} // capacity 1; nil if nothing is logged
 
 	guard    *loopguard.Guard
-	closed   map[odp.PortNo]bool // because of loops
+	blocked  map[odp.PortNo]bool // because of loops
 	silences atomic.Uint64       // part of the generation
 }
 
@@ -54,7 +54,7 @@ type inForce struct {
 	past       forward.Stats
 	pastGroups snoop.Counters
 	// silent are the vports that carry nothing, with the reason: those without an entry in
-	// the configuration, if dropsUnlisted, and those closed because of a loop.
+	// the configuration, if dropsUnlisted, and those blocked because of a loop.
 	silent        atomic.Pointer[map[odp.PortNo]string]
 	dropsUnlisted bool
 	// dropsLocal and hasVLANs are about the local port, see config.Config.

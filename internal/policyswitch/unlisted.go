@@ -36,7 +36,7 @@ func (p *inForce) dropAll(in odp.PortNo, v *policy.Verdict, reason string) {
 	switch {
 	case v.Explain == nil:
 	case reason == reasonBlocked:
-		v.Explain(reason, "the port is closed because of a loop: dropped (loop_guard: block)")
+		v.Explain(reason, "the port is blocked because of a loop: dropped (loop_guard: block)")
 	default:
 		v.Explain(reason, "the port has no entry in the configuration: dropped (ports_unlisted: drop)")
 	}
@@ -50,7 +50,7 @@ func (s *Switch) setPorts(p *inForce) {
 	for _, port := range s.ports {
 		port.OnlyVLAN0 = port.No == localPort && p.hasVLANs
 		switch {
-		case s.closed[port.No]:
+		case s.blocked[port.No]:
 			silent[port.No] = reasonBlocked
 		case p.dropsUnlisted && !port.Listed && (port.No != localPort || p.dropsLocal):
 			silent[port.No] = reasonUnlisted
@@ -80,11 +80,11 @@ func (s *Switch) setPorts(p *inForce) {
 	s.guard.Wake()
 }
 
-// Close sets the ports that carry nothing; all others carry traffic again.
-func (s *Switch) Close(closed map[odp.PortNo]bool) {
+// Block sets the blocked ports; all others carry traffic again.
+func (s *Switch) Block(blocked map[odp.PortNo]bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.closed = closed
+	s.blocked = blocked
 	s.setPorts(s.current.Load())
 }
 

@@ -99,9 +99,9 @@ func TestLoopGuardBlock(t *testing.T) {
 	talk()
 
 	since = time.Now()
-	opened := d.Wait(t, since, "port_opened", nil)
+	opened := d.Wait(t, since, "port_unblocked", nil)
 	if opened.Text("port") != younger {
-		t.Errorf("port_opened: %v", opened.Fields)
+		t.Errorf("port_unblocked: %v", opened.Fields)
 	}
 	again := d.Wait(t, opened.Time, "port_blocked", nil)
 	if again.Text("port") != younger || again.Int(t, "for_ms") != 20_000 {
@@ -112,8 +112,8 @@ func TestLoopGuardBlock(t *testing.T) {
 	// A reload without the setting opens the port at once.
 	p.sw.SetLink(t, p.ends[0], false)
 	since = reload(t, d, p.config(settings{"ports": p.ports("")}))
-	if e := d.Wait(t, since, "port_opened", nil); e.Text("port") != younger {
-		t.Errorf("port_opened by a reload: %v", e.Fields)
+	if e := d.Wait(t, since, "port_unblocked", nil); e.Text("port") != younger {
+		t.Errorf("port_unblocked by a reload: %v", e.Fields)
 	}
 	talk()
 }
