@@ -3,6 +3,7 @@ package lab
 import (
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -33,4 +34,31 @@ func Ports(names ...string) string {
 		list = append(list, "{name: "+name+"}")
 	}
 	return "[" + strings.Join(list, ", ") + "]"
+}
+
+// SpoilWays is the number of ways in which Spoil spoils a file.
+const SpoilWays = 6
+
+var (
+	statsInterval = regexp.MustCompile(`(stats_interval: \d+)[a-z]+`)
+	firstPort     = regexp.MustCompile(`\[(\{name: [^}]*\})`)
+)
+
+// Spoil makes an invalid configuration file of a valid one with limits, a stats interval and ports.
+// way is below SpoilWays.
+func Spoil(good string, way int) string {
+	switch way {
+	case 0:
+		return good + "colour: green\n"
+	case 1:
+		return strings.Replace(good, "limit: ", "limit: -", 1)
+	case 2:
+		return good + "---\n" + good
+	case 3:
+		return statsInterval.ReplaceAllString(good, "$1")
+	case 4:
+		return good[:len(good)/2] + "{"
+	default:
+		return firstPort.ReplaceAllString(good, "[$1, $1")
+	}
 }

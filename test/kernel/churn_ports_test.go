@@ -3,13 +3,13 @@
 package kernel_test
 
 import (
-	"context"
 	"fmt"
 	"testing"
 	"time"
 
 	"dpifd/internal/dpif"
 	"dpifd/internal/lab"
+	"dpifd/test/bench/load"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -243,11 +243,9 @@ func TestNumberOfStaleFlows(t *testing.T) {
 	}
 	b.Unplug(t, former)
 	b.Plug(t, late)
-	end := lab.Go(t, func(ctx context.Context) {
-		for ctx.Err() == nil {
-			b.send(t, leftPlug, 0, former)
-			time.Sleep(2 * time.Millisecond)
-		}
+	end := beside(t, load.Endless, 500, func(int) error {
+		b.send(t, leftPlug, 0, former)
+		return nil
 	})
 	keep["ports"] = fmt.Sprintf("[{name: %s}]", lab.PlugName(late))
 	d = b.run(t, keep)

@@ -16,6 +16,7 @@ import (
 
 	"dpifd/internal/control"
 	"dpifd/internal/lab"
+	"dpifd/test/bench/load"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/gopacket/gopacket/pcapgo"
@@ -118,11 +119,11 @@ func TestMonitorNeverSlows(t *testing.T) {
 		t.Fatal(err)
 	}
 	const frames = 5000
-	for i := range frames {
-		send(t, p[0], frame(t, broadcast, fmt.Sprintf("02:3b:00:00:%02x:%02x", i>>8, i&255)))
-		if i%50 == 49 {
-			time.Sleep(10 * time.Millisecond) // 5,000/s at most
-		}
+	_, err := load.Pace(t.Context(), frames, 5000, func(i int) error {
+		return p[0].Send(frame(t, broadcast, fmt.Sprintf("02:3b:00:00:%02x:%02x", i>>8, i&255)))
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 	last := frame(t, broadcast, "02:3b:ff:ff:ff:ff")
 	send(t, p[0], last)

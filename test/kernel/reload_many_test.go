@@ -72,24 +72,6 @@ func (b *patchbay) upcallSockets(t *testing.T, v view, d *lab.Daemon, plugs ...i
 	return sockets
 }
 
-// badFile spoils a good configuration in one of several ways.
-func badFile(good string, way int) string {
-	switch way % 6 {
-	case 0:
-		return good + "colour: green\n"
-	case 1:
-		return strings.Replace(good, "limit: ", "limit: -", 1)
-	case 2:
-		return good + "---\n" + good
-	case 3:
-		return strings.Replace(good, "stats_interval: 500ms", "stats_interval: 500", 1)
-	case 4:
-		return good[:len(good)/2] + "{"
-	default:
-		return strings.Replace(good, "[{name: plug-0}", "[{name: plug-0}, {name: plug-0}", 1)
-	}
-}
-
 // TestThousandReloads alternates good and bad files under traffic. Good files change ports, policy,
 // limits and the log level.
 func TestThousandReloads(t *testing.T) {
@@ -145,7 +127,7 @@ func TestThousandReloads(t *testing.T) {
 		}
 		text := b.config(good)
 		if i%2 == 1 {
-			text = badFile(text, i/2)
+			text = lab.Spoil(text, i/2%lab.SpoilWays)
 		}
 		e := reload(text, "reloaded", "reload_ignored", "reload_failed")
 		if i%2 == 1 {

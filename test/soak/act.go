@@ -49,7 +49,7 @@ func (s *soak) perform(a action) {
 		s.reload(a.file)
 	case reloadBad:
 		mark := s.book.mark()
-		s.write(spoil(s.file.text(s.names(s.file)), a.way))
+		s.write(lab.Spoil(s.file.text(s.names(s.file)), a.way))
 		s.daemon.signal(unix.SIGHUP)
 		if e := s.daemon.await(mark, "reload_failed", "reloaded"); e.Name == "reloaded" {
 			violated("bad files are refused", "way %d was taken", a.way)

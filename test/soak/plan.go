@@ -128,25 +128,6 @@ func (s settings) text(names []string) string {
 
 const datapath = "dp-soak"
 
-// badWays is the number of ways to spoil a file.
-const badWays = 5
-
-// spoil turns a valid file into an invalid one.
-func spoil(good string, way int) string {
-	switch way {
-	case 0:
-		return good + "colour: green\n"
-	case 1:
-		return strings.Replace(good, "limit: ", "limit: -", 1)
-	case 2:
-		return good + "---\n" + good
-	case 3:
-		return strings.Replace(good, "stats_interval: 1s", "stats_interval: 1", 1)
-	default:
-		return good[:len(good)/2] + "{"
-	}
-}
-
 // plan chooses the next action. It depends only on the seed.
 type plan struct {
 	random   *rand.Rand
@@ -200,7 +181,7 @@ func (p *plan) next() action {
 	case reloadGood:
 		a.file = p.settings()
 	case reloadBad:
-		a.way = p.random.IntN(badWays)
+		a.way = p.random.IntN(lab.SpoilWays)
 	case burst:
 		a.count = 100 + p.random.IntN(1400)
 	}

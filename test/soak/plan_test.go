@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"dpifd/internal/config"
+	"dpifd/internal/lab"
 )
 
 // TestPlan: the same seed gives the same sequence of actions, another seed another, and all kinds
@@ -125,8 +126,8 @@ func TestFiles(t *testing.T) {
 		if err := load(good); err != nil {
 			t.Errorf("%v; the file:\n%s", err, good)
 		}
-		if bad := spoil(good, i%badWays); load(bad) == nil {
-			t.Errorf("way %d leaves the file valid:\n%s", i%badWays, bad)
+		if bad := lab.Spoil(good, i%lab.SpoilWays); load(bad) == nil {
+			t.Errorf("way %d leaves the file valid:\n%s", i%lab.SpoilWays, bad)
 		}
 	}
 }
