@@ -4,6 +4,7 @@ package lab
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"sync/atomic"
@@ -59,18 +60,23 @@ func (p *echoProtocol) open() (*net.IPConn, error) {
 // Stalls of the guest do not count; ping(8) waits for two round trips only.
 func (n *NetNS) Echo(t testing.TB, addr string, count, size int, limit time.Duration) (answered int) {
 	t.Helper()
+	answered, err := n.TryEcho(addr, count, size, limit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return answered
+}
+
+// TryEcho is Echo for a goroutine, which must not end the test.
+func (n *NetNS) TryEcho(addr string, count, size int, limit time.Duration) (answered int, err error) {
 	to := &net.IPAddr{IP: net.ParseIP(addr)}
 	p := &echo6
 	if to.IP.To4() != nil {
 		p = &echo4
 	}
 	var conn *net.IPConn
-	err := n.Do(func() (err error) {
-		conn, err = p.open()
-		return err
-	})
-	if err != nil {
-		t.Fatalf("ICMP socket in %s: %v", n.Name, err)
+	if err := n.Do(func() (err error) { conn, err = p.open(); return err }); err != nil {
+		return 0, fmt.Errorf("ICMP socket in %s: %w", n.Name, err)
 	}
 	defer conn.Close()
 	id := int(uint16(echoID.Add(1)))
@@ -87,24 +93,24 @@ func (n *NetNS) Echo(t testing.TB, addr string, count, size int, limit time.Dura
 				_, err = conn.WriteTo(b, to)
 			}
 			if err != nil {
-				t.Fatalf("echo request from %s to %s: %v", n.Name, addr, err)
+				return len(seen), fmt.Errorf("echo request from %s to %s: %w", n.Name, addr, err)
 			}
 			sent, next, within = sent+1, next.Add(echoPause), Within(limit)
 			continue
 		case sent == count && within.Passed():
-			return len(seen)
+			return len(seen), nil
 		case sent == count:
 			until = time.Now().Add(within.Left())
 		}
 		if err := conn.SetReadDeadline(until); err != nil {
-			t.Fatal(err)
+			return len(seen), err
 		}
 		size, _, err := conn.ReadFrom(buf)
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			continue
 		}
 		if err != nil {
-			t.Fatalf("ICMP socket in %s: %v", n.Name, err)
+			return len(seen), fmt.Errorf("ICMP socket in %s: %w", n.Name, err)
 		}
 		m, err := icmp.ParseMessage(p.number, buf[:size])
 		if err != nil || m.Type != p.reply {
@@ -114,7 +120,7 @@ func (n *NetNS) Echo(t testing.TB, addr string, count, size int, limit time.Dura
 			seen[echo.Seq] = true
 		}
 	}
-	return len(seen)
+	return len(seen), nil
 }
 
 // Ping is Echo with 56 bytes and 5 s. It returns how many requests were sent, too.
