@@ -4,6 +4,7 @@ package kernel_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -15,10 +16,15 @@ import (
 // remove unloads the openvswitch module after its datapaths were deleted.
 func remove(t *testing.T) {
 	t.Helper()
-	eventually(t, waitLimit, "the module can be removed", func() bool {
+	for within := lab.Within(waitLimit); ; time.Sleep(20 * time.Millisecond) {
 		_, err := lab.Root(t).Try("modprobe", "-r", "vport_vxlan", "vport_geneve", "vport_gre", "openvswitch")
-		return err == nil
-	})
+		if err == nil {
+			return
+		}
+		if within.Passed() {
+			t.Fatalf("the module cannot be removed: %v\n%s", err, lab.Root(t).Run(t, "cat", "/proc/modules"))
+		}
+	}
 }
 
 // TestModuleGoesAway unloads the openvswitch module under a running daemon and loads it again,
@@ -72,7 +78,7 @@ func TestModuleGoesAway(t *testing.T) {
 			for range 2 {
 				since := time.Now()
 				if tt.create == "true" {
-					signal(t, d, unix.SIGSTOP)
+					n.haltIdle(t, d)
 				}
 				n.sw.DPCtl(t, "del-dp", n.dpName)
 				tt.between(t, n, d, since)
@@ -89,6 +95,23 @@ func TestModuleGoesAway(t *testing.T) {
 			stop(t, d)
 		})
 	}
+}
+
+// haltIdle stops the daemon while it has no dump, which would hold the module.
+func (n *network) haltIdle(t *testing.T, d *lab.Daemon) {
+	t.Helper()
+	eventually(t, waitLimit, "the daemon is stopped outside of a dump", func() bool {
+		halt(t, d)
+		for line := range strings.Lines(n.sw.Run(t, "cat", "/proc/thread-self/net/netlink")) {
+			// sk Eth Pid Groups Rmem Wmem Dump
+			if f := strings.Fields(line); len(f) > 6 && f[1] == fmt.Sprint(unix.NETLINK_GENERIC) && f[6] != "0" {
+				t.Log("stopped in a dump: once more")
+				signal(t, d, unix.SIGCONT)
+				return false
+			}
+		}
+		return true
+	})
 }
 
 func signal(t *testing.T, d *lab.Daemon, sig unix.Signal) {

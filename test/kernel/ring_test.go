@@ -115,22 +115,21 @@ func crossing(t *testing.T, from, to *lab.Packet, frames [][]byte) {
 	}
 }
 
-// freeze calls while with the daemon stopped by SIGSTOP.
-func freeze(t *testing.T, d *lab.Daemon, while func()) {
+// halt stops the daemon by SIGSTOP and waits until it is stopped.
+func halt(t *testing.T, d *lab.Daemon) {
 	t.Helper()
-	if err := unix.Kill(d.PID(), unix.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
-	// Wait until the kernel has stopped it.
+	signal(t, d, unix.SIGSTOP)
 	eventually(t, waitLimit, "the daemon is stopped", func() bool {
 		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", d.PID()))
 		return err == nil && strings.Contains(string(stat), ") T ")
 	})
-	defer func() {
-		if err := unix.Kill(d.PID(), unix.SIGCONT); err != nil {
-			t.Fatal(err)
-		}
-	}()
+}
+
+// freeze calls while with the daemon stopped.
+func freeze(t *testing.T, d *lab.Daemon, while func()) {
+	t.Helper()
+	halt(t, d)
+	defer signal(t, d, unix.SIGCONT)
 	while()
 }
 
