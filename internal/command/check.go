@@ -105,8 +105,8 @@ func checkCommand() *cobra.Command {
 	return cmd
 }
 
-// warnings are about what works, but not as one may think. There are none of a
-// configuration that has mistakes.
+// warnings returns settings that are valid but may have unexpected effects. There are none for an
+// invalid configuration.
 func warnings(cfg *config.Config, mistakes error) (list []string) {
 	if mistakes != nil {
 		return nil
@@ -120,12 +120,12 @@ func warnings(cfg *config.Config, mistakes error) (list []string) {
 // difference is what a reload would change.
 type difference struct {
 	Changed []string `json:"changed"` // top-level keys
-	Ignored []string `json:"ignored"` // keys that take a restart
+	Ignored []string `json:"ignored"` // keys that require a restart
 	Diff    string   `json:"diff"`    // of all keys, unified
 }
 
-// compare asks the daemon of a socket for its configuration, and returns what a reload with
-// next would change.
+// compare requests the configuration of the daemon at a socket, and returns what a reload with next
+// would change.
 func compare(socket, path string, next *config.Config) (*difference, error) {
 	var in endpoint.InForce
 	err := ask(socket, "", func(ctx context.Context, c *control.Client) (err error) {
@@ -177,7 +177,7 @@ type checked struct {
 	Mistakes []mistake    `json:"mistakes"`
 	Reload   *difference  `json:"reload,omitempty"`   // with --diff
 	Kernel   *probe.Tried `json:"kernel,omitempty"`   // with --kernel
-	Warnings []string     `json:"warnings,omitempty"` // about what is allowed
+	Warnings []string     `json:"warnings,omitempty"` // about valid settings
 }
 
 func checkResult(path string, errs config.Errors) checked {

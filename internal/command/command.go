@@ -18,7 +18,7 @@ const (
 // failure marks errors that are not about the command line.
 type failure struct {
 	error
-	logged bool // the log has it
+	logged bool // already logged
 }
 
 func (f failure) Unwrap() error { return f.error }
@@ -31,7 +31,7 @@ func failed(err error) error {
 	return failure{error: err}
 }
 
-// Execute runs the command that args name, without the program's name, and returns the exit
+// Execute runs the command in args, which are without the program's name, and returns the exit
 // code. Errors are printed on standard error.
 func Execute(args []string) int {
 	cmd := New()

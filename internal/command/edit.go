@@ -22,7 +22,7 @@ type change struct {
 	yes    bool
 }
 
-// changeHelp ends their help.
+// changeHelp is the end of their help texts.
 const changeHelp = "\n\nThe command asks the kernel, needs no daemon, and needs CAP_NET_ADMIN. It does not\n" +
 	"change the user features of the datapath."
 

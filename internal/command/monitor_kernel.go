@@ -80,7 +80,7 @@ func (w *watch) run(cmd *cobra.Command) error {
 	return err
 }
 
-// sources says what is listened to.
+// sources describes what the command listens to.
 func (w *watch) sources(m *monitor.Monitor) string {
 	var list []string
 	if w.cfg.Links {

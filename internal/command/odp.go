@@ -70,7 +70,7 @@ func odpSubcommand(name, short, sample string, normalise func(odp.Text, string) 
 	return cmd
 }
 
-// odpLines prints what normalise makes of each line, in the order of the lines.
+// odpLines prints the result of normalise for each line, in the order of the lines.
 func odpLines(in io.Reader, out io.Writer, normalise func(string) ([]byte, error)) error {
 	w := bufio.NewWriter(out)
 	lines, wrong := bufio.NewScanner(in), 0

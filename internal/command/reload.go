@@ -99,11 +99,11 @@ func mainPID() int {
 
 func inService() bool { return mainPID() > 1 }
 
-// serviceSocket returns the control socket of the unit's daemon: that of path, or
-// else one of the directory of sockets; "" if it has none.
+// serviceSocket returns the control socket of the unit's daemon: the one for path, or else one in
+// the directory of sockets; "" if there is none.
 func serviceSocket(path string) string {
 	paths := []string{path}
-	names, _ := control.Sockets(control.Dir) // none where it may not be looked at
+	names, _ := control.Sockets(control.Dir) // none without permission
 	for _, name := range names {
 		paths = append(paths, control.SocketPath(name))
 	}

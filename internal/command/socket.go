@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// socketHelp ends the Long of each command that asks a running daemon.
+// socketHelp is the end of the help text of commands that use a running daemon.
 const socketHelp = "\n\nThe command asks the running daemon over its control socket: --socket, else\n" +
 	"/run/dpifd/DATAPATH.sock, or without DATAPATH the only socket there. Root and members\n" +
 	"of the group control.group may connect. Exits with 1 if no daemon answers."
@@ -21,9 +21,8 @@ func socketFlag(cmd *cobra.Command, path *string) {
 	cmd.Flags().StringVar(path, "socket", "", "`PATH` of the daemon's control socket")
 }
 
-// ask calls fn with a client of the daemon that serves a datapath, or of the
-// only daemon if datapath is empty. SIGINT and SIGTERM end ctx. fn's error is
-// not about the command line.
+// ask calls fn with a client of the daemon that serves a datapath, or of the only daemon if
+// datapath is empty. SIGINT and SIGTERM end ctx. The error of fn is not a usage error.
 func ask(path, datapath string, fn func(ctx context.Context, c *control.Client) error) error {
 	if path == "" && datapath != "" {
 		path = control.SocketPath(datapath)
@@ -41,13 +40,12 @@ func ask(path, datapath string, fn func(ctx context.Context, c *control.Client) 
 	return failed(fn(ctx, c))
 }
 
-// completeDatapath completes the first argument: the datapaths that daemons
-// have a socket for.
+// completeDatapath completes the first argument: the datapaths whose daemons have a socket.
 func completeDatapath(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 	if len(args) > 0 {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
-	names, _ := control.Sockets(control.Dir) // none where it may not be looked at
+	names, _ := control.Sockets(control.Dir) // none without permission
 	return names, cobra.ShellCompDirectiveNoFileComp
 }
 

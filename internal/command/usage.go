@@ -39,7 +39,7 @@ func group(cmd *cobra.Command) {
 	}
 }
 
-// noWord refuses a word where a subcommand is expected.
+// noWord rejects a word instead of a subcommand.
 func noWord(cmd *cobra.Command, args []string) error {
 	if len(args) > 0 {
 		return unknownCommand(cmd, args[0])
@@ -72,8 +72,7 @@ func unknownCommand(cmd *cobra.Command, word string) error {
 
 // flagError returns the error about a flag in plain words.
 func flagError(cmd *cobra.Command, err error) error {
-	// The command word was parsed as an argument before the flag: the mistake
-	// is there.
+	// The command word was parsed as an argument before the flag, so that word is the mistake.
 	if args := cmd.Flags().Args(); len(args) > 0 && cmd.HasAvailableSubCommands() && cmd.Args != nil {
 		if wrong := cmd.Args(cmd, args); wrong != nil {
 			return wrong

@@ -11,7 +11,7 @@ import (
 
 // Allow holds the source addresses that a port may use.
 type Allow struct {
-	// MACs and Addresses are the sources that the port may use; none is any.
+	// MACs and Addresses are the sources that the port may use; an empty list allows any.
 	MACs      []odp.MAC `yaml:"macs" optional:"true"`
 	Addresses []Source  `yaml:"addresses" optional:"true"`
 }
@@ -22,7 +22,7 @@ func (a Allow) clone() Allow {
 	return Allow{MACs: slices.Clone(a.MACs), Addresses: slices.Clone(a.Addresses)}
 }
 
-// maxAllowed bounds each list of Allow: a packet that comes up is compared with all entries.
+// maxAllowed limits each list of Allow: each upcall's packet is compared with all entries.
 const maxAllowed = 256
 
 // Source is the addresses of hosts: one, or those of a prefix.

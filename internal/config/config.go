@@ -32,14 +32,14 @@ type Config struct {
 	// Ports are the ports to serve. If the list is empty, the vports of the datapath are
 	// served.
 	Ports []Port `yaml:"ports"`
-	// PortsUnlisted is what to do with vports that are not in Ports; see DropsUnlisted.
+	// PortsUnlisted says how to treat vports that are not in Ports; see DropsUnlisted.
 	PortsUnlisted Unlisted `yaml:"ports_unlisted"`
-	// LoopGuard is what to do against loops at ports that do not say it themselves.
+	// LoopGuard is the default of Port.LoopGuard.
 	LoopGuard LoopGuard `yaml:"loop_guard"`
 	Policy    Policy    `yaml:"policy"`
 	Flows     Flows     `yaml:"flows"`
 	Log       Log       `yaml:"log"`
-	// Control is how commands reach the running daemon.
+	// Control configures the control socket.
 	Control Control `yaml:"control"`
 }
 
@@ -79,11 +79,11 @@ type Socket struct {
 	Rcvbuf uint32 `yaml:"rcvbuf" unit:"bytes" min:"64KiB" max:"512MiB"`
 }
 
-// Port is a port of the switch: a vport of the datapath, or a tunnel to one
-// peer, of which several share a vport.
+// Port is a port of the switch: a vport of the datapath, or a tunnel to one peer; several tunnels
+// may share a vport.
 type Port struct {
-	// An entry has a Name, or a Match: the pattern of path.Match for the names of
-	// devices that no entry names. The first pattern that matches counts, see Config.Port.
+	// An entry has a Name, or a Match: the pattern of path.Match for the names of devices that no
+	// entry names. The first matching pattern applies, see Config.Port.
 	Name  string             `yaml:"name" optional:"true"`
 	Match string             `yaml:"match" optional:"true"`
 	Type  PortType           `yaml:"type"`
@@ -108,12 +108,12 @@ type Port struct {
 	// MAC is for internal ports. Without it a new port gets a MAC derived from machine,
 	// datapath and name, so that it is always the same.
 	MAC odp.MAC `yaml:"mac" optional:"true"`
-	// Tunnel is a tunnel's.
+	// Tunnel is for tunnels.
 	Tunnel Tunnel `yaml:"tunnel" optional:"true"`
 	// MirrorTo names the port that gets a copy of all frames that this port receives and sends,
 	// and carries nothing else.
 	MirrorTo string `yaml:"mirror_to" optional:"true"`
-	// Allow is the sources that the port may use; kinds that it leaves out are not restricted.
+	// Allow restricts the sources that the port may use; missing kinds are not restricted.
 	Allow Allow `yaml:"allow" optional:"true"`
 	// DHCPServer and RouterAdvertisements allow the port to send messages of DHCP servers and
 	// of routers.
@@ -121,7 +121,7 @@ type Port struct {
 	RouterAdvertisements bool `yaml:"router_advertisements"`
 	// MulticastRouter makes the port get the packets of all groups.
 	MulticastRouter bool `yaml:"multicast_router"`
-	// LoopGuard is what to do against loops at the port; "" is Config.LoopGuard.
+	// LoopGuard is the protection against loops at the port; "" is Config.LoopGuard.
 	LoopGuard LoopGuard `yaml:"loop_guard" optional:"true"`
 }
 

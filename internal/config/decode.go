@@ -17,8 +17,8 @@ var durationType = reflect.TypeFor[time.Duration]()
 // keeps its default, and decoding continues.
 type decoder struct {
 	*report
-	// at has the place of each value that the file sets, by its path, such
-	// as ring.mode or ports[3].name; and of each entry of a list.
+	// at has the position of each value in the file by path, such as ring.mode or ports[3].name,
+	// and of each list entry.
 	at map[string]*token.Position
 	// bad has the reported paths and the mappings around them: rules over several values skip
 	// them.
@@ -130,7 +130,7 @@ func (d *decoder) list(path string, n ast.Node, v reflect.Value) {
 	v.Set(out)
 }
 
-// scalar decodes n into v, which is no struct and no list.
+// scalar decodes n into v, which is neither a struct nor a list.
 func scalar(n ast.Node, v reflect.Value, tag reflect.StructTag) error {
 	text := n.GetToken().Value
 	_, isString := n.(*ast.StringNode)
@@ -138,8 +138,8 @@ func scalar(n ast.Node, v reflect.Value, tag reflect.StructTag) error {
 	_, isInt := n.(*ast.IntegerNode)
 	_, isFloat := n.(*ast.FloatNode)
 	if e, ok := v.Interface().(enum); ok {
-		// The text counts, not what YAML makes of it: off is a boolean in
-		// YAML 1.1 and a string in 1.2.
+		// The text is used instead of YAML's interpretation: off is a boolean in YAML 1.1 and a
+		// string in 1.2.
 		if !(isString || isBool) || !slices.Contains(e.Values(), text) {
 			return fmt.Errorf("want %s, not %s", oneOf(e.Values()), describe(n))
 		}
@@ -207,7 +207,7 @@ func scalar(n ast.Node, v reflect.Value, tag reflect.StructTag) error {
 		}
 		v.SetUint(r)
 	default:
-		// YAML takes an integer beyond 64 bits for a plain string.
+		// YAML treats an integer beyond 64 bits as a plain string.
 		huge := isString && n.GetToken().Type == token.StringType && isDecimal(text)
 		if !isInt && !huge {
 			return fmt.Errorf("want an integer, not %s", describe(n))
@@ -252,8 +252,8 @@ func colonHint(n ast.Node) string {
 	return fmt.Sprintf("; quote it: %q", abbreviate(kv.Key.String()+":"+value))
 }
 
-// commaHint is for a key in braces that has no value, or a parenthesis: it is the rest of
-// a value that has a comma, and maybe a colon after that.
+// commaHint is for a key in braces without a value, or with a parenthesis: it is the rest of a
+// value that contains a comma, and perhaps a colon after that.
 func commaHint(m *ast.MappingNode, kv *ast.MappingValueNode) string {
 	empty := kv.Value == nil || kv.Value.Type() == ast.NullType
 	if !m.IsFlowStyle || !empty && !strings.Contains(kv.Key.String(), "(") {
@@ -262,8 +262,8 @@ func commaHint(m *ast.MappingNode, kv *ast.MappingValueNode) string {
 	return "; if it belongs to the value before it, quote that value"
 }
 
-// inRange says whether x is between the field's min and max, which parse
-// reads, or is a 0 that the field takes.
+// inRange reports whether x is between the field's min and max, which parse reads, or is an allowed
+// 0.
 func inRange[T time.Duration | uint64 | int64](x T, tag reflect.StructTag, parse func(string) (T, error)) bool {
 	low, err := parse(tag.Get("min"))
 	if err != nil {
@@ -284,7 +284,7 @@ func outOfRange(text string, tag reflect.StructTag) error {
 	return fmt.Errorf("%s is out of range; want %s to %s%s", text, tag.Get("min"), tag.Get("max"), or)
 }
 
-// describe says what an AST node is, for messages.
+// describe returns the kind of an AST node for messages.
 func describe(n ast.Node) string {
 	text := n.GetToken().Value
 	switch n.(type) {

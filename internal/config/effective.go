@@ -9,9 +9,8 @@ import (
 	"time"
 )
 
-// Effective returns c as a configuration file that sets every key, in the
-// order of the struct. Parse makes an equal Config of it. The caller owns the
-// bytes.
+// Effective returns c as a configuration file that sets every key, in the order of the struct.
+// Parse turns it into an equal Config. The caller owns the bytes.
 func (c *Config) Effective() []byte {
 	var b bytes.Buffer
 	writeMapping(&b, reflect.ValueOf(*c), "", "")

@@ -6,7 +6,7 @@ import (
 	"slices"
 )
 
-// LoopGuard is what to do against loops at a port.
+// LoopGuard is the protection against loops at a port.
 type LoopGuard string
 
 // LoopGuardOff sends no probes. LoopGuardLog sends them and reports those that come back.

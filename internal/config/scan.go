@@ -159,8 +159,8 @@ type shape struct {
 	keys  [maxBlockColumn + 1]int // keys of the open block mappings, by column
 }
 
-// add takes the next token, with the column of the collection that it belongs
-// to, and returns what is wrong, if anything is.
+// add handles the next token, with the column of its collection, and returns an error message, ""
+// if there is none.
 func (s *shape) add(t token.Type, column int) string {
 	switch t {
 	case token.MappingStartType, token.SequenceStartType:

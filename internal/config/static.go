@@ -50,7 +50,7 @@ func (d *decoder) static(c *Config) {
 		path, earlier, d.file, e.Line, e.Column)
 }
 
-// quote returns 1 if the value at a place is in quotes, else 0.
+// quote returns 1 if the value at a position is quoted, else 0.
 func (d *decoder) quote(line, column int) int {
 	if rs := []rune(d.lines[line-1]); column <= len(rs) && strings.ContainsRune(`"'`, rs[column-1]) {
 		return 1

@@ -12,8 +12,8 @@ import (
 // errNegative is for a well-formed value below zero.
 var errNegative = errors.New("must not be negative")
 
-// sizeUnits are the units of a size, the largest first. They are binary only, because decimal
-// units beside them invite mistakes.
+// sizeUnits are the units of a size, the largest first. They are binary only, because decimal units
+// beside them would cause mistakes.
 var sizeUnits = []struct {
 	name  string
 	bytes uint64
@@ -21,8 +21,8 @@ var sizeUnits = []struct {
 	{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}, {"B", 1},
 }
 
-// parseSize reads a whole number with a unit, or a bare 0. What exceeds 64
-// bits is returned as the greatest value, which no range takes.
+// parseSize parses an integer with a unit, or a bare 0. Values beyond 64 bits become the maximum
+// value, which no range allows.
 func parseSize(s string) (uint64, error) {
 	if s == "0" {
 		return 0, nil
@@ -64,8 +64,8 @@ func formatSize(n uint64) string {
 // rateUnit is the one unit of a rate.
 const rateUnit = "/s"
 
-// parseRate reads a whole number with the unit /s, or a bare 0. What exceeds
-// 64 bits is returned as the greatest value, which no range takes.
+// parseRate parses an integer with the unit /s, or a bare 0. Values beyond 64 bits become the
+// maximum value, which no range allows.
 func parseRate(s string) (uint64, error) {
 	num, hasUnit := strings.CutSuffix(s, rateUnit)
 	if digits, ok := strings.CutPrefix(num, "-"); ok && isDecimal(digits) {

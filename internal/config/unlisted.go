@@ -6,7 +6,7 @@ import (
 	"dpifd/internal/forward"
 )
 
-// Unlisted is what to do with a vport without an entry.
+// Unlisted says how to treat a vport without an entry.
 type Unlisted string
 
 // UnlistedDrop forwards nothing from or to it, UnlistedServe serves it as a port without

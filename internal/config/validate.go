@@ -11,14 +11,14 @@ import (
 )
 
 const (
-	// maxName is IFNAMSIZ of linux/if.h less its terminating zero.
+	// maxName is IFNAMSIZ of linux/if.h minus its terminating zero.
 	maxName = 15
 	// ringAlign is NL_MMAP_MSG_ALIGNMENT of linux/netlink.h, up to 4.5.
 	ringAlign = 4
 )
 
-// validate checks what one value alone does not show. Mistakes go where the
-// value is, or else where the value that made it one is.
+// validate checks rules over several values. A mistake is reported at the wrong value, or else at
+// the value that conflicts with it.
 func (d *decoder) validate(c *Config) {
 	d.check(deviceName(c.Datapath.Name), "datapath.name")
 	d.check(netnsName(c.Netns), "netns")
@@ -30,7 +30,7 @@ func (d *decoder) validate(c *Config) {
 	d.check(groupName(c.Control.Group), "control.group")
 }
 
-// check reports err at the first of paths that the file sets.
+// check reports err at the first of paths that is in the file.
 func (d *decoder) check(err error, paths ...string) bool {
 	if err == nil {
 		return true
@@ -79,8 +79,8 @@ func (d *decoder) ring(r *Ring) {
 	}
 }
 
-// deviceName says what keeps name from being a network device's, by the rules
-// of dev_valid_name and __dev_alloc_name of net/core/dev.c (6.1).
+// deviceName returns why name cannot be the name of a network device, by the rules of
+// dev_valid_name and __dev_alloc_name of net/core/dev.c (6.1).
 func deviceName(name string) error {
 	switch {
 	case name == "":
@@ -102,14 +102,14 @@ func deviceName(name string) error {
 			return fmt.Errorf("%q contains white space or a control character", name)
 		}
 	}
-	// To the kernel, which knows Latin-1 only, this byte is white space.
+	// The kernel uses Latin-1, in which this byte is white space.
 	if i := strings.IndexByte(name, 0xa0); i >= 0 {
 		return fmt.Errorf("%q contains byte 0xa0, which the kernel treats as white space", name)
 	}
 	return nil
 }
 
-// netnsName says what keeps name from being that of a network namespace.
+// netnsName returns why name cannot be the name of a network namespace.
 func netnsName(name string) error {
 	const maxFile, maxPath = 255, 4095 // NAME_MAX and PATH_MAX-1 of linux/limits.h
 	isPath := strings.Contains(name, "/")
@@ -128,9 +128,9 @@ func netnsName(name string) error {
 	return nil
 }
 
-// controlSocket says what keeps path from being the control socket's.
+// controlSocket returns why path cannot be the path of the control socket.
 func controlSocket(path string) error {
-	const maxPath = 107 // sizeof(sockaddr_un.sun_path) of linux/un.h less its zero
+	const maxPath = 107 // sizeof(sockaddr_un.sun_path) of linux/un.h minus its terminating zero
 	switch {
 	case path == "" || path == ControlAuto || path == ControlOff:
 		return nil
@@ -144,9 +144,9 @@ func controlSocket(path string) error {
 	return nil
 }
 
-// groupName says what keeps name from being that of a group.
+// groupName returns why name cannot be the name of a group.
 func groupName(name string) error {
-	const maxName = 32 // of useradd and systemd-sysusers
+	const maxName = 32 // limit of useradd and systemd-sysusers
 	if len(name) > maxName || strings.ContainsFunc(name, func(c rune) bool {
 		return unicode.IsSpace(c) || unicode.IsControl(c) || c == ':'
 	}) {

@@ -18,7 +18,7 @@ import (
 // console encodes events for people: time, level, event, then KEY=VALUE. It leaves out empty
 // fields and the fields that every event has, for example the schema.
 type console struct {
-	zapcore.ObjectEncoder      // takes the fields of all events, which are not printed
+	zapcore.ObjectEncoder      // receives the fields of all events, which are not printed
 	terminal              bool // a value of several lines is printed as it is
 	colour                bool
 }
@@ -128,7 +128,7 @@ var statsTrouble = []string{
 	"truncated", "malformed", "features_restored", "upcall_pids_restored",
 }
 
-// appendStats appends the part of event stats that a person wants to know: rates of the
+// appendStats appends the part of event stats that is useful to people: rates of the
 // interval, current sizes, and totals of problems. The JSON log has all fields.
 func appendStats(out *buffer.Buffer, fields []zapcore.Field, values map[string]any) {
 	ms := counter(values["interval_ms"])

@@ -35,8 +35,7 @@ func SocketPath(datapath string) string { return filepath.Join(Dir, datapath+suf
 // ErrNoDaemon means that no daemon answers.
 var ErrNoDaemon = errors.New("no dpifd answers")
 
-// Sockets returns the datapaths that have a socket in dir, in order. A dir that
-// does not exist has none.
+// Sockets returns the datapaths that have a socket in dir, sorted. A missing directory has none.
 func Sockets(dir string) ([]string, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -51,8 +50,8 @@ func Sockets(dir string) ([]string, error) {
 	return names, nil
 }
 
-// FindSocket returns the path of the only socket in dir. If there is none or several, the error
-// says so; if none, it matches ErrNoDaemon.
+// FindSocket returns the path of the only socket in dir. It is an error if there is none or
+// several; if there is none, the error matches ErrNoDaemon.
 func FindSocket(dir string) (string, error) {
 	found, err := Sockets(dir)
 	switch {
@@ -91,8 +90,8 @@ type Client struct {
 	http http.Client
 }
 
-// NewClient returns a client for the socket at path; it connects when it is
-// used. The caller closes it.
+// NewClient returns a client for the socket at path; it connects when it is used. The caller closes
+// it.
 func NewClient(path string) *Client {
 	return &Client{path: path, http: http.Client{Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -138,7 +137,7 @@ func (c *Client) Upcalls(ctx context.Context, w Watch, fn func(Notice) error) er
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
-			return io.EOF // however the daemon went
+			return io.EOF // the daemon has stopped or died
 		}
 		if err := fn(n); err != nil {
 			return err

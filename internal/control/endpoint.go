@@ -10,9 +10,9 @@ import (
 	"time"
 )
 
-// Endpoint is a request of clients to a daemon. Server and client share the value, and thereby
-// the path and the types. Request and Answer are types for encoding/json; a Request of type
-// None is not sent.
+// Endpoint is a request of clients to a daemon. Server and client share the value, and so the path
+// and the types. Request and Answer are types for encoding/json; a Request of type None is not
+// sent.
 type Endpoint[Request, Answer any] struct {
 	Method string // http.MethodGet, MethodPut or MethodPost
 	Path   string // "/v1/..."
@@ -71,10 +71,10 @@ func answer(w http.ResponseWriter, status int, v any) {
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout))
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	_, _ = w.Write(append(body, '\n')) // the client may have gone
+	_, _ = w.Write(append(body, '\n')) // the client may have disconnected
 }
 
-// refuse writes a Failure, with a status for the kind of error.
+// refuse writes a Failure with a status for the kind of error.
 func refuse(w http.ResponseWriter, err error) {
 	status := http.StatusInternalServerError
 	switch {

@@ -26,9 +26,9 @@ const (
 
 // FeedConfig selects the upcalls of a Feed.
 type FeedConfig struct {
-	Key, Mask []byte // of a filter, as odp.Text reads it; nil takes all
-	Rate      int    // upcalls a second at most, of those that the filter takes
-	Snap      int    // bytes taken of each packet
+	Key, Mask []byte // of a filter, as parsed by odp.Text; nil selects all
+	Rate      int    // maximum selected upcalls per second
+	Snap      int    // bytes copied of each packet
 	// PortName names ports in keys and actions; nil leaves numbers.
 	PortName func(odp.PortNo) string
 }
@@ -62,7 +62,7 @@ type slot struct {
 	key, actions, packet []byte // memory of the slot, reused
 }
 
-// NewFeed returns an empty feed. Its memory is taken as it is needed.
+// NewFeed returns an empty feed. Its memory is allocated as needed.
 func NewFeed(cfg FeedConfig) *Feed {
 	n := uint64(feedSlots)
 	for n > 16 && n*uint64(cfg.Snap+slotMemory) > feedMemory {
@@ -90,7 +90,7 @@ func (f *Feed) Offer(port string, u *dpif.Upcall, v *policy.Verdict) {
 	if f.waiting.Load() && f.waiting.Swap(false) {
 		select {
 		case f.wake <- struct{}{}:
-		default: // it is awake already
+		default: // a wake-up is pending
 		}
 	}
 }
@@ -120,9 +120,9 @@ func (f *Feed) put(now time.Time, port string, u *dpif.Upcall, v *policy.Verdict
 		s := &f.slots[n%uint64(len(f.slots))]
 		switch seq := s.seq.Load(); {
 		case seq < n:
-			return false // the reader has not been here yet
+			return false // the reader has not emptied the slot yet
 		case seq > n:
-			continue // another writer was
+			continue // another writer took the slot
 		}
 		if !f.tail.CompareAndSwap(n, n+1) {
 			continue

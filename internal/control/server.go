@@ -18,8 +18,8 @@ import (
 
 // Limits of client requests.
 const (
-	maxConns     = 32      // connections at once; others wait
-	maxFeeds     = 4       // streams of upcalls at once; another is refused
+	maxConns     = 32      // concurrent connections; others wait
+	maxFeeds     = 4       // concurrent streams of upcalls; more are rejected
 	maxHeader    = 8 << 10 // bytes of a request's header
 	maxBody      = 1 << 20 // bytes of a request's body: a key of 64 KiB in hexadecimal, and its punctuation
 	readTimeout  = 5 * time.Second
@@ -54,8 +54,8 @@ type Upcalls interface {
 
 // Config configures a Server.
 type Config struct {
-	Path    string      // of the socket; its directory is made if it is missing
-	Group   string      // may connect, by name or number; "" is the process's own
+	Path    string      // of the socket; a missing directory is created
+	Group   string      // group that may connect, by name or number; "" is the process's own
 	Mode    fs.FileMode // of the socket
 	PProf   bool        // serve net/http/pprof at /debug/pprof/
 	Routes  []Route     // of the endpoints
@@ -80,8 +80,8 @@ type Server struct {
 	once     sync.Once
 
 	mu       sync.Mutex
-	closing  bool           // no further request begins
-	requests sync.WaitGroup // those that began
+	closing  bool           // no further request is accepted
+	requests sync.WaitGroup // running requests
 }
 
 // Listen opens the socket and serves it. An error of the socket matches

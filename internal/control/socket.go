@@ -18,8 +18,7 @@ import (
 // ErrInUse means that another process serves the socket.
 var ErrInUse = errors.New("another process serves it")
 
-// maxPath is sizeof(sockaddr_un.sun_path) less its terminating zero,
-// linux/un.h.
+// maxPath is sizeof(sockaddr_un.sun_path) minus its terminating zero, linux/un.h.
 const maxPath = 107
 
 // socketFile is a bound socket's name in the file system.
@@ -87,8 +86,8 @@ func (f *socketFile) remove() {
 	}
 }
 
-// lockDir opens dir and takes its lock, so that others do not check and bind at the same time.
-// Closing the file releases the lock.
+// lockDir opens dir and locks it, so that others do not check and bind at the same time. Closing
+// the file releases the lock.
 func lockDir(dir string) (*os.File, error) {
 	f, err := rundir.OpenSticky(dir)
 	if err != nil {
@@ -151,8 +150,8 @@ func giveGroup(path, group string) error {
 	return os.Chown(path, -1, gid)
 }
 
-// Peer is the process at the other end of a connection, as it was when it
-// connected (SO_PEERCRED).
+// Peer is the process at the other end of a connection, as recorded when it connected
+// (SO_PEERCRED).
 type Peer struct {
 	PID      int32
 	UID, GID uint32

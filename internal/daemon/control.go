@@ -47,7 +47,7 @@ func newSample(n uint32) *tally {
 	return &tally{Limiter: rate.NewLimiter(rate.Limit(n), int(n))}
 }
 
-// tally limits how often something is logged, and counts what is held back.
+// tally limits how often something is logged, and counts what is not logged.
 type tally struct {
 	*rate.Limiter
 	mu   sync.Mutex
@@ -65,7 +65,7 @@ func newClients() clients { return clients{newTally(), newTally()} }
 // newTally allows ten at once, and one a second.
 func newTally() tally { return tally{Limiter: rate.NewLimiter(1, 10)} }
 
-// due reports whether to log it, and how many were held back before.
+// due reports whether to log it, and how many were not logged before.
 func (t *tally) due() (held uint64, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

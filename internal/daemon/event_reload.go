@@ -135,7 +135,7 @@ var _ = event.Declare[evStatePort](event.Kind{Name: "state_port", Level: event.I
 		"port's handler since the start.",
 })
 
-// upcallTimes are bounds of how long upcalls took.
+// upcallTimes are upper bounds of upcall latencies.
 type upcallTimes struct {
 	P50  int64 `event:"upcall_us_p50"`
 	P99  int64 `event:"upcall_us_p99"`

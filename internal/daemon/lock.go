@@ -14,10 +14,9 @@ type datapathLock struct {
 	lock *rundir.Lock
 }
 
-// lock takes the lock of a datapath in the calling thread's network namespace. It returns an
-// error if another process serves the datapath. If no lock can be taken because the runtime
-// directory cannot be used, this is logged and the daemon continues without it. The caller
-// releases the lock.
+// lock locks a datapath in the calling thread's network namespace. It returns an error if another
+// process serves the datapath. If the runtime directory cannot be used, this is logged and the
+// daemon continues without a lock. The caller releases the lock.
 func (d *run) lock(datapath, kind string) (*datapathLock, error) {
 	l := &datapathLock{}
 	ns, err := netns.Current()

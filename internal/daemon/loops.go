@@ -15,7 +15,7 @@ type loopGuard struct {
 	d       *run
 	ports   *loopguard.Ports
 	next    time.Duration // when the next round of probes is due, by internal/clock
-	failure string        // that was reported
+	failure string        // last reported error
 }
 
 // guardLoops works until ctx ends.
@@ -37,7 +37,7 @@ func (d *run) guardLoops(ctx context.Context) {
 	}
 }
 
-// round takes the probes that came back, and sends new ones if it is time.
+// round handles the probes that came back, and sends new ones when they are due.
 func (g *loopGuard) round(now time.Duration) {
 	s := g.d.policy
 	changed := g.ports.Set(s.LoopPorts())

@@ -24,7 +24,7 @@ func (d *run) reloads(ctx context.Context, asked, dump <-chan os.Signal) {
 		case <-ctx.Done():
 			return
 		case <-asked:
-			_, _ = d.reload() // the outcome is logged
+			_, _ = d.reload() // the result is logged
 		case <-dump:
 			d.dumpState()
 		}
@@ -55,7 +55,7 @@ func (d *run) reload() (endpoint.Reloaded, error) {
 	return done, err
 }
 
-// use is reload without reporting a failure. d.mu is held.
+// use is reload without reporting a failure. The caller holds d.mu.
 func (d *run) use() (endpoint.Reloaded, error) {
 	next, err := config.Load(d.path, d.set...)
 	if err != nil {

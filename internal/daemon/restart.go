@@ -45,7 +45,7 @@ func (d *run) serveAcrossRestarts(ctx context.Context, o *Options) (err error) {
 		if d.store != nil {
 			return nil
 		}
-		// Without a datapath nobody has taken the inherited ones yet.
+		// Without a datapath the inherited descriptors are still unused.
 		d.inherited, d.left = append(d.left, d.inherited...), nil
 		d.lines.Flush(logFlush)
 		if err := o.Exec(d.inherited); err != nil {
@@ -104,7 +104,7 @@ func (d *run) tellEnding(ctx context.Context) {
 	d.tellManager(sd.SdNotifyStopping)
 }
 
-// closeAll closes descriptors that nobody took.
+// closeAll closes descriptors that are not used.
 func closeAll(list []fdstore.Descriptor) {
 	for _, f := range list {
 		_ = unix.Close(f.FD)

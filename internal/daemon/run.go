@@ -65,7 +65,7 @@ type run struct {
 	started time.Time
 	served  bool                // a datapath was served before
 	past    upcall.PortCounters // of previous datapaths
-	stats   *statsLog           // of the datapath that is
+	stats   *statsLog           // of the current datapath
 
 	clients clients // of the control socket
 
@@ -73,9 +73,9 @@ type run struct {
 	inherited []fdstore.Descriptor // not given to a server yet
 	left      []fdstore.Descriptor // handed over by the server
 
-	looks atomic.Uint64 // for the module or the datapath, while there is none
+	looks atomic.Uint64 // number of looks for the module or the datapath, while there is none
 
-	now checkpoint.Checkpoint // of the datapath that is; without Namespace, none is written
+	now checkpoint.Checkpoint // of the current datapath; none is written without Namespace
 
 	mu      sync.Mutex          // orders reloads and the opening of datapaths; guards stats
 	server  *vswitch.Server     // nil while no datapath is open
@@ -114,7 +114,7 @@ func Run(ctx context.Context, o Options) error {
 	reloads.Go(func() error { d.guardLoops(reloading); return nil })
 	err = d.serveAcrossRestarts(ctx, &o)
 	stopReloads()
-	_ = reloads.Wait() // it has no error to return
+	_ = reloads.Wait() // never returns an error
 	stopControl()
 	if err != nil {
 		log.emit(evFailed{Err: err})
@@ -150,7 +150,7 @@ func (d *run) ready(server *vswitch.Server, waiting int) {
 	d.log.emit(evReady{Policy: string(d.cfg().Policy.Type), Handlers: server.Handlers(), Ports: ports,
 		PortsWaiting: waiting, Startup: time.Since(d.started)})
 	d.tellManager(sd.SdNotifyReady, fmt.Sprintf("STATUS=serving %d ports of %s", ports, d.cfg().Datapath.Name))
-	// Memory of the start is garbage now, and little will follow.
+	// Memory used by the start is garbage now, and little will be allocated later.
 	debug.FreeOSMemory()
 }
 

@@ -104,7 +104,7 @@ func (d *run) newServer(ctx context.Context, dp *dpif.Datapath) (*vswitch.Server
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if err := ctx.Err(); err != nil {
-		return nil, err // a restart reaches only a server that it finds
+		return nil, err // a restart stops only a server that exists
 	}
 	server, err := vswitch.NewServer(dp, d.serverConfig())
 	d.inherited = nil
@@ -123,8 +123,8 @@ func (d *run) closeServer(server *vswitch.Server) {
 	server.Close()
 }
 
-// trace sets the receivers of upcalls: the log at level debug, and clients that watch. d.mu is
-// held.
+// trace sets the receivers of upcalls: the log at level debug, and clients that watch. The caller
+// holds d.mu.
 func (d *run) trace() {
 	if d.server == nil {
 		return
@@ -158,7 +158,7 @@ func (d *run) traceUpcall(sample *tally, port string, u *dpif.Upcall, v *policy.
 		Actions: string(odp.Text{}.AppendActions(nil, v.Actions.Bytes())), HeldBack: held})
 }
 
-// traceFlow logs what the revalidator does to a flow, at level debug.
+// traceFlow logs a change of a flow by the revalidator, at level debug.
 func (d *run) traceFlow(op, reason string, f *dpif.Flow, idle time.Duration) {
 	d.log.emit(evFlowChanged{Op: op, Reason: reason, UFID: f.UFID, Packets: f.Packets, Idle: idle})
 }
@@ -194,7 +194,7 @@ func (d *run) serveDatapath(ctx context.Context, server *vswitch.Server) error {
 		stats.Go(func() error { stat.run(statsCtx); return nil })
 	})
 	stopStats()
-	_ = stats.Wait() // it has no error to return
+	_ = stats.Wait() // never returns an error
 	stat.last()
 	return err
 }

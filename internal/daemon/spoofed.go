@@ -29,13 +29,13 @@ var _ = event.Declare[evSourceRefused](event.Kind{Name: "source_refused", Level:
 // spoofedReport is the minimum interval of source_refused per port.
 const spoofedReport = 10 * time.Second
 
-// spoofedLog is what source_refused has reported, by the serials of ports.
+// spoofedLog holds what source_refused has reported, by the serials of ports.
 type spoofedLog map[uint64]struct {
 	packets uint64
 	at      time.Time
 }
 
-// spoofedPackets logs source_refused for each port that has sent packets that it may not send.
+// spoofedPackets logs source_refused for each port that has sent forbidden packets.
 func (s *statsLog) spoofedPackets(st *vswitch.Stats, now time.Time) {
 	told := make(spoofedLog, len(s.spoofed))
 	for i := range st.Ports {

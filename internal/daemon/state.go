@@ -10,7 +10,7 @@ import (
 
 // dumpState logs the state of the daemon and the configuration in force.
 func (d *run) dumpState() {
-	d.mu.Lock() // the server stays open, and the configuration is of one piece
+	d.mu.Lock() // the server stays open, and the configuration is consistent
 	defer d.mu.Unlock()
 	cfg := d.cfg()
 	var st vswitch.Stats

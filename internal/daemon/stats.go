@@ -36,7 +36,8 @@ type statsLog struct {
 	start    dpif.DatapathStats // the kernel's counters when the run began
 	previous metric.Values      // of totals.Table, as of the last stats line
 	printed  time.Time          // of that line
-	// upcalls are how long upcalls took, from the start until that line and the one before.
+	// upcalls are the latencies of upcalls from the start until the last stats event, and until the
+	// one before.
 	upcalls [2]metric.Distribution
 	total   upcall.PortCounters // as of the last look
 	storm   policy.StormDrops   // as of the last look
@@ -44,21 +45,21 @@ type statsLog struct {
 	// look fills next.
 	reported, next map[lossKey]uint64
 	failing        bool
-	evicted        map[odp.PortNo]uint64 // as macs_evicted has said
+	evicted        map[odp.PortNo]uint64 // as reported by macs_evicted
 	spoofed        spoofedLog
-	overflows      map[string]uint64 // as request_overflow has said, by owner
-	logDropped     uint64            // as log_dropped has said
-	cpus           int               // of run: that the process may use, as cpu_limit_changed has said
+	overflows      map[string]uint64 // as reported by request_overflow, by owner
+	logDropped     uint64            // as reported by log_dropped
+	cpus           int               // of run: usable CPUs as reported by cpu_limit_changed
 }
 
 // lossKey names one count of losses.
 type lossKey struct {
 	port   odp.PortNo
-	serial uint64 // tells apart ports that had the same number one after another
+	serial uint64 // distinguishes successive ports with the same number
 	cause  string
 }
 
-// wholeDatapath stands for the port in losses that belong to none.
+// wholeDatapath is used as the port of losses that belong to no port.
 const wholeDatapath = odp.PortNo(odp.MaxPorts)
 
 func newStatsLog(d *run, server *vswitch.Server) *statsLog {
@@ -154,7 +155,7 @@ func (s *statsLog) losses(st *vswitch.Stats) {
 	clear(s.next)
 }
 
-// loss is how much was lost for one cause.
+// loss is a number of losses with one cause.
 type loss struct {
 	cause string
 	n     uint64
@@ -209,7 +210,7 @@ func (s *statsLog) lossGrew(k lossKey, port string, n uint64, st *vswitch.Stats)
 		LastErrno: errno, Frames: ringFrames(st, k)})
 }
 
-// ringFrames returns how many frames the ring of a port has, 0 for none.
+// ringFrames returns the number of frames in a port's ring, 0 without a ring.
 func ringFrames(st *vswitch.Stats, k lossKey) uint32 {
 	for i := range st.Ports {
 		if p := &st.Ports[i]; p.Serial == k.serial && p.No == k.port {

@@ -10,8 +10,7 @@ import (
 	sd "github.com/coreos/go-systemd/v22/daemon"
 )
 
-// waiting is the pulse of a daemon that has no datapath to serve: it looks for
-// one.
+// waiting is the pulse of a daemon without a datapath, which looks for one.
 type waiting struct{ d *run }
 
 func (w waiting) Rounds() []watchdog.Rounds {
@@ -20,7 +19,7 @@ func (w waiting) Rounds() []watchdog.Rounds {
 
 func (w waiting) Nudge() {}
 
-// pulse returns the pulse of what the daemon does now.
+// pulse returns the pulse of the daemon's current activity.
 func (d *run) pulse() watchdog.Pulse {
 	d.mu.Lock()
 	defer d.mu.Unlock()

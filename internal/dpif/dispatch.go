@@ -4,13 +4,12 @@ package dpif
 type Dispatch string
 
 const (
-	// DispatchPerVport is by the vport that the packet came in on. A vport that
-	// floods fills its own queue only, and its packets stay in order.
+	// DispatchPerVport is by the vport at which the packet arrived. A vport that floods fills only
+	// its own queue, and its packets stay in order.
 	DispatchPerVport Dispatch = "per-vport"
-	// DispatchPerCPU is by the CPU that the packet came up on, one socket for
-	// each handler (OVS_DP_F_DISPATCH_UPCALL_PER_CPU, Linux >= 5.15). Sockets
-	// are as many as handlers, however many vports there are; ports share
-	// their queues.
+	// DispatchPerCPU is by the CPU that handled the packet, with one socket per handler
+	// (OVS_DP_F_DISPATCH_UPCALL_PER_CPU, Linux >= 5.15). The number of sockets does not depend on
+	// the number of vports; ports share their queues.
 	DispatchPerCPU Dispatch = "per-cpu"
 )
 

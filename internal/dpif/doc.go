@@ -1,7 +1,6 @@
-// Package dpif is a client of the openvswitch kernel datapath: it opens or creates
-// a datapath, asks for and changes its vports, flows and meters, decodes its
-// upcalls and notifications, and sends packets back. It has no goroutine and takes
-// no decision.
+// Package dpif is a client of the openvswitch kernel datapath: it opens or creates a datapath,
+// reads and changes its vports, flows and meters, decodes its upcalls and notifications, and sends
+// packets back. It has no goroutine and makes no decisions.
 //
 // # Protocol
 //

@@ -5,8 +5,8 @@ import (
 	"dpifd/internal/odp"
 )
 
-// HasDrop reports whether the kernel has an action that drops packets (Linux 6.7), by
-// having it drop one. The error of a kernel without is not told.
+// HasDrop reports whether the kernel has an action that drops packets (Linux 6.7), by executing it
+// on a packet. It does not return the error of a kernel without it.
 func (d *Datapath) HasDrop() bool {
 	var key, actions netlink.Encoder
 	odp.AppendInPort(&key, 0)

@@ -14,17 +14,15 @@ import (
 // the module is loaded again.
 type Families struct {
 	Datapath, Vport, Flow, Packet genl.Family
-	// Meter (Linux >= 4.15) and CTLimit (>= 4.18) are nil where the kernel
-	// lacks them.
+	// Meter (Linux >= 4.15) and CTLimit (>= 4.18) are nil if the kernel lacks them.
 	Meter, CTLimit *genl.Family
 }
 
 // ErrNoModule means that the kernel has no openvswitch families.
 var ErrNoModule = errors.New("the kernel has no openvswitch datapath (module openvswitch is not loaded)")
 
-// ResolveFamilies asks the kernel for the families. The kernel itself tries to
-// load the module on the first look-up. The error matches ErrNoModule when it
-// is absent.
+// ResolveFamilies looks up the families. The kernel itself tries to load the module at the first
+// look-up. The error matches ErrNoModule if the module is missing.
 func ResolveFamilies(c *netlink.Conn) (*Families, error) {
 	var f Families
 	for _, r := range []struct {

@@ -23,7 +23,7 @@ type Flow struct {
 	// UsedMS is the time of the last match in milliseconds of CLOCK_MONOTONIC; 0 if there was
 	// none.
 	UsedMS   int64
-	TCPFlags uint8 // of all packets that matched, ored; the low byte of the header's
+	TCPFlags uint8 // OR of the low flag bytes of all matched packets
 }
 
 // PutMode is what PutFlow does if the flow exists.
@@ -96,8 +96,8 @@ func (b *Batch) putFlow(cmd uint8, flags uint16, id, key, mask, actions []byte) 
 	return true
 }
 
-// DeleteFlow adds a request to delete f, by its UFID if it has one. The answer contains the
-// flow as it was when it was deleted.
+// DeleteFlow adds a request to delete f, by its UFID if it has one. The answer contains the last
+// state of the flow.
 func (b *Batch) DeleteFlow(f *Flow) {
 	e := b.send.Begin(b.fam.Flow.ID, unix.NLM_F_REQUEST|unix.NLM_F_ECHO)
 	appendHeaders(e, &b.fam.Flow, cmdDel, b.idx)
@@ -168,10 +168,10 @@ func (d *Datapath) Send(b *Batch, failed func(i int, errno unix.Errno)) error {
 	return d.conn.Send(&b.send, failed)
 }
 
-// Transact sends the batch and waits for the kernel's answer to each request.
-// each is called once for every request, in order, with its error; last is the
-// flow as it was when it was deleted or looked up, borrowed until each returns,
-// nil for other requests. The error is the socket's.
+// Transact sends the batch and waits for the kernel's answer to each request. each is called once
+// for every request, in order, with its error; last is the last state of a deleted flow or the flow
+// that was looked up, borrowed until each returns, nil for other requests. The error is the
+// socket's.
 func (d *Datapath) Transact(b *Batch, each func(i int, last *Flow, err error)) error {
 	var f Flow
 	return d.conn.TransactBatch(&b.send, func(i int, answer []byte, err error) {

@@ -28,8 +28,8 @@ func (d *Datapath) SetMeter(m Meter) error {
 		return fmt.Errorf("datapath %s: family %s: %w", d.name, familyMeter, ErrNoMeters)
 	}
 	var err error
-	// Linux 4.15 to 4.17 confirm each meter and keep the first. That one is missing once may be
-	// the work of another program.
+	// Linux 4.15 to 4.17 confirm each meter and keep the first. If a meter is missing only once,
+	// another program may have deleted it.
 	for range 2 {
 		if err = d.putMeter(m); err != nil {
 			return err
@@ -57,10 +57,10 @@ func (d *Datapath) putMeter(m Meter) error {
 	return nil
 }
 
-// MeterStats are a meter's counters since it was made or given its rate.
+// MeterStats are a meter's counters since it was created or its rate was set.
 type MeterStats struct {
-	Packets, Bytes uint64 // that reached the meter
-	Dropped        uint64 // of the packets
+	Packets, Bytes uint64 // that passed through the meter
+	Dropped        uint64 // of these packets
 }
 
 // MeterStats returns a meter's counters. The error matches ENOENT if there is none.
@@ -98,7 +98,7 @@ func (d *Datapath) MeterStats(id uint32) (s MeterStats, err error) {
 	return s, nil
 }
 
-// DeleteMeter removes a meter. Actions that name it then pass everything.
+// DeleteMeter removes a meter. Actions that name it then pass all packets.
 func (d *Datapath) DeleteMeter(id uint32) error {
 	if d.fam.Meter == nil {
 		return nil

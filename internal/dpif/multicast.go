@@ -29,9 +29,8 @@ func (o NoticeOp) String() string {
 	}
 }
 
-// Notice is one notification of the multicast groups ovs_datapath, ovs_vport
-// and ovs_flow. One of the last three is set; a flow's slices are borrowed from
-// the message.
+// Notice is a notification of the multicast groups ovs_datapath, ovs_vport and ovs_flow. One of the
+// last three fields is set; a flow's slices are borrowed from the message.
 type Notice struct {
 	Op       NoticeOp
 	Index    int32 // the datapath's

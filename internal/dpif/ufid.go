@@ -10,7 +10,7 @@ import (
 type UFID [16]byte
 
 const (
-	ufidTimeBits = 40 // milliseconds, 34 years of them
+	ufidTimeBits = 40 // milliseconds, enough for 34 years
 	// ufidMark is in the bits above the time; ufidPrimed replaces it for a flow that is
 	// installed before its packets, ufidSpoofed for one that drops what its port may not send,
 	// ufidTimeless for one without a time.
@@ -40,16 +40,15 @@ func NewPrimedUFID(hash uint64, nowMS int64) UFID {
 	return u
 }
 
-// NewSpoofedUFID is NewUFID for a flow that drops what its port may not send. A dump
-// that shows no keys tells it from others by that.
+// NewSpoofedUFID is NewUFID for a flow that drops what its port may not send. This mark identifies
+// it in a dump without keys.
 func NewSpoofedUFID(hash uint64, nowMS int64) UFID {
 	u := NewUFID(hash, nowMS)
 	u.setMark(ufidSpoofed, nowMS)
 	return u
 }
 
-// NewTimelessUFID is NewUFID for a flow that is to be found again by what it matches, without a look at all
-// flows.
+// NewTimelessUFID is NewUFID for a flow that must be found again by its match, without a dump.
 func NewTimelessUFID(hash uint64) UFID {
 	u := NewUFID(hash, 0)
 	u.setMark(ufidTimeless, 0)

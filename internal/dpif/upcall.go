@@ -30,27 +30,25 @@ func (k Kind) String() string {
 	}
 }
 
-// Upcall is one packet that the kernel sent up. All its slices are borrowed from the buffer or
-// ring frame the upcall came in: they are valid until its batch is released, which is after
-// Policy.Decide returned and the verdict was sent. They must not be kept or written.
+// Upcall is one packet that the kernel sent to userspace. All its slices are borrowed from the
+// receive buffer or ring frame: they are valid until its batch is released, which is after
+// Policy.Decide has returned and the verdict was sent. They must not be kept or modified.
 type Upcall struct {
 	Kind   Kind
 	InPort odp.PortNo
 	// Key is the payload of OVS_PACKET_ATTR_KEY: OVS_KEY_ATTR_* attributes.
 	Key []byte
-	// Packet is the frame, from its Ethernet header on.
+	// Packet is the frame, including its Ethernet header.
 	Packet []byte
 	// Userdata and Actions are those of the flow's userspace action, for Action upcalls;
 	// EgressTunKey holds OVS_TUNNEL_KEY_ATTR_* attributes.
 	Userdata, Actions, EgressTunKey []byte
-	// MRU is the largest fragment's size in bytes, 0 unless the kernel
-	// reassembled the packet. It goes back with the packet.
+	// MRU is the largest fragment's size in bytes, 0 unless the kernel reassembled the packet. It
+	// is returned with the packet.
 	MRU uint16
-	// Len is the packet's size in bytes before it was truncated, 0 if it
-	// was not.
+	// Len is the packet's size in bytes before truncation, 0 if it was not truncated.
 	Len uint32
-	// Hash is the kernel's packet hash, valid if HasHash. It goes back with
-	// the packet.
+	// Hash is the kernel's packet hash, valid if HasHash. It is returned with the packet.
 	Hash    uint64
 	HasHash bool
 
@@ -142,7 +140,7 @@ func ParseUpcall(datagram []byte, family uint16, dpIndex int32, u *Upcall) error
 	if u.Packet == nil || u.Key == nil {
 		return ErrIncomplete
 	}
-	_ = u.fields.Scan(u.Key) // a reader of a later field finds the fault
+	_ = u.fields.Scan(u.Key) // a later look-up returns the error
 	port := u.fields.Get(odp.KeyAttrInPort)
 	if len(port) != 4 {
 		return ErrIncomplete

@@ -16,7 +16,7 @@ type VportType uint32
 // Vport types, linux/openvswitch.h.
 const (
 	VportNetdev   VportType = 1 // a network device attached to the datapath
-	VportInternal VportType = 2 // a network device made by the datapath
+	VportInternal VportType = 2 // a network device created by the datapath
 	VportGRE      VportType = 3
 	VportVXLAN    VportType = 4
 	VportGeneve   VportType = 5
@@ -47,7 +47,7 @@ type Vport struct {
 	Name       string
 	Type       VportType
 	UpcallPIDs []uint32 // netlink port ids that get the port's upcalls
-	DstPort    uint16   // of a tunnel that the datapath made, in host byte order; 0 if it has none
+	DstPort    uint16   // of a tunnel created by the datapath, in host byte order; 0 if there is none
 	Ifindex    uint32   // 0 if the kernel does not report it (Linux < 4.20)
 	// Elsewhere: the device is in another network namespace, whose id in the datapath's is
 	// Netns (ip netns list-id). Kernels before 4.15 do not report it.
@@ -105,8 +105,8 @@ type NewVport struct {
 	UpcallPID uint32
 }
 
-// AddVport attaches the network device of the given name, or creates an internal one. pid gets
-// its upcalls from the first packet on. Errors: ENODEV, there is no such device; EBUSY, it
+// AddVport attaches the network device of the given name, or creates an internal one. pid receives
+// its upcalls from the first packet on. Errors: ENODEV, the device does not exist; EBUSY, it
 // belongs to another datapath or bridge, or the number to another port; EEXIST, it is a port
 // already.
 func (d *Datapath) AddVport(name string, t VportType, no odp.PortNo, pid uint32) (v Vport, err error) {
@@ -158,8 +158,8 @@ func (d *Datapath) DeleteVport(no odp.PortNo) error {
 	return nil
 }
 
-// SetUpcallPID makes pid the only receiver of the port's upcalls; 0 turns
-// them off, and the kernel then counts misses of the port as lost.
+// SetUpcallPID makes pid the only receiver of the port's upcalls; 0 disables them, and the kernel
+// then counts misses of the port as lost.
 func (d *Datapath) SetUpcallPID(no odp.PortNo, pid uint32) (err error) {
 	fault := d.SetUpcallPIDs([]odp.PortNo{no}, []uint32{pid}, func(_ int, e error) { err = e })
 	if err == nil {
@@ -259,8 +259,8 @@ func parseVport(r reply) (Vport, error) {
 	return v, nil
 }
 
-// parseUpcallStats decodes the payload of OVS_VPORT_ATTR_UPCALL_STATS.
-// Attributes that it does not know are skipped.
+// parseUpcallStats decodes the payload of OVS_VPORT_ATTR_UPCALL_STATS. Unknown attributes are
+// skipped.
 func parseUpcallStats(b []byte) UpcallStats {
 	s := UpcallStats{Known: true}
 	it := netlink.NewAttrs(b)

@@ -12,9 +12,9 @@ type Group struct {
 	Group     string `json:"group"` // "" for a router
 	Router    bool   `json:"router"`
 	IPv6      bool   `json:"ipv6"`
-	Port      string `json:"port"` // name, "" if it has just gone
+	Port      string `json:"port"` // name, "" if it was just removed
 	PortNo    uint32 `json:"port_no"`
-	ExpiresMS int64  `json:"expires_ms"` // unless it is heard of again
+	ExpiresMS int64  `json:"expires_ms"` // unless it is refreshed
 }
 
 // GetGroups asks for the members of multicast groups in the order of VLAN, group and port. The

@@ -10,7 +10,7 @@ import (
 type MAC struct {
 	VLAN   uint16 `json:"vlan"` // 0 for untagged
 	MAC    string `json:"mac"`
-	Port   string `json:"port"` // name, "" if it has just gone
+	Port   string `json:"port"` // name, "" if it was just removed
 	PortNo uint32 `json:"port_no"`
 	AgeMS  int64  `json:"age_ms"` // since it was last seen; 0 for a static one
 	Static bool   `json:"static"` // configured, not learned

@@ -17,7 +17,7 @@ type Reloaded struct {
 // InForce is the configuration that a daemon uses.
 type InForce struct {
 	Config string `json:"config"` // path of the file
-	YAML   string `json:"yaml"`   // each key, also those at their default
+	YAML   string `json:"yaml"`   // all keys, including defaults
 }
 
 // Reload makes the daemon read its configuration file again. The answer comes after policy,

@@ -18,8 +18,8 @@ type TraceRequest struct {
 type Trace struct {
 	Datapath string `json:"datapath"`
 	Policy   string `json:"policy"`
-	Key      string `json:"key"`     // as the policy was given it
-	Assumed  string `json:"assumed"` // what of it the request lacked
+	Key      string `json:"key"`     // as passed to the policy
+	Assumed  string `json:"assumed"` // parts that the request lacked
 	Steps    []Step `json:"steps"`
 	Decision string `json:"decision"` // as in event upcall
 	Install  bool   `json:"install"`  // whether a flow would be installed

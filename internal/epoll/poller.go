@@ -17,14 +17,14 @@ import (
 // os.ErrClosed.
 var ErrClosed = fmt.Errorf("epoll: %w", os.ErrClosed)
 
-// wakeMark stands in the upper half of the eventfd's epoll data; a
-// descriptor's id takes the lower half and leaves the upper one 0.
+// wakeMark is the upper half of the eventfd's epoll data; a descriptor has its id in the lower half
+// and 0 in the upper half.
 const wakeMark = 1
 
 // Event is a descriptor that is ready.
 type Event struct {
 	ID  uint32 // as given to Add
-	Err bool   // an error waits on the descriptor (EPOLLERR)
+	Err bool   // the descriptor has a pending error (EPOLLERR)
 }
 
 // Poller waits for events of the descriptors added to it.

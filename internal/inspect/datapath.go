@@ -43,8 +43,8 @@ type Port struct {
 
 // UpcallStats are the packets that the kernel tried to send as upcalls.
 type UpcallStats struct {
-	Packets uint64 `json:"packets"` // that a socket took
-	Errors  uint64 `json:"errors"`  // that none could take: lost
+	Packets uint64 `json:"packets"` // queued on a socket
+	Errors  uint64 `json:"errors"`  // not queued: lost
 }
 
 // Reader reads datapaths of one network namespace. It serves one goroutine.

@@ -118,7 +118,7 @@ func (q *Queue) run() {
 	}
 }
 
-// next takes the waiting lines. If it returns none, the queue is empty.
+// next removes and returns the waiting lines. If it returns none, the queue is empty.
 func (q *Queue) next() lines {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -137,7 +137,7 @@ func (q *Queue) next() lines {
 	return batch
 }
 
-// count counts a line that the reader did not take.
+// count counts a dropped line.
 func (q *Queue) count() {
 	q.mu.Lock()
 	defer q.mu.Unlock()

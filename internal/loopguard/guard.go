@@ -20,9 +20,9 @@ const EtherType = 0x88b5
 var Destination = odp.MAC{0x03, 'd', 'p', 'i', 'f', 'd'}
 
 const (
-	addrsLen   = 12 // of both addresses in a frame
+	addrsLen   = 12 // bytes of both addresses in a frame
 	tagLen     = 4
-	maxTags    = 2 // that a probe may come back with: a provider's and its own
+	maxTags    = 2 // maximum tags of a returned probe: a provider's and its own
 	payloadLen = 44
 	signedLen  = 28 // of the payload
 	hashLen    = payloadLen - signedLen
@@ -42,23 +42,23 @@ type Guard struct {
 	id     [8]byte
 	secret [32]byte
 	round  atomic.Uint64
-	seen   [sightings]atomic.Uint64 // packed Sightings; 0 for a free place
+	seen   [sightings]atomic.Uint64 // packed Sightings; 0 for a free slot
 	wake   chan struct{}
 }
 
 // Sighting is a probe that came back.
 type Sighting struct {
-	From, In odp.PortNo // ports that it was sent out of, and came in by
-	VLAN     uint16     // that it was sent in, 0 without tag
+	From, In odp.PortNo // ports by which it was sent and received
+	VLAN     uint16     // VLAN in which it was sent, 0 without tag
 }
 
-// New returns a Guard with an id, an address and a secret of its own.
+// New returns a Guard with a random id, address and secret.
 func New() *Guard {
 	g := &Guard{wake: make(chan struct{}, 1)}
-	_, _ = rand.Read(g.src[:]) // it does not fail, as of Go 1.24
+	_, _ = rand.Read(g.src[:]) // never fails since Go 1.24
 	_, _ = rand.Read(g.id[:])
 	_, _ = rand.Read(g.secret[:])
-	g.src[0] = g.src[0]&^1 | 2 // a station's, of local scope
+	g.src[0] = g.src[0]&^1 | 2 // unicast, of local scope
 	return g
 }
 
@@ -133,7 +133,7 @@ func (g *Guard) Decide(u *dpif.Upcall, v *policy.Verdict) bool {
 	return true
 }
 
-// note keeps a sighting for Take.
+// note stores a sighting for Take.
 func (g *Guard) note(s Sighting) {
 	packed := 1<<63 | uint64(s.VLAN)<<32 | uint64(s.From&0xffff)<<16 | uint64(s.In&0xffff)
 	for i := range g.seen {
@@ -149,11 +149,11 @@ func (g *Guard) note(s Sighting) {
 func (g *Guard) Wake() {
 	select {
 	case g.wake <- struct{}{}:
-	default: // it has been woken
+	default: // a wake-up is pending
 	}
 }
 
-// Woken receives when there are sightings to take, or Wake was called.
+// Woken receives when there are sightings for Take, or Wake was called.
 func (g *Guard) Woken() <-chan struct{} { return g.wake }
 
 // Take calls fn with each probe that came back since the last call; equal ones once.
@@ -173,7 +173,7 @@ func (g *Guard) IsSource(eth []byte) bool {
 
 // Narrow makes the mask of v so narrow that its flow matches no probe. The key of the packet
 // has the addresses eth (struct ovs_key_ethernet: source, destination). Narrow returns false if
-// the packet has the addresses of a probe but is none: then no flow may be installed.
+// the packet has the addresses of a probe but is not one: then no flow may be installed.
 //
 // It adds bytes in a fixed order up to the first in which the packet differs, so that flows
 // that did not overlap before do not overlap afterwards.

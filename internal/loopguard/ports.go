@@ -16,7 +16,7 @@ const Interval = 2 * time.Second
 const (
 	firstBlock = 10 * time.Second
 	maxBlock   = 10 * time.Minute
-	// sayPause is the least time between two events about a pair of ports.
+	// sayPause is the minimum time between two events about a pair of ports.
 	sayPause = 10 * time.Second
 	// vlansPerRound is the number of VLANs of a port that get a probe in a round. If a port has
 	// more, they take turns.
@@ -38,8 +38,8 @@ type Port struct {
 	No      odp.PortNo
 	Name    string
 	Mode    Mode
-	SinceMS int64    // when it came, as in policy.Port; the younger of two ports is blocked
-	VLANs   []uint16 // to be probed, 0 for frames without tag
+	SinceMS int64    // as in policy.Port; the younger of two ports is blocked
+	VLANs   []uint16 // VLANs to probe, 0 for untagged frames
 }
 
 // Ports holds the ports of a datapath, and which of them are blocked. Times are those of
@@ -53,9 +53,9 @@ type Ports struct {
 type state struct {
 	Port
 	blocked bool
-	until   time.Duration // blocked, or since when it no longer is
-	block   time.Duration // of the last block, 0 for none yet
-	vlan    int           // of VLANs, to be probed next
+	until   time.Duration // end of the block, or when it ended
+	block   time.Duration // duration of the last block, 0 for none yet
+	vlan    int           // index in VLANs to probe next
 }
 
 // NewPorts returns a Ports without ports. Events go to notify.

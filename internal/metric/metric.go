@@ -20,7 +20,7 @@ func (k Kind) String() string { return [...]string{"counter", "gauge"}[k] }
 type Unit uint8
 
 const (
-	None Unit = iota // a number of things
+	None Unit = iota // a count
 	Bytes
 	Microseconds
 	Milliseconds

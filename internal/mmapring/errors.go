@@ -55,8 +55,7 @@ func (e *OpError) notSupported() bool {
 	return errors.Is(e.Err, unix.ENOPROTOOPT) || errors.Is(e.Err, unix.ENODEV)
 }
 
-// FrameError says that the kernel took one frame off the TX ring and refused
-// the message in it.
+// FrameError means that the kernel consumed one frame of the TX ring and rejected its message.
 type FrameError struct {
 	Err error
 }

@@ -32,7 +32,7 @@ func DefaultGeometry() Geometry {
 	return Geometry{FrameSize: 2560, BlockSize: 64 << 10, Blocks: 256}
 }
 
-// IsZero says whether g stands for no ring.
+// IsZero reports whether g means no ring.
 func (g Geometry) IsZero() bool { return g == Geometry{} }
 
 // FramesPerBlock is the number of whole frames in a block; the rest of the block is a gap.
@@ -64,9 +64,9 @@ func (g Geometry) Offset(i uint32) uint64 {
 	return uint64(i/fpb)*uint64(g.BlockSize) + uint64(i%fpb)*uint64(g.FrameSize)
 }
 
-// Validate makes the kernel's checks (netlink_set_ring, Linux 4.4) in the
-// kernel's order and returns a [*GeometryError] for the first that fails.
-// pageSize is the system's, in bytes. The zero Geometry is valid.
+// Validate makes the kernel's checks (netlink_set_ring, Linux 4.4) in the kernel's order and
+// returns a [*GeometryError] for the first that fails. pageSize is the system's, in bytes. The zero
+// Geometry is valid.
 func (g Geometry) Validate(pageSize int) error {
 	switch {
 	case g.IsZero():

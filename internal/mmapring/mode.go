@@ -4,9 +4,9 @@ package mmapring
 type Mode string
 
 const (
-	ModeOff     Mode = "off"     // never asks the kernel for a ring
-	ModeAuto    Mode = "auto"    // takes rings where the kernel has them and memory allows
-	ModeRequire Mode = "require" // refuses to start without
+	ModeOff     Mode = "off"     // never requests a ring
+	ModeAuto    Mode = "auto"    // uses rings if the kernel has them and memory allows
+	ModeRequire Mode = "require" // fails to start without rings
 )
 
 // Values returns the modes by name.

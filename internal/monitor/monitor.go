@@ -159,13 +159,12 @@ func (m *Monitor) Transport() netlink.Transport {
 	return netlink.Linear
 }
 
-// Ports returns the names of the ports of the datapath of a name, as of now,
-// nil if there is none.
+// Ports returns the names of the ports of the datapath with a name, nil if it does not exist.
 func (m *Monitor) Ports(datapath string) Ports { return maps.Clone(m.names.find(datapath)) }
 
-// Run calls each for every event until ctx ends, which is no error, or each fails, and flush,
-// which may be nil, whenever nothing more can be read. Events that are only needed for names
-// are not passed to each.
+// Run calls each for every event until ctx ends, which is not an error, or each fails; and flush,
+// which may be nil, whenever nothing more can be read. Events that are only needed for names are
+// not passed to each.
 func (m *Monitor) Run(ctx context.Context, each func(*Event) error, flush func() error) error {
 	// A wake-up fails only if the poller is closed.
 	stop := context.AfterFunc(ctx, func() { _ = m.poller.Wake() })
@@ -200,8 +199,8 @@ func (m *Monitor) Run(ctx context.Context, each func(*Event) error, flush func()
 	}
 }
 
-// endCongestion takes the error of a socket that overflowed, and polls an empty ring: only then
-// the kernel uses COPY frames again.
+// endCongestion reads the error of a socket that overflowed, and polls an empty ring: only then the
+// kernel uses COPY frames again.
 func (m *Monitor) endCongestion(s *source, each func(*Event) error) error {
 	if s.sock.SocketError() != nil {
 		if err := m.overflow(s, each); err != nil {

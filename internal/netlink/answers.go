@@ -55,7 +55,7 @@ type answerReader struct {
 	fault error  // the error of receiving the reply to that request
 }
 
-// datagram takes the messages that a slot received.
+// datagram handles the messages that a slot received.
 func (a *answerReader) datagram(slot int) {
 	b := a.conn.rx.datagram(slot)
 	switch a.conn.sock.classify(&a.conn.rx, slot) {

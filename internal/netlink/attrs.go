@@ -21,10 +21,9 @@ const attrTypeMask = ^uint16(unix.NLA_F_NESTED | unix.NLA_F_NET_BYTEORDER)
 //	}
 //	err := it.Err()
 //
-// A malformed list ends the iteration with an error; attributes before the
-// fault have been returned by then. Typed accessors latch an error when the
-// payload has another size. The last attribute may lack its padding, as the
-// kernel leaves it out when OVS_DP_F_UNALIGNED is set.
+// A malformed list ends the iteration with an error; attributes before the error have been
+// returned. Typed accessors latch an error if the payload has another size. The last attribute may
+// lack its padding, which the kernel leaves out if OVS_DP_F_UNALIGNED is set.
 type Attrs struct {
 	rest []byte
 	data []byte
@@ -111,8 +110,8 @@ func FindAttr(b []byte, t uint16) []byte {
 	}
 }
 
-// CheckAttrs returns the error that an iteration over the list b ends with, nil if
-// it is well formed.
+// CheckAttrs returns the error with which an iteration over the list b ends, nil if it is well
+// formed.
 func CheckAttrs(b []byte) error {
 	it := NewAttrs(b)
 	for it.Next() {

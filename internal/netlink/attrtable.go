@@ -16,7 +16,7 @@ type AttrTable struct {
 	place [tableTypes]span
 }
 
-// span is where a payload is in a list.
+// span is the position of a payload in a list.
 type span struct{ from, to uint32 }
 
 // Scan makes a the table of the list b and returns Err.
@@ -44,7 +44,7 @@ func (a *AttrTable) Scan(b []byte) error {
 	return a.err
 }
 
-// Of reports whether a is the table of these very bytes.
+// Of reports whether a is the table of exactly these bytes.
 func (a *AttrTable) Of(b []byte) bool {
 	return len(a.list) == len(b) && (len(b) == 0 || &a.list[0] == &b[0])
 }
@@ -60,8 +60,8 @@ func (a *AttrTable) HasAny(types uint32) bool { return a.have&types != 0 }
 // fault.
 func (a *AttrTable) Err() error { return a.err }
 
-// Get returns the payload of the first attribute of type t, borrowed from the
-// list: nil when there is none, and not nil when the payload is empty.
+// Get returns the payload of the first attribute of type t, borrowed from the list: nil if there is
+// none, and not nil if the payload is empty.
 func (a *AttrTable) Get(t uint16) []byte {
 	if t >= tableTypes {
 		return FindAttr(a.list, t)
@@ -80,8 +80,8 @@ func (a *AttrTable) Precedes(t, other uint16) bool {
 	return a.have&both == both && a.place[t].from < a.place[other].from
 }
 
-// Before returns the part of the list in front of the first attribute of type t,
-// borrowed from it: all of it when there is none.
+// Before returns the part of the list before the first attribute of type t, borrowed from it: the
+// whole list if there is none.
 func (a *AttrTable) Before(t uint16) []byte {
 	if t >= tableTypes || a.have>>t&1 == 0 {
 		return a.list

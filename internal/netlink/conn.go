@@ -22,10 +22,8 @@ const connSlots = 16
 
 // Config configures a Conn. The zero value is the kernel's default.
 type Config struct {
-	// RcvBuf and SndBuf are limits in bytes of what the kernel queues; 0
-	// keeps the kernel's default. They are set by SO_RCVBUFFORCE and
-	// SO_SNDBUFFORCE, or by the plain options where the privilege for that
-	// is missing.
+	// RcvBuf and SndBuf limit what the kernel queues, in bytes; 0 keeps the kernel's default. They
+	// are set by SO_RCVBUFFORCE and SO_SNDBUFFORCE, or by the plain options without the privilege.
 	RcvBuf, SndBuf int
 	// TXRing is the geometry of a transmit ring for Send; zero is none. If the ring cannot be
 	// set up, Send is linear and RingError returns the reason.
@@ -34,13 +32,11 @@ type Config struct {
 	Kernel RingKernel
 }
 
-// Conn is a request socket: it sends requests to the kernel and reads the
-// answers. It never has a receive ring: Linux 4.1 and 4.4 panic when such a
-// socket sends a FLOW_NEW while somebody listens to the ovs_flow group, and
-// misplace the data of dumps. Send may use a transmit ring; everything else is
-// linear. Its methods may be called from any goroutine and
-// are executed one at a time; functions that they call back must not call
-// methods of the same Conn.
+// Conn is a request socket: it sends requests to the kernel and reads the answers. It never has a
+// receive ring: Linux 4.1 and 4.4 panic when such a socket sends a FLOW_NEW while a program listens
+// to the ovs_flow group, and misplace the data of dumps. Send may use a transmit ring; everything
+// else is linear. Its methods may be called from any goroutine and are executed one at a time;
+// callbacks must not call methods of the same Conn.
 type Conn struct {
 	mu   sync.Mutex
 	sock socket
@@ -53,7 +49,7 @@ type Conn struct {
 	mapping *mmapring.Mapping // nil without a TX ring
 	tx      *mmapring.Writer  // nil without a TX ring
 	txErr   error             // why there is no TX ring
-	packed  []int             // messages in each frame that is committed and not yet taken
+	packed  []int             // messages in each frame that is committed but not yet consumed
 }
 
 // Dial opens a request socket and connects it to the kernel.
@@ -112,7 +108,7 @@ func (c *Conn) Close() error {
 	return errors.Join(err, c.sock.close(c.kernel), c.rx.munmap())
 }
 
-// lock takes the mutex if the socket is open.
+// lock locks the mutex if the socket is open.
 func (c *Conn) lock() error {
 	c.mu.Lock()
 	if c.sock.fd < 0 {

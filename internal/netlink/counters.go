@@ -15,7 +15,7 @@ type Counters struct {
 	Malformed      uint64 // datagrams dropped, completely or from a fault on
 	Foreign        uint64 // datagrams dropped because the kernel did not send them
 	Stale          uint64 // answers to requests that are no longer waited for
-	Overflows      uint64 // ENOBUFS reports; each stands for one or more lost datagrams
+	Overflows      uint64 // ENOBUFS errors, each for one or more lost datagrams
 	SentLinear     uint64 // messages sent by system call
 	SentRing       uint64 // messages that the kernel took from a TX ring
 

@@ -69,15 +69,15 @@ func (c *Conn) dump(m *Encoder, each func(h Header, payload []byte) error) (agai
 	return d.result()
 }
 
-// dumpReader takes the messages of one attempt.
+// dumpReader handles the messages of one attempt.
 type dumpReader struct {
 	conn *Conn
 	seq  uint32
 	each func(h Header, payload []byte) error
 
-	err     error // what the dump failed with
-	partial error // why the dump is not a consistent whole
-	done    bool  // its last message has come
+	err     error // error of the dump
+	partial error // why the dump is incomplete or inconsistent
+	done    bool  // its last message has arrived
 }
 
 func (d *dumpReader) result() (again bool, err error) {
@@ -93,7 +93,7 @@ func (d *dumpReader) fail(err error) {
 	}
 }
 
-// datagram takes the messages of the one slot that is received into.
+// datagram handles the messages of the one received slot.
 func (d *dumpReader) datagram() {
 	b := d.conn.rx.datagram(0)
 	switch d.conn.sock.classify(&d.conn.rx, 0) {

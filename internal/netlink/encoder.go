@@ -133,9 +133,8 @@ func (e *Encoder) RawUint32(v uint32) {
 	}
 }
 
-// attr appends a struct nlattr for a payload of n bytes, zeros up to the
-// alignment behind it, and room bytes for as much of the payload as is in the
-// buffer, which it returns: nil after an error.
+// attr appends a struct nlattr for a payload of n bytes, zeros up to the alignment, and room bytes
+// for the part of the payload that is in the buffer. It returns that part, nil after an error.
 func (e *Encoder) attr(t uint16, n, room int) []byte {
 	if e.err != nil {
 		return nil

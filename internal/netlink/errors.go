@@ -16,8 +16,8 @@ var (
 	// matches os.ErrClosed.
 	ErrClosed = fmt.Errorf("netlink: %w", os.ErrClosed)
 
-	// ErrDumpInterrupted is returned by Conn.Dump when what is dumped kept
-	// changing during each of its attempts.
+	// ErrDumpInterrupted is returned by Conn.Dump if the dumped objects changed during each
+	// attempt.
 	ErrDumpInterrupted = errors.New("dump interrupted by changes")
 )
 
@@ -30,9 +30,9 @@ var errTruncated = &OpError{Op: "receive", Err: fmt.Errorf("answer of more than 
 // OpError is the error of every operation of this package. The errno that the
 // kernel returned, if any, matches with errors.Is.
 type OpError struct {
-	Op     string // what was tried: "bind", "receive", "transact", ...
+	Op     string // operation: "bind", "receive", "transact", ...
 	Err    error
-	Extack string // NLMSGERR_ATTR_MSG of the kernel's answer, "" when it gave none
+	Extack string // NLMSGERR_ATTR_MSG of the kernel's answer, "" if there is none
 }
 
 func (e *OpError) Error() string {

@@ -30,13 +30,11 @@ type Header struct {
 	PortID      uint32
 }
 
-// SplitMessage takes one message off the front of b, which must not be empty.
-// The payload is what follows the header; rest begins with the next message
-// and is empty after the last. Both alias b. The error matches ErrMalformed
-// when b holds no whole message.
+// SplitMessage splits one message off the front of b, which must not be empty. The payload is what
+// follows the header; rest begins with the next message and is empty after the last. Both alias b.
+// The error matches ErrMalformed if b does not begin with a whole message.
 //
-// The last message may lack its padding, as the kernel leaves it out when
-// OVS_DP_F_UNALIGNED is set.
+// The last message may lack its padding, which the kernel leaves out if OVS_DP_F_UNALIGNED is set.
 func SplitMessage(b []byte) (h Header, payload, rest []byte, err error) {
 	if len(b) < headerLen {
 		return Header{}, nil, nil, malformed("message header of %d bytes, want %d", len(b), headerLen)
@@ -83,9 +81,9 @@ func wellFormed(b []byte) bool {
 	}
 }
 
-// parseError decodes the payload of NLMSG_ERROR (struct nlmsgerr and, with
-// NLM_F_ACK_TLVS, attributes). errno 0 is an acknowledgement. ok is false when
-// the payload is too short or the code is not one that the kernel sends.
+// parseError decodes the payload of NLMSG_ERROR (struct nlmsgerr and, with NLM_F_ACK_TLVS,
+// attributes). errno 0 is an acknowledgement. ok is false if the payload is too short or the code
+// is not one that the kernel sends.
 func parseError(h Header, payload []byte) (errno unix.Errno, extack []byte, ok bool) {
 	if len(payload) < errorLen {
 		return 0, nil, false
@@ -105,8 +103,8 @@ func parseError(h Header, payload []byte) (errno unix.Errno, extack []byte, ok b
 	return errno, extackText(h, payload[tlvs:]), true
 }
 
-// parseDone decodes the payload of NLMSG_DONE: the dump's errno, absent in
-// some families, and with NLM_F_ACK_TLVS attributes.
+// parseDone decodes the payload of NLMSG_DONE: the dump's errno, missing in some families, and with
+// NLM_F_ACK_TLVS attributes.
 func parseDone(h Header, payload []byte) (errno unix.Errno, extack []byte, ok bool) {
 	if len(payload) == 0 {
 		return 0, nil, true
@@ -143,7 +141,7 @@ func extackText(h Header, tlvs []byte) []byte {
 	return nil
 }
 
-// answerError is the error that an answer with errno stands for, nil for 0.
+// answerError returns the error for an answer with errno, nil for 0.
 func answerError(op string, errno unix.Errno, extack []byte) error {
 	if errno == 0 {
 		return nil

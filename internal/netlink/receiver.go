@@ -32,9 +32,8 @@ func (t Transport) String() string {
 
 // ReceiverConfig configures a Receiver. The zero value is the kernel's default.
 type ReceiverConfig struct {
-	// RcvBuf is the limit in bytes of what the kernel queues; 0 keeps the
-	// kernel's default. It is set by SO_RCVBUFFORCE, or by SO_RCVBUF where
-	// the privilege for that is missing.
+	// RcvBuf limits what the kernel queues, in bytes; 0 keeps the kernel's default. It is set by
+	// SO_RCVBUFFORCE, or by SO_RCVBUF without the privilege.
 	RcvBuf int
 	// Ring is the geometry of the receive ring; zero is none. If the ring cannot be set up, the
 	// receiver is linear and RingError returns the reason.
@@ -88,7 +87,7 @@ func openReceiver(protocol int, groups []uint32, c socketConfig) (*Receiver, err
 	return r, nil
 }
 
-// lock takes the mutex if the socket is open.
+// lock locks the mutex if the socket is open.
 func (r *Receiver) lock() error {
 	r.mu.Lock()
 	if r.sock.fd < 0 {
@@ -176,9 +175,8 @@ func (r *Receiver) Receive(b *Batch, limit int) (int, error) {
 	return b.used - first, nil
 }
 
-// SocketError takes and clears the socket's pending error (SO_ERROR); nil means
-// that there was none. Until it is taken, by this or by Receive, the
-// descriptor polls as EPOLLERR.
+// SocketError returns and clears the socket's pending error (SO_ERROR), nil if there is none. Until
+// it is read, by this method or by Receive, the descriptor polls as EPOLLERR.
 func (r *Receiver) SocketError() error {
 	if err := r.lock(); err != nil {
 		return err

@@ -18,7 +18,7 @@ type RingKernel interface {
 	Recv(fd int, p []byte) (n int, err error)
 	// Poll is poll(2) for one descriptor, without waiting.
 	Poll(fd int) (revents int16, err error)
-	// SoError takes and clears the pending error (SO_ERROR).
+	// SoError returns and clears the pending error (SO_ERROR).
 	SoError(fd int) (unix.Errno, error)
 }
 
@@ -42,8 +42,8 @@ func (r *Receiver) mapRing(c ReceiverConfig) {
 	r.mapping, r.ring = m, m.Reader()
 }
 
-// receiveRing appends up to limit datagrams to b, lent in place as far as they
-// are in frames. The lock is held.
+// receiveRing appends up to limit datagrams to b; those in frames are lent in place. The caller
+// holds the lock.
 func (r *Receiver) receiveRing(b *Batch, limit int) (int, error) {
 	first, bytes, inPlace := len(b.data), 0, 0
 	var err error
@@ -61,7 +61,7 @@ func (r *Receiver) receiveRing(b *Batch, limit int) (int, error) {
 		} else {
 			break
 		}
-		// From here on the frame is lent, whatever it contains.
+		// From here on the frame is lent, even if its content is invalid.
 		b.lend(r.ring)
 		if !wellFormed(payload) {
 			r.sock.counters.malformed.Add(1)
@@ -106,7 +106,7 @@ func (r *Receiver) receiveCopy(b *Batch) ([]byte, bool, error) {
 	slot := b.used
 	if b.slots.truncated(slot) {
 		r.sock.counters.truncated.Add(1)
-		return nil, true, nil // an empty datagram is malformed, and released in its turn
+		return nil, true, nil // an empty datagram is malformed, and released in order
 	}
 	b.used++
 	d := b.slots.datagram(slot)
@@ -122,8 +122,8 @@ func (r *Receiver) receiveSlot(b *Batch) unix.Errno {
 	return errno
 }
 
-// receiveSlots receives up to n datagrams, one at least, into the free slots of
-// b, as slots.receive does.
+// receiveSlots receives up to n datagrams, at least one, into the free slots of b, like
+// slots.receive.
 func (r *Receiver) receiveSlots(b *Batch, n int) (int, unix.Errno) {
 	if r.kernel == nil {
 		return b.slots.receive(r.sock.fd, b.used, n)
@@ -138,7 +138,7 @@ func (r *Receiver) receiveSlots(b *Batch, n int) (int, unix.Errno) {
 				return got, 0
 			}
 		case got > 0:
-			return got, 0 // as recvmmsg does; a persistent error comes again
+			return got, 0 // like recvmmsg; a persistent error is returned next time
 		default:
 			return 0, errno
 		}
@@ -194,9 +194,8 @@ func (r *Receiver) TakenOver() bool { return r.adopted }
 // Found returns what the frames of an adopted ring contained, see AdoptReceiver.
 func (r *Receiver) Found() mmapring.Found { return r.found }
 
-// RingError returns why the receiver has no ring though one was asked for; nil
-// if it has one, or none was asked for. It matches mmapring.ErrNotSupported
-// where the kernel has no rings.
+// RingError returns why the receiver has no ring although one was requested; nil if it has one, or
+// none was requested. It matches mmapring.ErrNotSupported if the kernel has no rings.
 func (r *Receiver) RingError() error { return r.ringErr }
 
 // Poll polls the socket without waiting. After a ring was full, this makes the kernel use COPY

@@ -19,12 +19,10 @@ const (
 	maxTransactions = 128
 )
 
-// Send sends the messages of b with one system call (more only where they
-// exceed the granted send buffer or the kernel's limit of 1024 pieces) and
-// without asking for acknowledgements. The kernel carries them out, in order,
-// before the call returns, and answers only those that fail: failed is called
-// for each of these with its index in b. It does not wait and does not
-// allocate.
+// Send sends the messages of b with one system call (more only if they exceed the granted send
+// buffer or the kernel's limit of 1024 pieces) without requesting acknowledgements. The kernel
+// executes them, in order, before the call returns, and answers only those that fail: failed is
+// called for each of these with its index in b. It does not wait and does not allocate.
 //
 // Messages that could not be sent are reported to failed too, and in the returned error: all
 // messages, with EINVAL, if c is closed or b has an encoding error. An error that matches
@@ -112,7 +110,7 @@ func (c *Conn) failures(base uint32, n, from int, failed func(i int, errno unix.
 				if i := h.Seq - base; h.PortID != c.sock.portID || i >= uint32(n) {
 					c.sock.counters.stale.Add(1)
 				} else if h.Type != unix.NLMSG_ERROR {
-					// A reply that the message asked for by NLM_F_ECHO.
+					// A reply that the message requested by NLM_F_ECHO.
 				} else if errno, _, ok := parseError(h, payload); !ok {
 					c.sock.counters.malformed.Add(1)
 				} else if errno != 0 {
@@ -127,10 +125,9 @@ func (c *Conn) failures(base uint32, n, from int, failed func(i int, errno unix.
 // once for every message, in order, with its reply as in Transact (borrowed until each returns)
 // or its error. It sends at most as many at a time as the receive buffer can hold answers for.
 //
-// The error is the socket's first, nil if the kernel answered every message;
-// each got it for messages that have no answer of their own. It matches
-// unix.ENOBUFS when answers were lost. A batch with an encoding error is not sent and
-// each not called.
+// The error is the socket's first, nil if the kernel answered every message; each got it for
+// messages without an answer. It matches unix.ENOBUFS if answers were lost. If the batch has an
+// encoding error, it is not sent and each is not called.
 func (c *Conn) TransactBatch(b *SendBatch, each func(i int, reply []byte, err error)) error {
 	if err := c.lock(); err != nil {
 		return err

@@ -33,10 +33,10 @@ type SendBatch struct {
 	payloads [][]byte // gathered
 	size     int      // bytes of all messages
 
-	// Of the open message.
+	// State of the open message.
 	gathered bool   // it has its gathered attribute
-	head     int    // where that ends in the encoder's buffer
-	payload  []byte // what is not in the buffer
+	head     int    // end of that attribute in the encoder's buffer
+	payload  []byte // the part that is not in the buffer
 
 	iovs []unix.Iovec // of the part being sent
 	hdr  unix.Msghdr  // of the part being sent
@@ -107,8 +107,8 @@ func (b *SendBatch) End() {
 		b.payloads = append(b.payloads, b.payload)
 	}
 	if pad > 0 {
-		// Four zeros of which the last ones are sent keep the next message
-		// aligned in the buffer.
+		// Append four zeros, of which the last ones are sent, to keep the next message aligned in
+		// the buffer.
 		b.enc.RawUint32(0)
 		m.skip = messageAlign - pad
 	}
@@ -139,7 +139,7 @@ func (b *SendBatch) Err() error {
 	return b.enc.err
 }
 
-// limits bound one system call. All are one at least.
+// limits limit one system call. All are at least one.
 type limits struct{ messages, bytes int }
 
 // part prepares hdr for one system call that sends messages starting at from, as many as the
@@ -179,8 +179,7 @@ func (b *SendBatch) part(from int, l limits, flags uint16, seq, portID uint32) i
 	return n
 }
 
-// addBuffered adds bytes i to j of the buffer, to the last iovec if that ends at
-// i.
+// addBuffered adds bytes i to j of the buffer, to the last iovec if that ends at i.
 func (b *SendBatch) addBuffered(last, i, j int) int {
 	switch {
 	case i == j:

@@ -15,15 +15,13 @@ type socket struct {
 	sndbuf int
 	// anySender accepts datagrams that the kernel did not send.
 	anySender bool
-	// dropsBefore are those that the kernel counted before this process had
-	// the socket.
+	// dropsBefore is the number of drops before this process had the socket.
 	dropsBefore uint32
 	counters    counters
 }
 
-// socketConfig says how to open a socket. Sizes are bytes, 0 keeps the
-// kernel's default. anySender leaves the socket unconnected and open to other
-// processes' messages.
+// socketConfig configures the opening of a socket. Sizes are bytes, 0 keeps the kernel's default.
+// anySender leaves the socket unconnected and open to messages of other processes.
 type socketConfig struct {
 	rcvbuf, sndbuf int
 	anySender      bool
@@ -123,7 +121,7 @@ func (s *socket) setBuffer(name string, size, force, plain int) (int, error) {
 	return granted, nil
 }
 
-// enable sets a boolean option of SOL_NETLINK where the kernel has it.
+// enable sets a boolean option of SOL_NETLINK if the kernel has it.
 func (s *socket) enable(opt int) error {
 	err := unix.SetsockoptInt(s.fd, unix.SOL_NETLINK, opt, 1)
 	if err != nil && !errors.Is(err, unix.ENOPROTOOPT) && !errors.Is(err, unix.EOPNOTSUPP) {
@@ -161,8 +159,8 @@ func (s *socket) close(k RingKernel) (err error) {
 	return nil
 }
 
-// receiveError turns the errno of a receive into an error, counting an
-// overflow. It is nil for EAGAIN.
+// receiveError converts the errno of a receive to an error, and counts an overflow. It returns nil
+// for EAGAIN.
 func (s *socket) receiveError(errno unix.Errno) error {
 	switch errno {
 	case 0, unix.EAGAIN:
@@ -175,8 +173,7 @@ func (s *socket) receiveError(errno unix.Errno) error {
 	}
 }
 
-// socketError takes SO_ERROR from the socket, which also ends the EPOLLERR
-// that it causes.
+// socketError reads SO_ERROR from the socket, which also ends the EPOLLERR.
 func (s *socket) socketError() error {
 	code, err := unix.GetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_ERROR)
 	if err != nil {

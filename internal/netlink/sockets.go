@@ -14,7 +14,7 @@ import (
 // in a network namespace.
 type SocketEntry struct {
 	Protocol int    // NETLINK_*
-	PortID   uint32 // 0 for the kernel's own
+	PortID   uint32 // 0 for the kernel's own sockets
 	Queued   uint64 // bytes of SO_RCVBUF that waiting messages use, without rings
 	Drops    uint64 // messages that could not be queued
 	Inode    uint64 // number of the socket in /proc/PID/fd

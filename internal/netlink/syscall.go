@@ -14,10 +14,9 @@ import (
 // pointers (Msghdr.Iov, Iovec.Base) in heap objects, which the garbage collector follows and
 // does not move, or is outside Go's heap.
 //
-// Batches are sent and received by RawSyscall, because neither call blocks. A thread that
-// announces a call to Go's scheduler loses its processor if the call takes more than about 20
-// us, as a batch does, and must get one back. The price: garbage collection waits for a running
-// batch.
+// Batches are sent and received by RawSyscall, because neither call blocks. A thread that announces
+// a call to Go's scheduler loses its processor if the call takes more than about 20 us, as a batch
+// does, and must get one back. The cost is that garbage collection waits for a running batch.
 
 // mmsghdr is struct mmsghdr, linux/socket.h. Go pads its end as C does.
 type mmsghdr struct {
@@ -25,8 +24,8 @@ type mmsghdr struct {
 	len uint32 // bytes received
 }
 
-// sendmsg sends one datagram without waiting. EINTR is retried: netlink
-// returns it before anything was queued.
+// sendmsg sends one datagram without waiting. EINTR is retried: netlink returns it before anything
+// is queued.
 func sendmsg(fd int, msg *unix.Msghdr) unix.Errno {
 	for {
 		_, _, errno := unix.RawSyscall(unix.SYS_SENDMSG, uintptr(fd), uintptr(unsafe.Pointer(msg)), unix.MSG_DONTWAIT)
@@ -49,9 +48,8 @@ func getsockoptUint32s(fd, level, opt int, v []uint32) unix.Errno {
 // userdata.
 const maxDatagram = 64<<10 + 4<<10
 
-// slots is memory to receive datagrams into, one per slot. It is mapped
-// anonymously, so only the pages that were written to are ever present.
-// Message headers point into the arrays, which never grow.
+// slots is memory for received datagrams, one per slot. It is mapped anonymously, so only pages
+// that were written to are present. Message headers point into the arrays, which never grow.
 type slots struct {
 	mem   []byte
 	msgs  []mmsghdr
@@ -100,8 +98,7 @@ func (s *slots) munmap() error {
 
 func (s *slots) len() int { return len(s.msgs) }
 
-// receive fills up to n slots, which must be one at least, from slot i on,
-// without waiting. EINTR is retried.
+// receive fills up to n slots, at least one, from slot i on, without waiting. EINTR is retried.
 //
 // The kernel keeps an error after the first datagram for the next call, so n > 0 and an errno
 // exclude each other.
@@ -120,7 +117,7 @@ func (s *slots) receive(fd, i, n int) (int, unix.Errno) {
 	}
 }
 
-// datagram returns what slot i received.
+// datagram returns the datagram received in slot i.
 //
 // The base is the slot's address in mem and the kernel wrote len <= maxDatagram
 // bytes there, so the slice stays inside of the mapping.

@@ -36,9 +36,8 @@ func (c *Conn) Transport() Transport {
 	return Linear
 }
 
-// RingError returns why the connection has no TX ring though one was asked for;
-// nil if it has one, or none was asked for. It matches mmapring.ErrBroken where
-// the kernel does not send from it.
+// RingError returns why the connection has no TX ring although one was requested; nil if it has
+// one, or none was requested. It matches mmapring.ErrBroken if the kernel does not send from it.
 func (c *Conn) RingError() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()

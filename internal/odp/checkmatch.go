@@ -59,7 +59,7 @@ func Imply(key, mask *Packed, named uint64) {
 	}
 }
 
-// protoAt returns where a packet of the EtherType has its protocol, 0 if it has none.
+// protoAt returns the offset of the protocol in packets of the EtherType, 0 if they have none.
 func protoAt(ethertype uint16) int {
 	switch ethertype {
 	case ethertypeIPv4:
@@ -75,8 +75,8 @@ func (p *Packed) hasUnit(attr uint16) bool {
 	return !allZeros(p[u.off : u.off+u.size])
 }
 
-// CheckMatch returns why the kernel would refuse a flow with this key and mask, as far as
-// fields depend on other fields (match_validate and validate_vlan_from_nlattrs of
+// CheckMatch returns why the kernel would reject a flow with this key and mask, as far as fields
+// depend on other fields (match_validate and validate_vlan_from_nlattrs of
 // net/openvswitch/flow_netlink.c, 6.1).
 func CheckMatch(key, mask *Packed) error {
 	typ := binary.BigEndian.Uint16(key[offEthertype:])

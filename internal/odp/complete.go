@@ -9,20 +9,20 @@ import (
 	"dpifd/internal/netlink"
 )
 
-// givenAttr is one attribute of a key, with a mask of what was added to it.
+// givenAttr is one attribute of a key, with a mask of the bits that were added.
 type givenAttr struct {
 	typ         uint16
 	value, mask []byte
 }
 
-// protocolAt has the place of the protocol in the attributes of IP headers
-// (struct ovs_key_ipv4 and ovs_key_ipv6, linux/openvswitch.h) and their sizes.
+// protocolAt has the offset of the protocol in the attributes of IP headers (struct ovs_key_ipv4
+// and ovs_key_ipv6, linux/openvswitch.h) and their sizes.
 var protocolAt = map[uint16]struct{ place, size int }{KeyAttrIPv4: {8, 12}, KeyAttrIPv6: {36, 40}}
 
-// Complete adds to the key of a packet what people leave out of its text: Ethernet
-// addresses, which are zeros, the EtherType that other attributes imply or else IPv4's, and
-// the protocol that a transport header implies. mask is what ParseKey returned with the
-// key: what it has is not missing. added is the text of what was added, "" if that is nothing.
+// Complete adds to the key of a packet what people leave out of its text: Ethernet addresses, which
+// become zeros, the EtherType that other attributes imply or else IPv4's, and the protocol that a
+// transport header implies. mask is the mask that ParseKey returned with the key: attributes in it
+// are not missing. added is the text of the additions, "" if there are none.
 func Complete(key, mask []byte) (full []byte, added string) {
 	var list []givenAttr
 	walk(key, func(typ uint16, value []byte) { list = append(list, givenAttr{typ, bytes.Clone(value), nil}) })
@@ -45,7 +45,7 @@ func Complete(key, mask []byte) (full []byte, added string) {
 			ethertype = binary.BigEndian.Uint16(v)
 		}
 	case netlink.FindAttr(mask, KeyAttrEthertype) != nil:
-		ethertype = 0 // a frame without, which was said
+		ethertype = 0 // explicitly a frame without EtherType
 	default:
 		switch {
 		case has(KeyAttrVLAN):
@@ -101,7 +101,7 @@ func withProtocol(list []givenAttr, mask []byte, ethertype uint16, proto byte) [
 	return list
 }
 
-// rank orders attributes as the kernel's text has them.
+// rank is the position of an attribute in the kernel's order.
 func (a *givenAttr) rank() uint16 {
 	switch {
 	case a.typ == KeyAttrEncap:

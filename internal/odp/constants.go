@@ -1,7 +1,7 @@
 package odp
 
-// Key attributes: enum ovs_key_attr, linux/openvswitch.h of Linux 6.1. The
-// kernel neither sends nor takes types 29 and 30.
+// Key attributes: enum ovs_key_attr, linux/openvswitch.h of Linux 6.1. The kernel neither sends nor
+// accepts types 29 and 30.
 const (
 	KeyAttrUnspec          = 0
 	KeyAttrEncap           = 1

@@ -25,7 +25,7 @@ func AppendInPortMask(e *netlink.Encoder) {
 	e.Uint32(KeyAttrInPort, ^uint32(0))
 }
 
-// AppendRecircID appends the recirculation id to a key, or the bits of it that matter to a mask.
+// AppendRecircID appends the recirculation id to a key, or its matched bits to a mask.
 func AppendRecircID(e *netlink.Encoder, id uint32) { e.Uint32(KeyAttrRecircID, id) }
 
 // SetRecircID changes the recirculation id in the key b, and reports whether b has one.
@@ -38,8 +38,7 @@ func SetRecircID(b []byte, id uint32) bool {
 	return true
 }
 
-// AppendEthernet appends both Ethernet addresses to a key, or the bits that
-// matter of both to a mask.
+// AppendEthernet appends both Ethernet addresses to a key, or their matched bits to a mask.
 func AppendEthernet(e *netlink.Encoder, src, dst MAC) {
 	var b [ethernetLen]byte
 	copy(b[:], src[:])
@@ -53,15 +52,14 @@ func AppendEthertype(e *netlink.Encoder, v uint16) {
 	e.Attr(KeyAttrEthertype, []byte{byte(v >> 8), byte(v)})
 }
 
-// AppendVLAN appends the TCI, given in host byte order, to a key or a mask. In
-// a key the present bit 0x1000 has to be set.
+// AppendVLAN appends the TCI, given in host byte order, to a key or a mask. In a key the present
+// bit 0x1000 must be set.
 func AppendVLAN(e *netlink.Encoder, tci uint16) {
 	e.Attr(KeyAttrVLAN, []byte{byte(tci >> 8), byte(tci)})
 }
 
-// AppendPushVLAN appends the action that adds a VLAN tag with the given TPID
-// and TCI (struct ovs_action_push_vlan), both in host byte order. The TCI has
-// to have the present bit 0x1000 set.
+// AppendPushVLAN appends the action that adds a VLAN tag with the given TPID and TCI (struct
+// ovs_action_push_vlan), both in host byte order. The present bit 0x1000 of the TCI must be set.
 func AppendPushVLAN(e *netlink.Encoder, tpid, tci uint16) {
 	e.Attr(ActionAttrPushVLAN, []byte{byte(tpid >> 8), byte(tpid), byte(tci >> 8), byte(tci)})
 }
@@ -77,6 +75,6 @@ func AppendDrop(e *netlink.Encoder, reason uint32) { e.Uint32(ActionAttrDrop, re
 // AppendPopVLAN appends the action that removes the outer VLAN tag.
 func AppendPopVLAN(e *netlink.Encoder) { e.Flag(ActionAttrPopVLAN) }
 
-// AppendRecirc appends the action that looks the packet up again, with a recirculation id in its key.
-// It has to be the last one, or the kernel copies the packet.
+// AppendRecirc appends the action that looks the packet up again with a recirculation id in its
+// key. It must be the last one, otherwise the kernel copies the packet.
 func AppendRecirc(e *netlink.Encoder, id uint32) { e.Uint32(ActionAttrRecirc, id) }

@@ -24,8 +24,8 @@ const (
 	ip4Form
 	ip6Form
 	wide        // 0x123, a number of any width
-	bytesForm   // 0x0123, with its zeros: all that is left of the payload
-	stringForm  // with a NUL at its end: all that is left of the payload
+	bytesForm   // 0x0123, with leading zeros: the rest of the payload
+	stringForm  // NUL-terminated: the rest of the payload
 	portForm    // a port's name or number
 	fragForm    // no, first, later
 	flagsForm   // names of bits
@@ -52,7 +52,7 @@ type field struct {
 	always   bool     // the mask, if any, is written even if it is full
 	optional bool     // without a mask, 0 is not written; in a complete layout it may be left out
 	comma    bool     // flagsForm: names are joined by commas
-	shown    bool     // even if it is wildcarded
+	shown    bool     // printed even if it is wildcarded
 }
 
 func (f *field) limit() uint64 {
@@ -232,7 +232,7 @@ func wideHex(b []byte) string {
 	return "0x" + s
 }
 
-// appendFlags writes a|b when all bits matter, +a-b when some do.
+// appendFlags writes a|b if all bits are matched, +a-b if only some are.
 func (f *field) appendFlags(w *writer, value, mask []byte, full bool) {
 	v, m := f.get(value), f.limit()
 	if mask != nil {

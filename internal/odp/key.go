@@ -19,8 +19,8 @@ var (
 // ethernetLen is sizeof(struct ovs_key_ethernet): source, then destination.
 const ethernetLen = 12
 
-// maxNesting bounds the ENCAP attributes inside each other: the kernel parses
-// two VLAN tags (eth.vlan and eth.cvlan of struct sw_flow_key, Linux 6.1).
+// maxNesting limits nested ENCAP attributes: the kernel parses two VLAN tags (eth.vlan and
+// eth.cvlan of struct sw_flow_key, Linux 6.1).
 const maxNesting = 2
 
 // Key is the part of a flow key that forwarding reads. It holds no reference
@@ -37,8 +37,8 @@ type Key struct {
 	// byte order; valid if HasVLAN. It is 0 when the tag is truncated.
 	TCI     uint16
 	HasVLAN bool
-	// RecircID is 0 for a packet that was not recirculated; valid if HasRecircID. Kernels before 3.19
-	// have none.
+	// RecircID is 0 for a packet that was not recirculated; valid if HasRecircID. Kernels before
+	// 3.19 send none.
 	RecircID    uint32
 	HasRecircID bool
 }

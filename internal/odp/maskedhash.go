@@ -35,11 +35,11 @@ func (u *MaskedHasher) HashTable(key *netlink.AttrTable, mask []byte) uint64 {
 	return h.sum()
 }
 
-// HashL2 hashes what HashMasked does, for the flow of an L2Key under a mask of in-port and
-// addresses (MasksL2), at a sixth of the cost. The two never give the same hash but by chance,
-// so that a flow is to be hashed by the same one each time: by HashL2 if L2Key.Of holds.
+// HashL2 hashes the same as HashMasked, for the flow of an L2Key with a mask of in-port and
+// addresses (MasksL2), at a sixth of the cost. The two give different hashes, so a flow must always
+// be hashed by the same one: by HashL2 if L2Key.Of returns true.
 func (u *MaskedHasher) HashL2(k *L2Key, mask []byte) uint64 {
-	const odd = 1 // HashMasked hashes whole words
+	const odd = 1 // makes it differ from HashMasked, which hashes whole words
 	m := (*[l2KeyLen]byte)(mask)
 	var b [2*(inPortLen+ethLen) + odd]byte
 	copy(b[:], k[4:ethAt]) // the kernel matches the in-port exactly

@@ -101,8 +101,8 @@ func isHexByte(c byte) bool {
 
 func (p *parser) word() string { return p.take(isWordByte) }
 
-// list calls fn for each element up to a ")" that it leaves, or the text's end.
-// Elements are separated by commas or space. fn reads at least a byte or fails.
+// list calls fn for each element up to a ")", which it does not read, or the end of the text.
+// Elements are separated by commas or spaces. fn must read at least one byte or fail.
 func (p *parser) list(fn func()) {
 	for {
 		p.space()
@@ -133,7 +133,7 @@ func (p *parser) group(fn func()) {
 	p.depth--
 }
 
-// slash reads the "/" before a mask. It fails where masks do not belong.
+// slash reads the "/" before a mask. It fails if masks are not allowed.
 func (p *parser) slash() bool {
 	if p.peek() != '/' {
 		return false

@@ -28,10 +28,9 @@ const (
 	l2KeyLen  = ethAt + 4 + ethLen
 )
 
-// Of reports whether a flow with this mask needs only in-port and addresses of a packet's key,
-// and sets k to these, as a list of attributes, if so. The kernel installs the same flow and
-// has less to check. Tags and tunnels are matched whatever the mask, so a key with one is
-// needed whole.
+// Of reports whether a flow with this mask needs only in-port and addresses of a packet's key, and
+// sets k to these, as a list of attributes, if so. The kernel installs the same flow and has less
+// to check. Tags and tunnels are matched with any mask, so a key with one is needed whole.
 func (k *L2Key) Of(key *netlink.AttrTable, mask []byte) bool {
 	port, eth := key.Get(KeyAttrInPort), key.Get(KeyAttrEthernet)
 	if len(mask) != l2KeyLen || len(port) != inPortLen || len(eth) != ethLen || key.HasAny(tagsOrTunnel) {

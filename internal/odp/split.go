@@ -2,9 +2,9 @@ package odp
 
 import "dpifd/internal/netlink"
 
-// MaxActions is the maximum number of bytes of actions that all kernels accept:
-// MAX_ACTIONS_BUFSIZE of net/openvswitch/flow_netlink.c, Linux 4.4, less the header of struct
-// sw_flow_actions. Linux 6.1 takes what an attribute can hold.
+// MaxActions is the maximum size of actions, in bytes, that all kernels accept: MAX_ACTIONS_BUFSIZE
+// of net/openvswitch/flow_netlink.c, Linux 4.4, minus the header of struct sw_flow_actions. Linux
+// 6.1 accepts what an attribute can hold.
 const MaxActions = 32<<10 - 64
 
 // SplitActions divides actions into lists of at most limit bytes, and calls each with one after
@@ -37,7 +37,7 @@ func SplitActions(actions []byte, limit int, each func([]byte) bool) bool {
 			}
 			part, outputs, chosen = append(part[:0], before...), 0, tunnel != nil
 			if t != ActionAttrOutput {
-				continue // before has it
+				continue // it is in before
 			}
 		}
 		if t == ActionAttrOutput {

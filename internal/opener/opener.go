@@ -24,14 +24,14 @@ const moduleName = "openvswitch"
 const (
 	moduleRetry    = time.Second // between two look-ups while waiting
 	moduleReminder = time.Minute // between two lines about it
-	datapathRetry  = time.Second // between two looks for a datapath that went away
+	datapathRetry  = time.Second // between two looks for a removed datapath
 )
 
 // Config says which datapath to open, and holds the functions to call.
 type Config struct {
 	Config   func() *config.Config // in force
-	Opened   bool                  // a datapath was served before: it is waited for
-	Progress func()                // is called at each look while there is nothing to open
+	Opened   bool                  // a datapath was served before: wait for it
+	Progress func()                // called at each look while there is nothing to open
 	Notify   event.Sink
 }
 
@@ -161,7 +161,7 @@ func (o *Opener) formerDatapath(fam *dpif.Families) (*dpif.Datapath, dpif.Datapa
 	}
 	before, err := checkpoint.Load(rundir.Path, checkpoint.Name(name, ns))
 	if err != nil || before == nil {
-		return nil, dpif.DatapathInfo{}, false // said when the checkpoint is needed
+		return nil, dpif.DatapathInfo{}, false // reported when the checkpoint is needed
 	}
 	list, err := dpif.Datapaths(o.conn, fam)
 	if err != nil {

@@ -18,10 +18,10 @@ type Overview struct {
 	FlowLimit int64    `json:"flow_limit"` // 0 without a daemon
 	Masks     uint32   `json:"masks"`
 	MACs      int64    `json:"macs"`
-	Hit       float64  `json:"hit_per_s"`    // packets that a flow took
-	Missed    float64  `json:"missed_per_s"` // packets that came up
+	Hit       float64  `json:"hit_per_s"`    // packets that matched a flow
+	Missed    float64  `json:"missed_per_s"` // upcalls
 	Lost      float64  `json:"lost_per_s"`
-	LostTotal uint64   `json:"lost"` // misses that the kernel could not hand over
+	LostTotal uint64   `json:"lost"` // upcalls that the kernel could not deliver
 	Ports     []Port   `json:"ports"`
 	Problems  []string `json:"problems"` // for people; none means healthy
 }

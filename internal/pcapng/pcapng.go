@@ -54,7 +54,7 @@ type Packet struct {
 // Writer writes packets to one file, or to a pipe: it never seeks.
 type Writer struct {
 	out   *bufio.Writer
-	block []byte            // the one being made
+	block []byte            // block under construction
 	ports map[string]uint32 // interfaces by the port's name
 }
 

@@ -33,7 +33,7 @@ type Lock struct {
 // maxPID is the maximum size of a lock file in bytes: a process id and a newline.
 const maxPID = 16
 
-// Lock takes the lock of a name, without waiting. The error is a *LockedError if
+// Lock acquires the lock with the given name, without waiting. The error is a *LockedError if
 // another process has it. The caller releases it before it closes the directory.
 func (d *Dir) Lock(name string) (*Lock, error) {
 	for {

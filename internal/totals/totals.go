@@ -24,11 +24,11 @@ const (
 type Reading struct {
 	Uptime     time.Duration
 	Goroutines int
-	RingFill   uint32              // greatest of a ring since the last reading for the log
+	RingFill   uint32              // maximum of any ring since the last reading for the log
 	Longest    time.Duration       // batch since the last reading for the log
-	Upcalls    metric.Distribution // how long they took at most
+	Upcalls    metric.Distribution // upper bounds of latencies
 	Kernel     dpif.DatapathStats  // since the run began
-	Ports      upcall.PortCounters // of all ports, those that have gone included, and of datapaths before
+	Ports      upcall.PortCounters // of all ports, including removed ones, and of earlier datapaths
 	Served     vswitch.Stats
 	MACs       forward.Stats
 	Groups     snoop.Counters
