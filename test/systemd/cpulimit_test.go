@@ -26,6 +26,11 @@ func TestCPULimit(t *testing.T) {
 				t.Errorf("%d handlers with one CPU", got)
 			}
 			s.pass(t)
+			loaded := time.Now()
+			s.send(t, 1000, 1000)
+			stats := s.journal.Wait(t, loaded, "stats", func(e lab.Event) bool { return e.Int(t, "upcalls_delta") > 100 })
+			t.Logf("%s upcalls in %s ms: upcall_us_p50 %s, p99 %s, max %s", stats.Text("upcalls_delta"),
+				stats.Text("interval_ms"), stats.Text("upcall_us_p50"), stats.Text("upcall_us_p99"), stats.Text("upcall_us_max"))
 			tasks, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", s.number(t, "MainPID")))
 			if err != nil {
 				t.Fatal(err)
