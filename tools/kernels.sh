@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Runs the demo and the kernel tests on the kernels that Debian offers for this machine's release,
-# the newest of each series, including backports. Writes docs/KERNELS.md from the logs of each
-# series' last run. Arguments select series: tools/kernels.sh 6.12. The argument "page" writes the
-# page without running anything.
+# including backports, and for the release before: the newest of each series. Writes
+# docs/KERNELS.md from the logs of each series' last run. Arguments select series:
+# tools/kernels.sh 6.12. The argument "page" writes the page without running anything.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export LC_ALL=C MAKEFLAGS=''
@@ -14,14 +14,15 @@ meta=linux-image-cloud-amd64
 # machine's mirrors, and the backports of the first one.
 # shellcheck source=/dev/null
 codename=$(. /etc/os-release && echo "$VERSION_CODENAME")
+before=bullseye # the release before, for an older kernel
 # shellcheck disable=SC2016 # apt-get expands it
 mirrors() { apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' "Codename: $1" | sort -u; }
 key='[signed-by=/usr/share/keyrings/debian-archive-keyring.gpg]'
 mkdir -p "$cache"/apt/{state/lists/partial,cache/archives/partial}
 : >"$cache/apt/status"
 {
-	mirrors "$codename" | sed "s|.*|deb $key & $codename main\ndeb $key & $codename-backports main|"
-	mirrors "$codename-security" | sed "s|.*|deb $key & $codename-security main|"
+	mirrors "$codename" | sed "s|.*|deb $key & $codename main\ndeb $key & $codename-backports main\ndeb $key & $before main|"
+	mirrors "$codename-security" | sed "s|.*|deb $key & $codename-security main\ndeb $key & $before-security main|"
 } >"$cache/apt/sources.list"
 options=(-q -o "Dir::State=$cache/apt/state" -o "Dir::State::status=$cache/apt/status" -o "Dir::Cache=$cache/apt/cache"
 	-o "Dir::Etc::sourcelist=$cache/apt/sources.list" -o Dir::Etc::sourceparts=/dev/null
@@ -70,9 +71,9 @@ page() {
 # Kernels
 
 For who wants to know whether dpifd was tested on a kernel like theirs. \`make kernels\` writes this page: it runs the
-demo and the kernel tests in the lab VM on the newest kernel of each series that Debian offers for $codename. The tests
-find out by trying what a kernel lacks. [README.md](../README.md#kernels) has the features by version, also of older
-kernels.
+demo and the kernel tests in the lab VM on the newest kernel of each series that Debian offers for $codename, with its
+backports, and for $before. The tests find out by trying what a kernel lacks. [README.md](../README.md#kernels) has the
+features by version.
 
 | Kernel | Demo | Kernel tests | Dispatch | Date | Commit |
 |---|---|---|---|---|---|
