@@ -7,6 +7,7 @@ BEGIN {
 	why["drop-action"] = "the drop action, which has a reason (Linux 6.7). Flows that drop have no actions."
 	why["meters"] = "working meters (Linux 4.18). There is no storm control."
 	why["dispatch by CPU"] = "upcall sockets by CPU (Linux 5.15). Each port has its own."
+	why["features that ovs-dpctl changes"] = "a feature that ovs-dpctl sets (Linux 5.15), which the daemon would undo."
 	why["ifindexes of vports"] = "the ifindex of vports (Linux 4.15). It is looked up by name."
 	why["second VLAN tags"] = "matches on a second VLAN tag (Linux 4.10). What is behind it cannot be matched."
 	why["altnames of devices"] = "altnames of devices (Linux 5.5)."
