@@ -70,10 +70,10 @@ page() {
 	cat <<HEAD
 # Kernels
 
-For who wants to know whether dpifd was tested on a kernel like theirs. \`make kernels\` writes this page: it runs the
-demo and the kernel tests in the lab VM on the newest kernel of each series that Debian offers for $codename, with its
-backports, and for $before. The tests find out by trying what a kernel lacks. [README.md](../README.md#kernels) has the
-features by version.
+For operators who want to know whether dpifd was tested on a kernel like theirs. \`make kernels\` writes this page: it
+runs the demo and the kernel tests in the lab VM on the newest kernel of each series that Debian offers for $codename,
+with its backports, and for $before. The tests find out by trying what a kernel lacks.
+[README.md](../README.md#kernels) has the features by version.
 
 | Kernel | Demo | Kernel tests | Dispatch | Date | Commit |
 |---|---|---|---|---|---|
