@@ -20,10 +20,11 @@ match($0, /kernel lacks [^:]+: /) {
 	feature = substr($0, RSTART + 13, RLENGTH - 15)
 	error = substr($0, RSTART + RLENGTH)
 	if ($1 == "SKIP:") {
+		whole = $3 !~ /\// # not a subtest
 		name = $3
 		sub(/[:\/].*/, "", name)
 		note(feature, name)
-		skipped[feature, name] = 1
+		if (whole) skipped[feature, name] = 1
 	} else if ($1 ~ /^[a-z_]+\.go:[0-9]+:$/) {
 		note(feature, test)
 	} else {
@@ -72,6 +73,7 @@ END {
 			order[j] = order[j - 1]
 			order[j - 1] = swap
 		}
+	if (count) print "It lacks:\n"
 	for (i = 1; i <= count; i++) {
 		feature = order[i]
 		text = (feature in why ? why[feature] : feature ".") " Error: `" errors[feature] "`."
@@ -79,6 +81,7 @@ END {
 		if (tests(feature, 0) != "") text = text " Skipped in part: " tests(feature, 0) "."
 		item(text)
 	}
-	for (i = 1; i <= fails; i++) item("Failed: " failed[i])
-	if (!count && !fails) print "Nothing that the tests need is missing, and none failed."
+	if (!count) print "It lacks nothing that the tests try."
+	if (fails) print "\nFailed:\n"
+	for (i = 1; i <= fails; i++) item(failed[i])
 }
