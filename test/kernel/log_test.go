@@ -72,8 +72,9 @@ func TestEventfulLog(t *testing.T) {
 	common["log"] = "{stats_interval: 1s, level: debug}"
 	d = n.run(t, common)
 	since = time.Now()
-	paced(t, p[1], sink, 40, 40)
-	d.Wait(t, since, "port_stats", forPort(n.hosts[1].port))
+	paced(t, p[1], sink, 80, 40)
+	first := d.Wait(t, since, "port_stats", forPort(n.hosts[1].port))
+	d.Wait(t, first.Time, "port_stats", forPort(n.hosts[1].port)) // rates take two
 	stop(t, d)
 	log += d.Output()
 	if dir := os.Getenv("DPIFD_LOG_DIR"); dir != "" {
