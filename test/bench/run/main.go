@@ -31,6 +31,7 @@ func main() {
 	switches := flag.String("switches", strings.Join(bench.Switches, ","),
 		"what to measure, separated by commas; NAME=PROGRAM is another build of dpifd, "+
 			"NAME='PROGRAM --set KEY=VALUE' one with other settings")
+	nice := flag.Int("nice", 0, "run what is measured with this nice value; -10 is that of dpifd's unit and of ovs-ctl")
 	out := flag.String("out", "", "write the measurements to this `file`")
 	growing := flag.Bool("scale", false, "measure growing numbers of ports and flows instead of loads")
 	ports := flag.String("ports", numbers(bench.ScalePorts), "with -scale: numbers of ports")
@@ -45,13 +46,13 @@ func main() {
 		}
 		return
 	}
-	if err := run(*rounds, *only, strings.Split(*switches, ","), *out); err != nil {
+	if err := run(*rounds, *nice, *only, strings.Split(*switches, ","), *out); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func run(rounds int, only string, switches []string, out string) error {
+func run(rounds, nice int, only string, switches []string, out string) error {
 	loads := slices.Clone(bench.Loads)
 	if only != "" {
 		names := strings.Split(only, ",")
@@ -68,6 +69,7 @@ func run(rounds int, only string, switches []string, out string) error {
 	if err != nil {
 		return err
 	}
+	net.nice = nice
 	kernel, ovs, err := versions()
 	if err != nil {
 		return err

@@ -21,7 +21,7 @@ const (
 
 // measure runs one switch under one load.
 func measure(n *network, name string, l bench.Load) (m *bench.Result, err error) {
-	s, err := start(name, setup{ports: n.ports(l.Ports), flood: l.Unknown})
+	s, err := start(name, setup{ports: n.ports(l.Ports), flood: l.Unknown, nice: n.nice})
 	if err != nil {
 		return nil, err
 	}

@@ -26,6 +26,7 @@ const (
 type network struct {
 	sender, receiver netns.NsHandle
 	senders          []string // devices
+	nice             int      // nice value that switches run with
 }
 
 const receiving = "r"

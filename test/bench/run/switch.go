@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -75,6 +76,7 @@ type setup struct {
 	flows    int           // flow limit, 0 for the switch's default
 	dispatch string        // for dpifd, "" for its default
 	flood    bool          // the floor outputs to all ports
+	nice     int           // of the switch's process
 }
 
 // floorArgs are the floor's arguments for one of its names.
@@ -157,7 +159,7 @@ func start(name string, u setup) (*vswitch, error) {
 func (s *vswitch) run(ready string, argv ...string) error {
 	s.cmd = exec.Command(argv[0], argv[1:]...)
 	s.cmd.Stdout, s.cmd.Stderr = &s.said, &s.said
-	if err := s.cmd.Start(); err != nil {
+	if err := startNice(s.cmd, s.setup.nice); err != nil {
 		return err
 	}
 	go func() {
@@ -172,6 +174,16 @@ func (s *vswitch) run(ready string, argv ...string) error {
 			return strings.Contains(s.said.String(), ready), nil
 		}
 	})
+}
+
+// startNice starts a process with a nice value, which it inherits from the thread that starts it.
+func startNice(cmd *exec.Cmd, nice int) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if err := unix.Setpriority(unix.PRIO_PROCESS, 0, nice); err != nil {
+		return fmt.Errorf("nice value %d: %w", nice, err)
+	}
+	return errors.Join(cmd.Start(), unix.Setpriority(unix.PRIO_PROCESS, 0, 0))
 }
 
 // startOVS starts ovsdb-server and ovs-vswitchd with one bridge.
