@@ -97,9 +97,9 @@ func words(t *testing.T, page string) string {
 
 func plain(s string) string { return strings.Join(strings.Fields(s), "") }
 
-// TestPagesSayWhatHelpSays compares each command's page with its help texts letter by letter, so
+// TestPagesMatchHelp compares each command's page with its help texts letter by letter, so
 // that no part is interpreted as Markdown.
-func TestPagesSayWhatHelpSays(t *testing.T) {
+func TestPagesMatchHelp(t *testing.T) {
 	dir := filepath.Join(generated(t), "man")
 	for _, c := range documented(command.New()) {
 		page := words(t, filepath.Join(dir, pageName(c)+".8"))

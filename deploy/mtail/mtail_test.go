@@ -144,9 +144,9 @@ func expected(t *testing.T, log string) map[string]string {
 	return want
 }
 
-// TestMetricsAreTheDaemonsFigures compares mtail's metrics with the log, up to the end of the first
+// TestMetricsMatchLog compares mtail's metrics with the log, up to the end of the first
 // run, which had many losses, and up to the end of the second.
-func TestMetricsAreTheDaemonsFigures(t *testing.T) {
+func TestMetricsMatchLog(t *testing.T) {
 	data, err := os.ReadFile(sample)
 	if err != nil {
 		t.Fatal(err)

@@ -66,11 +66,11 @@ var _ = event.Declare[evPortStats](event.Kind{Name: "port_stats", Level: event.D
 
 // List implements event.Lister. Fields that stats has too are explained there.
 func (evPortStats) List() []event.Field {
-	said := evStats{}.List()
+	described := evStats{}.List()
 	var out []event.Field
 	for _, i := range vswitch.PortStatsMetrics.Infos() {
 		f := event.Field{Name: i.Field(), Meaning: i.Help}
-		if slices.ContainsFunc(said, func(g event.Field) bool { return g.Name == f.Name }) {
+		if slices.ContainsFunc(described, func(g event.Field) bool { return g.Name == f.Name }) {
 			f.Meaning = ""
 		}
 		out = append(out, f)

@@ -31,10 +31,10 @@ func (d *run) reloads(ctx context.Context, asked, dump <-chan os.Signal) {
 	}
 }
 
-// tellReloading reports a reload to the service manager, with the time (Type=notify-reload,
+// notifyReloading reports a reload to the service manager, with the time (Type=notify-reload,
 // systemd 253).
-func (d *run) tellReloading() {
-	d.tellManager(sd.SdNotifyReloading, "MONOTONIC_USEC="+strconv.FormatInt(clock.Now().Microseconds(), 10))
+func (d *run) notifyReloading() {
+	d.notifyManager(sd.SdNotifyReloading, "MONOTONIC_USEC="+strconv.FormatInt(clock.Now().Microseconds(), 10))
 }
 
 // reload applies the file's configuration. A file that cannot be used changes nothing; keys
@@ -43,7 +43,7 @@ func (d *run) tellReloading() {
 func (d *run) reload() (endpoint.Reloaded, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.tellReloading()
+	d.notifyReloading()
 	status := "serving " + d.cfg().Datapath.Name
 	done, err := d.use()
 	if err != nil {
@@ -51,7 +51,7 @@ func (d *run) reload() (endpoint.Reloaded, error) {
 		first, _, _ := strings.Cut(err.Error(), "\n")
 		status += "; the last reload failed: " + first
 	}
-	d.tellManager(sd.SdNotifyReady, "STATUS="+status)
+	d.notifyManager(sd.SdNotifyReady, "STATUS="+status)
 	return done, err
 }
 

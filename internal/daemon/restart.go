@@ -95,13 +95,13 @@ func (d *run) handOver(server *vswitch.Server) {
 	d.log.emit(evHandedOver{To: to, Sockets: len(d.left), NotHandedOver: server.Abandoned()})
 }
 
-// tellEnding reports the end of ctx to the service manager, except for an exec.
-func (d *run) tellEnding(ctx context.Context) {
+// notifyEnding reports the end of ctx to the service manager, except for an exec.
+func (d *run) notifyEnding(ctx context.Context) {
 	if isRestart(ctx) && d.store == nil {
-		d.tellReloading()
+		d.notifyReloading()
 		return
 	}
-	d.tellManager(sd.SdNotifyStopping)
+	d.notifyManager(sd.SdNotifyStopping)
 }
 
 // closeAll closes descriptors that are not used.

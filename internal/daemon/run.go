@@ -110,7 +110,7 @@ func Run(ctx context.Context, o Options) error {
 	var reloads errgroup.Group
 	reloads.Go(func() error { d.reloads(reloading, o.Reload, o.Dump); return nil })
 	reloads.Go(func() error { d.watch(reloading); return nil })
-	reloads.Go(func() error { d.policy.TellFlapping(reloading); return nil })
+	reloads.Go(func() error { d.policy.ReportFlapping(reloading); return nil })
 	reloads.Go(func() error { d.guardLoops(reloading); return nil })
 	err = d.serveAcrossRestarts(ctx, &o)
 	stopReloads()
@@ -149,14 +149,14 @@ func (d *run) ready(server *vswitch.Server, waiting int) {
 	ports := len(server.Ports())
 	d.log.emit(evReady{Policy: string(d.cfg().Policy.Type), Handlers: server.Handlers(), Ports: ports,
 		PortsWaiting: waiting, Startup: time.Since(d.started)})
-	d.tellManager(sd.SdNotifyReady, fmt.Sprintf("STATUS=serving %d ports of %s", ports, d.cfg().Datapath.Name))
+	d.notifyManager(sd.SdNotifyReady, fmt.Sprintf("STATUS=serving %d ports of %s", ports, d.cfg().Datapath.Name))
 	// Memory used by the start is garbage now, and little will be allocated later.
 	debug.FreeOSMemory()
 }
 
-// tellManager sends lines to the service manager, if there is one. It ignores errors:
+// notifyManager sends lines to the service manager, if there is one. It ignores errors:
 // forwarding continues without the manager.
-func (d *run) tellManager(lines ...string) { _, _ = sd.SdNotify(false, strings.Join(lines, "\n")) }
+func (d *run) notifyManager(lines ...string) { _, _ = sd.SdNotify(false, strings.Join(lines, "\n")) }
 
 func (d *run) stopped() {
 	t := d.stats.total

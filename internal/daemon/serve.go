@@ -178,15 +178,15 @@ func (d *run) serveDatapath(ctx context.Context, server *vswitch.Server) error {
 	d.mu.Lock()
 	d.stats = stat
 	d.mu.Unlock()
-	said := make(chan struct{})
+	logged := make(chan struct{})
 	unwatch := context.AfterFunc(ctx, func() {
-		defer close(said)
+		defer close(logged)
 		d.log.emit(evStopping{Reason: context.Cause(ctx).Error()})
-		d.tellEnding(ctx)
+		d.notifyEnding(ctx)
 	})
 	defer func() {
 		if !unwatch() {
-			<-said // before events after the stop
+			<-logged // before events after the stop
 		}
 	}()
 	err := server.Run(ctx, func(waiting int) {

@@ -37,7 +37,7 @@ type spoofedLog map[uint64]struct {
 
 // spoofedPackets logs source_refused for each port that has sent forbidden packets.
 func (s *statsLog) spoofedPackets(st *vswitch.Stats, now time.Time) {
-	told := make(spoofedLog, len(s.spoofed))
+	reported := make(spoofedLog, len(s.spoofed))
 	for i := range st.Ports {
 		p := &st.Ports[i]
 		n := p.Counters.Spoofed
@@ -51,7 +51,7 @@ func (s *statsLog) spoofedPackets(st *vswitch.Stats, now time.Time) {
 				Reason: x.Reason, Example: string(odp.Text{}.AppendKey(nil, x.Key, nil))})
 			last.packets, last.at = n, now
 		}
-		told[p.Serial] = last
+		reported[p.Serial] = last
 	}
-	s.spoofed = told
+	s.spoofed = reported
 }

@@ -37,7 +37,7 @@ func (d *run) watch(ctx context.Context) {
 	}
 	watchdog.New(watchdog.Config{
 		Interval: interval, Pulse: d.pulse,
-		Feed: func() { d.tellManager(sd.SdNotifyWatchdog) },
+		Feed: func() { d.notifyManager(sd.SdNotifyWatchdog) },
 		Withheld: func(late []string, since time.Duration) {
 			d.log.emit(evWatchdogWithheld{Late: strings.Join(late, ", "), LateFor: since, Watchdog: interval})
 		},

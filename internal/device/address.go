@@ -12,7 +12,7 @@ import (
 )
 
 // AddAddress adds an address with its prefix length to a device. An address that it already has
-// is no error.
+// is not an error.
 func (c *Conn) AddAddress(l Link, a netip.Prefix) error {
 	err := c.address(unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_EXCL, l, a)
 	if err != nil && !errors.Is(err, unix.EEXIST) {
@@ -21,7 +21,7 @@ func (c *Conn) AddAddress(l Link, a netip.Prefix) error {
 	return nil
 }
 
-// DeleteAddress removes an address from a device. A missing address is no error.
+// DeleteAddress removes an address from a device. A missing address is not an error.
 func (c *Conn) DeleteAddress(l Link, a netip.Prefix) error {
 	err := c.address(unix.RTM_DELADDR, 0, l, a)
 	if err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) {

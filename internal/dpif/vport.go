@@ -187,7 +187,7 @@ func (d *Datapath) SetUpcallPIDs(ports []odp.PortNo, pids []uint32, each func(i 
 	})
 }
 
-// ClearUpcallPIDs sets the PIDs of all the ports to 0. Ports that no longer exist are no error;
+// ClearUpcallPIDs sets the PIDs of all the ports to 0. Ports that no longer exist are not an error;
 // the first other error is returned after all were tried.
 func (d *Datapath) ClearUpcallPIDs(ports []odp.PortNo) error {
 	var first error

@@ -63,7 +63,7 @@ func (e *Editor) DeleteDatapath() error { return e.dp.Delete() }
 func (e *Editor) FlushFlows() error { return e.dp.FlushFlows() }
 
 // DeleteFlows deletes the flows that selects picks, and returns their number. A flow that no
-// longer exists does not count and is no error.
+// longer exists does not count and is not an error.
 func (e *Editor) DeleteFlows(selects func(*dpif.Flow) bool) (int, error) {
 	var list []dpif.Flow
 	err := e.dp.Flows(false, func() { list = list[:0] }, func(f *dpif.Flow) error {

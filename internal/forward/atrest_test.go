@@ -417,7 +417,7 @@ func (m *atRest) check(what string) {
 		covers, err := odp.MaskCovers(mask, v.Mask.Bytes())
 		if !keep || !v.Install || !bytes.Equal(f.actions, v.Actions.Bytes()) || !covers || err != nil {
 			m.t.Fatalf("%s\n%s: actions %s, re-decided %v: %s, mask covered %v (%v)", what, odp.Text{}.AppendKey(nil, key, mask),
-				odp.Text{}.AppendActions(nil, f.actions), keep, said(v), covers, err)
+				odp.Text{}.AppendActions(nil, f.actions), keep, verdictText(v), covers, err)
 		}
 	}
 }

@@ -428,8 +428,8 @@ func checkSecond(t *testing.T, p policy.Policy, k *swKey, v *policy.Verdict) {
 	second := between(p, k)
 	if second.Stage != policy.SecondStage || !bytes.Equal(second.Mask.Bytes(), v.Mask.Bytes()) ||
 		!bytes.Equal(second.Actions.Bytes(), v.Actions.Bytes()) {
-		t.Fatalf("%s: decided in two stages as %s, mask %x, then as %s, mask %x", text(k), said(v), v.Mask.Bytes(),
-			said(second), second.Mask.Bytes())
+		t.Fatalf("%s: decided in two stages as %s, mask %x, then as %s, mask %x", text(k), verdictText(v),
+			v.Mask.Bytes(), verdictText(second), second.Mask.Bytes())
 	}
 }
 
@@ -500,14 +500,15 @@ func TestDifferential(t *testing.T) {
 				if v.Stage == policy.FirstStage && (w.Stage != policy.FirstStage || !w.Install) {
 					// One flow, or none, is installed for it. Both stages must decide the same.
 					if second := between(p, &q); second.Reason != w.Reason || !bytes.Equal(second.Actions.Bytes(), w.Actions.Bytes()) {
-						t.Fatalf("%s\n%s: %s; after the first stage %s", what, text(&q), said(w), said(second))
+						t.Fatalf("%s\n%s: %s; after the first stage %s", what, text(&q), verdictText(w),
+							verdictText(second))
 					}
 					continue
 				}
 				if !bytes.Equal(v.Actions.Bytes(), w.Actions.Bytes()) || w.Reason == reasonStatic {
 					t.Fatalf("%s\none flow matches both, with mask %s\n%s: %s\n%s: %s", what,
 						odp.Text{}.AppendKey(nil, k.attributes(&k, false), v.Mask.Bytes()),
-						text(&k), said(v), text(&q), said(w))
+						text(&k), verdictText(v), text(&q), verdictText(w))
 				}
 				if g != nil && !g.same(f) {
 					t.Fatalf("%s\nflows overlap and differ\n%s, mask %x\n%s, mask %x", what, text(&k), v.Mask.Bytes(), text(&q),
@@ -556,7 +557,8 @@ func checkDump(t *testing.T, p policy.Policy, what string, k *swKey, v *policy.V
 	key, mask := f.dump()
 	again, keep := redecide(p, key)
 	if !keep || !again.Install || !bytes.Equal(again.Actions.Bytes(), v.Actions.Bytes()) {
-		t.Fatalf("%s\n%s: %s\nits flow, dumped as %x, is re-decided %v: %s", what, text(k), said(v), key, keep, said(again))
+		t.Fatalf("%s\n%s: %s\nits flow, dumped as %x, is re-decided %v: %s", what, text(k), verdictText(v), key, keep,
+			verdictText(again))
 	}
 	if covers, err := odp.MaskCovers(mask, again.Mask.Bytes()); err != nil || !covers {
 		t.Fatalf("%s\n%s: the dumped mask %x does not cover the mask %x: %v", what, text(k), mask, again.Mask.Bytes(), err)

@@ -50,20 +50,20 @@ func TestFlapping(t *testing.T) {
 	}
 }
 
-// TestFlappingIsToldOnce: a MAC that keeps flapping is reported again after flapWindow, with all
+// TestFlappingReportedOnce: a MAC that keeps flapping is reported again after flapWindow, with all
 // moves since.
-func TestFlappingIsToldOnce(t *testing.T) {
+func TestFlappingReportedOnce(t *testing.T) {
 	l, _ := flapSwitch(t)
-	moves, told := 0, []uint64(nil)
+	moves, reported := 0, []uint64(nil)
 	for ms := int64(1000); ms < 1000+3*flapWindow; ms += 100 {
 		decide(l, key(1+odp.PortNo(moves%2), host(1), broadcast), ms)
 		moves++
 		if list, _ := l.TakeFlapping(ms, 1); len(list) > 0 {
-			told = append(told, list[0].Moves)
+			reported = append(reported, list[0].Moves)
 		}
 	}
-	if want := []uint64{3, 100, 100}; !slices.Equal(told, want) {
-		t.Errorf("reported %v moves, want %v", told, want)
+	if want := []uint64{3, 100, 100}; !slices.Equal(reported, want) {
+		t.Errorf("reported %v moves, want %v", reported, want)
 	}
 }
 

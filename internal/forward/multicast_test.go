@@ -76,7 +76,7 @@ func TestGroups(t *testing.T) {
 			}
 			if again, keep := redecide(l, k); !keep || !slices.Equal(outputs(t, again), tt.want) ||
 				string(again.Mask.Bytes()) != string(v.Mask.Bytes()) {
-				t.Errorf("re-decided: %s", said(again))
+				t.Errorf("re-decided: %s", verdictText(again))
 			}
 			var w policy.Verdict
 			u := dpif.Upcall{InPort: 1, Key: k}

@@ -226,7 +226,7 @@ func TestOverlayKeepsApart(t *testing.T) {
 				t.Fatal(other, err)
 			}
 			for i := range statics {
-				if s := &statics[i]; odp.Overlap(&r.key, &r.mask, &s.key, &s.mask) && !laterFragmentTells(r) {
+				if s := &statics[i]; odp.Overlap(&r.key, &r.mask, &s.key, &s.mask) && !ofLaterFragments(r) {
 					t.Fatalf("the flow for %s with mask %s overlaps %s", text, odp.Text{}.AppendKey(nil, k, v.Mask.Bytes()), s.text)
 				}
 			}
@@ -256,9 +256,9 @@ func TestOverlayKeepsApart(t *testing.T) {
 	}
 }
 
-// laterFragmentTells reports whether the flow is for later fragments, which have zeros instead of
+// ofLaterFragments reports whether the flow is for later fragments, which have zeros instead of
 // ports, also in the kernel's key.
-func laterFragmentTells(r region) bool {
+func ofLaterFragments(r region) bool {
 	const ipv4Frag, ipv6Frag, later = 79, 119, 2
 	return r.mask[ipv4Frag] == 0xff && r.key[ipv4Frag] == later || r.mask[ipv6Frag] == 0xff && r.key[ipv6Frag] == later
 }
@@ -444,7 +444,7 @@ func TestExplainAbsent(t *testing.T) {
 		t.Fatal(err)
 	}
 	o.SetPorts(portList(1, 2))
-	told := func(in int, ethertype uint16) (list []string) {
+	explained := func(in int, ethertype uint16) (list []string) {
 		var e netlink.Encoder
 		odp.AppendInPort(&e, odp.PortNo(in))
 		odp.AppendEthernet(&e, host(1), host(2))
@@ -459,10 +459,10 @@ func TestExplainAbsent(t *testing.T) {
 		return list
 	}
 	want := "the static flow in_port(p1),eth_type(0x0806) would match, but is not installed: there is no port p9"
-	if got := told(1, 0x0806); len(got) != 1 || got[0] != want {
+	if got := explained(1, 0x0806); len(got) != 1 || got[0] != want {
 		t.Errorf("explained %q", got)
 	}
-	if got := told(2, 0x0806); len(got) != 0 {
+	if got := explained(2, 0x0806); len(got) != 0 {
 		t.Errorf("for another port: explained %q", got)
 	}
 }

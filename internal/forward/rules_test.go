@@ -46,7 +46,7 @@ func TestRules(t *testing.T) {
 			learned := l.Stats().Learned
 			v := decide(l, tt.key, 10)
 			if v.Reason != tt.reason || v.Spoofed != tt.spoofed || !v.Install || (v.Actions.Len() == 0) != tt.spoofed {
-				t.Errorf("%s, want %s, spoofed %v", said(v), tt.reason, tt.spoofed)
+				t.Errorf("%s, want %s, spoofed %v", verdictText(v), tt.reason, tt.spoofed)
 			}
 			if tt.spoofed {
 				l.Observe(tt.key, 20)
@@ -56,10 +56,10 @@ func TestRules(t *testing.T) {
 			}
 			if again, keep := redecide(l, tt.key); !keep || again.Spoofed != tt.spoofed ||
 				string(again.Mask.Bytes()) != string(v.Mask.Bytes()) {
-				t.Errorf("re-decided %v: %s", keep, said(again))
+				t.Errorf("re-decided %v: %s", keep, verdictText(again))
 			}
 			if v := decide(flood, tt.key, 10); v.Spoofed != tt.spoofed || (v.Actions.Len() == 0) != tt.spoofed {
-				t.Errorf("flooded: %s", said(v))
+				t.Errorf("flooded: %s", verdictText(v))
 			}
 		})
 	}
@@ -73,6 +73,6 @@ func TestRules(t *testing.T) {
 	broken := ipv4("2", "10.0.0.2")
 	broken = append(broken, 3, 0, 1, 0)
 	if v := decide(l, broken, 10); v.Install || v.Actions.Len() != 0 {
-		t.Errorf("malformed key: %s", said(v))
+		t.Errorf("malformed key: %s", verdictText(v))
 	}
 }

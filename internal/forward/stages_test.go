@@ -43,7 +43,8 @@ func TestStages(t *testing.T) {
 	decide(l, stagedKey(0, 2, host(2), broadcast), 1)
 	v := decide(l, stagedKey(0, 1, host(1), host(2)), 2)
 	if v.Stage != policy.FirstStage || !v.Install || v.HasPeer || !cmp.Equal(outputs(t, v), []odp.PortNo{2}) {
-		t.Errorf("%s, stage %d, install %v, peer %v: want both stages to port 2", said(v), v.Stage, v.Install, v.HasPeer)
+		t.Errorf("%s, stage %d, install %v, peer %v: want both stages to port 2", verdictText(v), v.Stage, v.Install,
+			v.HasPeer)
 	}
 	const masks = "recirc_id(0),in_port(1),eth(src=02:00:5e:01:00:01), then recirc_id(0),in_port(1)," +
 		"eth(dst=02:00:5e:02:00:02)"
@@ -55,12 +56,12 @@ func TestStages(t *testing.T) {
 	var want netlink.Encoder
 	odp.AppendRecirc(&want, policy.RecircID)
 	if !ok || !bytes.Equal(first.Actions.Bytes(), want.Bytes()) || !bytes.Equal(first.Mask.Bytes(), v.SourceMask.Bytes()) {
-		t.Errorf("first stage kept %v as %s", ok, said(first))
+		t.Errorf("first stage kept %v as %s", ok, verdictText(first))
 	}
 	second, ok := redecide(l, stagedKey(policy.RecircID, 1, odp.MAC{}, host(2)))
 	if !ok || !bytes.Equal(second.Actions.Bytes(), v.Actions.Bytes()) ||
 		!bytes.Equal(second.Mask.Bytes(), v.Mask.Bytes()) {
-		t.Errorf("second stage kept %v as %s", ok, said(second))
+		t.Errorf("second stage kept %v as %s", ok, verdictText(second))
 	}
 	for name, key := range map[string][]byte{
 		"a source that nobody knows":       stagedKey(0, 1, host(9), odp.MAC{}),
@@ -68,13 +69,13 @@ func TestStages(t *testing.T) {
 		"the second stage from no in-port": stagedKey(policy.RecircID, 7, odp.MAC{}, host(2)),
 	} {
 		if v, ok := redecide(l, key); ok {
-			t.Errorf("%s: kept as %s", name, said(v))
+			t.Errorf("%s: kept as %s", name, verdictText(v))
 		}
 	}
 }
 
-// TestStagesTeach: the source is learned in the first stage only, from packets and from flows.
-func TestStagesTeach(t *testing.T) {
+// TestStagesLearn: the source is learned in the first stage only, from packets and from flows.
+func TestStagesLearn(t *testing.T) {
 	t.Parallel()
 	l := newStaged(t, Config{Stages: StagesTwo}, 1, 2)
 	decide(l, stagedKey(policy.RecircID, 1, host(1), host(2)), 5)
@@ -124,7 +125,7 @@ func TestRenew(t *testing.T) {
 			again, ok := redecide(l, key.Bytes())
 			if second := v.Stage == policy.SecondStage; ok != second ||
 				second && !bytes.Equal(again.Mask.Bytes(), v.Mask.Bytes()) {
-				t.Errorf("%s: stage %d, re-decided %v as %s", flow, v.Stage, ok, said(again))
+				t.Errorf("%s: stage %d, re-decided %v as %s", flow, v.Stage, ok, verdictText(again))
 			}
 			if v.Stage == policy.SecondStage {
 				flow += " " + string(odp.Text{}.AppendActions(nil, v.Actions.Bytes()))

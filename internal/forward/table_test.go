@@ -78,7 +78,7 @@ func verify(t testing.TB, l *Learning) {
 	}
 }
 
-func TestEvictionHurtsOnlyTheGreedyPort(t *testing.T) {
+func TestEvictionFromLargestPort(t *testing.T) {
 	const limit = 64
 	l := newLearning(t, limit, 1, 2, 3)
 	for i := range 10 {

@@ -57,8 +57,8 @@ func tunneledKey(in odp.PortNo, src, dst odp.MAC, id uint64, from, to string) []
 	return append(e.Bytes(), key(in, src, dst)...)
 }
 
-// said returns a verdict's reason and actions in ODP text.
-func said(v *policy.Verdict) string {
+// verdictText returns a verdict's reason and actions in ODP text.
+func verdictText(v *policy.Verdict) string {
 	return v.Reason + " " + string(odp.Text{}.AppendActions(nil, v.Actions.Bytes()))
 }
 
@@ -106,15 +106,15 @@ func TestTunnels(t *testing.T) {
 		{"reserved", one(host(2), reserved[0].addr), "reserved_multicast drop"},
 	} {
 		v := decide(l, tt.key, 5)
-		if got := said(v); got != tt.want {
+		if got := verdictText(v); got != tt.want {
 			t.Errorf("%s: %s, want %s", tt.name, got, tt.want)
 		}
 		if v.Install != (v.Reason != reasonMalformedKey) {
 			t.Errorf("%s: install %v", tt.name, v.Install)
 		}
 		if again, ok := redecide(l, tt.key); ok != v.Install ||
-			ok && (said(again) != said(v) || !slices.Equal(again.Mask.Bytes(), v.Mask.Bytes())) {
-			t.Errorf("%s: re-decided %v, %s", tt.name, ok, said(again))
+			ok && (verdictText(again) != verdictText(v) || !slices.Equal(again.Mask.Bytes(), v.Mask.Bytes())) {
+			t.Errorf("%s: re-decided %v, %s", tt.name, ok, verdictText(again))
 		}
 	}
 	if e := l.Snapshot(); len(e) != 5 || e[1].Port != FirstTunnelNo {
@@ -123,7 +123,8 @@ func TestTunnels(t *testing.T) {
 
 	// A device is removed, and its tunnels with it.
 	l.SetPorts(tunnelPortList()[:2])
-	if got := said(decide(l, key(1, host(1), host(5)), 6)); got != "unknown_unicast "+toOne+","+toTwo+","+toLocal {
+	got := verdictText(decide(l, key(1, host(1), host(5)), 6))
+	if got != "unknown_unicast "+toOne+","+toTwo+","+toLocal {
 		t.Errorf("without dev6: %s", got)
 	}
 	if v, ok := redecide(l, tunneledKey(deviceNo6, host(5), host(1), 0, "2001:db8::9", "2001:db8::1")); ok ||
@@ -191,7 +192,7 @@ func TestTunnelTOS(t *testing.T) {
 	const two = "set(tunnel(tun_id=0x2b,dst=192.0.2.9,tos=0xb8,ttl=64,tp_dst=4789,flags(df|key))),7"
 	for tos, want := range map[byte]string{0: toTwo, 3: toTwo, 0xb8: two, 0xb9: two} {
 		v := decide(l, withTOS(tos), 1)
-		if got := said(v); got != "multicast "+toOne+","+want+","+toLocal+","+toGRE {
+		if got := verdictText(v); got != "multicast "+toOne+","+want+","+toLocal+","+toGRE {
 			t.Errorf("TOS %#x: %s", tos, got)
 		}
 	}
@@ -199,7 +200,7 @@ func TestTunnelTOS(t *testing.T) {
 	k := withTOS(0xb8)
 	dst := host(2)
 	copy(k[8+8+8+8+4+6:], dst[:])
-	if got := said(decide(l, k, 3)); got != "learned_unicast "+two {
+	if got := verdictText(decide(l, k, 3)); got != "learned_unicast "+two {
 		t.Errorf("unicast: %s", got)
 	}
 }
@@ -214,11 +215,11 @@ func TestIsolatedTunnels(t *testing.T) {
 	}
 	l := newTunnelSwitch(t, cfg)
 	flood := tunneledKey(deviceNo, host(2), broadcast, 42, "192.0.2.9", "192.0.2.5")
-	if got := said(decide(l, flood, 1)); got != "multicast 1,"+toLocal {
+	if got := verdictText(decide(l, flood, 1)); got != "multicast 1,"+toLocal {
 		t.Errorf("flood out of an isolated tunnel: %s", got)
 	}
 	between := tunneledKey(deviceNo, host(3), host(2), 43, "192.0.2.9", "192.0.2.5")
-	if got := said(decide(l, between, 1)); got != "isolated drop" {
+	if got := verdictText(decide(l, between, 1)); got != "isolated drop" {
 		t.Errorf("from one isolated tunnel to another: %s", got)
 	}
 }
@@ -248,16 +249,16 @@ func TestMirrors(t *testing.T) {
 		{"what came in at the mirror was not learned", key(4, host(4), host(9)), "unknown_unicast 1,9," + toOne + ",9," + toTwo},
 	} {
 		v := decide(l, tt.key, 5)
-		if got := said(v); got != tt.want || !v.Install {
+		if got := verdictText(v); got != tt.want || !v.Install {
 			t.Errorf("%s: %s, install %v; want %s", tt.name, got, v.Install, tt.want)
 		}
-		if again, ok := redecide(l, tt.key); !ok || said(again) != said(v) {
-			t.Errorf("%s: re-decided %v, %s", tt.name, ok, said(again))
+		if again, ok := redecide(l, tt.key); !ok || verdictText(again) != verdictText(v) {
+			t.Errorf("%s: re-decided %v, %s", tt.name, ok, verdictText(again))
 		}
 	}
 	// Without the mirror there are no copies.
 	l.SetPorts(slices.Delete(slices.Clone(list), 2, 3))
-	if got := said(decide(l, key(1, host(1), broadcast), 6)); got != "multicast 4,"+toOne+","+toTwo {
+	if got := verdictText(decide(l, key(1, host(1), broadcast), 6)); got != "multicast 4,"+toOne+","+toTwo {
 		t.Errorf("without the mirror: %s", got)
 	}
 }
@@ -328,8 +329,8 @@ func FuzzTunnels(f *testing.F) {
 				t.Errorf("verdict %+v", v)
 			}
 			again, ok := redecide(p, k)
-			if ok != v.Install || ok && said(again) != said(v) {
-				t.Errorf("%s, install %v; re-decided %v as %s", said(v), v.Install, ok, said(again))
+			if ok != v.Install || ok && verdictText(again) != verdictText(v) {
+				t.Errorf("%s, install %v; re-decided %v as %s", verdictText(v), v.Install, ok, verdictText(again))
 			}
 		}
 	})
@@ -364,8 +365,8 @@ func TestExplainTunnels(t *testing.T) {
 			if got != want {
 				t.Errorf("%T: %q, want %q", p, got, want)
 			}
-			if again := decide(p, k, 2); said(again) != said(&v) {
-				t.Errorf("%T: explained %s, decided %s", p, said(&v), said(again))
+			if again := decide(p, k, 2); verdictText(again) != verdictText(&v) {
+				t.Errorf("%T: explained %s, decided %s", p, verdictText(&v), verdictText(again))
 			}
 		}
 	}

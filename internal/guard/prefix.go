@@ -14,7 +14,7 @@ type prefix struct {
 	unspecified bool
 }
 
-// A value that no prefix covers is read in steps of so many bits: larger steps cause fewer
+// A value that no prefix covers is read in steps of this many bits: larger steps cause fewer
 // masks and more flows.
 const (
 	addressStep = 8

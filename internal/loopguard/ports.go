@@ -16,8 +16,8 @@ const Interval = 2 * time.Second
 const (
 	firstBlock = 10 * time.Second
 	maxBlock   = 10 * time.Minute
-	// sayPause is the minimum time between two events about a pair of ports.
-	sayPause = 10 * time.Second
+	// reportPause is the minimum time between two events about a pair of ports.
+	reportPause = 10 * time.Second
 	// vlansPerRound is the number of VLANs of a port that get a probe in a round. If a port has
 	// more, they take turns.
 	vlansPerRound = 8
@@ -45,9 +45,9 @@ type Port struct {
 // Ports holds the ports of a datapath, and which of them are blocked. Times are those of
 // internal/clock.
 type Ports struct {
-	notify event.Sink
-	ports  map[odp.PortNo]*state
-	said   map[[2]odp.PortNo]time.Duration
+	notify   event.Sink
+	ports    map[odp.PortNo]*state
+	reported map[[2]odp.PortNo]time.Duration
 }
 
 type state struct {
@@ -60,7 +60,7 @@ type state struct {
 
 // NewPorts returns a Ports without ports. Events go to notify.
 func NewPorts(notify event.Sink) *Ports {
-	return &Ports{notify: notify, ports: map[odp.PortNo]*state{}, said: map[[2]odp.PortNo]time.Duration{}}
+	return &Ports{notify: notify, ports: map[odp.PortNo]*state{}, reported: map[[2]odp.PortNo]time.Duration{}}
 }
 
 // Set replaces the ports. One that has its name and number keeps its state, as far as its
@@ -83,7 +83,7 @@ func (p *Ports) Set(list []Port) (changed bool) {
 		changed = changed || s.blocked && next[no] != s
 	}
 	p.ports = next
-	maps.DeleteFunc(p.said, func(pair [2]odp.PortNo, _ time.Duration) bool { return next[pair[0]] == nil })
+	maps.DeleteFunc(p.reported, func(pair [2]odp.PortNo, _ time.Duration) bool { return next[pair[0]] == nil })
 	return changed
 }
 
@@ -94,8 +94,8 @@ func (p *Ports) Saw(s Sighting, now time.Duration) (changed bool) {
 		return false // sent before the settings changed, or the loop is cut already
 	}
 	pair := [2]odp.PortNo{s.From, s.In}
-	if said, is := p.said[pair]; !is || now-said >= sayPause {
-		p.said[pair] = now
+	if reported, is := p.reported[pair]; !is || now-reported >= reportPause {
+		p.reported[pair] = now
 		e := LoopDetected{Port: from.Name, PortNo: from.No, BackNo: s.In, VLAN: int(s.VLAN)}
 		if in != nil {
 			e.Back = in.Name

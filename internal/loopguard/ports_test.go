@@ -10,8 +10,8 @@ import (
 	"dpifd/internal/odp"
 )
 
-// told returns a sink that records events in short form.
-func told(list *[]string) event.Sink {
+// recordEvents returns a sink that records events in short form.
+func recordEvents(list *[]string) event.Sink {
 	return func(e event.Event) {
 		switch e := e.(type) {
 		case LoopDetected:
@@ -24,7 +24,7 @@ func told(list *[]string) event.Sink {
 	}
 }
 
-func TestWhichPortIsClosed(t *testing.T) {
+func TestWhichPortIsBlocked(t *testing.T) {
 	for _, c := range []struct {
 		from, in   Mode
 		fromMS, ms int64
@@ -35,7 +35,7 @@ func TestWhichPortIsClosed(t *testing.T) {
 		{Log, Log, 0, 0, ""}, {Log, Off, 0, 0, ""}, {Off, Block, 0, 0, "none"},
 	} {
 		var list []string
-		p := NewPorts(told(&list))
+		p := NewPorts(recordEvents(&list))
 		p.Set([]Port{{No: 1, Name: "a", Mode: c.from, SinceMS: c.fromMS}, {No: 2, Name: "b", Mode: c.in, SinceMS: c.ms}})
 		changed := p.Saw(Sighting{From: 1, In: 2}, time.Hour)
 		want := []string{"a>b", c.want}
@@ -50,7 +50,7 @@ func TestWhichPortIsClosed(t *testing.T) {
 		}
 	}
 	var list []string
-	p := NewPorts(told(&list))
+	p := NewPorts(recordEvents(&list))
 	p.Set([]Port{{No: 1, Name: "a", Mode: Block}})
 	p.Saw(Sighting{From: 1, In: 1}, 0)
 	p.Saw(Sighting{From: 1, In: 9}, 0) // blocked already
@@ -63,7 +63,7 @@ func TestWhichPortIsClosed(t *testing.T) {
 // TestDoubling: the time doubles while the loop exists, and starts again after a quiet time.
 func TestDoubling(t *testing.T) {
 	var list []string
-	p := NewPorts(told(&list))
+	p := NewPorts(recordEvents(&list))
 	ports := []Port{{No: 1, Name: "a", Mode: Block}, {No: 2, Name: "b", Mode: Block}}
 	p.Set(ports)
 	now := time.Hour
@@ -93,10 +93,10 @@ func TestDoubling(t *testing.T) {
 	}
 }
 
-// TestSaidOncePerPair: a permanent loop is logged every sayPause.
-func TestSaidOncePerPair(t *testing.T) {
+// TestLoggedOncePerPair: a permanent loop is logged every reportPause.
+func TestLoggedOncePerPair(t *testing.T) {
 	var list []string
-	p := NewPorts(told(&list))
+	p := NewPorts(recordEvents(&list))
 	p.Set([]Port{{No: 1, Name: "a", Mode: Log}, {No: 2, Name: "b", Mode: Log}})
 	for now := time.Duration(0); now < 30*time.Second; now += Interval {
 		p.Saw(Sighting{From: 1, In: 2}, now)
@@ -124,7 +124,7 @@ func TestSet(t *testing.T) {
 		{"another port", []Port{{No: 2, Name: "b", Mode: Block, SinceMS: 9}}, false, true, 0},
 	} {
 		var list []string
-		p := NewPorts(told(&list))
+		p := NewPorts(recordEvents(&list))
 		p.Set([]Port{b})
 		p.Saw(Sighting{From: 2, In: 2}, 0)
 		list = nil

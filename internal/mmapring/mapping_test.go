@@ -94,7 +94,7 @@ func TestMapFailureLeavesNoRing(t *testing.T) {
 	}
 }
 
-func TestMapRefusesBeforeTheKernel(t *testing.T) {
+func TestMapChecksFirst(t *testing.T) {
 	for _, cfg := range []Config{{}, {RX: Geometry{10, 4096, 1}}, {TX: Geometry{2048, 5000, 1}}} {
 		var ge *GeometryError
 		if _, err := Map(-1, cfg); !errors.As(err, &ge) {

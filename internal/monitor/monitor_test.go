@@ -107,14 +107,14 @@ func TestLinksOverRing(t *testing.T) {
 			_ = s.Deliver(linkMessage(unix.RTM_NEWLINK, unix.AF_UNSPEC, 100+i, 0, "vc", 0))
 		}
 		got := lines(t, m, 17)
-		said := 0
+		overflows := 0
 		for _, line := range got {
 			if line == "overflow links: the kernel dropped events" {
-				said++
+				overflows++
 			}
 		}
-		if said != 1 {
-			t.Errorf("%v: %d overflow messages in %q", version, said, got)
+		if overflows != 1 {
+			t.Errorf("%v: %d overflow messages in %q", version, overflows, got)
 		}
 		if err := s.Deliver(linkMessage(unix.RTM_DELLINK, unix.AF_UNSPEC, 7, 0, "vb", 3000)); err != nil {
 			t.Fatal(err)

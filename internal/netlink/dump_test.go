@@ -126,9 +126,9 @@ func TestDump(t *testing.T) {
 	}
 }
 
-// TestDumpWaitsForItsEnd: an interrupted dump is read to its end, even if that takes time, before
+// TestDumpReadToItsEnd: an interrupted dump is read to its end, even if that takes time, before
 // it is requested again.
-func TestDumpWaitsForItsEnd(t *testing.T) {
+func TestDumpReadToItsEnd(t *testing.T) {
 	c := newPeer(t, func(p *peer) {
 		h, ok := p.request()
 		p.send(part(h.Seq, unix.NLM_F_DUMP_INTR, 1))

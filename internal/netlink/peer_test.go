@@ -103,8 +103,8 @@ func one() *Encoder {
 	return e
 }
 
-// impatient shortens the time limit for missing answers.
-func impatient(c *Conn) *Conn {
+// shortTimeout shortens the time limit for missing answers.
+func shortTimeout(c *Conn) *Conn {
 	c.timeout = 20 * time.Millisecond
 	return c
 }

@@ -13,9 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestReceiverIsOutOfReach: a receiver is connected to the kernel, so messages of other sockets are
+// TestReceiverRefusesOthers: a receiver is connected to the kernel, so messages of other sockets are
 // refused. An unconnected receiver gets the same message.
-func TestReceiverIsOutOfReach(t *testing.T) {
+func TestReceiverRefusesOthers(t *testing.T) {
 	checkFDs(t)
 	tx, b := newSender(t), newBatch(t, 4)
 	oracle := openAnySender(t, socketConfig{})

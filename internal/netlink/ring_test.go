@@ -59,7 +59,7 @@ func wantBatch(t *testing.T, b *Batch, want ...[]byte) {
 	}
 }
 
-func TestRingReceivesInOrderWhateverTheWay(t *testing.T) {
+func TestRingReceivesInOrder(t *testing.T) {
 	for _, version := range []ringtest.Version{ringtest.V41, ringtest.V44} {
 		k := ringtest.New(ringtest.Config{Version: version})
 		r, s := ringReceiver(t, k)
@@ -107,7 +107,7 @@ func TestRingReceivesInOrderWhateverTheWay(t *testing.T) {
 	}
 }
 
-func TestRingLendsInPlaceAndNeverMoreThanHalf(t *testing.T) {
+func TestRingLendsAtMostHalf(t *testing.T) {
 	k := ringtest.New(ringtest.Config{})
 	r, s := ringReceiver(t, k)
 	other, so := ringReceiver(t, k)
@@ -146,7 +146,7 @@ func TestRingLendsInPlaceAndNeverMoreThanHalf(t *testing.T) {
 	b.Release()
 }
 
-func TestRingReservedFrameHoldsBackWhatFollows(t *testing.T) {
+func TestRingReservedFrameBlocksLaterOnes(t *testing.T) {
 	k := ringtest.New(ringtest.Config{})
 	r, s := ringReceiver(t, k)
 	b := newBatch(t, 8)
@@ -168,7 +168,7 @@ func TestRingReservedFrameHoldsBackWhatFollows(t *testing.T) {
 	b.Release()
 }
 
-func TestRingDropsWhatMakesNoSense(t *testing.T) {
+func TestRingDropsMalformed(t *testing.T) {
 	k := ringtest.New(ringtest.Config{})
 	r, s := ringReceiver(t, k)
 	b := newBatch(t, 8)
@@ -248,7 +248,7 @@ func TestRingOverrunIsCountedOnceAndRecovers(t *testing.T) {
 	}
 }
 
-func TestRingAndQueueApartIsAnError(t *testing.T) {
+func TestRingOutOfStep(t *testing.T) {
 	k := ringtest.New(ringtest.Config{})
 	r, s := ringReceiver(t, k)
 	b := newBatch(t, 8)
@@ -318,7 +318,7 @@ func TestRingCloseWithFramesLent(t *testing.T) {
 	}
 }
 
-func TestRingThatCannotBeHadLeavesALinearReceiver(t *testing.T) {
+func TestReceiverWithoutRing(t *testing.T) {
 	for _, tc := range []struct {
 		name string
 		cfg  ringtest.Config

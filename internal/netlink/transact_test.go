@@ -102,7 +102,7 @@ func TestTransact(t *testing.T) {
 }
 
 func TestTransactTimeout(t *testing.T) {
-	c := impatient(newPeer(t, func(p *peer) {
+	c := shortTimeout(newPeer(t, func(p *peer) {
 		for _, ok := p.request(); ok; _, ok = p.request() {
 		}
 	}))

@@ -490,7 +490,7 @@ func TestTXRingUnmapsBeforeClose(t *testing.T) {
 	}
 }
 
-func TestTXRingThatCannotBeHad(t *testing.T) {
+func TestConnWithoutTXRing(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		cfg  ringtest.Config

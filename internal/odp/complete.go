@@ -94,7 +94,7 @@ func withProtocol(list []givenAttr, mask []byte, ethertype uint16, proto byte) [
 		i, list = len(list), append(list, givenAttr{typ: typ, value: make([]byte, at.size)})
 	}
 	a := &list[i]
-	if said := netlink.FindAttr(mask, typ); len(a.value) == at.size && (len(said) != at.size || said[at.place] == 0) {
+	if given := netlink.FindAttr(mask, typ); len(a.value) == at.size && (len(given) != at.size || given[at.place] == 0) {
 		a.mask = make([]byte, at.size)
 		a.value[at.place], a.mask[at.place] = proto, 0xff
 	}

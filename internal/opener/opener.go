@@ -74,12 +74,12 @@ func (o *Opener) resolve(ctx context.Context) (*dpif.Families, error) {
 
 func (o *Opener) waitForModule(ctx context.Context) (*dpif.Families, error) {
 	start := time.Now()
-	said := start.Add(-moduleReminder)
+	reported := start.Add(-moduleReminder)
 	tick := time.NewTicker(moduleRetry)
 	defer tick.Stop()
 	for {
-		if time.Since(said) >= moduleReminder {
-			said = time.Now()
+		if time.Since(reported) >= moduleReminder {
+			reported = time.Now()
 			o.cfg.Notify(ModuleWaiting{Module: moduleName, Waited: time.Since(start)})
 		}
 		select {

@@ -17,12 +17,12 @@ const (
 func (s *Switch) flapping() {
 	select {
 	case s.flaps <- struct{}{}:
-	default: // the signal is already there, or nobody receives it
+	default: // a signal is pending, or there is no receiver
 	}
 }
 
-// TellFlapping logs flapping MACs until ctx ends.
-func (s *Switch) TellFlapping(ctx context.Context) {
+// ReportFlapping logs flapping MACs until ctx ends.
+func (s *Switch) ReportFlapping(ctx context.Context) {
 	pause := time.NewTimer(0)
 	defer pause.Stop()
 	for {
@@ -36,15 +36,15 @@ func (s *Switch) TellFlapping(ctx context.Context) {
 			return
 		case <-pause.C:
 		}
-		if s.tellFlappingNow() > 0 {
+		if s.reportFlapping() > 0 {
 			s.flapping() // the rest is reported after the pause
 		}
 		pause.Reset(flapPause)
 	}
 }
 
-// tellFlappingNow logs some flapping MACs, and returns the number of others.
-func (s *Switch) tellFlappingNow() (others int) {
+// reportFlapping logs some flapping MACs, and returns the number of others.
+func (s *Switch) reportFlapping() (others int) {
 	t := s.current.Load().table
 	if t == nil {
 		return 0
@@ -58,7 +58,7 @@ func (s *Switch) tellFlappingNow() (others int) {
 		if i == len(list)-1 {
 			e.HeldBack = others
 		}
-		s.tell(e)
+		s.notify(e)
 	}
 	return others
 }

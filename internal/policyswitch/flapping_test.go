@@ -15,11 +15,11 @@ import (
 	"dpifd/internal/policy"
 )
 
-// TestFlappingIsTold: an event names a MAC that moves back and forth and its ports, also after a
+// TestFlappingReported: an event names a MAC that moves back and forth and its ports, also after a
 // reload.
-func TestFlappingIsTold(t *testing.T) {
-	said := make(chan MACFlapping, 1)
-	s := New(func(e event.Event) { said <- e.(MACFlapping) })
+func TestFlappingReported(t *testing.T) {
+	reported := make(chan MACFlapping, 1)
+	s := New(func(e event.Event) { reported <- e.(MACFlapping) })
 	ctx, stop := context.WithCancel(t.Context())
 	var told sync.WaitGroup
 	defer told.Wait()
@@ -27,7 +27,7 @@ func TestFlappingIsTold(t *testing.T) {
 	if err := s.Use(config.Default()); err != nil {
 		t.Fatal(err)
 	}
-	told.Go(func() { s.TellFlapping(ctx) })
+	told.Go(func() { s.ReportFlapping(ctx) })
 	for range 2 {
 		if err := s.Use(config.Default()); err != nil {
 			t.Fatal(err)
@@ -42,7 +42,7 @@ func TestFlappingIsTold(t *testing.T) {
 			v.Clear()
 			s.Decide(&dpif.Upcall{InPort: odp.PortNo(1 + i%2), Key: e.Bytes()}, clock.NowMS(), &v)
 		}
-		e := <-said
+		e := <-reported
 		slices.Sort(e.Between)
 		if e.Moves < 3 || e.MAC != (odp.MAC{2, 0, 0, 0, 0, 7}) || !slices.Equal(e.Between, []string{"a", "b"}) ||
 			e.HeldBack != 0 {

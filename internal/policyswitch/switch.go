@@ -30,8 +30,8 @@ type Switch struct {
 	awaited       []forward.MACEntry
 	awaitedGroups []snoop.Entry
 	tunnels       map[odp.PortNo]string // names of tunnels by their numbers
-	said          map[odp.PortNo]string // vports without service that were already reported
-	tell          event.Sink
+	reported      map[odp.PortNo]string // vports without service that were already reported
+	notify        event.Sink
 	flaps         chan struct{} // capacity 1; nil if nothing is logged
 
 	guard    *loopguard.Guard
@@ -68,10 +68,10 @@ var (
 	_ policy.MeterPolicy  = (*Switch)(nil)
 )
 
-// New returns a Switch without a policy. Call Use before anything else. tell is called
+// New returns a Switch without a policy. Call Use before anything else. notify is called
 // with each event.
-func New(tell event.Sink) *Switch {
-	return &Switch{tell: tell, flaps: make(chan struct{}, 1), guard: loopguard.New()}
+func New(notify event.Sink) *Switch {
+	return &Switch{notify: notify, flaps: make(chan struct{}, 1), guard: loopguard.New()}
 }
 
 // Table returns the MAC table of the policy in force, nil if it does not learn.

@@ -45,7 +45,7 @@ func (p *inForce) dropAll(in odp.PortNo, v *policy.Verdict, reason string) {
 // setPorts passes the ports that may carry traffic to p, and reports those without an entry once.
 // The caller holds s.mu.
 func (s *Switch) setPorts(p *inForce) {
-	silent, said := map[odp.PortNo]string{}, map[odp.PortNo]string{}
+	silent, reported := map[odp.PortNo]string{}, map[odp.PortNo]string{}
 	var ports []policy.Port
 	for _, port := range s.ports {
 		port.OnlyVLAN0 = port.No == localPort && p.hasVLANs
@@ -54,15 +54,15 @@ func (s *Switch) setPorts(p *inForce) {
 			silent[port.No] = reasonBlocked
 		case p.dropsUnlisted && !port.Listed && (port.No != localPort || p.dropsLocal):
 			silent[port.No] = reasonUnlisted
-			said[port.No] = port.Device
-			if _, before := s.said[port.No]; !before {
-				s.tell(PortUnlisted{Name: port.Device, No: port.No})
+			reported[port.No] = port.Device
+			if _, before := s.reported[port.No]; !before {
+				s.notify(PortUnlisted{Name: port.Device, No: port.No})
 			}
 		default:
 			ports = append(ports, port)
 		}
 	}
-	s.said = said
+	s.reported = reported
 	// Packets of a port are dropped before the policy forgets the port, and no longer dropped only
 	// after the policy knows it.
 	before := map[odp.PortNo]string{}

@@ -29,8 +29,8 @@ func TestUnlistedLocalPort(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var said []event.Event
-		s := New(func(e event.Event) { said = append(said, e) })
+		var reported []event.Event
+		s := New(func(e event.Event) { reported = append(reported, e) })
 		if err := s.Use(file); err != nil {
 			t.Fatal(err)
 		}
@@ -42,8 +42,8 @@ func TestUnlistedLocalPort(t *testing.T) {
 		odp.AppendEthertype(&e, 0x88b5)
 		var v policy.Verdict
 		s.Decide(&dpif.Upcall{InPort: localPort, Key: e.Bytes()}, 1000, &v)
-		if v.Reason != c.want || (len(said) > 0) != c.says {
-			t.Errorf("%s: %s, events %v; want %s", c.file, v.Reason, said, c.want)
+		if v.Reason != c.want || (len(reported) > 0) != c.says {
+			t.Errorf("%s: %s, events %v; want %s", c.file, v.Reason, reported, c.want)
 		}
 	}
 }

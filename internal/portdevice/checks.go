@@ -27,7 +27,7 @@ func (s *Manager) usable(p reconciler.PortConfig) (name string, err error) {
 	}
 	l, err := s.conn.Link(p.Name)
 	if errors.Is(err, unix.ENODEV) {
-		return "", err // a socket and a request for each port that waits would be in vain
+		return "", err // saves a socket and a request for each waiting port
 	} else if err != nil {
 		return p.Name, nil // the kernel says so when the port is attached
 	}

@@ -165,7 +165,7 @@ func (s *Manager) setUpElsewhere(port *config.Port, v *dpif.Vport, created bool)
 			return err
 		}
 	}
-	if said, is := s.elsewhere[port.Name]; !is || said != v.Netns {
+	if reported, is := s.elsewhere[port.Name]; !is || reported != v.Netns {
 		s.elsewhere[port.Name] = v.Netns
 		s.notify(PortElsewhere{Name: port.Name, No: v.No, Device: v.Name, Netns: v.Netns})
 	}

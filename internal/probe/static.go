@@ -89,15 +89,15 @@ func (s *sandbox) tryStatic(log *kernelLog, f *policy.StaticFlow) (key string, e
 	if err = s.dp.PutFlow(&flow, dpif.Create); err == nil {
 		return "", nil
 	}
-	said := log.said()
+	text := log.messages()
 	key = "match"
 	flow.Actions = nil
 	if s.dp.PutFlow(&flow, dpif.Create) == nil {
 		key = "actions"
 	}
 	err = reason(err)
-	if said != "" {
-		err = fmt.Errorf("%w (%s)", err, said)
+	if text != "" {
+		err = fmt.Errorf("%w (%s)", err, text)
 	}
 	return key, err
 }
@@ -143,8 +143,8 @@ func (l *kernelLog) skip() {
 	}
 }
 
-// said returns the messages of openvswitch since then.
-func (l *kernelLog) said() string {
+// messages returns the messages of openvswitch since then.
+func (l *kernelLog) messages() string {
 	var list []string
 	record := make([]byte, 8192) // room for at least one record
 	for l.fd >= 0 {

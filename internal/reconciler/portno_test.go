@@ -16,9 +16,9 @@ type sweepCount struct {
 func (s *sweepCount) Looks() uint64    { return s.looks }
 func (s *sweepCount) RequestFullDump() { s.asked++ }
 
-// TestNumbersRest: the number of a removed port is not assigned again until a cycle that began
+// TestNumbersQuarantined: the number of a removed port is not assigned again until a cycle that began
 // after the removal has read all flows.
-func TestNumbersRest(t *testing.T) {
+func TestNumbersQuarantined(t *testing.T) {
 	r := &sweepCount{}
 	q := newQuarantine(r)
 	has := []dpif.Vport{{No: 0}, {No: 1}, {No: 4}}

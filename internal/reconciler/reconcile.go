@@ -38,22 +38,22 @@ type Added struct {
 func (d *Diff) Events() iter.Seq[event.Event] {
 	return func(yield func(event.Event) bool) {
 		ok := true
-		tell := func(e event.Event) { ok = ok && yield(e) }
+		emit := func(e event.Event) { ok = ok && yield(e) }
 		for _, e := range d.Removed {
-			tell(e)
+			emit(e)
 		}
 		for _, e := range d.Renamed {
-			tell(e)
+			emit(e)
 		}
 		for _, e := range d.Waiting {
-			tell(e)
+			emit(e)
 		}
 		for _, a := range d.Added {
 			sock := a.Socket
-			tell(PortAdded{Name: a.Name(), No: a.No, Type: a.Type, Handler: sock.HandlerID(), UpcallPID: sock.PortID(),
+			emit(PortAdded{Name: a.Name(), No: a.No, Type: a.Type, Handler: sock.HandlerID(), UpcallPID: sock.PortID(),
 				Created: a.Created})
 			if sock != nil {
-				tell(TransportSelected{Name: a.Name(), No: a.No, Transport: sock.Transport(), Reason: sock.Reason,
+				emit(TransportSelected{Name: a.Name(), No: a.No, Transport: sock.Transport(), Reason: sock.Reason,
 					RcvBuf: sock.RcvBuf(), RingBytes: sock.RingBytes})
 			}
 		}
@@ -172,14 +172,14 @@ func (r *Reconciler) drop(p *Port, diff *Diff) {
 		delete(r.byIfindex, p.ifindex)
 	}
 	r.table.remove(p, last)
-	r.tellHandlers()
+	r.updateHandlers()
 	r.bound.Forget(p.No)
 	diff.Removed = append(diff.Removed, PortRemoved{Name: p.Name(), No: p.No, Upcalls: last.Upcalls,
 		Executed: last.Executed, Lost: last.Lost()})
 }
 
-// tellHandlers gives the current ports to handlers whose sockets serve all ports.
-func (r *Reconciler) tellHandlers() {
+// updateHandlers gives the current ports to handlers whose sockets serve all ports.
+func (r *Reconciler) updateHandlers() {
 	if r.sockets.Shared() != nil {
 		r.handlers.Set(r.table.Load().upcallPorts())
 	}

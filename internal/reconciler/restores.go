@@ -16,8 +16,8 @@ const (
 	RestoreInterval = time.Second
 	restoreBurst    = 100
 	// Events of one port.
-	sayEvery = 10 * time.Second
-	sayBurst = 5
+	eventInterval = 10 * time.Second
+	eventBurst    = 5
 )
 
 // Restores limits the rate of restores, and counts them. It belongs to one goroutine, except
@@ -27,18 +27,21 @@ type Restores struct {
 	limiter *rate.Limiter
 	asked   bool // in this look
 	granted bool
-	// said limits the events about each port. odp.MaxPorts stands for the datapath.
-	said map[odp.PortNo]*saying
+	// events limits the events about each port. odp.MaxPorts stands for the datapath.
+	events map[odp.PortNo]*eventLimit
 }
 
-type saying struct {
+type eventLimit struct {
 	limiter *rate.Limiter
 	held    uint64 // back since the last event
 }
 
 // NewRestores returns a Restores with counters at zero.
 func NewRestores() *Restores {
-	return &Restores{limiter: rate.NewLimiter(rate.Every(RestoreInterval), restoreBurst), said: map[odp.PortNo]*saying{}}
+	return &Restores{
+		limiter: rate.NewLimiter(rate.Every(RestoreInterval), restoreBurst),
+		events:  map[odp.PortNo]*eventLimit{},
+	}
 }
 
 // Begin begins a look.
@@ -55,13 +58,13 @@ func (r *Restores) Allow() bool {
 // Postponed reports whether the look left a changed value as it is.
 func (r *Restores) Postponed() bool { return r.asked && !r.granted }
 
-// Say reports whether an event about a port is due at the time now, and how many were held back
+// EventDue reports whether an event about a port is due at the time now, and how many were held back
 // before.
-func (r *Restores) Say(no odp.PortNo, now time.Time) (held uint64, due bool) {
-	s := r.said[no]
+func (r *Restores) EventDue(no odp.PortNo, now time.Time) (held uint64, due bool) {
+	s := r.events[no]
 	if s == nil {
-		s = &saying{limiter: rate.NewLimiter(rate.Every(sayEvery), sayBurst)}
-		r.said[no] = s
+		s = &eventLimit{limiter: rate.NewLimiter(rate.Every(eventInterval), eventBurst)}
+		r.events[no] = s
 	}
 	if !s.limiter.AllowN(now, 1) {
 		s.held++

@@ -24,8 +24,8 @@ func TestRestores(t *testing.T) {
 		t.Error("a look without a change is postponed")
 	}
 	start := time.Now()
-	for range sayBurst {
-		if held, due := r.Say(7, start); held != 0 || !due {
+	for range eventBurst {
+		if held, due := r.EventDue(7, start); held != 0 || !due {
 			t.Errorf("one of the first: %d, %v", held, due)
 		}
 	}
@@ -33,13 +33,13 @@ func TestRestores(t *testing.T) {
 		after time.Duration
 		held  uint64
 		due   bool
-	}{{0, 0, false}, {time.Second, 0, false}, {sayEvery, 2, true}, {sayEvery + time.Second, 0, false},
-		{2 * sayEvery, 1, true}} {
-		if held, due := r.Say(7, start.Add(want.after)); held != want.held || due != want.due {
+	}{{0, 0, false}, {time.Second, 0, false}, {eventInterval, 2, true}, {eventInterval + time.Second, 0, false},
+		{2 * eventInterval, 1, true}} {
+		if held, due := r.EventDue(7, start.Add(want.after)); held != want.held || due != want.due {
 			t.Errorf("%d: %d, %v", i, held, due)
 		}
 	}
-	if _, due := r.Say(8, start); !due {
+	if _, due := r.EventDue(8, start); !due {
 		t.Error("ports share the limit")
 	}
 }

@@ -150,7 +150,7 @@ func (r *Reconciler) checkPIDs(p *Port, v dpif.Vport, look Look) {
 		return
 	}
 	r.restores.pids.Add(1)
-	if held, due := r.restores.Say(v.No, time.Now()); due {
+	if held, due := r.restores.EventDue(v.No, time.Now()); due {
 		r.notify(UpcallPIDRestored{No: v.No, Name: v.Name, Found: v.UpcallPIDs, PID: pid, HeldBack: held})
 	}
 }
@@ -167,7 +167,7 @@ func (r *Reconciler) enter(ports []*Port, created bool, look Look, diff *Diff) {
 		delete(r.failed, p.No)
 	}
 	r.table.add(ports...)
-	r.tellHandlers()
+	r.updateHandlers()
 	for _, p := range ports {
 		if p.Socket != nil {
 			r.sockets.Keep(p.Socket)

@@ -51,7 +51,7 @@ func TestUpcallPIDFight(t *testing.T) {
 	if n := r.restores.UpcallPIDs(); n < restoreBurst-1 || n > looks/2 {
 		t.Errorf("%d restores in %d looks", n, looks)
 	}
-	if len(*events) == 0 || len(*events) > sayBurst+1 {
+	if len(*events) == 0 || len(*events) > eventBurst+1 {
 		t.Errorf("%d events", len(*events))
 	}
 }

@@ -19,7 +19,7 @@ const maxLine = 1 << 20
 // Log is the data of one or more log files.
 type Log struct {
 	Lines  int      // events that were read
-	Broken int      // lines that are no events
+	Broken int      // lines that are not events
 	Hosts  []string // that the lines name, in order of their first appearance
 	// Datapaths are in order of their first appearance.
 	Datapaths []*Datapath

@@ -68,8 +68,8 @@ func sums(t *testing.T, text string) (events int, hit, missed, upcalls, lost, ca
 	return
 }
 
-// TestFiguresAreTheLogs compares the page with the log of two runs.
-func TestFiguresAreTheLogs(t *testing.T) {
+// TestFiguresMatchLog compares the page with the log of two runs.
+func TestFiguresMatchLog(t *testing.T) {
 	text := sampleText(t)
 	events, hit, missed, upcalls, lost, caused := sums(t, text)
 	if caused == 0 || hit == 0 || strings.Count(text, `"event":"starting"`) != 2 {
@@ -111,8 +111,8 @@ func TestFiguresAreTheLogs(t *testing.T) {
 	}
 }
 
-// TestNothingFromOutside: the page needs no network, and does not contact any host.
-func TestNothingFromOutside(t *testing.T) {
+// TestSelfContained: the page needs no network, and does not contact any host.
+func TestSelfContained(t *testing.T) {
 	html := render(t, read(t, sampleText(t)))
 	outside := regexp.MustCompile(`(?i)(https?:|//[a-z]|src=|href=|@import|url\(|<script|<iframe|<link)`)
 	if m := outside.FindString(html); m != "" {
@@ -145,7 +145,7 @@ func TestHostileText(t *testing.T) {
 	}
 }
 
-func TestLinesThatAreNoEvents(t *testing.T) {
+func TestOtherLines(t *testing.T) {
 	good := statsLine(start, "dp0", 4, 9)
 	l := read(t, "panic: runtime error\n\n{\"level\":\n"+good+
 		`{"level":"INFO","event":"stats"}`+"\n"+ // without a time
@@ -253,8 +253,8 @@ func TestThinning(t *testing.T) {
 	}
 }
 
-// TestRunsAreApart: no curve spans the time between two runs.
-func TestRunsAreApart(t *testing.T) {
+// TestRunsAreSeparate: no curve spans the time between two runs.
+func TestRunsAreSeparate(t *testing.T) {
 	var log strings.Builder
 	for _, at := range []int{0, 1, 2, 3, 50, 51, 52} { // with a new daemon from 50 s on
 		log.WriteString(statsLine(start.Add(time.Duration(at)*time.Second), "dp0", 10+at%50, 5))

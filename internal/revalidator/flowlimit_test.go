@@ -85,7 +85,7 @@ func TestFlowLimitReports(t *testing.T) {
 	step := func(flows int, took time.Duration) {
 		before := l.current
 		cause := l.adapt(flows, took, time.Second)
-		if e, say := l.report(before, cause, now); say {
+		if e, due := l.report(before, cause, now); due {
 			got = append(got, e)
 		}
 		now = now.Add(500 * time.Millisecond)
@@ -127,9 +127,9 @@ func TestFlowLimitConfigured(t *testing.T) {
 		{700, FlowLimitChanged{}},
 		{5_000, FlowLimitChanged{}},
 	} {
-		got, say := l.setCap(step.cap, now)
-		if got != step.want || say != (step.want != FlowLimitChanged{}) || l.cap != step.cap {
-			t.Errorf("step %d: %+v, %v; want %+v", i, got, say, step.want)
+		got, due := l.setCap(step.cap, now)
+		if got != step.want || due != (step.want != FlowLimitChanged{}) || l.cap != step.cap {
+			t.Errorf("step %d: %+v, %v; want %+v", i, got, due, step.want)
 		}
 	}
 	if l.current != 700 {

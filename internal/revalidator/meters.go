@@ -36,9 +36,9 @@ type meters struct {
 // meter is a meter in the datapath.
 type meter struct {
 	policy.Meter
-	dropped uint64        // kernel's count at the last look
-	lost    uint64        // of these, packets not logged yet
-	said    time.Duration // when storm_limited was logged, by internal/clock; 0 for never
+	dropped  uint64        // kernel's count at the last look
+	lost     uint64        // of these, packets not logged yet
+	reported time.Duration // when storm_limited was logged, by internal/clock; 0 for never
 }
 
 // stormDrops counts the packets that meters have dropped since the start, by port.
@@ -154,9 +154,9 @@ func (m *meters) count(n *meter, dropped uint64, now time.Duration) {
 		n.lost += more
 		m.drops.add(n.Port, n.Kind, more)
 	}
-	if n.lost > 0 && (n.said == 0 || now-n.said >= limitedPause) {
+	if n.lost > 0 && (n.reported == 0 || now-n.reported >= limitedPause) {
 		m.notify(StormLimited{Port: n.Port, Kind: n.Kind.String(), Lost: n.lost, Limit: int(n.PacketsPerSecond)})
-		n.lost, n.said = 0, now
+		n.lost, n.reported = 0, now
 	}
 }
 

@@ -14,9 +14,9 @@ import (
 // TestMeterDrops: packets dropped by meters are counted by port and kind, also after another
 // program has recreated a meter, and logged at most every limitedPause.
 func TestMeterDrops(t *testing.T) {
-	var said []event.Event
+	var reported []event.Event
 	r := &Revalidator{}
-	m := newMeters(nil, nil, func(e event.Event) { said = append(said, e) }, &r.counters.storm)
+	m := newMeters(nil, nil, func(e event.Event) { reported = append(reported, e) }, &r.counters.storm)
 	broadcast := &meter{Meter: policy.Meter{Meter: dpif.Meter{ID: 1, PacketsPerSecond: 20}, Port: "a",
 		Kind: policy.StormBroadcast}}
 	unicast := &meter{Meter: policy.Meter{Meter: dpif.Meter{ID: 2, PacketsPerSecond: 30}, Port: "a",
@@ -42,7 +42,7 @@ func TestMeterDrops(t *testing.T) {
 		StormLimited{Port: "a", Kind: "broadcast", Lost: 2, Limit: 20},
 		StormLimited{Port: "b", Kind: "broadcast", Lost: 100, Limit: 40},
 	}
-	if d := cmp.Diff(want, said); d != "" {
+	if d := cmp.Diff(want, reported); d != "" {
 		t.Errorf("events (-want +got):\n%s", d)
 	}
 	if d := cmp.Diff(map[string]policy.StormDrops{"a": {11, 0, 7}, "b": {100, 0, 0}}, r.StormDrops()); d != "" {

@@ -101,7 +101,7 @@ func (r *Revalidator) adapt(n int, took time.Duration) {
 	before := r.limit.current
 	cause := r.limit.adapt(n, took, r.limits.Load().MaxDump)
 	r.budget.limit.Store(int64(r.limit.current))
-	if e, say := r.limit.report(before, cause, time.Now()); say {
+	if e, due := r.limit.report(before, cause, time.Now()); due {
 		r.notify(e)
 	}
 }

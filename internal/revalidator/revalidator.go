@@ -231,7 +231,7 @@ func (r *Revalidator) Cycle(ctx context.Context, full bool) error {
 func (r *Revalidator) cycle(ctx context.Context, full bool) error {
 	now := clock.NowMS()
 	limits := r.limits.Load()
-	if e, say := r.limit.setCap(limits.Flows, time.Now()); say {
+	if e, due := r.limit.setCap(limits.Flows, time.Now()); due {
 		r.notify(e)
 	}
 	r.budget.limit.Store(int64(r.limit.current))

@@ -35,12 +35,12 @@ const looksPerCycle = 1000
 // statics keeps the static flows in the datapath. It belongs to the revalidator's goroutine,
 // except the fields that mu guards.
 type statics struct {
-	dp     *dpif.Datapath
-	policy policy.StaticPolicy // nil if the policy has none
-	notify event.Sink
-	batch  *dpif.Batch
-	asked  []*static       // of each request of batch
-	told   map[string]bool // events of this cycle, by kind and match
+	dp      *dpif.Datapath
+	policy  policy.StaticPolicy // nil if the policy has none
+	notify  event.Sink
+	batch   *dpif.Batch
+	asked   []*static       // of each request of batch
+	emitted map[string]bool // events of this cycle, by kind and match
 
 	mu    sync.Mutex
 	flows map[dpif.UFID]*static
@@ -61,7 +61,10 @@ type static struct {
 }
 
 func newStatics(dp *dpif.Datapath, p policy.Policy, notify event.Sink) *statics {
-	s := &statics{dp: dp, notify: notify, batch: dp.NewBatch(), flows: map[dpif.UFID]*static{}, told: map[string]bool{}}
+	s := &statics{
+		dp: dp, notify: notify, batch: dp.NewBatch(),
+		flows: map[dpif.UFID]*static{}, emitted: map[string]bool{},
+	}
 	s.policy, _ = p.(policy.StaticPolicy)
 	return s
 }
@@ -112,7 +115,7 @@ func (s *statics) keep() (again bool, err error) {
 	}
 	s.batch.Reset()
 	s.asked = s.asked[:0]
-	clear(s.told)
+	clear(s.emitted)
 	now := clock.Now()
 	looked := 0
 	for id, t := range s.flows { // in random order
@@ -125,7 +128,7 @@ func (s *statics) keep() (again bool, err error) {
 				s.forget(id)
 			} else if t.waiting != t.Missing {
 				t.waiting = t.Missing
-				s.tell(t.Match, StaticFlowWaiting{Match: t.Match, Missing: t.Missing})
+				s.emitOnce(t.Match, StaticFlowWaiting{Match: t.Match, Missing: t.Missing})
 			}
 			continue
 		case t.dropped:
@@ -147,7 +150,7 @@ func (s *statics) keep() (again bool, err error) {
 			s.ended(t, err)
 		case errors.Is(err, unix.ENOENT):
 			if t.Installed {
-				s.tell(t.Match, StaticFlowRestored{Match: t.Match, UFID: t.UFID, Cause: "deleted"})
+				s.emitOnce(t.Match, StaticFlowRestored{Match: t.Match, UFID: t.UFID, Cause: "deleted"})
 			}
 			t.Installed, t.kernel, t.Packets, t.Bytes = false, nil, 0, 0
 			put = append(put, t)
@@ -159,7 +162,7 @@ func (s *statics) keep() (again bool, err error) {
 			}
 			if t.kernel == nil || !bytes.Equal(f.Actions, t.kernel) {
 				if t.Installed && t.kernel != nil {
-					s.tell(t.Match, StaticFlowRestored{Match: t.Match, UFID: t.UFID, Cause: "changed"})
+					s.emitOnce(t.Match, StaticFlowRestored{Match: t.Match, UFID: t.UFID, Cause: "changed"})
 				}
 				t.kernel = nil
 				put = append(put, t)
@@ -176,12 +179,12 @@ func (s *statics) keep() (again bool, err error) {
 	return s.put(put)
 }
 
-// tell emits an event about flows with the match, once per cycle, because one match may have a flow
+// emitOnce emits an event about flows with the match, once per cycle, because one match may have a flow
 // on each port.
-func (s *statics) tell(match string, e event.Event) {
+func (s *statics) emitOnce(match string, e event.Event) {
 	what := fmt.Sprintf("%T %s", e, match)
-	if !s.told[what] {
-		s.told[what] = true
+	if !s.emitted[what] {
+		s.emitted[what] = true
 		s.notify(e)
 	}
 }
@@ -235,7 +238,7 @@ func (s *statics) transact(each func(t *static, f *dpif.Flow, err error)) error 
 func (s *statics) installed(t *static) {
 	t.Installed, t.tries, t.waiting, t.failure = true, 0, "", ""
 	t.retry = backoff.Backoff{}
-	s.tell(t.Match, StaticFlowInstalled{Match: t.Match, Actions: t.Actions, UFID: t.UFID})
+	s.emitOnce(t.Match, StaticFlowInstalled{Match: t.Match, Actions: t.Actions, UFID: t.UFID})
 }
 
 // failed reports once why a flow cannot be installed.
@@ -248,7 +251,7 @@ func (s *statics) failed(t *static, err error) {
 		return
 	}
 	t.failure = err.Error()
-	s.tell(t.Match, StaticFlowFailed{Match: t.Match, Actions: t.Actions, Err: err})
+	s.emitOnce(t.Match, StaticFlowFailed{Match: t.Match, Actions: t.Actions, Err: err})
 }
 
 // isDatapathGone reports whether err is about the datapath and not the flow.
@@ -261,7 +264,7 @@ func (s *statics) ended(t *static, err error) {
 	}
 	delete(s.flows, t.UFID)
 	if t.Installed {
-		s.tell(t.Match, StaticFlowRemoved{Match: t.Match, UFID: t.UFID})
+		s.emitOnce(t.Match, StaticFlowRemoved{Match: t.Match, UFID: t.UFID})
 	}
 }
 

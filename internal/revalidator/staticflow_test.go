@@ -129,19 +129,19 @@ func TestStaticFlowAtStart(t *testing.T) {
 // intervals, reported once, and in force as soon as the kernel accepts them.
 func TestRefusedTriedAgain(t *testing.T) {
 	k := &table{refuse: unix.ENOMEM}
-	told := map[string]int{}
+	reported := map[string]int{}
 	var r *Revalidator
 	p := newOne()
 	r = k.revalidator(t, p, func(e event.Event) {
 		switch e.(type) {
 		case StaticFlowFailed:
-			told["flow failed"]++
+			reported["flow failed"]++
 		case StaticFlowInstalled:
-			told["flow installed"]++
+			reported["flow installed"]++
 		case MetersUnusable:
-			told["meters unusable"]++
+			reported["meters unusable"]++
 		case MeterRestored:
-			told["meter restored"]++
+			reported["meter restored"]++
 		}
 	})
 	synctest.Test(t, func(t *testing.T) {
@@ -171,8 +171,8 @@ func TestRefusedTriedAgain(t *testing.T) {
 		}
 	})
 	for _, what := range []string{"flow failed", "flow installed", "meters unusable", "meter restored"} {
-		if told[what] != 1 {
-			t.Errorf("%s: reported %d times", what, told[what])
+		if reported[what] != 1 {
+			t.Errorf("%s: reported %d times", what, reported[what])
 		}
 	}
 }

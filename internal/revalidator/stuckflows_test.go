@@ -32,9 +32,9 @@ func (toAll) Redecide(key []byte, v *policy.Verdict) bool {
 	return true
 }
 
-// TestSweepGoesOn: a flow whose new actions do not fit, or are rejected, is deleted and reported,
+// TestSweepContinues: a flow whose new actions do not fit, or are rejected, is deleted and reported,
 // and the other flows of the sweep are updated.
-func TestSweepGoesOn(t *testing.T) {
+func TestSweepContinues(t *testing.T) {
 	r := newTestRevalidator(100)
 	r.policy = toAll{}
 	r.maxIdle = 10 * time.Second

@@ -101,7 +101,7 @@ var messages = []struct {
 	{"MLDv2 report without address", mld("::", "ff02::16", report2(record(4, "ff05::5"), record(3, "ff05::6"))), "report 6.2 of :: +ff05::5 -ff05::6"},
 }
 
-func say(m *Message) string {
+func describe(m *Message) string {
 	kind := map[Kind]string{Query: "query", Report: "report", Other: "other"}[m.Kind]
 	family := 4
 	if m.IPv6 {
@@ -133,7 +133,7 @@ func TestParse(t *testing.T) {
 			if err := Parse(tt.frame, &m); err != nil {
 				t.Fatal(err)
 			}
-			if got := say(&m); got != tt.want {
+			if got := describe(&m); got != tt.want {
 				t.Errorf("%s\nwant %s", got, tt.want)
 			}
 			if n := testing.AllocsPerRun(10, func() { _ = Parse(tt.frame, &m) }); n != 0 {
@@ -219,7 +219,7 @@ func FuzzParse(f *testing.F) {
 		}
 		check := func(group netip.Addr) {
 			if !group.IsMulticast() || group.Is4() == m.IPv6 || group.Is4In6() {
-				t.Fatalf("%s: group %v", say(&m), group)
+				t.Fatalf("%s: group %v", describe(&m), group)
 			}
 		}
 		if m.Group.IsValid() {
@@ -232,7 +232,7 @@ func FuzzParse(f *testing.F) {
 		}
 		if n > len(frame)/8 || n > 0 && m.Kind != Report || m.MaxResponse < 0 || m.MaxResponse > 3*time.Hour ||
 			m.Robustness > 7 {
-			t.Fatalf("%s: %d groups of %d bytes", say(&m), n, len(frame))
+			t.Fatalf("%s: %d groups of %d bytes", describe(&m), n, len(frame))
 		}
 	})
 }

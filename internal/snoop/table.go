@@ -17,8 +17,8 @@ import (
 const DefaultGroupLimit = 256
 
 const (
-	shards    = 64
-	askedBits = 1 << 16
+	shards       = 64
+	lookedUpBits = 1 << 16
 )
 
 // Table holds the groups of a switch by VLAN and port. Times are milliseconds of one monotonic
@@ -26,12 +26,12 @@ const (
 type Table struct {
 	limit int
 	seed  uint64
-	// asked has a bit, by hash, for each group that was looked up since its last change: only a
+	// lookedUp has a bit, by hash, for each group that was looked up since its last change: only a
 	// change of such a group changes decisions.
-	asked   [askedBits / 32]atomic.Uint32
-	groups  [shards]shard
-	routers [families]atomic.Pointer[map[uint16][]odp.PortNo] // by VLAN, ascending; not changed
-	next    atomic.Int64                                      // nothing expires before this
+	lookedUp [lookedUpBits / 32]atomic.Uint32
+	groups   [shards]shard
+	routers  [families]atomic.Pointer[map[uint16][]odp.PortNo] // by VLAN, ascending; not changed
+	next     atomic.Int64                                      // nothing expires before this
 
 	mu       sync.Mutex // guards the rest, and changes of the groups
 	ports    map[odp.PortNo]int
@@ -122,7 +122,7 @@ func (t *Table) Members(vlan uint16, group netip.Addr) (ports []odp.PortNo, know
 	k := groupKey{vlan, group}
 	h := t.hash(k)
 	// Set before the look-up, so that a concurrent change of the group sees the bit.
-	if word, bit := t.askedBit(h); word.Load()&bit == 0 {
+	if word, bit := t.lookedUpBit(h); word.Load()&bit == 0 {
 		word.Or(bit)
 	}
 	s := &t.groups[h%shards]
@@ -144,14 +144,14 @@ func (t *Table) Routers(vlan uint16, is6 bool) []odp.PortNo {
 	return (*t.routers[family].Load())[vlan]
 }
 
-func (t *Table) askedBit(hash uint64) (*atomic.Uint32, uint32) {
-	i := hash >> 32 % askedBits
-	return &t.asked[i/32], 1 << (i % 32)
+func (t *Table) lookedUpBit(hash uint64) (*atomic.Uint32, uint32) {
+	i := hash >> 32 % lookedUpBits
+	return &t.lookedUp[i/32], 1 << (i % 32)
 }
 
 // changed reports whether the group was looked up since its last change.
 func (t *Table) changed(hash uint64) bool {
-	word, bit := t.askedBit(hash)
+	word, bit := t.lookedUpBit(hash)
 	return word.Load()&bit != 0 && word.And(^bit)&bit != 0
 }
 

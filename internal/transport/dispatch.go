@@ -206,7 +206,7 @@ func (d *Dispatcher) CheckCPUs() error {
 	return nil
 }
 
-// Off stops the upcalls to the sockets of CPUs. A deleted datapath is no error.
+// Off stops the upcalls to the sockets of CPUs. A deleted datapath is not an error.
 func (d *Dispatcher) Off() error {
 	if d.sockets.Shared() == nil {
 		return nil

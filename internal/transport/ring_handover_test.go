@@ -117,7 +117,7 @@ func TestRingStored(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer store.Close()
-	said := func() (list []string) {
+	messages := func() (list []string) {
 		for {
 			buf, oob := make([]byte, 512), make([]byte, 512)
 			if err := manager.SetReadDeadline(time.Now().Add(50 * time.Millisecond)); err != nil {
@@ -140,7 +140,7 @@ func TestRingStored(t *testing.T) {
 	}
 	want := func(when string, want ...string) {
 		t.Helper()
-		if got := said(); !slices.Equal(got, want) {
+		if got := messages(); !slices.Equal(got, want) {
 			t.Errorf("%s: the manager receives %q, want %q", when, got, want)
 		}
 	}

@@ -91,8 +91,8 @@ func TestRingPortRemoved(t *testing.T) {
 	ended()
 }
 
-// TestRingPortRemovedWithFramesThatHoldNothing: malformed frames do not keep the memory mapped.
-func TestRingPortRemovedWithFramesThatHoldNothing(t *testing.T) {
+// TestRingPortRemovedWithMalformedFrames: malformed frames do not keep the memory mapped.
+func TestRingPortRemovedWithMalformedFrames(t *testing.T) {
 	b := newBench(t, ringtest.New(ringtest.Config{}))
 	ch, s := b.port(1, ring16)
 	for range 5 {

@@ -162,9 +162,9 @@ func TestRingAddedWithFrames(t *testing.T) {
 	b.wantPackets(1, upTo(0, 11)...)
 }
 
-// TestRingNothingSleptThrough: a message that arrives between the check of the heads and the sleep,
+// TestRingWakesForEachMessage: a message that arrives between the check of the heads and the sleep,
 // or during the sleep, is answered long before the sleep's bound.
-func TestRingNothingSleptThrough(t *testing.T) {
+func TestRingWakesForEachMessage(t *testing.T) {
 	b := newBench(t, ringtest.New(ringtest.Config{}))
 	_, s := b.port(1, ring16)
 	b.h.rescan = hangs
@@ -368,8 +368,8 @@ func TestRingWithoutItsQueue(t *testing.T) {
 	ended()
 }
 
-// TestRingFramesWithoutUpcallsGoBack: frames are released even if none of them held an upcall.
-func TestRingFramesWithoutUpcallsGoBack(t *testing.T) {
+// TestRingFramesWithoutUpcallsReleased: frames are released even if none of them held an upcall.
+func TestRingFramesWithoutUpcallsReleased(t *testing.T) {
 	b := newBench(t, ringtest.New(ringtest.Config{}))
 	ch, s := b.port(1, ring16)
 	for range 40 {

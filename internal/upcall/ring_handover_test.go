@@ -130,9 +130,9 @@ func (k *sendHook) Sendmsg(fd int, msg *unix.Msghdr, flags int) (int, error) {
 	return k.Requests.Sendmsg(fd, msg, flags)
 }
 
-// TestRingMarksBeforeItSends: frames are marked when their requests are sent, not earlier, and
+// TestRingMarksBeforeSend: frames are marked when their requests are sent, not earlier, and
 // released frames keep no mark.
-func TestRingMarksBeforeItSends(t *testing.T) {
+func TestRingMarksBeforeSend(t *testing.T) {
 	k := &sendHook{Requests: ringtest.NewRequests(ringtest.Config{})}
 	conn, err := netlink.Dial(unix.NETLINK_GENERIC, netlink.Config{Kernel: k})
 	if err != nil {

@@ -73,8 +73,8 @@ func TestRoundInTwoStages(t *testing.T) {
 	}
 }
 
-// TestRoundRenewsSoMany: one batch renews a bounded number of flows.
-func TestRoundRenewsSoMany(t *testing.T) {
+// TestRoundLimitsRenewals: one batch renews a bounded number of flows.
+func TestRoundLimitsRenewals(t *testing.T) {
 	packet := make([]byte, 60)
 	r := stagedRound(t, 1000)
 	var sent, moved [][]byte

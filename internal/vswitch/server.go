@@ -290,7 +290,7 @@ func (s *Server) checkFeatures(look reconciler.Look) error {
 	kept, err := s.dispatcher.Restore()
 	if err == nil {
 		s.featuresRestored.Add(1)
-		if held, due := s.restores.Say(odp.MaxPorts, time.Now()); due {
+		if held, due := s.restores.EventDue(odp.MaxPorts, time.Now()); due {
 			s.cfg.Notify(FeaturesRestored{Found: info.Features, Kept: kept, HeldBack: held})
 		}
 	}

@@ -18,8 +18,8 @@ import (
 	"dpifd/internal/lab"
 )
 
-// TestNoPort: devices that cannot be ports of the switch wait, and the log gives the reason.
-func TestNoPort(t *testing.T) {
+// TestUnusableDevices: devices that cannot be ports of the switch wait, and the log gives the reason.
+func TestUnusableDevices(t *testing.T) {
 	t.Parallel()
 	n := newQuietNetwork(t, 2)
 	tun, taken, bridged := lab.Name("tun"), lab.Name("taken"), lab.Name("bridged")

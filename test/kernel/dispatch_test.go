@@ -129,7 +129,7 @@ func TestCPUsUnderTraffic(t *testing.T) {
 	}
 	stop(t, d)
 	v.explained(t, d)
-	if n := lossSaid(t, d)["no_listener"]; n != 0 {
+	if n := loggedLosses(t, d)["no_listener"]; n != 0 {
 		t.Errorf("%d packets had no listener", n)
 	}
 	if e := d.Events("cpus_changed"); len(e) != 2*rounds {

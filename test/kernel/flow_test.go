@@ -197,8 +197,8 @@ func TestLargeDump(t *testing.T) {
 	}
 }
 
-// TestBatchGoesOn: a refused request does not affect the others of its batch.
-func TestBatchGoesOn(t *testing.T) {
+// TestBatchContinues: a refused request does not affect the others of its batch.
+func TestBatchContinues(t *testing.T) {
 	t.Parallel()
 	noDaemon(t)
 	n := newQuietNetwork(t, 2)

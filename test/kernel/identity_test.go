@@ -190,9 +190,9 @@ func TestRemovedWhileDown(t *testing.T) {
 	}
 }
 
-// TestNumberTaken: a device that got the port number of another while no daemon ran inherits
+// TestNumberReused: a device that got the port number of another while no daemon ran inherits
 // neither its MACs nor its settings.
-func TestNumberTaken(t *testing.T) {
+func TestNumberReused(t *testing.T) {
 	n := newQuietNetwork(t, 3)
 	a, b, c := n.hosts[0].port, n.hosts[1].port, n.hosts[2].port
 	ports := func(name string) settings {

@@ -108,7 +108,7 @@ func checkCapture(t *testing.T, file, port string, sent [][]byte) {
 	}
 }
 
-// TestMonitorNeverSlows: nobody reads the monitor's output, and packets are forwarded all the same.
+// TestMonitorNeverSlows: nobody reads the monitor's output, and packets are forwarded nevertheless.
 func TestMonitorNeverSlows(t *testing.T) {
 	n := newQuietNetwork(t, 2)
 	d := n.run(t, settings{"policy": "{mac_limit: 100000}"})

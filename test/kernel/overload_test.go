@@ -108,10 +108,10 @@ func firstPackets(t *testing.T, from, to *lab.Packet, dst string, serial *int, c
 // unitNice is the nice value of dpifd's unit (deploy/systemd).
 const unitNice = -10
 
-// nice gives the daemon the nice value of its unit. It is a thread's own on Linux.
+// nice sets the nice value of the daemon's unit; on Linux each thread has its own.
 func nice(t *testing.T, d *lab.Daemon) {
 	t.Helper()
-	// A second time for threads that another one made meanwhile.
+	// Twice, for threads created meanwhile.
 	for range 2 {
 		threads, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", d.PID()))
 		if err != nil {
@@ -129,8 +129,8 @@ func nice(t *testing.T, d *lab.Daemon) {
 	}
 }
 
-// lossSaid sums the losses in upcalls_lost by cause.
-func lossSaid(t *testing.T, d *lab.Daemon) map[string]int64 {
+// loggedLosses sums the losses in upcalls_lost by cause.
+func loggedLosses(t *testing.T, d *lab.Daemon) map[string]int64 {
 	t.Helper()
 	said := map[string]int64{}
 	for _, e := range d.Events("upcalls_lost") {
@@ -146,7 +146,7 @@ func (v view) explained(t *testing.T, d *lab.Daemon) {
 	k := v.info(t).Stats
 	all := d.Events("stats")
 	last := all[len(all)-1]
-	said := lossSaid(t, d)
+	said := loggedLosses(t, d)
 	drops := last.Int(t, "socket_drops")
 	t.Logf("missed %d = upcalls %s + shed %s + lost %d; lost by cause %v", k.Missed, last.Text("upcalls"),
 		last.Text("shed"), k.Lost, said)

@@ -37,15 +37,15 @@ func TestPrimedFlows(t *testing.T) {
 			before := v.info(t).Stats
 			for i := range conversations {
 				asks, answers := fmt.Sprintf("02:a5:00:00:00:%02x", i), fmt.Sprintf("02:a6:00:00:00:%02x", i)
-				say := func(from, to int, dst, src string) {
+				sendAndWait := func(from, to int, dst, src string) {
 					f := frame(t, dst, src)
 					send(t, p[from], f)
 					p[to].Expect(t, waitLimit, among(f))
 				}
-				say(0, 1, broadcast, asks)
-				say(1, 0, asks, answers)
-				say(0, 1, answers, asks)
-				say(1, 0, asks, answers)
+				sendAndWait(0, 1, broadcast, asks)
+				sendAndWait(1, 0, asks, answers)
+				sendAndWait(0, 1, answers, asks)
+				sendAndWait(1, 0, asks, answers)
 			}
 			after := v.info(t).Stats
 			missed := after.Missed - before.Missed

@@ -82,9 +82,9 @@ func genericSockets(t *testing.T, ns *lab.NetNS) (n int) {
 	return n
 }
 
-// strangers returns frames of the given payload sizes from new sources to an unknown station, so
+// newSources returns frames of the given payload sizes from new sources to an unknown station, so
 // that each misses.
-func strangers(t *testing.T, sizes ...int) (list [][]byte) {
+func newSources(t *testing.T, sizes ...int) (list [][]byte) {
 	t.Helper()
 	for _, size := range sizes {
 		id := serialFrame.Add(1)
@@ -143,7 +143,7 @@ func TestRingInPlace(t *testing.T) {
 	for i := range 40 {
 		all = append(all, 60+i*1454/39) // up to a full Ethernet frame
 	}
-	crossing(t, p[0], p[1], strangers(t, all...))
+	crossing(t, p[0], p[1], newSources(t, all...))
 	ports := wantTransport(t, d, "ring", "")
 	e := finalStats(t, d)
 	if e.Int(t, "received_ring") != 40 || e.Int(t, "received_linear") != 0 || e.Int(t, "received_copy") != 0 ||
@@ -169,7 +169,7 @@ func TestRingTX(t *testing.T) {
 	n := newQuietNetwork(t, 2)
 	d := n.run(t, settings{"flows": "{max_idle: 60s}", "ring": "{mode: require, tx: auto}"})
 	p := n.sockets(t)
-	crossing(t, p[0], p[1], strangers(t, 60, 700, 1514, 60))
+	crossing(t, p[0], p[1], newSources(t, 60, 700, 1514, 60))
 	h := d.Events("handler_started")[0]
 	e := finalStats(t, d)
 	sent := e.Int(t, "sent_ring")
@@ -184,7 +184,7 @@ func TestRingJumbo(t *testing.T) {
 	n := build(t, 2, 65000, true)
 	d := n.run(t, settings{"flows": "{max_idle: 60s}"})
 	p := n.sockets(t)
-	crossing(t, p[0], p[1], strangers(t, 3000, 70, 9014, 60_014, 200, 15_000, 60_014))
+	crossing(t, p[0], p[1], newSources(t, 3000, 70, 9014, 60_014, 200, 15_000, 60_014))
 	e := finalStats(t, d)
 	if e.Int(t, "received_copy") != 5 || e.Int(t, "jumbo") != 5 || e.Int(t, "received_ring") != 2 ||
 		e.Int(t, "lost") != 0 || e.Int(t, "malformed") != 0 {
@@ -214,13 +214,13 @@ func TestRingOverrun(t *testing.T) {
 		"flows": "{max_idle: 60s}"})
 	v := n.view(t)
 	p := n.sockets(t)
-	crossing(t, p[0], p[1], strangers(t, sizes(5, 100)...))
+	crossing(t, p[0], p[1], newSources(t, sizes(5, 100)...))
 	const burst = 60
 	for range 3 {
 		before := v.info(t).Stats.Lost
 		since := time.Now()
 		freeze(t, d, func() {
-			send(t, p[0], strangers(t, sizes(burst, 90)...)...)
+			send(t, p[0], newSources(t, sizes(burst, 90)...)...)
 			eventually(t, waitLimit, "the burst is lost but for two", func() bool {
 				return v.info(t).Stats.Lost >= before+burst-2
 			})
@@ -228,7 +228,7 @@ func TestRingOverrun(t *testing.T) {
 		d.Wait(t, since, "upcalls_lost", func(e lab.Event) bool {
 			return e.Text("port") == n.hosts[0].port && e.Text("cause") == "ring_full"
 		})
-		crossing(t, p[0], p[1], strangers(t, 80, 8000, 120, 4000))
+		crossing(t, p[0], p[1], newSources(t, 80, 8000, 120, 4000))
 	}
 	lost := v.info(t).Stats.Lost
 	e := finalStats(t, d)
@@ -251,7 +251,7 @@ func TestRingBurst(t *testing.T) {
 	d := n.run(t, settings{"flows": "{max_idle: 60s}", "handlers": "1"})
 	p := n.sockets(t)
 	const burst = 1200
-	load := strangers(t, sizes(burst, 300)...)
+	load := newSources(t, sizes(burst, 300)...)
 	before := nextStats(t, d)
 	freeze(t, d, func() { send(t, p[0], load...) })
 	seen := among(load...)
@@ -302,9 +302,9 @@ func TestRingRestart(t *testing.T) {
 	p := n.sockets(t)
 	before := v.listeners(t)
 	sockets := int64(len(before.pids()))
-	crossing(t, p[0], p[1], strangers(t, sizes(20, 200)...))
+	crossing(t, p[0], p[1], newSources(t, sizes(20, 200)...))
 	for i := range restarts {
-		load := strangers(t, sizes(waiting, 100+400*i)...)
+		load := newSources(t, sizes(waiting, 100+400*i)...)
 		seen := among(load...)
 		since := time.Now()
 		freeze(t, d, func() {
@@ -324,7 +324,7 @@ func TestRingRestart(t *testing.T) {
 		for range waiting {
 			p[1].Expect(t, waitLimit, seen)
 		}
-		crossing(t, p[0], p[1], strangers(t, 60, 1514, 60))
+		crossing(t, p[0], p[1], newSources(t, 60, 1514, 60))
 	}
 	if diff := cmp.Diff(before, v.listeners(t)); diff != "" {
 		t.Errorf("upcall PIDs (-before the restarts +after):\n%s", diff)
@@ -344,8 +344,8 @@ func TestRingRestartOff(t *testing.T) {
 	d := n.sw.StartDaemonFile(t, file)
 	d.Wait(t, time.Time{}, "ready", nil)
 	p := n.sockets(t)
-	crossing(t, p[0], p[1], strangers(t, sizes(5, 200)...))
-	load := strangers(t, sizes(100, 300)...)
+	crossing(t, p[0], p[1], newSources(t, sizes(5, 200)...))
+	load := newSources(t, sizes(100, 300)...)
 	seen := among(load...)
 	since := time.Now()
 	off := n.config(settings{"flows": "{max_idle: 60s}", "ring": "{mode: off}"})
@@ -360,7 +360,7 @@ func TestRingRestartOff(t *testing.T) {
 	for range load {
 		p[1].Expect(t, waitLimit, seen)
 	}
-	crossing(t, p[0], p[1], strangers(t, 60, 1514, 60))
+	crossing(t, p[0], p[1], newSources(t, 60, 1514, 60))
 	if got := mappings(t, d); got != 0 {
 		t.Errorf("%d rings are mapped", got)
 	}
@@ -414,11 +414,11 @@ func TestRingPortRemoved(t *testing.T) {
 	if got := mappings(t, d); got != before+1 {
 		t.Errorf("%d rings are mapped with the port, %d without", got, before)
 	}
-	crossing(t, q, p[1], strangers(t, 100, 1400))
+	crossing(t, q, p[1], newSources(t, 100, 1400))
 	const waiting = 20
 	freeze(t, d, func() {
 		missed := v.info(t).Stats.Missed
-		send(t, q, strangers(t, sizes(waiting, 333)...)...)
+		send(t, q, newSources(t, sizes(waiting, 333)...)...)
 		v.comeUp(t, missed+waiting)
 		if err := v.DeleteVport(port.No); err != nil {
 			t.Fatal(err)
@@ -452,7 +452,7 @@ func TestRingsLeaveNothing(t *testing.T) {
 		t.Errorf("%d sockets are left, %d were there before", got, sockets)
 	}
 	d = n.run(t, smallRing(4, ""))
-	freeze(t, d, func() { send(t, p[0], strangers(t, sizes(10, 400)...)...) })
+	freeze(t, d, func() { send(t, p[0], newSources(t, sizes(10, 400)...)...) })
 	// The exit code of a killed process is irrelevant.
 	_ = d.Stop(t, unix.SIGKILL, lab.DaemonLimit)
 	if got := genericSockets(t, n.sw); got != sockets {
@@ -460,7 +460,7 @@ func TestRingsLeaveNothing(t *testing.T) {
 	}
 	d = n.run(t, smallRing(4, ""))
 	wantTransport(t, d, "ring", "")
-	crossing(t, p[0], p[1], strangers(t, 60, 1000, 1514))
+	crossing(t, p[0], p[1], newSources(t, 60, 1000, 1514))
 	if e := finalStats(t, d); e.Int(t, "received_ring") < 3 {
 		t.Errorf("stats: %v, want 3 by ring", e.Fields)
 	}
@@ -472,7 +472,7 @@ func TestRingOff(t *testing.T) {
 	n := newQuietNetwork(t, 2)
 	d := n.run(t, settings{"ring": "{mode: 'off'}"})
 	p := n.sockets(t)
-	crossing(t, p[0], p[1], strangers(t, 60, 900, 1514))
+	crossing(t, p[0], p[1], newSources(t, 60, 900, 1514))
 	if got := mappings(t, d); got != 0 {
 		t.Errorf("%d rings are mapped", got)
 	}
@@ -554,7 +554,7 @@ func TestRingChurn(t *testing.T) {
 			t.Errorf("%d rings are mapped, want %d", got, before+ports)
 		}
 		q := far.OpenPacket(t, names[round*7+3])
-		crossing(t, q, p[0], strangers(t, 64, 1500))
+		crossing(t, q, p[0], newSources(t, 64, 1500))
 		for i, name := range names {
 			if round == 1 && i%2 == 0 {
 				n.sw.DeleteLink(t, name)

@@ -124,7 +124,7 @@ func (s *soak) plugIn(i int) {
 		return
 	}
 	s.number++
-	s.eye(func(dp *dpif.Datapath) error {
+	s.withDatapath(func(dp *dpif.Datapath) error {
 		_, err := dp.AddVport(lab.PlugName(i), dpif.VportNetdev, odp.PortNo(1000+s.number), 0)
 		return err
 	})
@@ -174,8 +174,8 @@ func (s *soak) reload(file settings) {
 	s.file, s.changed = file, time.Now()
 }
 
-// eye calls fn with the datapath, opened on a separate request socket.
-func (s *soak) eye(fn func(*dpif.Datapath) error) {
+// withDatapath calls fn with the datapath, opened on a separate request socket.
+func (s *soak) withDatapath(fn func(*dpif.Datapath) error) {
 	var conn *netlink.Conn
 	err := s.bay.Switch.Do(func() (err error) {
 		conn, err = netlink.Dial(unix.NETLINK_GENERIC, netlink.Config{RcvBuf: 1 << 20})

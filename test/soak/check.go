@@ -135,7 +135,7 @@ func (s *soak) checkPorts() lab.Event {
 	var vports []dpif.Vport
 	var info dpif.DatapathInfo
 	for within := lab.Within(waitLimit); ; time.Sleep(50 * time.Millisecond) {
-		s.eye(func(dp *dpif.Datapath) (err error) {
+		s.withDatapath(func(dp *dpif.Datapath) (err error) {
 			if vports, err = dp.Vports(); err == nil {
 				info, err = dp.Info()
 			}
@@ -183,7 +183,7 @@ func (s *soak) lacking(info dpif.DatapathInfo, vports []dpif.Vport) string {
 func (s *soak) checkFlows() {
 	for within := lab.Within(waitLimit); ; time.Sleep(100 * time.Millisecond) {
 		stale := ""
-		s.eye(func(dp *dpif.Datapath) error {
+		s.withDatapath(func(dp *dpif.Datapath) error {
 			vports, err := dp.Vports()
 			if err != nil {
 				return err

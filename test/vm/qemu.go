@@ -299,11 +299,11 @@ func (v *vm) run(ctx context.Context, args []string) (int, error) {
 		return exitLab, fmt.Errorf("%w within %v%s", errNotBooted, v.bootLimit, v.console.lastWords())
 	}
 	return exitLab, errors.Join(errors.New("the VM ended before the program did"+v.console.lastWords()),
-		qemuSaid(complaint.String()))
+		qemuError(complaint.String()))
 }
 
-// qemuSaid returns QEMU's error output as an error, nil if there is none.
-func qemuSaid(text string) error {
+// qemuError returns QEMU's error output as an error, nil if there is none.
+func qemuError(text string) error {
 	if text = strings.TrimSpace(text); text != "" {
 		return errors.New(text)
 	}

@@ -108,7 +108,7 @@ func (s *scale) saveLog(p *bench.ScalePoint, v *vswitch) error {
 		return nil
 	}
 	name := fmt.Sprintf("%s-%d-ports-%d-flows-%d.log", strings.ReplaceAll(p.Switch, " ", "-"), p.Round, p.Ports, p.Flows)
-	return os.WriteFile(filepath.Join(filepath.Dir(s.out), name), []byte(v.said.String()), 0o644)
+	return os.WriteFile(filepath.Join(filepath.Dir(s.out), name), []byte(v.output.String()), 0o644)
 }
 
 // reason shortens an error for a table.

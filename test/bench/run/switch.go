@@ -39,13 +39,13 @@ const (
 
 // vswitch is a running switch.
 type vswitch struct {
-	name string
-	cmd  *exec.Cmd
-	dead chan struct{} // closed when the process has exited
-	said output
-	dp   *dpif.Datapath
-	conn *netlink.Conn
-	also *exec.Cmd // ovsdb-server
+	name   string
+	cmd    *exec.Cmd
+	dead   chan struct{} // closed when the process has exited
+	output output
+	dp     *dpif.Datapath
+	conn   *netlink.Conn
+	also   *exec.Cmd // ovsdb-server
 
 	setup setup
 }
@@ -158,7 +158,7 @@ func start(name string, u setup) (*vswitch, error) {
 // run starts the process and waits until it prints ready.
 func (s *vswitch) run(ready string, argv ...string) error {
 	s.cmd = exec.Command(argv[0], argv[1:]...)
-	s.cmd.Stdout, s.cmd.Stderr = &s.said, &s.said
+	s.cmd.Stdout, s.cmd.Stderr = &s.output, &s.output
 	if err := startNice(s.cmd, s.setup.nice); err != nil {
 		return err
 	}
@@ -169,9 +169,9 @@ func (s *vswitch) run(ready string, argv ...string) error {
 	return await(startLimit, notReady, func() (bool, error) {
 		select {
 		case <-s.dead:
-			return false, fmt.Errorf("%s ended: %s", argv[0], s.said.String())
+			return false, fmt.Errorf("%s ended: %s", argv[0], s.output.String())
 		default:
-			return strings.Contains(s.said.String(), ready), nil
+			return strings.Contains(s.output.String(), ready), nil
 		}
 	})
 }
@@ -274,7 +274,7 @@ func (s *vswitch) reload() error {
 	if err := os.WriteFile(configFile, []byte(s.setup.dpifdConfig()), 0o644); err != nil {
 		return err
 	}
-	reloads := func() int { return strings.Count(s.said.String(), `"event":"reloaded"`) }
+	reloads := func() int { return strings.Count(s.output.String(), `"event":"reloaded"`) }
 	before := reloads()
 	if err := s.cmd.Process.Signal(syscall.SIGHUP); err != nil {
 		return err

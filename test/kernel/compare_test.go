@@ -46,9 +46,9 @@ func dpctlFlows(t *testing.T, ns *lab.NetNS, dp string) map[flow]uint64 {
 	return all
 }
 
-// TestIndependentEyes compares package dpif's view of a datapath with that of ovs-dpctl after the
+// TestCompareWithDPCtl compares package dpif's view of a datapath with that of ovs-dpctl after the
 // daemon has stopped.
-func TestIndependentEyes(t *testing.T) {
+func TestCompareWithDPCtl(t *testing.T) {
 	t.Parallel()
 	n := newNetwork(t, 3, 0)
 	d := n.run(t, settings{
