@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"dpifd/docs"
 	"dpifd/internal/lab"
 	"dpifd/test/bench/load"
 )
@@ -52,6 +53,34 @@ func (m machine) clear(t *testing.T) {
 	if strings.Contains(contents(t, "/etc/passwd"), "dpifd") || strings.Contains(m.Run(t, "lsmod"), "openvswitch") {
 		t.Fatal("the user or the module is still there")
 	}
+}
+
+// block returns the commands of a task.
+func block(t *testing.T, task string) []string {
+	t.Helper()
+	blocks, err := docs.Blocks(task)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(blocks) != 1 || blocks[0].Language != "sh" {
+		t.Fatalf("%s has blocks %q", task, blocks)
+	}
+	return strings.SplitAfter(strings.TrimSpace(blocks[0].Text), "\n")
+}
+
+// paste runs commands as a page has them, in a folder with one package. dpkg does what apt
+// does once it has the package, and an editor writes config.
+func (m machine) paste(t *testing.T, deb, config string, commands []string) {
+	t.Helper()
+	const shell = `set -e
+		deb=$1 config=$2
+		cd "$(mktemp -d)"
+		[ -z "$deb" ] || cp "$deb" ./dpifd_1_amd64.deb
+		sudo() { "$@"; }
+		sudoedit() { printf %s "$config" >"$1"; }
+		apt() { dpkg --force-depends --force-bad-path --force-confold "--$1" "$2"; }
+		`
+	t.Log(m.Run(t, "sh", "-c", shell+strings.Join(commands, ""), "sh", deb, config))
 }
 
 // property returns a property of the service's unit.
@@ -94,7 +123,9 @@ func TestDebianPackage(t *testing.T) {
 	}
 	m := machine{lab.Root(t)}
 	m.clear(t)
-	m.dpkg(t, "--install", oldDeb)
+	const config = "datapath: {name: dp0}\nports: [{name: va}, {name: vb}]\nlog: {stats_interval: 1s}\n"
+	install := block(t, "install")
+	m.paste(t, oldDeb, "", install[:1])
 	m.wantState(t, "installed", "inactive", "disabled")
 	if !strings.Contains(contents(t, "/etc/passwd"), "\ndpifd:") {
 		t.Error("the daemon has no user")
@@ -105,13 +136,9 @@ func TestDebianPackage(t *testing.T) {
 	m.Run(t, "dpifd", "check", "--config", configFile)
 	before := m.Run(t, "dpifd", "version")
 
-	config := "datapath: {name: dp-pkg}\nports: [{name: va}, {name: vb}]\nlog: {stats_interval: 1s}\n"
-	if err := os.WriteFile(configFile, []byte(config), 0o644); err != nil {
-		t.Fatal(err)
-	}
 	from := lab.Host(t, m.NetNS, "va", "02:00:00:00:0a:01", "10.9.8.1/24")
 	to := lab.Host(t, m.NetNS, "vb", "02:00:00:00:0b:02", "10.9.8.2/24")
-	m.Run(t, "systemctl", "enable", "--now", "dpifd.service")
+	m.paste(t, "", config, install[1:])
 	m.wantState(t, "started", "active", "enabled")
 	if sent, received := from.Ping(t, "10.9.8.2", 5); sent != received {
 		t.Errorf("%d of %d pings answered", received, sent)
@@ -120,7 +147,7 @@ func TestDebianPackage(t *testing.T) {
 	pid := m.property(t, "MainPID")
 	l := startLoad(t, from, to)
 	l.await(t)
-	m.dpkg(t, "--install", newDeb)
+	m.paste(t, newDeb, "", block(t, "upgrade"))
 	m.wantState(t, "upgraded", "active", "enabled")
 	l.await(t)
 	steady, fresh := l.stop(t)
@@ -149,7 +176,8 @@ func TestDebianPackage(t *testing.T) {
 		t.Errorf("after the upgrade %d of %d pings answered", received, sent)
 	}
 
-	m.dpkg(t, "--remove", "dpifd")
+	m.paste(t, "", "", block(t, "remove"))
+	wantGone(t, "/sys/class/net/dp0")
 	wantGone(t, "/usr/sbin/dpifd", "/lib/systemd/system/dpifd.service",
 		"/etc/systemd/system/multi-user.target.wants/dpifd.service", "/proc/"+pid)
 	if got := contents(t, configFile); got != config {
