@@ -248,7 +248,8 @@ func (s *Manager) address(conn *device.Conn, l device.Link, port *config.Port) e
 	return errors.Join(errs...)
 }
 
-// Sweep implements reconciler.Devices.
+// Sweep implements reconciler.Devices. It also removes the addresses that the Manager gave to
+// the local port, which stays when its entry is removed.
 func (s *Manager) Sweep(ports []reconciler.PortConfig) error {
 	links, err := s.conn.Links()
 	if err != nil {
@@ -257,7 +258,13 @@ func (s *Manager) Sweep(ports []reconciler.PortConfig) error {
 	var errs []error
 	for _, l := range links {
 		needed := func(p reconciler.PortConfig) bool { return p.Name == l.Name }
-		if l.Alias != s.alias() || slices.ContainsFunc(ports, needed) {
+		if slices.ContainsFunc(ports, needed) {
+			continue
+		}
+		if len(s.given[l.Name]) > 0 {
+			errs = append(errs, s.address(s.conn, l, &config.Port{Name: l.Name}))
+		}
+		if l.Alias != s.alias() {
 			continue
 		}
 		err := s.conn.Delete(l)

@@ -4,13 +4,14 @@ package kernel_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"dpifd/internal/lab"
 )
 
 // TestLocalPortVLAN: beside ports with VLANs, the local port is in VLAN 0 only, unless its entry
-// sets VLANs.
+// sets VLANs. It loses the address of its entry with the entry.
 func TestLocalPortVLAN(t *testing.T) {
 	t.Parallel()
 	n := newQuietNetwork(t, 2)
@@ -42,8 +43,8 @@ func TestLocalPortVLAN(t *testing.T) {
 	d.Wait(t, since, "reloaded", nil)
 	check("listed, access", p[1], frame(t, broadcast, "02:51:00:00:01:05"))
 
-	since = reload(t, d,
-		n.config(settings{"ports": fmt.Sprintf("[%s, {name: %s, type: internal, vlan: {access: 10}}]", ports, n.dpName)}))
+	since = reload(t, d, n.config(settings{"ports": fmt.Sprintf(
+		"[%s, {name: %s, type: internal, vlan: {access: 10}, address: [192.0.2.10/24]}]", ports, n.dpName)}))
 	d.Wait(t, since, "reloaded", nil)
 	f := frame(t, broadcast, "02:51:00:00:01:06")
 	send(t, p[1], f)
@@ -53,4 +54,11 @@ func TestLocalPortVLAN(t *testing.T) {
 	if seen(t, local, g) {
 		t.Error("a frame of VLAN 0 reaches the local port of VLAN 10")
 	}
+
+	addressed := func() bool {
+		return strings.Contains(n.sw.Run(t, "ip", "address", "show", "dev", n.dpName), "192.0.2.10/24")
+	}
+	eventually(t, waitLimit, "the local port has its address", addressed)
+	reload(t, d, n.config(settings{"ports": "[" + ports + "]"}))
+	eventually(t, waitLimit, "without its entry it has none", func() bool { return !addressed() })
 }
