@@ -46,7 +46,7 @@ var (
 	indented = regexp.MustCompile(`(?m)(?:^    .*\n)+`)
 	topKey   = regexp.MustCompile(`^(?:#.*\n)?` +
 		`(?:datapath|netns|dispatch|handlers|ring|socket|ports|policy|flows|log|control):`)
-	inline   = regexp.MustCompile("`(dpifd [a-z][^`]*)`")
+	inline   = regexp.MustCompile("`(?:sudo )?(dpifd [a-z][^`]*)`")
 	shell    = regexp.MustCompile(`(?m)^\s*(?:[#$] )?(?:sudo )?(dpifd [a-z].*)$`)
 	word     = regexp.MustCompile(`(?:'[^']*'|"[^"]*"|[^\s'"])+`)
 	operator = regexp.MustCompile(`\s(?:[|&>;<]|2>).*|#\s.*`) // shell operators and everything after them
