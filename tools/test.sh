@@ -1,34 +1,38 @@
 #!/usr/bin/env bash
-# Runs all tests: those in the VMs, one VM after the other, and in parallel the unit tests, which
-# use the CPU that the VMs leave, since the VMs mostly wait for timers. `make unit`, `make
-# kernel-test` and `make systemd-test` run them separately.
-set -euo pipefail
+# Runs all tests: two lanes of virtual machines, which mostly wait for timers, and the unit tests at
+# low priority, which use the CPU that the VMs leave. In each lane one VM follows the other; the
+# kernel tests that measure load, at the start of a VM, run while the other lane mostly waits.
+set -meuo pipefail # a process group for each lane
 cd "$(dirname "$0")/.."
-log=.cache/unit.log
 mkdir -p .cache
-make .cache/vm # build it once, before two of them need it
+rm -f .cache/test-*.failed
+built=(.cache/vm build bin/soak bin/packages)
+make "${built[@]}" # once: later each lane takes them as they are
+.cache/vm fetch
 
-failed=()
-took() { # NAME COMMAND...
+# part NAME COMMAND... runs a part of the tests, each line of its output after its name.
+part() {
 	local name=$1 start=$SECONDS
 	shift
-	"$@" || failed+=("$name")
+	"$@" 2>&1 | sed -u "s/^/$name: /" || touch ".cache/test-$name.failed"
 	echo "test: $name took $((SECONDS - start)) s"
 }
+vm() { make "${built[@]/#/--assume-old=}" "$@"; }
 
-# shellcheck disable=SC2016 # the inner shell expands these
-nice -n 15 bash -c 'start=$SECONDS; make unit || exit; echo "test: unit took $((SECONDS - start)) s"' >"$log" 2>&1 &
-unit=$!
-# Stop the unit tests if this script is interrupted.
-trap 'kill "$unit" 2>/dev/null || true' EXIT
-
-took kernel-test make kernel-test THENSOAK=1m
-took systemd-test make systemd-test
-echo "test: unit tests, which ran in parallel:"
-wait "$unit" || failed+=(unit)
+(
+	part systemd-test vm systemd-test
+	part per-cpu vm kernel-test DISPATCH=per-cpu
+) &
+(part per-vport vm kernel-test DISPATCH=per-vport THENSOAK=1m) &
+# Its output comes at the end, where what failed is found.
+(part unit nice -n 15 make unit) >.cache/unit.log &
+# Stop the lanes if this script is interrupted.
+trap 'jobs -p | sed s/^/-/ | xargs -r kill -- 2>/dev/null || true' EXIT
+wait
 trap - EXIT
-cat "$log"
-if [[ ${#failed[@]} -gt 0 ]]; then
-	echo "test: failed: ${failed[*]}" >&2
+cat .cache/unit.log
+failed=$(find .cache -maxdepth 1 -name 'test-*.failed' -printf '%f\n' | sort)
+if [[ -n $failed ]]; then
+	sed 's/^test-/test: failed: /; s/\.failed$//' <<<"$failed" >&2
 	exit 1
 fi

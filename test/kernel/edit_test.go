@@ -52,6 +52,7 @@ func TestDelFlows(t *testing.T) {
 // TestDelFlowsOfDaemon deletes flows of a served datapath; the daemon keeps its features and upcall
 // PIDs.
 func TestDelFlowsOfDaemon(t *testing.T) {
+	t.Parallel()
 	n := newNetwork(t, 2, 0)
 	d := n.run(t, settings{})
 	a, b := n.hosts[0], n.hosts[1]

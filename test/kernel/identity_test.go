@@ -58,12 +58,20 @@ func tagged(t *testing.T, vlan uint16, dst, src string) []byte {
 // seen waits briefly and reports whether p has received a frame from the source of f.
 func seen(t *testing.T, p *lab.Packet, f []byte) bool {
 	t.Helper()
-	time.Sleep(300 * time.Millisecond)
-	return p.Count(t, func(got []byte) bool { return len(got) >= 12 && bytes.Equal(got[6:12], f[6:12]) }) > 0
+	received := func() bool {
+		return p.Count(t, func(got []byte) bool { return len(got) >= 12 && bytes.Equal(got[6:12], f[6:12]) }) > 0
+	}
+	for limit := lab.Within(300 * time.Millisecond); !limit.Passed(); time.Sleep(20 * time.Millisecond) {
+		if received() {
+			return true
+		}
+	}
+	return received()
 }
 
 // TestAltname: the configuration may name a port by an altname of its device.
 func TestAltname(t *testing.T) {
+	t.Parallel()
 	n := newQuietNetwork(t, 3)
 	alt := lab.Name("enp")
 	lab.Need(t, "altnames of devices", func() error {
@@ -88,6 +96,7 @@ func TestAltname(t *testing.T) {
 // TestRenamedKeepsSettings: VLAN and upcall limit follow a device through a rename, a restart after
 // it, and a reload.
 func TestRenamedKeepsSettings(t *testing.T) {
+	t.Parallel()
 	n := newQuietNetwork(t, 2)
 	name := n.hosts[0].port
 	ports := strings.Replace(n.access(name, n.hosts[1].port), "access: 10}", "access: 10}, max_upcalls: 500/s", 1)
@@ -161,8 +170,10 @@ func (n *network) checkpointed(t *testing.T) {
 // TestRemovedWhileDown: a port that was removed from the configuration while no daemon ran is
 // detached at start; one that another program attached meanwhile carries no traffic.
 func TestRemovedWhileDown(t *testing.T) {
+	t.Parallel()
 	for _, how := range []unix.Signal{unix.SIGTERM, unix.SIGKILL} {
 		t.Run(how.String(), func(t *testing.T) {
+			t.Parallel()
 			n := newQuietNetwork(t, 3)
 			d := n.sw.StartDaemonFile(t,
 				lab.WriteConfig(t, n.config(settings{"ports": n.access(n.hosts[0].port, n.hosts[1].port)})))
@@ -193,6 +204,7 @@ func TestRemovedWhileDown(t *testing.T) {
 // TestNumberReused: a device that got the port number of another while no daemon ran inherits
 // neither its MACs nor its settings.
 func TestNumberReused(t *testing.T) {
+	t.Parallel()
 	n := newQuietNetwork(t, 3)
 	a, b, c := n.hosts[0].port, n.hosts[1].port, n.hosts[2].port
 	ports := func(name string) settings {
@@ -236,6 +248,7 @@ func TestNumberReused(t *testing.T) {
 // TestInternalMoved: internal ports that move to other namespaces and get the same name there keep
 // their identity; a device with that name in the switch's namespace is a different one.
 func TestInternalMoved(t *testing.T) {
+	t.Parallel()
 	needIfindex(t)
 	n := newQuietNetwork(t, 0)
 	a, b, up := lab.Name("tap"), lab.Name("tap"), lab.Name("up")
@@ -279,6 +292,7 @@ func TestInternalMoved(t *testing.T) {
 // TestNamespaceGone: an internal port whose namespace is deleted is created again. A device with
 // its name in the switch's namespace is not touched meanwhile.
 func TestNamespaceGone(t *testing.T) {
+	t.Parallel()
 	needIfindex(t)
 	n := newQuietNetwork(t, 1)
 	tap := lab.Name("tap")

@@ -109,6 +109,7 @@ func chase(t *testing.T, peer, there *lab.Packet, peerMAC, mac string, since tim
 func TestMovedMACIsFollowed(t *testing.T) { inStages(t, movedMACIsFollowed) }
 
 func movedMACIsFollowed(t *testing.T, stages string) {
+	t.Parallel()
 	n := newQuietNetwork(t, 3)
 	d := n.run(t, settings{"flows": "{stages: " + stages + "}"})
 	v := n.view(t)
@@ -161,6 +162,7 @@ func movedMACIsFollowed(t *testing.T, stages string) {
 func TestIdleFlowExpires(t *testing.T) { inStages(t, idleFlowExpires) }
 
 func idleFlowExpires(t *testing.T, stages string) {
+	t.Parallel()
 	const maxIdle = 2 * time.Second
 	n := newQuietNetwork(t, 2)
 	n.run(t, settings{"flows": "{max_idle: 2s, stages: " + stages + "}"})
@@ -208,6 +210,7 @@ func idleFlowExpires(t *testing.T, stages string) {
 func TestMACAging(t *testing.T) { inStages(t, macAging) }
 
 func macAging(t *testing.T, stages string) {
+	t.Parallel()
 	const aging = 3 * time.Second
 	n := newQuietNetwork(t, 3)
 	d := n.run(t, settings{"policy": "{type: learning, mac_aging: 3s}",

@@ -15,6 +15,7 @@ import (
 // TestReloadCommand: dpifd check --diff predicts what dpifd reload does; a bad file changes
 // nothing; dpifd flush-macs removes learned MACs.
 func TestReloadCommand(t *testing.T) {
+	t.Parallel()
 	n := newNetwork(t, 3, 0)
 	a, b, c := n.hosts[0], n.hosts[1], n.hosts[2]
 	ports := func(names ...string) string { return "[{name: " + strings.Join(names, "}, {name: ") + "}]" }

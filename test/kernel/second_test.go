@@ -20,6 +20,7 @@ import (
 // whatever else it is configured to do; a datapath of the same name in another namespace is not
 // affected.
 func TestSecondDaemon(t *testing.T) {
+	t.Parallel()
 	n := newQuietNetwork(t, 2)
 	d := n.run(t, nil)
 	for what, s := range map[string]settings{
@@ -65,6 +66,7 @@ func TestSecondDaemon(t *testing.T) {
 // TestRenamedLocalPort: the datapath has the name of its local port. After a rename, a daemon that
 // is configured with the new name detects that the datapath is served.
 func TestRenamedLocalPort(t *testing.T) {
+	t.Parallel()
 	n := newQuietNetwork(t, 2)
 	d := n.run(t, nil)
 	renamed := lab.Name("br")
@@ -122,8 +124,10 @@ func logReader(t *testing.T, n *network, s settings) (*lab.Process, *os.File) {
 // TestStalledLog: a log reader that stalls or exits delays neither forwarding nor control nor the
 // stop, and on_exit is carried out.
 func TestStalledLog(t *testing.T) {
+	t.Parallel()
 	for _, gone := range []bool{false, true} {
 		t.Run(map[bool]string{false: "stalled", true: "gone"}[gone], func(t *testing.T) {
+			t.Parallel()
 			n := newQuietNetwork(t, 2)
 			d, reader := logReader(t, n, settings{
 				"datapath": "{name: " + n.dpName + ", on_exit: delete}",

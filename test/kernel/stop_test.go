@@ -31,6 +31,7 @@ func TestStop(t *testing.T) {
 		{"delete", unix.SIGTERM, "datapath_deleted"},
 	} {
 		t.Run(tt.onExit, func(t *testing.T) {
+			t.Parallel()
 			n := newQuietNetwork(t, 4)
 			d := n.run(t, settings{"datapath": fmt.Sprintf("{name: %s, on_exit: %s}", n.dpName, tt.onExit),
 				"flows": "{max_idle: 10m}"})
@@ -136,6 +137,7 @@ func TestTakeOver(t *testing.T) {
 // TestStaleFlowIsCorrected: flows of another program that contradict the policy are corrected or
 // removed.
 func TestStaleFlowIsCorrected(t *testing.T) {
+	t.Parallel()
 	n := newQuietNetwork(t, 2)
 	const macA, macB = "02:57:a1:e0:00:0a", "02:57:a1:e0:00:0b"
 	n.sw.DPCtl(t, "add-dp", n.dpName)
