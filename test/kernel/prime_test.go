@@ -26,7 +26,7 @@ func TestPrimedFlows(t *testing.T) {
 		{"off", false, 3 * conversations, 3*conversations + conversations/4},
 		// Priming starts after eight conversations that show its benefit, and one in 16 checks it
 		// again.
-		{"on", true, 2 * conversations, 2*conversations + conversations/4 + conversations/16 + 9},
+		{"on", true, 2 * conversations, 2*conversations + conversations/2 + conversations/16 + 9},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
