@@ -144,7 +144,7 @@ type evFailed struct {
 
 var _ = event.Declare[evFailed](event.Kind{Name: "failed", Level: event.Error,
 	Meaning: "The daemon exits with an error. If the configuration cannot be used at start and the file does not " +
-		"tell the datapath, `datapath` is empty.",
+		"name the datapath, `datapath` is empty.",
 	Advice: "Act on `error`. The service manager starts the daemon again. Until then flows in the kernel keep " +
 		"forwarding, and packets of new flows are lost.",
 })

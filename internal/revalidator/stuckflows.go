@@ -35,12 +35,12 @@ const reasonTooLong = "actions_too_long"
 // stuckFlows are the flows whose correction failed. It belongs to the revalidator's
 // goroutine.
 type stuckFlows struct {
-	modified []dpif.Flow // identities of the flows that the sweep corrects, in the order of its requests
-	answered int         // of modified
-	list     []dpif.Flow // of modified, those refused
-	untold   int         // flows not yet reported by an event
-	err      error       // of the last of these
-	told     time.Time
+	modified   []dpif.Flow // identities of the flows that the sweep corrects, in the order of its requests
+	answered   int         // of modified
+	list       []dpif.Flow // of modified, those refused
+	unreported int         // flows not yet reported by an event
+	err        error       // of the last of these
+	reported   time.Time
 }
 
 // reset prepares for a sweep.
@@ -62,28 +62,28 @@ func (s *stuckFlows) taken() { s.answered++ }
 func (s *stuckFlows) refused(err error) {
 	s.list = append(s.list, s.modified[s.answered])
 	s.answered++
-	s.untold, s.err = s.untold+1, err
+	s.unreported, s.err = s.unreported+1, err
 }
 
 // tooLong records a flow that is deleted because its new actions do not fit in a message.
 func (s *stuckFlows) tooLong(bytes int) {
-	s.untold, s.err = s.untold+1, fmt.Errorf("%d bytes of actions: %w", bytes, unix.EMSGSIZE)
+	s.unreported, s.err = s.unreported+1, fmt.Errorf("%d bytes of actions: %w", bytes, unix.EMSGSIZE)
 }
 
 // due returns the event to emit, if it is time.
 func (s *stuckFlows) due(now time.Time) (FlowsNotCorrected, bool) {
-	if s.untold == 0 || now.Sub(s.told) < stuckReport {
+	if s.unreported == 0 || now.Sub(s.reported) < stuckReport {
 		return FlowsNotCorrected{}, false
 	}
-	e := FlowsNotCorrected{Flows: s.untold, Err: s.err}
-	s.untold, s.told = 0, now
+	e := FlowsNotCorrected{Flows: s.unreported, Err: s.err}
+	s.unreported, s.reported = 0, now
 	return e, true
 }
 
 // deleteStuck deletes the flows whose correction failed in the sweep. The next cycle checks
 // those that the kernel does not delete either.
 func (r *Revalidator) deleteStuck() error {
-	if e, tell := r.stuck.due(time.Now()); tell {
+	if e, due := r.stuck.due(time.Now()); due {
 		r.notify(e)
 	}
 	if len(r.stuck.list) == 0 {
