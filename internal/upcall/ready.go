@@ -77,10 +77,14 @@ func (h *Handler) wait() error {
 func (h *Handler) sleep(timeout time.Duration) (int, error) {
 	if (timeout < 0 || timeout > epoll.Brief) && h.worked {
 		h.worked = false
+		h.clock = clock.Now()
 		if n, err := h.poller.Wait(h.events[:], epoll.Brief); n > 0 || err != nil || h.called.Load() {
 			return n, err
 		}
 		h.polls.Add(1)
+		h.looked(epoll.Brief, 0)
+	} else if timeout != 0 {
+		h.clock = clock.Now()
 	}
 	return h.poller.Wait(h.events[:], timeout)
 }

@@ -10,8 +10,8 @@ import (
 
 // timing determines upper bounds of upcall latencies. The kernel does not report when it queued a
 // message, but no message is older than the last time at which its queue was known to be empty. The
-// clock is read when a batch begins, when its answers are sent, and after a sleep; not for each
-// upcall.
+// clock is read when a batch begins, when its answers are sent, and before and after a sleep; not for
+// each upcall.
 type timing struct {
 	clock time.Duration // last reading; CLOCK_MONOTONIC, like all of these
 	began time.Duration // when the first messages of the batch were received

@@ -23,7 +23,7 @@ import (
 // handler's thread, which the daemon does not measure, and lacks what the handler does after the
 // last copy.
 func TestUpcallTimes(t *testing.T) {
-	const frames, rate = 400, 200
+	const frames, rate = 600, 200
 	n := newQuietNetwork(t, 8)
 	var taps []*lab.Packet
 	for _, h := range n.hosts {
@@ -33,6 +33,8 @@ func TestUpcallTimes(t *testing.T) {
 	}
 	started := time.Now()
 	d := n.run(t, settings{"log": "{stats_interval: 1h}"})
+	nice(t, d)
+	trace := traceUpcalls(t, n, d)
 	p := n.sockets(t)
 	f := lab.Frame(t, broadcast, "02:9d:00:00:00:00", 0x88b7, make([]byte, 46))
 	beside(t, frames, rate, func(i int) error {
@@ -74,12 +76,19 @@ func TestUpcallTimes(t *testing.T) {
 		return s.UpcallTimes.Count >= frames
 	})
 	elapsed := time.Since(started)
+	var byTrace *tracedTimes
+	if trace != nil {
+		byTrace = trace.stop(t)
+	}
 	if upcalls := total("upcalls"); s.UpcallTimes.Count != uint64(upcalls) {
 		t.Errorf("%d latencies of %d upcalls", s.UpcallTimes.Count, upcalls)
 	}
 	others := int(s.UpcallTimes.Count) - frames
 	names := map[string]float64{"p50": 0.5, "p99": 0.99, "p999": 0.999, "max": 1}
 	for name, q := range names {
+		if byTrace != nil {
+			byTrace.compare(t, name, q, s.UpcallTimes.Count, total("upcall_us_"+name))
+		}
 		said := time.Duration(total("upcall_us_"+name)) * time.Microsecond
 		// The daemon also measured other packets, which may have the shortest latencies.
 		rank := int(q*float64(s.UpcallTimes.Count)) - 1 - others
@@ -94,6 +103,10 @@ func TestUpcallTimes(t *testing.T) {
 		total("upcall_us_p50"), total("upcall_us_p99"), total("upcall_us_p999"), total("upcall_us_max"),
 		s.UpcallTimes.SumUS/int64(s.UpcallTimes.Count))
 	t.Logf("handler threads waited for a CPU for %dus in all", total("handler_cpu_wait_us"))
+	if byTrace != nil {
+		t.Logf("trace, arrival or wake-up to answer: %v", byTrace.took)
+		t.Logf("trace, arrival to answer:            %v", byTrace.queued)
+	}
 	t.Logf("capture, arrival to last copy: %v", whole)
 	t.Logf("capture, first to last copy:   %v", sending)
 

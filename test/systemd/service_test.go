@@ -28,6 +28,7 @@ type service struct {
 	name    string // name of the instance and its datapath
 	unit    string
 	journal *lab.Daemon    // log of the instance
+	hosts   []*lab.NetNS   // the sending and the receiving one
 	from    *lab.Packet    // socket of the sending host
 	to      *lab.Packet    // socket of the receiving host
 	arrived *lab.Collector // frames received there
@@ -43,10 +44,9 @@ func start(t *testing.T, dropIn string, more ...string) *service {
 	root := lab.Root(t)
 	name := lab.Name("sd")
 	s := &service{root: root, name: name, unit: "dpifd@" + name + ".service"}
-	hosts := make([]*lab.NetNS, 2)
-	for i := range hosts {
+	for range 2 {
 		port := lab.Name("port")
-		hosts[i] = lab.Host(t, root, port, "")
+		s.hosts = append(s.hosts, lab.Host(t, root, port, ""))
 		s.ports = append(s.ports, port)
 		t.Cleanup(func() { _, _ = root.Try("ip", "link", "delete", port) })
 	}
@@ -68,7 +68,7 @@ func start(t *testing.T, dropIn string, more ...string) *service {
 	s.journal = &lab.Daemon{Process: root.Start(t, "journalctl", "--follow", "--lines=all", "--output=cat",
 		"--unit="+s.unit)}
 	s.dp = open(t, root, name)
-	s.from, s.to = hosts[0].OpenPacket(t, "eth0"), hosts[1].OpenPacket(t, "eth0")
+	s.from, s.to = s.hosts[0].OpenPacket(t, "eth0"), s.hosts[1].OpenPacket(t, "eth0")
 	s.arrived = lab.Collect(t, s.to)
 	missed := s.stats(t).Missed
 	if err := s.to.Send(load.Hello()); err != nil {
