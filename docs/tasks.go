@@ -5,15 +5,15 @@ import (
 	"strings"
 )
 
-// Task is something that a reader sets out to do, and the section that says how. Tests find
-// each section from README.md and run its blocks.
+// Task is something that readers want to do, with the section that describes it. Tests follow the
+// links from README.md to each section and run its blocks.
 type Task struct {
 	Name    string
 	Page    string // path from the root of the tree
 	Section string // text of the heading
 }
 
-// Tasks are what operators and developers do most often.
+// Tasks are the most frequent tasks of operators and developers.
 var Tasks = []Task{
 	{"install", "docs/PACKAGES.md", "Install"},
 	{"two ports", "docs/CONFIGURATION.md", "Two ports"},

@@ -20,7 +20,7 @@ import (
 // echoPause is the time from one echo request to the next.
 const echoPause = 100 * time.Millisecond
 
-// echoProtocol is what ICMP and ICMPv6 differ in.
+// echoProtocol holds the differences between ICMP and ICMPv6.
 type echoProtocol struct {
 	network                 string // of package net
 	number                  int    // of the protocol in IP
@@ -57,7 +57,7 @@ func (p *echoProtocol) open() (*net.IPConn, error) {
 
 // Echo sends count ICMP or ICMPv6 echo requests with size bytes, 100 ms apart and never in
 // fragments, to an address and returns how many were answered within limit after the last was sent.
-// Stalls of the guest do not count; ping(8) waits for two round trips only.
+// Unlike ping(8), which waits for only two round trips, it does not count stalls of the guest.
 func (n *NetNS) Echo(t testing.TB, addr string, count, size int, limit time.Duration) (answered int) {
 	t.Helper()
 	answered, err := n.TryEcho(addr, count, size, limit)
@@ -123,7 +123,7 @@ func (n *NetNS) TryEcho(addr string, count, size int, limit time.Duration) (answ
 	return len(seen), nil
 }
 
-// Ping is Echo with 56 bytes and 5 s. It returns how many requests were sent, too.
+// Ping is Echo with 56 bytes and a limit of 5 s. It also returns how many requests were sent.
 func (n *NetNS) Ping(t testing.TB, addr string, count int) (sent, received int) {
 	t.Helper()
 	return count, n.Echo(t, addr, count, 56, 5*time.Second)

@@ -36,7 +36,7 @@ func Ports(names ...string) string {
 	return "[" + strings.Join(list, ", ") + "]"
 }
 
-// SpoilWays is the number of ways in which Spoil spoils a file.
+// SpoilWays is the number of ways in which Spoil can make a file invalid.
 const SpoilWays = 6
 
 var (
@@ -44,8 +44,8 @@ var (
 	firstPort     = regexp.MustCompile(`\[(\{name: [^}]*\})`)
 )
 
-// Spoil makes an invalid configuration file of a valid one with limits, a stats interval and ports.
-// way is below SpoilWays.
+// Spoil makes a valid configuration file with limits, a stats interval and ports invalid. way must
+// be less than SpoilWays.
 func Spoil(good string, way int) string {
 	switch way {
 	case 0:

@@ -112,7 +112,7 @@ func (p *Ports) Saw(s Sighting, now time.Duration) (changed bool) {
 	return true
 }
 
-// younger returns the port to block: the one that came later of those that may be blocked, nil
+// younger returns the port to block: of those that may be blocked the one that was added last, nil
 // if there is none. b may be nil.
 func younger(a, b *state) *state {
 	switch {

@@ -71,11 +71,11 @@ func (p *plot) draw() string {
 }
 
 const (
-	// markWidth is the least distance of two marks in pixels. Events closer together
-	// share a mark, whose text has the first markTells of them.
-	markWidth, markTells = 4, 8
+	// markWidth is the smallest distance between two marks in pixels. Events closer together
+	// share a mark, whose text lists the first markTexts of them.
+	markWidth, markTexts = 4, 8
 	// tallMarks is the greatest number of marks with a line behind the curves. More lines
-	// would be hard to tell from the curves.
+	// would hide the curves.
 	tallMarks = 24
 	// A mark is a tick above the frame of the curves.
 	tickTop, tickBottom = 2, top - 3
@@ -97,15 +97,15 @@ func (p *plot) drawMarks(b *strings.Builder, x func(time.Time) float64) {
 			if m.Routine {
 				continue
 			}
-			if n++; n <= markTells {
+			if n++; n <= markTexts {
 				fmt.Fprintf(&title, "%s %s %s\n", m.Time.UTC().Format(time.TimeOnly), m.Event, m.Details)
 			}
 			if c := class(m.Level); level != "error" && c != "plain" {
 				level = c
 			}
 		}
-		if n > markTells {
-			fmt.Fprintf(&title, "and %d more", n-markTells)
+		if n > markTexts {
+			fmt.Fprintf(&title, "and %d more", n-markTexts)
 		}
 		if n > 0 {
 			marks = append(marks, mark{at, level, title.String()})

@@ -10,7 +10,7 @@ import (
 // index is the page that leads to all others.
 const index = "docs/README.md"
 
-// TestReadmeLength: the first page is read in one sitting.
+// TestReadmeLength: the first page is short.
 func TestReadmeLength(t *testing.T) {
 	const limit = 200
 	if n := strings.Count(string(pages(t)["README.md"].source), "\n"); n > limit {
@@ -18,7 +18,7 @@ func TestReadmeLength(t *testing.T) {
 	}
 }
 
-// TestPurpose: a page begins with a paragraph that says for whom it is.
+// TestPurpose: the first paragraph of a page names its readers.
 func TestPurpose(t *testing.T) {
 	reader := regexp.MustCompile(`\b[Ff]or (operators|developers|maintainers|users)\b`)
 	for path, p := range pages(t) {

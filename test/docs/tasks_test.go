@@ -8,8 +8,7 @@ import (
 	"dpifd/docs"
 )
 
-// TestTasks: each task of a reader is found from README.md by at most three links, of which
-// the last leads to its section.
+// TestTasks: at most three links lead from README.md to each task, the last one to its section.
 func TestTasks(t *testing.T) {
 	const most = 3
 	all := pages(t)
@@ -20,7 +19,7 @@ func TestTasks(t *testing.T) {
 			for _, link := range all[from].links {
 				u, err := url.Parse(link)
 				if err != nil || u.Scheme != "" {
-					continue // TestLinks has the first
+					continue // TestLinks reports invalid ones; others lead to web sites
 				}
 				page := from
 				if u.Path != "" {

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// unclear has turns of phrase that readers whose first language is not English misread, and what
-// to write instead. Each stood in these pages.
+// unclear maps phrases that non-native readers misread to what to write instead. Each was used in
+// these pages.
 var unclear = map[string]string{
 	`sees? to|seen to`:  "prepare, handle",
 	`comes? up|came up`: "become an upcall",

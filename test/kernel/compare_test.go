@@ -18,7 +18,7 @@ import (
 
 var (
 	flowLine = regexp.MustCompile(`in_port\((\d+)\),eth\(([^)]*)\).*packets:(\d+),.*actions:(\S+)`)
-	// theirDrop is how ovs-dpctl 3.1 reads the drop action, which it does not know.
+	// theirDrop is the output of ovs-dpctl 3.1 for the drop action, which it does not know.
 	theirDrop = regexp.MustCompile(`^tnl_pop\(\d+\)$`)
 	portLine  = regexp.MustCompile(`^\s*port (\d+): (\S+)`)
 )

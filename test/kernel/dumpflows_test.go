@@ -138,7 +138,7 @@ func TestDumpFlows(t *testing.T) {
 		t.Logf("%v: %d flows, %d used, %d with TCP flags", tt.ours, len(ours), len(then), flagged)
 		least := 60
 		if !lab.Strict() {
-			least = 30 // older kernels know fewer attributes
+			least = 30 // older kernels support fewer attributes
 		}
 		if len(ours) < least || len(then) < 6 || flagged != 2 {
 			t.Errorf("too few flows to compare")

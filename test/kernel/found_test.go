@@ -62,7 +62,7 @@ func needMeters(t *testing.T) {
 	lab.Need(t, "meters", hasMeters)
 }
 
-// hasIfindex returns why the kernel does not tell the devices of vports, nil if it does (Linux
+// hasIfindex returns why the kernel does not report the devices of vports, nil if it does (Linux
 // 4.15). Without their ifindex, ports in other namespaces cannot be found.
 var hasIfindex = sync.OnceValue(func() error {
 	return onScratch(func(dp *dpif.Datapath, _ *lab.NetNS) error {

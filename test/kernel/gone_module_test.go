@@ -97,7 +97,7 @@ func TestModuleGoesAway(t *testing.T) {
 	}
 }
 
-// haltIdle stops the daemon while it has no dump, which would hold the module.
+// haltIdle stops the daemon while no dump runs, since a dump holds a reference to the module.
 func (n *network) haltIdle(t *testing.T, d *lab.Daemon) {
 	t.Helper()
 	eventually(t, waitLimit, "the daemon is stopped outside of a dump", func() bool {
@@ -105,7 +105,7 @@ func (n *network) haltIdle(t *testing.T, d *lab.Daemon) {
 		for line := range strings.Lines(n.sw.Run(t, "cat", "/proc/thread-self/net/netlink")) {
 			// sk Eth Pid Groups Rmem Wmem Dump
 			if f := strings.Fields(line); len(f) > 6 && f[1] == fmt.Sprint(unix.NETLINK_GENERIC) && f[6] != "0" {
-				t.Log("stopped in a dump: once more")
+				t.Log("stopped during a dump, trying again")
 				signal(t, d, unix.SIGCONT)
 				return false
 			}

@@ -154,7 +154,7 @@ func TestFlowLimit(t *testing.T) {
 	}
 }
 
-// flowLimit returns false if a cycle ran while packets were sent, so that the result says nothing.
+// flowLimit returns false if a cycle ran while packets were sent, which makes the result invalid.
 // With last set it fails the test instead.
 func flowLimit(t *testing.T, last bool) (inOneCycle bool) {
 	const limit, count = 40, 230

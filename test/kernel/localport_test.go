@@ -11,7 +11,7 @@ import (
 )
 
 // TestLocalPortVLAN: beside ports with VLANs, the local port is in VLAN 0 only, unless its entry
-// sets VLANs. It loses the address of its entry with the entry.
+// sets VLANs. When its entry is removed, so is the address that the entry gave it.
 func TestLocalPortVLAN(t *testing.T) {
 	t.Parallel()
 	n := newQuietNetwork(t, 2)

@@ -74,7 +74,7 @@ func TestEventfulLog(t *testing.T) {
 	since = time.Now()
 	paced(t, p[1], sink, 80, 40)
 	first := d.Wait(t, since, "port_stats", forPort(n.hosts[1].port))
-	d.Wait(t, first.Time, "port_stats", forPort(n.hosts[1].port)) // rates take two
+	d.Wait(t, first.Time, "port_stats", forPort(n.hosts[1].port)) // rates need two samples
 	stop(t, d)
 	log += d.Output()
 	if dir := os.Getenv("DPIFD_LOG_DIR"); dir != "" {

@@ -129,7 +129,7 @@ func (n *network) config(s settings) string {
 	return all.Text()
 }
 
-// inTwoStages: all daemons have flows in two stages, but for tests that set it themselves.
+// inTwoStages makes all daemons use flows in two stages, except in tests that set stages.
 var inTwoStages = os.Getenv("DPIFD_LAB_STAGES") == "two"
 
 // run starts the daemon and waits until it is ready.

@@ -131,7 +131,7 @@ func (b *patchbay) holdings(t *testing.T, d *lab.Daemon, ports int) holdings {
 
 // checkLeaks compares the daemon's resources with those that it had with the same ports. The
 // runtime maps memory as the heap grows, so mappings count as a leak only if there is one for each
-// port. What the daemon has open for a moment only is no leak: it looks again, and says so.
+// port. Resources that the daemon holds only briefly are no leak, so it compares repeatedly.
 func checkLeaks(t *testing.T, before holdings, ports int, now func() holdings) {
 	t.Helper()
 	for within := lab.Within(waitLimit); ; {
@@ -150,7 +150,7 @@ func checkLeaks(t *testing.T, before holdings, ports int, now func() holdings) {
 	}
 }
 
-// settledCensus takes a census of the daemon while its descriptors stay the same.
+// settledCensus repeats the census of the daemon until its descriptors no longer change.
 func settledCensus(t *testing.T, d *lab.Daemon) (c lab.Census) {
 	t.Helper()
 	eventually(t, waitLimit, "the daemon's descriptors stay the same", func() bool {

@@ -46,7 +46,7 @@ func runProbe(t *testing.T, ns *lab.NetNS, attr *syscall.SysProcAttr) (map[strin
 	return all, cmd.ProcessState.ExitCode()
 }
 
-// hostState is what a probe must not change, a line each.
+// hostState is the state that a probe must not change, one line per item.
 type hostState struct{ Namespaces, Devices, NetnsIDs, Datapaths []string }
 
 func census(t *testing.T, n *network) hostState {
@@ -66,9 +66,8 @@ func census(t *testing.T, n *network) hostState {
 	return s
 }
 
-// TestProbe compares what is found in a kernel with what the tests find themselves and, for Debian's,
-// with its known features, and checks that nothing on
-// the host changes.
+// TestProbe compares the features that the probe finds with those that the tests find and, on Debian's
+// kernel, with its known features. It also checks that nothing on the host changes.
 func TestProbe(t *testing.T) {
 	noDaemon(t)
 	n := newQuietNetwork(t, 1)
@@ -85,7 +84,7 @@ func TestProbe(t *testing.T) {
 	if diff := cmp.Diff(before, census(t, n)); diff != "" {
 		t.Errorf("the host changed:\n%s", diff)
 	}
-	// What the tests find out in their own ways, on any kernel.
+	// Features that the tests determine independently of the probe, on any kernel.
 	v := n.view(t)
 	for name, has := range map[string]bool{
 		"rx_ring": hasRings(), "feature_per_cpu": hasPerCPU() == nil, "meter": hasMeters() == nil,

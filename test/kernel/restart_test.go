@@ -132,8 +132,8 @@ func TestRestartWithoutProgram(t *testing.T) {
 	n := newQuietNetwork(t, 2)
 	dir := t.TempDir()
 	program := filepath.Join(dir, "dpifd")
-	// By another process: one that this process starts meanwhile for a parallel test would have the
-	// file open for writing, and it could not be started.
+	// Copied by another process: if this process had the file open for writing, a child that a parallel
+	// test starts at the same time would inherit the descriptor, and exec of the file would fail.
 	n.sw.Run(t, "cp", lab.DaemonPath(t), program)
 	d := n.sw.StartProgram(t, program, n.config(nil))
 	d.Wait(t, time.Time{}, "ready", nil)

@@ -239,7 +239,7 @@ func TestMulticastSnooping(t *testing.T) {
 			to, packets := flow(group)
 			return slices.Equal(to, want) && packets > 3
 		})
-		last := data(group, mac) // after the flow was seen to be right
+		last := data(group, mac) // sent after the flow is correct
 		send(t, p[sender], last)
 		for _, i := range want {
 			p[int(i[0]-'0')].Expect(t, waitLimit, among(last))

@@ -129,7 +129,7 @@ func TestSpoofing(t *testing.T) {
 		"router solicitation":    ipv6("::", nextICMPv6, []byte{133, 0, 0, 0, 0, 0, 0, 0}),
 	}
 	if !lab.Has(t, "second VLAN tags", hasTwoTags) {
-		delete(allowed, "IPv4 behind two tags") // refused: what is inside cannot be read
+		delete(allowed, "IPv4 behind two tags") // refused: the headers after two tags are not parsed
 	}
 	refused := map[string][]byte{
 		"MAC":                              frame(t, broadcast, foreign),

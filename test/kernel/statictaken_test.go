@@ -75,7 +75,7 @@ func TestKernelTakesStatic(t *testing.T) {
 	t.Logf("the kernel accepted %d static flows; %d were refused by the check", taken, refused)
 	least := len(list) * 2 / 3
 	if !lab.Strict() {
-		least = len(list) / 2 // older kernels know fewer attributes
+		least = len(list) / 2 // older kernels support fewer attributes
 	}
 	if taken < least {
 		t.Errorf("only %d of %d accepted", taken, len(list))

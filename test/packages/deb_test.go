@@ -68,8 +68,8 @@ func block(t *testing.T, task string) []string {
 	return strings.SplitAfter(strings.TrimSpace(blocks[0].Text), "\n")
 }
 
-// paste runs commands as a page has them, in a folder with one package. dpkg does what apt
-// does once it has the package, and an editor writes config.
+// paste runs commands from a page unchanged, in a folder with one package. dpkg replaces apt, and
+// config is written in place of the editor.
 func (m machine) paste(t *testing.T, deb, config string, commands []string) {
 	t.Helper()
 	const shell = `set -e

@@ -19,8 +19,8 @@ import (
 	"dpifd/test/bench/load"
 )
 
-// pasted runs the commands of a block as they stand, line by line, as root. It returns what
-// they write. Those that contain one of mayFail may exit with another code than 0.
+// pasted runs the commands of a block unchanged, line by line, as root, and returns their output.
+// Those that contain one of mayFail may exit with another code than 0.
 func pasted(t *testing.T, ns *lab.NetNS, text string, mayFail ...string) string {
 	t.Helper()
 	var all strings.Builder
@@ -39,7 +39,7 @@ func pasted(t *testing.T, ns *lab.NetNS, text string, mayFail ...string) string 
 	return all.String()
 }
 
-// task is one that docs/ describes, followed block by block.
+// task runs a task of docs/ block by block.
 type task struct {
 	ns     *lab.NetNS
 	blocks []docs.Block
@@ -54,11 +54,11 @@ func follow(t *testing.T, ns *lab.NetNS, name string) *task {
 	return &task{ns, blocks}
 }
 
-// next returns the next block, which is in that language.
+// next returns the next block, which must be in that language.
 func (k *task) next(t *testing.T, language string) string {
 	t.Helper()
 	if len(k.blocks) == 0 || k.blocks[0].Language != language {
-		t.Fatalf("the next block is none of %s: %q", language, k.blocks)
+		t.Fatalf("the next block is not %s: %q", language, k.blocks)
 	}
 	text := k.blocks[0].Text
 	k.blocks = k.blocks[1:]
@@ -103,7 +103,7 @@ func pings(t *testing.T, from *lab.NetNS, to string) {
 	from.Start(t, "ping", "-n", "-q", "-i", "0.3", to)
 }
 
-// reaches sends three pings and wants each answered.
+// reaches sends three pings and fails the test if one is not answered.
 func reaches(t *testing.T, from *lab.NetNS, addr string, options ...string) {
 	t.Helper()
 	out, err := from.Try("ping", append(options, "-n", "-c", "3", "-i", "0.2", "-W", "20", addr)...)
@@ -144,9 +144,9 @@ func loss(t *testing.T, root *lab.NetNS, port, cause string) (n int) {
 	return n
 }
 
-// TestTasks does what the pages tell an operator to do, with their files and commands as they
-// stand, and checks by packets that it has the effect. Installation, upgrade and removal are
-// in test/packages, monitoring is in TestMonitoringRecipes.
+// TestTasks follows the pages' instructions for operators, with their files and commands unchanged,
+// and checks the effect with packets. Installation, upgrade and removal are tested in test/packages,
+// monitoring in TestMonitoringRecipes.
 func TestTasks(t *testing.T) {
 	t.Parallel()
 	root := lab.Root(t)
@@ -162,7 +162,7 @@ func TestTasks(t *testing.T) {
 	b := plug(t, "eth2", "02:00:00:00:00:02", "10.0.0.2/24")
 	b.Run(t, "sh", "-ec", `ip link add link eth0 name eth0.10 type vlan id 10
 		ip address add 192.0.2.12/24 dev eth0.10; ip link set eth0.10 up`)
-	// What tcpdump's package does, whose scripts have not run here.
+	// tcpdump's package would do this, but its scripts did not run here.
 	root.Run(t, "sh", "-ec", "mkdir -p /etc/dpifd; echo 'u tcpdump -' | systemd-sysusers -")
 	s := &service{root: root, name: "dp0", unit: "dpifd.service"}
 	t.Cleanup(func() {
@@ -282,7 +282,7 @@ func TestTasks(t *testing.T) {
 				t.Log(out)
 			}
 		})
-		// The other host is another namespace, in which the daemon is run by hand.
+		// The other host is another namespace, in which the test starts the daemon.
 		peer := lab.NewNetNS(t, "peer")
 		lab.Veth(t, lab.End{NS: root, Name: "uplink", Addrs: []string{"192.0.2.1/24"}},
 			lab.End{NS: peer, Name: "eth0", Addrs: []string{"192.0.2.2/24"}})
@@ -291,7 +291,7 @@ func TestTasks(t *testing.T) {
 		pings(t, a, "10.0.0.3")
 		k := follow(t, root, "a tunnel")
 		k.file(t)
-		// Its commands know the datapaths of one machine by their names.
+		// Commands find a daemon by the name of its datapath, so two on one machine need different names.
 		file := filepath.Join(t.TempDir(), "dpifd.yaml")
 		if err := os.WriteFile(file, []byte("datapath: {name: dp1}\n"+k.next(t, "yaml")), 0o644); err != nil {
 			t.Fatal(err)

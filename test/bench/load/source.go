@@ -37,11 +37,11 @@ func (s Source) Send(frame []byte) error {
 	return s.send(frame, func() { binary.BigEndian.PutUint64(frame[18:], uint64(time.Now().UnixNano())) })
 }
 
-// SendAsIs sends any frame.
+// SendAsIs sends a frame without a stamp.
 func (s Source) SendAsIs(frame []byte) error { return s.send(frame, func() {}) }
 
-// send sends a frame that stamp completes. While the device drops it, it is sent again: only the switch is to
-// lose frames.
+// send sends a frame that stamp completes. While the device drops it, it is sent again, so that only the switch
+// can lose frames.
 func (s Source) send(frame []byte, stamp func()) error {
 	for {
 		stamp()

@@ -11,7 +11,7 @@ import (
 
 // conversations runs conversations between new pairs of stations, one after the other: the first
 // station asks for the second's address, the second answers, the first sends a request, the second
-// responds. A latency covers all four frames: what a program waits for the response.
+// responds. A latency covers all four frames: the time until a program has its response.
 func (n *network) conversations(m *bench.Result, count int) (err error) {
 	var here, there *load.Socket
 	open := func(s **load.Socket, device string) func() error {
