@@ -14,7 +14,7 @@ import (
 func explainInPort(in odp.PortNo, set *portSet, v *policy.Verdict) {
 	switch p := set.find(in); {
 	case p != nil && p.sink:
-		v.Explain("in_port", set.label(in)+" is a mirror: what comes in there is dropped")
+		v.Explain("in_port", set.label(in)+" is a mirror port: its received frames are dropped")
 		return
 	case p != nil && in >= FirstTunnelNo:
 		v.Explain("in_port", fmt.Sprintf("came out of tunnel %s, which is port %d to the switch", p.name, in))
@@ -53,7 +53,7 @@ func explainVLAN(f *frame, refused string, v *policy.Verdict) {
 	}
 	switch refused {
 	case reasonVLAN:
-		v.Explain("vlan", tag+", which the port does not take: dropped")
+		v.Explain("vlan", tag+", which the port does not accept: dropped")
 	case "":
 		v.Explain("vlan", fmt.Sprintf("%s: VLAN %d", tag, f.vlan))
 	}

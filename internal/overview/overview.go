@@ -131,7 +131,7 @@ func problems(before, now *Sample, o *Overview) []string {
 		add("no daemon answers: %v", now.Err)
 	}
 	if o.Lost > 0 {
-		add("%s packets/s are lost: the kernel cannot hand them to the daemon", number(o.Lost))
+		add("%s packets/s are lost: the kernel cannot deliver them to the daemon", number(o.Lost))
 	}
 	if now.Stats == nil {
 		return list
@@ -154,7 +154,7 @@ func problems(before, now *Sample, o *Overview) []string {
 	was := before.lost()
 	for name, n := range now.lost() {
 		if n > was[name] && before.Stats != nil && name != "" {
-			add("%s lost %d packets since the sample before (dpifd stats has the causes)", name, n-was[name])
+			add("%s lost %d packets since the previous sample (dpifd stats has the causes)", name, n-was[name])
 		}
 	}
 	slices.Sort(list)

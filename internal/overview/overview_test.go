@@ -39,7 +39,7 @@ func TestOverview(t *testing.T) {
 	o.Sort(ByRx)
 	want := `dp0  policy learning  up 1d1h  flows 7 of 7  masks 2  MACs 3
 packets 1k/s  upcalls 10/s  in the kernel 99.0%  lost 0/s (0 in all)
-problem: a lost 10 packets since the sample before (dpifd stats has the causes)
+problem: a lost 10 packets since the previous sample (dpifd stats has the causes)
 problem: b has no carrier
 problem: c is configured and not attached
 problem: the flow table is full: 7 of 7 flows
