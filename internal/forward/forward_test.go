@@ -74,7 +74,7 @@ func outputs(t testing.TB, v *policy.Verdict) []odp.PortNo {
 	return out
 }
 
-// maskOf decodes a mask, which must have an exact in-port and at most Ethernet addresses besides.
+// maskOf decodes a mask, which must have an exact in-port and may have Ethernet addresses.
 func maskOf(t testing.TB, v *policy.Verdict) (src, dst odp.MAC) {
 	t.Helper()
 	if err := v.Mask.Err(); err != nil {

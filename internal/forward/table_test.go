@@ -252,8 +252,8 @@ func TestSnapshotAndVLANKeys(t *testing.T) {
 	}
 }
 
-// TestConcurrent runs deciding goroutines beside changes by the control side, for the race detector
-// and for verify.
+// TestConcurrent runs deciding goroutines in parallel with changes by the control side, for the
+// race detector and for verify.
 func TestConcurrent(t *testing.T) {
 	const limit, deciders, rounds = 32, 4, 3000
 	l := newLearning(t, limit, 1, 2, 3)

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// Go runs fn beside the test. ctx is done when the returned function is called, or when the
+// Go runs fn in parallel with the test. ctx is done when the returned function is called, or when the
 // test ends; both wait until fn has returned, so fn may report to t. fn must not end the test.
 func Go(t testing.TB, fn func(ctx context.Context)) (end func()) {
 	t.Helper()

@@ -91,7 +91,7 @@ func parseNamed(line, name string) (Event, bool) {
 	return e, err == nil && e.Name == name
 }
 
-// Daemon is a `dpifd run` process beside the test. Its log is the output on both streams.
+// Daemon is a `dpifd run` process that a test started. Its log is the output on both streams.
 type Daemon struct{ *Process }
 
 // DaemonPath returns the program under test: DPIFD_BIN, or dpifd in PATH.

@@ -68,7 +68,7 @@ func (n *NetNS) try(both bool, name string, args ...string) (string, error) {
 
 // DPCtl runs ovs-dpctl in the namespace and returns its output. From Open vSwitch 2.16 on, on
 // kernels from 5.15 on, any of its commands that opens a datapath changes that datapath's user
-// features, so a test must not use it beside a running daemon unless it tests this effect. On
+// features, so a test must not use it while a daemon runs unless it tests this effect. On
 // kernels without features that ovs-dpctl knows, it prints warnings on standard error, which
 // DPCtl leaves out.
 func (n *NetNS) DPCtl(t testing.TB, args ...string) string {
@@ -80,7 +80,7 @@ func (n *NetNS) DPCtl(t testing.TB, args ...string) string {
 	return out
 }
 
-// Process is a command that runs beside the test.
+// Process is a command that runs in parallel with the test.
 type Process struct {
 	cmd    *exec.Cmd
 	output output

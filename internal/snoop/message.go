@@ -90,8 +90,8 @@ const (
 	blockOldSources
 )
 
-// changes returns what a record with this number of sources means for the membership: tells is
-// false if it means nothing.
+// changes returns whether a record with this number of sources joins or leaves the group. tells is
+// false if it does neither.
 func changes(typ byte, sources int) (joins, tells bool) {
 	switch typ {
 	case modeIsExclude, changeToExclude:

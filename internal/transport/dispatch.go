@@ -77,10 +77,10 @@ func (d *Dispatcher) setFeatures(f dpif.Features) error {
 	return err
 }
 
-// dispatchesByCPU reports whether the kernel really has per-CPU dispatch. Older
-// kernels keep unknown features without supporting them, see RefusesUnknown. A kernel that reports the table of PIDs
-// supports it, but Linux < 6.1 does not report the table. If it is not supported, the feature
-// is removed again.
+// dispatchesByCPU reports whether the kernel really has per-CPU dispatch. Older kernels keep unknown
+// features without supporting them, see RefusesUnknown. A kernel that reports the table of PIDs
+// supports it, but Linux < 6.1 does not report the table. If it is not supported, the feature is
+// removed again.
 func (d *Dispatcher) dispatchesByCPU() (bool, error) {
 	if d.features&dpif.FeatureDispatchPerCPU == 0 {
 		return false, nil

@@ -104,7 +104,7 @@ const (
 	txFrameSize = 16 << 10
 )
 
-// txGeometry is the geometry of a handler's TX ring beside RX rings with geometry rx.
+// txGeometry is the geometry of a handler's TX ring if its RX rings have geometry rx.
 func txGeometry(rx mmapring.Geometry) mmapring.Geometry {
 	rx.Blocks = min(rx.Blocks, txBlocks)
 	rx.FrameSize = max(rx.FrameSize, min(rx.BlockSize, txFrameSize))

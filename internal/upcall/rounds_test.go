@@ -82,7 +82,7 @@ func TestRelease(t *testing.T) {
 	again.Close()
 }
 
-// TestQuietPortComesFirst: an upcall of a quiet port beside a flooding one waits for the current
+// TestQuietPortComesFirst: while another port floods, an upcall of a quiet port waits for the current
 // pass only, and is answered before the next upcalls of the other port.
 func TestQuietPortComesFirst(t *testing.T) {
 	for _, g := range []mmapring.Geometry{{}, ring512} {

@@ -29,7 +29,7 @@ var PortStatsMetrics = metric.Join(
 	metric.Of(dpif.VportMetrics, func(p *PortStats) *dpif.VportStats { return &p.Vport }),
 )
 
-// Metrics are the metrics of a served datapath besides the kernel's counters and the sum over
+// Metrics are the metrics of a served datapath except the kernel's counters and the sum over
 // its ports.
 var Metrics = metric.Join(
 	metric.Of(revalidator.Metrics, func(s *Stats) *revalidator.Counters { return &s.Revalidator }),

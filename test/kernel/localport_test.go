@@ -10,7 +10,7 @@ import (
 	"dpifd/internal/lab"
 )
 
-// TestLocalPortVLAN: beside ports with VLANs, the local port is in VLAN 0 only, unless its entry
+// TestLocalPortVLAN: if ports have VLANs, the local port is in VLAN 0 only, unless its entry
 // sets VLANs. When its entry is removed, so is the address that the entry gave it.
 func TestLocalPortVLAN(t *testing.T) {
 	t.Parallel()

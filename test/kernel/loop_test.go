@@ -109,7 +109,7 @@ func TestLoopGuardBlock(t *testing.T) {
 	}
 	calm()
 
-	// A reload without the setting opens the port at once.
+	// A reload without the setting unblocks the port immediately.
 	p.sw.SetLink(t, p.ends[0], false)
 	since = reload(t, d, p.config(settings{"ports": p.ports("")}))
 	if e := d.Wait(t, since, "port_unblocked", nil); e.Text("port") != younger {

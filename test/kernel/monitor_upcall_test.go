@@ -57,7 +57,7 @@ func TestMonitorUpcall(t *testing.T) {
 	for line := range strings.Lines(m.Output()) {
 		var notice control.Notice
 		if json.Unmarshal([]byte(line), &notice) != nil {
-			continue // messages beside the upcalls
+			continue // other messages
 		}
 		u := notice.Upcall
 		if u == nil || i >= len(sent) {

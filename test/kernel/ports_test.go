@@ -27,8 +27,8 @@ func exchange(t *testing.T, a, b *lab.Packet) {
 	a.Expect(t, waitLimit, among(back))
 }
 
-// TestPortsComeAndGo: ports are added and removed by another program, and because their device
-// goes.
+// TestPortsComeAndGo: ports are added and removed by another program, and removed because their
+// device is deleted.
 func TestPortsComeAndGo(t *testing.T) {
 	t.Parallel()
 	n := newQuietNetwork(t, 3)
@@ -70,7 +70,7 @@ func TestPortsComeAndGo(t *testing.T) {
 	}
 	exchange(t, p[0], p[1])
 
-	// A configured port whose device goes waits, and returns with the device.
+	// A configured port whose device is deleted waits, and is attached again when the device returns.
 	gone := n.hosts[1]
 	since = time.Now()
 	n.sw.DeleteLink(t, gone.port)

@@ -78,7 +78,7 @@ func TestShowOfDaemon(t *testing.T) {
 }
 
 // showOfDaemon compares the output for a daemon with the kernel's state. features are the expected
-// ones besides unaligned, which rings exclude. upcalls returns the upcall sockets in the output,
+// ones in addition to unaligned, which rings exclude. upcalls returns the upcall sockets in the output,
 // and the beginnings of the lines of text about them.
 func showOfDaemon(t *testing.T, dispatch string, features []string,
 	upcalls func(inspect.Datapath, map[string]dpif.Vport) ([]inspect.Socket, []string)) {

@@ -280,8 +280,8 @@ func TestStaticNotFromUnlisted(t *testing.T) {
 }
 
 // TestStaticFlowsOverLearning adds static flows to a learning switch that has flows already, and
-// checks that learned flows exist beside them: the kernel has no overlapping flows, accepts all
-// masks, and forwards each packet as configured.
+// checks that learned flows can exist at the same time: the kernel has no overlapping flows,
+// accepts all masks, and forwards each packet as configured.
 func TestStaticFlowsOverLearning(t *testing.T) {
 	t.Parallel()
 	n := newNetwork(t, 3, 0)

@@ -18,10 +18,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// tracedTimes are how long upcalls took by the kernel's trace, from their arrival, or from the time at
-// which the handler that slept then had woken up, until their answers were sent. least and most
-// are bounds of what the handler can have measured, which reads its clock between its system
-// calls; queued is from the arrival in any case.
+// tracedTimes are the latencies of upcalls in the kernel's trace: from their arrival, or from the time
+// at which a sleeping handler had woken up, until their answers were sent. least and most bound what
+// the handler can have measured, since it reads its clock between its system calls. queued always
+// counts from the arrival.
 type tracedTimes struct{ took, least, most, queued latencies }
 
 // upcallTrace traces the netlink messages that the kernel sends to processes, and the system
@@ -194,8 +194,8 @@ func (l *tracedTimes) add(th *traceThread, next time.Duration) {
 	th.batch, th.answered, th.polled = th.batch[:0], 0, false
 }
 
-// compare holds a quantile that the daemon has said of count upcalls, in us, against the trace. A
-// figure of the daemon is rounded up by at most 1/16 and 1 us.
+// compare compares a quantile that the daemon reported for count upcalls, in us, with the trace. The
+// daemon's figures are rounded up by at most 1/16 and 1 us.
 func (l *tracedTimes) compare(t *testing.T, name string, q float64, count uint64, us int64) {
 	t.Helper()
 	said, others := time.Duration(us)*time.Microsecond, int(count)-len(l.took)

@@ -225,7 +225,7 @@ func staleFlow(f *dpif.Flow, there map[odp.PortNo]bool) (string, bool) {
 }
 
 // checkHoldings compares the daemon's resources with those at the first check: the same number of
-// goroutines and of descriptors beside its ports' sockets, and about the same number of mappings.
+// goroutines and of descriptors other than its ports' sockets, and about the same number of mappings.
 func (s *soak) checkHoldings(stats lab.Event) {
 	c, err := lab.TakeCensus(s.daemon.process.PID())
 	if err != nil {

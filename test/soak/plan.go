@@ -70,7 +70,7 @@ type action struct {
 	plug  int
 	mtu   int
 	file  settings
-	way   int           // how to spoil the file
+	way   int           // how to make the file invalid
 	count int           // frames in a burst
 	pause time.Duration // before the action
 }

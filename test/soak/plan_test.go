@@ -110,7 +110,7 @@ func TestPlugsAlternate(t *testing.T) {
 	}
 }
 
-// TestFiles: good files are valid, spoilt files are not.
+// TestFiles: generated files are valid, and spoiled ones invalid.
 func TestFiles(t *testing.T) {
 	p := newPlan(3, perCPU)
 	file := filepath.Join(t.TempDir(), "dpifd.yaml")

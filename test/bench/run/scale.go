@@ -102,7 +102,7 @@ func (s *scale) add(p *bench.ScalePoint, failed error) error {
 	return s.run.Write(s.out)
 }
 
-// saveLog saves the log of a switch beside the measurements.
+// saveLog saves the log of a switch in the folder of the measurements.
 func (s *scale) saveLog(p *bench.ScalePoint, v *vswitch) error {
 	if s.out == "" {
 		return nil
