@@ -17,7 +17,7 @@ func explainInPort(in odp.PortNo, set *portSet, v *policy.Verdict) {
 		v.Explain("in_port", set.label(in)+" is a mirror port: its received frames are dropped")
 		return
 	case p != nil && in >= FirstTunnelNo:
-		v.Explain("in_port", fmt.Sprintf("came out of tunnel %s, which is port %d to the switch", p.name, in))
+		v.Explain("in_port", fmt.Sprintf("came out of tunnel %s, which is port %d of the switch", p.name, in))
 		return
 	case set.isDevice(in):
 		v.Explain("in_port",
@@ -47,7 +47,7 @@ func explainVLAN(f *frame, refused string, v *policy.Verdict) {
 	tag := "no tag"
 	switch {
 	case f.partial:
-		tag = "a tag that is cut off, which counts as none and gets no flow"
+		tag = "a truncated tag, which counts as none and gets no flow"
 	case f.tagged:
 		tag = fmt.Sprintf("tag with VLAN %d, priority %d", f.vid, f.pcp>>13)
 	}
@@ -67,11 +67,11 @@ func (l *Learning) explainSource(k *odp.Key, set *portSet, f *frame, refused str
 	port, known := l.table.lookup(l.macKey(f.vlan, k.EthSrc))
 	switch {
 	case refused != "":
-		found = "not learned, since the frame is not taken"
+		found = "not learned, since the frame is not accepted"
 	case l.reserves(k.EthDst):
 		found = "not learned, since the destination is reserved for the link"
 	case k.EthSrc.IsMulticast():
-		found = "not learned: a multicast address is nobody's source"
+		found = "not learned: a multicast address is not a source"
 	case k.EthSrc.IsZero():
 		found = "not learned: the zero address is not a station"
 	case !l.learnsFrom(k, set, f.vlan):

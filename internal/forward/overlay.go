@@ -148,7 +148,7 @@ func (o *Overlay) Decide(u *dpif.Upcall, nowMS int64, v *policy.Verdict) {
 	if v.Install && len(all) > 0 {
 		v.Install = narrow(v, &k, all)
 		if v.Explain != nil {
-			v.Explain(reasonStatic, fmt.Sprintf("no static flow matches; the mask tells the packet from %d of them", len(all)))
+			v.Explain(reasonStatic, fmt.Sprintf("no static flow matches; the mask excludes %d of them", len(all)))
 		}
 	}
 }

@@ -79,7 +79,7 @@ func (f *Flood) flood(set *portSet, key []byte, k *odp.Key, v *policy.Verdict) {
 		explainInPort(k.InPort, set, v)
 		explainVLAN(&fr, refused, v)
 		if refused == "" {
-			v.Explain("destination", "no address is looked at: "+set.others(&fr))
+			v.Explain("destination", "addresses are not read: "+set.others(&fr))
 		}
 	}
 }
@@ -92,7 +92,7 @@ func (d *Drop) Decide(u *dpif.Upcall, _ int64, v *policy.Verdict) {
 	v.Reason = "drop"
 	if v.Explain != nil {
 		explainInPort(u.InPort, d.load(), v)
-		v.Explain("destination", "no address is looked at: all packets are dropped")
+		v.Explain("destination", "addresses are not read: all packets are dropped")
 	}
 }
 

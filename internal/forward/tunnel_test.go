@@ -348,7 +348,7 @@ func TestExplainTunnels(t *testing.T) {
 	flood.SetPorts(tunnelPortList())
 	for _, p := range []policy.Policy{l, flood} {
 		for want, k := range map[string][]byte{
-			"came out of tunnel one, which is port 65536 to the switch":                           tunneledKey(deviceNo, host(2), broadcast, 42, "192.0.2.9", "192.0.2.5"),
+			"came out of tunnel one, which is port 65536 of the switch":                           tunneledKey(deviceNo, host(2), broadcast, 42, "192.0.2.9", "192.0.2.5"),
 			"port 65537 (two) is a mirror port: its received frames are dropped":                  tunneledKey(deviceNo, host(2), broadcast, 43, "192.0.2.9", "192.0.2.5"),
 			"port 7 is a device of tunnels, and none has the packet's addresses and key: dropped": tunneledKey(deviceNo, host(2), broadcast, 9, "192.0.2.9", "192.0.2.5"),
 			"port 1 (host) is one of the datapath's 5 ports":                                      key(1, host(1), broadcast),
