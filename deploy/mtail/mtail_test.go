@@ -35,7 +35,7 @@ func TestProgramIsCurrent(t *testing.T) {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(string(got), want.String()); diff != "" {
-		t.Errorf("dpifd.mtail lags behind the code; `go run ./deploy/mtail >deploy/mtail/dpifd.mtail` writes it anew "+
+		t.Errorf("dpifd.mtail is out of date; `go run ./deploy/mtail >deploy/mtail/dpifd.mtail` regenerates it "+
 			"(-file +want):\n%s", diff)
 	}
 }

@@ -64,7 +64,7 @@ func TestCheckpointPrecedes(t *testing.T) {
 		{"same moment", func(*Checkpoint) {}, true},
 		{"later", func(c *Checkpoint) { c.AtMS, c.Missed, c.Lost = 200, 11, 3 }, true},
 		{"after a reboot", func(c *Checkpoint) { c.AtMS = 50 }, false},
-		{"made anew", func(c *Checkpoint) { c.Missed, c.Lost = 0, 0 }, false},
+		{"recreated", func(c *Checkpoint) { c.Missed, c.Lost = 0, 0 }, false},
 		{"other index", func(c *Checkpoint) { c.Index = 6 }, false},
 		{"other datapath", func(c *Checkpoint) { c.Datapath = "dp1" }, false},
 		{"other namespace", func(c *Checkpoint) { c.Namespace = "net:[2]" }, false},

@@ -22,7 +22,7 @@ var mistakes = []struct {
 		`1:19: unknown key "ring.frame_sizes"; did you mean "ring.frame_size"?`}},
 	{"unknown key of another mapping", "handlers: 2\nrcvbuf: 4MiB\n", []string{
 		`2:1: unknown key "rcvbuf"; did you mean "socket.rcvbuf"?`}},
-	{"unknown key like no other", "socket:\n  zzzzzzzz: 1\n", []string{
+	{"unknown key without a similar one", "socket:\n  zzzzzzzz: 1\n", []string{
 		`2:3: unknown key "socket.zzzzzzzz"; known here: rcvbuf`}},
 	{"unknown key after wide characters", "policy: {größe: 1, type: drop}", []string{
 		`1:10: unknown key "policy.größe"; known here: type, mac_aging, mac_limit, shared_learning, forward_bpdu, multicast_snooping, multicast_flood_unregistered, multicast_group_limit, static_macs`}},
@@ -102,7 +102,7 @@ var mistakes = []struct {
 		`1:32: ports[0].max_upcalls: has no unit; want /s, as in 50/s`}},
 	{"rate a minute", "ports: [{name: a, max_upcalls: 50/m}]\n", []string{
 		`1:32: ports[0].max_upcalls: want a whole number a second, such as 1000/s, not "50/m"`}},
-	{"rate of nothing a second", "ports:\n- name: a\n  max_upcalls: -3/s\n", []string{
+	{"rate of 0 per second", "ports:\n- name: a\n  max_upcalls: -3/s\n", []string{
 		`3:16: ports[0].max_upcalls: must not be negative`}},
 	{"rate out of range", "ports:\n- {name: a, max_upcalls: 10000001/s}\n", []string{
 		`2:26: ports[0].max_upcalls: 10000001/s is out of range; want 1/s to 10000000/s, or 0 for none`}},
@@ -288,8 +288,8 @@ var mistakes = []struct {
 	{"lone carriage return", "handlers: 1\rnetns: a\n", []string{`1:12: control character U+000D`}},
 	{"tab as indentation", "log:\n\tlevel: info\n", []string{`2:1: tab; indent and separate with blanks`}},
 	{"tab before a comment", "# \t\nnetns: a#\t# \t", []string{`2:10: tab; indent and separate with blanks`}},
-	{"string without end", "handlers: 1\nnetns: 'a\n", []string{`2:8: not YAML: could not find end character of single-quoted text`}},
-	{"list without end", "handlers: 1\nports: [{name: a}\n", []string{`2:8: not YAML: sequence end token ']' not found`}},
+	{"unterminated string", "handlers: 1\nnetns: 'a\n", []string{`2:8: not YAML: could not find end character of single-quoted text`}},
+	{"unterminated list", "handlers: 1\nports: [{name: a}\n", []string{`2:8: not YAML: sequence end token ']' not found`}},
 	{"two values", "log: level: info\n", []string{`1:6: not YAML: mapping value is not allowed in this context; quote a value that has a colon`}},
 	{"two mappings", "{handlers: 1}\n{netns: a}\n", []string{`2:1: not YAML: value is not allowed in this context`}},
 	{"deep braces", "netns: " + strings.Repeat("[", 17) + strings.Repeat("]", 17), []string{`1:24: nested too deep`}},

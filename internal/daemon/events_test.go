@@ -31,7 +31,7 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-var update = flag.Bool("update", false, "write the generated parts of docs/LOGS.md and docs/RUNBOOK.md anew")
+var update = flag.Bool("update", false, "write the generated parts of docs/LOGS.md and docs/RUNBOOK.md")
 
 const (
 	logsFile    = "../../docs/LOGS.md"

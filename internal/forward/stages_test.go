@@ -64,7 +64,7 @@ func TestStages(t *testing.T) {
 		t.Errorf("second stage kept %v as %s", ok, verdictText(second))
 	}
 	for name, key := range map[string][]byte{
-		"a source that nobody knows":       stagedKey(0, 1, host(9), odp.MAC{}),
+		"an unknown source":                stagedKey(0, 1, host(9), odp.MAC{}),
 		"a source behind another port":     stagedKey(0, 3, host(1), odp.MAC{}),
 		"the second stage from no in-port": stagedKey(policy.RecircID, 7, odp.MAC{}, host(2)),
 	} {

@@ -75,7 +75,7 @@ func TestEcho(t *testing.T) {
 	n.Run(t, "ip", "link", "add", "nobody", "up", "type", "dummy")
 	n.Run(t, "ip", "address", "add", "192.0.2.1/24", "dev", "nobody")
 	if got := n.Echo(t, "192.0.2.2", 2, 56, 50*time.Millisecond); got != 0 {
-		t.Errorf("nobody answered %d of 2", got)
+		t.Errorf("an address without a host answered %d of 2", got)
 	}
 }
 

@@ -119,7 +119,7 @@ func TestSet(t *testing.T) {
 	}{
 		{"the same", []Port{b}, true, false, 0},
 		{"it is to log", []Port{{No: 2, Name: "b", Mode: Log, SinceMS: 7}}, false, true, 1},
-		{"it has gone", nil, false, true, 0},
+		{"it was removed", nil, false, true, 0},
 		{"another device", []Port{{No: 2, Name: "c", Mode: Block, SinceMS: 7}}, false, true, 0},
 		{"another port", []Port{{No: 2, Name: "b", Mode: Block, SinceMS: 9}}, false, true, 0},
 	} {

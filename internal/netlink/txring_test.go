@@ -99,7 +99,7 @@ func contents(t *testing.T, sent []ringtest.Sent, port uint32) (list []arrived) 
 			half := len(body) / 4 &^ 3
 			if want := slices.Concat(body[:half], attr(3, body[half:]...)); !bytes.Equal(payload[8:], want) ||
 				h.PortID != port || h.Flags != unix.NLM_F_REQUEST {
-				t.Fatalf("message %d came as %+v, %d bytes", id, h, len(payload))
+				t.Fatalf("message %d arrived as %+v, %d bytes", id, h, len(payload))
 			}
 			list, b = append(list, arrived{id, s.Ring}), rest
 		}
@@ -195,7 +195,7 @@ func TestTXRingKeepsOrder(t *testing.T) {
 					t.Fatalf("arrived %v, want %v", ids(got), want)
 				}
 				if n := rings(got); tt.ring >= 0 && n != tt.ring || n < min(txFrames, max(tt.ring, 0)) {
-					t.Errorf("%d messages went by the ring, want %d", n, tt.ring)
+					t.Errorf("%d messages were sent through the ring, want %d", n, tt.ring)
 				}
 				s.FinishTX()
 			}
@@ -324,7 +324,7 @@ func TestTXRingFailedSendGoesLinear(t *testing.T) {
 					t.Errorf("round %d: arrived %v", round, got)
 				}
 				if n := rings(got); round == 0 && n != tt.ring || round == 1 && n != 6 {
-					t.Errorf("round %d: %d went by the ring", round, n)
+					t.Errorf("round %d: %d were sent through the ring", round, n)
 				}
 				for i := range txFrames {
 					if st := s.TX(i).Status; st != 0 {

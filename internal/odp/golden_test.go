@@ -11,7 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-var update = flag.Bool("update", false, "write testdata/attributes.txt anew")
+var update = flag.Bool("update", false, "regenerate testdata/attributes.txt")
 
 // goldenFile has texts and their encodings on a little endian machine. The kernel tests compare the
 // same kinds of texts with what ovs-dpctl sends to the kernel.

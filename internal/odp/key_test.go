@@ -273,7 +273,7 @@ func FuzzParseKey(f *testing.F) {
 		k.HasEtherType = k.EtherType != 0
 		k.HasVLAN = k.TCI != 0
 		if k != again {
-			t.Fatalf("%+v came back as %+v", k, again)
+			t.Fatalf("%+v was parsed as %+v", k, again)
 		}
 	})
 }

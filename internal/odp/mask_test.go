@@ -55,7 +55,7 @@ func TestMaskCovers(t *testing.T) {
 	}{
 		{"itself", dumped, dumped, true},
 		{"nothing", dumped, nil, true},
-		{"both nothing", nil, nil, true},
+		{"both empty", nil, nil, true},
 		{"fewer bits", dumped, mask(MAC{1}, MAC{0xff, 0x80, 0x70}), true},
 		{"one bit more of the source", mask(MAC{0xff, 0xff, 0xff, 0xff, 0xff, 0xfe}, MAC{}), mask(ones, MAC{}), false},
 		{"one bit more of the destination", dumped, mask(ones, MAC{0, 0, 0xf8}), false},

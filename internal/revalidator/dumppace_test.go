@@ -16,14 +16,14 @@ func TestDumpPace(t *testing.T) {
 		flows, limit int
 		want         bool
 	}{
-		{"nothing there", nil, 500, 10 * time.Second, false, 0, 10_000, false},
+		{"no flows", nil, 500, 10 * time.Second, false, 0, 10_000, false},
 		{"flows in use", []int64{3, 0, 8}, 500, 10 * time.Second, false, 3, 10_000, false},
 		{"one is about to be idle", []int64{3, 9_400, 8}, 500, 10 * time.Second, false, 3, 10_000, false},
 		{"one may be idle", []int64{3, 9_500, 8}, 500, 10 * time.Second, false, 3, 10_000, true},
 		{"a long pause", []int64{3}, 2_499, 10 * time.Second, false, 1, 10_000, false},
 		{"a longer one", []int64{3}, 9_996, 10 * time.Second, false, 1, 10_000, false},
-		{"one made at an unknown time", []int64{3}, 2_499, 10 * time.Second, true, 1, 10_000, false},
-		{"one made at an unknown time, a while ago", []int64{3}, 2_500, 10 * time.Second, true, 1, 10_000, true},
+		{"creation time unknown", []int64{3}, 2_499, 10 * time.Second, true, 1, 10_000, false},
+		{"creation time unknown, longer pause", []int64{3}, 2_500, 10 * time.Second, true, 1, 10_000, true},
 		{"short-lived flows", []int64{0}, 2_000, 2 * time.Second, false, 1, 10_000, true},
 		{"far from the limit", []int64{0}, 500, 10 * time.Second, false, 4_999, 10_000, false},
 		{"near the limit", []int64{0}, 500, 10 * time.Second, false, 5_000, 10_000, true},

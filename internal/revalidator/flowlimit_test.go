@@ -19,7 +19,7 @@ func TestFlowLimitAdapts(t *testing.T) {
 		{"many flows, fast", 200_000, 10_000, 9_000, 250 * ms, 36_000, causeDumpFast},
 		{"many flows, fast enough for some more", 200_000, 10_000, 9_000, 600 * ms, 15_000, causeDumpFast},
 		{"many flows, fast enough for a few more", 200_000, 10_000, 9_000, 890 * ms, 11_000, causeDumpFast},
-		{"nothing took no time", 200_000, 10_000, 0, 0, 10_000, ""},
+		{"no flows", 200_000, 10_000, 0, 0, 10_000, ""},
 		{"at the cap", 11_500, 11_000, 10_900, 100 * ms, 11_500, causeDumpFast},
 		{"cap stays", 11_500, 11_500, 11_500, 100 * ms, 11_500, ""},
 		{"just fast enough", 200_000, 50_000, 50_000, 1300 * ms, 50_000, ""},
@@ -73,7 +73,7 @@ func TestFlowLimitIdle(t *testing.T) {
 		}
 	}
 	if got := l.idle(15_000, 50*time.Millisecond); got != 50*time.Millisecond {
-		t.Errorf("max_idle below the crowded one became %v", got)
+		t.Errorf("max_idle below crowdedIdle became %v", got)
 	}
 }
 

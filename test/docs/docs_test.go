@@ -173,7 +173,7 @@ func TestDoubledWords(t *testing.T) {
 			}
 			for _, token := range strings.Fields(line) {
 				if strings.EqualFold(token, last) && word.MatchString(token) {
-					t.Errorf("%s:%d: %q stands twice", path, number, token)
+					t.Errorf("%s:%d: %q is repeated", path, number, token)
 				}
 				last = token
 			}

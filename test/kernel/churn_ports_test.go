@@ -149,14 +149,14 @@ func TestPortChanges(t *testing.T) {
 			b.sw.SetLink(t, name, true)
 			both(port)
 		}},
-		{"made anew at once", func(t *testing.T) {
+		{"recreated immediately", func(t *testing.T) {
 			since := time.Now()
 			b.Unplug(t, port)
 			b.Plug(t, port)
 			added(since)
 			both(port)
 		}},
-		{"taken off the datapath", func(t *testing.T) {
+		{"detached from the datapath", func(t *testing.T) {
 			since := time.Now()
 			if err := v.DeleteVport(v.portNo(t, name)); err != nil {
 				t.Fatal(err)
@@ -165,7 +165,7 @@ func TestPortChanges(t *testing.T) {
 			added(since) // it is configured, and its device is there
 			both(port)
 		}},
-		{"its number taken by another device at once", func(t *testing.T) { exchange(t, false) }},
+		{"its number reused immediately by another device", func(t *testing.T) { exchange(t, false) }},
 		// The daemon sees both changes at once, while flows of the former device still exist.
 		{"its number reused while the daemon is stopped", func(t *testing.T) { exchange(t, true) }},
 		{"another MTU", func(t *testing.T) {

@@ -215,5 +215,5 @@ func TestStableMAC(t *testing.T) {
 	if got := address(tap); got != derived {
 		t.Errorf("recreated %s has MAC %s, had %s", tap, got, derived)
 	}
-	answers("made anew")
+	answers("recreated")
 }

@@ -186,7 +186,7 @@ func TestRestartChangesDispatch(t *testing.T) {
 		said += e.Int(t, "lost")
 	}
 	if said != int64(lost) {
-		t.Errorf("the kernel lost %d packets, the log says %d", lost, said)
+		t.Errorf("the kernel lost %d packets, the log reports %d", lost, said)
 	}
 }
 

@@ -150,6 +150,6 @@ func TestHundredFlips(t *testing.T) {
 	}
 	// Changes since the last event are not logged yet.
 	if told > counted {
-		t.Errorf("stats count %d changes restored, the log tells %d", counted, told)
+		t.Errorf("stats count %d changes restored, the log %d", counted, told)
 	}
 }

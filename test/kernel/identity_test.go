@@ -316,7 +316,7 @@ func TestNamespaceGone(t *testing.T) {
 	if err := pod.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 20*time.Second, "the port to be made anew", func() bool {
+	eventually(t, 20*time.Second, "the port is recreated", func() bool {
 		out, err := n.sw.Try("ip", "address", "show", "dev", tap)
 		return err == nil && strings.Contains(out, "10.99.0.1") && strings.Contains(out, "mtu 1300")
 	})

@@ -104,7 +104,7 @@ func TestSamePort(t *testing.T) {
 		})
 	}
 	if p[0].Count(t, among(local)) != 0 {
-		t.Error("a frame between two stations of one port came back")
+		t.Error("a frame between two stations of one port returned to it")
 	}
 }
 
@@ -126,7 +126,7 @@ func TestFloodPolicy(t *testing.T) {
 				}
 			}
 			if p[f.from].Count(t, among(f.data)) != 0 {
-				t.Error("a flooded frame came back")
+				t.Error("a flooded frame returned to its port")
 			}
 		}
 	}

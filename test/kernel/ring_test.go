@@ -240,7 +240,7 @@ func TestRingOverrun(t *testing.T) {
 		said += e.Int(t, "lost")
 	}
 	if said != int64(lost) {
-		t.Errorf("upcalls_lost tells of %d, the kernel of %d", said, lost)
+		t.Errorf("upcalls_lost reports %d, the kernel %d", said, lost)
 	}
 }
 

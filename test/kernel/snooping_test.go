@@ -263,7 +263,7 @@ func TestMulticastSnooping(t *testing.T) {
 		t.Errorf("hosts that are not members got %d packets", got)
 	}
 	if came := v.info(t).Stats.Missed - before; came > 25 {
-		t.Errorf("%d packets came up while 50 were sent to a group", came)
+		t.Errorf("%d packets caused upcalls while 50 were sent to a group", came)
 	}
 	// A join and a leave change the existing flow.
 	both(3, a)

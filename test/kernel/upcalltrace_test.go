@@ -207,9 +207,9 @@ func (l *tracedTimes) compare(t *testing.T, name string, q float64, count uint64
 	t.Logf("%-4s daemon %v, trace %v: %+.1f %%", name, said, took, 100*(float64(said)/float64(took)-1))
 	// Those that are not in the trace may be the shortest or the longest.
 	if low := rank - others; low >= 0 && said < l.least[low] {
-		t.Errorf("%s is %v, by the trace at least %v", name, said, l.least[low])
+		t.Errorf("%s is %v, in the trace at least %v", name, said, l.least[low])
 	}
 	if most := l.most[min(rank+others, len(l.most)-1)]; rank+others < len(l.most) && said > most+most/16+time.Microsecond {
-		t.Errorf("%s is %v, by the trace at most %v", name, said, most)
+		t.Errorf("%s is %v, in the trace at most %v", name, said, most)
 	}
 }

@@ -185,7 +185,7 @@ func TestDebianPackage(t *testing.T) {
 	}
 	// A new installation finds the configuration, and the service is not enabled.
 	m.dpkg(t, "--install", newDeb)
-	m.wantState(t, "installed anew", "inactive", "disabled")
+	m.wantState(t, "reinstalled", "inactive", "disabled")
 	m.dpkg(t, "--purge", "dpifd")
 	wantGone(t, "/usr/sbin/dpifd", "/etc/dpifd", "/run/dpifd", "/usr/share/doc/dpifd",
 		"/usr/lib/modules-load.d/dpifd.conf")

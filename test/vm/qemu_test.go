@@ -112,7 +112,7 @@ func TestVMCancelled(t *testing.T) {
 	v := newTestVM(io.Discard)
 	v.control.ready = func(string) { close(v.booted); cancel() }
 	if code, err := v.run(ctx, nil); code == 0 || !errors.Is(err, context.Canceled) {
-		t.Errorf("code %d, error %v; want a failure that says cancelled", code, err)
+		t.Errorf("code %d, error %v; want an error with \"cancelled\"", code, err)
 	}
 }
 
