@@ -81,21 +81,17 @@ var (
 // or ErrIncomplete. Unknown attributes are skipped.
 func ParseUpcall(datagram []byte, family uint16, dpIndex int32, u *Upcall) error {
 	u.clear()
-	h, payload, _, err := netlink.SplitMessage(datagram)
-	if err != nil {
-		return err
+	if len(datagram) < upcallHeaders {
+		return upcallFault(datagram, family)
 	}
-	if h.Type != family {
-		return ErrForeign
+	h := (*[upcallHeaders]byte)(datagram)
+	length := uint64(binary.NativeEndian.Uint32(h[:]))
+	if length < upcallHeaders || length > uint64(len(datagram)) || binary.NativeEndian.Uint16(h[4:]) != family ||
+		binary.NativeEndian.Uint32(h[upcallHeaders-ovsHeaderLen:]) != uint32(dpIndex) {
+		return upcallFault(datagram, family)
 	}
-	r, err := parseReply(payload)
-	if err != nil {
-		return err
-	}
-	if r.index != dpIndex {
-		return ErrForeign
-	}
-	switch r.cmd {
+	attrs := datagram[upcallHeaders:length:length]
+	switch h[upcallHeaders-headersLen] {
 	case packetCmdMiss:
 		u.Kind = Miss
 	case packetCmdAction:
@@ -103,8 +99,9 @@ func ParseUpcall(datagram []byte, family uint16, dpIndex int32, u *Upcall) error
 	default:
 		return ErrForeign
 	}
-	for rest := r.attrs; len(rest) > 0; {
-		t, data, next := netlink.CutAttr(rest)
+	for at := 0; at < len(attrs); {
+		t, from, to, next := netlink.AttrAt(attrs, at)
+		data := attrs[from:to:to]
 		size := len(data) // expected size
 		switch t {
 		case packetAttrPacket:
@@ -130,12 +127,12 @@ func ParseUpcall(datagram []byte, family uint16, dpIndex int32, u *Upcall) error
 				u.Hash, u.HasHash = binary.NativeEndian.Uint64(data), true
 			}
 		case netlink.NoAttr:
-			return netlink.CheckAttrs(r.attrs)
+			return netlink.CheckAttrs(attrs)
 		}
 		if len(data) != size {
 			return fmt.Errorf("packet attribute %d of %d bytes, want %d: %w", t, len(data), size, netlink.ErrMalformed)
 		}
-		rest = next
+		at = next
 	}
 	if u.Packet == nil || u.Key == nil {
 		return ErrIncomplete
@@ -147,6 +144,24 @@ func ParseUpcall(datagram []byte, family uint16, dpIndex int32, u *Upcall) error
 	}
 	u.InPort = odp.PortNo(binary.NativeEndian.Uint32(port))
 	return nil
+}
+
+// upcallHeaders is the length of struct nlmsghdr, struct genlmsghdr and struct ovs_header.
+const upcallHeaders = 16 + headersLen
+
+// upcallFault returns what is wrong with the headers of a datagram.
+func upcallFault(datagram []byte, family uint16) error {
+	h, payload, _, err := netlink.SplitMessage(datagram)
+	if err != nil {
+		return err
+	}
+	if h.Type != family {
+		return ErrForeign
+	}
+	if _, err := parseReply(payload); err != nil {
+		return err
+	}
+	return ErrForeign // another datapath's
 }
 
 // ParseUpcall is the function ParseUpcall for upcalls of this datapath. It may be

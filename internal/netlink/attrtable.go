@@ -2,9 +2,13 @@ package netlink
 
 import "encoding/binary"
 
-// tableTypes is the number of attribute types that a table indexes: those numbered below it.
-// Others are searched.
-const tableTypes = 32
+const (
+	// tableTypes is the number of attribute types that a table indexes: those numbered below it.
+	// Others are searched.
+	tableTypes = 32
+	// shapeLen is the maximum number of attributes of a list whose shape a table keeps.
+	shapeLen = 24
+)
 
 // AttrTable finds the attributes of a list by type. It scans the list once, which pays if
 // several attributes are needed. It borrows the list. The zero value is the table of an empty
@@ -14,7 +18,15 @@ type AttrTable struct {
 	err   error
 	have  uint32 // bit t: the list has type t
 	place [tableTypes]span
+	// shape holds the headers of a list's attributes. The next list often has the same ones, and
+	// then the same places.
+	shape  [shapeLen]shapeAttr
+	shaped int // attributes in shape, 0 if it holds none
+	size   int // of the list of that shape
 }
+
+// shapeAttr is the header of an attribute, and its position in a list.
+type shapeAttr struct{ at, header uint32 }
 
 // span is the position of a payload in a list.
 type span struct{ from, to uint32 }
@@ -22,7 +34,11 @@ type span struct{ from, to uint32 }
 // Scan makes a the table of the list b and returns Err.
 func (a *AttrTable) Scan(b []byte) error {
 	a.list, a.err = b, nil
-	have := uint32(0)
+	if a.hasShape(b) {
+		return nil
+	}
+	a.shaped, a.size = 0, len(b)
+	have, count := uint32(0), 0
 	from, left := 0, len(b)
 	for left >= attrHeaderLen {
 		h := (*[attrHeaderLen]byte)(b[from:])
@@ -34,14 +50,35 @@ func (a *AttrTable) Scan(b []byte) error {
 			have |= 1 << t
 			a.place[t] = span{uint32(from + attrHeaderLen), uint32(from + n)}
 		}
+		if count < shapeLen {
+			a.shape[count] = shapeAttr{uint32(from), binary.NativeEndian.Uint32(h[:])}
+		}
+		count++
 		from += alignAttr(n)
 		left = len(b) - from
 	}
 	a.have = have
 	if left > 0 {
 		a.err = CheckAttrs(b)
+	} else if count <= shapeLen {
+		a.shaped = count
 	}
 	return a.err
+}
+
+// hasShape reports whether b consists of attributes with the headers in shape.
+func (a *AttrTable) hasShape(b []byte) bool {
+	if len(b) != a.size || a.shaped == 0 {
+		return false
+	}
+	for _, s := range a.shape[:a.shaped] {
+		// Written so that it costs one check of bounds: the shape's list was as long.
+		at := int(s.at)
+		if h := b[at : at+attrHeaderLen : at+attrHeaderLen]; binary.NativeEndian.Uint32(h) != s.header {
+			return false
+		}
+	}
+	return true
 }
 
 // Of reports whether a is the table of exactly these bytes.

@@ -294,12 +294,25 @@ func TestCodecDoesNotAllocate(t *testing.T) {
 	}
 }
 
-// sameAttrs compares all ways to read a list with the iterator.
+// sameAttrs compares all ways to read a list with the iterator. The previous content of the table
+// must not matter: another list, one with the same headers, or the shorter one.
 func sameAttrs(t *testing.T, b []byte) {
 	t.Helper()
+	alike := bytes.Clone(b)
+	for it := NewAttrs(alike); it.Next(); {
+		for i := range it.Data() {
+			it.Data()[i] ^= 0xff
+		}
+	}
+	for _, before := range [][]byte{attr(9, 1, 2, 3, 4), alike, b[:len(b)/2]} {
+		sameAttrsAfter(t, before, b)
+	}
+}
+
+func sameAttrsAfter(t *testing.T, before, b []byte) {
+	t.Helper()
 	var table AttrTable
-	// The previous content of the table must not matter.
-	_ = table.Scan(attr(9, 1, 2, 3, 4))
+	_ = table.Scan(before)
 	scanned, checked := table.Scan(b), CheckAttrs(b)
 	it, rest := NewAttrs(b), b
 	first, at := map[uint16][]byte{}, map[uint16]int{}
@@ -308,8 +321,13 @@ func sameAttrs(t *testing.T, b []byte) {
 		if typ != it.Type() || !bytes.Equal(data, it.Data()) || cap(data) != len(data) {
 			t.Errorf("% x: cut type %d % x, want %d % x", b, typ, data, it.Type(), it.Data())
 		}
+		here := len(b) - len(rest)
+		if typ, from, to, end := AttrAt(b, here); typ != it.Type() || !bytes.Equal(b[from:to], data) ||
+			min(end, len(b)) != len(b)-len(next) {
+			t.Errorf("% x: at %d: type %d, bytes %d to %d, the next at %d", b, here, typ, from, to, end)
+		}
 		if first[typ] == nil {
-			first[typ], at[typ] = it.Data(), len(b)-len(rest)
+			first[typ], at[typ] = it.Data(), here
 		}
 		rest = next
 	}
@@ -329,6 +347,9 @@ func sameAttrs(t *testing.T, b []byte) {
 			t.Errorf("% x: before type %d: % x; the type is there: %v; want %d bytes, %v", b, typ, got,
 				table.HasAny(1<<typ), want, is)
 		}
+	}
+	if typ, _, _, _ := AttrAt(b, len(b)-len(rest)); typ != NoAttr {
+		t.Errorf("% x: type %d in the rest % x", b, typ, rest)
 	}
 	if typ, _, _ := CutAttr(rest); typ != NoAttr || (len(rest) > 0) != (it.Err() != nil) {
 		t.Errorf("% x: the rest is % x, cut type %d; want %v", b, rest, typ, it.Err())

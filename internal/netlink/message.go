@@ -66,19 +66,17 @@ func align(n int) int { return (n + messageAlign - 1) &^ (messageAlign - 1) }
 
 // wellFormed reports whether b is a sequence of one or more whole messages.
 func wellFormed(b []byte) bool {
-	for {
-		if len(b) < headerLen {
+	for len(b) >= headerLen {
+		n := int(binary.NativeEndian.Uint32(b))
+		if n < headerLen || n > len(b) {
 			return false
 		}
-		n := binary.NativeEndian.Uint32(b)
-		if n < headerLen || uint64(n) > uint64(len(b)) {
-			return false
-		}
-		b = b[min(align(int(n)), len(b)):]
-		if len(b) == 0 {
+		if n = align(n); n >= len(b) {
 			return true
 		}
+		b = b[n:]
 	}
+	return false
 }
 
 // parseError decodes the payload of NLMSG_ERROR (struct nlmsgerr and, with NLM_F_ACK_TLVS,

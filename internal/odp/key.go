@@ -73,6 +73,9 @@ func (k *Key) Parse(a *netlink.AttrTable) error {
 	if id := a.Get(KeyAttrRecircID); len(id) == 4 {
 		k.RecircID, k.HasRecircID = binary.NativeEndian.Uint32(id), true
 	}
+	if !a.HasAny(1<<KeyAttrVLAN | 1<<KeyAttrEncap) {
+		return k.setEthertype(a.Get(KeyAttrEthertype))
+	}
 	if err := k.setVLAN(a.Get(KeyAttrVLAN)); err != nil {
 		return err
 	}
