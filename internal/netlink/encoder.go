@@ -207,9 +207,12 @@ func (e *Encoder) Uint16(t uint16, v uint16) {
 
 // Uint32 appends an attribute in native byte order.
 func (e *Encoder) Uint32(t uint16, v uint32) {
-	if b := e.attr(t, 4, 4); b != nil {
-		binary.NativeEndian.PutUint32(b, v)
+	if e.err != nil {
+		return
 	}
+	b := (*[attrHeaderLen + 4]byte)(e.extend(attrHeaderLen + 4))
+	putAttrHeader(b[:attrHeaderLen], len(b), t)
+	binary.NativeEndian.PutUint32(b[attrHeaderLen:], v)
 }
 
 // Uint64 appends an attribute in native byte order. Like all of netlink it is

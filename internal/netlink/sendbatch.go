@@ -9,8 +9,8 @@ import (
 const (
 	// maxIovecs is UIO_MAXIOV, linux/uio.h.
 	maxIovecs = 1024
-	// copyLimit is the largest payload, in bytes, for which a copy costs less than gathering.
-	copyLimit = 512
+	// CopyLimit is the largest payload, in bytes, for which a copy costs less than gathering.
+	CopyLimit = 512
 )
 
 // SendBatch collects messages to be sent together. The last attribute of each may be gathered:
@@ -30,8 +30,8 @@ const (
 type SendBatch struct {
 	enc      Encoder
 	msgs     []batchMessage
-	payloads [][]byte // gathered
-	size     int      // bytes of all messages
+	payloads []gatheredPayload
+	size     int // bytes of all messages
 
 	// State of the open message.
 	gathered bool   // it has its gathered attribute
@@ -42,14 +42,15 @@ type SendBatch struct {
 	hdr  unix.Msghdr  // of the part being sent
 }
 
-// batchMessage is a message as offsets in the encoder's buffer, which moves
-// when it grows: bytes start to head, then payload, then head to end without
-// the first skip bytes.
-type batchMessage struct {
-	start, head, end int
-	skip             int
-	payload          int // its place in payloads, or noPayload
-	size             int // in bytes
+// batchMessage is a message of size bytes, from start on in the encoder's buffer, which moves
+// when it grows. gathered is the index in payloads of what is not in the buffer, or noPayload.
+type batchMessage struct{ start, size, gathered int }
+
+// gatheredPayload is sent after the buffer's bytes up to head, and before those from tail
+// to end, which are its padding.
+type gatheredPayload struct {
+	payload         []byte
+	head, tail, end int
 }
 
 const noPayload = -1
@@ -74,6 +75,25 @@ func (b *SendBatch) Begin(typ, flags uint16) *Encoder {
 	return &b.enc
 }
 
+// Message adds a message whose payload of size bytes, a multiple of the alignment, the caller
+// must fill: it contains old data. The slice is valid until the next call, and nil after an
+// error. It does what Begin, Encoder.Space and End do, at a third of the cost.
+func (b *SendBatch) Message(typ, flags uint16, size int) []byte {
+	e := &b.enc
+	if e.err != nil || e.open || size%attrAlign != 0 {
+		e.fail("message of %d bytes inside of a message, or not aligned", size)
+		return nil
+	}
+	start, n := len(e.buf), headerLen+size
+	m := e.extend(n)
+	h := (*[headerLen]byte)(m)
+	binary.NativeEndian.PutUint32(h[:], uint32(n))
+	binary.NativeEndian.PutUint16(h[4:], typ)
+	binary.NativeEndian.PutUint16(h[flagsOffset:], flags)
+	b.add(start, n, noPayload)
+	return m[headerLen:]
+}
+
 // Gather appends the open message's last attribute, whose payload is sent from its place unless
 // it is short. It must not change until the batch was sent, and the batch refers to it until
 // Reset.
@@ -82,7 +102,7 @@ func (b *SendBatch) Gather(t uint16, payload []byte) {
 		b.enc.fail("attribute %d gathered outside of a message or after another", t)
 		return
 	}
-	if len(payload) <= copyLimit {
+	if len(payload) <= CopyLimit {
 		b.enc.Attr(t, payload)
 	} else if b.enc.attr(t, len(payload), 0) != nil {
 		b.payload = payload
@@ -101,30 +121,27 @@ func (b *SendBatch) End() {
 	if b.enc.err != nil {
 		return
 	}
-	m := batchMessage{start: b.enc.start, head: b.enc.Len(), payload: noPayload}
-	if n > 0 {
-		m.payload = len(b.payloads)
-		b.payloads = append(b.payloads, b.payload)
+	start, payload := b.enc.start, b.payload
+	b.gathered, b.payload = false, nil
+	if n == 0 {
+		b.add(start, b.enc.Len()-start, noPayload)
+		return
 	}
+	p := gatheredPayload{payload: payload, head: b.enc.Len(), tail: b.enc.Len()}
 	if pad > 0 {
 		// Append four zeros, of which the last ones are sent, to keep the next message aligned in
 		// the buffer.
 		b.enc.RawUint32(0)
-		m.skip = messageAlign - pad
+		p.tail += messageAlign - pad
 	}
-	m.end = b.enc.Len()
-	m.size = m.end - m.start - m.skip + n
-	b.msgs = append(b.msgs, m)
-	b.size += m.size
-	b.gathered, b.payload = false, nil
+	p.end = b.enc.Len()
+	b.payloads = append(b.payloads, p)
+	b.add(start, p.head-start+n+pad, len(b.payloads)-1)
 }
 
-// payloadOf returns the part of m that is not in the encoder's buffer.
-func (b *SendBatch) payloadOf(m *batchMessage) []byte {
-	if m.payload == noPayload {
-		return nil
-	}
-	return b.payloads[m.payload]
+func (b *SendBatch) add(start, size, gathered int) {
+	b.msgs = append(b.msgs, batchMessage{start, size, gathered})
+	b.size += size
 }
 
 // Len returns the number of messages.
@@ -149,28 +166,28 @@ func (b *SendBatch) part(from int, l limits, flags uint16, seq, portID uint32) i
 	b.iovs = b.iovs[:0]
 	n, size := 0, 0
 	buf := b.enc.buf
-	last := -1 // where the last iovec ends in buf, -1 if it is a payload
+	begin, end := 0, 0 // these bytes of buf are not in an iovec yet
 	for ; from+n < len(b.msgs) && n < l.messages; n++ {
-		m := &b.msgs[from+n]
+		m := b.msgs[from+n]
 		// A message adds three iovecs at most.
 		if m.size > l.bytes-size || len(b.iovs)+3 > maxIovecs {
 			break
 		}
 		size += m.size
 		stamp(buf[m.start:], flags, seq+uint32(n), portID)
-		if last == m.start && m.payload == noPayload && m.skip == 0 {
-			v := &b.iovs[len(b.iovs)-1]
-			v.SetLen(int(v.Len) + m.end - m.start)
-			last = m.end
+		if m.start != end {
+			b.addBuffered(begin, end)
+			begin = m.start
+		}
+		if end = m.start + m.size; m.gathered == noPayload {
 			continue
 		}
-		last = b.addBuffered(last, m.start, m.head)
-		if p := b.payloadOf(m); p != nil {
-			b.iovs = append(b.iovs, iovec(p))
-			last = -1
-		}
-		last = b.addBuffered(last, m.head+m.skip, m.end)
+		p := &b.payloads[m.gathered]
+		b.addBuffered(begin, p.head)
+		b.iovs = append(b.iovs, iovec(p.payload))
+		begin, end = p.tail, p.end
 	}
+	b.addBuffered(begin, end)
 	b.hdr = unix.Msghdr{}
 	if n > 0 {
 		b.hdr.Iov = &b.iovs[0]
@@ -179,18 +196,11 @@ func (b *SendBatch) part(from int, l limits, flags uint16, seq, portID uint32) i
 	return n
 }
 
-// addBuffered adds bytes i to j of the buffer, to the last iovec if that ends at i.
-func (b *SendBatch) addBuffered(last, i, j int) int {
-	switch {
-	case i == j:
-		return last
-	case last == i:
-		v := &b.iovs[len(b.iovs)-1]
-		v.SetLen(int(v.Len) + j - i)
-	default:
+// addBuffered adds bytes i to j of the buffer, if there are any.
+func (b *SendBatch) addBuffered(i, j int) {
+	if i < j {
 		b.iovs = append(b.iovs, iovec(b.enc.buf[i:j]))
 	}
-	return j
 }
 
 func iovec(b []byte) unix.Iovec {
@@ -208,8 +218,9 @@ func (b *SendBatch) sent() {
 
 // stamp completes the nlmsghdr in front of b.
 func stamp(b []byte, flags uint16, seq, portID uint32) {
-	flags |= binary.NativeEndian.Uint16(b[flagsOffset:])
-	binary.NativeEndian.PutUint16(b[flagsOffset:], flags)
-	binary.NativeEndian.PutUint32(b[seqOffset:], seq)
-	binary.NativeEndian.PutUint32(b[pidOffset:], portID)
+	h := (*[headerLen]byte)(b)
+	flags |= binary.NativeEndian.Uint16(h[flagsOffset:])
+	binary.NativeEndian.PutUint16(h[flagsOffset:], flags)
+	binary.NativeEndian.PutUint32(h[seqOffset:], seq)
+	binary.NativeEndian.PutUint32(h[pidOffset:], portID)
 }

@@ -23,11 +23,18 @@ func (b *SendBatch) wire() []byte {
 func TestSendBatchGathersWhatEncoderCopies(t *testing.T) {
 	var b SendBatch
 	for round, sizes := range [][]int{{0}, {1}, {2, 3, 4}, {1500, 0, 9001, 65531},
-		{copyLimit - 1, copyLimit, copyLimit + 1, copyLimit + 2}, {-1, 5, -1, -1, 7, -1}} {
+		{CopyLimit - 1, CopyLimit, CopyLimit + 1, CopyLimit + 2}, {-1, 5, -1, -1, 7, -1}} {
 		b.Reset()
 		var want Encoder
 		for i, n := range sizes {
 			typ, flags := uint16(0x20+i), uint16(i)
+			if i%2 == 1 { // one without gathered attribute between others
+				want.Begin(typ+100, flags|1)
+				want.Raw(pattern(i, 4*i)...)
+				want.End()
+				copy(b.Message(typ+100, flags, 4*i), pattern(i, 4*i))
+				stamp(want.buf[want.start:], 0, uint32(100+b.Len()-1), 77)
+			}
 			e := b.Begin(typ, flags)
 			want.Begin(typ, flags|1)
 			for _, e := range []*Encoder{e, &want} {
@@ -40,12 +47,12 @@ func TestSendBatchGathersWhatEncoderCopies(t *testing.T) {
 			}
 			b.End()
 			want.End()
-			stamp(want.buf[want.start:], 0, uint32(100+i), 77)
+			stamp(want.buf[want.start:], 0, uint32(100+b.Len()-1), 77)
 		}
 		if err := b.Err(); err != nil {
 			t.Fatal(err)
 		}
-		if n := b.part(0, limits{math.MaxInt, math.MaxInt}, 1, 100, 77); n != len(sizes) || b.Len() != n {
+		if n := b.part(0, limits{math.MaxInt, math.MaxInt}, 1, 100, 77); n != len(sizes)+len(sizes)/2 || b.Len() != n {
 			t.Fatalf("%d of %d messages in one part, Len %d", n, len(sizes), b.Len())
 		}
 		if diff := cmp.Diff(want.Bytes(), b.wire()); diff != "" {
@@ -61,7 +68,7 @@ func TestSendBatchParts(t *testing.T) {
 	var b SendBatch
 	for i := range 700 {
 		b.Begin(0x20, 0).Uint32(1, uint32(i))
-		b.Gather(2, pattern(i, copyLimit+5)) // 16 + 8 + 4 + 517 bytes and 3 of padding
+		b.Gather(2, pattern(i, CopyLimit+5)) // 16 + 8 + 4 + 517 bytes and 3 of padding
 		b.End()
 	}
 	tests := []struct {
@@ -101,6 +108,8 @@ func TestSendBatchParts(t *testing.T) {
 
 func TestSendBatchMisuse(t *testing.T) {
 	tests := map[string]func(b *SendBatch){
+		"message inside of a message":       func(b *SendBatch) { b.Begin(20, 0); b.Message(20, 0, 4); b.End() },
+		"message that is not aligned":       func(b *SendBatch) { b.Message(20, 0, 5) },
 		"gather outside of a message":       func(b *SendBatch) { b.Gather(1, []byte{1}) },
 		"two gathered":                      func(b *SendBatch) { b.Begin(20, 0); b.Gather(1, nil); b.Gather(2, nil); b.End() },
 		"attribute after the gathered one":  func(b *SendBatch) { e := b.Begin(20, 0); b.Gather(1, []byte{1}); e.Flag(2); b.End() },
@@ -132,13 +141,13 @@ func TestSendBatchMisuse(t *testing.T) {
 func TestSendBatchForgetsPayloads(t *testing.T) {
 	var b SendBatch
 	b.Begin(20, 0)
-	b.Gather(1, pattern(1, copyLimit+1))
+	b.Gather(1, pattern(1, CopyLimit+1))
 	b.End()
 	b.part(0, limits{math.MaxInt, math.MaxInt}, 1, 1, 1)
 	b.sent()
 	b.Reset()
 	for _, p := range b.payloads[:cap(b.payloads)] {
-		if p != nil {
+		if p.payload != nil {
 			t.Error("payload referenced after Reset")
 		}
 	}

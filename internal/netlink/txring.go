@@ -107,11 +107,15 @@ func (s *ringSend) fill() bool {
 // copyMessage copies message i, whose length is a multiple of messageAlign, and returns
 // the length.
 func (s *ringSend) copyMessage(to []byte, i int) int {
-	m, buf := &s.b.msgs[i], s.b.enc.buf
+	m, buf := s.b.msgs[i], s.b.enc.buf
 	stamp(buf[m.start:], unix.NLM_F_REQUEST, s.seq+uint32(i), s.c.sock.portID)
-	n := copy(to, buf[m.start:m.head])
-	n += copy(to[n:], s.b.payloadOf(m))
-	return n + copy(to[n:], buf[m.head+m.skip:m.end])
+	if m.gathered == noPayload {
+		return copy(to, buf[m.start:m.start+m.size])
+	}
+	p := &s.b.payloads[m.gathered]
+	n := copy(to, buf[m.start:p.head])
+	n += copy(to[n:], p.payload)
+	return n + copy(to[n:], buf[p.tail:p.end])
 }
 
 // kick makes the kernel send the ring's messages. Those that it does not take are sent by

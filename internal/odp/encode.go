@@ -43,7 +43,9 @@ func AppendEthernet(e *netlink.Encoder, src, dst MAC) {
 	var b [ethernetLen]byte
 	copy(b[:], src[:])
 	copy(b[6:], dst[:])
-	e.Attr(KeyAttrEthernet, b[:])
+	if m := e.Space(netlink.AttrSize(len(b))); m != nil {
+		netlink.PutAttr(m, KeyAttrEthernet, b[:])
+	}
 }
 
 // AppendEthertype appends the EtherType, given in host byte order, to a key or

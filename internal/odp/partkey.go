@@ -6,16 +6,49 @@ import (
 	"dpifd/internal/netlink"
 )
 
-// MetadataKey returns the part of a packet's key that the kernel needs to execute actions on
-// the packet, borrowed from the key: everything that it does not read from the packet itself
-// (ovs_flow_key_extract_userspace, net/openvswitch/flow.c, Linux 4.0 and 6.1). Keys from the
-// kernel have the metadata before the addresses (__ovs_nla_put_key of flow_netlink.c); any
-// other key is returned whole.
-func MetadataKey(key *netlink.AttrTable) []byte {
+// Metadata finds the part of a packet's key that the kernel needs to execute actions on the
+// packet: everything that it neither reads from the packet itself
+// (ovs_flow_key_extract_userspace, net/openvswitch/flow.c, Linux 4.0 and 6.1) nor takes for zero
+// because it is missing (metadata_from_nlattrs, flow_netlink.c). The zero value is ready for
+// use.
+type Metadata struct {
+	// before and after the in-port the last key had these bytes, all fields zero.
+	before, after []byte
+}
+
+// Of returns that part of the key, borrowed from it. Keys from the kernel have the metadata
+// before the addresses (__ovs_nla_put_key, flow_netlink.c); any other key is returned whole.
+// Metadata with a field that is not zero, besides the in-port, is returned whole too.
+func (m *Metadata) Of(key *netlink.AttrTable) []byte {
 	if !key.Precedes(KeyAttrInPort, KeyAttrEthernet) {
 		return key.List()
 	}
-	return key.Before(KeyAttrEthernet)
+	all := key.Before(KeyAttrEthernet)
+	from := len(key.Before(KeyAttrInPort))
+	to := from + netlink.AttrSize(inPortLen)
+	if to > len(all) {
+		return all
+	}
+	before, after := all[:from], all[to:]
+	if string(before) != string(m.before) || string(after) != string(m.after) {
+		if !zeroFields(before) || !zeroFields(after) {
+			return all
+		}
+		m.before, m.after = append(m.before[:0], before...), append(m.after[:0], after...)
+	}
+	return all[from:to]
+}
+
+// zeroFields reports whether the attributes of a list are fields, all of them zero.
+func zeroFields(list []byte) bool {
+	for len(list) > 0 {
+		t, data, rest := netlink.CutAttr(list)
+		if t == netlink.NoAttr || len(data) == 0 || !allZeros(data) {
+			return false
+		}
+		list = rest
+	}
+	return true
 }
 
 // L2Key has room for a key of in-port and addresses.
@@ -52,6 +85,19 @@ var l2Headers = func() (h [2][4]byte) {
 	return [2][4]byte{[4]byte(k[:]), [4]byte(k[ethAt:])}
 }()
 
+// AppendL2Mask appends to a mask the in-port and the bits that matter of both addresses.
+func AppendL2Mask(e *netlink.Encoder, src, dst MAC) {
+	m := e.Space(l2KeyLen)
+	if m == nil {
+		return
+	}
+	k := (*L2Key)(m)
+	copy(k[:], l2Headers[0][:])
+	binary.NativeEndian.PutUint32(k[4:], ^uint32(0))
+	copy(k[ethAt:], l2Headers[1][:])
+	*(*MAC)(k[ethAt+4:]), *(*MAC)(k[ethAt+4+6:]) = src, dst
+}
+
 // Reverse makes k the key of packets in the opposite direction, which come from a
 // port.
 func (k *L2Key) Reverse(from PortNo) {
@@ -60,9 +106,10 @@ func (k *L2Key) Reverse(from PortNo) {
 	*dst, *src = *src, *dst
 }
 
-// Stations returns the source and destination addresses.
-func (k *L2Key) Stations() (src, dst MAC) {
-	return MAC(k[ethAt+4:]), MAC(k[ethAt+4+6:])
+// Stations returns the source and destination addresses, as MAC.Uint64 does.
+func (k *L2Key) Stations() (src, dst uint64) {
+	const pad = 64 - 48
+	return binary.BigEndian.Uint64(k[ethAt+4:]) >> pad, binary.BigEndian.Uint64(k[l2KeyLen-8:]) << pad >> pad
 }
 
 const tagsOrTunnel = 1<<KeyAttrVLAN | 1<<KeyAttrEncap | 1<<KeyAttrTunnel

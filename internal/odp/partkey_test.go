@@ -28,7 +28,20 @@ func metadata(more ...func(e *netlink.Encoder)) []byte {
 	})
 }
 
-func TestMetadataKey(t *testing.T) {
+// zeros returns what the kernel puts in front of the addresses of most packets.
+func zeros(port PortNo) []byte {
+	return encode(func(e *netlink.Encoder) {
+		e.Uint32(KeyAttrRecircID, 0)
+		AppendInPort(e, port)
+		e.Uint32(KeyAttrSkbMark, 0)
+		e.Attr(KeyAttrCTLabels, make([]byte, 16))
+	})
+}
+
+func inPort(port PortNo) []byte { return encode(func(e *netlink.Encoder) { AppendInPort(e, port) }) }
+
+// TestMetadata has one Metadata find the part of each key, as it does on the packet path.
+func TestMetadata(t *testing.T) {
 	packet := frame{port: 4, src: macA, dst: macB, etherType: 0x0800,
 		l3: []byte{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12}}.key()
 	ethernet := bytes.Index(packet, encode(func(e *netlink.Encoder) { AppendEthernet(e, macA, macB) }))
@@ -36,7 +49,13 @@ func TestMetadataKey(t *testing.T) {
 		t.Fatal("the key has no addresses")
 	}
 	inTunnel := metadata(tunnel(func(e *netlink.Encoder) { e.Uint64(0, 42) }))
+	var m Metadata
 	for name, tt := range map[string]struct{ key, want []byte }{
+		"zeros":               {slices.Concat(zeros(4), packet[ethernet:]), inPort(4)},
+		"zeros, another port": {slices.Concat(zeros(5), packet[ethernet:]), inPort(5)},
+		"zeros, five fields":  {packet, inPort(4)},
+		"an empty attribute": {slices.Concat(inPort(4), []byte{4, 0, 14, 0}, packet[ethernet:]),
+			slices.Concat(inPort(4), []byte{4, 0, 14, 0})},
 		"metadata first":         {slices.Concat(metadata(), packet[ethernet:]), metadata()},
 		"with a tunnel":          {slices.Concat(inTunnel, packet[ethernet:]), inTunnel},
 		"metadata last":          {slices.Concat(packet[ethernet:], metadata()), slices.Concat(packet[ethernet:], metadata())},
@@ -45,7 +64,7 @@ func TestMetadataKey(t *testing.T) {
 		"nothing at all":         {nil, nil},
 		"addresses, then faulty": {slices.Concat(metadata(), packet[ethernet:ethernet+16], []byte{1}), metadata()},
 	} {
-		if got := MetadataKey(table(tt.key)); !bytes.Equal(got, tt.want) {
+		if got := m.Of(table(tt.key)); !bytes.Equal(got, tt.want) {
 			t.Errorf("%s: % x, want % x", name, got, tt.want)
 		}
 	}
@@ -94,7 +113,7 @@ func FuzzL2Key(f *testing.F) {
 	f.Add(frame{port: 7, src: macA, dst: macB, tags: []uint16{0x1001}}.key(), mask(ones, ones))
 	f.Add(metadata(), mask(ones, groupBit))
 	f.Fuzz(func(t *testing.T, key, mask []byte) {
-		if part := MetadataKey(table(key)); !bytes.HasPrefix(key, part) {
+		if part := new(Metadata).Of(table(key)); !bytes.Contains(key, part) {
 			t.Fatalf("% x is not part of % x", part, key)
 		}
 		var k L2Key

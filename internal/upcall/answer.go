@@ -101,8 +101,10 @@ func (h *Handler) decide(s *Socket, datagram []byte, now int64, trace *Tracer) b
 	if v.Spoofed {
 		p.spoofed.note(u, v)
 	}
-	if v.Install && v.HasPeer && h.primer != nil {
-		h.prime(p, u, v, now)
+	oneFlow := v.Install && v.Stage == policy.OneStage
+	isL2 := oneFlow && h.l2Key.Of(u.Fields(), v.Mask.Bytes())
+	if isL2 && v.HasPeer && h.primer != nil {
+		h.prime(p, v, now)
 	}
 	if v.Renew {
 		h.renew(p, u)
@@ -116,22 +118,22 @@ func (h *Handler) decide(s *Socket, datagram []byte, now int64, trace *Tracer) b
 		p.policyErrors.Add(1)
 	}
 	switch {
-	case !v.Install:
-	case v.Stage != policy.OneStage:
-		h.installStages(p, u, v, now)
-	default:
-		key, id := h.identify(u, v, now)
+	case oneFlow:
+		key, id := h.identify(u, v, isL2, now)
 		if h.install(p, id, key, v) && v.Spoofed {
 			h.budget.PutSpoofed()
 		}
+	case v.Install:
+		h.installStages(p, u, v, now)
 	}
 	return true
 }
 
-// identify returns the key and the UFID of the flow of an upcall.
-func (h *Handler) identify(u *dpif.Upcall, v *policy.Verdict, now int64) (key []byte, id dpif.UFID) {
+// identify returns the key and the UFID of the flow of an upcall. isL2 says that the key is
+// h.l2Key.
+func (h *Handler) identify(u *dpif.Upcall, v *policy.Verdict, isL2 bool, now int64) (key []byte, id dpif.UFID) {
 	mask, hash := v.Mask.Bytes(), uint64(0)
-	if h.l2Key.Of(u.Fields(), mask) {
+	if isL2 {
 		key, hash = h.l2Key[:], h.hasher.HashL2(&h.l2Key, mask)
 	} else {
 		key, hash = u.Key, h.hasher.HashTable(u.Fields(), mask)

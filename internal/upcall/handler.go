@@ -131,9 +131,11 @@ type batch struct {
 	nPut    int
 	putBits [4]uint64 // a bit for the hash of each
 	l2Key   odp.L2Key // of a flow
-	upcall  dpif.Upcall
-	verdict policy.Verdict
-	reverse policy.Verdict // of the packets that answer the upcall
+	// answerKey is the key of the flow of its answers.
+	answerKey odp.L2Key
+	upcall    dpif.Upcall
+	verdict   policy.Verdict
+	reverse   policy.Verdict // of the packets that answer the upcall
 	stages
 	failed func(i int, errno unix.Errno)
 }

@@ -44,7 +44,7 @@ func NewPrimer() *Primer {
 // wants reports whether to install the flow of the answers to a packet from src to dst that
 // became an upcall at nowMS. It returns false for a packet that itself answers an earlier
 // upcall, because the flow of that one exists.
-func (p *Primer) wants(src, dst odp.MAC, nowMS int64) bool {
+func (p *Primer) wants(src, dst uint64, nowMS int64) bool {
 	if p.isAnswer(src, dst, nowMS) {
 		return false
 	}
@@ -59,7 +59,7 @@ func (p *Primer) wants(src, dst odp.MAC, nowMS int64) bool {
 
 // isAnswer reports whether a packet from dst to src recently became an upcall and got no flow
 // for its answers.
-func (p *Primer) isAnswer(src, dst odp.MAC, nowMS int64) bool {
+func (p *Primer) isAnswer(src, dst uint64, nowMS int64) bool {
 	slot, tag := primeHash(dst, src)
 	v := p.recent[slot].Load()
 	age := uint32(nowMS) - uint32(v)
@@ -87,23 +87,24 @@ func (p *Primer) count(n *atomic.Uint32) {
 
 // primeHash maps the stations of a packet to a slot and a tag that distinguishes most stations
 // in one slot. A tag is never 0, which means none.
-func primeHash(src, dst odp.MAC) (slot int, tag uint32) {
+func primeHash(src, dst uint64) (slot int, tag uint32) {
 	const odd = 0x9e3779b97f4a7c15
-	h := (src.Uint64()*odd ^ dst.Uint64()) * odd
+	h := (src*odd ^ dst) * odd
 	return int(h >> 52 % primeSlots), uint32(h) | 1
 }
 
-// prime adds a request for the flow of the packets that answer u, if answers are likely and are
-// forwarded by their addresses alone. The request precedes the one that forwards u, because the
-// receiver may answer during that.
-func (h *Handler) prime(p *Port, u *dpif.Upcall, v *policy.Verdict, now int64) {
-	k := &h.l2Key
-	if !k.Of(u.Fields(), v.Mask.Bytes()) || !h.budget.Ample() {
+// prime adds a request for the flow of the packets that answer a packet whose flow's key is
+// h.l2Key, if answers are likely and are forwarded by their addresses alone. The request
+// precedes the one that forwards the packet, because the receiver may answer during that.
+func (h *Handler) prime(p *Port, v *policy.Verdict, now int64) {
+	if !h.budget.Ample() {
 		return
 	}
-	if src, dst := k.Stations(); !h.primer.wants(src, dst, now) {
+	if src, dst := h.l2Key.Stations(); !h.primer.wants(src, dst, now) {
 		return
 	}
+	k := &h.answerKey
+	*k = h.l2Key
 	k.Reverse(v.Peer)
 	r := &h.reverse
 	r.Clear()

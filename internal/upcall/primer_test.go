@@ -3,11 +3,9 @@ package upcall
 import (
 	"math/rand/v2"
 	"testing"
-
-	"dpifd/internal/odp"
 )
 
-func station(n int) odp.MAC { return odp.MACFromUint64(0x020000000000 | uint64(n)) }
+func station(n int) uint64 { return 0x020000000000 | uint64(n) }
 
 func TestPrimerConversations(t *testing.T) {
 	p := NewPrimer()
