@@ -37,7 +37,7 @@ func AdoptReceiver(protocol, fd int, ring mmapring.State, c ReceiverConfig) (*Re
 	if err := unix.Connect(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
 		return nil, &OpError{Op: "connect", Err: err}
 	}
-	r := &Receiver{sock: socket{fd: fd, portID: portID}}
+	r := &Receiver{sock: socket{fd: fd, portID: portID}, exposed: true}
 	if err := r.sock.setBuffers(socketConfig{rcvbuf: c.RcvBuf}); err != nil {
 		return nil, err
 	}

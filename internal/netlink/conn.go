@@ -73,6 +73,7 @@ func Dial(protocol int, c Config) (_ *Conn, err error) {
 	if err := conn.rx.mmap(connSlots + 1); err != nil {
 		return nil, err
 	}
+	conn.rx.askNames()
 	return conn, nil
 }
 

@@ -53,6 +53,10 @@ type Receiver struct {
 	ringErr error             // why there is no ring
 	found   mmapring.Found    // in the ring, if it was taken over
 	adopted bool
+	// exposed: others than the kernel may send, or have sent, what the socket receives. The
+	// kernel refuses what they send to a connected socket (netlink_getsockbyportid,
+	// af_netlink.c), but not what they send to its groups.
+	exposed bool
 }
 
 // OpenReceiver opens a socket for messages that the kernel sends to its port id.
@@ -74,7 +78,7 @@ func OpenNotifier(protocol int, groups []uint32, c ReceiverConfig) (*Receiver, e
 }
 
 func openReceiver(protocol int, groups []uint32, c socketConfig) (*Receiver, error) {
-	r := &Receiver{}
+	r := &Receiver{exposed: len(groups) > 0}
 	if err := r.sock.open(protocol, c); err != nil {
 		return nil, err
 	}
@@ -126,6 +130,7 @@ func (r *Receiver) Join(group uint32) error {
 		return err
 	}
 	defer r.mu.Unlock()
+	r.exposed = true
 	return r.sock.membership(unix.NETLINK_ADD_MEMBERSHIP, group)
 }
 

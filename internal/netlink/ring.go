@@ -126,6 +126,9 @@ func (r *Receiver) receiveSlot(b *Batch) unix.Errno {
 // slots.receive.
 func (r *Receiver) receiveSlots(b *Batch, n int) (int, unix.Errno) {
 	if r.kernel == nil {
+		if r.exposed {
+			b.slots.askNames()
+		}
 		return b.slots.receive(r.sock.fd, b.used, n)
 	}
 	for got := 0; ; {

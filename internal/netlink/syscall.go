@@ -55,6 +55,7 @@ type slots struct {
 	msgs  []mmsghdr
 	iovs  []unix.Iovec
 	names []unix.RawSockaddrNetlink
+	named bool // msgs ask for names
 }
 
 func (s *slots) mmap(n int) error {
@@ -76,11 +77,22 @@ func (s *slots) mmap(n int) error {
 		hdr := &s.msgs[i].hdr
 		hdr.Iov = &s.iovs[i]
 		hdr.SetIovlen(1)
+	}
+	return nil
+}
+
+// askNames has receive ask who sent each datagram, from now on. Otherwise sender returns 0.
+func (s *slots) askNames() {
+	if s.named {
+		return
+	}
+	s.named = true
+	for i := range s.msgs {
 		// The kernel writes the size of the address back; for netlink it does not change.
+		hdr := &s.msgs[i].hdr
 		hdr.Name = (*byte)(unsafe.Pointer(&s.names[i]))
 		hdr.Namelen = unix.SizeofSockaddrNetlink
 	}
-	return nil
 }
 
 // munmap unmaps the memory. No datagram may be in use.
