@@ -53,6 +53,9 @@ func (l *Learning) learnsFrom(k *odp.Key, set *portSet, vlan uint16) bool {
 	if !teaches(k) || l.reserves(k.EthDst) {
 		return false
 	}
+	if len(set.fixed) == 0 {
+		return true
+	}
 	_, fixed := set.fixed[l.macKey(vlan, k.EthSrc)]
 	return !fixed
 }

@@ -228,7 +228,10 @@ func (l *Learning) Redecide(key []byte, v *policy.Verdict) bool {
 //	unicast      all: they were looked up
 //	multicast    see destinationMask
 func (l *Learning) forward(key []byte, k *odp.Key, set *portSet, f *frame, refused string, v *policy.Verdict) {
-	set.appendMask(&v.Mask, key, f, refused)
+	isL2 := refused == "" && v.Stage == policy.OneStage && !f.tunneled && !set.inherits
+	if !isL2 {
+		set.appendMask(&v.Mask, key, f, refused)
+	}
 	f.received(&v.Actions)
 	if refused != "" {
 		v.Reason, v.Refused = refused, true
@@ -269,17 +272,21 @@ func (l *Learning) forward(key []byte, k *odp.Key, set *portSet, f *frame, refus
 		explainDestination(k, set, f, v)
 	}
 	dst := l.destinationMask(k.EthDst, f)
-	if v.Stage == policy.OneStage {
+	switch {
+	case isL2:
+		odp.AppendL2Mask(&v.Mask, src, dst)
+	case v.Stage == policy.OneStage:
 		odp.AppendEthernet(&v.Mask, src, dst)
-		return
+	default:
+		l.forwardStaged(k, f, dst, v)
 	}
-	l.forwardStaged(k, f, dst, v)
 }
 
 // behind returns the port of the destination, nil if none is known that carries the VLAN. The
 // set may be newer than the table.
 func (l *Learning) behind(k *odp.Key, set *portSet, f *frame, v *policy.Verdict) *port {
-	if out, fixed := set.fixed[l.macKey(f.vlan, k.EthDst)]; fixed {
+	key := l.macKey(f.vlan, k.EthDst)
+	if out, fixed := set.fixed[key]; fixed {
 		if v.Explain != nil {
 			v.Explain("mac_lookup", k.EthDst.String()+" is a static MAC")
 		}
@@ -294,7 +301,7 @@ func (l *Learning) behind(k *odp.Key, set *portSet, f *frame, v *policy.Verdict)
 		no, ok = l.wouldFind(k, f, v)
 	} else {
 		var silent bool
-		if no, ok, silent = l.table.await(l.macKey(f.vlan, k.EthDst)); silent {
+		if no, ok, silent = l.table.await(key); silent {
 			l.relearn.Add(1)
 		}
 	}

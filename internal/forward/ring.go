@@ -21,10 +21,22 @@ func (t *table) addRing(port odp.PortNo) {
 	t.enterRank(r)
 }
 
+// ring returns the port's ring, nil if it has none.
+func (t *table) ring(port odp.PortNo) *ring {
+	if r := t.last; r != nil && r.port == port {
+		return r
+	}
+	t.last = t.rings[port]
+	return t.last
+}
+
 // full reports whether the port is at its limit.
 func (r *ring) full() bool { return r.limit > 0 && r.n >= r.limit }
 
 func (t *table) dropRing(r *ring) {
+	if t.last == r {
+		t.last = nil
+	}
 	t.leaveRank(r)
 	delete(t.rings, r.port)
 }

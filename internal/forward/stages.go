@@ -82,13 +82,12 @@ func (l *Learning) stageVLAN(vlan uint16) uint16 {
 // packets of ports whose rules read source and payload, and packets of kernels without
 // recirculation ids in keys.
 func (l *Learning) stage(k *odp.Key, f *frame, refused string) (stage policy.Stage, holds bool) {
-	if refused != "" || !k.HasRecircID || l.reserves(k.EthDst) {
-		return policy.OneStage, true
-	}
-	between := k.RecircID == policy.RecircID
+	between, two := k.RecircID == policy.RecircID, !f.guarded && l.stages.has(l.stageVLAN(f.vlan))
 	switch {
-	case f.guarded || !l.stages.has(l.stageVLAN(f.vlan)):
-		return policy.OneStage, !between
+	case !between && !two, refused != "", !k.HasRecircID, l.reserves(k.EthDst):
+		return policy.OneStage, true
+	case !two:
+		return policy.OneStage, false
 	case between:
 		return policy.SecondStage, true
 	default:

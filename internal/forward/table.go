@@ -37,6 +37,7 @@ type table struct {
 	mu      sync.Mutex
 	free    int32 // first free entry, chained
 	rings   map[odp.PortNo]*ring
+	last    *ring   // the one that ring returned last
 	ranks   []*ring // by number of entries
 	longest int     // the largest index of ranks in use
 	stats   Stats   // its counters
@@ -163,7 +164,7 @@ func (t *table) learn(key uint64, port odp.PortNo, seen int64, atHand bool) bool
 
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	r := t.rings[port]
+	r := t.ring(port)
 	if r == nil {
 		return false // not a port of the datapath, or no longer
 	}
