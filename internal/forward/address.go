@@ -2,7 +2,6 @@ package forward
 
 import (
 	"dpifd/internal/odp"
-	"dpifd/internal/policy"
 )
 
 var (
@@ -24,7 +23,7 @@ func sourceMask(src odp.MAC) odp.MAC {
 
 // destinationMask returns the bits that determine the kind of dst, or the whole address if it
 // matters.
-func (l *Learning) destinationMask(dst odp.MAC, f *frame) odp.MAC {
+func (l *Learning) destinationMask(dst odp.MAC) odp.MAC {
 	if !dst.IsMulticast() {
 		return exact
 	}
@@ -32,13 +31,12 @@ func (l *Learning) destinationMask(dst odp.MAC, f *frame) odp.MAC {
 	if !l.forwardBPDU {
 		m = reservedMask(dst)
 	}
-	if f.in != nil && f.in.meters[policy.StormBroadcast] != f.in.meters[policy.StormMulticast] {
-		// Broadcast is also detected byte by byte.
-		for i := range dst {
-			m[i] = 0xff
-			if dst[i] != 0xff {
-				break
-			}
+	// Broadcast is detected byte by byte too. It may be another kind for storm control, and the
+	// kernel has one mask for flows of broadcast and of unicast.
+	for i := range dst {
+		m[i] = 0xff
+		if dst[i] != 0xff {
+			break
 		}
 	}
 	return m

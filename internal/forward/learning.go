@@ -271,7 +271,7 @@ func (l *Learning) forward(key []byte, k *odp.Key, set *portSet, f *frame, refus
 	if v.Explain != nil {
 		explainDestination(k, set, f, v)
 	}
-	dst := l.destinationMask(k.EthDst, f)
+	dst := l.destinationMask(k.EthDst)
 	switch {
 	case isL2:
 		odp.AppendL2Mask(&v.Mask, src, dst)

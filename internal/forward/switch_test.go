@@ -26,7 +26,7 @@ func TestForwardBPDU(t *testing.T) {
 		k := key(1, host(1), b.addr)
 		v := decide(l, k, 1)
 		wantOutputs(t, v, 2, 3)
-		if _, dst := maskOf(t, v); b.addr.IsMulticast() && dst != groupBit {
+		if _, dst := maskOf(t, v); b.addr.IsMulticast() && dst != (odp.MAC{0xff}) {
 			t.Errorf("%v: destination mask %v", b.addr, dst)
 		}
 	}

@@ -74,7 +74,7 @@ func checkTwoWays(t *testing.T, v view, n *network) {
 	}
 	for f := range v.flows(t) {
 		for i, h := range n.hosts[:2] {
-			if f.inPort == v.portNo(t, h.port) && !strings.Contains(f.eth, "/") { // not of multicast
+			if f.inPort == v.portNo(t, h.port) && !strings.HasSuffix(f.eth, "dst="+broadcast) {
 				if diff := cmp.Diff(want[h.port], f.actions); diff != "" {
 					t.Errorf("flow %s of host %d, actions -want +got:\n%s", f.eth, i, diff)
 				}
