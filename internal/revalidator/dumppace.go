@@ -7,28 +7,33 @@ import "time"
 type dumpPace struct {
 	begun  int64 // when the last dump began
 	oldest int64 // no flow's last use is before this
+	flows  int   // of the last dump
 	// guessed means that the creation time of some flows is unknown.
 	guessed bool
 }
 
 // begin records that a dump begins.
-func (p *dumpPace) begin(now int64) { p.begun, p.oldest, p.guessed = now, now, false }
+func (p *dumpPace) begin(now int64) { *p = dumpPace{begun: now, oldest: now} }
 
 // saw records the last use of a flow of that dump. Flows that the dump did not show are newer
 // than its start.
-func (p *dumpPace) saw(used int64) { p.oldest = min(p.oldest, used) }
+func (p *dumpPace) saw(used int64) {
+	p.oldest = min(p.oldest, used)
+	p.flows++
+}
 
 // guess records that the creation time of a flow is unknown.
 func (p *dumpPace) guess() { p.guessed = true }
 
 // due reports whether to dump: a flow may be idle; or the limit may still grow, which depends
-// on the duration of dumps, and flows are close to it; or flows have reached it. Flows with an
-// unknown creation time live at most a quarter of maxIdle too long.
+// on the duration of dumps, and flows are close to it or many more than in the last dump, so
+// that the dump is a small one; or flows have reached it. Flows with an unknown creation time
+// live at most a quarter of maxIdle too long.
 func (p *dumpPace) due(now int64, maxIdle time.Duration, flows, limit, most int) bool {
 	idle := maxIdle.Milliseconds()
 	near := limit
 	if limit < most {
-		near = limit / 2
+		near = min(limit/2, max(minFlowLimit, flowLimitGrowth*p.flows))
 	}
 	return now-p.oldest >= idle || p.guessed && now-p.begun >= idle/4 || flows >= near
 }

@@ -25,8 +25,10 @@ func TestDumpPace(t *testing.T) {
 		{"creation time unknown", []int64{3}, 2_499, 10 * time.Second, true, 1, 10_000, false},
 		{"creation time unknown, longer pause", []int64{3}, 2_500, 10 * time.Second, true, 1, 10_000, true},
 		{"short-lived flows", []int64{0}, 2_000, 2 * time.Second, false, 1, 10_000, true},
-		{"far from the limit", []int64{0}, 500, 10 * time.Second, false, 4_999, 10_000, false},
-		{"near the limit", []int64{0}, 500, 10 * time.Second, false, 5_000, 10_000, true},
+		{"few more than in the last dump", []int64{0}, 500, 10 * time.Second, false, 999, 10_000, false},
+		{"many more than in the last dump", []int64{0}, 500, 10 * time.Second, false, 1_000, 10_000, true},
+		{"far from the limit", make([]int64, 1_000), 500, 10 * time.Second, false, 4_999, 10_000, false},
+		{"near the limit", make([]int64, 1_000), 500, 10 * time.Second, false, 5_000, 10_000, true},
 		{"near a limit that cannot grow", []int64{0}, 500, 10 * time.Second, false, 19_999, most, false},
 		{"at a limit that cannot grow", []int64{0}, 500, 10 * time.Second, false, 20_000, most, true},
 	} {

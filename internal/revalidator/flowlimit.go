@@ -11,7 +11,7 @@ const (
 	flowLimitStep    = 1_000
 	// flowLimitGrowth is the maximum factor by which the limit grows after a fast dump: a table
 	// that fills is dumped once per such growth.
-	flowLimitGrowth = 4
+	flowLimitGrowth = 16
 	// crowdedIdle replaces max_idle for as many flows as exceed the limit.
 	crowdedIdle = 100 * time.Millisecond
 	// growthReport is the interval at which a growing limit is reported.

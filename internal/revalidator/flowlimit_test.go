@@ -17,6 +17,7 @@ func TestFlowLimitAdapts(t *testing.T) {
 	}{
 		{"few flows, fast", 200_000, 10_000, 30, 4 * ms, 10_000, ""},
 		{"many flows, fast", 200_000, 10_000, 9_000, 250 * ms, 36_000, causeDumpFast},
+		{"many flows, very fast", 200_000, 10_000, 9_000, 20 * ms, 160_000, causeDumpFast},
 		{"many flows, fast enough for some more", 200_000, 10_000, 9_000, 600 * ms, 15_000, causeDumpFast},
 		{"many flows, fast enough for a few more", 200_000, 10_000, 9_000, 890 * ms, 11_000, causeDumpFast},
 		{"no flows", 200_000, 10_000, 0, 0, 10_000, ""},
