@@ -289,7 +289,7 @@ func (v view) info(t *testing.T) dpif.DatapathInfo {
 func (v view) comeUp(t *testing.T, count uint64) dpif.DatapathStats {
 	t.Helper()
 	var stats dpif.DatapathStats
-	eventually(t, waitLimit, fmt.Sprintf("%d packets have come up", count), func() bool {
+	eventually(t, waitLimit, fmt.Sprintf("%d packets have caused upcalls", count), func() bool {
 		stats = v.info(t).Stats
 		return stats.Missed >= count
 	})

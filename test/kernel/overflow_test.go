@@ -369,7 +369,7 @@ func TestUpcallStats(t *testing.T) {
 		send(t, p[1], frame(t, broadcast, "02:00:00:00:0d:01"))
 	})
 	var last lab.Event
-	eventually(t, waitLimit, "all upcalls are told of", func() bool {
+	eventually(t, waitLimit, "all upcalls are reported", func() bool {
 		for _, e := range d.Events("port_stats") {
 			if e.Text("port") == name {
 				last = e

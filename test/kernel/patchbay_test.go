@@ -101,7 +101,7 @@ func (b *patchbay) checkDelivery(t *testing.T) {
 // checkFlows waits until the in-port and the out-ports of each flow exist.
 func (v view) checkFlows(t *testing.T) {
 	t.Helper()
-	eventually(t, waitLimit, "no flow is of a port that is not there", func() bool {
+	eventually(t, waitLimit, "no flow uses a removed port", func() bool {
 		ports := map[string]bool{"drop": true}
 		for _, p := range v.vports(t) {
 			ports[p.No.String()] = true

@@ -84,7 +84,7 @@ func TestPortsComeAndGo(t *testing.T) {
 	}
 	// Existing flows are changed soon after the event.
 	first := v.portNo(t, n.hosts[0].port)
-	eventually(t, waitLimit, "what floods from the first port leads to it", func() bool {
+	eventually(t, waitLimit, "floods from the first port reach it", func() bool {
 		for f := range v.flows(t) {
 			if f.inPort == first && !slices.Contains(strings.Split(f.actions, ","), e.Text("port_no")) {
 				return false

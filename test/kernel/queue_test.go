@@ -53,7 +53,7 @@ func TestQueueHolds(t *testing.T) {
 			t.Errorf("%d upcalls of frames of %d bytes wait in %d bytes, %d are lost", queued, size, granted,
 				after.Lost-before.Lost)
 		}
-		eventually(t, waitLimit, "the daemon has received all that waited", func() bool {
+		eventually(t, waitLimit, "the daemon has received all queued upcalls", func() bool {
 			stats := ask[endpoint.Stats](t, n, "stats", n.dpName)
 			upcalls, _ := stats.Totals.Get("upcalls")
 			now := v.info(t).Stats

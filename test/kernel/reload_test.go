@@ -116,7 +116,7 @@ func TestReload(t *testing.T) {
 	exchange(t, p[1], q)
 	d.Wait(t, since, "upcall", nil)
 	d.Wait(t, since, "stats", func(e lab.Event) bool { return e.Int(t, "flow_limit") == 1000 })
-	eventually(t, waitLimit, "flows go after the new max_idle", func() bool { return len(v.flows(t)) == 0 })
+	eventually(t, waitLimit, "flows are deleted after the new max_idle", func() bool { return len(v.flows(t)) == 0 })
 	if _, there := v.vports(t)[d.Events("port_removed")[0].Text("port")]; there {
 		t.Error("the port that was removed from the file is still attached")
 	}

@@ -237,7 +237,7 @@ func TestKill(t *testing.T) {
 		p[0].Expect(t, waitLimit, among(back))
 	}
 	// Wait until both directions have final flows of their own.
-	eventually(t, waitLimit, "nothing comes up", func() bool {
+	eventually(t, waitLimit, "there are no upcalls", func() bool {
 		missed := v.info(t).Stats.Missed
 		pass()
 		return v.info(t).Stats.Missed == missed

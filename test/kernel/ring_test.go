@@ -221,7 +221,7 @@ func TestRingOverrun(t *testing.T) {
 		since := time.Now()
 		freeze(t, d, func() {
 			send(t, p[0], newSources(t, sizes(burst, 90)...)...)
-			eventually(t, waitLimit, "the burst is lost but for two", func() bool {
+			eventually(t, waitLimit, "all but two of the burst are lost", func() bool {
 				return v.info(t).Stats.Lost >= before+burst-2
 			})
 		})

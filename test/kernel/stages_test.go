@@ -182,9 +182,9 @@ func TestStagesAuto(t *testing.T) {
 		t.Errorf("flow_stages_changed: %v", e.Fields)
 	}
 	const most = stations + 4*stations
-	eventually(t, waitLimit, "the flows of pairs have gone", func() bool { return v.info(t).Stats.Flows <= most })
+	eventually(t, waitLimit, "the flows of pairs are gone", func() bool { return v.info(t).Stats.Flows <= most })
 	// Each station sends, and each receives from each port.
-	eventually(t, waitLimit, "no packet comes up", func() bool {
+	eventually(t, waitLimit, "there are no upcalls", func() bool {
 		before := v.info(t).Stats
 		all()
 		after := v.info(t).Stats
@@ -301,7 +301,7 @@ func TestStagesChange(t *testing.T) {
 		change.CompareAndSwap(0, 1)
 		before := v.info(t).Stats
 		last := before
-		eventually(t, waitLimit, fmt.Sprintf("no packet comes up, and there are at most %d flows", most), func() bool {
+		eventually(t, waitLimit, fmt.Sprintf("there are no upcalls and at most %d flows", most), func() bool {
 			was := last.Missed
 			time.Sleep(200 * time.Millisecond)
 			last = v.info(t).Stats

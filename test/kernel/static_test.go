@@ -162,7 +162,7 @@ func TestStaticPolicy(t *testing.T) {
 	}
 
 	// When idle, the other flows are removed and the static flows stay.
-	eventually(t, waitLimit, "idle flows have gone", func() bool { return len(v.texts(t)) == 2 })
+	eventually(t, waitLimit, "idle flows are gone", func() bool { return len(v.texts(t)) == 2 })
 	shown := n.sw.DPCtl(t, "dump-flows", n.dpName)
 	if !strings.Contains(shown, "dst="+macB) || !strings.Contains(shown, "dst="+macA+"),eth_type(0x88b5)") ||
 		strings.Count(shown, "in_port") != 2 {
@@ -179,7 +179,7 @@ func TestStaticPolicy(t *testing.T) {
 	since = time.Now()
 	v.change(t, v.portNo(t, a), macB, v.portNo(t, c))
 	d.Wait(t, since, "static_flow_restored", func(e lab.Event) bool { return e.Text("cause") == "changed" })
-	eventually(t, waitLimit, "the flow has its actions back", func() bool {
+	eventually(t, waitLimit, "the flow's actions are restored", func() bool {
 		return v.texts(t)[match] == b
 	})
 

@@ -124,7 +124,7 @@ func TestPortGoes(t *testing.T) {
 	before := s.number(t, "NFileDescriptorStore")
 	s.root.DeleteLink(t, s.ports[1])
 	s.journal.Wait(t, since, "port_removed", nil)
-	s.eventually(t, "the store lets go of the socket", func() bool {
+	s.eventually(t, "the store releases the socket", func() bool {
 		return s.number(t, "NFileDescriptorStore") == before-1
 	})
 }

@@ -48,7 +48,7 @@ func TestWatchdog(t *testing.T) {
 	// Upcalls received by a thread that has not stopped yet would be lost with it.
 	s.eventually(t, "all threads are stopped", func() bool { return stopped(t, pid) })
 	s.send(t, 100, 1_000)
-	s.eventually(t, "the watchdog has the daemon started again", func() bool {
+	s.eventually(t, "the watchdog restarts the daemon", func() bool {
 		return s.number(t, "NRestarts") == before+1
 	})
 	s.journal.Wait(t, since, "ready", nil)
