@@ -53,12 +53,18 @@ func TestQueueHolds(t *testing.T) {
 			t.Errorf("%d upcalls of frames of %d bytes wait in %d bytes, %d are lost", queued, size, granted,
 				after.Lost-before.Lost)
 		}
-		eventually(t, waitLimit, "the daemon has received all queued upcalls", func() bool {
-			stats := ask[endpoint.Stats](t, n, "stats", n.dpName)
-			upcalls, _ := stats.Totals.Get("upcalls")
-			now := v.info(t).Stats
-			return uint64(upcalls) == now.Missed-now.Lost
-		})
+		n.answered(t, v)
 	}
 	stop(t, d)
+}
+
+// answered waits until the daemon has answered all upcalls.
+func (n *network) answered(t *testing.T, v view) {
+	t.Helper()
+	eventually(t, waitLimit, "the daemon has answered all upcalls", func() bool {
+		stats := ask[endpoint.Stats](t, n, "stats", n.dpName)
+		upcalls, _ := stats.Totals.Get("upcalls")
+		now := v.info(t).Stats
+		return uint64(upcalls) == now.Missed-now.Lost
+	})
 }

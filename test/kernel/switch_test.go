@@ -180,6 +180,11 @@ func stormControl(t *testing.T, stages string) {
 			}
 			return false
 		})
+		// All frames sent so far have passed the meters.
+		fence := frame(t, station, limited)
+		send(t, p[0], fence)
+		p[2].Expect(t, waitLimit, among(fence))
+		n.answered(t, v)
 		var before dpif.MeterStats
 		if tt.meter != 0 {
 			var err error
