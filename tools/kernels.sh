@@ -51,6 +51,7 @@ newest() {
 # run runs the demo and the tests on a kernel, and keeps the logs and the result.
 run() {
 	local series=$1 release=$2 demo=passed tests
+	rm -f "$cache/$release.result" # so that no run that is interrupted goes with an older result
 	make demo >"$cache/$release-demo.log" 2>&1 || demo=failed
 	make kernel-test >"$cache/$release-test.log" 2>&1 || true
 	tests=$(grep -E '^[0-9]+ passed, ' "$cache/$release-test.log" | tail -1 || echo 'did not end')
