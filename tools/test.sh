@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs all tests: two lanes of virtual machines, which mostly wait for timers, and the unit tests at
-# low priority, which use the CPU that the VMs leave. In each lane one VM follows the other; the
+# Runs all tests: two lanes of virtual machines, which mostly wait for timers, and the unit tests,
+# which use only the CPU that the VMs leave. In each lane one VM follows the other; the
 # kernel tests that measure load, at the start of a VM, run while the other lane mostly waits.
 set -meuo pipefail # a process group for each lane
 cd "$(dirname "$0")/.."
@@ -25,7 +25,7 @@ vm() { make "${built[@]/#/--assume-old=}" "$@"; }
 ) &
 (part per-vport vm kernel-test DISPATCH=per-vport THENSOAK=1m) &
 # Its output comes at the end, where what failed is found.
-(part unit nice -n 15 make unit) >.cache/unit.log &
+(part unit chrt --idle 0 make unit) >.cache/unit.log &
 # Stop the lanes if this script is interrupted.
 trap 'jobs -p | sed s/^/-/ | xargs -r kill -- 2>/dev/null || true' EXIT
 wait

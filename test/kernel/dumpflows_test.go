@@ -218,7 +218,7 @@ func TestDumpFlowsSorted(t *testing.T) {
 		}
 		return list
 	}
-	all := dump()
+	all, watch := dump(), lab.StartStopwatch()
 	for sort, value := range map[string]func(flow) float64{
 		"bytes":   func(f flow) float64 { return float64(f.Bytes) },
 		"packets": func(f flow) float64 { return float64(f.Packets) },
@@ -238,10 +238,10 @@ func TestDumpFlowsSorted(t *testing.T) {
 		if len(top) != 2 {
 			t.Fatalf("--sort %s --top 2: %+v", sort, top)
 		}
-		// The kernel's times are in jiffies of up to 10 ms, so flows used within one are in no
-		// fixed order.
+		// The kernel derives times from jiffies of up to 10 ms, which are late on a busy host, so
+		// flows used at about the same time are in no fixed order.
 		i := slices.IndexFunc(sorted, func(f flow) bool { return f.Key == top[0].Key })
-		if i < 0 || value(sorted[0])-value(sorted[i]) > 0.01 {
+		if i < 0 || value(sorted[0])-value(sorted[i]) > 0.1+watch.Stalled().Seconds() {
 			t.Errorf("--sort %s --top 2: %+v, want the first two of %+v", sort, top, sorted)
 		}
 	}
