@@ -123,7 +123,7 @@ func TestQEMUArgs(t *testing.T) {
 		t.Fatal(err)
 	}
 	line := strings.Join(args, " ")
-	for _, want := range []string{"-accel tcg,thread=multi", "-cpu max,-cx16", "-m 768", "-smp 3", "-kernel /k",
+	for _, want := range []string{"-accel tcg,thread=multi", "-cpu max,-cx16,-erms,-fsrm", "-m 768", "-smp 3", "-kernel /k",
 		"-initrd /i", "-no-reboot"} {
 		if !strings.Contains(line, want) {
 			t.Errorf("arguments lack %q: %s", want, line)
