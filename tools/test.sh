@@ -21,9 +21,9 @@ vm() { make "${built[@]/#/--assume-old=}" "$@"; }
 
 (
 	part systemd-test vm systemd-test
-	part per-cpu vm kernel-test DISPATCH=per-cpu
+	part per-cpu vm kernel-test DISPATCH=per-cpu THENSOAK=1m
 ) &
-(part per-vport vm kernel-test DISPATCH=per-vport THENSOAK=1m) &
+(part per-vport vm kernel-test DISPATCH=per-vport) &
 # Its output comes at the end, where what failed is found.
 (part unit chrt --idle 0 make unit) >.cache/unit.log &
 # Stop the lanes if this script is interrupted.

@@ -119,6 +119,7 @@ func (l *lab) test(ctx context.Context, o options, patterns []string) (int, erro
 	if len(patterns) == 0 {
 		patterns = []string{"./..."}
 	}
+	o.tests = true
 	packages, err := labPackages(ctx, patterns, o.systemd)
 	if err != nil {
 		return exitLab, err

@@ -81,7 +81,7 @@ func command(ctx context.Context, args []string) (int, error) {
 		flags.StringVar(&opts.testRun, "run", "", "run only tests that match this `regexp`")
 		flags.StringVar(&opts.testSkip, "skip", "", "leave out tests that match this `regexp`")
 		flags.IntVar(&opts.testCount, "count", 1, "run each test this many times")
-		flags.IntVar(&opts.testParallel, "parallel", 12, "run this many tests that call t.Parallel at once")
+		flags.IntVar(&opts.testParallel, "parallel", 8, "run this many tests that call t.Parallel at once")
 		flags.Var(&opts.also, "also", "run a package's tests once more, with an environment variable: `PACKAGE:NAME=VALUE`")
 		flags.StringVar(&opts.alsoSkip, "also-skip", "", "leave out of -also tests that match this `regexp`")
 		flags.StringVar(&opts.last, "last", "", "run the tests of this `package` after all others")
@@ -132,6 +132,7 @@ type options struct {
 
 	testRun, testSkip, alsoSkip, last, then string
 	testCount, testParallel                 int
+	tests                                   bool // it runs tests
 	also                                    list
 }
 

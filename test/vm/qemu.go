@@ -44,6 +44,10 @@ var (
 const kernelArgs = "console=ttyS0 quiet loglevel=7 printk.time=1 panic=-1 oops=panic nowatchdog " +
 	"rdinit=/init net.ifnames=0 mitigations=off random.trust_cpu=on tsc=reliable"
 
+// testArgs leave out what the kernel does for security and accounting alone: a seventh of the CPU
+// that tests use. Benchmarks run with the kernel as it is.
+const testArgs = " init_on_alloc=0 psi=0 apparmor=0"
+
 // run boots a VM, runs a program in it and returns the program's exit code. The program's output is
 // written to out, line by line.
 func (l *lab) run(ctx context.Context, o options, argv []string, out io.Writer) (code int, err error) {
@@ -207,6 +211,9 @@ func qemuArgs(accel string, o options, kernel, initramfs string) ([]string, erro
 	switch accel {
 	case "tcg":
 		accel, cpu = "tcg,thread=multi", emulatedCPU
+		if o.tests {
+			args += testArgs
+		}
 		if khz := tscKHz(); khz > 0 {
 			// The kernel's own measurement fails on a busy host: the clock of a guest was seen to
 			// run ten times too fast.
