@@ -64,7 +64,7 @@ deb rpm: $(VM) ## packages of the working tree for amd64 and arm64, in bin/deb o
 	tools/stage.sh bin/$@ $@
 	tools/check-packages.sh bin/$@
 
-test: ## all tests, and a minute of soak: unit beside kernel-test and systemd-test (18 minutes)
+test: ## all tests, and a minute of soak: unit, kernel-test and systemd-test beside each other (12 minutes)
 	tools/test.sh
 
 unit: $(VM) ## unit tests with -race; no privilege, no network
