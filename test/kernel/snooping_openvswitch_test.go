@@ -21,7 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// openVSwitch is ovsdb-server and ovs-vswitchd with the bridge br0, in a namespace of its own.
+// openVSwitch is ovsdb-server and ovs-vswitchd with the bridge br0, in a separate namespace.
 type openVSwitch struct {
 	ns  *lab.NetNS
 	dir string
@@ -31,12 +31,10 @@ type openVSwitch struct {
 func startOpenVSwitch(t *testing.T, ns *lab.NetNS, commands ...string) openVSwitch {
 	t.Helper()
 	for _, program := range []string{"ovs-appctl", "ovs-vsctl", "ovs-vswitchd", "ovsdb-server", "ovsdb-tool"} {
-		if _, err := exec.LookPath(program); err != nil {
-			if lab.Strict() {
-				t.Fatal(err)
-			}
-			t.Skip(err)
-		}
+		lab.Need(t, program, func() error {
+			_, err := exec.LookPath(program)
+			return err
+		})
 	}
 	o := openVSwitch{ns, t.TempDir()}
 	ns.Run(t, "ovsdb-tool", "create", o.file("conf.db"), "/usr/share/openvswitch/vswitch.ovsschema")
