@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Runs all tests: two lanes of virtual machines, which mostly wait for timers, and the unit tests,
-# which use only the CPU that the VMs leave. In each lane one VM follows the other; the
-# kernel tests that measure load, at the start of a VM, run while the other lane mostly waits.
+# Runs all tests: two lanes of virtual machines, and the unit tests, which use only the CPU that the
+# VMs leave. In each lane one VM follows the other. The kernel tests that measure load come first in
+# their VM, so that those of the two lanes run at different times.
 set -meuo pipefail # a process group for each lane
 cd "$(dirname "$0")/.."
 mkdir -p .cache
