@@ -21,7 +21,7 @@ var (
 	startMeter = sync.OnceFunc(func() { go measureStalls() })
 )
 
-// measureStalls sums the delays of its own wake-ups. They occur when the host stalls emulated CPUs
+// measureStalls sums how late it wakes up. They occur when the host stalls emulated CPUs
 // and when parallel tests share them.
 func measureStalls() {
 	for last := time.Now(); ; {

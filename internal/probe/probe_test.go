@@ -61,7 +61,7 @@ dpifd cannot run here
 	}
 }
 
-// TestGeometry: a smaller ring is tried when memory is short, and only then.
+// TestGeometry: the probe sets up a smaller ring only when memory is short.
 func TestGeometry(t *testing.T) {
 	tests := []struct {
 		name  string

@@ -263,7 +263,7 @@ func TestRingOrder(t *testing.T) {
 	expect(t, "order", names(vports, func(v dpif.Vport) string { return v.Name }), "c", "a", "d", "e")
 }
 
-// TestRetries: a waiting port is tried when its back-off expires, or at once after a change.
+// TestRetries: the reconciler attaches a waiting port when its back-off expires, or at once after a change.
 func TestRetries(t *testing.T) {
 	r := New(Config{Kernel: &modelKernel{}, Ports: []PortConfig{{Name: "a"}}})
 	var diff Diff

@@ -101,7 +101,7 @@ func TestQuietPortComesFirst(t *testing.T) {
 		from, batches := b.policy.count(), b.h.batches.Load()
 		b.step()
 		if b.policy.order[from] != 2 || b.h.batches.Load() != batches+2 {
-			t.Errorf("ring %t: ports %v in %d batches, want port 2 first in one of its own", g != mmapring.Geometry{},
+			t.Errorf("ring %t: ports %v in %d batches, want port 2 first, in a separate one", g != mmapring.Geometry{},
 				b.policy.order[from:],
 				b.h.batches.Load()-batches)
 		}

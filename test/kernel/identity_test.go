@@ -221,7 +221,7 @@ func TestNumberReused(t *testing.T) {
 	n.sw.DPCtl(t, "del-if", n.dpName, a)
 	n.sw.DPCtl(t, "add-if", n.dpName, fmt.Sprintf("%s,port_no=%d", c, no))
 
-	// With an entry of its own it is in the same VLAN, but learned MACs are not kept.
+	// Its entry puts it in the same VLAN, but learned MACs are not kept.
 	d = n.run(t, ports(c))
 	if got := n.view(t).portNo(t, c); got != no {
 		t.Fatalf("%s has number %d, want %d", c, got, no)

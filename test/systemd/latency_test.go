@@ -25,7 +25,7 @@ func (l latencies) String() string {
 	return fmt.Sprintf("%d packets, p50 %v, p99 %v", len(l), at(50), at(99))
 }
 
-// firstPackets sends packets at 20 a second, each the first of a flow of its own, and waits
+// firstPackets sends packets at 20 a second, each the first of a new flow, and waits
 // until all have arrived.
 func (s *service) firstPackets(t *testing.T, count int) latencies {
 	t.Helper()

@@ -123,8 +123,8 @@ func TestQEMUArgs(t *testing.T) {
 		t.Fatal(err)
 	}
 	line := strings.Join(args, " ")
-	for _, want := range []string{"-accel tcg,thread=multi", "-cpu max,-cx16,-erms,-fsrm", "-m 768", "-smp 3", "-kernel /k",
-		"-initrd /i", "-no-reboot"} {
+	for _, want := range []string{"-accel tcg,thread=multi", "-cpu max,-cx16,-erms,-fsrm", "-m 768", "-smp 3",
+		"-kernel /k", "-initrd /i", "-no-reboot"} {
 		if !strings.Contains(line, want) {
 			t.Errorf("arguments lack %q: %s", want, line)
 		}
